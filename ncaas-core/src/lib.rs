@@ -1,0 +1,12 @@
+//! What the five ncaas tools share.
+//!
+//! - [`record`]: what is known about one job, as one JSON object on one line
+//! - [`pipe`]: how records come in, are worked on side by side, and go out
+//! - [`failure`]: every way in which a tool can fail, with exit status and hint
+//! - [`tool`]: how each program starts and ends
+//! - [`layout`]: where things lie in a bucket and in an io-dir
+//! - [`engine`]: the Docker Engine (feature `engine`)
+//! - [`bucket`]: `s3://` and directories behind one type (feature `bucket`)
+
+pub mod failure;
+pub mod record;

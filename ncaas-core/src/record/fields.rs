@@ -1,0 +1,212 @@
+//! The fields of a record that the tools know, each with its unit and its source.
+//!
+//! `Option` without `skip_serializing_if` is a field that is always written, `null` while it is not known. These types
+//! are also the JSON Schema that `--schema` prints.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::failure::Kind;
+
+/// Everything that a job's record may hold. A record may hold more: unknown fields pass through unchanged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Known {
+    /// Which job this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<Job>,
+    /// The dataset: a key in the bucket, or a path on this machine for a job from arguments. A key that ends in `/`
+    /// is a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataname: Option<Datasets>,
+    /// The config: a key in the bucket, or a path on this machine for a job from arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configname: Option<String>,
+    /// The submission's own `resultpath`, `s3://bucket/path`: results go to `path/<job id>/` there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resultpath: Option<String>,
+    /// Absolute path of the io-dir on this machine that the job reads from and writes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_dir: Option<String>,
+    /// The image as it was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The image's id on the engine, `sha256:...`: what truly ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// Command and arguments, replacing the image's own command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// The container, and how it fares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+    /// Where its log and status files are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Logs>,
+    /// The files that it produced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results: Option<Vec<ResultFile>>,
+    /// What the job manager did for the submission before its container started: the certificate's set-up log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Vec<SetupEvent>>,
+    /// Things the user should know that are no errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Vec<String>>,
+    /// The failure that ended the work on this record; null while all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+}
+
+impl Known {
+    pub(super) fn deserialize_from(fields: &Map<String, Value>) -> serde_json::Result<Self> {
+        Known::deserialize(fields)
+    }
+}
+
+/// One dataset run with one config in one image. The datasets of a submission share its id.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Job {
+    /// `job__<analysis>_<timestamp>`: the name of the job's folder among the group's results.
+    pub id: String,
+    /// The bucket, `s3://name` or an absolute path; none for a job from arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// The group: first folder in the bucket; none for a job from arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Key of the submit file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submission: Option<String>,
+    /// The submission's own timestamp, as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// Which of the submission's datasets this is, from 1.
+    #[serde(default = "one")]
+    pub dataset: u64,
+    /// How many datasets the submission has.
+    #[serde(default = "one")]
+    pub datasets: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// A dataset's name, or (only in a submit file and where it was refused) several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Datasets {
+    /// One key or path.
+    One(String),
+    /// A list of keys.
+    Many(Vec<String>),
+}
+
+impl Datasets {
+    /// All names.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Datasets::One(name) => vec![name],
+            Datasets::Many(names) => names.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+/// A container, in the engine's words.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Container {
+    /// Full id, 64 hex digits.
+    pub id: String,
+    /// Name, without the engine's leading slash.
+    pub name: String,
+    /// The engine's own word: `created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`.
+    pub state: String,
+    /// How it ended; null while it runs.
+    pub status: Option<Status>,
+    /// The main process's exit code; null while it runs.
+    pub exit_code: Option<i64>,
+    /// Whether the engine's OOMKilled flag is set: some process in it was killed for memory.
+    pub oom_killed: bool,
+    /// When its process started, RFC 3339 in UTC with the engine's nanoseconds; null before.
+    pub started_at: Option<String>,
+    /// When its process ended; null while it runs.
+    pub finished_at: Option<String>,
+    /// Seconds from start to end; null while it runs.
+    pub duration_s: Option<f64>,
+}
+
+impl Container {
+    /// Whether its process has ended (or never started, and never will).
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state.as_str(), "exited" | "dead")
+    }
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Exit code 0.
+    Success,
+    /// Another exit code.
+    Failed,
+    /// The engine says that it was killed for memory.
+    OutOfMemory,
+    /// Ended by a signal, without being out of memory.
+    Killed,
+    /// Ran longer than it may, and was stopped.
+    Timeout,
+}
+
+/// Where a job's log and status files are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Logs {
+    /// Absolute path of the folder on this machine.
+    pub dir: String,
+    /// Lines that the job printed, on both streams.
+    pub lines: u64,
+    /// Bytes that the job printed, on both streams.
+    pub bytes: u64,
+}
+
+/// One file that a job produced.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ResultFile {
+    /// Path relative to the io-dir, `results/<job id>/process_results/...`.
+    pub path: String,
+    /// Size in bytes; 0 for a link.
+    pub size: u64,
+    /// SHA-256 of its content, in hex; none for a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Absolute path in the container that it came from.
+    pub source: String,
+    /// True where the job did not succeed: the file may not be whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+}
+
+/// One step of the job manager's work for a submission.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SetupEvent {
+    /// RFC 3339 in UTC.
+    pub time: String,
+    /// What was done, in words.
+    pub event: String,
+}
+
+/// The failure that a record carries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorInfo {
+    /// The tool that met it.
+    pub tool: String,
+    /// What went wrong, for programs.
+    pub kind: Kind,
+    /// What went wrong, for people.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}

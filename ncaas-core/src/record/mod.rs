@@ -1,0 +1,223 @@
+//! One record: what is known about one job so far, as one JSON object on one line.
+//!
+//! A [`Record`] keeps the object as it came, so that what a tool does not know passes through unchanged: unknown
+//! fields, their order, numbers to the digit. The types in [`fields`] are views of it: read with the getters, written
+//! with [`Record::merge`], which changes the fields that it names and no others.
+
+pub mod fields;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::failure::{Failure, Kind, Result};
+use fields::{Container, Datasets, ErrorInfo, Job, Known, Logs, ResultFile, Status};
+
+/// How much of a line that is no record its error record carries, in bytes.
+const BAD_LINE_START: usize = 200;
+
+/// A job's record. See the module's words on what it keeps.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Record {
+    fields: Map<String, Value>,
+}
+
+impl Record {
+    /// A record with the fields that are known.
+    pub fn new(known: &Known) -> Self {
+        let mut record = Record::default();
+        record.merge(known);
+        record
+    }
+
+    /// Reads one line.
+    ///
+    /// # Errors
+    /// [`Kind::BadRecord`] where the line is no JSON object, or a field that we know has another type.
+    pub fn parse(line: &[u8]) -> Result<Self> {
+        let value: Value = serde_json::from_slice(line)
+            .map_err(|error| Failure::new(Kind::BadRecord, format!("the line is not JSON: {error}")))?;
+        let Value::Object(fields) = value else {
+            return Err(Failure::new(Kind::BadRecord, format!("the line is {}, not a JSON object", kind_of(&value)))
+                .hint("one record is one JSON object on one line; `jq -c '.[]'` takes an array apart"));
+        };
+        let record = Record { fields };
+        record.known()?;
+        Ok(record)
+    }
+
+    /// The record that stands for a line that is none: its error, and how the line began.
+    pub fn from_bad_line(line: &[u8], failure: &Failure, tool: &str) -> Self {
+        let start = String::from_utf8_lossy(&line[..line.len().min(BAD_LINE_START)]).into_owned();
+        let mut record = Record::default();
+        record.fields.insert("line".to_owned(), Value::String(start));
+        record.fail(tool, failure);
+        record
+    }
+
+    /// All fields that we know, read at once.
+    ///
+    /// # Errors
+    /// [`Kind::BadRecord`] where one has another type than ours.
+    pub fn known(&self) -> Result<Known> {
+        Known::deserialize_from(&self.fields).map_err(|error| {
+            Failure::new(Kind::BadRecord, format!("a field of the record is not what it has to be: {error}"))
+        })
+    }
+
+    /// The job, where the record has one.
+    pub fn job(&self) -> Option<Job> {
+        self.read("job")
+    }
+
+    /// The dataset's key or path, where the record has one.
+    pub fn dataname(&self) -> Option<Datasets> {
+        self.read("dataname")
+    }
+
+    /// The container, where the record has one.
+    pub fn container(&self) -> Option<Container> {
+        self.read("container")
+    }
+
+    /// Where the logs are, where the record says so.
+    pub fn logs(&self) -> Option<Logs> {
+        self.read("logs")
+    }
+
+    /// The results that were collected, where they were.
+    pub fn results(&self) -> Option<Vec<ResultFile>> {
+        self.read("results")
+    }
+
+    /// The error that an earlier stage, or this one, has put on the record.
+    pub fn error(&self) -> Option<ErrorInfo> {
+        self.read("error")
+    }
+
+    /// A field of ours or of somebody else, as text.
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.fields.get(field).and_then(Value::as_str)
+    }
+
+    /// A field that is needed, as text.
+    ///
+    /// # Errors
+    /// [`Kind::BadRecord`] where it is not there.
+    pub fn need(&self, field: &str) -> Result<&str> {
+        self.text(field).ok_or_else(|| Failure::lacks(field))
+    }
+
+    /// Whether the record carries an error.
+    pub fn has_error(&self) -> bool {
+        self.fields.get("error").is_some_and(|error| !error.is_null())
+    }
+
+    /// Whether this record means exit status 1: it carries an error, or its job did not succeed.
+    pub fn is_failed(&self) -> bool {
+        self.has_error() || self.container().is_some_and(|c| c.status.is_some_and(|s| s != Status::Success))
+    }
+
+    /// What the stages behind one another must not work on at the same time: the job and its dataset, else the
+    /// container. None for a record that names neither.
+    pub fn identity(&self) -> Option<String> {
+        let container = || self.fields.get("container")?.get("id")?.as_str().map(str::to_owned);
+        match self.job() {
+            Some(job) => Some(format!(
+                "{}\n{}\n{}\n{}",
+                job.bucket.as_deref().unwrap_or(""),
+                job.group.as_deref().unwrap_or(""),
+                job.id,
+                job.dataset
+            )),
+            None => container(),
+        }
+    }
+
+    /// Sets the fields that `known` names; within an object (`job`, `container`, ...) those that it names, and no
+    /// others. New fields stand before `error`.
+    pub fn merge(&mut self, known: &Known) {
+        if let Ok(Value::Object(new)) = serde_json::to_value(known) {
+            for (name, value) in new {
+                self.set_value(&name, value);
+            }
+        }
+    }
+
+    /// Sets one field, of ours or not, as [`Record::merge`] does.
+    pub fn set(&mut self, field: &str, value: &impl Serialize) {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.set_value(field, value);
+        }
+    }
+
+    /// Sets a field only if the record does not have it (or has null): how flags fill in what a record lacks.
+    pub fn fill(&mut self, field: &str, value: &impl Serialize) {
+        if self.fields.get(field).is_none_or(Value::is_null) {
+            self.set(field, value);
+        }
+    }
+
+    /// Puts a failure on the record.
+    pub fn fail(&mut self, tool: &str, failure: &Failure) {
+        let error = ErrorInfo {
+            tool: tool.to_owned(),
+            kind: failure.kind,
+            message: failure.message.clone(),
+            hint: failure.hint.clone(),
+        };
+        self.fields.shift_remove("error");
+        self.set("error", &error);
+    }
+
+    /// The object as it is.
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// The record as one line, line break included. Every record that leaves has `error`, null where all is well.
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut fields = std::borrow::Cow::Borrowed(&self.fields);
+        if !fields.contains_key("error") {
+            fields.to_mut().insert("error".to_owned(), Value::Null);
+        }
+        // A map of JSON values always serialises.
+        let mut line = serde_json::to_vec(fields.as_ref()).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+
+    fn read<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
+        let value = self.fields.get(field)?;
+        T::deserialize(value).ok()
+    }
+
+    fn set_value(&mut self, name: &str, value: Value) {
+        if let (Some(Value::Object(old)), Value::Object(_)) = (self.fields.get_mut(name), &value) {
+            if let Value::Object(new) = value {
+                old.extend(new);
+            }
+        } else if self.fields.contains_key(name) {
+            self.fields.insert(name.to_owned(), value);
+        } else if let Some(error_at) = self.fields.keys().position(|key| key == "error") {
+            self.fields.shift_insert(error_at, name.to_owned(), value);
+        } else {
+            self.fields.insert(name.to_owned(), value);
+        }
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot read its own record has failed")]
+mod tests;

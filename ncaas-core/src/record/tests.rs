@@ -1,0 +1,63 @@
+//! The JSON of a record, pinned in both directions.
+
+use super::*;
+
+fn parse(line: &str) -> Record {
+    Record::parse(line.as_bytes()).unwrap()
+}
+
+fn line(record: &Record) -> String {
+    String::from_utf8(record.to_line()).unwrap()
+}
+
+#[test]
+fn what_we_do_not_know_passes_through_to_the_digit_and_in_order() {
+    let text = r#"{"zeta":1.000000000000000000001,"alpha":{"n":123456789012345678901234567890,"m":1e+400},"x":[1.50,-0.0],"error":null}"#;
+    assert_eq!(line(&parse(text)).trim_end(), text);
+}
+
+#[test]
+fn merge_changes_the_fields_it_names_and_no_others() {
+    let mut record = parse(r#"{"container":{"id":"a","mine":7,"state":"running"},"note":"keep","error":null}"#);
+    record.merge(&Known {
+        image: Some("i".into()),
+        container: Some(Container { id: "a".into(), state: "exited".into(), ..Default::default() }),
+        ..Default::default()
+    });
+    let container = record.as_map()["container"].as_object().unwrap();
+    assert_eq!(container["mine"], serde_json::json!(7));
+    assert_eq!(container["state"], "exited");
+    assert_eq!(record.as_map().keys().collect::<Vec<_>>(), ["container", "note", "image", "error"]);
+}
+
+#[test]
+fn flags_fill_in_and_never_override() {
+    let mut record = parse(r#"{"image":"a"}"#);
+    record.fill("image", &"b");
+    record.fill("io_dir", &"/d");
+    assert_eq!(record.text("image"), Some("a"));
+    assert_eq!(record.text("io_dir"), Some("/d"));
+}
+
+#[test]
+fn a_line_that_is_no_object_says_what_it_is() {
+    let failure = Record::parse(b"[1]").unwrap_err();
+    assert_eq!(failure.kind, Kind::BadRecord);
+    assert_eq!(failure.message, "the line is an array, not a JSON object");
+    assert_eq!(Record::parse(b"{\"command\":\"ls\"}").unwrap_err().kind, Kind::BadRecord);
+}
+
+#[test]
+fn a_bad_line_is_kept_by_its_beginning() {
+    let failure = Failure::new(Kind::BadRecord, "no");
+    let record = Record::from_bad_line("é".repeat(300).as_bytes(), &failure, "ncaas-exec");
+    assert!(record.text("line").unwrap().starts_with("éé"));
+    assert_eq!(record.error().unwrap().kind, Kind::BadRecord);
+    assert!(record.is_failed());
+}
+
+#[test]
+fn a_failed_job_is_a_failed_record() {
+    assert!(parse(r#"{"container":{"id":"a","status":"failed"}}"#).is_failed());
+    assert!(!parse(r#"{"container":{"id":"a","status":null}}"#).is_failed());
+}
