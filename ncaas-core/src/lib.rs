@@ -5,8 +5,13 @@
 //! - [`failure`]: every way in which a tool can fail, with exit status and hint
 //! - [`tool`]: how each program starts and ends
 //! - [`layout`]: where things lie in a bucket and in an io-dir
-//! - [`engine`]: the Docker Engine (feature `engine`)
-//! - [`bucket`]: `s3://` and directories behind one type (feature `bucket`)
+//! - [`files`]: files that appear whole or not at all, and locks
+//! - `engine`: the Docker Engine (feature `engine`)
+//! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
 
 pub mod failure;
+pub mod files;
+pub mod layout;
+pub mod pipe;
 pub mod record;
+pub mod tool;

@@ -87,6 +87,9 @@ pub struct Job {
     /// How many datasets the submission has.
     #[serde(default = "one")]
     pub datasets: u64,
+    /// What the names of its log and status files are made of; the dataset's base name where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 fn one() -> u64 {

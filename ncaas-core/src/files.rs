@@ -1,0 +1,86 @@
+//! Files that appear whole or not at all, and locks between processes.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::failure::{IoContext, Result};
+
+/// How the names of files begin that are ours alone and no results: files that are still being written, and locks.
+/// They are never listed, collected or uploaded.
+pub const OURS: &str = ".ncaas-";
+
+/// Writes a file so that whoever opens it sees the old content or the new, and never half of it.
+///
+/// Makes the folder where it is not there.
+///
+/// # Errors
+/// When the disk is full or the folder cannot be written.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    make_folder(folder)?;
+    let mut file = temporary_beside(path)?;
+    file.write_all(content).doing("write", path)?;
+    file.persist(path).map(drop).map_err(|error| error.error).doing("write", path)
+}
+
+/// A file in the folder of `path`, removed again unless it is persisted, readable like any other new file.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    tempfile::Builder::new()
+        .prefix(OURS)
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .doing("write in", folder)
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn make_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).doing("make the folder", path)
+}
+
+/// Waits until nobody else holds the lock of that name in `folder`, and holds it until the file is dropped. The system
+/// lets go of it when the process dies.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn lock(folder: &Path, name: &str) -> Result<File> {
+    make_folder(folder)?;
+    let path = folder.join(format!("{OURS}{name}.lock"));
+    let file = File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
+    file.lock().doing("lock", &path)?;
+    Ok(file)
+}
+
+/// The path as an absolute one, links in it kept. Nothing needs to be there.
+///
+/// # Errors
+/// When the working directory is gone.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).doing("find", path)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_readable_by_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        write_whole(&path, b"one").unwrap();
+        write_whole(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o444, 0o444);
+        assert_eq!(std::fs::read_dir(folder.path().join("a")).unwrap().count(), 1);
+    }
+}

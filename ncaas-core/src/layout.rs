@@ -1,0 +1,263 @@
+//! Where things lie: the same names in a bucket's group and in an io-dir, and a job's own folders beside them.
+//!
+//! ```text
+//! inputs/  configs/  submissions/
+//! results/<job id>/
+//!   process_results/         what the analysis produced; the config; end.txt, last
+//!   logs/                    certificate.txt, DATASET_NAME:<label>_STATUS.txt, <label>.log, <label>.record.json
+//!   work/<dataset>/results/  where that dataset's container writes, until collect has brought it together (io-dir only)
+//!   work/<dataset>/logs/
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::failure::{Failure, Kind, Result};
+use crate::record::Record;
+use crate::record::fields::{Datasets, Job};
+
+/// Datasets.
+pub const INPUTS: &str = "inputs";
+/// Configuration files.
+pub const CONFIGS: &str = "configs";
+/// Submit files.
+pub const SUBMISSIONS: &str = "submissions";
+/// A folder for each job.
+pub const RESULTS: &str = "results";
+/// In a job's folder: certificate, status files, logs.
+pub const LOGS: &str = "logs";
+/// In a job's folder: what the analysis produced.
+pub const PROCESS_RESULTS: &str = "process_results";
+/// In a job's folder in an io-dir: what its containers write, a folder for each dataset.
+pub const WORK: &str = "work";
+/// What the platform's pollers wait for in `process_results`.
+pub const END: &str = "end.txt";
+/// How a submit file's name ends.
+pub const SUBMIT: &str = "submit.json";
+/// The certificate's file name.
+pub const CERTIFICATE: &str = "certificate.txt";
+/// The io-dir in a container, where neither an image label nor a flag says otherwise.
+pub const CONTAINER_IO_DIR: &str = "/home/neurocaasdev/io-dir";
+
+/// How long the part of a file's name may be that comes from a dataset's name, in bytes: a file system's 255, less
+/// what is put around it.
+const LABEL_MAX: usize = 200;
+
+/// `job__<analysis>_<timestamp>`.
+///
+/// # Errors
+/// [`Kind::BadSubmission`] where that cannot be a folder's name.
+pub fn job_id(analysis: &str, timestamp: &str) -> Result<String> {
+    let bad =
+        |why: &str| Err(Failure::new(Kind::BadSubmission, format!("`timestamp` {why}: `{}`", shorten(timestamp, 60))));
+    if timestamp.is_empty() {
+        return bad("is empty");
+    }
+    if timestamp.contains('/') || timestamp.chars().any(char::is_control) {
+        return bad("has a character that cannot be in a folder's name");
+    }
+    let id = format!("job__{analysis}_{timestamp}");
+    if id.len() > LABEL_MAX { bad("is too long") } else { Ok(id) }
+}
+
+/// The analysis that an image holds: `pca` for `neurocaas/contrib:pca.356d78a`, else the repository's last part.
+pub fn analysis_of_image(image: &str) -> String {
+    let image = image.split('@').next().unwrap_or(image);
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let (repository, tag) = last.split_once(':').unwrap_or((last, ""));
+    let analysis = match tag.rsplit_once('.') {
+        Some((analysis, _commit)) if !analysis.is_empty() => analysis,
+        _ => repository,
+    };
+    analysis.to_owned()
+}
+
+/// The last component of a key or path, a folder's closing `/` left out.
+pub fn base_name(name: &str) -> &str {
+    let name = name.trim_end_matches('/');
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// The labels of a submission's datasets: what the names of their log and status files are made of. A dataset's base
+/// name; where an earlier one has it already, its number is added.
+pub fn labels(datasets: &[&str]) -> Vec<String> {
+    let mut labels: Vec<String> = Vec::with_capacity(datasets.len());
+    for (at, dataset) in datasets.iter().enumerate() {
+        let base = file_label(base_name(dataset));
+        let taken = labels.contains(&base);
+        labels.push(if taken { format!("{base}.{}", at + 1) } else { base });
+    }
+    labels
+}
+
+/// A name as the part of a file's name: cut where it is too long, with a part of its checksum to keep it apart.
+fn file_label(name: &str) -> String {
+    if name.len() <= LABEL_MAX {
+        return name.to_owned();
+    }
+    format!("{}~{}", shorten(name, LABEL_MAX - 9), short_hash(name))
+}
+
+/// Eight hex digits that stand for a text.
+pub fn short_hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn shorten(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// A job's folders in an io-dir.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFolder {
+    root: PathBuf,
+    dataset: u64,
+    label: String,
+}
+
+impl JobFolder {
+    /// The folders of a record's job.
+    ///
+    /// # Errors
+    /// [`Kind::BadRecord`] where the record has no job or io-dir, or a job id that is no folder's name.
+    pub fn of(record: &Record) -> Result<Self> {
+        let job = record.job().ok_or_else(|| Failure::lacks("job"))?;
+        JobFolder::new(Path::new(record.need("io_dir")?), &job, record.dataname().as_ref())
+    }
+
+    fn new(io_dir: &Path, job: &Job, dataname: Option<&Datasets>) -> Result<Self> {
+        if job.id.is_empty() || job.id.contains('/') || job.id.starts_with('.') {
+            return Err(Failure::new(Kind::BadRecord, format!("the job's id `{}` is no folder's name", job.id)));
+        }
+        if !io_dir.is_absolute() {
+            return Err(Failure::new(Kind::BadRecord, format!("`io_dir` is not absolute: `{}`", io_dir.display())));
+        }
+        let label = match (&job.label, dataname) {
+            (Some(label), _) => file_label(base_name(label)),
+            (None, Some(Datasets::One(name))) => file_label(base_name(name)),
+            _ => "submission".to_owned(),
+        };
+        Ok(JobFolder { root: io_dir.join(RESULTS).join(&job.id), dataset: job.dataset, label })
+    }
+
+    /// `results/<job id>`.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What the names of this dataset's files are made of.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// `logs`, shared by the submission's datasets.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join(LOGS)
+    }
+
+    /// `process_results`, shared by the submission's datasets.
+    pub fn process_results(&self) -> PathBuf {
+        self.root.join(PROCESS_RESULTS)
+    }
+
+    /// `work/<dataset>`: this dataset's alone.
+    pub fn work(&self) -> PathBuf {
+        self.root.join(WORK).join(self.dataset.to_string())
+    }
+
+    /// Where this dataset's container writes its results.
+    pub fn work_results(&self) -> PathBuf {
+        self.work().join(RESULTS)
+    }
+
+    /// Where this dataset's container writes its logs.
+    pub fn work_logs(&self) -> PathBuf {
+        self.work().join(LOGS)
+    }
+
+    /// `certificate.txt`.
+    pub fn certificate(&self) -> PathBuf {
+        self.logs().join(CERTIFICATE)
+    }
+
+    /// `DATASET_NAME:<label>_STATUS.txt`.
+    pub fn status_file(&self) -> PathBuf {
+        self.logs().join(format!("DATASET_NAME:{}_STATUS.txt", self.label))
+    }
+
+    /// `<label>.log`.
+    pub fn log_file(&self) -> PathBuf {
+        self.logs().join(format!("{}.log", self.label))
+    }
+
+    /// `<label>.record.json`: the whole record of an ended job.
+    pub fn record_file(&self) -> PathBuf {
+        self.logs().join(record_file_name(&self.label))
+    }
+
+    /// The record that was saved when this job ended, if it did. Running a stage twice finds here what the first time
+    /// came to, also after the container has gone.
+    pub fn saved_record(&self) -> Option<Record> {
+        let line = std::fs::read(self.record_file()).ok()?;
+        Record::parse(&line).ok()
+    }
+}
+
+/// `<label>.record.json`.
+pub fn record_file_name(label: &str) -> String {
+    format!("{label}.record.json")
+}
+
+/// The name of a job's container: the same whenever the job is started, so that the engine itself refuses to run it
+/// twice. Made from the id, which may hold characters that a container's name may not.
+pub fn container_name(job: &Job, io_dir: &str) -> String {
+    let readable: String =
+        job.id.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).take(80).collect();
+    let identity = [job.bucket.as_deref().unwrap_or(io_dir), job.group.as_deref().unwrap_or(""), &job.id].join("\n");
+    format!("{readable}-{}-{}", job.dataset, short_hash(&identity))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose names cannot be made has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_id_keeps_the_colons_and_dots_of_its_timestamp() {
+        assert_eq!(job_id("pca", "16:52:06.836494condition_0_0").unwrap(), "job__pca_16:52:06.836494condition_0_0");
+        for bad in ["", "a/b", "a\nb", &"x".repeat(300)] {
+            assert_eq!(job_id("pca", bad).unwrap_err().kind, Kind::BadSubmission);
+        }
+    }
+
+    #[test]
+    fn a_container_name_is_one_that_the_engine_takes() {
+        let job = Job { id: "job__pca_16:52:06 é".into(), dataset: 2, ..Job::default() };
+        let name = container_name(&job, "/io");
+        assert!(name.starts_with("job__pca_16-52-06---2-"), "{name}");
+        let elsewhere = Job { bucket: Some("s3://other".into()), ..job };
+        assert_ne!(name, container_name(&elsewhere, "/io"));
+    }
+
+    #[test]
+    fn datasets_of_the_same_base_name_have_labels_of_their_own() {
+        assert_eq!(labels(&["a/x.npy", "b/x.npy", "c/folder/"]), ["x.npy", "x.npy.2", "folder"]);
+        assert!(labels(&[&"é".repeat(150)])[0].len() <= LABEL_MAX);
+    }
+
+    #[test]
+    fn the_analysis_stands_in_the_tag() {
+        assert_eq!(analysis_of_image("neurocaas/contrib:pca.356d78a"), "pca");
+        assert_eq!(analysis_of_image("host:5000/lab/sorter:latest"), "sorter");
+        assert_eq!(analysis_of_image("debian@sha256:00"), "debian");
+    }
+
+    #[test]
+    fn a_job_cannot_name_a_folder_outside_the_results() {
+        for id in ["..", "a/b", ""] {
+            let record = Record::parse(format!(r#"{{"io_dir":"/d","job":{{"id":"{id}"}}}}"#).as_bytes()).unwrap();
+            assert_eq!(JobFolder::of(&record).unwrap_err().kind, Kind::BadRecord);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! How records come in, are worked on side by side, and go out: the rules of the pipe, once for all tools.
+//!
+//! A verb hands its work to a [`Pipe`] as an async function of one record. The pipe reads stdin (or takes the record
+//! made from arguments), keeps at most `jobs` of them in work at once, works on records of the same job one after the
+//! other, puts failures on their records, lets records with an error pass by, writes each as it is done, and turns
+//! what happened into an exit status. Futures that are in work when a signal comes are dropped: what they do must
+//! leave nothing half-written when dropped at any await.
+
+mod input;
+mod output;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use clap::Args;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use schemars::JsonSchema;
+use tokio::sync::Mutex;
+
+pub use input::{Input, MAX_LINE};
+pub use output::Output;
+
+use crate::failure::{Failure, Result};
+use crate::record::Record;
+use crate::tool::{ExitStatus, Tool};
+
+/// The flags that every filter has.
+#[derive(Debug, Clone, Args)]
+pub struct PipeArgs {
+    /// Work on at most N records at once
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+
+    /// Print the JSON Schema of the records that the verb reads and writes
+    #[arg(long, exclusive = true)]
+    pub schema: bool,
+}
+
+impl PipeArgs {
+    /// How many records to work on at once, where the command line does not say.
+    pub fn jobs_or(&self, default: usize) -> usize {
+        self.jobs.map_or(default, usize::from)
+    }
+}
+
+/// Writes the JSON Schema of `T`, for `--schema`.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub async fn print_schema<T: JsonSchema>() -> Result<ExitStatus> {
+    let output = Output::stdout();
+    let mut schema = serde_json::to_vec(&schemars::schema_for!(T)).unwrap_or_default();
+    schema.push(b'\n');
+    output.write(schema).await;
+    output.finish().await.map(ExitStatus)
+}
+
+/// How a verb works on its records.
+#[derive(Debug)]
+pub struct Pipe {
+    tool: Tool,
+    jobs: usize,
+    takes_errors: bool,
+}
+
+impl Pipe {
+    /// A pipe that works on `jobs` records at once.
+    pub fn new(tool: Tool, jobs: usize) -> Self {
+        Pipe { tool, jobs: jobs.max(1), takes_errors: false }
+    }
+
+    /// For verbs that report: they are given records with an error too.
+    #[must_use]
+    pub fn takes_errors(mut self) -> Self {
+        self.takes_errors = true;
+        self
+    }
+
+    /// Runs `work` on each record, which then goes out with what `work` has changed in it, and with its failure.
+    ///
+    /// # Errors
+    /// Only what ends the whole run: stdin cannot be read, or stdout not written.
+    pub async fn filter<W>(self, input: Input, work: W) -> Result<ExitStatus>
+    where
+        W: AsyncFn(&mut Record, &Output) -> Result<()>,
+    {
+        self.run(input, async |record: &mut Record, output: &Output| work(record, output).await.map(|()| true)).await
+    }
+
+    /// Runs `work` on each record, which writes what it likes; the record itself goes out only if it failed.
+    ///
+    /// # Errors
+    /// Only what ends the whole run: stdin cannot be read, or stdout not written.
+    pub async fn each<W>(self, input: Input, work: W) -> Result<ExitStatus>
+    where
+        W: AsyncFn(&mut Record, &Output) -> Result<()>,
+    {
+        self.run(input, async |record: &mut Record, output: &Output| work(record, output).await.map(|()| false)).await
+    }
+
+    /// Runs `work`, which makes records out of something else than records.
+    ///
+    /// # Errors
+    /// What `work` fails with, or that stdout cannot be written.
+    pub async fn source<W>(self, work: W) -> Result<ExitStatus>
+    where
+        W: AsyncFnOnce(&Output) -> Result<()>,
+    {
+        let output = Output::stdout();
+        let worked = tokio::select! {
+            biased;
+            () = self.tool.interrupted() => Ok(()),
+            () = output.closed() => Ok(()),
+            worked = work(&output) => worked,
+        };
+        let status = output.finish().await?;
+        worked.map(|()| self.tool.status_after(status))
+    }
+
+    async fn run<W>(self, mut input: Input, work: W) -> Result<ExitStatus>
+    where
+        W: AsyncFn(&mut Record, &Output) -> Result<bool>,
+    {
+        let output = Output::stdout();
+        let turns = Turns::default();
+        let mut at_work = FuturesUnordered::new();
+        let mut more = true;
+        let mut ended = Ok(());
+        let mut interrupted = false;
+        while more || !at_work.is_empty() {
+            tokio::select! {
+                biased;
+                () = self.tool.interrupted() => { interrupted = true; break; }
+                () = output.closed() => break,
+                Some(()) = at_work.next(), if !at_work.is_empty() => {}
+                next = input.next(), if more && at_work.len() < self.jobs => match next {
+                    Ok(Some(line)) => at_work.push(self.one(line, &work, &output, &turns)),
+                    Ok(None) => more = false,
+                    Err(failure) => { ended = Err(failure); more = false; }
+                },
+            }
+        }
+        if interrupted && !at_work.is_empty() {
+            let jobs = at_work.len();
+            self.tool.say(&format!("interrupted with {jobs} at work; the same command again takes them up"));
+        }
+        drop(at_work);
+        let status = output.finish().await?;
+        ended.map(|()| self.tool.status_after(status))
+    }
+
+    /// One line from its arrival until its record has gone out.
+    async fn one<W>(&self, line: Result<Record, (Vec<u8>, Failure)>, work: &W, output: &Output, turns: &Turns)
+    where
+        W: AsyncFn(&mut Record, &Output) -> Result<bool>,
+    {
+        let mut record = match line {
+            Ok(record) => record,
+            Err((start, failure)) => {
+                self.tool.complain(&failure);
+                output.note_failure(&failure);
+                return output.emit(&Record::from_bad_line(&start, &failure, self.tool.name())).await;
+            }
+        };
+        let turn = turns.take(&record);
+        let held = turn.lock.lock().await;
+        let pass_by = record.has_error() && !self.takes_errors;
+        let goes_out = if pass_by { Ok(true) } else { work(&mut record, output).await };
+        let goes_out = goes_out.unwrap_or_else(|failure| {
+            self.tool.complain(&failure);
+            output.note_failure(&failure);
+            record.fail(self.tool.name(), &failure);
+            true
+        });
+        if goes_out {
+            output.emit(&record).await;
+        }
+        drop(held);
+        turns.give_back(turn);
+    }
+}
+
+/// Who works on which job: records of one job take turns, in the order in which they came.
+#[derive(Default)]
+struct Turns {
+    of: RefCell<HashMap<String, Rc<Mutex<()>>>>,
+}
+
+/// A record's place among those of its job.
+struct Turn {
+    job: Option<String>,
+    lock: Rc<Mutex<()>>,
+}
+
+impl Turns {
+    fn take(&self, record: &Record) -> Turn {
+        let job = record.identity();
+        let lock = match &job {
+            Some(job) => Rc::clone(self.of.borrow_mut().entry(job.clone()).or_default()),
+            None => Rc::default(),
+        };
+        Turn { job, lock }
+    }
+
+    /// Forgets a job nobody else waits for, so that memory does not grow with the records that have passed.
+    fn give_back(&self, turn: Turn) {
+        let mut of = self.of.borrow_mut();
+        // One count is ours and one the map's.
+        if Rc::strong_count(&turn.lock) == 2
+            && let Some(job) = &turn.job
+        {
+            of.remove(job);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Where records go: stdout, written and flushed a record at a time by a thread of its own, so that a reader that is
+//! slow or gone does not keep the tool from hearing signals.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::FileType;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::failure::{Failure, Result, io_kind};
+use crate::record::Record;
+
+/// The writer of a tool's records.
+#[derive(Debug)]
+pub struct Output {
+    sender: mpsc::Sender<Vec<u8>>,
+    done: oneshot::Receiver<()>,
+    shared: Arc<Shared>,
+    /// The worst exit status that a record so far means.
+    status: AtomicU8,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Set when nothing more can be written: none for a reader that has gone, which is no failure.
+    ended: OnceLock<Option<Failure>>,
+    notify: Notify,
+    watching: Mutex<bool>,
+}
+
+impl Shared {
+    fn end(&self, failure: Option<Failure>) {
+        // The first reason stands.
+        self.ended.get_or_init(|| failure);
+        self.notify.notify_waiters();
+    }
+}
+
+impl Output {
+    pub(super) fn stdout() -> Self {
+        let (sender, mut receiver) = mpsc::channel::<Vec<u8>>(8);
+        let (finished, done) = oneshot::channel();
+        let shared = Arc::new(Shared::default());
+        let writer = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            let mut stdout = std::io::stdout().lock();
+            while let Some(bytes) = receiver.blocking_recv() {
+                if let Err(error) = stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
+                    let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+                    writer.end(
+                        (!gone).then(|| Failure::new(io_kind(&error), format!("cannot write to stdout: {error}"))),
+                    );
+                    return;
+                }
+            }
+            // Whether the receiver still waits for the word is its own affair.
+            finished.send(()).unwrap_or(());
+        });
+        Output { sender, done, shared, status: AtomicU8::new(0) }
+    }
+
+    /// Writes a record. Where nobody reads any more, nothing happens: the pipe sees that and ends.
+    pub async fn emit(&self, record: &Record) {
+        if record.is_failed() {
+            self.raise(1);
+        }
+        self.write(record.to_line()).await;
+    }
+
+    /// Writes whole lines that are no job records: log lines, samples, changes, text for `--text`.
+    pub async fn write(&self, lines: Vec<u8>) {
+        if self.sender.send(lines).await.is_err() {
+            // The writer has ended; the pipe is told by `closed` and drops this future.
+            std::future::pending().await
+        }
+    }
+
+    /// Resolves when nobody can or will read what is written.
+    pub async fn closed(&self) {
+        self.watch_for_hang_up();
+        loop {
+            let notified = self.shared.notify.notified();
+            if self.shared.ended.get().is_some() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Remembers what a failure means for the exit status.
+    pub fn note_failure(&self, failure: &Failure) {
+        // 3 says that nothing can be reached at all; any other failure is one record's.
+        self.raise(if failure.kind.exit_status() == 3 { 3 } else { 1 });
+    }
+
+    fn raise(&self, status: u8) {
+        self.status.fetch_max(status, Ordering::Relaxed);
+    }
+
+    /// Waits until all is written, and says which exit status the records mean.
+    pub(super) async fn finish(self) -> Result<u8> {
+        drop(self.sender);
+        // An error means that the writer has ended before; why stands in `shared`.
+        self.done.await.unwrap_or(());
+        match self.shared.ended.get() {
+            Some(Some(failure)) => Err(failure.clone()),
+            Some(None) => Ok(0),
+            None => Ok(self.status.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Notices a reader that has gone before the next record is there to be written: a watch that waits for days
+    /// would not learn it otherwise.
+    fn watch_for_hang_up(&self) {
+        let Ok(mut watching) = self.shared.watching.lock() else { return };
+        let is_pipe = rustix::fs::fstat(rustix::stdio::stdout())
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        if *watching || !is_pipe {
+            return;
+        }
+        *watching = true;
+        let shared = Arc::clone(&self.shared);
+        std::thread::spawn(move || {
+            let stdout = rustix::stdio::stdout();
+            let mut fds = [PollFd::from_borrowed_fd(stdout, PollFlags::empty())];
+            if poll(&mut fds, None).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                shared.end(None);
+            }
+        });
+    }
+}
