@@ -94,6 +94,23 @@ impl Kind {
         }
     }
 
+    /// Whether the same job may well succeed later without anybody changing the submission or its image. Such a
+    /// failure does not end a submission: it is taken up again.
+    pub fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Kind::EngineUnreachable
+                | Kind::EngineError
+                | Kind::BucketUnreachable
+                | Kind::BucketNotFound
+                | Kind::AccessDenied
+                | Kind::RegistryError
+                | Kind::DiskFull
+                | Kind::Io
+                | Kind::Interrupted
+        )
+    }
+
     /// The remedy that is right wherever this failure occurs, for failures that have one.
     fn remedy(self) -> Option<&'static str> {
         match self {

@@ -5,12 +5,14 @@
 //! - [`failure`]: every way in which a tool can fail, with exit status and hint
 //! - [`tool`]: how each program starts and ends
 //! - [`layout`]: where things lie in a bucket and in an io-dir
+//! - [`inputs`]: where a dataset and a config lie on this machine and in the container
 //! - [`files`]: files that appear whole or not at all, and locks
 //! - `engine`: the Docker Engine (feature `engine`)
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
 
 pub mod failure;
 pub mod files;
+pub mod inputs;
 pub mod layout;
 pub mod pipe;
 pub mod record;

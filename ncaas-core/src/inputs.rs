@@ -1,0 +1,112 @@
+//! Where a job's dataset and config lie: on this machine, and in the container.
+//!
+//! A job from a bucket names them by key (`lab/inputs/session1.npy`), a job from arguments by absolute path. The stage
+//! that brings them and the stage that mounts them both ask here.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::failure::{Failure, Kind, Result};
+use crate::layout::base_name;
+use crate::record::Record;
+
+/// A dataset or config in two places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Absolute path on this machine.
+    pub host: PathBuf,
+    /// Path in the container, relative to its io-dir: `inputs/session1.npy`.
+    pub inside: String,
+    /// Whether the name stands for a folder: it ends in `/`.
+    pub is_folder: bool,
+}
+
+/// Where the input of that name lies. `folder` is [`crate::layout::INPUTS`] for a dataset, and
+/// [`crate::layout::CONFIGS`] for a config.
+///
+/// A dataset of another bucket (`s3://bucket/path`) lies in `<io-dir>/<folder>/s3/<bucket>/<path>`.
+///
+/// # Errors
+/// [`Kind::BadKey`] where the name leads out of the job's group, or is not absolute for a job from arguments;
+/// [`Kind::BadRecord`] where the record has no io-dir.
+pub fn place(record: &Record, name: &str, folder: &str) -> Result<Place> {
+    let is_folder = name.ends_with('/');
+    let flat = || format!("{folder}/{}", base_name(name));
+    let Some(group) = record.job().and_then(|job| job.group) else {
+        let host = PathBuf::from(name);
+        if !host.is_absolute() {
+            return Err(Failure::new(
+                Kind::BadKey,
+                format!("`{name}` is neither a key in a bucket nor an absolute path"),
+            ));
+        }
+        return Ok(Place { host, inside: flat(), is_folder });
+    };
+    let io_dir = Path::new(record.need("io_dir")?);
+    if let Some(elsewhere) = name.strip_prefix("s3://") {
+        let host = io_dir.join(folder).join("s3").join(plain(elsewhere, name)?);
+        return Ok(Place { host, inside: flat(), is_folder });
+    }
+    let within = name
+        .strip_prefix(&group)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .ok_or_else(|| Failure::new(Kind::BadKey, format!("`{name}` is not one of the group `{group}`'s keys")))?;
+    let host = io_dir.join(plain(within, name)?);
+    let mirrored = within.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    let inside = if mirrored { within.trim_end_matches('/').to_owned() } else { flat() };
+    Ok(Place { host, inside, is_folder })
+}
+
+/// A key as a relative path, if every part of it is a plain name.
+fn plain<'k>(key: &'k str, name: &str) -> Result<&'k Path> {
+    let path = Path::new(key);
+    let all_plain = key.split('/').all(|part| part != "." && part != "..")
+        && path.components().all(|part| matches!(part, Component::Normal(_)));
+    if !all_plain || key.is_empty() || key.contains('\0') {
+        return Err(Failure::new(Kind::BadKey, format!("`{name}` has a part that is no plain name")));
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose record cannot be read has failed")]
+mod tests {
+    use super::*;
+    use crate::layout::INPUTS;
+
+    fn from_bucket(name: &str) -> Result<Place> {
+        let record = Record::parse(br#"{"job":{"id":"job__a_1","group":"lab"},"io_dir":"/d/lab"}"#).unwrap();
+        place(&record, name, INPUTS)
+    }
+
+    #[test]
+    fn a_key_mirrors_the_bucket_in_both_places() {
+        let place = from_bucket("lab/inputs/day 1/$(x).npy").unwrap();
+        assert_eq!(place.host, Path::new("/d/lab/inputs/day 1/$(x).npy"));
+        assert_eq!(place.inside, "inputs/day 1/$(x).npy");
+        assert!(from_bucket("lab/inputs/folder/").unwrap().is_folder);
+        assert_eq!(from_bucket("lab/results/x.npy").unwrap().inside, "inputs/x.npy");
+    }
+
+    #[test]
+    fn a_dataset_of_another_bucket_has_a_place_of_its_own() {
+        let place = from_bucket("s3://else/where/x.npy").unwrap();
+        assert_eq!(place.host, Path::new("/d/lab/inputs/s3/else/where/x.npy"));
+        assert_eq!(place.inside, "inputs/x.npy");
+    }
+
+    #[test]
+    fn no_key_leads_out_of_its_group() {
+        for name in
+            ["other/inputs/x", "lab/../other/x", "lab//x", "lab/./x", "lab", "lab/", "/etc/passwd", "s3://b/../x"]
+        {
+            assert_eq!(from_bucket(name).map_err(|failure| failure.kind), Err(Kind::BadKey), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_job_from_arguments_names_paths() {
+        let record = Record::parse(br#"{"job":{"id":"job__a_1"},"io_dir":"/d"}"#).unwrap();
+        assert_eq!(place(&record, "/data/x.npy", INPUTS).unwrap().inside, "inputs/x.npy");
+        assert_eq!(place(&record, "data/x.npy", INPUTS).unwrap_err().kind, Kind::BadKey);
+    }
+}
