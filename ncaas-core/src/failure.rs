@@ -57,8 +57,12 @@ pub enum Kind {
     BucketUnreachable,
     /// There is no such bucket.
     BucketNotFound,
+    /// The bucket's server answered with an error that has no kind of its own.
+    BucketError,
     /// Nothing is in the bucket under that key.
     ObjectNotFound,
+    /// An object is larger than what it is said to be can be.
+    TooLarge,
     /// A file or folder that is needed is not there.
     FileNotFound,
     /// Credentials or permissions do not suffice.
@@ -92,6 +96,12 @@ impl Kind {
             Kind::Interrupted => 130,
             _ => 1,
         }
+    }
+
+    /// Whether the same call may succeed later though nobody changes anything: what a server or the network was in the
+    /// way of, not what was refused for a reason.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Kind::EngineUnreachable | Kind::BucketUnreachable)
     }
 
     /// The remedy that is right wherever this failure occurs, for failures that have one.

@@ -8,5 +8,7 @@
 //! - [`engine`]: the Docker Engine (feature `engine`)
 //! - [`bucket`]: `s3://` and directories behind one type (feature `bucket`)
 
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod failure;
 pub mod record;
