@@ -14,7 +14,7 @@ use aws_sdk_s3::primitives::ByteStream;
 
 use crate::bucket::key::Key;
 use crate::bucket::object::{Version, nonce, sha256};
-use crate::failure::Result;
+use crate::failure::{Kind, Result};
 
 use super::failure::{is_condition_failed, is_conflict, is_not_found};
 use super::{S3Bucket, SHA256};
