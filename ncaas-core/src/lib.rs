@@ -8,5 +8,7 @@
 //! - [`engine`]: the Docker Engine (feature `engine`)
 //! - [`bucket`]: `s3://` and directories behind one type (feature `bucket`)
 
+#[cfg(feature = "engine")]
+pub mod engine;
 pub mod failure;
 pub mod record;
