@@ -19,6 +19,7 @@ mod source;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 
 use crate::failure::{Failure, IoContext, Kind, Result};
 
@@ -221,7 +222,7 @@ impl Bucket {
         match self.0.clone() {
             Place::Dir(dir) => {
                 let key = key.clone();
-                blocking(move || dir.store(source, &key)).await
+                long_blocking(move |wanted| dir.store(source, &key, wanted)).await
             }
             Place::S3(s3) => s3.store(source, key).await,
         }
@@ -248,7 +249,7 @@ impl Bucket {
         match self.0.clone() {
             Place::Dir(dir) => {
                 let (key, path) = (key.clone(), path.to_owned());
-                blocking(move || dir.fetch(&key, &file, &path)).await
+                long_blocking(move |wanted| dir.fetch(&key, &file, &path, wanted)).await
             }
             Place::S3(s3) => s3.fetch(key, file, path).await,
         }
@@ -283,6 +284,28 @@ fn too_large(key: &Key, limit: u64) -> Failure {
 fn cut_short(key: &Key, size: u64, read: u64) -> Failure {
     let subject = key::quoted(key.as_str());
     Failure::new(Kind::ChecksumMismatch, format!("cannot read {subject}: it has {size} bytes, but {read} came"))
+}
+
+/// As [`blocking`], for what takes as long as a file is large. It is told when nobody waits for it any more, so that a
+/// tool that is interrupted neither waits for it nor leaves it half done.
+async fn long_blocking<T: Send + 'static>(work: impl FnOnce(&Wanted) -> Result<T> + Send + 'static) -> Result<T> {
+    let waiting = Arc::new(());
+    let wanted = Wanted(Arc::downgrade(&waiting));
+    let done = blocking(move || work(&wanted)).await;
+    drop(waiting);
+    done
+}
+
+/// Whether somebody still waits for the outcome of some work.
+struct Wanted(Weak<()>);
+
+impl Wanted {
+    fn check(&self) -> Result<()> {
+        match self.0.strong_count() {
+            0 => Err(Failure::new(Kind::Interrupted, "interrupted while a file was copied")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Runs what blocks on a thread of its own: the tools have one thread for everything else.

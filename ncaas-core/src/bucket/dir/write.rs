@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::FlockOperation;
 
+use crate::bucket::Wanted;
 use crate::bucket::key::Key;
 use crate::bucket::object::{Content, Version};
 use crate::bucket::source::Source;
@@ -96,12 +97,14 @@ impl DirBucket {
     }
 
     /// Stores a file of this machine under a key.
-    pub(in crate::bucket) fn store(&self, mut source: Source, key: &Key) -> Result<Content> {
+    pub(in crate::bucket) fn store(&self, mut source: Source, key: &Key, wanted: &Wanted) -> Result<Content> {
         let root = self.root()?;
         let (folder, name) = self.folder_of(&root, key)?;
         let mut part = Part::create(&folder).map_err(|error| self.failure("write", key, &error))?;
-        let content = source
-            .read_through(|piece| part.file.write_all(piece).map_err(|error| self.failure("write", key, &error)))?;
+        let content = source.read_through(|piece| {
+            wanted.check()?;
+            part.file.write_all(piece).map_err(|error| self.failure("write", key, &error))
+        })?;
         let _held = self.lock(&root, Hold::Shared)?;
         part.replace(name).map_err(|error| self.failure("write", key, &error))?;
         Ok(content)

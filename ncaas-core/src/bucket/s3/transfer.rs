@@ -12,10 +12,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::AsyncWriteExt;
 
-use crate::bucket::blocking;
 use crate::bucket::key::Key;
 use crate::bucket::object::{Content, Summing};
 use crate::bucket::source::Source;
+use crate::bucket::{blocking, long_blocking};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 use super::{S3Bucket, SHA256};
@@ -54,9 +54,9 @@ impl S3Bucket {
 
     async fn store_in_parts(&self, source: Source, key: &Key) -> Result<Content> {
         // The sum is stored with the object, and S3 wants to know that at the start.
-        let (source, content) = blocking(move || {
+        let (source, content) = long_blocking(move |wanted| {
             let mut source = source;
-            let content = source.read_through(|_| Ok(()))?;
+            let content = source.read_through(|_| wanted.check())?;
             source.rewind()?;
             Ok((source, content))
         })
