@@ -66,6 +66,9 @@ impl S3Bucket {
         let status = response.status().as_u16();
         let code = error.code().unwrap_or_default();
         let words = match (code, error.message()) {
+            ("", None) if response.status().is_success() => {
+                format!("{} gives an answer that cannot be understood (status {status})", self.server)
+            }
             ("", None) => format!("{} answers with status {status}", self.server),
             (code, None) => format!("{code} (status {status})"),
             (code, Some(message)) => format!("{code}: {} (status {status})", bounded(message)),

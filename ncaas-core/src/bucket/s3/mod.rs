@@ -59,10 +59,10 @@ impl S3Bucket {
                 .build()
         });
         match bucket.client.create_bucket().bucket(name).set_create_bucket_configuration(place).send().await {
-            Err(error) if !error.as_service_error().is_some_and(|error| error.is_bucket_already_owned_by_you()) => {
-                Err(bucket.failure("create", None, &error))
-            }
-            _ => Ok(bucket),
+            Ok(_) => Ok(bucket),
+            // Whose it is shows when it is used: not every server tells the caller's own bucket from another's.
+            Err(error) if failure::is_conflict(&error) => bucket.check().await.map(|()| bucket),
+            Err(error) => Err(bucket.failure("create", None, &error)),
         }
     }
 
