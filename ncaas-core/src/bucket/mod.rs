@@ -167,8 +167,8 @@ impl Bucket {
         }
     }
 
-    /// Writes a small object unless there is one: whether it did. Of many who try at once, exactly one gets `true`.
-    pub async fn put_new(&self, key: &Key, bytes: impl Into<Vec<u8>>) -> Result<bool> {
+    /// Writes a small object unless there is one: what it wrote, or `None`. Of many who try at once, exactly one writes.
+    pub async fn put_new(&self, key: &Key, bytes: impl Into<Vec<u8>>) -> Result<Option<Version>> {
         let bytes = bytes.into();
         fits(key, &bytes)?;
         match self.0.clone() {
@@ -180,8 +180,9 @@ impl Bucket {
         }
     }
 
-    /// Writes a small object over the version that was read: whether it did. `false` if it is another by now, or gone.
-    pub async fn put_if(&self, key: &Key, bytes: impl Into<Vec<u8>>, version: &Version) -> Result<bool> {
+    /// Writes a small object over the version that the caller has read or written: what it wrote, or `None` if the
+    /// object is another by now, or gone.
+    pub async fn put_if(&self, key: &Key, bytes: impl Into<Vec<u8>>, version: &Version) -> Result<Option<Version>> {
         key.must_name_an_object()?;
         let bytes = bytes.into();
         match self.0.clone() {

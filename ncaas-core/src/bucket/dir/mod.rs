@@ -27,7 +27,7 @@ use crate::failure::{Failure, IoContext, Kind, Result};
 pub(super) use list::Walk;
 
 use super::key::{Key, quoted};
-use super::object::{Content, Entry, Summing, Version, sha256};
+use super::object::{Content, Entry, Summing, Version};
 use super::source::CHUNK;
 use super::{Wanted, address};
 
@@ -90,7 +90,7 @@ impl DirBucket {
         if bytes.len() as u64 > limit {
             return Err(super::too_large(key, limit));
         }
-        let version = Version(sha256(&bytes));
+        let version = Version::of(&bytes);
         Ok((bytes, version))
     }
 

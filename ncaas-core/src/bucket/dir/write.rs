@@ -37,11 +37,11 @@ impl DirBucket {
         self.write(&root, key, Hold::Shared, |part| part.file.write_all(bytes), |part, name| part.replace(name))
     }
 
-    pub(in crate::bucket) fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<bool> {
+    pub(in crate::bucket) fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<Option<Version>> {
         let root = self.root()?;
         if key.is_folder() {
             let there = self.metadata(&root, key)?.is_some();
-            return self.make_folder(&root, key).map(|()| !there);
+            return self.make_folder(&root, key).map(|()| (!there).then(|| Version::of(bytes)));
         }
         let created = self.write(
             &root,
@@ -53,10 +53,10 @@ impl DirBucket {
         if !created && self.metadata(&root, key)?.is_some_and(|metadata| metadata.is_dir()) {
             return Err(self.failure("write", key, &io::ErrorKind::IsADirectory.into()));
         }
-        Ok(created)
+        Ok(created.then(|| Version::of(bytes)))
     }
 
-    pub(in crate::bucket) fn put_if(&self, key: &Key, bytes: &[u8], version: &Version) -> Result<bool> {
+    pub(in crate::bucket) fn put_if(&self, key: &Key, bytes: &[u8], version: &Version) -> Result<Option<Version>> {
         let root = self.root()?;
         let unchanged = || match self.read(key, u64::MAX) {
             Ok((_, now)) => Ok(now == *version),
@@ -65,7 +65,7 @@ impl DirBucket {
         };
         // Looked at once without the lock: who comes too late makes neither folders nor a file.
         if !unchanged()? {
-            return Ok(false);
+            return Ok(None);
         }
         let mut verdict = Ok(true);
         self.write(
@@ -78,7 +78,7 @@ impl DirBucket {
                 if matches!(verdict, Ok(true)) { part.replace(name) } else { Ok(()) }
             },
         )?;
-        verdict
+        Ok(verdict?.then(|| Version::of(bytes)))
     }
 
     pub(in crate::bucket) fn delete(&self, key: &Key) -> Result<()> {

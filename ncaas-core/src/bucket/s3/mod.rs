@@ -126,10 +126,7 @@ impl S3Bucket {
         if size > limit {
             return Err(super::too_large(key, limit));
         }
-        let Some(version) = response.e_tag().map(|etag| Version(etag.to_owned())) else {
-            let words = format!("cannot read `{}`: {} gives no ETag", self.address, self.server);
-            return Err(Failure::new(Kind::BucketError, words));
-        };
+        let version = self.version(key, response.e_tag())?;
         let mut bytes = Vec::new();
         let mut body = response.body;
         while let Some(piece) = body.next().await {
@@ -142,6 +139,14 @@ impl S3Bucket {
             return Err(super::cut_short(key, size, bytes.len() as u64));
         }
         Ok((bytes, version))
+    }
+
+    /// The version that an ETag stands for. Without one, nothing can be written on condition.
+    fn version(&self, key: &Key, etag: Option<&str>) -> Result<Version> {
+        etag.map(|etag| Version(etag.to_owned())).ok_or_else(|| {
+            let words = format!("{} gives no ETag for `{}/{key}`", self.server, self.address);
+            Failure::new(Kind::BucketError, words)
+        })
     }
 
     pub(super) async fn put(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
