@@ -79,6 +79,8 @@ pub enum Kind {
     DiskFull,
     /// Reading or writing a file failed.
     Io,
+    /// Somebody has cancelled the submission.
+    Cancelled,
     /// Ended by a signal before it was done.
     Interrupted,
 }
@@ -123,6 +125,7 @@ impl Kind {
             Kind::BucketNotFound => Some("check the name; `ncaas-submit init BUCKET --group G` makes a bucket"),
             Kind::AccessDenied => Some("check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) or the permissions"),
             Kind::ScriptNotExecutable => Some("`chmod +x` the script, and build or commit the image again"),
+            Kind::Cancelled => Some("`ncaas-submit retry` takes the submission up again"),
             Kind::DiskFull => Some("make room, and run the same command again: it goes on where it stopped"),
             Kind::OutOfMemory => Some("give the job more memory (`--memory`), or make it use less"),
             _ => None,

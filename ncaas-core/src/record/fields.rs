@@ -59,6 +59,12 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether a field of that name is the tools' own. What comes from outside must not set it: a submit file with an
+    /// `image` or an `io_dir` of its own would choose what runs, and where.
+    pub fn has_field(name: &str) -> bool {
+        schemars::schema_for!(Known).get("properties").is_some_and(|fields| fields.get(name).is_some())
+    }
+
     pub(super) fn deserialize_from(fields: &Map<String, Value>) -> serde_json::Result<Self> {
         Known::deserialize(fields)
     }
