@@ -57,8 +57,12 @@ pub enum Kind {
     BucketUnreachable,
     /// There is no such bucket.
     BucketNotFound,
+    /// The bucket's server answered with an error that has no kind of its own.
+    BucketError,
     /// Nothing is in the bucket under that key.
     ObjectNotFound,
+    /// An object is larger than what it is said to be can be.
+    TooLarge,
     /// A file or folder that is needed is not there.
     FileNotFound,
     /// Credentials or permissions do not suffice.
@@ -105,6 +109,7 @@ impl Kind {
                 | Kind::EngineError
                 | Kind::BucketUnreachable
                 | Kind::BucketNotFound
+                | Kind::BucketError
                 | Kind::AccessDenied
                 | Kind::RegistryError
                 | Kind::DiskFull
