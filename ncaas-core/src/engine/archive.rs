@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use tar::{Archive, Builder};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{JoinError, spawn_blocking, yield_now};
 
 use crate::engine::errors::{Asked, EngineContext};
 use crate::engine::{Engine, reference};
@@ -66,6 +66,9 @@ impl Engine {
             }
             next = pieces.next().await;
         }
+        // The engine holds on to the container until its answer is read or refused: the connection closes now.
+        drop(pieces);
+        yield_now().await;
         match (reader.await.unwrap_or_else(disorder), broken) {
             (Err(_), Some(error)) => Err(error).asking("read", Asked::Container(id)),
             (read, _) => read,

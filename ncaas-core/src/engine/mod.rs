@@ -134,7 +134,11 @@ fn client(address: &Address) -> Result<Docker> {
             API_DEFAULT_VERSION,
         ),
     };
-    Ok(client.asking("reach", Asked::Engine)?.with_request_modifier(repair_registry_auth))
+    match client {
+        Ok(client) => Ok(client.with_request_modifier(repair_registry_auth)),
+        // Certificates that cannot be read, a socket that is not there: nothing was sent anywhere.
+        Err(error) => Err(Failure { kind: Kind::EngineUnreachable, ..failure(&error, "reach", Asked::Engine) }),
+    }
 }
 
 /// The client writes registry credentials in base64's standard alphabet; engines read its URL alphabet, and take a
