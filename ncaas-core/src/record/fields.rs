@@ -144,9 +144,10 @@ pub struct Container {
 }
 
 impl Container {
-    /// Whether its process has ended (or never started, and never will).
+    /// Whether its process has ended, or never started and never will: the engine leaves such a container `created`,
+    /// with an exit code.
     pub fn has_ended(&self) -> bool {
-        matches!(self.state.as_str(), "exited" | "dead")
+        matches!(self.state.as_str(), "exited" | "dead") || self.status.is_some()
     }
 }
 
