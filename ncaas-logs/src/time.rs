@@ -25,7 +25,7 @@ fn at(text: &str, now: Timestamp, local: TimeZone) -> Option<Timestamp> {
         return now.checked_sub(ago).ok();
     }
     let civil: DateTime = text.parse().ok()?;
-    Some(local.to_ambiguous_timestamp(civil).compatible().ok()?)
+    local.to_ambiguous_timestamp(civil).compatible().ok()
 }
 
 /// `seconds[.nanos]`.

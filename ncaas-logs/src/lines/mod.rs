@@ -29,13 +29,7 @@ pub(crate) async fn lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
     pipe.each(input, list).await
 }
 
-async fn list(
-    record: &mut Record,
-    args: &LinesArgs,
-    several: bool,
-    engines: &Engines,
-    output: &Output,
-) -> Result<()> {
+async fn list(record: &mut Record, args: &LinesArgs, several: bool, engines: &Engines, output: &Output) -> Result<()> {
     let wanted = subject::container(record)?;
     let engine = engines.get().await?;
     let inspected = engine.inspect(&wanted).await?;

@@ -184,7 +184,9 @@ mod tests {
     #[test]
     fn what_a_crash_left_is_counted_and_the_next_line_read() {
         let good = r#"{"log":"a\n","stream":"stdout","time":"2026-11-22T10:24:55.5Z"}"#;
-        let text = format!("\0\0\0\n{{\"log\":\"x\\\n{{\"log\":\"\\u00\",\"stream\":\"stdout\",\"time\":\"2026-11-22T10:24:55.5Z\"}}\n{good}\n{good}");
+        let text = format!(
+            "\0\0\0\n{{\"log\":\"x\\\n{{\"log\":\"\\u00\",\"stream\":\"stdout\",\"time\":\"2026-11-22T10:24:55.5Z\"}}\n{good}\n{good}"
+        );
         let (entries, consumed, file) = read(&text);
         assert_eq!((entries.len(), file.damaged), (1, 3));
         assert_eq!(&text[consumed..], good);
@@ -192,7 +194,8 @@ mod tests {
 
     #[test]
     fn replaced_bytes_are_told_apart_from_the_programs_own_replacement_characters() {
-        let line = "{\"log\":\"\\ufffd\\ufffd \u{FFFD}\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-22T10:24:55.5Z\"}\n";
+        let line =
+            "{\"log\":\"\\ufffd\\ufffd \u{FFFD}\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-22T10:24:55.5Z\"}\n";
         let (entries, _, file) = read(line);
         assert_eq!(entries[0].1, "\u{FFFD}\u{FFFD} \u{FFFD}\n");
         assert_eq!(file.replaced, 2);

@@ -4,6 +4,7 @@
 //! ([`archive`]), and the engine's stream ([`stream`]). Only the stream goes on as the container writes; whoever
 //! follows reads the files first, and goes over to the stream without a gap or a repeat ([`resume`]).
 
+mod archive;
 mod entry;
 mod files;
 mod json_file;
@@ -15,14 +16,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::ContainerInspectResponse;
-use ncaas_core::engine::container::describe;
 use ncaas_core::engine::Engine;
+use ncaas_core::engine::container::describe;
 use ncaas_core::failure::{Failure, Kind, Result};
 use tokio::time::{Instant, sleep};
 
 pub(crate) use entry::{Entry, Stamp, Stream};
 pub(crate) use lines::{Line, Rejoin};
 
+use archive::Archive;
 use files::Files;
 use resume::Recent;
 use stream::{Ask, EngineStream};
@@ -32,6 +34,9 @@ const ABSENCE: Duration = Duration::from_secs(60);
 
 /// Between looks at a container that does not run, or an engine that does not answer.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// After so many entries of the engine's stream it is worth a helper container to read the rest as files: 0.2 s.
+const MANY: u64 = 20_000;
 
 /// What is wanted of a log.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +78,10 @@ pub(crate) struct Log {
     query: Query,
     source: Source,
     recent: Recent,
+    /// The quicker way, if there is one and while it has not been tried.
+    archive: Option<Box<Archive>>,
+    /// How many of the wanted entries have been given.
+    given: u64,
     lost: Lost,
     /// Since when the engine has not answered.
     away: Option<Instant>,
@@ -80,6 +89,9 @@ pub(crate) struct Log {
 
 enum Source {
     Files(Files),
+    /// The same files through the engine, of which so many entries have come by the stream already; it waits until
+    /// the way has proved open.
+    Archive(Box<Archive>, u64, Option<EngineStream>),
     Stream(EngineStream),
     /// Nothing at the moment: a stream has ended, or the files have.
     Between,
@@ -112,32 +124,26 @@ impl Log {
             query,
             source: Source::Between,
             recent: Recent::default(),
+            archive: None,
+            given: 0,
             lost: Lost::default(),
             away: None,
         };
-        log.source = match log.open_files(inspected, driver) {
+        let as_files = driver == "json-file" && log.query.tail.is_none();
+        let path = inspected.log_path.as_deref().filter(|path| as_files && !engine.is_remote() && !path.is_empty());
+        log.source = match path.and_then(|path| Files::open(Path::new(path))) {
             Some(files) => Source::Files(files),
             None => log.open_stream(),
         };
+        // Files that the engine may rotate meanwhile cannot be had one after the other without a gap.
+        let is_still = describe(inspected).has_ended() || !rotates(inspected);
+        log.archive = if as_files && is_still { Archive::of(engine, inspected).map(Box::new) } else { None };
         Ok(log)
-    }
-
-    fn open_files(&self, inspected: &ContainerInspectResponse, driver: &str) -> Option<Files> {
-        let path = inspected.log_path.as_deref().filter(|path| !path.is_empty())?;
-        let near = driver == "json-file" && !self.engine.is_remote() && self.query.tail.is_none();
-        if near { Files::open(Path::new(path)) } else { None }
     }
 
     fn ask(&self) -> Ask {
         let Query { follow, since, until, only, tail } = self.query;
-        Ask {
-            follow,
-            stdout: only != Some(Stream::Stderr),
-            stderr: only != Some(Stream::Stdout),
-            since,
-            until,
-            tail,
-        }
+        Ask { follow, stdout: only != Some(Stream::Stderr), stderr: only != Some(Stream::Stdout), since, until, tail }
     }
 
     fn open_stream(&self) -> Source {
@@ -162,11 +168,12 @@ impl Log {
     /// # Errors
     /// Where the container was not there to begin with, or the engine stays away.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
-        let Log { query, source, recent, lost, .. } = self;
+        let Log { query, source, recent, archive, given, lost, .. } = self;
         let follow = query.follow;
         // Whoever reads from the end may want to follow on.
         let remember = follow || query.tail.is_some();
         let mut give_new = |entry: &Entry<'_>| {
+            *given += 1;
             if !remember || recent.is_new(entry) {
                 give(entry);
             }
@@ -186,7 +193,36 @@ impl Log {
                 // A long file is no reason to keep others waiting.
                 tokio::task::yield_now().await;
             }
+            Source::Archive(archive, seen, instead) => {
+                let read = archive.read(|entry| match *seen {
+                    _ if !query.wants(entry) => {}
+                    0 => give_new(entry),
+                    _ => *seen -= 1,
+                });
+                match read.await {
+                    Ok(true) if archive.has_begun() => *instead = None,
+                    Ok(true) => {}
+                    Ok(false) => {
+                        lost.replaced += archive.parser().replaced;
+                        lost.damaged += archive.parser().damaged;
+                        self.source = if follow { Source::Between } else { Source::Ended };
+                    }
+                    Err(failure) => match instead.take() {
+                        // The way is closed.
+                        Some(stream) => self.source = Source::Stream(stream),
+                        None if follow => self.source = Source::Between,
+                        None => return Err(failure),
+                    },
+                }
+            }
             Source::Stream(stream) => match stream.read(give_new).await {
+                Ok(true) if self.given >= MANY && archive.is_some() => {
+                    let stream = std::mem::replace(&mut self.source, Source::Between);
+                    self.source = match (self.archive.take(), stream) {
+                        (Some(archive), Source::Stream(stream)) => Source::Archive(archive, self.given, Some(stream)),
+                        (_, stream) => stream,
+                    };
+                }
                 Ok(true) => {}
                 Ok(false) if follow => self.source = Source::Between,
                 Ok(false) => self.source = Source::Ended,
@@ -262,6 +298,12 @@ impl Log {
     pub(crate) fn lost(&self) -> Lost {
         self.lost
     }
+}
+
+/// Whether the engine begins a new file when the log has become long.
+fn rotates(inspected: &ContainerInspectResponse) -> bool {
+    let config = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref());
+    config.and_then(|config| config.config.as_ref()).is_some_and(|options| options.contains_key("max-size"))
 }
 
 /// The container's log driver.

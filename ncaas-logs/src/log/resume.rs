@@ -95,7 +95,8 @@ mod tests {
             assert!(is_new(&mut recent, stamp, text));
         }
         assert_eq!(recent.resume(), Some(at(19, 0)));
-        let again: Vec<bool> = ["a", "a", "a", "b", "c"].iter().map(|text| is_new(&mut recent, at(20, 0), text)).collect();
+        let again: Vec<bool> =
+            ["a", "a", "a", "b", "c"].iter().map(|text| is_new(&mut recent, at(20, 0), text)).collect();
         assert_eq!(again, [false, false, true, false, true]);
     }
 

@@ -266,7 +266,8 @@ mod tests {
 
     #[test]
     fn nothing_that_a_program_prints_breaks_its_line() {
-        let hostile = ["a | STATUS: SUCCESS | b", "================", "\n================\n", "\r\u{1b}[31m\0\u{85}\u{2028}x"];
+        let hostile =
+            ["a | STATUS: SUCCESS | b", "================", "\n================\n", "\r\u{1b}[31m\0\u{85}\u{2028}x"];
         for last_command in hostile {
             let text = replace("", &submission(2), 2, &entry("a | b.npy", last_command));
             let lines = dataset_lines(&text);
@@ -307,7 +308,8 @@ mod tests {
             event("2026-11-22T11:01:02.345Z", "================"),
         ];
         let known = Submission { setup, ..submission(2) };
-        let failed = Entry { stage: Stage::Failed, reason: Some("no config\n\nno dataset".to_owned()), ..entry("b", "x") };
+        let failed =
+            Entry { stage: Stage::Failed, reason: Some("no config\n\nno dataset".to_owned()), ..entry("b", "x") };
         let text = replace("", &known, 2, &failed);
         let text = replace(&text, &submission(2), 1, &entry("a", "y"));
         assert!(text.contains("\nENVIRONMENT SETUP LOG:\n[+0:00:00.00] found the submission\n[+1:01:02.34] ======"));
@@ -327,7 +329,8 @@ mod tests {
                 let folder = &folder;
                 scope.spawn(move || {
                     for turn in 0..3 {
-                        update(folder, &submission(40), number, &entry(&format!("d{number}"), &format!("{turn}"))).unwrap();
+                        update(folder, &submission(40), number, &entry(&format!("d{number}"), &format!("{turn}")))
+                            .unwrap();
                     }
                 });
             }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::heard::Heard;
 use super::log_file::LogFile;
 use super::places::Places;
+use super::removed;
 use super::report::{Now, Report};
 use super::warn;
 use crate::log::{Log, Query, Rejoin};
@@ -80,12 +81,7 @@ impl Following {
     /// Follows it to its end, and writes everything a last time.
     ///
     /// With `live` the record goes out there whenever the files have changed.
-    pub(crate) async fn to_the_end(
-        &mut self,
-        record: &mut Record,
-        every: Duration,
-        live: Option<&Output>,
-    ) -> Result<()> {
+    pub(crate) async fn follow(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
         if !self.container.has_ended() {
             self.while_it_runs(record, every, live).await?;
         }
@@ -118,7 +114,14 @@ impl Following {
             };
             tokio::select! {
                 ended = &mut end => {
-                    self.container = ended?;
+                    self.container = match ended {
+                        Ok(container) => container,
+                        // Removed at once, as `docker run --rm` does; the engine's events still tell how it ended.
+                        Err(failure) if failure.kind == Kind::ContainerNotFound => {
+                            removed::end(&engine, &self.container).await.ok_or(failure)?
+                        }
+                        Err(failure) => return Err(failure),
+                    };
                     return Ok(());
                 }
                 more = reading => {
@@ -133,7 +136,12 @@ impl Following {
                     if self.is_changed(turn) {
                         // How it fares may have changed too: it has started, or was paused.
                         if let Ok(inspected) = self.engine.inspect(&id).await {
-                            self.container = describe(&inspected);
+                            let container = describe(&inspected);
+                            // Its end is told once, when all of its log has been read.
+                            if container.has_ended() {
+                                continue;
+                            }
+                            self.container = container;
                         }
                         self.write(turn)?;
                         if let Some(output) = live {
@@ -217,8 +225,7 @@ impl Following {
         if self.written.as_ref().is_none_or(|written| written.bytes != bytes) {
             self.file.publish()?;
         }
-        let now =
-            Now { container: Some(&self.container), sample: self.sampler.gauge().last(), failure: None };
+        let now = Now { container: Some(&self.container), sample: self.sampler.gauge().last(), failure: None };
         self.report.write(&now, &self.heard)?;
         let started = self.container.started_at.is_some();
         self.written = Some(Written { bytes, state: self.container.state.clone(), started, turn });
@@ -237,6 +244,18 @@ impl Following {
         if let Some(failure) = &self.unreadable {
             warn(record, failure.message.clone());
         }
+    }
+
+    /// Writes what there is of a job that could not be followed to its end.
+    ///
+    /// # Errors
+    /// When the job's logs cannot be written.
+    pub(crate) fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
+        self.finish_log();
+        self.file.publish()?;
+        let sample = self.sampler.gauge().last();
+        self.report.write(&Now { container: Some(&self.container), sample, failure: Some(failure) }, &self.heard)?;
+        files::write_whole(&self.report.places.record, &record.to_line())
     }
 
     fn write_last(&mut self, record: &mut Record) -> Result<()> {

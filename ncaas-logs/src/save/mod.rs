@@ -6,6 +6,7 @@ mod follow;
 mod heard;
 mod log_file;
 mod places;
+mod removed;
 mod report;
 mod status_file;
 
@@ -76,20 +77,32 @@ impl Saver {
             // A record that says too little to know where its certificate would lie has none.
             return Places::of(record).map_or(Ok(()), |places| report_failure(record, places, &words_of_error(error)));
         }
-        let Err(failure) = self.follow(record, output).await else { return Ok(()) };
-        fill_io_dir(record, &self.io_dir)?;
-        if let Ok(places) = Places::of(record) {
-            let words = earlier.as_ref().map_or_else(|| words_of_failure(&failure), words_of_error);
-            report_failure(&with_failure(record, &failure), places, &words)?;
-        }
+        let words = |failure: &Failure| earlier.as_ref().map_or_else(|| words_of_failure(failure), words_of_error);
+        let failure = match self.begin(record).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(mut following)) => {
+                let live = self.live.then_some(output);
+                let Err(failure) = following.follow(record, self.interval, live).await else { return Ok(()) };
+                following.write_failed(&with_failure(record, &failure), &words(&failure))?;
+                failure
+            }
+            Err(failure) => {
+                fill_io_dir(record, &self.io_dir)?;
+                if let Ok(places) = Places::of(record) {
+                    report_failure(&with_failure(record, &failure), places, &words(&failure))?;
+                }
+                failure
+            }
+        };
         // The first error of a record stands.
         if earlier.is_some() { Ok(()) } else { Err(failure) }
     }
 
-    /// Follows a job to its end.
-    async fn follow(&self, record: &mut Record, output: &Output) -> Result<()> {
+    /// Begins to follow a job; none where that was done to its end before.
+    async fn begin(&self, record: &mut Record) -> Result<Option<Following>> {
         let wanted = crate::subject::container(record)?;
-        let saved_before = |record: &Record, id: &str| Places::of(record).ok()?.saved().filter(|saved| has_ended(saved, id));
+        let saved_before =
+            |record: &Record, id: &str| Places::of(record).ok()?.saved().filter(|saved| has_ended(saved, id));
         let look = async {
             let engine = self.engines.get().await?;
             Ok((engine, engine.inspect(&wanted).await?))
@@ -97,7 +110,7 @@ impl Saver {
         let (engine, inspected) = match look.await {
             Ok(seen) => seen,
             Err(failure) => match saved_before(record, &wanted) {
-                Some(saved) => return adopt(record, &saved),
+                Some(saved) => return adopt(record, &saved).map(|()| None),
                 None => return Err(failure),
             },
         };
@@ -105,12 +118,10 @@ impl Saver {
         fill_io_dir(record, &self.io_dir)?;
         let id = inspected.id.clone().unwrap_or_default();
         if let Some(saved) = saved_before(record, &id) {
-            return adopt(record, &saved);
+            return adopt(record, &saved).map(|()| None);
         }
         let places = Places::of(record)?;
-        let mut following = Following::begin(engine, &inspected, record, places)?;
-        let ticks = self.live.then_some(output);
-        following.to_the_end(record, self.interval, ticks).await
+        Following::begin(engine, &inspected, record, places).map(Some)
     }
 }
 

@@ -81,7 +81,9 @@ pub(crate) fn submission(record: &Record) -> (Submission, usize) {
     let datanames = match &own {
         // Where a submission was refused as a whole, its record names all of its datasets.
         Some(Datasets::Many(names)) => names.clone(),
-        _ if datasets > 1 => datanames_of_submit_file(record).filter(|names| names.len() == datasets).unwrap_or_default(),
+        _ if datasets > 1 => {
+            datanames_of_submit_file(record).filter(|names| names.len() == datasets).unwrap_or_default()
+        }
         _ => Vec::new(),
     };
     let setup = record.known().ok().and_then(|known| known.setup).unwrap_or_default();
