@@ -226,7 +226,9 @@ impl Log {
                 Ok(true) => {}
                 Ok(false) if follow => self.source = Source::Between,
                 Ok(false) => self.source = Source::Ended,
-                Err(failure) if follow && failure.kind != Kind::ContainerNotFound => {
+                // It has been removed, and what there was has been seen.
+                Err(failure) if follow && failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
+                Err(failure) if follow => {
                     self.endure(failure)?;
                     self.source = Source::Between;
                 }
@@ -235,7 +237,6 @@ impl Log {
             Source::Between => self.look().await?,
             Source::Last(stream) => match stream.read(give_new).await {
                 Ok(true) => {}
-                // It has been removed, and what there was has been seen.
                 Ok(false) => self.source = Source::Ended,
                 Err(failure) if failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
                 Err(failure) => {

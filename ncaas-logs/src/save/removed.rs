@@ -17,12 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How the container ended, by the engine's events. None where it has forgotten.
 pub(crate) async fn end(engine: &Engine, container: &Container) -> Option<Container> {
     let started: Timestamp = container.started_at.as_deref()?.parse().ok()?;
-    let filters = [("container", container.id.as_str()), ("event", "die"), ("event", "oom")];
-    let mut by_name: HashMap<String, Vec<String>> = HashMap::new();
-    for (name, value) in filters {
-        by_name.entry(name.to_owned()).or_default().push(value.to_owned());
-    }
-    let options = EventsOptions { since: Some(started.as_second().to_string()), until: None, filters: Some(by_name) };
+    let filters = HashMap::from([("container".to_owned(), vec![container.id.clone()])]);
+    let options = EventsOptions { since: Some(started.as_second().to_string()), until: None, filters: Some(filters) };
     let mut events = engine.docker().events(Some(options));
     let mut out_of_memory = false;
     let found = timeout(PATIENCE, async {
