@@ -6,7 +6,8 @@
 //! - [`address`]: where it is, as the docker CLI would have it
 //! - [`container`]: how a container fares, in a record's words
 //! - [`labels`]: how containers of ours are found again
-//! - [`archive`]: files in and out of containers; [`path`]: one of them
+//! - [`archive`]: files in and out of containers
+//! - [`Engine::dial`]: a connection of its own, for what the client cannot do; [`path`]: one of them
 //! - [`reference`]: which names may go into a request
 //!
 //! The client sends its requests without an API version in their path (bollard 0.21.1), so that every engine answers
@@ -16,6 +17,7 @@
 pub mod address;
 pub mod archive;
 pub mod container;
+mod dial;
 mod errors;
 pub mod labels;
 pub mod path;
@@ -31,6 +33,7 @@ use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use crate::failure::{Failure, Kind, Result};
 use address::{Address, Endpoint, Tls};
 
+pub use dial::Wire;
 pub use errors::{Asked, EngineContext, failure, no_container, no_image};
 pub use wait::{ABSENCE, GRACE};
 
