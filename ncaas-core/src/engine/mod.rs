@@ -18,6 +18,7 @@ pub mod archive;
 pub mod container;
 mod errors;
 pub mod labels;
+mod ownership;
 pub mod path;
 pub mod reference;
 mod ssh;
@@ -32,6 +33,7 @@ use crate::failure::{Failure, Kind, Result};
 use address::{Address, Endpoint, Tls};
 
 pub use errors::{Asked, EngineContext, failure, no_container, no_image};
+pub use ownership::Owner;
 pub use wait::{ABSENCE, GRACE};
 
 /// The client's own timeout, in seconds. It bounds the time to an answer's first byte, and a commit or a stop answers
