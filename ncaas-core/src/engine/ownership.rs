@@ -50,11 +50,26 @@ impl Owner {
     }
 }
 
-/// What a folder holds that is not its owner's. Two surveys that are alike have seen no progress between them.
+/// What a folder holds that is not its owner's, as far as the owner can see.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Survey {
+    /// Files and folders of others.
     foreign: u64,
+    /// Folders that cannot be looked into.
     unreadable: u64,
+    /// What was the owner's and shut, and has been opened: the next survey sees more.
+    opened: u64,
+}
+
+impl Survey {
+    fn is_clean(&self) -> bool {
+        self.foreign == 0 && self.unreadable == 0
+    }
+
+    /// Whether a round between `before` and this survey has come to nothing.
+    fn is_stuck(&self, before: Option<&Survey>) -> bool {
+        self.opened == 0 && before == Some(self)
+    }
 }
 
 impl Engine {
@@ -74,11 +89,11 @@ impl Engine {
             let mut before = None;
             loop {
                 let survey = survey(folder, owner).await?;
-                if survey == Survey::default() {
+                if survey.is_clean() {
                     break;
                 }
-                // Folders that could not be read before may need a round of their own.
-                if before.as_ref() == Some(&survey) {
+                // What comes to light only when a folder is the owner's needs a round of its own.
+                if survey.is_stuck(before.as_ref()) {
                     return Err(Failure::new(
                         Kind::AccessDenied,
                         format!("files in `{}` stay another user's: the engine could not give them", folder.display()),
@@ -93,8 +108,11 @@ impl Engine {
                 if container.is_none() {
                     container = Some((self.inspect(id).await?, self.as_it_maps(owner).await?));
                 }
-                if let Some((inspected, mapped)) = &container {
-                    self.give(inspected, folder, owner, *mapped).await?;
+                if let Some((inspected, mapped)) = &container
+                    && let Err(failure) = self.give(inspected, folder, owner, *mapped).await
+                {
+                    remove_links(folder)?;
+                    return Err(failure);
                 }
                 before = Some(survey);
             }
@@ -143,7 +161,7 @@ async fn survey(folder: &Path, owner: Owner) -> Result<Survey> {
         let mut survey = Survey::default();
         for entry in WalkDir::new(&folder) {
             match entry.and_then(|entry| Ok((entry.metadata()?, entry.into_path()))) {
-                Ok((file, path)) if owner.owns(&file) => open_up(&path, &file)?,
+                Ok((file, path)) if owner.owns(&file) => survey.opened += u64::from(open_up(&path, &file)?),
                 Ok(_) => survey.foreign += 1,
                 Err(error) if is_refused(&error) => survey.unreadable += 1,
                 Err(error) => {
@@ -172,18 +190,19 @@ fn remove_links(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lets the owner of a file read it, and use it if it is a folder.
-fn open_up(path: &Path, file: &Metadata) -> Result<()> {
+/// Lets the owner of a file read it, and use it if it is a folder. True where that had to be done.
+fn open_up(path: &Path, file: &Metadata) -> Result<bool> {
     let needed = match file.file_type() {
         kind if kind.is_dir() => 0o700,
         kind if kind.is_file() => 0o400,
-        _ => return Ok(()),
+        _ => return Ok(false),
     };
     let mode = file.mode() & 0o7777;
     if mode & needed == needed {
-        return Ok(());
+        return Ok(false);
     }
-    fs::set_permissions(path, Permissions::from_mode(mode | needed)).doing("open", path)
+    fs::set_permissions(path, Permissions::from_mode(mode | needed)).doing("open", path)?;
+    Ok(true)
 }
 
 /// Writes what has to be given into the archive: folders as they are, all else as links in the folder `links`.
