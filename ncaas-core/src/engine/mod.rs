@@ -7,7 +7,7 @@
 //! - [`container`]: how a container fares, in a record's words
 //! - [`labels`]: how containers of ours are found again
 //! - [`archive`]: files in and out of containers; [`path`]: one of them
-//! - [`reference`]: which names may go into a request
+//! - [`reference`](mod@reference): which names may go into a request
 //!
 //! The client sends its requests without an API version in their path (bollard 0.21.1), so that every engine answers
 //! with its own newest: 1.41 (20.10) to 1.51 (28.5) are tested, and engines that refuse old versions have none to
