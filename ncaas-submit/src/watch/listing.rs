@@ -47,7 +47,6 @@ impl Lister {
 
     /// Lists all that is there, from the beginning.
     pub(super) async fn all(&mut self, queue: &Queue, how: &'static str) -> Result<()> {
-        self.find_groups().await?;
         self.walk = Walk::default();
         self.start_walk();
         while self.walk_on(queue, how).await? {
@@ -58,7 +57,6 @@ impl Lister {
 
     /// One round, at a bounded cost.
     pub(super) async fn round(&mut self, queue: &Queue, how: &'static str) -> Result<()> {
-        self.find_groups().await?;
         let mut pages = 0;
         if self.walk.is_at_its_start() {
             self.start_walk();
@@ -82,7 +80,8 @@ impl Lister {
         self.last.keys().map(String::as_str)
     }
 
-    async fn find_groups(&mut self) -> Result<()> {
+    /// Learns which groups there are.
+    pub(super) async fn find_groups(&mut self) -> Result<()> {
         if !self.only.is_empty() {
             for group in &self.only {
                 self.last.entry(group.clone()).or_default();

@@ -4,9 +4,11 @@
 //! handed on ([`examine`]); and what is in hand, here and elsewhere, is looked after until it is done ([`tend`]).
 
 mod claim;
+mod ears;
 mod examine;
 mod found;
 mod listing;
+mod notices;
 mod process;
 mod tend;
 mod trouble;
@@ -26,6 +28,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
 use crate::args::WatchArgs;
+use ears::Ears;
 use examine::Outcome;
 use found::{Found, Queue, backoff};
 use listing::Lister;
@@ -101,6 +104,7 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
 impl Watch {
     /// `--once`: all that is there now; any failure of the bucket ends it.
     async fn hand_on_what_is_there(&self, lister: &mut Lister, output: &Output) -> Result<()> {
+        lister.find_groups().await?;
         let mut listed = false;
         let listing = lister.all(&self.queue, "found when the watch began");
         tokio::pin!(listing);
@@ -131,36 +135,40 @@ impl Watch {
 
     /// The watch that goes on until it is ended.
     async fn run(&self, lister: &mut Lister, output: &Output) -> Result<()> {
-        let found = self.find(lister);
-        let handed_on = self.hand_on_what_arrives(output);
-        let tended = self.tend();
-        tokio::join!(found, handed_on, tended);
+        tokio::join!(self.find(lister), self.hand_on_what_arrives(output), self.tend());
         Ok(())
     }
 
-    /// Lists again and again. A bucket that fails is asked less often, until it answers.
+    /// Lists what is there, hears of what comes, and lists again. A bucket that fails is asked less often, until it
+    /// answers.
     async fn find(&self, lister: &mut Lister) {
+        let mut ears = Ears::of(self.tool, &self.bucket, self.poll);
         let mut failed = 0;
-        let mut how = "found when the watch began";
+        let mut all = true;
         loop {
-            let round = if failed == 0 && how.starts_with("found when") {
-                lister.all(&self.queue, how).await
-            } else {
-                lister.round(&self.queue, how).await
-            };
-            match round {
+            match self.list(lister, &mut ears, all).await {
                 Ok(()) => {
                     self.trouble.is_over();
                     failed = 0;
-                    how = "found by listing";
-                    sleep(self.poll).await;
+                    all = false;
+                    ears.listen(&self.queue).await;
                 }
                 Err(failure) => {
                     self.trouble.tell(&failure);
                     failed += 1;
-                    sleep(backoff(failed).max(self.poll)).await;
+                    sleep(backoff(failed)).await;
                 }
             }
+        }
+    }
+
+    /// Lists all, or one round; what comes meanwhile is heard of.
+    async fn list(&self, lister: &mut Lister, ears: &mut Ears, all: bool) -> Result<()> {
+        lister.find_groups().await?;
+        ears.open(lister);
+        match all {
+            true => lister.all(&self.queue, "found when the watch began").await,
+            false => lister.round(&self.queue, "found by listing").await,
         }
     }
 
