@@ -12,6 +12,8 @@
 
 #[cfg(feature = "bucket")]
 pub mod bucket;
+#[cfg(feature = "engine")]
+pub mod engine;
 pub mod failure;
 pub mod files;
 pub mod inputs;

@@ -19,6 +19,7 @@ pub struct JobRecord {
     pub command: Option<Vec<String>>,
     pub container: Option<Container>,
     pub logs: Option<Logs>,
+    pub usage: Option<Usage>,
     pub results: Option<Vec<ResultFile>>,
     pub setup: Option<Vec<Value>>,
     pub warnings: Option<Vec<String>>,
@@ -65,6 +66,8 @@ pub struct Container {
     pub started_at: Option<String>,
     pub finished_at: Option<String>,
     pub duration_s: Option<f64>,
+    pub signal: Option<u64>,
+    pub restarts: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +77,21 @@ pub struct Logs {
     pub dir: String,
     pub lines: u64,
     pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see JobRecord")]
+pub struct Usage {
+    pub cpu_s: f64,
+    pub cpu_peak_percent: f64,
+    pub memory_peak_bytes: u64,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    pub processes_peak: u64,
+    pub series: Vec<(f64, f64, u64)>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -102,6 +102,10 @@ fn tls_context() -> Result<TlsContext> {
     let mut trusted = TrustStore::default();
     if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from) {
         let pem = fs::read(&path).doing("read AWS_CA_BUNDLE", &path)?;
+        if memchr::memmem::find(&pem, b"-----BEGIN CERTIFICATE-----").is_none() {
+            let words = format!("`{}`, which AWS_CA_BUNDLE names, holds no certificate in PEM", path.display());
+            return Err(Failure::new(Kind::Usage, words));
+        }
         trusted = TrustStore::empty().with_pem_certificate(pem);
     }
     TlsContext::builder().with_trust_store(trusted).build().map_err(|error| {
