@@ -3,7 +3,7 @@
 //! Submit files are found by [`listing`]; what is found goes into a [`found::Queue`]; each is read, claimed, checked and
 //! handed on ([`examine`]); and what is in hand, here and elsewhere, is looked after until it is done ([`tend`]).
 
-mod claim;
+mod claiming;
 mod ears;
 mod examine;
 mod found;
@@ -28,10 +28,13 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
 use crate::args::WatchArgs;
+use crate::job::Folder;
 use ears::Ears;
 use examine::Outcome;
+pub(crate) use examine::id_of_refused;
 use found::{Found, Queue, backoff};
-use listing::Lister;
+pub(crate) use listing::Lister;
+pub(crate) use process::owner;
 use trouble::Trouble;
 use watchers::Watchers;
 
@@ -44,6 +47,17 @@ const STILL_WRITTEN: Duration = Duration::from_millis(500);
 /// How long a watcher that ends may take to tell the others.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// A submission that this watcher has claimed.
+#[derive(Debug, Clone)]
+struct InHand {
+    /// The submit file.
+    submission: Key,
+    /// Where its end will be.
+    results: Folder,
+    /// Whether its records have gone out, all of them.
+    handed_on: bool,
+}
+
 /// A running watch.
 struct Watch {
     tool: Tool,
@@ -54,8 +68,8 @@ struct Watch {
     queue: Queue,
     watchers: Watchers,
     trouble: Trouble,
-    /// What this watcher has claimed and is not known to be done: by group and job id, the submit file's key.
-    in_hand: RefCell<HashMap<(String, String), Key>>,
+    /// What this watcher has claimed and is not known to be done, by group and job id.
+    in_hand: RefCell<HashMap<(String, String), InHand>>,
     /// What others have claimed, by the watcher's id.
     elsewhere: RefCell<HashMap<String, Vec<Found>>>,
 }

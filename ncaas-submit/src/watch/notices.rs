@@ -18,7 +18,15 @@ use super::found::is_submit_file;
 /// Kinds of file systems that other machines write to without this kernel knowing: NFS, SMB (three of them), 9P, FUSE,
 /// Ceph, AFS, Lustre, GPFS. From statfs(2) and the headers of those that are not in it.
 const REMOTE: [u64; 10] = [
-    0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x00c3_6400, 0x5346_414f, 0x0bd0_0bd0,
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x0102_1997,
+    0x6573_5546,
+    0x00c3_6400,
+    0x5346_414f,
+    0x0bd0_0bd0,
     0x4750_4653,
 ];
 
