@@ -3,6 +3,8 @@
 //! `Option` without `skip_serializing_if` is a field that is always written, `null` while it is not known. These types
 //! are also the JSON Schema that `--schema` prints.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -38,6 +40,12 @@ pub struct Known {
     /// Command and arguments, replacing the image's own command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// How the container is run, beyond image and command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunSettings>,
+    /// What the job was given to read, as it was when it started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Vec<Input>>,
     /// The container, and how it fares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
@@ -114,6 +122,72 @@ impl Datasets {
             Datasets::Many(names) => names.iter().map(String::as_str).collect(),
         }
     }
+}
+
+/// How a container is run, beyond its image and command. Together they are all that it takes to run it again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RunSettings {
+    /// Environment variables, beside the image's own and `data` and `config`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<BTreeMap<String, String>>,
+    /// Names of environment variables whose values are secret. The values come from the environment of the tool each
+    /// time, and stand in no record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_env: Option<Vec<String>>,
+    /// How long the job may run, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u64>,
+    /// Memory limit in bytes; swap is no way around it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Limit in processors, 0.5 for half of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// Size of `/dev/shm` in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shm_size: Option<u64>,
+    /// Whether it gets a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<Gpus>,
+    /// Network: `none`, `host`, `bridge`, or the name of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// User in the container: a name, or `uid:gid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Platform of the image, `os/architecture`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Absolute path of the io-dir in the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mount: Option<String>,
+}
+
+/// Whether a container gets a GPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gpus {
+    /// None.
+    #[default]
+    None,
+    /// One, where the engine has GPUs.
+    Auto,
+    /// One; without one it does not start.
+    Require,
+}
+
+/// A dataset or config as it was when the job started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Input {
+    /// Its name: what `dataname` or `configname` says.
+    pub name: String,
+    /// Size in bytes; of a folder, that of all files in it.
+    pub size: u64,
+    /// SHA-256 of its content in hex. Of a folder, that of a line `<sha256>  <path in the folder>` for each file in it,
+    /// in the order of their paths: `(cd FOLDER && find . -type f -printf '%P\0' | LC_ALL=C sort -z |
+    /// xargs -0 sha256sum) | sha256sum`.
+    pub sha256: String,
 }
 
 /// A container, in the engine's words.
