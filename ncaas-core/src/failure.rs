@@ -57,8 +57,12 @@ pub enum Kind {
     BucketUnreachable,
     /// There is no such bucket.
     BucketNotFound,
+    /// The bucket's server answered with an error that has no kind of its own.
+    BucketError,
     /// Nothing is in the bucket under that key.
     ObjectNotFound,
+    /// An object is larger than what it is said to be can be.
+    TooLarge,
     /// A file or folder that is needed is not there.
     FileNotFound,
     /// Credentials or permissions do not suffice.
@@ -79,6 +83,8 @@ pub enum Kind {
     DiskFull,
     /// Reading or writing a file failed.
     Io,
+    /// Somebody has cancelled the submission.
+    Cancelled,
     /// Ended by a signal before it was done.
     Interrupted,
 }
@@ -103,6 +109,7 @@ impl Kind {
                 | Kind::EngineError
                 | Kind::BucketUnreachable
                 | Kind::BucketNotFound
+                | Kind::BucketError
                 | Kind::AccessDenied
                 | Kind::RegistryError
                 | Kind::DiskFull
@@ -123,6 +130,7 @@ impl Kind {
             Kind::BucketNotFound => Some("check the name; `ncaas-submit init BUCKET --group G` makes a bucket"),
             Kind::AccessDenied => Some("check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) or the permissions"),
             Kind::ScriptNotExecutable => Some("`chmod +x` the script, and build or commit the image again"),
+            Kind::Cancelled => Some("`ncaas-submit retry` takes the submission up again"),
             Kind::DiskFull => Some("make room, and run the same command again: it goes on where it stopped"),
             Kind::OutOfMemory => Some("give the job more memory (`--memory`), or make it use less"),
             _ => None,

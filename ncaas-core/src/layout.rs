@@ -37,6 +37,13 @@ pub const END: &str = "end.txt";
 pub const SUBMIT: &str = "submit.json";
 /// The certificate's file name.
 pub const CERTIFICATE: &str = "certificate.txt";
+/// In a job's folder in a bucket: which watcher has handed the submission on. Where it is gone, and `end.txt` is not
+/// there, the submission is taken up again.
+pub const CLAIM: &str = "claim.json";
+/// In a job's folder in a bucket: that the submission's jobs are not to start, and those that run are to stop.
+pub const CANCEL: &str = "cancel.json";
+/// At a bucket's root: what the watchers of the bucket tell one another. No group has this name.
+pub const WATCHERS: &str = ".ncaas/watchers/";
 /// The io-dir in a container, where neither an image label nor a flag says otherwise.
 pub const CONTAINER_IO_DIR: &str = "/home/neurocaasdev/io-dir";
 
@@ -59,6 +66,11 @@ pub fn job_id(analysis: &str, timestamp: &str) -> Result<String> {
     }
     let id = format!("job__{analysis}_{timestamp}");
     if id.len() > LABEL_MAX { bad("is too long") } else { Ok(id) }
+}
+
+/// A job's folder in a bucket, `<group>/results/<job id>/`, as the beginning of its keys.
+pub fn job_prefix(group: &str, job_id: &str) -> String {
+    format!("{group}/{RESULTS}/{job_id}/")
 }
 
 /// The analysis that an image holds: `pca` for `neurocaas/contrib:pca.356d78a`, else the repository's last part.

@@ -10,6 +10,10 @@
 //! - `engine`: the Docker Engine (feature `engine`)
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
 
+#[cfg(feature = "bucket")]
+pub mod bucket;
+#[cfg(feature = "engine")]
+pub mod engine;
 pub mod failure;
 pub mod files;
 pub mod inputs;

@@ -52,6 +52,9 @@ pub struct Known {
     /// Where its log and status files are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
+    /// What it used of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// The files that it produced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub results: Option<Vec<ResultFile>>,
@@ -67,6 +70,12 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether a field of that name is the tools' own. What comes from outside must not set it: a submit file with an
+    /// `image` or an `io_dir` of its own would choose what runs, and where.
+    pub fn has_field(name: &str) -> bool {
+        schemars::schema_for!(Known).get("properties").is_some_and(|fields| fields.get(name).is_some())
+    }
+
     pub(super) fn deserialize_from(fields: &Map<String, Value>) -> serde_json::Result<Self> {
         Known::deserialize(fields)
     }
@@ -215,9 +224,10 @@ pub struct Container {
 }
 
 impl Container {
-    /// Whether its process has ended (or never started, and never will).
+    /// Whether its process has ended, or never started and never will: the engine leaves such a container `created`,
+    /// with an exit code.
     pub fn has_ended(&self) -> bool {
-        matches!(self.state.as_str(), "exited" | "dead")
+        matches!(self.state.as_str(), "exited" | "dead") || self.status.is_some()
     }
 }
 
@@ -247,6 +257,30 @@ pub struct Logs {
     pub lines: u64,
     /// Bytes that the job printed, on both streams.
     pub bytes: u64,
+}
+
+/// What a job used of the machine over its whole run, from samples of about one a second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Usage {
+    /// CPU time, in seconds of one CPU.
+    pub cpu_s: f64,
+    /// The busiest interval between two samples, in percent of one CPU.
+    pub cpu_peak_percent: f64,
+    /// The most memory at any sample, in bytes, as `docker stats` counts it: without the page cache that can be dropped.
+    pub memory_peak_bytes: u64,
+    /// Bytes read from disks.
+    pub read_bytes: u64,
+    /// Bytes written to disks.
+    pub written_bytes: u64,
+    /// Bytes received from the network.
+    pub received_bytes: u64,
+    /// Bytes sent to the network.
+    pub sent_bytes: u64,
+    /// The most processes and threads at any sample.
+    pub processes_peak: u64,
+    /// How it went over time, in at most some hundred points: `[seconds since the start, percent of one CPU, bytes]`.
+    pub series: Vec<(f64, f64, u64)>,
 }
 
 /// One file that a job produced.

@@ -61,3 +61,11 @@ fn a_failed_job_is_a_failed_record() {
     assert!(parse(r#"{"container":{"id":"a","status":"failed"}}"#).is_failed());
     assert!(!parse(r#"{"container":{"id":"a","status":null}}"#).is_failed());
 }
+
+#[test]
+fn the_tools_know_which_fields_are_their_own() {
+    for ours in ["job", "dataname", "io_dir", "image", "command", "container", "error"] {
+        assert!(Known::has_field(ours), "{ours}");
+    }
+    assert!(!Known::has_field("instance_type"));
+}

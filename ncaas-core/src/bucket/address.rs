@@ -1,0 +1,121 @@
+//! How a bucket is named on a command line, in a submit file and in a record.
+
+use std::path::Path;
+
+use crate::failure::{Failure, Kind, Result};
+
+use super::key::{Key, quoted};
+
+const SCHEME: &str = "s3://";
+
+/// A group in a bucket, as `BUCKET/GROUP` on the command line: `s3://pca/lab`, or `dir/lab` for a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The bucket, as [`super::Bucket::open`] takes it.
+    pub bucket: String,
+    /// The group: one folder's name, without `/`.
+    pub group: String,
+}
+
+impl Target {
+    /// Takes `BUCKET/GROUP` apart. Nothing is opened.
+    pub fn parse(text: &str) -> Result<Target> {
+        let lacks_group = || {
+            Failure::new(Kind::Usage, format!("{} names no group", quoted(text)))
+                .hint("write BUCKET/GROUP, for example `s3://pca/lab` or `./bucket/lab`")
+        };
+        let (bucket, group) = match S3Address::parse(text)? {
+            Some(S3Address { bucket, key }) => (format!("{SCHEME}{bucket}"), key),
+            None => {
+                let path = text.trim_end_matches('/');
+                let (bucket, group) = path.rsplit_once('/').ok_or_else(lacks_group)?;
+                (if bucket.is_empty() { "/" } else { bucket }.to_owned(), group.to_owned())
+            }
+        };
+        let group = group.trim_end_matches('/');
+        if group.is_empty() {
+            return Err(lacks_group());
+        }
+        let group = Key::new(group)?;
+        if group.as_str().contains('/') {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{} goes deeper than a group, which is the first folder in a bucket", quoted(text)),
+            ));
+        }
+        Ok(Target { bucket, group: group.as_str().to_owned() })
+    }
+}
+
+/// A place on S3: `s3://bucket/key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Address {
+    /// The bucket's name, without scheme.
+    pub bucket: String,
+    /// What follows it, as it stands there: a key or the beginning of one, not checked yet, perhaps empty.
+    pub key: String,
+}
+
+impl S3Address {
+    /// Takes `s3://bucket/key` apart; `None` if it does not begin with `s3://`, a failure if no bucket's name follows.
+    pub fn parse(text: &str) -> Result<Option<S3Address>> {
+        let Some(rest) = text.strip_prefix(SCHEME) else { return Ok(None) };
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        // A server's own rules are stricter; this keeps out what would change the meaning of a URL.
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if bucket.is_empty() || bucket.len() > 255 || bucket.starts_with('.') || !bucket.chars().all(plain) {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{} names no bucket: {} cannot be a name", quoted(text), quoted(bucket)),
+            )
+            .hint("a bucket's name has letters, digits, `.`, `-` and `_`: `s3://name`"));
+        }
+        Ok(Some(S3Address { bucket: bucket.to_owned(), key: key.to_owned() }))
+    }
+}
+
+/// The absolute path, free of links, of a directory that is a bucket, with its base name, which names the analysis.
+pub(super) fn of_directory(path: &Path) -> Result<(String, String)> {
+    let fault = |why: &str| {
+        Failure::new(Kind::Usage, format!("`{}` cannot be a bucket: {why}", path.display()))
+            .hint("the directory's own name is the analysis's name, as in `./pca`")
+    };
+    let absolute = path.to_str().ok_or_else(|| fault("its path is not UTF-8, and records are"))?;
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| fault("it has no name"))?;
+    Ok((absolute.to_owned(), name.to_owned()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> (String, String) {
+        let target = Target::parse(text).unwrap();
+        (target.bucket, target.group)
+    }
+
+    #[test]
+    fn a_target_is_a_bucket_and_a_group() {
+        assert_eq!(parsed("s3://pca/lab"), ("s3://pca".into(), "lab".into()));
+        assert_eq!(parsed("s3://pca/lab/"), ("s3://pca".into(), "lab".into()));
+        assert_eq!(parsed("dir/lab"), ("dir".into(), "lab".into()));
+        assert_eq!(parsed("./lab"), (".".into(), "lab".into()));
+        assert_eq!(parsed("/data/pca/lab/"), ("/data/pca".into(), "lab".into()));
+    }
+
+    #[test]
+    fn a_target_without_a_group_or_with_more_is_refused() {
+        for text in ["s3://pca", "s3://pca/", "pca", "s3://pca/lab/inputs", "s3:///lab", "s3://a b/lab", ""] {
+            assert_eq!(Target::parse(text).unwrap_err().kind, Kind::Usage, "{text:?}");
+        }
+        assert_eq!(Target::parse("dir/..").unwrap_err().kind, Kind::BadKey);
+    }
+
+    #[test]
+    fn an_s3_address_keeps_its_key_as_it_stands() {
+        let address = S3Address::parse("s3://pca/lab/a b/").unwrap().unwrap();
+        assert_eq!((address.bucket.as_str(), address.key.as_str()), ("pca", "lab/a b/"));
+        assert_eq!(S3Address::parse("lab/inputs").unwrap(), None);
+    }
+}

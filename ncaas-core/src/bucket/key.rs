@@ -1,0 +1,161 @@
+//! Keys: the names of objects, relative to their bucket.
+//!
+//! A key comes from a submit file, a record or a listing, none of which is trusted, and it names an object on a server
+//! as well as a file below a directory. What cannot be both is no key here, and is refused before anything is touched.
+
+use std::fmt;
+
+use crate::failure::{Failure, Kind, Result};
+
+/// The longest key that S3 takes, in bytes of UTF-8.
+const LONGEST: usize = 1024;
+
+/// Names that begin so are ours: files not yet whole, and the lock of a directory bucket. No listing shows them.
+pub(super) const RESERVED: &str = ".ncaas-";
+
+/// The name of an object in a bucket, for example `lab/inputs/session1.npy`; with a `/` at its end, of a folder.
+///
+/// Not empty, at most 1024 bytes, relative, without NUL, and without a component that is empty, `.`, `..` or begins
+/// with `.ncaas-`. Everything else may be in it: spaces, quotes, `$(...)`, colons, line breaks.
+///
+/// Keys are ordered as S3 lists them, by their bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// The key that `text` is, or a failure of kind `bad-key` that says why it is none.
+    pub fn new(text: impl Into<String>) -> Result<Key> {
+        let text = text.into();
+        match fault(&text) {
+            None => Ok(Key(text)),
+            Some(why) => Err(Failure::new(Kind::BadKey, format!("{} is no key: {why}", quoted(&text)))),
+        }
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the key names a folder, that is, ends in `/`.
+    pub fn is_folder(&self) -> bool {
+        self.0.ends_with('/')
+    }
+
+    /// The last component, without the `/` of a folder: `session1.npy` of `lab/inputs/session1.npy`.
+    pub fn base_name(&self) -> &str {
+        let path = self.0.strip_suffix('/').unwrap_or(&self.0);
+        path.rsplit_once('/').map_or(path, |(_, name)| name)
+    }
+
+    /// The first component: the group.
+    pub fn group(&self) -> &str {
+        self.0.split_once('/').map_or(self.0.as_str(), |(group, _)| group)
+    }
+
+    /// The key of `name` below this one. This one is taken for a folder, with or without its `/`.
+    pub fn join(&self, name: &str) -> Result<Key> {
+        let folder = self.0.strip_suffix('/').unwrap_or(&self.0);
+        Key::new(format!("{folder}/{name}"))
+    }
+
+    /// Refuses a folder where only an object will do.
+    pub(super) fn must_name_an_object(&self) -> Result<()> {
+        if self.is_folder() {
+            return Err(Failure::new(Kind::BadKey, format!("{} names a folder, not an object", quoted(&self.0))));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for Key {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a text is no key.
+fn fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("it is empty");
+    }
+    if text.len() > LONGEST {
+        return Some("it is longer than 1024 bytes");
+    }
+    if text.starts_with('/') {
+        return Some("it begins with `/`; keys are relative to the bucket");
+    }
+    if text.contains('\0') {
+        return Some("it has a NUL in it");
+    }
+    let path = text.strip_suffix('/').unwrap_or(text);
+    path.split('/').find_map(|component| match component {
+        "" => Some("it has an empty component"),
+        "." | ".." => Some("it has a component `.` or `..`"),
+        name if name.starts_with(RESERVED) => Some("names that begin with `.ncaas-` are kept for temporary files"),
+        _ => None,
+    })
+}
+
+/// A name from outside, fit for one line of a message: in backticks, without control characters, cut when long.
+pub(super) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 200;
+    let mut shown: String = text.chars().take(SHOWN).flat_map(visible).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    format!("`{shown}`")
+}
+
+fn visible(c: char) -> impl Iterator<Item = char> {
+    let (escaped, itself) = if c.is_control() { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    escaped.into_iter().flatten().chain(itself)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_hold_what_a_file_name_may() {
+        for text in
+            ["a", "a/b c", "a/", "it's/\"x\"", "$(rm -rf)", "16:52:06.8", "ünï/çødé", "line\nbreak", "a..b/...", " "]
+        {
+            assert_eq!(Key::new(text).unwrap().as_str(), text);
+        }
+        assert!(Key::new("x".repeat(1024)).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_a_path_below_a_folder_is_no_key() {
+        let too_long = "x".repeat(1025);
+        for text in [
+            "", "/", "/a", "a//b", "a//", "//", "..", "../a", "a/..", "a/../b", "a/./b", ".", "./a", "a\0b",
+            ".ncaas-x", &too_long,
+        ] {
+            assert_eq!(Key::new(text).unwrap_err().kind, Kind::BadKey, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_reason_is_in_the_message_and_on_one_line() {
+        let failure = Key::new("a\n/../b").unwrap_err();
+        assert_eq!(failure.message, "`a\\n/../b` is no key: it has a component `.` or `..`");
+    }
+
+    #[test]
+    fn a_keys_parts_are_its_group_and_its_base_name() {
+        let key = Key::new("lab/inputs/a b/").unwrap();
+        assert!(key.is_folder());
+        assert_eq!((key.group(), key.base_name()), ("lab", "a b"));
+        assert_eq!(key.join("c").unwrap().as_str(), "lab/inputs/a b/c");
+        assert!(key.join("../c").is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! Whether a server keeps the promise of conditional writes. Some accept the condition and ignore it.
+
+use crate::failure::Result;
+
+use super::object::{Version, nonce};
+use super::{Bucket, Key};
+
+impl Bucket {
+    /// Tries out whether [`Bucket::put_new`] and [`Bucket::put_if`] can be relied on, with an object that is written
+    /// under `folder` and deleted again.
+    pub async fn honours_conditional_writes(&self, folder: &Key) -> Result<bool> {
+        let key = folder.join(&format!("ncaas-probe-{}", nonce()))?;
+        let verdict = self.probe(&key).await;
+        self.delete(&key).await?;
+        verdict
+    }
+
+    async fn probe(&self, key: &Key) -> Result<bool> {
+        let Some(first) = self.put_new(key, "first").await? else { return Ok(false) };
+        let other = Version("\"00000000000000000000000000000000\"".into());
+        let created_again = self.put_new(key, "second").await?;
+        let replaced_other = self.put_if(key, "third", &other).await?;
+        let replaced = self.put_if(key, "fourth", &first).await?;
+        let replaced_stale = self.put_if(key, "fifth", &first).await?;
+        Ok(created_again.is_none() && replaced_other.is_none() && replaced.is_some() && replaced_stale.is_none())
+    }
+}

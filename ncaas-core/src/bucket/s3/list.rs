@@ -1,0 +1,149 @@
+//! Listing a bucket by `ListObjectsV2`, a page per request.
+
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{CommonPrefix, EncodingType, Object};
+use jiff::Timestamp;
+
+use crate::bucket::PAGE;
+use crate::bucket::key::Key;
+use crate::bucket::object::{Entry, Page, Unusable};
+use crate::failure::{Failure, Kind, Result};
+
+use super::S3Bucket;
+
+/// A listing that stands between two pages.
+pub(in crate::bucket) struct Listing {
+    bucket: S3Bucket,
+    prefix: String,
+    after: Option<String>,
+    delimiter: Option<String>,
+    /// How many objects to ask for at once.
+    pub(super) limit: usize,
+    /// Where the server goes on; `None` before the first page.
+    token: Option<String>,
+    ended: bool,
+}
+
+impl Listing {
+    pub(in crate::bucket) fn new(bucket: S3Bucket, prefix: &str, after: Option<&str>, flat: bool) -> Listing {
+        let after = after.filter(|after| !after.is_empty()).map(str::to_owned);
+        let delimiter = flat.then(|| "/".to_owned());
+        Listing { bucket, prefix: prefix.to_owned(), after, delimiter, limit: PAGE, token: None, ended: false }
+    }
+
+    /// The next objects; an empty page is the end.
+    pub(in crate::bucket) async fn page(&mut self) -> Result<Page> {
+        // A page of S3 may be empty though more follow.
+        while !self.ended {
+            let page = self.request().await?;
+            if page.len() > 0 {
+                return Ok(page);
+            }
+        }
+        Ok(Page::default())
+    }
+
+    async fn request(&mut self) -> Result<Page> {
+        let response = self
+            .bucket
+            .client
+            .list_objects_v2()
+            .bucket(&*self.bucket.name)
+            .prefix(&self.prefix)
+            .set_delimiter(self.delimiter.clone())
+            .set_start_after(if self.token.is_none() { self.after.clone() } else { None })
+            .set_continuation_token(self.token.clone())
+            .max_keys(i32::try_from(self.limit).unwrap_or(i32::MAX))
+            // Keys may hold characters that XML cannot.
+            .encoding_type(EncodingType::Url)
+            .send()
+            .await
+            .map_err(|error| self.bucket.failure("list", None, &error))?;
+
+        let next = response.next_continuation_token().map(str::to_owned);
+        if response.is_truncated() == Some(true) {
+            // Taking this for the end would hide objects from whoever deletes what is not listed.
+            if next.is_none() || next == self.token {
+                let words = format!(
+                    "cannot list `{}`: {} does not say where to go on",
+                    self.bucket.address, self.bucket.server
+                );
+                return Err(Failure::new(Kind::BucketError, words));
+            }
+            self.token = next;
+        } else {
+            self.ended = true;
+        }
+
+        let encoded = response.encoding_type() == Some(&EncodingType::Url);
+        let text = |raw: &str| if encoded { decoded(raw) } else { raw.to_owned() };
+        let mut page = Page::default();
+        for object in response.contents() {
+            match Key::new(text(object.key().unwrap_or_default())) {
+                Ok(key) => page.entries.push(entry(key, object)),
+                Err(why) => page.unusable.push(Unusable { name: text(object.key().unwrap_or_default()), why }),
+            }
+        }
+        for name in response.common_prefixes().iter().filter_map(CommonPrefix::prefix).map(text) {
+            match Key::new(name.as_str()) {
+                Ok(key) => page.folders.push(key),
+                Err(why) => page.unusable.push(Unusable { name, why }),
+            }
+        }
+        Ok(page)
+    }
+}
+
+fn entry(key: Key, object: &Object) -> Entry {
+    Entry {
+        key,
+        size: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+        modified: timestamp(object.last_modified()),
+        etag: object.e_tag().map(unquoted),
+        sha256: None,
+    }
+}
+
+/// A server's time; 1970 where it does not say.
+pub(super) fn timestamp(time: Option<&DateTime>) -> Timestamp {
+    time.and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok()).unwrap_or_default()
+}
+
+pub(super) fn unquoted(etag: &str) -> String {
+    etag.trim_matches('"').to_owned()
+}
+
+/// Undoes S3's URL encoding of keys, where a space may be `+`.
+fn decoded(raw: &str) -> String {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let digits = tail.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let hex = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+        match (first, hex) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            (b'+', _) => {
+                bytes.push(b' ');
+                rest = tail;
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_decoded_as_s3_encodes_them() {
+        assert_eq!(decoded("a+b%2Bc%20d/%C3%BC%0A%"), "a b+c d/ü\n%");
+    }
+}

@@ -1,0 +1,164 @@
+//! A bucket on S3, or on a server that speaks its protocol.
+
+mod condition;
+mod connect;
+mod failure;
+mod list;
+mod transfer;
+
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, ChecksumType, CreateBucketConfiguration};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::failure::{Failure, Kind, Result};
+
+pub use connect::aws_settings;
+pub(super) use list::Listing;
+
+use super::key::Key;
+use super::object::{Entry, Version, hex, sha256};
+
+/// The user metadata (`x-amz-meta-sha256`) that holds the SHA-256 of an object's content as lower-case hex.
+const SHA256: &str = "sha256";
+
+/// A bucket on a server.
+#[derive(Debug, Clone)]
+pub(super) struct S3Bucket {
+    pub(super) client: Client,
+    pub(super) name: Arc<str>,
+    /// `s3://name`.
+    pub(super) address: Arc<str>,
+    /// What to call the server in messages.
+    server: Arc<str>,
+}
+
+impl S3Bucket {
+    pub(super) async fn open(name: &str) -> Result<S3Bucket> {
+        let bucket = Self::unchecked(name).await?;
+        bucket.check().await?;
+        Ok(bucket)
+    }
+
+    pub(super) async fn with_client(client: Client, name: &str) -> Result<S3Bucket> {
+        let bucket = Self::new(client, name, "its server");
+        bucket.check().await?;
+        Ok(bucket)
+    }
+
+    pub(super) async fn create(name: &str) -> Result<S3Bucket> {
+        let bucket = Self::unchecked(name).await?;
+        // AWS takes every region by its name but its first one.
+        let region = bucket.client.config().region().map(ToString::to_string).filter(|region| region != "us-east-1");
+        let place = region.map(|region| {
+            CreateBucketConfiguration::builder()
+                .location_constraint(BucketLocationConstraint::from(region.as_str()))
+                .build()
+        });
+        match bucket.client.create_bucket().bucket(name).set_create_bucket_configuration(place).send().await {
+            Ok(_) => Ok(bucket),
+            // Whose it is shows when it is used: not every server tells the caller's own bucket from another's.
+            Err(error) if failure::is_conflict(&error) => bucket.check().await.map(|()| bucket),
+            Err(error) => Err(bucket.failure("create", None, &error)),
+        }
+    }
+
+    async fn unchecked(name: &str) -> Result<S3Bucket> {
+        let (client, server) = connect::connect().await?;
+        Ok(Self::new(client, name, &server))
+    }
+
+    fn new(client: Client, name: &str, server: &str) -> S3Bucket {
+        S3Bucket { client, name: name.into(), address: format!("s3://{name}").into(), server: server.into() }
+    }
+
+    /// Unlike HeadBucket, whose answer has no body, a listing that fails says why.
+    async fn check(&self) -> Result<()> {
+        let mut listing = Listing::new(self.clone(), "", None, false);
+        listing.limit = 1;
+        listing.page().await.map(drop)
+    }
+
+    pub(super) async fn head(&self, key: &Key) -> Result<Option<Entry>> {
+        let request =
+            self.client.head_object().bucket(&*self.name).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if failure::is_not_found(&error) => return Ok(None),
+            Err(error) => return Err(self.failure("read", Some(key), &error)),
+        };
+        let stored = response.metadata().and_then(|metadata| metadata.get(SHA256)).cloned();
+        let whole = response.checksum_type() != Some(&ChecksumType::Composite);
+        let of_server = response.checksum_sha256().filter(|_| whole).and_then(|sum| STANDARD.decode(sum).ok());
+        Ok(Some(Entry {
+            key: key.clone(),
+            size: response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            modified: list::timestamp(response.last_modified()),
+            etag: response.e_tag().map(list::unquoted),
+            sha256: of_server.map(|sum| hex(&sum)).or(stored),
+        }))
+    }
+
+    pub(super) async fn exists_under(&self, prefix: &str) -> Result<bool> {
+        let mut listing = Listing::new(self.clone(), prefix, None, false);
+        listing.limit = 1;
+        loop {
+            let page = listing.page().await?;
+            if !page.entries.is_empty() || page.len() == 0 {
+                return Ok(!page.entries.is_empty());
+            }
+        }
+    }
+
+    pub(super) async fn read(&self, key: &Key, limit: u64) -> Result<(Vec<u8>, Version)> {
+        let response = self
+            .client
+            .get_object()
+            .bucket(&*self.name)
+            .key(key.as_str())
+            .send()
+            .await
+            .map_err(|error| self.failure("read", Some(key), &error))?;
+        let size = response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+        if size > limit {
+            return Err(super::too_large(key, limit));
+        }
+        let version = self.version(key, response.e_tag())?;
+        let mut bytes = Vec::new();
+        let mut body = response.body;
+        while let Some(piece) = body.next().await {
+            bytes.extend_from_slice(&piece.map_err(|error| self.broke_off(key, &error))?);
+            if bytes.len() as u64 > limit {
+                return Err(super::too_large(key, limit));
+            }
+        }
+        if bytes.len() as u64 != size {
+            return Err(super::cut_short(key, size, bytes.len() as u64));
+        }
+        Ok((bytes, version))
+    }
+
+    /// The version that an ETag stands for. Without one, nothing can be written on condition.
+    fn version(&self, key: &Key, etag: Option<&str>) -> Result<Version> {
+        etag.map(|etag| Version(etag.to_owned())).ok_or_else(|| {
+            let words = format!("{} gives no ETag for `{}/{key}`", self.server, self.address);
+            Failure::new(Kind::BucketError, words)
+        })
+    }
+
+    pub(super) async fn put(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
+        let request = self.client.put_object().bucket(&*self.name).key(key.as_str()).metadata(SHA256, sha256(&bytes));
+        let sent = request.body(ByteStream::from(bytes)).send().await;
+        sent.map(drop).map_err(|error| self.failure("write", Some(key), &error))
+    }
+
+    pub(super) async fn delete(&self, key: &Key) -> Result<()> {
+        match self.client.delete_object().bucket(&*self.name).key(key.as_str()).send().await {
+            Err(error) if !failure::is_not_found(&error) => Err(self.failure("delete", Some(key), &error)),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The docker CLI's contexts: named addresses, kept in files of its configuration directory.
+//!
+//! `contexts/meta/<sha256 of the name>/meta.json` holds the address, `contexts/tls/<the same>/docker/` the
+//! certificates (docker/cli, `cli/context/store`).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::{Endpoint, Tls, parse};
+use crate::failure::{Failure, Kind, Result};
+
+/// Name of the context that is none: `DOCKER_HOST`, or the default socket.
+const DEFAULT_CONTEXT: &str = "default";
+
+/// What the environment says about the engine.
+pub(super) struct Environment<'a> {
+    variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default, rename = "currentContext")]
+    current_context: String,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(default, rename = "Endpoints")]
+    endpoints: Endpoints,
+}
+
+#[derive(Default, Deserialize)]
+struct Endpoints {
+    docker: Option<DockerEndpoint>,
+}
+
+#[derive(Deserialize)]
+struct DockerEndpoint {
+    #[serde(default, rename = "Host")]
+    host: String,
+}
+
+impl<'a> Environment<'a> {
+    pub(super) fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Environment { variable }
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        (self.variable)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// The certificates, where the environment asks for TLS.
+    pub(super) fn tls(&self) -> Option<Tls> {
+        self.get("DOCKER_TLS_VERIFY").or_else(|| self.get("DOCKER_TLS"))?;
+        // Without a home directory the files are looked for in `/` and not found, which the error then says.
+        let folder = self.get("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| self.directory()).unwrap_or_default();
+        Some(Tls { ca: Some(folder.join("ca.pem")), cert: folder.join("cert.pem"), key: folder.join("key.pem") })
+    }
+
+    /// The context that `DOCKER_CONTEXT` or else the config names; none for the default.
+    pub(super) fn context_name(&self) -> Result<Option<String>> {
+        let name = match self.get("DOCKER_CONTEXT") {
+            Some(name) => name,
+            None => self.current_context()?,
+        };
+        Ok(Some(name).filter(|name| !name.is_empty() && name != DEFAULT_CONTEXT))
+    }
+
+    /// The address that a context stands for.
+    pub(super) fn context(&self, name: &str) -> Result<Endpoint> {
+        let directory = self.directory().unwrap_or_default().join("contexts");
+        let key = hex(&Sha256::digest(name.as_bytes()));
+        let meta: Meta = read(&directory.join("meta").join(&key).join("meta.json"))?.ok_or_else(|| {
+            Failure::new(Kind::EngineUnreachable, format!("there is no docker context `{name}`"))
+                .hint("`docker context ls` shows the contexts there are; DOCKER_CONTEXT and DOCKER_HOST choose others")
+        })?;
+        let host = meta.endpoints.docker.map(|endpoint| endpoint.host).unwrap_or_default();
+        let certificates = directory.join("tls").join(&key).join("docker");
+        let context = format!("the docker context `{name}`");
+        // A context without an address of its own is the default socket (docker/cli, `cli/context/docker/load.go`).
+        let host = if host.is_empty() { "unix://".to_owned() } else { host };
+        parse::endpoint(&host, tls_in(&certificates)).map_err(|failure| failure.context(context))
+    }
+
+    fn current_context(&self) -> Result<String> {
+        let Some(directory) = self.directory() else { return Ok(String::new()) };
+        let config: Option<Config> = read(&directory.join("config.json"))?;
+        Ok(config.map(|config| config.current_context).unwrap_or_default())
+    }
+
+    /// The CLI's configuration directory.
+    fn directory(&self) -> Option<PathBuf> {
+        let home = || self.get("HOME").map(|home| Path::new(&home).join(".docker"));
+        self.get("DOCKER_CONFIG").map(PathBuf::from).or_else(home)
+    }
+}
+
+/// The certificates in a context's folder; a context without such a folder has none.
+fn tls_in(folder: &Path) -> Option<Tls> {
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| folder.join(name));
+    let any = [&ca, &cert, &key].into_iter().any(|file| file.exists());
+    any.then(|| Tls { ca: ca.exists().then_some(ca), cert, key })
+}
+
+/// A JSON file, if it is there.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let broken = |why: String| {
+        // Going on without it might mean going to another engine than the user chose.
+        Failure::new(Kind::EngineUnreachable, format!("cannot read `{}`: {why}", path.display()))
+            .hint("DOCKER_HOST says where the engine is, whatever the file holds")
+    };
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| broken(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(broken(error.to_string())),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its own files has failed")]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::super::{Address, Origin};
+    use super::*;
+
+    /// A docker configuration directory with contexts in it.
+    struct Configured {
+        directory: TempDir,
+    }
+
+    impl Configured {
+        fn new(config: &str) -> Self {
+            let directory = TempDir::new().unwrap();
+            fs::write(directory.path().join("config.json"), config).unwrap();
+            Configured { directory }
+        }
+
+        fn context(self, name: &str, host: &str) -> Self {
+            let folder = self.directory.path().join("contexts/meta").join(hex(&Sha256::digest(name)));
+            fs::create_dir_all(&folder).unwrap();
+            let meta = serde_json::json!({"Name": name, "Metadata": {}, "Endpoints": {"docker": {"Host": host}}});
+            fs::write(folder.join("meta.json"), meta.to_string()).unwrap();
+            self
+        }
+
+        fn resolve(&self, variables: &[(&str, &str)]) -> Result<Address> {
+            let config = self.directory.path().display().to_string();
+            Address::resolve(&|name| match name {
+                "DOCKER_CONFIG" => Some(config.clone()),
+                _ => variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+            })
+        }
+    }
+
+    #[test]
+    fn docker_host_wins_over_every_context() {
+        let configured = Configured::new(r#"{"currentContext":"a"}"#).context("a", "tcp://a:1");
+        let address = configured.resolve(&[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_CONTEXT", "gone")]).unwrap();
+        assert_eq!((address.to_string().as_str(), address.origin), ("tcp://h:1", Origin::Variable));
+    }
+
+    #[test]
+    fn docker_context_wins_over_the_current_context() {
+        let configured =
+            Configured::new(r#"{"currentContext":"a"}"#).context("a", "tcp://a:1").context("b", "ssh://me@b:22");
+        assert_eq!(configured.resolve(&[]).unwrap().to_string(), "tcp://a:1");
+        let address = configured.resolve(&[("DOCKER_CONTEXT", "b")]).unwrap();
+        assert_eq!((address.to_string().as_str(), address.origin), ("ssh://me@b:22", Origin::Context("b".into())));
+        assert_eq!(
+            configured.resolve(&[("DOCKER_CONTEXT", "default")]).unwrap().to_string(),
+            "unix:///var/run/docker.sock"
+        );
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let configured = Configured::new("{}");
+        let empty = [("DOCKER_HOST", ""), ("DOCKER_CONTEXT", " "), ("DOCKER_TLS_VERIFY", "")];
+        let address = configured.resolve(&empty).unwrap();
+        assert_eq!((address.to_string().as_str(), address.origin), ("unix:///var/run/docker.sock", Origin::Default));
+    }
+
+    #[test]
+    fn a_context_that_does_not_exist_is_named() {
+        let failure = Configured::new("{}").resolve(&[("DOCKER_CONTEXT", "lab")]).unwrap_err();
+        assert_eq!(failure.message, "there is no docker context `lab`");
+        assert!(Configured::new(r#"{"currentContext":"lab"}"#).resolve(&[]).is_err());
+    }
+
+    #[test]
+    fn a_config_that_cannot_be_read_is_not_passed_over() {
+        let failure = Configured::new("{").resolve(&[]).unwrap_err();
+        assert!(failure.message.contains("config.json"), "{failure}");
+    }
+
+    #[test]
+    fn a_contexts_certificates_are_its_own() {
+        let configured = Configured::new("{}").context("a", "tcp://a:2376");
+        let folder = configured.directory.path().join("contexts/tls").join(hex(&Sha256::digest("a"))).join("docker");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("ca.pem"), "").unwrap();
+        let address = configured.resolve(&[("DOCKER_CONTEXT", "a")]).unwrap();
+        let Endpoint::Tcp { tls: Some(tls), .. } = address.endpoint else { unreachable!("plain HTTP") };
+        assert_eq!(tls.ca, Some(folder.join("ca.pem")));
+    }
+
+    #[test]
+    fn tls_asked_for_is_tls() {
+        let configured = Configured::new("{}");
+        let variables = [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/c"), ("DOCKER_HOST", "tcp://h")];
+        assert_eq!(configured.resolve(&variables).unwrap().to_string(), "https://h:2376");
+        assert_eq!(configured.resolve(&variables[..2]).unwrap().to_string(), "https://localhost:2376");
+        let Endpoint::Tcp { tls: Some(tls), .. } = configured.resolve(&variables).unwrap().endpoint else {
+            unreachable!("plain HTTP")
+        };
+        assert_eq!(tls.ca.as_deref(), Some(Path::new("/c/ca.pem")));
+    }
+}

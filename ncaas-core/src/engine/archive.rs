@@ -1,0 +1,276 @@
+//! Files in and out of containers, as the tar streams in which the engine takes and gives them.
+//!
+//! The engine's side is asynchronous, the `tar` crate's is not: between them runs a bounded channel, so that memory
+//! stays constant however large the files are, and the tar side works on a thread of its own. A container need not run,
+//! nor ever have been started; paths in its mounts are reached too.
+
+use std::io::{self, Read, Write};
+
+use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use tar::{Archive, Builder};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, spawn_blocking, yield_now};
+
+use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::{Engine, reference};
+use crate::failure::{Failure, Kind, Result};
+
+/// Size of the pieces in which an archive is sent, in bytes.
+const PIECE: usize = 256 * 1024;
+/// How many pieces may wait between the engine's side and the tar side.
+const PIECES: usize = 4;
+/// A tar archive ends in two blocks of zeros.
+const TRAILER: usize = 1024;
+
+impl Engine {
+    /// Reads `path` of a container, a file or a folder with all that is in it, as a tar archive. `read` works on a
+    /// thread of its own and may stop before the end. The names in the archive begin with the last part of `path`;
+    /// a symlink at its end is not followed.
+    ///
+    /// An archive that breaks off is an error to `read`, never an end: the engine itself ends its answer in good order
+    /// when it fails half-way, so the archive's own end is looked for.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where the container has no such path; what `read` returns.
+    pub async fn download<T, F>(&self, id: &str, path: &str, read: F) -> Result<T>
+    where
+        F: FnOnce(&mut Archive<ArchiveReader>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (id, path) = (reference::container(id)?, reference::path(path)?);
+        let options = DownloadFromContainerOptions { path: path.to_owned() };
+        let mut pieces = self.docker().download_from_container(id, Some(options));
+        let first = match pieces.next().await {
+            Some(Err(error)) => return Err(self.no_such_path(id, path, &error, "read").await),
+            first => first,
+        };
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let reader = spawn_blocking(move || read(&mut Archive::new(ArchiveReader::new(receiver))));
+        let mut next = first;
+        let mut broken = None;
+        loop {
+            let piece = match next {
+                Some(Ok(bytes)) => Piece::Bytes(bytes),
+                Some(Err(error)) => {
+                    broken = Some(error);
+                    Piece::Broken
+                }
+                None => Piece::End,
+            };
+            let last = !matches!(piece, Piece::Bytes(_));
+            // A reader that has gone has had enough.
+            if sender.send(piece).await.is_err() || last {
+                break;
+            }
+            next = pieces.next().await;
+        }
+        // The engine holds on to the container until its answer is read or refused: the connection closes now.
+        drop(pieces);
+        yield_now().await;
+        match (reader.await.unwrap_or_else(disorder), broken) {
+            (Err(_), Some(error)) => Err(error).asking("read", Asked::Container(id)),
+            (read, _) => read,
+        }
+    }
+
+    /// Writes files into the folder `into` of a container, from the tar archive that `write` makes on a thread of its
+    /// own. The folder has to be there; owners and modes are those of the archive.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where the container has no such folder; what `write`
+    /// returns: the container may then have a part of the files.
+    pub async fn upload<F>(&self, id: &str, into: &str, write: F) -> Result<()>
+    where
+        F: FnOnce(&mut Builder<ArchiveWriter>) -> Result<()> + Send + 'static,
+    {
+        let (id, into) = (reference::container(id)?, reference::path(into)?);
+        let (sender, mut receiver) = mpsc::channel(PIECES);
+        let writer = spawn_blocking(move || {
+            let mut archive = Builder::new(ArchiveWriter::new(sender.clone()));
+            let written = write(&mut archive).and_then(|()| {
+                let finished = archive.into_inner().and_then(|mut rest| rest.flush());
+                finished.map_err(|error| cut_off(&error))
+            });
+            if let Err(failure) = &written {
+                // Ends the request in disorder, lest the engine take a part for the whole.
+                let _ = sender.blocking_send(Err(io::Error::other(failure.to_string())));
+            }
+            written
+        });
+        let body = bollard::body_try_stream(stream::poll_fn(move |context| receiver.poll_recv(context)));
+        let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
+        let request = self.docker().upload_to_container(id, Some(options), body);
+        let (answer, written) = tokio::join!(request, writer);
+        match (answer, written.unwrap_or_else(disorder)) {
+            (Ok(()), written) => written,
+            // The engine's answer is why the archive was cut off.
+            (Err(error), Ok(())) => Err(self.no_such_path(id, into, &error, "write").await),
+            (Err(error), Err(failure)) if failure.kind == Kind::EngineError => {
+                Err(self.no_such_path(id, into, &error, "write").await)
+            }
+            (Err(_), Err(failure)) => Err(failure),
+        }
+    }
+
+    /// What an error about a path is: the engine answers 404 for a container as for a path that is not there.
+    pub(super) async fn no_such_path(
+        &self,
+        id: &str,
+        path: &str,
+        error: &bollard::errors::Error,
+        verb: &str,
+    ) -> Failure {
+        if !matches!(error, bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) {
+            return super::failure(error, &format!("{verb} `{path}` in"), Asked::Container(id));
+        }
+        match self.inspect(id).await {
+            Ok(_) => Failure::new(Kind::FileNotFound, format!("no `{path}` in container `{id}`")),
+            Err(failure) => failure,
+        }
+    }
+}
+
+/// The failure of an archive that is not whole, for closures of [`Engine::download`] and [`Engine::upload`].
+pub fn cut_off(error: &io::Error) -> Failure {
+    Failure::new(Kind::EngineError, format!("the archive from or to the container broke off: {error}"))
+}
+
+/// What has become of a thread that did not come back: a panic goes on here, a runtime that ends has ended the work.
+fn disorder<T>(error: JoinError) -> Result<T> {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before all files had passed")),
+    }
+}
+
+enum Piece {
+    Bytes(Bytes),
+    /// The connection broke.
+    Broken,
+    /// The answer is complete. Without this, a reader could not tell a dropped download from a finished one.
+    End,
+}
+
+/// The tar side's end of a download.
+pub struct ArchiveReader {
+    pieces: mpsc::Receiver<Piece>,
+    current: Bytes,
+    /// How many zeros the stream ends in so far, as far as it matters.
+    zeros: usize,
+    ended: bool,
+}
+
+impl ArchiveReader {
+    fn new(pieces: mpsc::Receiver<Piece>) -> Self {
+        ArchiveReader { pieces, current: Bytes::new(), zeros: 0, ended: false }
+    }
+
+    fn count_zeros(&mut self, piece: &[u8]) {
+        let zeros = piece.iter().rev().take(TRAILER).take_while(|byte| **byte == 0).count();
+        self.zeros = if zeros == piece.len() { self.zeros + zeros } else { zeros };
+    }
+}
+
+impl Read for ArchiveReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => {
+                    self.count_zeros(&bytes);
+                    self.current = bytes;
+                }
+                Some(Piece::End) if self.zeros >= TRAILER => self.ended = true,
+                Some(Piece::End) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the engine sent only a part of it"));
+                }
+                Some(Piece::Broken) => return Err(io::ErrorKind::ConnectionReset.into()),
+                None => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        let length = buffer.len().min(self.current.len());
+        self.current.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
+}
+
+/// The tar side's end of an upload.
+pub struct ArchiveWriter {
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+    current: BytesMut,
+}
+
+impl ArchiveWriter {
+    fn new(pieces: mpsc::Sender<io::Result<Bytes>>) -> Self {
+        ArchiveWriter { pieces, current: BytesMut::with_capacity(PIECE) }
+    }
+}
+
+impl Write for ArchiveWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(PIECE - self.current.len());
+        self.current.extend_from_slice(&bytes[..length]);
+        if self.current.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.current.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.current, BytesMut::with_capacity(PIECE)).freeze();
+        self.pieces.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot send its own pieces has failed")]
+mod tests {
+    use super::*;
+
+    fn reading(pieces: Vec<Piece>) -> io::Result<Vec<u8>> {
+        let (sender, receiver) = mpsc::channel(pieces.len());
+        for piece in pieces {
+            sender.try_send(piece).ok().unwrap();
+        }
+        drop(sender);
+        let mut all = Vec::new();
+        ArchiveReader::new(receiver).read_to_end(&mut all).map(|_| all)
+    }
+
+    fn bytes(bytes: impl Into<Vec<u8>>) -> Piece {
+        Piece::Bytes(Bytes::from(bytes.into()))
+    }
+
+    #[test]
+    fn an_archive_with_its_end_is_whole_however_it_is_cut() {
+        let whole = reading(vec![bytes("abc"), bytes(vec![0; 500]), bytes(vec![0; 524]), Piece::End]).unwrap();
+        assert_eq!(whole.len(), 3 + 1024);
+    }
+
+    #[test]
+    fn an_archive_that_breaks_off_is_an_error_and_not_an_end() {
+        for end in [vec![Piece::End], vec![Piece::Broken], vec![]] {
+            let mut pieces = vec![bytes(vec![0; 2000]), bytes("x"), bytes(vec![0; 1023])];
+            pieces.extend(end);
+            assert!(reading(pieces).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_written_leaves_in_pieces() {
+        let (sender, mut receiver) = mpsc::channel(4);
+        let mut writer = ArchiveWriter::new(sender);
+        writer.write_all(&vec![1; PIECE + 1]).unwrap();
+        writer.flush().unwrap();
+        drop(writer);
+        let mut sizes = Vec::new();
+        while let Some(piece) = receiver.blocking_recv() {
+            sizes.push(piece.unwrap().len());
+        }
+        assert_eq!(sizes, [PIECE, 1]);
+    }
+}

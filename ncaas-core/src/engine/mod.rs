@@ -1,0 +1,183 @@
+//! The Docker Engine: where it is, what it is asked, and what its answers mean.
+//!
+//! [`Engine`] holds the connection. What the tools ask of it in the same way lives here, one concept a file; for what
+//! only one of them asks there is [`Engine::docker`], with [`EngineContext::asking`] to make a failure of its errors.
+//!
+//! - [`address`]: where it is, as the docker CLI would have it
+//! - [`container`]: how a container fares, in a record's words
+//! - [`labels`]: how containers of ours are found again
+//! - [`archive`]: files in and out of containers
+//! - [`Engine::dial`]: a connection of its own, for what the client cannot do; [`path`]: one of them
+//! - [`reference`]: which names may go into a request
+//!
+//! The client sends its requests without an API version in their path (bollard 0.21.1), so that every engine answers
+//! with its own newest: 1.41 (20.10) to 1.51 (28.5) are tested, and engines that refuse old versions have none to
+//! refuse. It runs on a current-thread runtime: on several threads it takes twice the time.
+
+pub mod address;
+pub mod archive;
+pub mod container;
+mod dial;
+mod errors;
+pub mod labels;
+pub mod path;
+pub mod reference;
+mod ssh;
+mod wait;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+
+use crate::failure::{Failure, Kind, Result};
+use address::{Address, Endpoint, Tls};
+
+pub use dial::Wire;
+pub use errors::{Asked, EngineContext, failure, no_container, no_image};
+pub use wait::{ABSENCE, GRACE};
+
+/// The client's own timeout, in seconds. It bounds the time to an answer's first byte, and a commit or a stop answers
+/// only when it is done: what needs a deadline has one of its own.
+const CLIENT_TIMEOUT: u64 = 24 * 3600;
+
+/// How long an engine on this machine has to answer the first ping; one on another machine has to be connected to.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
+const FIRST_ANSWER_REMOTE: Duration = Duration::from_secs(40);
+
+/// A connection to a Docker Engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+    address: Arc<Address>,
+}
+
+impl Engine {
+    /// Connects to the engine that the environment and the docker CLI's configuration name, and makes sure it answers.
+    ///
+    /// # Errors
+    /// [`Kind::EngineUnreachable`] with its address, or [`Kind::AccessDenied`] where its socket is not for this user.
+    pub async fn connect() -> Result<Self> {
+        Self::connect_to(Address::from_environment()?).await
+    }
+
+    /// Connects to the engine at an address, and makes sure it answers.
+    ///
+    /// # Errors
+    /// As [`Engine::connect`].
+    pub async fn connect_to(address: Address) -> Result<Self> {
+        let docker = client(&address).map_err(|failure| unanswered(&address, failure))?;
+        let engine = Engine { docker, address: Arc::new(address) };
+        let deadline = if engine.is_remote() { FIRST_ANSWER_REMOTE } else { FIRST_ANSWER };
+        match engine.ping(deadline).await {
+            Ok(()) => Ok(engine),
+            Err(failure) => Err(unanswered(&engine.address, failure)),
+        }
+    }
+
+    /// The client, for requests that only one tool makes.
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// Where the engine is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether it is on another machine: paths of this one mean nothing to it, and nothing can be mounted.
+    pub fn is_remote(&self) -> bool {
+        self.address.is_remote()
+    }
+
+    /// Makes sure that the engine answers, and within `deadline`.
+    ///
+    /// # Errors
+    /// [`Kind::EngineUnreachable`], [`Kind::AccessDenied`].
+    pub async fn ping(&self, deadline: Duration) -> Result<()> {
+        within(deadline, async { self.docker.ping().await.asking("reach", Asked::Engine) }).await.map(|_| ())
+    }
+}
+
+/// Gives a request a deadline of its own.
+async fn within<T>(deadline: Duration, request: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(deadline, request).await.unwrap_or_else(|_| {
+        let seconds = deadline.as_secs();
+        Err(Failure::new(Kind::EngineUnreachable, format!("the engine did not answer within {seconds} s")))
+    })
+}
+
+/// The failure of an engine that does not answer at all, with its address and who named it.
+fn unanswered(address: &Address, failure: Failure) -> Failure {
+    let reason = failure.message.strip_prefix("cannot reach the engine: ").unwrap_or(&failure.message);
+    let origin = match &address.origin {
+        address::Origin::Default => String::new(),
+        origin => format!(" ({origin})"),
+    };
+    Failure { message: format!("no Docker Engine answers at `{address}`{origin}: {reason}"), ..failure }
+}
+
+fn client(address: &Address) -> Result<Docker> {
+    let client = match &address.endpoint {
+        Endpoint::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), CLIENT_TIMEOUT, API_DEFAULT_VERSION),
+        Endpoint::Tcp { authority, tls: None } => {
+            Docker::connect_with_http(authority, CLIENT_TIMEOUT, API_DEFAULT_VERSION)
+        }
+        Endpoint::Tcp { authority, tls: Some(tls) } => {
+            let Tls { ca, cert, key } = tls;
+            // An empty file adds no authority to those that the machine trusts.
+            let ca = ca.as_deref().unwrap_or("/dev/null".as_ref());
+            Docker::connect_with_ssl(authority, key, cert, ca, CLIENT_TIMEOUT, API_DEFAULT_VERSION)
+        }
+        Endpoint::Ssh(target) => Docker::connect_with_custom_transport(
+            ssh::transport(target),
+            // Never resolved: the name that stands in the request's `Host`, as with the docker CLI.
+            Some("http://docker.example.com"),
+            CLIENT_TIMEOUT,
+            API_DEFAULT_VERSION,
+        ),
+    };
+    match client {
+        Ok(client) => Ok(client.with_request_modifier(repair_registry_auth)),
+        // Certificates that cannot be read, a socket that is not there: nothing was sent anywhere.
+        Err(error) => Err(Failure { kind: Kind::EngineUnreachable, ..failure(&error, "reach", Asked::Engine) }),
+    }
+}
+
+/// The client writes registry credentials in base64's standard alphabet; engines read its URL alphabet, and take a
+/// password that needs the two letters in which they differ for none (bollard 0.21.1).
+fn repair_registry_auth(mut request: BollardRequest) -> BollardRequest {
+    for name in ["x-registry-auth", "x-registry-config"] {
+        if let Some(value) = request.headers_mut().get_mut(name)
+            && let Ok(Ok(repaired)) = value.to_str().map(|text| text.replace('+', "-").replace('/', "_").parse())
+        {
+            *value = repaired;
+        }
+    }
+    request
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot build its own request has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_credentials_are_sent_in_the_url_alphabet() {
+        let body = bollard::body_full(bytes::Bytes::new());
+        let mut request = BollardRequest::new(body);
+        request.headers_mut().insert("x-registry-auth", "ab+/c=".parse().unwrap());
+        request.headers_mut().insert("accept", "a+/b".parse().unwrap());
+        let request = repair_registry_auth(request);
+        assert_eq!(request.headers()["x-registry-auth"], "ab-_c=");
+        assert_eq!(request.headers()["accept"], "a+/b");
+    }
+
+    #[test]
+    fn an_engine_that_does_not_answer_is_named_with_its_origin() {
+        let address = Address::resolve(&|name| (name == "DOCKER_HOST").then(|| "tcp://h:1".to_owned())).unwrap();
+        let failure = Failure::new(Kind::EngineUnreachable, "cannot reach the engine: connection refused");
+        let message = unanswered(&address, failure).message;
+        assert_eq!(message, "no Docker Engine answers at `tcp://h:1` (DOCKER_HOST): connection refused");
+    }
+}

@@ -1,0 +1,185 @@
+//! Waiting for a container to end, through whatever happens to the engine meanwhile.
+//!
+//! The engine's own `wait` request only says when to look; what is true is what an inspection then says. So a broken
+//! stream, a restarted engine or a connection that has silently died cost a moment and no more, and an exit code
+//! cannot be had in two ways.
+
+use std::time::Duration;
+
+use bollard::query_parameters::{StopContainerOptions, WaitContainerOptions};
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::engine::container::{describe, time_limit};
+use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::{Engine, reference, within};
+use crate::failure::{Failure, Kind, Result};
+use crate::record::fields::Container;
+
+/// How long an engine may be away (a restart, an upgrade) before a wait gives up with
+/// [`Kind::EngineUnreachable`].
+pub const ABSENCE: Duration = Duration::from_secs(60);
+
+/// Between the signal that asks a job to end (TERM, unless its image says otherwise) and KILL, in seconds.
+pub const GRACE: i32 = 10;
+
+/// How long one look at a container may take.
+const LOOK: Duration = Duration::from_secs(30);
+/// How often to look although the engine has said nothing: its connection may have died without a word.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// The same for a container that is not started yet: its whole run may fit between a look and a request to wait.
+const HEARTBEAT_UNSTARTED: Duration = Duration::from_secs(1);
+/// Between looks where the engine says that it has ended, and it has not.
+const DISAGREEMENT: Duration = Duration::from_millis(200);
+
+impl Engine {
+    /// Waits until a container has ended, or its start has failed, and says how. A time limit in its label
+    /// ([`TIMEOUT`](crate::engine::labels::TIMEOUT)) is enforced: whoever waits stops it when it is over.
+    ///
+    /// Dropping the future does no harm, and a later call begins anew: to do something else meanwhile, pin it and
+    /// `select!` it with a ticker.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerNotFound`] where it has been removed; [`Kind::EngineUnreachable`] where the engine stays away
+    /// for longer than [`ABSENCE`].
+    pub async fn wait(&self, id: &str) -> Result<Container> {
+        let id = reference::container(id)?;
+        let mut patience = Patience::default();
+        let mut clock = None;
+        let mut told = false;
+        // Its name may come to mean another container: after the first look it is known by its id.
+        let mut full_id = None;
+        loop {
+            let id = full_id.as_deref().unwrap_or(id);
+            let inspected = match within(LOOK, self.inspect(id)).await {
+                Ok(inspected) => inspected,
+                Err(failure) => {
+                    patience.endure(failure).await?;
+                    continue;
+                }
+            };
+            let container = describe(&inspected);
+            if container.has_ended() {
+                return Ok(container);
+            }
+            if told {
+                sleep(DISAGREEMENT).await;
+            }
+            let limit = time_limit(&inspected).map(Duration::from_secs);
+            if limit.is_some() && clock.is_none() {
+                clock = Some(self.clock_ahead().await);
+            }
+            let left = limit.and_then(|limit| time_left(&container, limit, clock.unwrap_or_default()));
+            if left == Some(Duration::ZERO) {
+                match self.stop(id, GRACE).await {
+                    Ok(()) => patience = Patience::default(),
+                    Err(failure) => patience.endure(failure).await?,
+                }
+                told = true;
+            } else {
+                patience = Patience::default();
+                told = self.wait_for_word(id, &container.state, left).await;
+            }
+            full_id = Some(container.id);
+        }
+    }
+
+    /// Asks a container to end, and after `grace` seconds makes it. One that has ended already is left as it is.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerNotFound`], or the engine does not answer or cannot do it.
+    pub async fn stop(&self, id: &str, grace: i32) -> Result<()> {
+        let id = reference::container(id)?;
+        let options = StopContainerOptions { t: Some(grace), ..Default::default() };
+        self.docker().stop_container(id, Some(options)).await.asking("stop", Asked::Container(id))
+    }
+
+    /// Waits until the engine says something about the container's end, or it is time to look anyway. True where the
+    /// engine has spoken.
+    async fn wait_for_word(&self, id: &str, state: &str, left: Option<Duration>) -> bool {
+        // On a container that is not started, `not-running` is true at once.
+        let (condition, heartbeat) = match state {
+            "created" => ("next-exit", HEARTBEAT_UNSTARTED),
+            _ => ("not-running", HEARTBEAT),
+        };
+        let options = WaitContainerOptions { condition: condition.to_owned() };
+        let mut words = self.docker().wait_container(id, Some(options));
+        timeout(left.map_or(heartbeat, |left| left.min(heartbeat)), words.next()).await.is_ok()
+    }
+
+    /// How far the engine's clock is ahead of ours. A container's times are of its clock.
+    async fn clock_ahead(&self) -> SignedDuration {
+        if !self.is_remote() {
+            return SignedDuration::ZERO;
+        }
+        let asked = Timestamp::now();
+        let info = within(LOOK, async { self.docker().info().await.asking("ask", Asked::Engine) }).await;
+        let engine = info.ok().and_then(|info| info.system_time?.parse::<Timestamp>().ok());
+        engine.map_or(SignedDuration::ZERO, |engine| engine.duration_since(asked))
+    }
+}
+
+/// What is left of the time limit of a container that runs; none for one that has not started.
+fn time_left(container: &Container, limit: Duration, clock_ahead: SignedDuration) -> Option<Duration> {
+    let started: Timestamp = container.started_at.as_deref()?.parse().ok()?;
+    let ran = Timestamp::now().duration_since(started) + clock_ahead;
+    Some(limit.saturating_sub(ran.try_into().unwrap_or_default()))
+}
+
+/// How long an engine that fails is put up with.
+#[derive(Default)]
+struct Patience {
+    since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(3);
+
+    /// Sleeps a little longer each time; gives the failure back where waiting cannot help, or has not for too long.
+    async fn endure(&mut self, failure: Failure) -> Result<()> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if failure.kind == Kind::ContainerNotFound || since.elapsed() >= ABSENCE {
+            return Err(failure);
+        }
+        self.pause = (self.pause * 2).clamp(Self::FIRST, Self::LONGEST);
+        sleep(self.pause).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(ago: SignedDuration) -> Container {
+        Container { started_at: Some((Timestamp::now() - ago).to_string()), ..Container::default() }
+    }
+
+    #[test]
+    fn the_limit_counts_from_the_start_by_the_engines_clock() {
+        let limit = Duration::from_secs(60);
+        let left = time_left(&started(SignedDuration::from_secs(20)), limit, SignedDuration::ZERO);
+        assert!(left.is_some_and(|left| left.as_secs().abs_diff(40) <= 1), "{left:?}");
+        // It started 70 s from now by our clock, 30 s ago by the engine's.
+        let ahead = time_left(&started(SignedDuration::from_secs(-70)), limit, SignedDuration::from_secs(100));
+        assert!(ahead.is_some_and(|left| left.as_secs().abs_diff(30) <= 1), "{ahead:?}");
+        assert_eq!(
+            time_left(&started(SignedDuration::from_secs(90)), limit, SignedDuration::ZERO),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(time_left(&Container::default(), limit, SignedDuration::ZERO), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_stays_away_is_given_up_after_a_bounded_time() {
+        let begun = Instant::now();
+        let mut patience = Patience::default();
+        let away = || Failure::new(Kind::EngineUnreachable, "away");
+        while patience.endure(away()).await.is_ok() {}
+        assert!(begun.elapsed() >= ABSENCE && begun.elapsed() < ABSENCE + Patience::LONGEST * 2);
+        assert!(Patience::default().endure(Failure::new(Kind::ContainerNotFound, "gone")).await.is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! What only a directory can hold: links, devices, names that are not text, and files where folders are needed.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use ncaas_core::bucket::Bucket;
+use ncaas_core::failure::Kind;
+
+use crate::fixture::{everything, key, keys_of, on_directory};
+
+fn root(bucket: &Bucket) -> PathBuf {
+    Path::new(bucket.address()).to_owned()
+}
+
+#[tokio::test]
+async fn no_link_leads_out_of_the_directory() {
+    on_directory(async |bucket: Bucket| {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), "secret").unwrap();
+        symlink(outside.path(), root(&bucket).join("absolute")).unwrap();
+        symlink("../..", root(&bucket).join("upwards")).unwrap();
+        symlink(outside.path().join("secret"), root(&bucket).join("file")).unwrap();
+
+        for text in ["absolute/secret", "upwards/etc", "file"] {
+            let key = key(text);
+            for kind in [
+                bucket.read(&key, 100).await.unwrap_err().kind,
+                bucket.head(&key).await.unwrap_err().kind,
+                bucket.download(&key, &outside.path().join("got")).await.unwrap_err().kind,
+            ] {
+                assert_eq!(kind, Kind::UnsafePath, "{text}");
+            }
+        }
+        for text in ["absolute/new", "upwards/new"] {
+            let key = key(text);
+            for kind in [
+                bucket.put(&key, "x").await.unwrap_err().kind,
+                bucket.put_new(&key, "x").await.unwrap_err().kind,
+                bucket.delete(&key).await.unwrap_err().kind,
+                bucket.upload(Path::new("/etc/hostname"), &key).await.unwrap_err().kind,
+            ] {
+                assert_eq!(kind, Kind::UnsafePath, "{text}");
+            }
+            assert_eq!(bucket.list(&format!("{text}/"), None).next_page().await.unwrap_err().kind, Kind::UnsafePath);
+        }
+        // A link that has the key's own name is replaced, and what it led to stays as it was.
+        bucket.put(&key("file"), "mine").await.unwrap();
+        assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_object_is_listed_as_unusable() {
+    on_directory(async |bucket: Bucket| {
+        let lab = root(&bucket).join("lab");
+        fs::create_dir_all(lab.join("folder")).unwrap();
+        fs::write(lab.join("folder/a"), "a").unwrap();
+        symlink("folder/a", lab.join("link")).unwrap();
+        symlink("folder", lab.join("link to folder")).unwrap();
+        symlink("nothing", lab.join("link to nothing")).unwrap();
+        symlink("/etc/hostname", lab.join("link to outside")).unwrap();
+        fs::write(lab.join(OsStr::from_bytes(b"not \xff text")), "x").unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, lab.join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        fs::write(lab.join(".ncaas-part-0"), "left by one who was killed").unwrap();
+
+        let page = everything(&bucket, "").await;
+        assert_eq!(keys_of(&page.entries), ["lab/folder/a", "lab/link"]);
+        let unusable: Vec<_> = page.unusable.iter().map(|it| (it.name.as_str(), it.why.kind)).collect();
+        assert_eq!(
+            unusable,
+            [
+                ("lab/fifo", Kind::UnsafePath),
+                ("lab/link to folder", Kind::UnsafePath),
+                ("lab/link to nothing", Kind::UnsafePath),
+                ("lab/link to outside", Kind::UnsafePath),
+                ("lab/not \u{fffd} text", Kind::BadKey),
+            ]
+        );
+        assert_eq!(bucket.read(&key("lab/fifo"), 10).await.unwrap_err().kind, Kind::UnsafePath);
+        assert_eq!(bucket.read(&key("lab/link"), 10).await.unwrap().0, b"a");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_name_is_not_an_object_and_a_folder_at_once() {
+    on_directory(async |bucket: Bucket| {
+        bucket.put(&key("a"), "x").await.unwrap();
+        bucket.put(&key("b/c"), "x").await.unwrap();
+        for text in ["a/b", "b"] {
+            let key = key(text);
+            for kind in [
+                bucket.put(&key, "y").await.unwrap_err().kind,
+                bucket.put_new(&key, "y").await.unwrap_err().kind,
+                bucket.upload(Path::new("/etc/hostname"), &key).await.unwrap_err().kind,
+            ] {
+                assert_eq!(kind, Kind::BadKey, "{text}");
+            }
+            assert_eq!(bucket.head(&key).await.unwrap(), None);
+            bucket.delete(&key).await.unwrap();
+        }
+        assert_eq!(bucket.put(&key("a/"), "").await.unwrap_err().kind, Kind::BadKey);
+        assert_eq!(bucket.put(&key(&"x".repeat(256)), "").await.unwrap_err().kind, Kind::BadKey);
+        assert_eq!(keys_of(&everything(&bucket, "").await.entries), ["a", "b/c"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_moved_away_is_a_bucket_that_is_not_there() {
+    on_directory(async |bucket: Bucket| {
+        bucket.put(&key("a"), "x").await.unwrap();
+        let away = root(&bucket).with_extension("away");
+        fs::rename(root(&bucket), &away).unwrap();
+        assert_eq!(bucket.head(&key("a")).await.unwrap_err().kind, Kind::BucketNotFound);
+        assert_eq!(bucket.list("", None).next_page().await.unwrap_err().kind, Kind::BucketNotFound);
+        fs::rename(&away, root(&bucket)).unwrap();
+        assert_eq!(bucket.read(&key("a"), 10).await.unwrap().0, b"x");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_directory_is_named_by_its_own_name_whatever_link_led_to_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let temp = temp.path().canonicalize().unwrap();
+    fs::create_dir(temp.join("pca")).unwrap();
+    symlink("pca", temp.join("link")).unwrap();
+    let bucket = Bucket::open(temp.join("link").to_str().unwrap()).await.unwrap();
+    assert_eq!(bucket.name(), "pca");
+    assert_eq!(bucket.address(), temp.join("pca").to_str().unwrap());
+    assert_eq!(Bucket::open("/").await.unwrap_err().kind, Kind::Usage);
+}

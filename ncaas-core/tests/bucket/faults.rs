@@ -1,0 +1,159 @@
+//! A server that is gone, that answers with errors, or whose answer is lost.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::Client;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use ncaas_core::bucket::{Bucket, aws_settings};
+use ncaas_core::failure::Kind;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::fixture::{key, on_server};
+
+async fn client_of(listener: &TcpListener) -> Client {
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let settings = aws_settings().await.unwrap();
+    let config = aws_sdk_s3::config::Builder::from(&settings).endpoint_url(url).force_path_style(true);
+    Client::from_conf(config.build())
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// A server that gives the same answer to every request.
+async fn answering(listener: TcpListener, status: &str, body: &str) {
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 8192];
+        let _ = stream.read(&mut request).await.unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_unreachable_within_seconds() {
+    let listener = listener().await;
+    let client = client_of(&listener).await;
+    drop(listener);
+    let started = Instant::now();
+    let failure = Bucket::with_client(client, "pca").await.unwrap_err();
+    assert_eq!(failure.kind, Kind::BucketUnreachable);
+    assert_eq!(failure.message, "cannot list `s3://pca`: no connection to its server: connection refused");
+    assert!(failure.kind.may_pass());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_server_answers_decides_the_kind_of_failure() {
+    for (status, code, kind, may_pass) in [
+        ("403 Forbidden", "AccessDenied", Kind::AccessDenied, false),
+        ("403 Forbidden", "InvalidAccessKeyId", Kind::AccessDenied, false),
+        ("403 Forbidden", "SignatureDoesNotMatch", Kind::AccessDenied, false),
+        ("400 Bad Request", "ExpiredToken", Kind::AccessDenied, false),
+        ("404 Not Found", "NoSuchBucket", Kind::BucketNotFound, false),
+        ("503 Slow Down", "SlowDown", Kind::BucketUnreachable, true),
+        ("500 Internal Server Error", "InternalError", Kind::BucketUnreachable, true),
+        ("404 Not Found", "", Kind::BucketError, false),
+        ("501 Not Implemented", "NotImplemented", Kind::BucketError, false),
+        ("400 Bad Request", "InvalidArgument", Kind::BucketError, false),
+    ] {
+        let listener = listener().await;
+        let client = client_of(&listener).await;
+        let body = format!("<Error><Code>{code}</Code><Message>The words of it.</Message></Error>");
+        let failure = tokio::select! {
+            opened = Bucket::with_client(client, "pca") => opened.unwrap_err(),
+            () = answering(listener, status, &body) => unreachable!("it answers forever"),
+        };
+        assert_eq!((failure.kind, failure.kind.may_pass()), (kind, may_pass), "{code}: {failure}");
+        assert!(failure.hint.is_some() || kind == Kind::BucketError, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_talks_nonsense_does_not_fill_the_message() {
+    let listener = listener().await;
+    let client = client_of(&listener).await;
+    let body = format!("<Error><Code>Odd</Code><Message>{}</Message></Error>", "long\n".repeat(10_000));
+    let failure = tokio::select! {
+        opened = Bucket::with_client(client, "pca") => opened.unwrap_err(),
+        () = answering(listener, "418 Teapot", &body) => unreachable!("it answers forever"),
+    };
+    assert!(failure.message.len() < 500, "{}", failure.message.len());
+    assert!(!failure.message.contains('\n'));
+}
+
+/// Hands everything on to the real server, but loses the answers to the first `lost` PUT requests.
+async fn losing_answers(listener: TcpListener, lost: &Cell<u32>) {
+    let url = std::env::var("AWS_ENDPOINT_URL").unwrap();
+    let server = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut connections = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => connections.push(relay(accepted.unwrap().0, &server, lost)),
+            Some(()) = connections.next() => (),
+        }
+    }
+}
+
+async fn relay(mut client: TcpStream, server: &str, lost: &Cell<u32>) {
+    let mut server = TcpStream::connect(server).await.unwrap();
+    let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let mut loses = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(read @ 1..) = read else { return };
+                if lost.get() > 0 && asked.starts_with(b"PUT ") {
+                    lost.set(lost.get() - 1);
+                    loses = true;
+                }
+                server.write_all(&asked[..read]).await.unwrap();
+            }
+            read = server.read(&mut answered) => {
+                let Ok(read @ 1..) = read else { return };
+                if loses {
+                    return;
+                }
+                client.write_all(&answered[..read]).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_still_knows_that_it_won() {
+    on_server(async |bucket: Bucket| {
+        let listener = listener().await;
+        let client = client_of(&listener).await;
+        let lost = Cell::new(0);
+        let key = key("lab/claims/one");
+        let test = async {
+            let flaky = Bucket::with_client(client, bucket.name()).await.unwrap();
+            lost.set(1);
+            assert!(flaky.put_new(&key, "mine").await.unwrap().is_some());
+            assert_eq!(lost.get(), 0);
+            lost.set(1);
+            assert!(
+                flaky.put_new(&key, "mine").await.unwrap().is_none(),
+                "the same content again is not the same write"
+            );
+            assert_eq!(lost.get(), 0);
+            let (_, version) = flaky.read(&key, 100).await.unwrap();
+            lost.set(1);
+            assert!(flaky.put_if(&key, "mine still", &version).await.unwrap().is_some());
+            assert_eq!(lost.get(), 0);
+            lost.set(1);
+            assert!(flaky.put_if(&key, "mine still", &version).await.unwrap().is_none());
+        };
+        tokio::select! {
+            () = test => (),
+            () = losing_answers(listener, &lost) => unreachable!("it serves forever"),
+        }
+    })
+    .await;
+}

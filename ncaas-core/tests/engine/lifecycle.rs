@@ -1,0 +1,109 @@
+//! Containers from their creation to their end: what the records say, and who waits for how long.
+
+use std::time::{Duration, Instant};
+
+use ncaas_core::engine::labels;
+use ncaas_core::failure::Kind;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Status;
+
+use crate::house::{TestContainer, Wanted, unique};
+
+#[tokio::test]
+async fn an_exit_code_is_told_as_it_is() {
+    for (script, code, status) in
+        [("exit 0", 0, Status::Success), ("exit 3", 3, Status::Failed), ("kill -9 $$", 137, Status::Killed)]
+    {
+        let container = TestContainer::running(script, &[]).await;
+        let ended = container.engine.wait(&container.name).await.unwrap();
+        assert_eq!((ended.exit_code, ended.status, ended.oom_killed), (Some(code), Some(status), false), "{script}");
+        assert_eq!(ended.state, "exited");
+        assert!(ended.duration_s.unwrap() >= 0.0 && ended.started_at.is_some() && ended.finished_at.is_some());
+        assert_eq!(ended, container.engine.container(&ended.id).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_wait_begun_before_the_start_sees_the_end() {
+    let container = TestContainer::create(Wanted { command: &["sh", "-c", "exit 4"], ..Wanted::default() }).await;
+    let before = container.engine.container(&container.name).await.unwrap();
+    assert_eq!((before.state.as_str(), before.status, before.started_at), ("created", None, None));
+    let start = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        container.start().await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(container.engine.wait(&container.name), start);
+    assert_eq!(ended.unwrap().exit_code, Some(4));
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_start_has_ended_and_failed() {
+    let container = TestContainer::create(Wanted { command: &["/no/such/script"], ..Wanted::default() }).await;
+    assert_eq!(container.start().await.unwrap_err().kind, Kind::EngineError);
+    let ended = container.engine.wait(&container.name).await.unwrap();
+    assert_eq!((ended.state.as_str(), ended.status, ended.exit_code), ("created", Some(Status::Failed), Some(127)));
+    assert!(ended.has_ended());
+}
+
+#[tokio::test]
+async fn a_job_over_its_time_is_stopped_and_stays_a_timeout() {
+    let container = TestContainer::running("trap 'exit 0' TERM; sleep 60 & wait", &[(labels::TIMEOUT, "1")]).await;
+    let begun = Instant::now();
+    let ended = container.engine.wait(&container.name).await.unwrap();
+    assert_eq!((ended.status, ended.exit_code), (Some(Status::Timeout), Some(0)));
+    assert!(begun.elapsed() < Duration::from_secs(5), "TERM was enough: {:?}", begun.elapsed());
+    assert_eq!(container.engine.container(&container.name).await.unwrap().status, Some(Status::Timeout));
+}
+
+#[tokio::test]
+async fn a_job_that_overhears_the_signal_is_killed_after_the_grace() {
+    let container = TestContainer::running("trap '' TERM; sleep 60", &[(labels::TIMEOUT, "1")]).await;
+    let ended = container.engine.wait(&container.name).await.unwrap();
+    assert_eq!((ended.status, ended.exit_code), (Some(Status::Timeout), Some(137)));
+}
+
+#[tokio::test]
+async fn a_container_removed_meanwhile_is_not_found() {
+    let container = TestContainer::running("sleep 60", &[]).await;
+    let remove = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let options = bollard::query_parameters::RemoveContainerOptions { force: true, ..Default::default() };
+        container.engine.docker().remove_container(&container.name, Some(options)).await.unwrap();
+    };
+    let begun = Instant::now();
+    let (ended, ()) = tokio::join!(container.engine.wait(&container.name), remove);
+    // Between its end and its removal the engine may be caught with it.
+    match ended {
+        Err(failure) => assert_eq!(failure.kind, Kind::ContainerNotFound),
+        Ok(ended) => assert_eq!(ended.status, Some(Status::Killed)),
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_name_that_could_lead_elsewhere_reaches_no_engine() {
+    let container = TestContainer::create(Wanted { command: &["sh"], ..Wanted::default() }).await;
+    for name in ["../images/json", "nobody?", ""] {
+        assert_eq!(container.engine.container(name).await.unwrap_err().kind, Kind::ContainerNotFound);
+    }
+    let unknown = container.engine.container(&unique("nobody")).await.unwrap_err();
+    assert_eq!(unknown.kind, Kind::ContainerNotFound);
+}
+
+#[tokio::test]
+async fn a_job_is_found_again_by_its_record() {
+    let id = unique("job__pca");
+    let text = |dataset: u32| {
+        format!(r#"{{"job":{{"id":"{id}","bucket":"s3://pca","dataset":{dataset},"datasets":2}},"mine":1.50}}"#)
+    };
+    let label = text(2);
+    let labels = [(labels::JOB, id.as_str()), (labels::RECORD, label.as_str())];
+    let container = TestContainer::create(Wanted { command: &["sh"], labels: &labels, ..Wanted::default() }).await;
+    let found = container.engine.container_of(&Record::parse(label.as_bytes()).unwrap()).await.unwrap().unwrap();
+    assert_eq!(found.name, container.name);
+    assert_eq!(found.state, "created");
+    let line = String::from_utf8(found.record().unwrap().to_line()).unwrap();
+    assert!(line.contains(r#""mine":1.50"#), "{line}");
+    let other = Record::parse(text(1).as_bytes()).unwrap();
+    assert_eq!(container.engine.container_of(&other).await.unwrap(), None);
+}

@@ -1,0 +1,8 @@
+//! The engine module against a real Docker Engine: the one that the environment names.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot do its part has failed")]
+
+mod archive;
+mod connect;
+mod house;
+mod lifecycle;

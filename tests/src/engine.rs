@@ -1,0 +1,73 @@
+//! Containers and images of a test, removed when it ends, also when it fails. The docker CLI is the second opinion
+//! here: what it sees is what is there.
+
+use std::process::{Command, Stdio};
+
+/// The small image that most tests run: bash and busybox, user `neurocaasdev`, an io-dir.
+pub const FIXTURE: &str = "ncaas/fixture:latest";
+
+/// Runs the docker CLI and returns its stdout.
+///
+/// # Panics
+/// When it fails.
+#[track_caller]
+pub fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// Ids of all containers, running or not, that have a label `name=value`.
+pub fn containers_labelled(label: &str) -> Vec<String> {
+    docker(&["ps", "-aq", "--no-trunc", "--filter", &format!("label={label}")]).lines().map(str::to_owned).collect()
+}
+
+/// Removes what a test leaves when it goes out of scope.
+#[derive(Debug, Default)]
+pub struct CleanUp {
+    containers: Vec<String>,
+    labels: Vec<String>,
+    images: Vec<String>,
+}
+
+impl CleanUp {
+    /// Nothing to remove yet.
+    pub fn new() -> Self {
+        CleanUp::default()
+    }
+
+    /// A container, by name or id.
+    pub fn container(&mut self, name: &str) {
+        self.containers.push(name.to_owned());
+    }
+
+    /// All containers with a label `name=value`: those of a job by `org.neurocaas.job=<job id>`.
+    pub fn labelled(&mut self, label: &str) {
+        self.labels.push(label.to_owned());
+    }
+
+    /// An image.
+    pub fn image(&mut self, tag: &str) {
+        self.images.push(tag.to_owned());
+    }
+}
+
+impl Drop for CleanUp {
+    fn drop(&mut self) {
+        let quietly = |arguments: &[&str]| {
+            // What is gone already needs no removing.
+            drop(Command::new("docker").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status());
+        };
+        for label in &self.labels {
+            let listed = Command::new("docker").args(["ps", "-aq", "--filter", &format!("label={label}")]).output();
+            let ids = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+            self.containers.extend(ids.lines().map(str::to_owned));
+        }
+        for container in &self.containers {
+            quietly(&["rm", "-fv", container]);
+        }
+        for image in &self.images {
+            quietly(&["rmi", "-f", image]);
+        }
+    }
+}
