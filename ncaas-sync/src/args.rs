@@ -107,6 +107,17 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "JOB", requires = "target", conflicts_with_all = ["data", "config"])]
     pub(crate) results: Option<String>,
 
+    /// Remove files that the bucket does not have
+    #[arg(long, requires = "target", conflicts_with_all = ["data", "config"])]
+    pub(crate) delete: bool,
+
+    /// Write a record for each file, unchanged ones too
+    #[arg(long, requires = "target")]
+    pub(crate) files: bool,
+
+    #[command(flatten)]
+    pub(crate) checksum: ChecksumArgs,
+
     #[command(flatten)]
     pub(crate) io_dir: IoDirArgs,
 
@@ -114,15 +125,45 @@ pub(crate) struct PullArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Bring results and logs of jobs into their bucket
+/// Whether the index is believed.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ChecksumArgs {
+    /// Read every file to compare it, also where its size and times say that it has not changed
+    #[arg(long = "checksum")]
+    pub(crate) on: bool,
+}
+
+/// Bring results and logs of jobs into their bucket, or any folder to any prefix
 ///
 /// As a filter: the logs of a running job; of an ended one its results, its logs, and `end.txt` at last, when all
-/// datasets of its submission have ended.
+/// datasets of its submission have ended. What is there already, with the same content, is not sent again, and an upload
+/// that was cut off goes on with the parts that are missing.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  ncaas-sync collect | ncaas-sync push")]
+  ncaas-sync collect | ncaas-sync push
+  ncaas-sync push ./recordings s3://pca/lab/inputs/recordings
+  ncaas-sync push ./recordings s3://pca/lab/inputs/recordings --delete --files | jq -c 'select(.outcome)'")]
 pub(crate) struct PushArgs {
+    /// A folder; without it, records from stdin
+    #[arg(value_name = "DIR", requires = "target")]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Where its content goes, as `s3://bucket/prefix` or a path
+    #[arg(value_name = "BUCKET/PREFIX")]
+    pub(crate) target: Option<String>,
+
+    /// Remove objects that the folder does not have; nothing, where the folder is empty or cannot be read to its end
+    #[arg(long, requires = "folder")]
+    pub(crate) delete: bool,
+
+    #[command(flatten)]
+    pub(crate) checksum: ChecksumArgs,
+
+    /// Write a record for each file, unchanged ones too
+    #[arg(long)]
+    pub(crate) files: bool,
+
     #[command(flatten)]
     pub(crate) io_dir: IoDirArgs,
 

@@ -8,13 +8,17 @@ mod args;
 mod buckets;
 mod collect;
 mod engine;
+mod index;
 mod jobs;
 mod local;
 mod names;
+mod place;
 mod pull;
 mod push;
+mod report;
 mod select;
 mod transfer;
+mod tree;
 
 fn main() -> ExitCode {
     tool::run("ncaas-sync", async |tool, args: args::Args| args.run(tool).await)

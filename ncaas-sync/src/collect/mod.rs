@@ -38,6 +38,7 @@ use inside::Inside;
 use journal::{Journal, moves_file, results_file};
 use places::Places;
 use unpack::Rules;
+pub(crate) use walk::open_folder;
 use walk::{Mirror, walk};
 
 /// How many containers are worked on at once: an engine gains nothing from more.
