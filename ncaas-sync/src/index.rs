@@ -160,10 +160,10 @@ mod tests {
             sha256: [5; 32],
             version: "etag-2".into(),
         };
-        let mut index = Index { path: Some(path.clone()), ..Index::default() };
+        let mut index = Index { path: Some(path.clone()), seen: HashMap::new(), changed: false };
         index.insert(Path::new("x/y"), seen.clone());
         index.save();
-        let index = Index { seen: read(&path).unwrap(), ..Index::default() };
+        let index = Index { path: None, seen: read(&path).unwrap(), changed: false };
         assert_eq!(index.get(Path::new("x/y"), &seen.stamp), Some(&seen));
         assert_eq!(index.get(Path::new("x/y"), &Stamp { changed: 8, ..seen.stamp }), None);
         fs::write(&path, b"ncaas-i1 rubbish").unwrap();

@@ -80,7 +80,10 @@ pub(crate) fn save_record(record: &Record, folder: &JobFolder, tool: Tool, failu
 }
 
 /// Does several things side by side, and fails with the first that fails.
-pub(crate) async fn all(each: impl IntoIterator<Item = impl Future<Output = Result<()>>>, at_once: usize) -> Result<()> {
+pub(crate) async fn all(
+    each: impl IntoIterator<Item = impl Future<Output = Result<()>>>,
+    at_once: usize,
+) -> Result<()> {
     stream::iter(each).buffer_unordered(at_once).try_collect().await
 }
 

@@ -7,6 +7,7 @@ use ncaas_core::tool;
 mod args;
 mod buckets;
 mod collect;
+mod diff;
 mod engine;
 mod index;
 mod jobs;
@@ -17,8 +18,11 @@ mod pull;
 mod push;
 mod report;
 mod select;
+mod status;
 mod transfer;
 mod tree;
+mod uploads;
+mod verify;
 
 fn main() -> ExitCode {
     tool::run("ncaas-sync", async |tool, args: args::Args| args.run(tool).await)

@@ -4,10 +4,11 @@
 //! container outside its mounts is staged under numbers; everything found gets a final name; that is written down;
 //! the files are moved; that too is written down. See [`journal`].
 
+pub(crate) mod details;
 mod expect;
 mod fetch;
 mod found;
-mod inside;
+pub(crate) mod inside;
 mod journal;
 mod places;
 mod plan;

@@ -9,7 +9,6 @@ use ncaas_core::layout::{END, JobFolder, LOGS, PROCESS_RESULTS};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 
-
 /// How the name of a saved record ends.
 const RECORD: &str = ".record.json";
 /// A saved record lists its results: 300,000 of them, as a line may.

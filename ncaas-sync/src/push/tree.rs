@@ -121,8 +121,9 @@ impl Pushing<'_> {
         };
         if let Some(why) = kept {
             let count = self.deletes.len();
-            let failure = Failure::new(Kind::Usage, format!("nothing was deleted, of {count} objects that have no file: {why}"))
-                .hint("`ncaas-sync status` shows them");
+            let failure =
+                Failure::new(Kind::Usage, format!("nothing was deleted, of {count} objects that have no file: {why}"))
+                    .hint("`ncaas-sync status` shows them");
             self.tool.complain(&failure);
             self.total.error.get_or_insert_with(|| info(&failure, self.tool));
             return;
@@ -160,7 +161,11 @@ async fn one(
         What::Unusable(why) => return FileRecord::failed(&path, &key, FileOutcome::LeftOut, &why, tool),
         What::EmptyFolder if there.is_some() => return FileRecord::plain(&path, &key, FileOutcome::Unchanged),
         What::EmptyFolder => match Key::new(key.as_str()) {
-            Ok(folder) => transfer.bucket.put(&folder, Vec::new()).await.map(|()| FileRecord::plain(&path, &key, FileOutcome::New)),
+            Ok(folder) => transfer
+                .bucket
+                .put(&folder, Vec::new())
+                .await
+                .map(|()| FileRecord::plain(&path, &key, FileOutcome::New)),
             Err(failure) => Err(failure),
         },
         What::File(stamp) => match Key::new(key.as_str()) {

@@ -211,8 +211,7 @@ impl Transfer {
     }
 
     fn mismatch(&self, entry: &Entry) -> Failure {
-        let words =
-            format!("`{}/{}` is not what was stored: its SHA-256 is another", self.bucket.address(), entry.key);
+        let words = format!("`{}/{}` is not what was stored: its SHA-256 is another", self.bucket.address(), entry.key);
         Failure::new(Kind::ChecksumMismatch, words).hint("it was damaged on its way or on the server: upload it again")
     }
 }
@@ -251,7 +250,8 @@ fn create(folder: &Folder, part: &Path, truncate: bool) -> Result<File> {
         }
         file => file,
     };
-    file.map(cap_std::fs::File::into_std).map_err(|error| folder.failure("write", part.parent().unwrap_or(part), &error))
+    file.map(cap_std::fs::File::into_std)
+        .map_err(|error| folder.failure("write", part.parent().unwrap_or(part), &error))
 }
 
 /// Opens a part file, for this process alone: what is in it is summed up, and it stands at its end.

@@ -85,7 +85,9 @@ impl Folder {
                 Kind::BadKey,
                 format!("cannot {what} `{}`: one name cannot be a file and a folder at once", shown.display()),
             )
-            .hint("S3 can hold keys of which one is the beginning of another, a file system cannot: rename one of them"),
+            .hint(
+                "S3 can hold keys of which one is the beginning of another, a file system cannot: rename one of them",
+            ),
             io::ErrorKind::InvalidFilename => Failure::new(
                 Kind::BadKey,
                 format!("cannot {what} `{}`: a name in it is too long for this file system", shown.display()),

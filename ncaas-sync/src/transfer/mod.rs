@@ -12,16 +12,18 @@ mod stamp;
 mod sums;
 mod upload;
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ncaas_core::bucket::{Bucket, Entry, Key};
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{IoContext, Result};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::index::{Index, Seen};
 use crate::local::blocking;
 pub(crate) use folder::Folder;
+pub(crate) use resume::unfinished;
 pub(crate) use stamp::Stamp;
 pub(crate) use sums::{Sha, hex, unhex};
 
@@ -146,6 +148,11 @@ impl Transfer {
     async fn version_after(&self, key: &Key) -> Result<Box<str>> {
         Ok(self.bucket.head(key).await?.map(|entry| version(&entry)).unwrap_or_default().into())
     }
+}
+
+/// The SHA-256 of an open file, in hex. `path` is for messages only.
+pub(crate) async fn sum(file: File, path: PathBuf) -> Result<String> {
+    blocking(move || sums::sha256(&file, u64::MAX).doing("read", &path).map(|(_, sum)| hex(&sum))).await
 }
 
 /// What tells one content of an object from another: its ETag; for a file in a directory its size and time.

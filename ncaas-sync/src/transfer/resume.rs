@@ -53,7 +53,8 @@ impl Begun {
 
 fn file(address: &str, key: &str) -> Option<PathBuf> {
     // Two servers may have a bucket of the same name.
-    let server = std::env::var("AWS_ENDPOINT_URL_S3").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
+    let server =
+        std::env::var("AWS_ENDPOINT_URL_S3").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
     let sum = Sha256::digest(format!("{server}\n{address}\n{key}").as_bytes());
     Some(cache()?.join("uploads").join(&hex(&sum)[..32]))
 }
@@ -87,7 +88,8 @@ impl Unfinished {
                 Ok(answer) => answer,
                 Err(error) => {
                     let status = error.raw_response().map(|response| response.status().as_u16());
-                    let is_unknown = error.code() == Some("NoSuchUpload") || matches!(status, Some(404 | 501 | 200..300));
+                    let is_unknown =
+                        error.code() == Some("NoSuchUpload") || matches!(status, Some(404 | 501 | 200..300));
                     if is_unknown {
                         return Ok(None);
                     }
@@ -113,7 +115,11 @@ impl Unfinished {
     pub(crate) async fn drop_parts(&self) -> Result<()> {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(()) };
         let request = client.abort_multipart_upload().bucket(bucket).key(self.key.as_str()).upload_id(&self.id);
-        request.send().await.map(drop).map_err(|error| self.bucket.s3_failure("drop the upload of", Some(&self.key), &error))
+        request
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| self.bucket.s3_failure("drop the upload of", Some(&self.key), &error))
     }
 }
 
@@ -127,7 +133,8 @@ pub(crate) async fn unfinished(bucket: &Bucket, prefix: &str) -> Result<Vec<(Unf
         let request = request.set_key_marker(key_marker.clone()).set_upload_id_marker(id_marker.clone());
         let answer = request.send().await.map_err(|error| bucket.s3_failure("list the uploads of", None, &error))?;
         for upload in answer.uploads() {
-            let begun = upload.initiated().and_then(|time| Timestamp::from_second(time.secs()).ok()).unwrap_or_default();
+            let begun =
+                upload.initiated().and_then(|time| Timestamp::from_second(time.secs()).ok()).unwrap_or_default();
             if let (Ok(key), Some(id)) = (Key::new(upload.key().unwrap_or_default()), upload.upload_id()) {
                 found.push((Unfinished { bucket: bucket.clone(), key, id: id.to_owned() }, begun));
             }

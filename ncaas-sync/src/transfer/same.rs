@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ncaas_core::bucket::Entry;
+use ncaas_core::bucket::{Bucket, Entry};
 use ncaas_core::failure::{Failure, Result};
 
 use super::sums::{sha256, sha256_and_etag, unhex};
@@ -17,20 +17,20 @@ impl Transfer {
     ///
     /// In the order of what it costs: their sizes; what the index remembers; the file's checksums against the object's
     /// ETag, or against the SHA-256 that was stored with it.
-    pub(super) async fn same(&self, path: &Path, entry: &Entry, stamp: Option<&Stamp>) -> Result<Option<Done>> {
+    pub(crate) async fn same(&self, path: &Path, entry: &Entry, stamp: Option<&Stamp>) -> Result<Option<Done>> {
         if stamp.is_some_and(|stamp| stamp.size != entry.size) {
             return Ok(None);
         }
         let version = version(entry);
-        let done = |sha256: &Sha| {
-            Some(Done { outcome: Outcome::Unchanged, size: entry.size, sha256: Some(hex(sha256)) })
-        };
+        let done =
+            |sha256: &Sha| Some(Done { outcome: Outcome::Unchanged, size: entry.size, sha256: Some(hex(sha256)) });
         let stamp = match stamp {
             Some(stamp) => *stamp,
             None => {
                 let to_look_at = path.to_owned();
-                let found =
-                    with_folder(&self.folder, move |folder| Ok(folder.try_open_file(&to_look_at).map(|(_, stamp)| stamp)));
+                let found = with_folder(&self.folder, move |folder| {
+                    Ok(folder.try_open_file(&to_look_at).map(|(_, stamp)| stamp))
+                });
                 match found.await? {
                     Some(stamp) if stamp.size == entry.size => stamp,
                     _ => return Ok(None),
@@ -60,7 +60,9 @@ impl Transfer {
             let (file, _) = folder.open_file(&to_read)?;
             let failed = |error: std::io::Error| Failure::io("read", &folder.path().join(&to_read), &error);
             match part {
-                Some(part) => sha256_and_etag(&file, part).map(|(_, sha256, etag)| (sha256, Some(etag))).map_err(failed),
+                Some(part) => {
+                    sha256_and_etag(&file, part).map(|(_, sha256, etag)| (sha256, Some(etag))).map_err(failed)
+                }
                 None => sha256(&file, u64::MAX).map(|(_, sha256)| (sha256, None)).map_err(failed),
             }
         })
@@ -81,7 +83,8 @@ impl Transfer {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(false) };
         let head = client.head_object().bucket(bucket).key(entry.key.as_str()).send().await;
         let head = head.map_err(|error| self.bucket.s3_failure("read", Some(&entry.key), &error))?;
-        Ok(head.server_side_encryption().is_some_and(|kind| kind.as_str() != "AES256") || head.ssekms_key_id().is_some())
+        Ok(head.server_side_encryption().is_some_and(|kind| kind.as_str() != "AES256")
+            || head.ssekms_key_id().is_some())
     }
 
     /// The SHA-256 of an object: that which was stored with it; of a file in a directory, that of its content.
@@ -93,15 +96,15 @@ impl Transfer {
             };
             return Ok(sum.as_deref().and_then(unhex));
         }
-        Ok(unhex(&self.content_sum(entry).await?))
+        Ok(unhex(&Self::content_sum(&self.bucket, entry).await?))
     }
 
     /// The SHA-256 of an object's content, in hex, by reading all of it.
-    pub(crate) async fn content_sum(&self, entry: &Entry) -> Result<String> {
+    pub(crate) async fn content_sum(bucket: &Bucket, entry: &Entry) -> Result<String> {
         let nowhere = Path::new("/dev/null");
         let file = std::fs::File::options().write(true).open(nowhere);
         let file = file.map_err(|error| Failure::io("open", nowhere, &error))?;
-        Ok(self.bucket.download_into(&entry.key, file, nowhere).await?.sha256)
+        Ok(bucket.download_into(&entry.key, file, nowhere).await?.sha256)
     }
 }
 

@@ -122,7 +122,8 @@ impl Source {
     async fn sum(&self) -> Result<(u64, Sha)> {
         let source = self.clone();
         blocking(move || {
-            let sum = sums::sha256(&source.file, if source.grows { source.stamp.size } else { u64::MAX }).map_err(|error| source.failure(&error))?;
+            let sum = sums::sha256(&source.file, if source.grows { source.stamp.size } else { u64::MAX })
+                .map_err(|error| source.failure(&error))?;
             source.check()?;
             Ok(sum)
         })
@@ -173,7 +174,8 @@ impl Sending<'_> {
         .await?;
         let put = self.client.put_object().bucket(self.bucket).key(self.key.as_str());
         let put = put.metadata(SHA256, hex(&sha256)).body(ByteStream::from(bytes));
-        let sent = put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
+        let sent =
+            put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
         Ok((sha256, unquoted(sent.e_tag())))
     }
 
@@ -248,7 +250,8 @@ impl Sending<'_> {
 
     /// The parts that an earlier process has sent; none where the server knows nothing of the upload any more.
     async fn parts_there(&self, begun: &Begun) -> Result<Option<Vec<CompletedPart>>> {
-        let unfinished = Unfinished { bucket: self.transfer.bucket.clone(), key: self.key.clone(), id: begun.upload.clone() };
+        let unfinished =
+            Unfinished { bucket: self.transfer.bucket.clone(), key: self.key.clone(), id: begun.upload.clone() };
         let Some(parts) = unfinished.parts().await? else {
             begun.forget();
             return Ok(None);
