@@ -1,9 +1,9 @@
 //! `ncaas-sync status`: what differs between a folder and its counterpart in a bucket, one record a file.
 
 use std::path::Path;
+use std::pin::pin;
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use ncaas_core::bucket::{Bucket, Target};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files;
@@ -75,23 +75,16 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
     };
     let bucket = Bucket::open(&place.bucket).await?;
     let transfer = Transfer::new(bucket, Folder::open(&folder)?, &place.prefix, args.checksum.on);
-    let mut both = Both::new(transfer.folder.clone(), &transfer.bucket, &place.prefix);
-    let mut at_work = FuturesUnordered::new();
-    let mut more = true;
-    while more || !at_work.is_empty() {
-        tokio::select! {
-            biased;
-            Some(record) = at_work.next(), if !at_work.is_empty() => {
-                let record: StatusRecord = record;
-                if record.status != StatusWord::Unchanged || args.all {
-                    tell(output, &record).await;
-                }
-            }
-            pair = both.next(), if more && at_work.len() < AT_ONCE => match pair? {
-                None => more = false,
-                Some(pair) if is_of_this_machine(&pair.path) => {}
-                Some(pair) => at_work.push(one(tool, &transfer, pair)),
-            },
+    let both = Both::new(transfer.folder.clone(), &transfer.bucket, &place.prefix);
+    let records = both.pairs().map(async |pair: Result<Pair>| match pair? {
+        pair if is_of_this_machine(&pair.path) => Ok(None),
+        pair => Ok(Some(one(tool, &transfer, pair).await)),
+    });
+    let mut records = pin!(records.buffer_unordered(AT_ONCE));
+    while let Some(record) = records.next().await {
+        let record: Option<StatusRecord> = record?;
+        if let Some(record) = record.filter(|record| record.status != StatusWord::Unchanged || args.all) {
+            tell(output, &record).await;
         }
     }
     transfer.save();

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, FileTypeExt};
+use futures_util::{Stream, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key, Listing};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::OURS;
@@ -85,8 +86,20 @@ impl Both {
         }
     }
 
-    /// The next path; none at the end of both sides. A side that cannot be listed to its end is a failure, not an end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Pair>> {
+    /// All paths, one after the other. A side that cannot be listed to its end is a failure at the end, not an end.
+    pub(crate) fn pairs(self) -> impl Stream<Item = Result<Pair>> {
+        // None once it has failed: what follows would not be known to be all.
+        stream::unfold(Some(self), async |both| {
+            let mut both = both?;
+            match both.next().await {
+                Ok(pair) => pair.map(|pair| (Ok(pair), Some(both))),
+                Err(failure) => Some((Err(failure), None)),
+            }
+        })
+    }
+
+    /// The next path; none at the end of both sides.
+    async fn next(&mut self) -> Result<Option<Pair>> {
         if !self.started {
             self.started = true;
             self.next_local = self.local.recv().await.transpose()?;

@@ -1,9 +1,9 @@
 //! Everything under a prefix comes into a folder.
 
 use std::path::Path;
+use std::pin::pin;
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
 use ncaas_core::tool::Tool;
@@ -67,21 +67,19 @@ struct Bringing<'b> {
 
 impl Bringing<'_> {
     async fn all(&mut self) -> Result<()> {
-        let mut both = Both::new(self.transfer.folder.clone(), &self.transfer.bucket, self.prefix);
-        let mut at_work = FuturesUnordered::new();
-        let mut more = true;
-        while more || !at_work.is_empty() {
-            tokio::select! {
-                biased;
-                Some(file) = at_work.next(), if !at_work.is_empty() => self.note(file).await,
-                pair = both.next(), if more && at_work.len() < self.how.jobs => match pair? {
-                    None => more = false,
-                    Some(Pair { path, remote: None, .. }) => self.has_no_object(path),
-                    Some(Pair { path, local, remote: Some(remote) }) => {
-                        self.complete &= !matches!(remote, Remote::Unusable(_));
-                        at_work.push(one(self.tool, self.transfer, self.prefix, path, local, remote));
-                    }
-                },
+        let (tool, transfer, prefix) = (self.tool, self.transfer, self.prefix);
+        let both = Both::new(transfer.folder.clone(), &transfer.bucket, prefix);
+        let steps = both.pairs().map(async |pair: Result<Pair>| match pair? {
+            Pair { path, remote: None, .. } => Ok(Step::NoObject(path)),
+            Pair { path, local, remote: Some(remote) } => {
+                Ok(Step::Object(one(tool, transfer, prefix, path, local, remote).await))
+            }
+        });
+        let mut steps = pin!(steps.buffer_unordered(self.how.jobs));
+        while let Some(step) = steps.next().await {
+            match step? {
+                Step::NoObject(path) => self.has_no_object(path),
+                Step::Object(file) => self.note(file).await,
             }
         }
         Ok(())
@@ -95,6 +93,7 @@ impl Bringing<'_> {
     }
 
     async fn note(&mut self, file: FileRecord) {
+        self.complete &= file.outcome != FileOutcome::LeftOut;
         self.total.count(&file);
         if let Some(error) = &file.error {
             self.tool.complain(&Failure { kind: error.kind, message: error.message.clone(), hint: error.hint.clone() });
@@ -134,6 +133,12 @@ impl Bringing<'_> {
             self.note(file).await;
         }
     }
+}
+
+/// What came of one path.
+enum Step {
+    Object(FileRecord),
+    NoObject(String),
 }
 
 /// One object's way.

@@ -1,9 +1,9 @@
 //! Any folder goes to any prefix.
 
 use std::path::Path;
+use std::pin::pin;
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
@@ -41,7 +41,7 @@ pub(crate) async fn push(tool: Tool, folder: &Path, place: &Place, how: How, out
         how,
         output,
         deletes: Vec::new(),
-        complete: true,
+        unusable: Vec::new(),
         total: TreeRecord {
             folder: names::path_text(&path),
             place: format!("{}/{}", bucket.address(), place.prefix),
@@ -62,30 +62,28 @@ struct Pushing<'p> {
     prefix: &'p str,
     how: How,
     output: &'p Output,
-    /// Keys that have no file.
+    /// Paths in the bucket that have no file.
     deletes: Vec<String>,
-    /// Whether all that is in the folder is known to be.
-    complete: bool,
+    /// Paths that cannot go into a bucket. What lies below one may have come there otherwise: it stays.
+    unusable: Vec<String>,
     total: TreeRecord,
 }
 
 impl Pushing<'_> {
     async fn all(&mut self) -> Result<()> {
-        let mut both = Both::new(self.transfer.folder.clone(), &self.transfer.bucket, self.prefix);
-        let mut at_work = FuturesUnordered::new();
-        let mut more = true;
-        while more || !at_work.is_empty() {
-            tokio::select! {
-                biased;
-                Some(file) = at_work.next(), if !at_work.is_empty() => self.note(file).await,
-                pair = both.next(), if more && at_work.len() < self.how.jobs => match pair? {
-                    None => more = false,
-                    Some(Pair { path, local: None, remote }) => self.has_no_file(&path, remote),
-                    Some(Pair { path, local: Some(local), remote }) => {
-                        self.complete &= !matches!(local, What::Unusable(_));
-                        at_work.push(one(self.tool, self.transfer, self.prefix, path, local, remote));
-                    }
-                },
+        let (tool, transfer, prefix) = (self.tool, self.transfer, self.prefix);
+        let both = Both::new(transfer.folder.clone(), &transfer.bucket, prefix);
+        let steps = both.pairs().map(async |pair: Result<Pair>| match pair? {
+            Pair { path, local: None, remote } => Ok(Step::NoFile(path, remote)),
+            Pair { path, local: Some(local), remote } => {
+                Ok(Step::File(one(tool, transfer, prefix, path, local, remote).await))
+            }
+        });
+        let mut steps = pin!(steps.buffer_unordered(self.how.jobs));
+        while let Some(step) = steps.next().await {
+            match step? {
+                Step::NoFile(path, remote) => self.has_no_file(&path, remote),
+                Step::File(file) => self.note(file).await,
             }
         }
         Ok(())
@@ -94,11 +92,14 @@ impl Pushing<'_> {
     fn has_no_file(&mut self, path: &str, remote: Option<Remote>) {
         let is_folder_with_files = path.ends_with('/') && self.transfer.folder.has(Path::new(path));
         if self.how.delete && matches!(remote, Some(Remote::Object(_))) && !is_folder_with_files {
-            self.deletes.push(format!("{}{path}", self.prefix));
+            self.deletes.push(path.to_owned());
         }
     }
 
     async fn note(&mut self, file: FileRecord) {
+        if file.outcome == FileOutcome::LeftOut {
+            self.unusable.push(format!("{}/", file.path));
+        }
         self.total.count(&file);
         if let Some(error) = &file.error {
             self.tool.complain(&Failure { kind: error.kind, message: error.message.clone(), hint: error.hint.clone() });
@@ -110,17 +111,18 @@ impl Pushing<'_> {
 
     /// Removes what has no file, unless it is not certain that there is none.
     async fn delete(&mut self) {
-        if self.deletes.is_empty() {
+        let mut deletes = std::mem::take(&mut self.deletes);
+        deletes.retain(|path| !self.unusable.iter().any(|folder| path.starts_with(folder)));
+        if deletes.is_empty() {
             return;
         }
         let kept = match () {
             () if self.total.files == 0 => Some("the folder is empty"),
-            () if !self.complete => Some("not everything in the folder could be read"),
             () if self.total.failed > 0 => Some("not everything in the folder was brought there"),
             () => None,
         };
         if let Some(why) = kept {
-            let count = self.deletes.len();
+            let count = deletes.len();
             let failure =
                 Failure::new(Kind::Usage, format!("nothing was deleted, of {count} objects that have no file: {why}"))
                     .hint("`ncaas-sync status` shows them");
@@ -128,19 +130,25 @@ impl Pushing<'_> {
             self.total.error.get_or_insert_with(|| info(&failure, self.tool));
             return;
         }
-        for key in std::mem::take(&mut self.deletes) {
+        for path in deletes {
+            let key = format!("{}{path}", self.prefix);
             let deleted = match Key::new(key.as_str()) {
                 Ok(key) => self.transfer.bucket.delete(&key).await,
                 Err(failure) => Err(failure),
             };
-            let path = key.strip_prefix(self.prefix).unwrap_or(&key);
             let file = match deleted {
-                Ok(()) => FileRecord::plain(path, &key, FileOutcome::Deleted),
-                Err(failure) => FileRecord::failed(path, &key, FileOutcome::Failed, &failure, self.tool),
+                Ok(()) => FileRecord::plain(&path, &key, FileOutcome::Deleted),
+                Err(failure) => FileRecord::failed(&path, &key, FileOutcome::Failed, &failure, self.tool),
             };
             self.note(file).await;
         }
     }
+}
+
+/// What came of one path.
+enum Step {
+    File(FileRecord),
+    NoFile(String, Option<Remote>),
 }
 
 /// One file's way.
