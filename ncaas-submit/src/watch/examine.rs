@@ -113,9 +113,8 @@ impl Watch {
             return Ok(false);
         }
         let entry = self.bucket.head(&found.key).await?;
-        let is_young = |entry: ncaas_core::bucket::Entry| {
-            Timestamp::now().duration_since(entry.modified).abs() < SETTLING
-        };
+        let is_young =
+            |entry: ncaas_core::bucket::Entry| Timestamp::now().duration_since(entry.modified).abs() < SETTLING;
         let path = Path::new(self.bucket.address()).join(found.key.as_str());
         Ok(entry.is_some_and(is_young) || process::is_written_to(&path))
     }
