@@ -21,6 +21,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 pub use address::{S3Address, Target};
@@ -96,6 +99,17 @@ impl Bucket {
         match &self.0 {
             Place::Dir(_) => None,
             Place::S3(s3) => Some((&s3.client, &s3.name)),
+        }
+    }
+
+    /// What an error of that client is, in the words of all the others. `key` is none for the bucket as a whole.
+    pub fn s3_failure<E>(&self, what: &str, key: Option<&Key>, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match &self.0 {
+            Place::Dir(dir) => Failure::new(Kind::BucketError, format!("cannot {what} `{}`: {error}", dir.address)),
+            Place::S3(s3) => s3.failure(what, key, error),
         }
     }
 

@@ -39,6 +39,11 @@ pub(super) fn transport(
     }
 }
 
+/// One connection.
+pub(super) fn open(target: &Ssh) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
+    Tunnel::open(target)
+}
+
 /// The command line of one connection.
 fn command(target: &Ssh) -> Command {
     let mut command = Command::new("ssh");

@@ -1,0 +1,145 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use ncaas_core::failure::Result;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+/// Images of an analysis: from a Dockerfile, a base or a container, tagged by commit, to and from registries
+#[derive(Debug, Parser)]
+#[command(name = "ncaas-build", version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Image(ImageArgs),
+    Commit(CommitArgs),
+}
+
+impl Args {
+    /// Runs the verb.
+    pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
+        match self.verb {
+            Verb::Image(args) => crate::image::image(tool, args).await,
+            Verb::Commit(args) => crate::commit::commit(tool, args).await,
+        }
+    }
+}
+
+/// The flag of verbs that read no records.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct SchemaArg {
+    /// Print the JSON Schema of the records that the verb writes
+    #[arg(long, exclusive = true)]
+    pub(crate) schema: bool,
+}
+
+/// Build an image from a Dockerfile
+///
+/// With BuildKit where the engine has it, with the classic builder otherwise. What `.dockerignore` names is left out of
+/// the context, by the rules of `docker build`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    \
+    ncaas-build image . | ncaas-exec run --data d.npy --config c.yaml | ncaas-logs save")]
+pub(crate) struct ImageArgs {
+    /// Folder with the files that the Dockerfile copies from
+    #[arg(default_value = ".")]
+    pub(crate) context: PathBuf,
+
+    /// The Dockerfile [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Name of the image [default: neurocaas/contrib:<repository>.<short commit>, by the git repository of CONTEXT]
+    #[arg(short, long)]
+    pub(crate) tag: Option<String>,
+
+    /// Value of an ARG of the Dockerfile; without `=V`, that of the environment variable K
+    #[arg(long, value_name = "K=V")]
+    pub(crate) build_arg: Vec<String>,
+
+    /// Label of the image
+    #[arg(long, value_name = "K=V", value_parser = pair)]
+    pub(crate) label: Vec<(String, String)>,
+
+    /// Build this stage of the Dockerfile, not the last one
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Build for this platform, as `linux/arm64`
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+
+    /// Run every step again
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
+    /// Ask the registry for a newer base image
+    #[arg(long)]
+    pub(crate) pull: bool,
+
+    /// A secret for `RUN --mount=type=secret,id=ID`: `id=ID,src=FILE` or `id=ID,env=NAME`
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
+}
+
+/// Save a container into an image
+///
+/// What lies in volumes and mounts is not saved, and the record warns of it.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    \
+    ncaas-build commit pca-dev --script /home/neurocaasdev/pca/run.sh")]
+pub(crate) struct CommitArgs {
+    /// The container, by name or id
+    #[arg(required_unless_present = "schema")]
+    pub(crate) container: Option<String>,
+
+    /// Name of the image [default: neurocaas/contrib:<repository>.<short commit>, by the git repository of the working
+    /// directory]
+    #[arg(short, long)]
+    pub(crate) tag: Option<String>,
+
+    /// Script in the container that the image is to run on a job's dataset and config
+    #[arg(long, value_name = "PATH")]
+    pub(crate) script: Option<String>,
+
+    /// Environment variable of the image
+    #[arg(long, value_name = "K=V", value_parser = pair)]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// What is said about the image in its history
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+
+    /// Take the name away from an image that has it
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
+}
+
+/// `K=V`.
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("has to be `K=V`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Args::command().debug_assert();
+    }
+}

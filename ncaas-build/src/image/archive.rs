@@ -1,0 +1,141 @@
+//! The context as a tar archive that is written while it is sent: what of it is in memory does not grow with it.
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use tokio::sync::mpsc;
+
+use super::context::{Entry, walk};
+use super::dockerignore::{Descend, Ignore};
+
+/// How much is handed over at once, in bytes.
+const CHUNK: usize = 256 << 10;
+/// How many chunks may wait for the engine.
+const AHEAD: usize = 8;
+
+/// What goes into the archive.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// The context's folder.
+    pub(crate) root: PathBuf,
+    /// What is left out of it.
+    pub(crate) ignore: Ignore,
+    /// A Dockerfile that is not in the folder, and the name it gets in the archive.
+    pub(crate) dockerfile: Option<(PathBuf, String)>,
+}
+
+/// Writes the archive on a thread of its own. The receiver's end is the archive's, or why it could not be written.
+pub(crate) fn stream(contents: Contents) -> mpsc::Receiver<Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    std::thread::spawn(move || {
+        let mut pieces = Pieces { sender: &sender, buffer: BytesMut::with_capacity(CHUNK) };
+        let written = write(&contents, &mut pieces);
+        if let Err(failure) = written {
+            // With nobody there to receive it, the build has ended for a reason of its own.
+            sender.blocking_send(Err(failure)).unwrap_or(());
+        }
+    });
+    receiver
+}
+
+fn write(contents: &Contents, pieces: &mut Pieces<'_>) -> Result<()> {
+    let mut archive = tar::Builder::new(pieces);
+    if let Some((host, path)) = &contents.dockerfile {
+        let metadata = std::fs::metadata(host).doing("read", host)?;
+        append(&mut archive, &Entry { host: host.clone(), path: path.clone(), metadata })?;
+    }
+    walk(&contents.root, &contents.ignore, Descend::IfNamed, |entry| append(&mut archive, &entry))?;
+    let mut pieces = archive.into_inner().map_err(|error| unsent(&error))?;
+    pieces.flush().map_err(|error| unsent(&error))
+}
+
+fn append<W: Write>(archive: &mut tar::Builder<W>, entry: &Entry) -> Result<()> {
+    let kind = entry.metadata.file_type();
+    let mut header = tar::Header::new_gnu();
+    header.set_metadata(&entry.metadata);
+    header.set_mode(entry.metadata.mode() & 0o7777);
+    // What is in the context belongs to root in the image, as with the docker CLI.
+    header.set_uid(0);
+    header.set_gid(0);
+    if kind.is_symlink() {
+        let target = std::fs::read_link(&entry.host).doing("read", &entry.host)?;
+        header.set_size(0);
+        return archive.append_link(&mut header, &entry.path, target).map_err(|error| unsent(&error));
+    }
+    if kind.is_dir() {
+        header.set_size(0);
+        return archive
+            .append_data(&mut header, format!("{}/", entry.path), io::empty())
+            .map_err(|error| unsent(&error));
+    }
+    if !kind.is_file() {
+        // Sockets, pipes and devices are no part of an image.
+        return Ok(());
+    }
+    let file = std::fs::File::open(&entry.host).doing("read", &entry.host)?;
+    let size = entry.metadata.len();
+    header.set_size(size);
+    let mut content = Exactly { file: file.take(size), left: size, path: &entry.host, failure: None };
+    let appended = archive.append_data(&mut header, &entry.path, &mut content);
+    match content.failure {
+        Some(failure) => Err(failure),
+        None => appended.map_err(|error| unsent(&error)),
+    }
+}
+
+/// The reason does not matter: whoever received the archive has gone, and says why.
+fn unsent(error: &io::Error) -> Failure {
+    Failure::new(Kind::Io, format!("cannot send the build context: {error}"))
+}
+
+/// A file that has to be as long as its header says: the archive would be wrong from there on.
+struct Exactly<'a> {
+    file: io::Take<std::fs::File>,
+    left: u64,
+    path: &'a Path,
+    failure: Option<Failure>,
+}
+
+impl Read for Exactly<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match self.file.read(buffer) {
+            Ok(0) if self.left > 0 && !buffer.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"))
+            }
+            read => read,
+        };
+        match &read {
+            Ok(read) => self.left -= *read as u64,
+            Err(error) => self.failure = Some(Failure::io("read", self.path, error)),
+        }
+        read
+    }
+}
+
+/// Hands over what is written, a chunk at a time.
+struct Pieces<'a> {
+    sender: &'a mpsc::Sender<Result<Bytes>>,
+    buffer: BytesMut,
+}
+
+impl Write for &mut Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(CHUNK - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..taken]);
+        if self.buffer.len() == CHUNK {
+            self.flush()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let full = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK)).freeze();
+        if full.is_empty() {
+            return Ok(());
+        }
+        self.sender.blocking_send(Ok(full)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}

@@ -1,0 +1,70 @@
+//! BuildKit: the engine asks for what it needs of the context, for secrets and for credentials, in a session that runs
+//! beside the request to build.
+
+mod answers;
+mod filesync;
+mod follow;
+mod progress;
+mod session;
+
+use std::path::PathBuf;
+
+use ncaas_core::engine::Engine;
+use ncaas_core::failure::Result;
+
+use super::steps::BuildFailure;
+use super::wishes::{self, Wishes};
+use crate::image::Outcome;
+use crate::messages;
+use crate::terminal::Terminal;
+pub(crate) use answers::Secret;
+use filesync::{Folder, Folders};
+use progress::Vertices;
+
+/// What the engine may ask for.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// The context's folder.
+    pub(crate) context: PathBuf,
+    /// The folder with the Dockerfile in it.
+    pub(crate) dockerfile: PathBuf,
+    pub(crate) secrets: Vec<Secret>,
+}
+
+/// Builds an image. None where the engine has no BuildKit.
+pub(crate) async fn build(
+    engine: &Engine,
+    wishes: &Wishes,
+    sources: Sources,
+    terminal: &Terminal,
+    size: u64,
+) -> Result<Option<Outcome>, BuildFailure> {
+    let folders = Folders::new(Folder::new(&sources.context), Folder::new(&sources.dockerfile));
+    let Some(session) = session::open(engine, &folders, sources.secrets).await? else { return Ok(None) };
+    let query = wishes.query(&[
+        ("version", "2"),
+        ("session", &session.id),
+        ("buildid", &session.id),
+        // The context comes through the session.
+        ("remote", "client-session"),
+    ]);
+    let mut messages = wishes::build(engine, &query, None, messages::nothing()).await?;
+    let mut vertices = Vertices::new(terminal);
+    let mut sending = terminal.progress("sending the build context", size);
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            biased;
+            message = messages.next() => match message? {
+                Some(message) => vertices.hear(&message)?,
+                None => break,
+            },
+            _ = tick.tick() => sending.set(terminal, folders.sent(), size),
+        }
+    }
+    let sent = folders.sent();
+    match vertices.image_id() {
+        Some(image_id) => Ok(Some(Outcome { builder: "buildkit", image_id, sent })),
+        None => Err(vertices.failed("the engine ended the build without an image")),
+    }
+}

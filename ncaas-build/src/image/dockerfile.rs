@@ -1,0 +1,125 @@
+//! A Dockerfile as far as it has to be understood here: its instructions, and what they ask of the builder.
+
+/// One instruction, on however many lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Instruction {
+    /// The line it begins on, from 1.
+    pub(crate) line: usize,
+    /// `FROM`, `RUN`, ..., in capitals.
+    pub(crate) word: String,
+    /// What follows, on one line.
+    pub(crate) rest: String,
+    /// Whether the lines that follow are a document in it (`<<EOF`).
+    pub(crate) has_document: bool,
+}
+
+/// The instructions of a Dockerfile.
+pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
+    let escape = if directive(text, "escape").as_deref() == Some("`") { '`' } else { '\\' };
+    let mut instructions = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((at, line)) = lines.next() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut whole = line.to_owned();
+        while let Some(open) = whole.strip_suffix(escape).map(str::to_owned) {
+            whole = open;
+            let more =
+                lines.by_ref().map(|(_, line)| line.trim()).find(|line| !line.is_empty() && !line.starts_with('#'));
+            match more {
+                Some(more) => whole.push_str(more),
+                None => break,
+            }
+        }
+        let (word, rest) = whole.split_once(char::is_whitespace).unwrap_or((&whole, ""));
+        let word = word.to_ascii_uppercase();
+        let documents = if matches!(word.as_str(), "RUN" | "COPY" | "ADD") { documents(rest) } else { Vec::new() };
+        for end in &documents {
+            // Their lines are no instructions.
+            lines.by_ref().take_while(|(_, line)| line.trim_start_matches('\t') != end).for_each(drop);
+        }
+        let (rest, has_document) = (rest.trim().to_owned(), !documents.is_empty());
+        instructions.push(Instruction { line: at + 1, word, rest, has_document });
+    }
+    instructions
+}
+
+/// The words that end the documents which a line begins: `EOF` of `<<EOF`, `<<-EOF`, `<<"EOF"`.
+fn documents(rest: &str) -> Vec<String> {
+    rest.split("<<")
+        .skip(1)
+        .filter_map(|after| {
+            let after = after.strip_prefix('-').unwrap_or(after).trim_start_matches(['"', '\'']);
+            let word: String = after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            // `<<3` is arithmetic, and `<<<` a string for a shell.
+            word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_').then_some(word)
+        })
+        .collect()
+}
+
+/// A parser directive at the head of the file, `# syntax=...`.
+pub(crate) fn directive(text: &str, name: &str) -> Option<String> {
+    let head = text.trim_start_matches('\u{feff}').lines().map_while(|line| line.trim().strip_prefix('#'));
+    let mut pairs = head.map_while(|line| line.split_once('='));
+    pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+}
+
+/// The images that it builds on, but not its own earlier stages.
+pub(crate) fn base_images(instructions: &[Instruction]) -> Vec<String> {
+    let mut stages: Vec<String> = Vec::new();
+    let mut images = Vec::new();
+    for instruction in instructions.iter().filter(|instruction| instruction.word == "FROM") {
+        let mut words = instruction.rest.split_whitespace().filter(|word| !word.starts_with("--"));
+        let Some(image) = words.next() else { continue };
+        if !stages.iter().any(|stage| stage.eq_ignore_ascii_case(image)) && image != "scratch" {
+            images.push(image.to_owned());
+        }
+        if words.next().is_some_and(|word| word.eq_ignore_ascii_case("as")) {
+            stages.extend(words.next().map(str::to_owned));
+        }
+    }
+    images
+}
+
+/// Whether only BuildKit can build it.
+pub(crate) fn needs_buildkit(text: &str, instructions: &[Instruction]) -> bool {
+    let flags = ["--mount", "--network", "--security", "--link", "--chmod", "--parents", "--exclude", "--checksum"];
+    directive(text, "syntax").is_some()
+        || instructions.iter().any(|instruction| {
+            let mut words = instruction.rest.split_whitespace().take_while(|word| word.starts_with("--"));
+            instruction.has_document || words.any(|word| flags.iter().any(|flag| word.starts_with(flag)))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_may_have_many_lines() {
+        let text = "# syntax=docker/dockerfile:1\n\nfrom a as b\nRUN x \\\n  # a comment\n\n  && y\nCOPY <<EOF /f\nRUN no\nEOF\nCMD z";
+        let words: Vec<(usize, String, String)> =
+            instructions(text).into_iter().map(|i| (i.line, i.word, i.rest)).collect();
+        let expected = [(3, "FROM", "a as b"), (4, "RUN", "x && y"), (8, "COPY", "<<EOF /f"), (11, "CMD", "z")];
+        assert_eq!(words, expected.map(|(line, word, rest)| (line, word.to_owned(), rest.to_owned())));
+    }
+
+    #[test]
+    fn base_images_are_not_stages() {
+        let text = "FROM --platform=linux/amd64 r:5000/a AS one\nFROM one\nFROM scratch\nFROM debian";
+        assert_eq!(base_images(&instructions(text)), ["r:5000/a", "debian"]);
+    }
+
+    #[test]
+    fn what_needs_buildkit_is_seen() {
+        let needs = |text: &str| needs_buildkit(text, &instructions(text));
+        assert!(needs("FROM a\nRUN --mount=type=cache,target=/c x"));
+        assert!(needs("FROM a\nRUN <<EOF\nx\nEOF"));
+        assert!(needs("FROM a\nRUN <<-'END' cat\n\tx\n\tEND"));
+        assert!(needs("# syntax=docker/dockerfile:1.4\nFROM a"));
+        assert!(needs("FROM a\nCOPY --link --chmod=755 a b"));
+        assert!(!needs("FROM a\nCOPY --chown=1:1 a b\nRUN x <<< y && echo $((1<<3)) --mount"));
+    }
+}

@@ -1,0 +1,72 @@
+//! A connection to the engine of its own, for what the client cannot do: a request whose answer has to be read as it
+//! is, or a session in which the engine asks and we answer.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::address::{Endpoint, Tls};
+use super::{Engine, ssh};
+use crate::failure::{Failure, IoContext, Kind, Result};
+
+/// Bytes to and from the engine.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+impl Engine {
+    /// Opens a connection over which HTTP/1.1 is spoken with the engine.
+    ///
+    /// # Errors
+    /// [`Kind::EngineUnreachable`].
+    pub async fn dial(&self) -> Result<Box<dyn Wire>> {
+        let gone = |error: io::Error| {
+            Failure::new(Kind::EngineUnreachable, format!("no Docker Engine answers at `{}`: {error}", self.address))
+        };
+        Ok(match &self.address.endpoint {
+            Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(gone)?),
+            Endpoint::Tcp { authority, tls: None } => Box::new(TcpStream::connect(authority).await.map_err(gone)?),
+            Endpoint::Tcp { authority, tls: Some(tls) } => {
+                let stream = TcpStream::connect(authority).await.map_err(gone)?;
+                let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+                let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                    .map_err(|error| gone(io::Error::other(error)))?;
+                let connector = TlsConnector::from(Arc::new(config(tls)?));
+                Box::new(connector.connect(name, stream).await.map_err(gone)?)
+            }
+            Endpoint::Ssh(target) => Box::new(ssh::open(target).map_err(gone)?),
+        })
+    }
+}
+
+fn config(tls: &Tls) -> Result<ClientConfig> {
+    let bad = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::new(Kind::EngineUnreachable, format!("cannot use the {what} for the engine: {error}"))
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(ca) = &tls.ca {
+        roots.add_parsable_certificates(certificates(&std::fs::read(ca).doing("read", ca)?));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad("TLS library", &error))?
+        .with_root_certificates(roots);
+    // A certificate of our own that is not there is none.
+    let certificate = std::fs::read(&tls.cert).map(|pem| certificates(&pem)).unwrap_or_default();
+    if certificate.is_empty() {
+        return Ok(config.with_no_client_auth());
+    }
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| bad("key", &error))?;
+    config.with_client_auth_cert(certificate, key).map_err(|error| bad("certificate", &error))
+}
+
+fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).filter_map(std::result::Result::ok).collect()
+}
