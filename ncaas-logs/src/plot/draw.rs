@@ -151,7 +151,7 @@ fn times(timeline: &Timeline, canvas: &mut impl Canvas, y: f64, x: &impl Fn(f64)
 }
 
 fn shortened(name: &str) -> String {
-    const ROOM: usize = 22;
+    const ROOM: usize = 21;
     match name.char_indices().nth(ROOM) {
         Some((end, _)) => format!("{}~", &name[..end]),
         None => name.to_owned(),
