@@ -8,6 +8,8 @@ use ncaas_core::failure::Result;
 use ncaas_core::pipe::PipeArgs;
 use ncaas_core::tool::{ExitStatus, Tool};
 
+use crate::job::State;
+
 /// Submit files into a bucket, and a watch on it that misses none and runs none twice
 ///
 /// A bucket is `s3://name` or a directory laid out the same way.
@@ -23,6 +25,11 @@ enum Verb {
     Send(SendArgs),
     Watch(WatchArgs),
     Check(CheckArgs),
+    Ls(LsArgs),
+    Wait(WaitArgs),
+    Cancel(CancelArgs),
+    Retry(RetryArgs),
+    Init(InitArgs),
 }
 
 impl Args {
@@ -31,6 +38,11 @@ impl Args {
             Verb::Send(args) => crate::send::send(tool, args).await,
             Verb::Watch(args) => crate::watch::watch(tool, args).await,
             Verb::Check(args) => crate::check::check(tool, args).await,
+            Verb::Ls(args) => crate::ls::ls(tool, args).await,
+            Verb::Wait(args) => crate::wait::wait(tool, args).await,
+            Verb::Cancel(args) => crate::cancel::cancel(tool, args).await,
+            Verb::Retry(args) => crate::retry::retry(tool, args).await,
+            Verb::Init(args) => crate::init::init(tool, args).await,
         }
     }
 }
@@ -71,6 +83,10 @@ pub(crate) struct SendArgs {
     /// Overwrite what is in the bucket and differs
     #[arg(long)]
     pub(crate) force: bool,
+
+    /// Wait until all its jobs have ended, and emit their records then
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 /// Emit a record for each dataset of every submission that is not yet done, then for each that arrives
@@ -137,6 +153,102 @@ pub(crate) struct CheckArgs {
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
+}
+
+/// The jobs that a verb is about
+#[derive(Debug, clap::Args)]
+pub(crate) struct Subject {
+    /// The bucket and the group in it; none to read records from stdin
+    #[arg(value_name = "BUCKET/GROUP")]
+    pub(crate) target: Option<String>,
+
+    /// Jobs of that group, by id or timestamp
+    #[arg(value_name = "JOB", requires = "target")]
+    pub(crate) job: Vec<String>,
+}
+
+/// List the submissions of a bucket, and how they and their jobs stand
+///
+/// Emits a record for each, with `state`, `submitted_at`, `claimed_at`, `owner`, `ended_at`, `datasets_done` and `jobs`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+EXAMPLE
+  ncaas-submit ls s3://pca | jq -r '[.job.id, .state, .owner] | @tsv'
+  ncaas-submit ls ./pca --state failed --state refused | ncaas-submit retry")]
+pub(crate) struct LsArgs {
+    /// The bucket: `s3://name`, or a directory
+    pub(crate) bucket: String,
+
+    /// Of this group only; may be given several times
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Vec<String>,
+
+    /// In this state only; may be given several times
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Vec<State>,
+}
+
+/// Wait until all jobs of a submission have ended, well or badly
+///
+/// Says how they fare as it changes, and emits the record of each. The status is 0 only if all succeeded.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+EXAMPLE
+  ncaas-submit send ./pca/lab --data x.npy --config c.yaml | ncaas-submit wait | ncaas-sync pull --results
+  ncaas-submit wait s3://pca/lab job__pca_1606753161")]
+pub(crate) struct WaitArgs {
+    #[command(flatten)]
+    pub(crate) subject: Subject,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// Cancel submissions: none of their jobs starts any more, and those that run are stopped
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+EXAMPLE
+  ncaas-submit cancel s3://pca/lab job__pca_1606753161
+  ncaas-submit ls s3://pca --state waiting --state running | ncaas-submit cancel")]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    pub(crate) subject: Subject,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// Have watchers take submissions up again that have ended, were refused or were cancelled
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+EXAMPLE
+  ncaas-submit retry s3://pca/lab job__pca_1606753161
+  ncaas-submit ls s3://pca --state refused | ncaas-submit retry")]
+pub(crate) struct RetryArgs {
+    #[command(flatten)]
+    pub(crate) subject: Subject,
+
+    /// Take it away from a watcher that has it and lives
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// Make a bucket, groups in it, and their folders; what is there already stays
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+EXAMPLE
+  ncaas-submit init ./pca --group lab
+  ncaas-submit init s3://pca --group lab --group other")]
+pub(crate) struct InitArgs {
+    /// The bucket: `s3://name`, or a directory
+    pub(crate) bucket: String,
+
+    /// A group to make; may be given several times
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Vec<String>,
 }
 
 /// A time as people write it: `2s`, `1h 30m`.

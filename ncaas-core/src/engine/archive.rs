@@ -138,7 +138,7 @@ pub fn cut_off(error: &io::Error) -> Failure {
 }
 
 /// What has become of a thread that did not come back: a panic goes on here, a runtime that ends has ended the work.
-fn disorder<T>(error: JoinError) -> Result<T> {
+pub(super) fn disorder<T>(error: JoinError) -> Result<T> {
     match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before all files had passed")),

@@ -8,6 +8,7 @@ use ncaas_core::bucket::{Bucket, Key, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT};
 use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::{Map, Value, json};
@@ -15,7 +16,9 @@ use serde_json::{Map, Value, json};
 use crate::args::SendArgs;
 use crate::rules;
 use crate::setup::SetupLog;
+use crate::subject::Buckets;
 use crate::submission::{Reach, Submission};
+use crate::wait::until_ended;
 use upload::{Part, Uploader};
 
 pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
@@ -25,20 +28,21 @@ pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
     let bucket = Bucket::open(&target.bucket).await?;
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
-            let (record, _job) = hand_in(tool, &args, &bucket, &target.group).await?;
-            output.emit(&record).await;
+            let record = hand_in(tool, &args, &bucket, &target.group).await?;
+            if !args.wait {
+                output.emit(&record).await;
+                return Ok(());
+            }
+            for record in until_ended(tool, &record, &Buckets::default()).await? {
+                output.emit(&record).await;
+            }
             Ok(())
         })
         .await
 }
 
 /// Uploads what is local, checks all, and writes the submit file.
-async fn hand_in(
-    tool: Tool,
-    args: &SendArgs,
-    bucket: &Bucket,
-    group: &str,
-) -> Result<(ncaas_core::record::Record, Job)> {
+async fn hand_in(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Result<Record> {
     let timestamp = args.timestamp.clone().unwrap_or_else(timestamp_now);
     let id = layout::job_id(bucket.name(), &timestamp).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
     let uploader = Uploader::new(tool, bucket, group, args.force);
@@ -74,7 +78,7 @@ async fn hand_in(
         timestamp: Some(timestamp),
         ..Job::default()
     };
-    Ok((submission.whole_record(&job), job))
+    Ok(submission.whole_record(&job))
 }
 
 /// The submit file.

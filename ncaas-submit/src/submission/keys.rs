@@ -10,13 +10,22 @@ pub(crate) struct Reach {
     /// The bucket, as records have it.
     bucket: String,
     group: String,
-    /// Other buckets that `s3://` paths may lie in, by their names.
-    others: Vec<String>,
+    /// Other buckets that `s3://` paths may lie in, by their names; none for any.
+    others: Option<Vec<String>>,
 }
 
 impl Reach {
     pub(crate) fn new(bucket: &str, group: &str, others: &[String]) -> Self {
-        Reach { bucket: bucket.to_owned(), group: group.to_owned(), others: others.to_vec() }
+        Reach { bucket: bucket.to_owned(), group: group.to_owned(), others: Some(others.to_vec()) }
+    }
+
+    /// For reading what was let through, or refused, before: any bucket will do.
+    pub(crate) fn everywhere(bucket: &str, group: &str) -> Self {
+        Reach { bucket: bucket.to_owned(), group: group.to_owned(), others: None }
+    }
+
+    fn includes(&self, bucket: &str) -> bool {
+        self.others.as_ref().is_none_or(|others| others.iter().any(|other| other == bucket))
     }
 
     fn is_own(&self, bucket: &str) -> bool {
@@ -25,7 +34,7 @@ impl Reach {
 
     /// Whether datasets and config may come from another bucket.
     pub(super) fn may_read(&self, bucket: &str) -> Result<(), String> {
-        if self.is_own(bucket) || self.others.iter().any(|other| other == bucket) {
+        if self.is_own(bucket) || self.includes(bucket) {
             return Ok(());
         }
         Err(format!(
@@ -37,13 +46,11 @@ impl Reach {
     pub(super) fn may_write(&self, path: &str) -> Result<(), String> {
         let address = s3_address(path)?.ok_or_else(|| format!("`{path}` does not begin with `s3://`"))?;
         let below = address.key.trim_end_matches('/');
-        if !below.is_empty() {
-            Key::new(below).map_err(|failure| failure.to_string())?;
-        }
+        Key::new(below).map_err(|failure| failure.to_string())?;
         if self.is_own(&address.bucket) {
             return self.own_group(below, path);
         }
-        if self.others.contains(&address.bucket) {
+        if self.includes(&address.bucket) {
             return Ok(());
         }
         let bucket = address.bucket;

@@ -96,6 +96,7 @@ fn results_go_to_the_own_group_or_where_it_is_allowed() {
         ("s3://pca", false),
         ("s3://shut/x", false),
         ("s3://open/a/../b", false),
+        ("s3://open", false),
         ("/tmp/x", false),
     ] {
         assert_eq!(with("resultpath", json!(path)).is_accepted(), accepted, "{path}");

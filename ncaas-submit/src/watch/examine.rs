@@ -5,15 +5,17 @@
 use std::collections::hash_map::Entry;
 
 use jiff::{SignedDuration, Timestamp};
-use ncaas_core::bucket::Key;
+use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::{self, CANCEL, END, PROCESS_RESULTS, SUBMIT};
+use ncaas_core::layout::{self, CANCEL, SUBMIT};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::fields::{Job, Known};
 
-use super::Watch;
-use super::claim::{self, Claimed};
+use super::claiming::{self, Claimed};
 use super::found::Found;
+use super::{InHand, Watch};
+use crate::claim;
+use crate::job::Folder;
 use crate::rules;
 use crate::setup::SetupLog;
 use crate::submission::{self, Reach, Submission};
@@ -36,7 +38,7 @@ pub(super) enum Outcome {
 
 /// What came of making a job ours.
 enum Taken {
-    Ours,
+    Ours { attempt: u64 },
     OfAnother(String),
     Not(Outcome),
 }
@@ -65,25 +67,29 @@ impl Watch {
             Some(Ok(id)) => id,
             Some(Err(failure)) => {
                 submission.reasons.push(failure.message);
-                self.id_of_refused(key)
+                id_of_refused(&self.bucket, key)
             }
-            None => self.id_of_refused(key),
+            None => id_of_refused(&self.bucket, key),
         };
-        let mut taken = self.take(&job.id, found, &mut log).await?;
+        let mut results = self.results(&job, &mut submission).await?;
+        let mut taken = self.take(&job.id, &results, found, &mut log).await?;
         if let Taken::OfAnother(other) = &taken {
             // The other's folder is not touched: the refusal gets one of its own.
             submission.reasons.push(format!("`timestamp` is that of another submission, `{other}`"));
-            job.id = self.id_of_refused(key);
-            taken = self.take(&job.id, found, &mut log).await?;
+            job.id = id_of_refused(&self.bucket, key);
+            results = self.results(&job, &mut submission).await?;
+            taken = self.take(&job.id, &results, found, &mut log).await?;
         }
         match taken {
-            Taken::Ours => {}
+            Taken::Ours { attempt } => job.attempt = (attempt > 1).then_some(attempt),
             Taken::Not(outcome) => return Ok(outcome),
             Taken::OfAnother(_) => return Ok(Outcome::Settled),
         }
         let handed_on = self.hand_on(&mut submission, &job, log, output).await;
         if handed_on.is_err() {
             self.let_go(&job.id, key.group());
+        } else if let Some(held) = self.in_hand.borrow_mut().get_mut(&(key.group().to_owned(), job.id.clone())) {
+            held.handed_on = true;
         }
         handed_on.map(|()| Outcome::HandedOn)
     }
@@ -108,31 +114,31 @@ impl Watch {
         Ok(entry.is_some_and(|entry| Timestamp::now().duration_since(entry.modified).abs() < SETTLING))
     }
 
-    /// The job's id of a submission that has no usable timestamp: made from the submit file's name.
-    fn id_of_refused(&self, key: &Key) -> String {
-        let name = key.base_name();
-        let stem = name.strip_suffix(SUBMIT).unwrap_or(name).trim_end_matches(['_', '-', '.']);
-        let stem = if stem.is_empty() { "submit" } else { stem };
-        let hash = layout::short_hash(key.as_str());
-        let analysis = self.bucket.name();
-        // The name alone can be too long, or hold what a job's id may not.
-        layout::job_id(analysis, &format!("{stem}_{hash}"))
-            .unwrap_or_else(|_| format!("job__{analysis}_refused_{hash}"))
+    /// Where the job's results go. A `resultpath` that leads nowhere is a reason against the submission.
+    async fn results(&self, job: &Job, submission: &mut Submission) -> Result<Folder> {
+        let group = job.group.as_deref().unwrap_or_default();
+        match Folder::of(&self.bucket, group, &job.id, submission.result_path.as_deref()).await {
+            Err(failure) if failure.kind == Kind::BucketNotFound && submission.result_path.is_some() => {
+                submission.reasons.push(format!("`resultpath`: {failure}"));
+                submission.result_path = None;
+                Folder::of(&self.bucket, group, &job.id, None).await
+            }
+            folder => folder,
+        }
     }
 
     /// Makes a job ours, if it has not ended and is nobody else's.
-    async fn take(&self, id: &str, found: &Found, log: &mut SetupLog) -> Result<Taken> {
+    async fn take(&self, id: &str, results: &Folder, found: &Found, log: &mut SetupLog) -> Result<Taken> {
         let (key, group) = (&found.key, found.key.group());
         let claim_key = claim::key(group, id)?;
-        let end = Key::new(format!("{}{PROCESS_RESULTS}/{END}", layout::job_prefix(group, id)))?;
-        if self.bucket.head(&end).await?.is_some() {
+        if results.ended_at().await?.is_some() {
             return match claim::read(&self.bucket, &claim_key).await? {
                 Some(claim) if claim.submission != key.as_str() => Ok(Taken::OfAnother(claim.submission)),
                 _ => Ok(Taken::Not(Outcome::Settled)),
             };
         }
         // In hand before it is claimed: of two that look into the same file at once here, one goes on.
-        if let Some(other) = self.take_in_hand(id, found) {
+        if let Some(other) = self.take_in_hand(id, results, found) {
             if other == *key {
                 return Ok(Taken::Not(Outcome::HandedOn));
             }
@@ -142,18 +148,18 @@ impl Watch {
                 _ => Taken::Not(Outcome::NotYet),
             });
         }
-        let claimed = claim::claim(&self.bucket, &claim_key, key, &self.watchers).await;
+        let claimed = claiming::claim(&self.bucket, &claim_key, key, &self.watchers).await;
         let owner = self.watchers.owner();
         let not = match claimed {
-            // Before, and yet not in hand: the answer to our own request was lost, or what came after it failed.
-            Ok(Claimed::Now | Claimed::Before) => {
+            Ok(Claimed::Now { attempt }) => {
                 log.note(format!("claimed it as `{id}` for {owner}"));
-                return Ok(Taken::Ours);
+                return Ok(Taken::Ours { attempt });
             }
-            Ok(Claimed::TakenOver { from }) => match self.bucket.head(&end).await {
+            // It may have ended since this was looked up.
+            Ok(Claimed::TakenOver { from, attempt }) => match results.ended_at().await {
                 Ok(None) => {
                     log.note(format!("claimed it as `{id}` for {owner}, after {from} had ended"));
-                    return Ok(Taken::Ours);
+                    return Ok(Taken::Ours { attempt });
                 }
                 Ok(Some(_)) => Ok(Taken::Not(Outcome::Settled)),
                 Err(failure) => Err(failure),
@@ -198,11 +204,11 @@ impl Watch {
     }
 
     /// Notes that a job is in this watcher's hands. If it was before, nothing changes, and the submission is told.
-    fn take_in_hand(&self, id: &str, found: &Found) -> Option<Key> {
+    fn take_in_hand(&self, id: &str, results: &Folder, found: &Found) -> Option<Key> {
         match self.in_hand.borrow_mut().entry((found.key.group().to_owned(), id.to_owned())) {
-            Entry::Occupied(taken) => Some(taken.get().clone()),
+            Entry::Occupied(taken) => Some(taken.get().submission.clone()),
             Entry::Vacant(free) => {
-                free.insert(found.key.clone());
+                free.insert(InHand { submission: found.key.clone(), results: results.clone(), handed_on: false });
                 None
             }
         }
@@ -211,4 +217,15 @@ impl Watch {
     pub(super) fn let_go(&self, id: &str, group: &str) {
         self.in_hand.borrow_mut().remove(&(group.to_owned(), id.to_owned()));
     }
+}
+
+/// The job's id of a submission that has no usable timestamp: made from the submit file's name.
+pub(crate) fn id_of_refused(bucket: &Bucket, key: &Key) -> String {
+    let name = key.base_name();
+    let stem = name.strip_suffix(SUBMIT).unwrap_or(name).trim_end_matches(['_', '-', '.']);
+    let stem = if stem.is_empty() { "submit" } else { stem };
+    let hash = layout::short_hash(key.as_str());
+    let analysis = bucket.name();
+    // The name alone can be too long, or hold what a job's id may not.
+    layout::job_id(analysis, &format!("{stem}_{hash}")).unwrap_or_else(|_| format!("job__{analysis}_refused_{hash}"))
 }

@@ -8,18 +8,18 @@
 
 use std::collections::BTreeMap;
 
-use ncaas_core::bucket::{Bucket, Key, Listing, Page};
+use ncaas_core::bucket::{Bucket, Entry, Key, Listing, Page};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::SUBMISSIONS;
 use ncaas_core::tool::Tool;
 
-use super::found::Queue;
+use super::found::{Queue, is_submit_file};
 
 /// How many pages of the walk belong to a round.
 const PAGES: usize = 10;
 
 /// A walk through a bucket's submissions that never ends.
-pub(super) struct Lister {
+pub(crate) struct Lister {
     tool: Tool,
     bucket: Bucket,
     /// The groups to look into; all that there are where it is empty.
@@ -27,6 +27,8 @@ pub(super) struct Lister {
     /// The greatest name of each group that was seen.
     last: BTreeMap<String, Option<Key>>,
     walk: Walk,
+    /// Whether a walk of [`Lister::page`] has begun.
+    walked: bool,
     /// Names that cannot be keys, of which was told.
     unusable: Vec<String>,
 }
@@ -40,14 +42,20 @@ struct Walk {
 }
 
 impl Lister {
-    pub(super) fn new(tool: Tool, bucket: &Bucket, only: &[String]) -> Self {
-        let walk = Walk::default();
-        Lister { tool, bucket: bucket.clone(), only: only.to_vec(), last: BTreeMap::new(), walk, unusable: Vec::new() }
+    pub(crate) fn new(tool: Tool, bucket: &Bucket, only: &[String]) -> Self {
+        Lister {
+            tool,
+            bucket: bucket.clone(),
+            only: only.to_vec(),
+            last: BTreeMap::new(),
+            walk: Walk::default(),
+            walked: false,
+            unusable: Vec::new(),
+        }
     }
 
     /// Lists all that is there, from the beginning.
     pub(super) async fn all(&mut self, queue: &Queue, how: &'static str) -> Result<()> {
-        self.find_groups().await?;
         self.walk = Walk::default();
         self.start_walk();
         while self.walk_on(queue, how).await? {
@@ -58,7 +66,6 @@ impl Lister {
 
     /// One round, at a bounded cost.
     pub(super) async fn round(&mut self, queue: &Queue, how: &'static str) -> Result<()> {
-        self.find_groups().await?;
         let mut pages = 0;
         if self.walk.is_at_its_start() {
             self.start_walk();
@@ -82,7 +89,8 @@ impl Lister {
         self.last.keys().map(String::as_str)
     }
 
-    async fn find_groups(&mut self) -> Result<()> {
+    /// Learns which groups there are.
+    pub(crate) async fn find_groups(&mut self) -> Result<()> {
         if !self.only.is_empty() {
             for group in &self.only {
                 self.last.entry(group.clone()).or_default();
@@ -102,12 +110,29 @@ impl Lister {
         Ok(())
     }
 
+    /// The next submit files of one walk through all groups; none at its end.
+    pub(crate) async fn page(&mut self) -> Result<Option<Vec<Entry>>> {
+        if self.walk.is_at_its_start() && !self.walked {
+            self.walked = true;
+            self.start_walk();
+        }
+        let Some((group, page)) = self.next_page().await? else { return Ok(None) };
+        let entries = self.note(&group, page);
+        Ok(Some(entries.into_iter().filter(|entry| is_submit_file(entry.key.as_str())).collect()))
+    }
+
     fn start_walk(&mut self) {
         self.walk.groups = self.last.keys().rev().cloned().collect();
     }
 
     /// Takes one page of the walk; false at its end.
     async fn walk_on(&mut self, queue: &Queue, how: &'static str) -> Result<bool> {
+        let Some((group, page)) = self.next_page().await? else { return Ok(false) };
+        self.take_in(&group, page, queue, how);
+        Ok(true)
+    }
+
+    async fn next_page(&mut self) -> Result<Option<(String, Page)>> {
         loop {
             let (group, mut listing) = match self.walk.listing.take() {
                 Some(listing) => listing,
@@ -116,7 +141,7 @@ impl Lister {
                         let listing = self.bucket.list(&prefix(&group), None);
                         (group, listing)
                     }
-                    None => return Ok(false),
+                    None => return Ok(None),
                 },
             };
             // A listing that failed is not gone on with: the walk starts over.
@@ -128,9 +153,8 @@ impl Lister {
                 }
             };
             if let Some(page) = page {
-                self.take_in(&group, page, queue, how);
-                self.walk.listing = Some((group, listing));
-                return Ok(true);
+                self.walk.listing = Some((group.clone(), listing));
+                return Ok(Some((group, page)));
             }
         }
     }
@@ -149,6 +173,13 @@ impl Lister {
     }
 
     fn take_in(&mut self, group: &str, page: Page, queue: &Queue, how: &'static str) {
+        for entry in self.note(group, page) {
+            queue.listed(entry, how);
+        }
+    }
+
+    /// Remembers how far a group's names go, and tells of what cannot be a submission.
+    fn note(&mut self, group: &str, page: Page) -> Vec<Entry> {
         for unusable in page.unusable {
             if !self.unusable.contains(&unusable.name) {
                 self.tool.complain(&unusable.why.context("cannot be a submission"));
@@ -161,9 +192,7 @@ impl Lister {
         {
             *last = Some(entry.key.clone());
         }
-        for entry in page.entries {
-            queue.listed(entry, how);
-        }
+        page.entries
     }
 }
 

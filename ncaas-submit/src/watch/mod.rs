@@ -3,10 +3,12 @@
 //! Submit files are found by [`listing`]; what is found goes into a [`found::Queue`]; each is read, claimed, checked and
 //! handed on ([`examine`]); and what is in hand, here and elsewhere, is looked after until it is done ([`tend`]).
 
-mod claim;
+mod claiming;
+mod ears;
 mod examine;
 mod found;
 mod listing;
+mod notices;
 mod process;
 mod tend;
 mod trouble;
@@ -26,9 +28,13 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
 use crate::args::WatchArgs;
+use crate::job::Folder;
+use ears::Ears;
 use examine::Outcome;
+pub(crate) use examine::id_of_refused;
 use found::{Found, Queue, backoff};
-use listing::Lister;
+pub(crate) use listing::Lister;
+pub(crate) use process::owner;
 use trouble::Trouble;
 use watchers::Watchers;
 
@@ -41,6 +47,17 @@ const STILL_WRITTEN: Duration = Duration::from_millis(500);
 /// How long a watcher that ends may take to tell the others.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// A submission that this watcher has claimed.
+#[derive(Debug, Clone)]
+struct InHand {
+    /// The submit file.
+    submission: Key,
+    /// Where its end will be.
+    results: Folder,
+    /// Whether its records have gone out, all of them.
+    handed_on: bool,
+}
+
 /// A running watch.
 struct Watch {
     tool: Tool,
@@ -51,8 +68,8 @@ struct Watch {
     queue: Queue,
     watchers: Watchers,
     trouble: Trouble,
-    /// What this watcher has claimed and is not known to be done: by group and job id, the submit file's key.
-    in_hand: RefCell<HashMap<(String, String), Key>>,
+    /// What this watcher has claimed and is not known to be done, by group and job id.
+    in_hand: RefCell<HashMap<(String, String), InHand>>,
     /// What others have claimed, by the watcher's id.
     elsewhere: RefCell<HashMap<String, Vec<Found>>>,
 }
@@ -101,6 +118,7 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
 impl Watch {
     /// `--once`: all that is there now; any failure of the bucket ends it.
     async fn hand_on_what_is_there(&self, lister: &mut Lister, output: &Output) -> Result<()> {
+        lister.find_groups().await?;
         let mut listed = false;
         let listing = lister.all(&self.queue, "found when the watch began");
         tokio::pin!(listing);
@@ -131,36 +149,40 @@ impl Watch {
 
     /// The watch that goes on until it is ended.
     async fn run(&self, lister: &mut Lister, output: &Output) -> Result<()> {
-        let found = self.find(lister);
-        let handed_on = self.hand_on_what_arrives(output);
-        let tended = self.tend();
-        tokio::join!(found, handed_on, tended);
+        tokio::join!(self.find(lister), self.hand_on_what_arrives(output), self.tend());
         Ok(())
     }
 
-    /// Lists again and again. A bucket that fails is asked less often, until it answers.
+    /// Lists what is there, hears of what comes, and lists again. A bucket that fails is asked less often, until it
+    /// answers.
     async fn find(&self, lister: &mut Lister) {
+        let mut ears = Ears::of(self.tool, &self.bucket, self.poll);
         let mut failed = 0;
-        let mut how = "found when the watch began";
+        let mut all = true;
         loop {
-            let round = if failed == 0 && how.starts_with("found when") {
-                lister.all(&self.queue, how).await
-            } else {
-                lister.round(&self.queue, how).await
-            };
-            match round {
+            match self.list(lister, &mut ears, all).await {
                 Ok(()) => {
                     self.trouble.is_over();
                     failed = 0;
-                    how = "found by listing";
-                    sleep(self.poll).await;
+                    all = false;
+                    ears.listen(&self.queue).await;
                 }
                 Err(failure) => {
                     self.trouble.tell(&failure);
                     failed += 1;
-                    sleep(backoff(failed).max(self.poll)).await;
+                    sleep(backoff(failed)).await;
                 }
             }
+        }
+    }
+
+    /// Lists all, or one round; what comes meanwhile is heard of.
+    async fn list(&self, lister: &mut Lister, ears: &mut Ears, all: bool) -> Result<()> {
+        lister.find_groups().await?;
+        ears.open(lister);
+        match all {
+            true => lister.all(&self.queue, "found when the watch began").await,
+            false => lister.round(&self.queue, "found by listing").await,
         }
     }
 

@@ -49,7 +49,7 @@ fn started(pid: u32) -> Option<u64> {
 }
 
 /// Host name and process id, for people.
-pub(super) fn owner() -> String {
+pub(crate) fn owner() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}:{}", std::process::id())
 }

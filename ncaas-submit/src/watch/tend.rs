@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use ncaas_core::bucket::Key;
 use ncaas_core::failure::Result;
-use ncaas_core::layout::{self, END, PROCESS_RESULTS};
 use tokio::time::sleep;
 
-use super::claim;
-use super::{Found, Watch};
+use super::found::Found;
+use super::{InHand, Watch};
+use crate::claim;
 
 /// How often.
 const ROUND: Duration = Duration::from_secs(2);
@@ -43,28 +42,25 @@ impl Watch {
 
     /// Lets go of what is done, and takes up again what was given back: its claim is gone, and its end not there.
     async fn tend_here(&self, at: &mut usize) -> Result<()> {
-        let places: Vec<(String, String)> = {
+        let looked_at: Vec<((String, String), InHand)> = {
             let in_hand = self.in_hand.borrow();
             *at = if *at >= in_hand.len() { 0 } else { *at };
-            in_hand.keys().skip(*at).take(A_ROUND).cloned().collect()
+            let round = in_hand.iter().skip(*at).take(A_ROUND).filter(|(_, held)| held.handed_on);
+            round.map(|(place, held)| (place.clone(), held.clone())).collect()
         };
-        *at += places.len();
-        for (group, id) in places {
-            let prefix = layout::job_prefix(&group, &id);
-            if self.bucket.head(&Key::new(format!("{prefix}{PROCESS_RESULTS}/{END}"))?).await?.is_some() {
+        *at += A_ROUND;
+        for ((group, id), held) in looked_at {
+            if held.results.ended_at().await?.is_some() {
                 self.let_go(&id, &group);
-            } else if self.bucket.head(&claim::key(&group, &id)?).await?.is_none() {
-                self.take_up_again(&group, &id);
+                continue;
+            }
+            let claim = claim::read(&self.bucket, &claim::key(&group, &id)?).await?;
+            if claim.is_none_or(|claim| claim.watcher != self.watchers.id()) {
+                self.let_go(&id, &group);
+                self.queue.push(Found::new(held.submission, "taken up again"));
             }
         }
         Ok(())
-    }
-
-    fn take_up_again(&self, group: &str, id: &str) {
-        let submission = self.in_hand.borrow_mut().remove(&(group.to_owned(), id.to_owned()));
-        if let Some(key) = submission {
-            self.queue.push(Found::new(key, "taken up again"));
-        }
     }
 
     /// Looks into what other watchers had that have ended.

@@ -22,7 +22,12 @@ const SHOWN: usize = 300;
 
 impl S3Bucket {
     /// A failed request about the whole bucket, or with a key about one object.
-    pub(in crate::bucket) fn failure<E>(&self, what: &str, key: Option<&Key>, error: &SdkError<E, HttpResponse>) -> Failure
+    pub(in crate::bucket) fn failure<E>(
+        &self,
+        what: &str,
+        key: Option<&Key>,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Failure
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
@@ -42,18 +47,12 @@ impl S3Bucket {
             ),
             _ => match find::<CredentialsError>(error) {
                 Some(fault) => no_credentials(&cannot, fault),
-                None => self.no_connection(&cannot, &innermost(error)),
+                None => Failure::new(
+                    Kind::BucketUnreachable,
+                    format!("{cannot}: no connection to {}: {}", self.server, innermost(error)),
+                ),
             },
         }
-    }
-
-    fn no_connection(&self, cannot: &str, cause: &str) -> Failure {
-        let words = format!("{cannot}: no connection to {}: {cause}", self.server);
-        let failure = Failure::new(Kind::BucketUnreachable, words);
-        if cause.contains("certificate") {
-            return failure.hint("set AWS_CA_BUNDLE to the file with the certificate of the server's authority");
-        }
-        failure
     }
 
     fn refusal<E: ProvideErrorMetadata>(
@@ -66,9 +65,6 @@ impl S3Bucket {
         let status = response.status().as_u16();
         let code = error.code().unwrap_or_default();
         let words = match (code, error.message()) {
-            ("", None) if response.status().is_success() => {
-                format!("{} gives an answer that cannot be understood (status {status})", self.server)
-            }
             ("", None) => format!("{} answers with status {status}", self.server),
             (code, None) => format!("{code} (status {status})"),
             (code, Some(message)) => format!("{code}: {} (status {status})", bounded(message)),
@@ -79,7 +75,9 @@ impl S3Bucket {
             ("NoSuchKey" | "NotFound", _) | ("", 404) if key.is_some() => {
                 Failure::new(Kind::ObjectNotFound, format!("{cannot}: there is no such object"))
             }
-            ("", 404) => fail(Kind::BucketError).hint("is it an S3 server that AWS_ENDPOINT_URL names?"),
+            ("NotFound", _) | ("", 404) => {
+                Failure::new(Kind::BucketNotFound, format!("{cannot}: there is no such bucket"))
+            }
             ("RequestTimeTooSkewed", _) => fail(Kind::AccessDenied).hint("set this machine's clock"),
             ("ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired", _)
             | (_, 401 | 403) => fail(Kind::AccessDenied),
@@ -107,13 +105,13 @@ impl S3Bucket {
 }
 
 fn no_credentials(cannot: &str, fault: &CredentialsError) -> Failure {
-    // Without any, the last place that was asked is EC2's metadata service, and its words lead astray.
-    let words = match innermost(fault) {
-        cause if cause.to_lowercase().contains("imds") => format!("{cannot}: no AWS credentials found"),
-        cause => format!("{cannot}: no AWS credentials: {cause}"),
-    };
-    Failure::new(Kind::AccessDenied, words)
-        .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; LocalStack takes any")
+    match fault {
+        CredentialsError::CredentialsNotLoaded(_) => {
+            Failure::new(Kind::AccessDenied, format!("{cannot}: no AWS credentials found"))
+                .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; LocalStack takes any")
+        }
+        _ => Failure::new(Kind::AccessDenied, format!("{cannot}: no AWS credentials: {}", innermost(fault))),
+    }
 }
 
 /// Whether a conditional request was refused because its condition does not hold.
@@ -142,12 +140,8 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 /// The words of the error that began it all, such as `connection refused`.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let words = chain(error).last().map(ToString::to_string).unwrap_or_default();
-    let words = bounded(words.split(" (os error ").next().unwrap_or_default());
-    let mut rest = words.chars();
-    match rest.next() {
-        Some(first) => first.to_lowercase().chain(rest).collect(),
-        None => "it is not said why".to_owned(),
-    }
+    let words = words.split(" (os error ").next().unwrap_or_default();
+    bounded(&words.to_lowercase())
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

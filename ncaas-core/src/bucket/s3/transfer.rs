@@ -27,7 +27,7 @@ const PART: u64 = 5 * 1024 * 1024;
 const MOST_PARTS: u64 = 10_000;
 
 /// How many parts are on their way at once.
-const IN_FLIGHT: usize = 3;
+const IN_FLIGHT: usize = 2;
 
 impl S3Bucket {
     pub(in crate::bucket) async fn store(&self, source: Source, key: &Key) -> Result<Content> {
