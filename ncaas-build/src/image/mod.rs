@@ -29,8 +29,8 @@ use archive::Contents;
 use buildkit::{Secret, Sources};
 use context::Size;
 use dockerignore::{Descend, Ignore};
-use steps::BuildFailure;
-use wishes::Wishes;
+pub(crate) use steps::BuildFailure;
+pub(crate) use wishes::Wishes;
 
 /// The Dockerfile where the command line names none.
 const DOCKERFILE: &str = "Dockerfile";
@@ -50,31 +50,37 @@ pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
                 Ok(engine) => plan.build(&engine, tool).await,
                 Err(failure) => Err(failure.into()),
             };
-            match built {
-                Ok(image) => image.merge_into(record),
-                Err(BuildFailure { failure, step }) => {
-                    tool.complain(&failure);
-                    output.note_failure(&failure);
-                    record.fail(tool.name(), &failure);
-                    if let Some(step) = step {
-                        record.set("error", &step);
-                    }
-                }
-            }
-            output.emit(record).await;
+            report(tool, record, output, built).await;
             Ok(())
         })
         .await
 }
 
+/// Writes the record of a build, also of one that failed: then with the step at which it did.
+pub(crate) async fn report(tool: Tool, record: &mut Record, output: &Output, built: Result<Image, BuildFailure>) {
+    match built {
+        Ok(image) => image.merge_into(record),
+        Err(BuildFailure { failure, step }) => {
+            tool.complain(&failure);
+            output.note_failure(&failure);
+            record.fail(tool.name(), &failure);
+            if let Some(step) = step {
+                record.set("error", &step);
+            }
+        }
+    }
+    output.emit(record).await;
+}
+
 /// All that is known before the engine is asked.
 #[derive(Debug)]
-struct Plan {
-    context: PathBuf,
-    dockerfile: PathBuf,
-    wishes: Wishes,
-    revision: Option<Revision>,
-    secrets: Vec<Secret>,
+pub(crate) struct Plan {
+    pub(crate) context: PathBuf,
+    pub(crate) dockerfile: PathBuf,
+    /// What the image is to be; where the Dockerfile is in the context is found out later.
+    pub(crate) wishes: Wishes,
+    pub(crate) revision: Option<Revision>,
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// What a build came to.
@@ -120,7 +126,8 @@ impl Plan {
         Ok(Plan { context, dockerfile, wishes, revision, secrets })
     }
 
-    async fn build(&self, engine: &Engine, tool: Tool) -> Result<Image, BuildFailure> {
+    /// Builds the image.
+    pub(crate) async fn build(&self, engine: &Engine, tool: Tool) -> Result<Image, BuildFailure> {
         let terminal = Terminal::new();
         std::fs::metadata(&self.dockerfile)
             .doing("read", &self.dockerfile)
