@@ -19,6 +19,7 @@ pub(crate) struct Args {
 enum Verb {
     Base(BaseArgs),
     Image(ImageArgs),
+    Check(CheckArgs),
     Commit(CommitArgs),
     Pull(PullArgs),
     Push(PushArgs),
@@ -35,6 +36,7 @@ impl Args {
         match self.verb {
             Verb::Base(args) => crate::base::base(tool, args).await,
             Verb::Image(args) => crate::image::image(tool, args).await,
+            Verb::Check(args) => crate::check::check(tool, args).await,
             Verb::Commit(args) => crate::commit::commit(tool, args).await,
             Verb::Pull(args) => crate::registry::pull(tool, args).await,
             Verb::Push(args) => crate::registry::push(tool, args).await,
@@ -125,6 +127,20 @@ pub(crate) struct ImageArgs {
     /// A secret for `RUN --mount=type=secret,id=ID`: `id=ID,src=FILE` or `id=ID,env=NAME`
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
+}
+
+/// Look for the known traps in scripts and build contexts
+///
+/// Writes a record for each, with line and remedy; the exit status is 1 where there is one.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    ncaas-build check . && ncaas-build image .")]
+pub(crate) struct CheckArgs {
+    /// Scripts, or folders with a Dockerfile [default: .]
+    #[arg(value_name = "SCRIPT|CONTEXT")]
+    pub(crate) paths: Vec<PathBuf>,
 
     #[command(flatten)]
     pub(crate) schema: SchemaArg,

@@ -3,6 +3,7 @@
 mod archive;
 mod args;
 mod base;
+mod check;
 mod commit;
 mod credentials;
 mod fields;

@@ -3,9 +3,9 @@
 mod archive;
 mod buildkit;
 mod classic;
-mod context;
-mod dockerfile;
-mod dockerignore;
+pub(crate) mod context;
+pub(crate) mod dockerfile;
+pub(crate) mod dockerignore;
 mod steps;
 mod wishes;
 
@@ -28,14 +28,15 @@ use crate::terminal::{Terminal, in_words};
 use archive::Contents;
 use buildkit::{Secret, Sources};
 use context::Size;
+use dockerfile::Instruction;
 use dockerignore::{Descend, Ignore};
 pub(crate) use steps::BuildFailure;
 pub(crate) use wishes::Wishes;
 
 /// The Dockerfile where the command line names none.
-const DOCKERFILE: &str = "Dockerfile";
+pub(crate) const DOCKERFILE: &str = "Dockerfile";
 /// What is left out of the context.
-const DOCKERIGNORE: &str = ".dockerignore";
+pub(crate) const DOCKERIGNORE: &str = ".dockerignore";
 
 /// Builds an image, and writes its record.
 pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
@@ -166,7 +167,8 @@ impl Plan {
         })
     }
 
-    /// Builds with BuildKit where the engine has it.
+    /// Builds with the builder that the engine itself prefers, as the docker CLI does, and with BuildKit also where
+    /// only BuildKit can: an engine before 23.0 has it, but is quicker with its own.
     async fn run(
         &self,
         engine: &Engine,
@@ -175,32 +177,24 @@ impl Plan {
         size: &Size,
         terminal: &Terminal,
     ) -> Result<Outcome, BuildFailure> {
-        let in_context = std::mem::take(&mut wishes.dockerfile);
-        let (folder, name) = self.dockerfile_in_folder()?;
-        let sources = Sources { context: self.context.clone(), dockerfile: folder, secrets: self.secrets.clone() };
-        let wanted = Wishes { dockerfile: name, ..wishes.clone() };
-        if let Some(outcome) = buildkit::build(engine, &wanted, sources, terminal, size.bytes).await? {
-            return Ok(outcome);
+        let text = std::fs::read_to_string(&self.dockerfile).doing("read", &self.dockerfile)?;
+        let steps = dockerfile::instructions(&text);
+        let needed = !self.secrets.is_empty() || dockerfile::needs_buildkit(&text, &steps);
+        if needed || buildkit::is_preferred(engine).await? {
+            let in_context = std::mem::take(&mut wishes.dockerfile);
+            let (folder, name) = self.dockerfile_in_folder()?;
+            let sources = Sources { context: self.context.clone(), dockerfile: folder, secrets: self.secrets.clone() };
+            wishes.dockerfile = name;
+            if let Some(outcome) = buildkit::build(engine, &wishes, sources, terminal, size.bytes).await? {
+                return Ok(outcome);
+            }
+            wishes.dockerfile = in_context;
         }
         if !self.secrets.is_empty() {
             return Err(Failure::new(Kind::Usage, "this engine has no BuildKit, and secrets need it").into());
         }
-        wishes.dockerfile = in_context;
-        let registries = self.registries().await?;
+        let registries = registries(&steps).await?;
         classic::build(engine, &wishes, contents, registries.as_deref(), terminal, size.bytes).await
-    }
-
-    /// The credentials for the images that it builds on, as the classic builder wants to have them: beforehand.
-    async fn registries(&self) -> Result<Option<String>> {
-        let text = std::fs::read_to_string(&self.dockerfile).doing("read", &self.dockerfile)?;
-        let mut known = BTreeMap::new();
-        for image in dockerfile::base_images(&dockerfile::instructions(&text)) {
-            let registry = credentials::registry_of(&image);
-            if let Some(found) = credentials::for_registry(registry).await? {
-                known.insert(found.serveraddress.clone().unwrap_or_default(), found);
-            }
-        }
-        Ok((!known.is_empty()).then(|| credentials::header(&known)))
     }
 
     /// The folder that the Dockerfile is in, and its name there.
@@ -236,6 +230,17 @@ impl Plan {
             _ => size.youngest(),
         }
     }
+}
+
+/// The credentials for the images that a Dockerfile builds on, as the classic builder wants to have them: beforehand.
+async fn registries(steps: &[Instruction]) -> Result<Option<String>> {
+    let mut known = BTreeMap::new();
+    for image in dockerfile::base_images(steps) {
+        if let Some(found) = credentials::for_registry(credentials::registry_of(&image)).await? {
+            known.insert(found.serveraddress.clone().unwrap_or_default(), found);
+        }
+    }
+    Ok((!known.is_empty()).then(|| credentials::header(&known)))
 }
 
 /// `K=V`, or `K` with the value that it has in the environment. One without a value is none, as with the docker CLI.
