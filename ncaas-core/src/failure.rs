@@ -109,6 +109,7 @@ impl Kind {
                 | Kind::EngineError
                 | Kind::BucketUnreachable
                 | Kind::BucketNotFound
+                | Kind::BucketError
                 | Kind::AccessDenied
                 | Kind::RegistryError
                 | Kind::DiskFull

@@ -126,6 +126,7 @@ pub struct JobFolder {
     root: PathBuf,
     dataset: u64,
     label: String,
+    attempt: Option<u64>,
 }
 
 impl JobFolder {
@@ -150,7 +151,7 @@ impl JobFolder {
             (None, Some(Datasets::One(name))) => file_label(base_name(name)),
             _ => "submission".to_owned(),
         };
-        Ok(JobFolder { root: io_dir.join(RESULTS).join(&job.id), dataset: job.dataset, label })
+        Ok(JobFolder { root: io_dir.join(RESULTS).join(&job.id), dataset: job.dataset, label, attempt: job.attempt })
     }
 
     /// `results/<job id>`.
@@ -212,7 +213,8 @@ impl JobFolder {
     /// came to, also after the container has gone.
     pub fn saved_record(&self) -> Option<Record> {
         let line = std::fs::read(self.record_file()).ok()?;
-        Record::parse(&line).ok()
+        // What an earlier attempt came to is not what this one comes to.
+        Record::parse(&line).ok().filter(|saved| saved.job().is_none_or(|job| job.attempt == self.attempt))
     }
 }
 
@@ -263,6 +265,17 @@ mod tests {
         assert_eq!(analysis_of_image("neurocaas/contrib:pca.356d78a"), "pca");
         assert_eq!(analysis_of_image("host:5000/lab/sorter:latest"), "sorter");
         assert_eq!(analysis_of_image("debian@sha256:00"), "debian");
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_came_to_does_not_count() {
+        let io_dir = tempfile::tempdir().unwrap();
+        let job = |attempt| Job { id: "job__pca_1".into(), attempt, ..Job::default() };
+        let folder = |attempt| JobFolder::new(io_dir.path(), &job(attempt), None).unwrap();
+        let saved = Record::new(&crate::record::fields::Known { job: Some(job(None)), ..Default::default() });
+        crate::files::write_whole(&folder(None).record_file(), &saved.to_line()).unwrap();
+        assert!(folder(None).saved_record().is_some());
+        assert!(folder(Some(2)).saved_record().is_none());
     }
 
     #[test]

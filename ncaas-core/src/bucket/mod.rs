@@ -19,6 +19,10 @@ mod source;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::failure::{Failure, IoContext, Kind, Result};
 
@@ -98,6 +102,17 @@ impl Bucket {
         }
     }
 
+    /// What an error of that client is, in the words of all the others. `key` is none for the bucket as a whole.
+    pub fn s3_failure<E>(&self, what: &str, key: Option<&Key>, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match &self.0 {
+            Place::Dir(dir) => Failure::new(Kind::BucketError, format!("cannot {what} `{}`: {error}", dir.address)),
+            Place::S3(s3) => s3.failure(what, key, error),
+        }
+    }
+
     /// The objects whose keys begin with `prefix`, those after `start_after` if given, in the order of their bytes.
     pub fn list(&self, prefix: &str, start_after: Option<&str>) -> Listing {
         Listing::new(self, prefix, start_after, false)
@@ -166,8 +181,8 @@ impl Bucket {
         }
     }
 
-    /// Writes a small object unless there is one: whether it did. Of many who try at once, exactly one gets `true`.
-    pub async fn put_new(&self, key: &Key, bytes: impl Into<Vec<u8>>) -> Result<bool> {
+    /// Writes a small object unless there is one: what it wrote, or `None`. Of many who try at once, exactly one writes.
+    pub async fn put_new(&self, key: &Key, bytes: impl Into<Vec<u8>>) -> Result<Option<Version>> {
         let bytes = bytes.into();
         fits(key, &bytes)?;
         match self.0.clone() {
@@ -179,8 +194,9 @@ impl Bucket {
         }
     }
 
-    /// Writes a small object over the version that was read: whether it did. `false` if it is another by now, or gone.
-    pub async fn put_if(&self, key: &Key, bytes: impl Into<Vec<u8>>, version: &Version) -> Result<bool> {
+    /// Writes a small object over the version that the caller has read or written: what it wrote, or `None` if the
+    /// object is another by now, or gone.
+    pub async fn put_if(&self, key: &Key, bytes: impl Into<Vec<u8>>, version: &Version) -> Result<Option<Version>> {
         key.must_name_an_object()?;
         let bytes = bytes.into();
         match self.0.clone() {
@@ -221,7 +237,7 @@ impl Bucket {
         match self.0.clone() {
             Place::Dir(dir) => {
                 let key = key.clone();
-                blocking(move || dir.store(source, &key)).await
+                long_blocking(move |wanted| dir.store(source, &key, wanted)).await
             }
             Place::S3(s3) => s3.store(source, key).await,
         }
@@ -248,7 +264,7 @@ impl Bucket {
         match self.0.clone() {
             Place::Dir(dir) => {
                 let (key, path) = (key.clone(), path.to_owned());
-                blocking(move || dir.fetch(&key, &file, &path)).await
+                long_blocking(move |wanted| dir.fetch(&key, &file, &path, wanted)).await
             }
             Place::S3(s3) => s3.fetch(key, file, path).await,
         }
@@ -283,6 +299,28 @@ fn too_large(key: &Key, limit: u64) -> Failure {
 fn cut_short(key: &Key, size: u64, read: u64) -> Failure {
     let subject = key::quoted(key.as_str());
     Failure::new(Kind::ChecksumMismatch, format!("cannot read {subject}: it has {size} bytes, but {read} came"))
+}
+
+/// As [`blocking`], for what takes as long as a file is large. It is told when nobody waits for it any more, so that a
+/// tool that is interrupted neither waits for it nor leaves it half done.
+async fn long_blocking<T: Send + 'static>(work: impl FnOnce(&Wanted) -> Result<T> + Send + 'static) -> Result<T> {
+    let waiting = Arc::new(());
+    let wanted = Wanted(Arc::downgrade(&waiting));
+    let done = blocking(move || work(&wanted)).await;
+    drop(waiting);
+    done
+}
+
+/// Whether somebody still waits for the outcome of some work.
+struct Wanted(Weak<()>);
+
+impl Wanted {
+    fn check(&self) -> Result<()> {
+        match self.0.strong_count() {
+            0 => Err(Failure::new(Kind::Interrupted, "interrupted while a file was copied")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Runs what blocks on a thread of its own: the tools have one thread for everything else.

@@ -31,6 +31,13 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(pub(super) String);
 
+impl Version {
+    /// The version of content in a directory.
+    pub(super) fn of(bytes: &[u8]) -> Version {
+        Version(sha256(bytes))
+    }
+}
+
 /// Up to a thousand objects of a listing, in the order of their keys' bytes.
 #[derive(Debug, Default)]
 pub struct Page {

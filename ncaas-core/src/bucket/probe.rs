@@ -16,12 +16,12 @@ impl Bucket {
     }
 
     async fn probe(&self, key: &Key) -> Result<bool> {
-        let created = self.put_new(key, "first").await?;
-        let (_, first) = self.read(key, 64).await?;
+        let Some(first) = self.put_new(key, "first").await? else { return Ok(false) };
+        let other = Version("\"00000000000000000000000000000000\"".into());
         let created_again = self.put_new(key, "second").await?;
-        let replaced = self.put_if(key, "third", &first).await?;
-        let replaced_stale = self.put_if(key, "fourth", &first).await?;
-        let replaced_other = self.put_if(key, "fifth", &Version("\"00000000000000000000000000000000\"".into())).await?;
-        Ok(created && !created_again && replaced && !replaced_stale && !replaced_other)
+        let replaced_other = self.put_if(key, "third", &other).await?;
+        let replaced = self.put_if(key, "fourth", &first).await?;
+        let replaced_stale = self.put_if(key, "fifth", &first).await?;
+        Ok(created_again.is_none() && replaced_other.is_none() && replaced.is_some() && replaced_stale.is_none())
     }
 }

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use tar::{Archive, Builder};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{JoinError, spawn_blocking, yield_now};
 
 use crate::engine::errors::{Asked, EngineContext};
 use crate::engine::{Engine, reference};
@@ -66,6 +66,9 @@ impl Engine {
             }
             next = pieces.next().await;
         }
+        // The engine holds on to the container until its answer is read or refused: the connection closes now.
+        drop(pieces);
+        yield_now().await;
         match (reader.await.unwrap_or_else(disorder), broken) {
             (Err(_), Some(error)) => Err(error).asking("read", Asked::Container(id)),
             (read, _) => read,
@@ -135,7 +138,7 @@ pub fn cut_off(error: &io::Error) -> Failure {
 }
 
 /// What has become of a thread that did not come back: a panic goes on here, a runtime that ends has ended the work.
-fn disorder<T>(error: JoinError) -> Result<T> {
+pub(super) fn disorder<T>(error: JoinError) -> Result<T> {
     match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before all files had passed")),

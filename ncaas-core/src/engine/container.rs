@@ -42,7 +42,8 @@ pub fn describe(inspected: &ContainerInspectResponse) -> Container {
     let started = time(state.started_at.as_deref());
     let ended = has_ended(state);
     let finished = if ended { time(state.finished_at.as_deref()) } else { None };
-    let duration = started.zip(finished).map(|(from, to)| to.duration_since(from).as_secs_f64());
+    // The engine notes the start when it learns of it: a process that has ended by then ends before its start.
+    let duration = started.zip(finished).map(|(from, to)| to.duration_since(from).as_secs_f64().max(0.0));
     let exit_code = if ended { state.exit_code } else { None };
     let oom_killed = state.oom_killed.unwrap_or_default();
     let overran = duration.zip(time_limit(inspected)).is_some_and(|(ran, limit)| ran >= limit as f64);
@@ -142,6 +143,12 @@ mod tests {
     fn a_time_with_an_offset_is_told_in_utc() {
         let time = time(Some("2026-11-22T11:24:55.5+01:00")).map(|at| at.to_string());
         assert_eq!(time.as_deref(), Some("2026-11-22T10:24:55.5Z"));
+    }
+
+    #[test]
+    fn a_process_that_ended_before_the_engine_noted_its_start_took_no_time() {
+        let brief = ContainerState { started_at: Some("2026-11-22T10:24:56.2Z".to_owned()), ..exited(0) };
+        assert_eq!(describe(&inspected(brief)).duration_s, Some(0.0));
     }
 
     #[test]

@@ -67,8 +67,12 @@ pub fn failure(error: &Error, verb: &str, about: Asked<'_>) -> Failure {
         Error::SocketNotFoundError(path) => {
             Failure::new(Kind::EngineUnreachable, format!("{cannot}: there is no socket `{path}`"))
         }
-        other => match io_cause(other) {
+        other => match cause::<io::Error>(other) {
             Some(cause) => broken_connection(cause, &cannot),
+            // A web server, or on the way through ssh a login shell that greets.
+            None if cause::<hyper::Error>(other).is_some_and(hyper::Error::is_parse) => {
+                Failure::new(Kind::EngineUnreachable, format!("{cannot}: what answers there is no Docker Engine"))
+            }
             None if is_connection(other) => {
                 Failure::new(Kind::EngineUnreachable, format!("{cannot}: {}", innermost(other)))
             }
@@ -122,15 +126,15 @@ fn is_connection(error: &Error) -> bool {
     matches!(error, Error::HyperLegacyError { .. } | Error::HyperResponseError { .. } | Error::IOError { .. })
 }
 
-/// The operating system's error at the root of this one.
-fn io_cause(error: &Error) -> Option<&io::Error> {
+/// The first error of this type among those that led to this one.
+fn cause<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
     if let Error::IOError { err } = error {
-        return Some(err);
+        return (err as &dyn std::error::Error).downcast_ref();
     }
     let mut source = error.source();
     while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<io::Error>() {
-            return Some(io);
+        if let Some(found) = inner.downcast_ref() {
+            return Some(found);
         }
         source = inner.source();
     }

@@ -6,9 +6,10 @@
 //! - [`address`]: where it is, as the docker CLI would have it
 //! - [`container`]: how a container fares, in a record's words
 //! - [`labels`]: how containers of ours are found again
-//! - [`archive`]: files in and out of containers
-//! - [`Engine::dial`]: a connection of its own, for what the client cannot do; [`path`]: one of them
-//! - [`reference`]: which names may go into a request
+//! - [`archive`]: files in and out of containers; [`path`]: one of them
+//! - [`Engine::dial`]: a connection of its own, for what the client cannot do
+//! - [`Engine::repair_ownership`]: what a job left on this machine becomes the user's
+//! - [`reference`](mod@reference): which names may go into a request
 //!
 //! The client sends its requests without an API version in their path (bollard 0.21.1), so that every engine answers
 //! with its own newest: 1.41 (20.10) to 1.51 (28.5) are tested, and engines that refuse old versions have none to
@@ -20,6 +21,7 @@ pub mod container;
 mod dial;
 mod errors;
 pub mod labels;
+mod ownership;
 pub mod path;
 pub mod reference;
 mod ssh;
@@ -35,6 +37,7 @@ use address::{Address, Endpoint, Tls};
 
 pub use dial::Wire;
 pub use errors::{Asked, EngineContext, failure, no_container, no_image};
+pub use ownership::Owner;
 pub use wait::{ABSENCE, GRACE};
 
 /// The client's own timeout, in seconds. It bounds the time to an answer's first byte, and a commit or a stop answers
@@ -137,7 +140,11 @@ fn client(address: &Address) -> Result<Docker> {
             API_DEFAULT_VERSION,
         ),
     };
-    Ok(client.asking("reach", Asked::Engine)?.with_request_modifier(repair_registry_auth))
+    match client {
+        Ok(client) => Ok(client.with_request_modifier(repair_registry_auth)),
+        // Certificates that cannot be read, a socket that is not there: nothing was sent anywhere.
+        Err(error) => Err(Failure { kind: Kind::EngineUnreachable, ..failure(&error, "reach", Asked::Engine) }),
+    }
 }
 
 /// The client writes registry credentials in base64's standard alphabet; engines read its URL alphabet, and take a

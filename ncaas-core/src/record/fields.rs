@@ -107,6 +107,10 @@ pub struct Job {
     /// What the names of its log and status files are made of; the dataset's base name where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Which attempt at the submission this is, from 2 on; none for the first. `ncaas-submit retry` begins a new one: what
+    /// was saved of an earlier one no longer counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u64>,
 }
 
 fn one() -> u64 {

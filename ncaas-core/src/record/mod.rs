@@ -158,6 +158,11 @@ impl Record {
         }
     }
 
+    /// Takes a field off the record.
+    pub fn remove(&mut self, field: &str) {
+        self.fields.shift_remove(field);
+    }
+
     /// Puts a failure on the record.
     pub fn fail(&mut self, tool: &str, failure: &Failure) {
         let error = ErrorInfo {

@@ -1,8 +1,11 @@
 //! A server that is gone, that answers with errors, or whose answer is lost.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use ncaas_core::bucket::{Bucket, aws_settings};
 use ncaas_core::failure::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,6 +58,7 @@ async fn what_a_server_answers_decides_the_kind_of_failure() {
         ("404 Not Found", "NoSuchBucket", Kind::BucketNotFound, false),
         ("503 Slow Down", "SlowDown", Kind::BucketUnreachable, true),
         ("500 Internal Server Error", "InternalError", Kind::BucketUnreachable, true),
+        ("404 Not Found", "", Kind::BucketError, false),
         ("501 Not Implemented", "NotImplemented", Kind::BucketError, false),
         ("400 Bad Request", "InvalidArgument", Kind::BucketError, false),
     ] {
@@ -83,28 +87,40 @@ async fn a_server_that_talks_nonsense_does_not_fill_the_message() {
     assert!(!failure.message.contains('\n'));
 }
 
-/// Hands everything on to the real server, but loses the answer to the first `lost` PUT requests.
-async fn losing_answers(listener: TcpListener, mut lost: u32) {
+/// Hands everything on to the real server, but loses the answers to the first `lost` PUT requests.
+async fn losing_answers(listener: TcpListener, lost: &Cell<u32>) {
     let url = std::env::var("AWS_ENDPOINT_URL").unwrap();
     let server = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut connections = FuturesUnordered::new();
     loop {
-        let (mut client, _) = listener.accept().await.unwrap();
-        let mut first = vec![0; 64 * 1024];
-        let read = client.read(&mut first).await.unwrap();
-        let loses = lost > 0 && first.starts_with(b"PUT ");
-        lost -= u32::from(loses);
-        let mut upstream = TcpStream::connect(&server).await.unwrap();
-        upstream.write_all(&first[..read]).await.unwrap();
-        if loses {
-            let (mut up_read, mut up_write) = upstream.split();
-            let (mut client_read, _client_write) = client.split();
-            let mut answer = [0; 1];
-            tokio::select! {
-                answered = up_read.read_exact(&mut answer) => drop(answered.unwrap()),
-                copied = tokio::io::copy(&mut client_read, &mut up_write) => drop(copied.unwrap()),
+        tokio::select! {
+            accepted = listener.accept() => connections.push(relay(accepted.unwrap().0, &server, lost)),
+            Some(()) = connections.next() => (),
+        }
+    }
+}
+
+async fn relay(mut client: TcpStream, server: &str, lost: &Cell<u32>) {
+    let mut server = TcpStream::connect(server).await.unwrap();
+    let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let mut loses = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(read @ 1..) = read else { return };
+                if lost.get() > 0 && asked.starts_with(b"PUT ") {
+                    lost.set(lost.get() - 1);
+                    loses = true;
+                }
+                server.write_all(&asked[..read]).await.unwrap();
             }
-        } else {
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut upstream).await });
+            read = server.read(&mut answered) => {
+                let Ok(read @ 1..) = read else { return };
+                if loses {
+                    return;
+                }
+                client.write_all(&answered[..read]).await.unwrap();
+            }
         }
     }
 }
@@ -114,18 +130,29 @@ async fn a_write_whose_answer_is_lost_still_knows_that_it_won() {
     on_server(async |bucket: Bucket| {
         let listener = listener().await;
         let client = client_of(&listener).await;
+        let lost = Cell::new(0);
         let key = key("lab/claims/one");
         let test = async {
             let flaky = Bucket::with_client(client, bucket.name()).await.unwrap();
-            assert!(flaky.put_new(&key, "mine").await.unwrap());
-            let (bytes, version) = flaky.read(&key, 100).await.unwrap();
-            assert_eq!(bytes, b"mine");
-            assert!(!flaky.put_new(&key, "mine").await.unwrap(), "the same content again is not the same write");
-            assert!(flaky.put_if(&key, "mine still", &version).await.unwrap());
+            lost.set(1);
+            assert!(flaky.put_new(&key, "mine").await.unwrap().is_some());
+            assert_eq!(lost.get(), 0);
+            lost.set(1);
+            assert!(
+                flaky.put_new(&key, "mine").await.unwrap().is_none(),
+                "the same content again is not the same write"
+            );
+            assert_eq!(lost.get(), 0);
+            let (_, version) = flaky.read(&key, 100).await.unwrap();
+            lost.set(1);
+            assert!(flaky.put_if(&key, "mine still", &version).await.unwrap().is_some());
+            assert_eq!(lost.get(), 0);
+            lost.set(1);
+            assert!(flaky.put_if(&key, "mine still", &version).await.unwrap().is_none());
         };
         tokio::select! {
             () = test => (),
-            () = losing_answers(listener, 1) => unreachable!("it serves forever"),
+            () = losing_answers(listener, &lost) => unreachable!("it serves forever"),
         }
     })
     .await;

@@ -86,7 +86,7 @@ async fn a_folders_key_is_no_object() {
         assert!(bucket.exists_under("lab/").await.unwrap());
         assert_eq!(bucket.head(&folder).await.unwrap().unwrap().size, 0);
         assert_eq!(bucket.head(&key("lab/inputs")).await.unwrap(), None);
-        assert!(!bucket.put_new(&folder, "").await.unwrap());
+        assert!(bucket.put_new(&folder, "").await.unwrap().is_none());
         assert_eq!(keys_of(&everything(&bucket, "").await.entries), ["lab/inputs/"]);
         bucket.delete(&folder).await.unwrap();
         assert_eq!(bucket.head(&folder).await.unwrap(), None);

@@ -2,8 +2,9 @@
 
 use futures_util::StreamExt;
 use ncaas_core::bucket::Bucket;
+use ncaas_core::failure::Kind;
 
-use crate::fixture::{everything, key, keys_of, on_both, on_directory};
+use crate::fixture::{everything, key, keys_of, on_both, on_directory, on_server};
 
 async fn put_all(bucket: &Bucket, keys: impl IntoIterator<Item = String>) {
     futures_util::stream::iter(keys)
@@ -44,7 +45,7 @@ async fn a_listing_begins_after_the_key_that_is_given() {
 #[tokio::test]
 async fn a_listing_of_many_comes_in_pages_and_is_whole() {
     on_both(async |bucket: Bucket| {
-        let keys: Vec<_> = (0..2345).map(|n| format!("lab/{:02}/{n:04}", n % 7)).collect();
+        let keys: Vec<_> = (0..1234).map(|n| format!("lab/{:02}/{n:04}", n % 7)).collect();
         put_all(&bucket, keys.clone()).await;
         let mut listed = Vec::new();
         let mut listing = bucket.list("lab/", None);
@@ -101,6 +102,21 @@ async fn an_entry_has_size_and_time() {
         assert!(age < 60, "{age} s");
         let head = bucket.head(&key("lab/a")).await.unwrap().unwrap();
         assert_eq!((head.size, head.etag), (5, entry.etag));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_no_file_can_have_is_listed_as_unusable() {
+    on_server(async |bucket: Bucket| {
+        let (client, name) = bucket.as_s3().unwrap();
+        for key in ["lab/../../etc/passwd", "lab//double", "lab/good"] {
+            client.put_object().bucket(name).key(key).body(Vec::new().into()).send().await.unwrap();
+        }
+        let page = everything(&bucket, "lab/").await;
+        assert_eq!(keys_of(&page.entries), ["lab/good"]);
+        let unusable: Vec<_> = page.unusable.iter().map(|it| (it.name.as_str(), it.why.kind)).collect();
+        assert_eq!(unusable, [("lab/../../etc/passwd", Kind::BadKey), ("lab//double", Kind::BadKey)]);
     })
     .await;
 }

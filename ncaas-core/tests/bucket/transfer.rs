@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::Kind;
 use sha2::{Digest, Sha256};
 
-use crate::fixture::{everything, key, on_both, on_server};
+use crate::fixture::{everything, key, on_both, on_directory, on_server};
 
 const PART: usize = 5 * 1024 * 1024;
 
@@ -55,7 +57,7 @@ async fn a_file_that_grows_while_it_is_read_is_not_stored() {
         let growing = async {
             for _ in 0..2000 {
                 log.write_all(b"one more line\n").unwrap();
-                tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+                tokio::time::sleep(Duration::from_micros(200)).await;
             }
         };
         let key = key("lab/log");
@@ -123,6 +125,24 @@ async fn what_is_not_as_it_was_stored_is_not_taken() {
         let failure = bucket.download(&key("lab/a"), &to).await.unwrap_err();
         assert_eq!(failure.kind, Kind::ChecksumMismatch);
         assert_eq!(fs::read(&to).unwrap(), b"before");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_nobody_waits_for_stops_and_leaves_nothing() {
+    on_directory(async |bucket: Bucket| {
+        let temp = tempfile::tempdir().unwrap();
+        let large = temp.path().join("large");
+        fs::File::create(&large).unwrap().set_len(1 << 40).unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(50), bucket.upload(&large, &key("lab/large"))).await;
+        assert!(waited.is_err(), "a terabyte takes longer");
+        let folder = Path::new(bucket.address()).join("lab");
+        let started = Instant::now();
+        while fs::read_dir(&folder).unwrap().count() > 0 {
+            assert!(started.elapsed() < Duration::from_secs(5), "the part is still there");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     })
     .await;
 }

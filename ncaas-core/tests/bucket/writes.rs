@@ -13,7 +13,7 @@ async fn of_twenty_who_create_a_key_exactly_one_succeeds() {
             let key = key(&format!("lab/claims/{round}"));
             let racers = (0..20).map(|n| {
                 let (bucket, key) = (bucket.clone(), key.clone());
-                async move { bucket.put_new(&key, format!("racer {n}")).await.unwrap() }
+                async move { bucket.put_new(&key, format!("racer {n}")).await.unwrap().is_some() }
             });
             let won: Vec<_> = join_all(racers).await;
             assert_eq!(won.iter().filter(|won| **won).count(), 1);
@@ -33,7 +33,7 @@ async fn of_twenty_who_replace_a_version_exactly_one_succeeds() {
         let (_, version) = bucket.read(&key, 100).await.unwrap();
         let racers = (0..20).map(|n| {
             let (bucket, key, version) = (bucket.clone(), key.clone(), version.clone());
-            async move { bucket.put_if(&key, format!("racer {n}"), &version).await.unwrap() }
+            async move { bucket.put_if(&key, format!("racer {n}"), &version).await.unwrap().is_some() }
         });
         let won = join_all(racers).await;
         assert_eq!(won.iter().filter(|won| **won).count(), 1);
@@ -47,13 +47,13 @@ async fn a_stale_version_is_not_written_over() {
         let key = key("lab/a");
         bucket.put(&key, "one").await.unwrap();
         let (_, one) = bucket.read(&key, 100).await.unwrap();
-        assert!(bucket.put_if(&key, "two", &one).await.unwrap());
-        assert!(!bucket.put_if(&key, "three", &one).await.unwrap());
+        assert!(bucket.put_if(&key, "two", &one).await.unwrap().is_some());
+        assert!(bucket.put_if(&key, "three", &one).await.unwrap().is_none());
         assert_eq!(bucket.read(&key, 100).await.unwrap().0, b"two");
         bucket.delete(&key).await.unwrap();
-        assert!(!bucket.put_if(&key, "four", &one).await.unwrap());
+        assert!(bucket.put_if(&key, "four", &one).await.unwrap().is_none());
         assert_eq!(bucket.head(&key).await.unwrap(), None);
-        assert!(bucket.put_new(&key, "five").await.unwrap());
+        assert!(bucket.put_new(&key, "five").await.unwrap().is_some());
     })
     .await;
 }
@@ -95,6 +95,19 @@ async fn a_reader_never_sees_half_of_a_write() {
             }
         };
         tokio::join!(writing, reading);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_written_can_be_written_over_without_reading_it() {
+    on_both(async |bucket: Bucket| {
+        let key = key("lab/claims/one");
+        let mut version = bucket.put_new(&key, "claimed").await.unwrap().unwrap();
+        for round in 0..3 {
+            version = bucket.put_if(&key, format!("renewed {round}"), &version).await.unwrap().unwrap();
+        }
+        assert_eq!(bucket.read(&key, 100).await.unwrap(), (b"renewed 2".to_vec(), version));
     })
     .await;
 }

@@ -1,8 +1,14 @@
 //! Reaching an engine, and what is said where none answers.
 
+use bollard::exec::StartExecResults;
+use bollard::models::ExecConfig;
+use futures_util::StreamExt;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::address::Address;
 use ncaas_core::failure::{Failure, Kind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::house::TestContainer;
 
 async fn failing(variables: &[(&str, &str)]) -> Failure {
     let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
@@ -13,9 +19,8 @@ async fn failing(variables: &[(&str, &str)]) -> Failure {
 }
 
 #[tokio::test]
-async fn the_engine_of_this_machine_answers() {
+async fn the_engine_that_the_environment_names_answers() {
     let engine = Engine::connect().await.unwrap();
-    assert!(!engine.is_remote());
     assert!(engine.docker().version().await.unwrap().api_version.is_some());
 }
 
@@ -47,8 +52,54 @@ async fn missing_certificates_are_named_and_nothing_is_sent_in_plain() {
 }
 
 #[tokio::test]
+async fn something_else_that_answers_is_no_engine() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("tcp://{}", listener.local_addr().unwrap());
+    let greet = async {
+        let (mut client, _) = listener.accept().await.unwrap();
+        assert!(client.read_u8().await.is_ok());
+        client.write_all(b"220 mail.example.com at your service\r\n").await.unwrap();
+        client
+    };
+    let variables = [("DOCKER_HOST", host.as_str())];
+    let (failure, _client) = tokio::join!(failing(&variables), greet);
+    assert_eq!(failure.kind, Kind::EngineUnreachable);
+    assert!(failure.message.ends_with("what answers there is no Docker Engine"), "{failure}");
+}
+
+#[tokio::test]
 async fn what_ssh_complains_about_is_said() {
     let failure = failing(&[("DOCKER_HOST", "ssh://nobody@127.0.0.1:1")]).await;
     assert_eq!(failure.kind, Kind::EngineUnreachable);
     assert!(failure.message.contains("connect to host 127.0.0.1 port 1"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_connection_that_becomes_a_pipe_carries_both_ways_and_its_end() {
+    let container = TestContainer::running("sleep 60", &[]).await;
+    let config = ExecConfig {
+        cmd: Some(vec!["cat".to_owned()]),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        ..Default::default()
+    };
+    let docker = container.engine.docker();
+    let exec = docker.create_exec(&container.name, config).await.unwrap();
+    let StartExecResults::Attached { mut output, mut input } = docker.start_exec(&exec.id, None).await.unwrap() else {
+        unreachable!("it was to be attached")
+    };
+    let sent = vec![b'x'; 300_000];
+    let send = async {
+        input.write_all(&sent).await.unwrap();
+        input.shutdown().await.unwrap();
+    };
+    let receive = async {
+        let mut received = Vec::new();
+        while let Some(piece) = output.next().await {
+            received.extend_from_slice(&piece.unwrap().into_bytes());
+        }
+        received
+    };
+    let ((), received) = tokio::join!(send, receive);
+    assert_eq!(received.len(), sent.len());
 }

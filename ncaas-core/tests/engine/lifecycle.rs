@@ -2,25 +2,37 @@
 
 use std::time::{Duration, Instant};
 
-use ncaas_core::engine::labels;
+use ncaas_core::engine::address::{Address, Endpoint};
+use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::Kind;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Status;
+
+use tempfile::TempDir;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 
 use crate::house::{TestContainer, Wanted, unique};
 
 #[tokio::test]
 async fn an_exit_code_is_told_as_it_is() {
-    for (script, code, status) in
-        [("exit 0", 0, Status::Success), ("exit 3", 3, Status::Failed), ("kill -9 $$", 137, Status::Killed)]
-    {
+    for (script, code, status) in [("exit 0", 0, Status::Success), ("exit 3", 3, Status::Failed)] {
         let container = TestContainer::running(script, &[]).await;
         let ended = container.engine.wait(&container.name).await.unwrap();
         assert_eq!((ended.exit_code, ended.status, ended.oom_killed), (Some(code), Some(status), false), "{script}");
         assert_eq!(ended.state, "exited");
-        assert!(ended.duration_s.unwrap() >= 0.0 && ended.started_at < ended.finished_at);
+        assert!(ended.duration_s.unwrap() >= 0.0 && ended.started_at.is_some() && ended.finished_at.is_some());
         assert_eq!(ended, container.engine.container(&ended.id).await.unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_stopped_job_was_killed_and_stopping_it_again_is_no_failure() {
+    let container = TestContainer::running("sleep 60", &[]).await;
+    container.engine.stop(&container.name, 0).await.unwrap();
+    let ended = container.engine.wait(&container.name).await.unwrap();
+    assert_eq!((ended.exit_code, ended.status), (Some(137), Some(Status::Killed)));
+    container.engine.stop(&container.name, 0).await.unwrap();
 }
 
 #[tokio::test]
@@ -106,4 +118,39 @@ async fn a_job_is_found_again_by_its_record() {
     assert!(line.contains(r#""mine":1.50"#), "{line}");
     let other = Record::parse(text(1).as_bytes()).unwrap();
     assert_eq!(container.engine.container_of(&other).await.unwrap(), None);
+}
+
+/// Passes connections on to the engine until it is dropped, and all of them with it: an engine that can go away.
+async fn engine_at(socket: std::path::PathBuf, real: Address) {
+    let Endpoint::Unix(real) = real.endpoint else { unreachable!("these tests need an engine on this machine") };
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut connections = JoinSet::new();
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut engine = UnixStream::connect(&real).await.unwrap();
+        connections.spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut engine).await });
+    }
+}
+
+#[tokio::test]
+async fn a_wait_outlives_an_engine_that_goes_away_and_comes_back() {
+    let container = TestContainer::running("sleep 2; exit 5", &[]).await;
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("engine.sock");
+    let address = |variable: &str| (variable == "DOCKER_HOST").then(|| format!("unix://{}", socket.display()));
+    let mut engines = JoinSet::new();
+    engines.spawn(engine_at(socket.clone(), container.engine.address().clone()));
+    while !socket.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let engine = Engine::connect_to(Address::resolve(&address).unwrap()).await.unwrap();
+    let interruption = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        engines.abort_all();
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        engines.spawn(engine_at(socket.clone(), container.engine.address().clone()));
+    };
+    let (ended, ()) = tokio::join!(engine.wait(&container.name), interruption);
+    assert_eq!(ended.unwrap().exit_code, Some(5));
 }

@@ -6,3 +6,4 @@ mod archive;
 mod connect;
 mod house;
 mod lifecycle;
+mod ownership;

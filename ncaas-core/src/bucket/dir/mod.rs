@@ -26,10 +26,10 @@ use crate::failure::{Failure, IoContext, Kind, Result};
 
 pub(super) use list::Walk;
 
-use super::address;
 use super::key::{Key, quoted};
-use super::object::{Content, Entry, Summing, Version, sha256};
+use super::object::{Content, Entry, Summing, Version};
 use super::source::CHUNK;
+use super::{Wanted, address};
 
 /// A directory bucket. Its operations block; [`super::Bucket`] moves them off the runtime's thread.
 #[derive(Debug, Clone)]
@@ -90,12 +90,12 @@ impl DirBucket {
         if bytes.len() as u64 > limit {
             return Err(super::too_large(key, limit));
         }
-        let version = Version(sha256(&bytes));
+        let version = Version::of(&bytes);
         Ok((bytes, version))
     }
 
     /// Copies an object's content into an open file.
-    pub(super) fn fetch(&self, key: &Key, into: &fs::File, path: &Path) -> Result<Content> {
+    pub(super) fn fetch(&self, key: &Key, into: &fs::File, path: &Path, wanted: &Wanted) -> Result<Content> {
         let (mut file, metadata) = self.open_object(&self.root()?, key)?;
         let mut summing = Summing::default();
         let mut buffer = vec![0; CHUNK];
@@ -107,6 +107,7 @@ impl DirBucket {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.failure("read", key, &error)),
             };
+            wanted.check()?;
             summing.update(&buffer[..read]);
             into.write_all(&buffer[..read]).doing("write", path)?;
         }

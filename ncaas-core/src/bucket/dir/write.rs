@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::FlockOperation;
 
+use crate::bucket::Wanted;
 use crate::bucket::key::Key;
 use crate::bucket::object::{Content, Version};
 use crate::bucket::source::Source;
@@ -36,11 +37,11 @@ impl DirBucket {
         self.write(&root, key, Hold::Shared, |part| part.file.write_all(bytes), |part, name| part.replace(name))
     }
 
-    pub(in crate::bucket) fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<bool> {
+    pub(in crate::bucket) fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<Option<Version>> {
         let root = self.root()?;
         if key.is_folder() {
             let there = self.metadata(&root, key)?.is_some();
-            return self.make_folder(&root, key).map(|()| !there);
+            return self.make_folder(&root, key).map(|()| (!there).then(|| Version::of(bytes)));
         }
         let created = self.write(
             &root,
@@ -52,10 +53,10 @@ impl DirBucket {
         if !created && self.metadata(&root, key)?.is_some_and(|metadata| metadata.is_dir()) {
             return Err(self.failure("write", key, &io::ErrorKind::IsADirectory.into()));
         }
-        Ok(created)
+        Ok(created.then(|| Version::of(bytes)))
     }
 
-    pub(in crate::bucket) fn put_if(&self, key: &Key, bytes: &[u8], version: &Version) -> Result<bool> {
+    pub(in crate::bucket) fn put_if(&self, key: &Key, bytes: &[u8], version: &Version) -> Result<Option<Version>> {
         let root = self.root()?;
         let unchanged = || match self.read(key, u64::MAX) {
             Ok((_, now)) => Ok(now == *version),
@@ -64,7 +65,7 @@ impl DirBucket {
         };
         // Looked at once without the lock: who comes too late makes neither folders nor a file.
         if !unchanged()? {
-            return Ok(false);
+            return Ok(None);
         }
         let mut verdict = Ok(true);
         self.write(
@@ -77,7 +78,7 @@ impl DirBucket {
                 if matches!(verdict, Ok(true)) { part.replace(name) } else { Ok(()) }
             },
         )?;
-        verdict
+        Ok(verdict?.then(|| Version::of(bytes)))
     }
 
     pub(in crate::bucket) fn delete(&self, key: &Key) -> Result<()> {
@@ -96,12 +97,14 @@ impl DirBucket {
     }
 
     /// Stores a file of this machine under a key.
-    pub(in crate::bucket) fn store(&self, mut source: Source, key: &Key) -> Result<Content> {
+    pub(in crate::bucket) fn store(&self, mut source: Source, key: &Key, wanted: &Wanted) -> Result<Content> {
         let root = self.root()?;
         let (folder, name) = self.folder_of(&root, key)?;
         let mut part = Part::create(&folder).map_err(|error| self.failure("write", key, &error))?;
-        let content = source
-            .read_through(|piece| part.file.write_all(piece).map_err(|error| self.failure("write", key, &error)))?;
+        let content = source.read_through(|piece| {
+            wanted.check()?;
+            part.file.write_all(piece).map_err(|error| self.failure("write", key, &error))
+        })?;
         let _held = self.lock(&root, Hold::Shared)?;
         part.replace(name).map_err(|error| self.failure("write", key, &error))?;
         Ok(content)

@@ -9,7 +9,7 @@ use aws_sdk_s3::config::Config;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::put_object::PutObjectError;
+use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::bucket::key::Key;
@@ -32,23 +32,31 @@ enum Condition<'a> {
 }
 
 impl S3Bucket {
-    pub(in crate::bucket) async fn put_new(&self, key: &Key, bytes: Vec<u8>) -> Result<bool> {
+    pub(in crate::bucket) async fn put_new(&self, key: &Key, bytes: Vec<u8>) -> Result<Option<Version>> {
         self.put_on(Condition::NothingThere, key, &bytes).await
     }
 
-    pub(in crate::bucket) async fn put_if(&self, key: &Key, bytes: Vec<u8>, version: &Version) -> Result<bool> {
+    pub(in crate::bucket) async fn put_if(
+        &self,
+        key: &Key,
+        bytes: Vec<u8>,
+        version: &Version,
+    ) -> Result<Option<Version>> {
         self.put_on(Condition::Still(version), key, &bytes).await
     }
 
-    async fn put_on(&self, condition: Condition<'_>, key: &Key, bytes: &[u8]) -> Result<bool> {
+    async fn put_on(&self, condition: Condition<'_>, key: &Key, bytes: &[u8]) -> Result<Option<Version>> {
         let mark = nonce();
         let mut may_be_ours = false;
         let mut tries = 1;
         loop {
-            let Err(error) = self.put_once(&condition, key, bytes, &mark).await else { return Ok(true) };
+            let error = match self.put_once(&condition, key, bytes, &mark).await {
+                Ok(written) => return self.version(key, written.e_tag()).map(Some),
+                Err(error) => error,
+            };
             let is_gone = matches!(condition, Condition::Still(_)) && is_not_found(&error);
             if is_condition_failed(&error) || is_gone {
-                return if may_be_ours { self.is_written_by(key, &mark).await } else { Ok(false) };
+                return if may_be_ours { self.written_by(key, &mark).await } else { Ok(None) };
             }
             let failure = self.failure("write", Some(key), &error);
             if tries == TRIES || !(failure.kind == Kind::BucketUnreachable || is_conflict(&error)) {
@@ -66,7 +74,7 @@ impl S3Bucket {
         key: &Key,
         bytes: &[u8],
         mark: &str,
-    ) -> Result<(), SdkError<PutObjectError, HttpResponse>> {
+    ) -> Result<PutObjectOutput, SdkError<PutObjectError, HttpResponse>> {
         let request = self.client.put_object().bucket(&*self.name).key(key.as_str());
         let request = match condition {
             Condition::NothingThere => request.if_none_match("*"),
@@ -75,15 +83,17 @@ impl S3Bucket {
         // The SDK's own retries would hide that a try may have succeeded.
         let once = Config::builder().retry_config(RetryConfig::disabled());
         let request = request.metadata(SHA256, sha256(bytes)).metadata(WRITER, mark);
-        request.body(ByteStream::from(bytes.to_vec())).customize().config_override(once).send().await.map(drop)
+        request.body(ByteStream::from(bytes.to_vec())).customize().config_override(once).send().await
     }
 
-    async fn is_written_by(&self, key: &Key, mark: &str) -> Result<bool> {
+    /// The version of an object if it is the one that was written with this mark.
+    async fn written_by(&self, key: &Key, mark: &str) -> Result<Option<Version>> {
         match self.client.head_object().bucket(&*self.name).key(key.as_str()).send().await {
-            Ok(response) => {
-                Ok(response.metadata().and_then(|metadata| metadata.get(WRITER)).is_some_and(|writer| writer == mark))
+            Ok(found) => {
+                let is_ours = found.metadata().and_then(|metadata| metadata.get(WRITER)).is_some_and(|it| it == mark);
+                Ok(found.e_tag().filter(|_| is_ours).map(|etag| Version(etag.to_owned())))
             }
-            Err(error) if is_not_found(&error) => Ok(false),
+            Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(self.failure("read", Some(key), &error)),
         }
     }

@@ -21,6 +21,8 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
 use aws_types::service_config::ServiceConfigKey;
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::failure::{Failure, IoContext, Kind, Result};
 
@@ -99,19 +101,42 @@ fn http_client() -> Result<SharedHttpClient> {
 }
 
 fn tls_context() -> Result<TlsContext> {
+    let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let unusable = |cause: &str| {
+        let words = format!("cannot use the certificates of the server's authority: {cause}");
+        Failure::new(Kind::Usage, words).hint("AWS_CA_BUNDLE names a file of certificates in PEM")
+    };
     let mut trusted = TrustStore::default();
-    if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from) {
-        let pem = fs::read(&path).doing("read AWS_CA_BUNDLE", &path)?;
+    if let Some(path) = &bundle {
+        let pem = fs::read(path).doing("read AWS_CA_BUNDLE", path)?;
+        check_certificates(&pem).map_err(|cause| unusable(&format!("`{}`: {cause}", path.display())))?;
         trusted = TrustStore::empty().with_pem_certificate(pem);
     }
-    TlsContext::builder().with_trust_store(trusted).build().map_err(|error| {
-        Failure::new(Kind::AccessDenied, format!("cannot use the certificates: {error}")).hint("check AWS_CA_BUNDLE")
-    })
+    TlsContext::builder().with_trust_store(trusted).build().map_err(|error| unusable(&error.to_string()))
+}
+
+/// The HTTP client panics on certificates that it cannot read.
+fn check_certificates(pem: &[u8]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("it holds no certificate in PEM".to_owned()) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn certificates_that_cannot_be_read_are_refused() {
+        for pem in ["", "garbage", "-----BEGIN CERTIFICATE-----\n"] {
+            assert!(check_certificates(pem.as_bytes()).is_err(), "{pem:?}");
+        }
+        let no_certificate = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
+        assert!(check_certificates(no_certificate.as_bytes()).is_err());
+    }
 
     #[test]
     fn a_servers_url_is_shown_without_credentials() {

@@ -22,7 +22,12 @@ const SHOWN: usize = 300;
 
 impl S3Bucket {
     /// A failed request about the whole bucket, or with a key about one object.
-    pub(super) fn failure<E>(&self, what: &str, key: Option<&Key>, error: &SdkError<E, HttpResponse>) -> Failure
+    pub(in crate::bucket) fn failure<E>(
+        &self,
+        what: &str,
+        key: Option<&Key>,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Failure
     where
         E: ProvideErrorMetadata + Error + 'static,
     {

@@ -59,10 +59,10 @@ impl S3Bucket {
                 .build()
         });
         match bucket.client.create_bucket().bucket(name).set_create_bucket_configuration(place).send().await {
-            Err(error) if !error.as_service_error().is_some_and(|error| error.is_bucket_already_owned_by_you()) => {
-                Err(bucket.failure("create", None, &error))
-            }
-            _ => Ok(bucket),
+            Ok(_) => Ok(bucket),
+            // Whose it is shows when it is used: not every server tells the caller's own bucket from another's.
+            Err(error) if failure::is_conflict(&error) => bucket.check().await.map(|()| bucket),
+            Err(error) => Err(bucket.failure("create", None, &error)),
         }
     }
 
@@ -126,10 +126,7 @@ impl S3Bucket {
         if size > limit {
             return Err(super::too_large(key, limit));
         }
-        let Some(version) = response.e_tag().map(|etag| Version(etag.to_owned())) else {
-            let words = format!("cannot read `{}`: {} gives no ETag", self.address, self.server);
-            return Err(Failure::new(Kind::BucketError, words));
-        };
+        let version = self.version(key, response.e_tag())?;
         let mut bytes = Vec::new();
         let mut body = response.body;
         while let Some(piece) = body.next().await {
@@ -142,6 +139,14 @@ impl S3Bucket {
             return Err(super::cut_short(key, size, bytes.len() as u64));
         }
         Ok((bytes, version))
+    }
+
+    /// The version that an ETag stands for. Without one, nothing can be written on condition.
+    fn version(&self, key: &Key, etag: Option<&str>) -> Result<Version> {
+        etag.map(|etag| Version(etag.to_owned())).ok_or_else(|| {
+            let words = format!("{} gives no ETag for `{}/{key}`", self.server, self.address);
+            Failure::new(Kind::BucketError, words)
+        })
     }
 
     pub(super) async fn put(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {

@@ -12,10 +12,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::AsyncWriteExt;
 
-use crate::bucket::blocking;
 use crate::bucket::key::Key;
 use crate::bucket::object::{Content, Summing};
 use crate::bucket::source::Source;
+use crate::bucket::{blocking, long_blocking};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 use super::{S3Bucket, SHA256};
@@ -27,7 +27,7 @@ const PART: u64 = 5 * 1024 * 1024;
 const MOST_PARTS: u64 = 10_000;
 
 /// How many parts are on their way at once.
-const IN_FLIGHT: usize = 3;
+const IN_FLIGHT: usize = 2;
 
 impl S3Bucket {
     pub(in crate::bucket) async fn store(&self, source: Source, key: &Key) -> Result<Content> {
@@ -54,26 +54,14 @@ impl S3Bucket {
 
     async fn store_in_parts(&self, source: Source, key: &Key) -> Result<Content> {
         // The sum is stored with the object, and S3 wants to know that at the start.
-        let (source, content) = blocking(move || {
+        let (source, content) = long_blocking(move |wanted| {
             let mut source = source;
-            let content = source.read_through(|_| Ok(()))?;
+            let content = source.read_through(|_| wanted.check())?;
             source.rewind()?;
             Ok((source, content))
         })
         .await?;
-        let started = self
-            .client
-            .create_multipart_upload()
-            .bucket(&*self.name)
-            .key(key.as_str())
-            .metadata(SHA256, &content.sha256)
-            .send()
-            .await
-            .map_err(|error| self.failure("write", Some(key), &error))?;
-        let Some(upload) = started.upload_id() else {
-            let words = format!("cannot write `{}/{key}`: {} gives no upload id", self.address, self.server);
-            return Err(Failure::new(Kind::BucketError, words));
-        };
+        let upload = &self.begin_parts(key, &content).await?;
         let done = match self.send_parts(source, key, upload, &content).await {
             Ok(parts) => self.complete(key, upload, parts).await,
             Err(failure) => Err(failure),
@@ -84,6 +72,28 @@ impl S3Bucket {
             let _ = abort.send().await;
         }
         done.map(|()| content)
+    }
+
+    /// Begins an upload in parts: its id.
+    async fn begin_parts(&self, key: &Key, content: &Content) -> Result<String> {
+        let request = self.client.create_multipart_upload().bucket(&*self.name).key(key.as_str());
+        let begun = request.metadata(SHA256, &content.sha256).send().await;
+        let id = match &begun {
+            Ok(answer) => answer.upload_id().map(str::to_owned),
+            // rclone's server names the answer's root element otherwise than S3, which the SDK does not take.
+            Err(error) => error
+                .raw_response()
+                .filter(|response| response.status().is_success())
+                .and_then(|response| upload_id(response.body().bytes()?)),
+        };
+        match (id, begun) {
+            (Some(id), _) => Ok(id),
+            (None, Err(error)) => Err(self.failure("write", Some(key), &error)),
+            (None, Ok(_)) => {
+                let words = format!("cannot write `{}/{key}`: {} gives no upload id", self.address, self.server);
+                Err(Failure::new(Kind::BucketError, words))
+            }
+        }
     }
 
     async fn send_parts(
@@ -180,5 +190,25 @@ impl S3Bucket {
             return Err(Failure::new(Kind::ChecksumMismatch, words));
         }
         Ok(content)
+    }
+}
+
+/// The upload's id in the XML of an answer. Ids are made for URLs: nothing in them is escaped.
+fn upload_id(body: &[u8]) -> Option<String> {
+    let (_, rest) = str::from_utf8(body).ok()?.split_once("<UploadId>")?;
+    let (id, _) = rest.split_once("</UploadId>")?;
+    Some(id.to_owned()).filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uploads_id_is_found_whatever_the_answer_is_called() {
+        let body = b"<?xml version=\"1.0\"?>\n<InitiateMultipartUpload>\n  <UploadId>1d8f-85a2</UploadId>\n</InitiateMultipartUpload>";
+        assert_eq!(upload_id(body).as_deref(), Some("1d8f-85a2"));
+        assert_eq!(upload_id(b"<UploadId></UploadId>"), None);
+        assert_eq!(upload_id(b"<Error/>"), None);
     }
 }

@@ -1,0 +1,268 @@
+//! Files that a job left in folders of this machine are made the user's, whoever the job ran as in its container.
+//!
+//! Only the engine may do that, and it does so through the job's own container, which has the folders mounted and need
+//! not run: an archive that is written into a container carries owners and modes, and the engine applies them. A folder
+//! in the archive takes the place of the one that is there, with what is in it. A file is not sent: the archive makes a
+//! second, hard link to it in a folder of ours, with the new owner, and an owner belongs to the file under all of its
+//! names. Modes that shut the user out are then the user's own to change. So nothing is copied, nothing has to be started, and it takes nothing of the image, not even a `chown`.
+//!
+//! (moby, `pkg/archive`, `createTarFile`: a link is made with `link(2)`, then its owner and mode are set.)
+
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bollard::models::ContainerInspectResponse;
+use tar::{Builder, EntryType, Header};
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+use walkdir::WalkDir;
+
+use crate::engine::archive::{ArchiveWriter, cut_off, disorder};
+use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::{Engine, within};
+use crate::failure::{Failure, IoContext, Kind, Result};
+
+/// Beginning of the name of the folder that holds the second links for a moment.
+const LINKS: &str = ".ncaas-owner-";
+
+/// How long the engine has to say what kind of engine it is.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Whom files are to belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// Number of the user.
+    pub uid: u32,
+    /// Number of the group.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// The user who runs this program.
+    pub fn current() -> Self {
+        Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    }
+
+    fn owns(self, file: &Metadata) -> bool {
+        file.uid() == self.uid
+    }
+}
+
+/// What a folder holds that is not its owner's, as far as the owner can see.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Survey {
+    /// Files and folders of others.
+    foreign: u64,
+    /// Folders that cannot be looked into.
+    unreadable: u64,
+    /// What was the owner's and shut, and has been opened: the next survey sees more.
+    opened: u64,
+}
+
+impl Survey {
+    fn is_clean(&self) -> bool {
+        self.foreign == 0 && self.unreadable == 0
+    }
+
+    /// Whether a round between `before` and this survey has come to nothing.
+    fn is_stuck(&self, before: Option<&Survey>) -> bool {
+        self.opened == 0 && before == Some(self)
+    }
+}
+
+impl Engine {
+    /// Makes all that is in `folders` of this machine `owner`'s, to read and to remove. They are mounted in
+    /// the container `id`, which has ended. A folder where nothing is another's costs a walk through it; with a remote
+    /// engine there is nothing to do.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerNotFound`]; [`Kind::AccessDenied`] where the engine cannot do it, because it maps users to
+    /// others (`userns-remap`) or the file system refuses.
+    pub async fn repair_ownership(&self, id: &str, folders: &[PathBuf], owner: Owner) -> Result<()> {
+        if self.is_remote() {
+            return Ok(());
+        }
+        let mut container = None;
+        for folder in folders {
+            let mut before = None;
+            loop {
+                let survey = survey(folder, owner).await?;
+                if survey.is_clean() {
+                    break;
+                }
+                // What comes to light only when a folder is the owner's needs a round of its own.
+                if survey.is_stuck(before.as_ref()) {
+                    return Err(Failure::new(
+                        Kind::AccessDenied,
+                        format!("files in `{}` stay another user's: the engine could not give them", folder.display()),
+                    )
+                    .hint(format!(
+                        "`sudo chown -R {}:{} {}`",
+                        owner.uid,
+                        owner.gid,
+                        folder.display()
+                    )));
+                }
+                if container.is_none() {
+                    container = Some((self.inspect(id).await?, self.as_it_maps(owner).await?));
+                }
+                if let Some((inspected, mapped)) = &container
+                    && let Err(failure) = self.give(inspected, folder, owner, *mapped).await
+                {
+                    remove_links(folder)?;
+                    return Err(failure);
+                }
+                before = Some(survey);
+            }
+        }
+        Ok(())
+    }
+
+    /// One round: everything that can be seen of a folder and is not its owner's.
+    async fn give(
+        &self,
+        inspected: &ContainerInspectResponse,
+        folder: &Path,
+        owner: Owner,
+        mapped: Owner,
+    ) -> Result<()> {
+        let (parent, name) = mounted_at(inspected, folder)?;
+        let id = inspected.id.as_deref().unwrap_or_default();
+        let folder = folder.to_owned();
+        self.upload(id, &parent, move |archive| {
+            // Where this fails the folder itself is another's: its turn comes in the next round.
+            let links = TempDir::with_prefix_in(LINKS, &folder).ok();
+            let result = append(archive, &folder, &name, links.as_ref().map(TempDir::path), owner, mapped);
+            // The engine reads them while the answer is awaited; the next survey removes them.
+            if let Some(links) = links {
+                let _ = links.keep();
+            }
+            result.map_err(|error| cut_off(&error))
+        })
+        .await
+    }
+
+    /// `owner` as the engine has to be told of it: to one that runs as the user, the user is root.
+    async fn as_it_maps(&self, owner: Owner) -> Result<Owner> {
+        let info = within(ANSWER, async { self.docker().info().await.asking("ask", Asked::Engine) }).await?;
+        let rootless = info.security_options.unwrap_or_default().iter().any(|option| option.contains("name=rootless"));
+        Ok(if rootless { Owner { uid: 0, gid: 0 } } else { owner })
+    }
+}
+
+/// Counts what is not the owner's in a folder. Clears away what an earlier round left there, and opens what is the
+/// owner's and shut to it.
+async fn survey(folder: &Path, owner: Owner) -> Result<Survey> {
+    let folder = folder.to_owned();
+    let survey = move || {
+        remove_links(&folder)?;
+        let mut survey = Survey::default();
+        for entry in WalkDir::new(&folder) {
+            match entry.and_then(|entry| Ok((entry.metadata()?, entry.into_path()))) {
+                Ok((file, path)) if owner.owns(&file) => survey.opened += u64::from(open_up(&path, &file)?),
+                Ok(_) => survey.foreign += 1,
+                Err(error) if is_refused(&error) => survey.unreadable += 1,
+                Err(error) => {
+                    let path = error.path().unwrap_or(&folder).to_owned();
+                    return Err(Failure::io("look at", &path, &io::Error::from(error)));
+                }
+            }
+        }
+        Ok(survey)
+    };
+    spawn_blocking(survey).await.unwrap_or_else(disorder)
+}
+
+fn is_refused(error: &walkdir::Error) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Removes the second links of an earlier round, also of one that was interrupted.
+fn remove_links(folder: &Path) -> Result<()> {
+    // A folder that cannot be read has been given no links.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(LINKS) {
+            fs::remove_dir_all(entry.path()).doing("remove", &entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets the owner of a file read it, and use it if it is a folder. True where that had to be done.
+fn open_up(path: &Path, file: &Metadata) -> Result<bool> {
+    let needed = match file.file_type() {
+        kind if kind.is_dir() => 0o700,
+        kind if kind.is_file() => 0o400,
+        _ => return Ok(false),
+    };
+    let mode = file.mode() & 0o7777;
+    if mode & needed == needed {
+        return Ok(false);
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode | needed)).doing("open", path)?;
+    Ok(true)
+}
+
+/// Writes what has to be given into the archive: folders as they are, all else as links in the folder `links`.
+fn append(
+    archive: &mut Builder<ArchiveWriter>,
+    folder: &Path,
+    name: &str,
+    links: Option<&Path>,
+    owner: Owner,
+    mapped: Owner,
+) -> io::Result<()> {
+    let links_name = links.and_then(Path::file_name).unwrap_or_default();
+    let mut count = 0_u64;
+    // What cannot be seen yet is what the next round is for.
+    for entry in WalkDir::new(folder).into_iter().filter_entry(|entry| links != Some(entry.path())).flatten() {
+        let (Ok(metadata), Ok(relative)) = (entry.metadata(), entry.path().strip_prefix(folder)) else { continue };
+        if owner.owns(&metadata) {
+            continue;
+        }
+        let path = Path::new(name).join(relative);
+        if metadata.is_dir() {
+            let mut header = header(archive, &metadata, EntryType::Directory, mapped)?;
+            archive.append_data(&mut header, &path, io::empty())?;
+        } else if links.is_some() {
+            let mut header = header(archive, &metadata, EntryType::Link, mapped)?;
+            let link = Path::new(name).join(links_name).join(count.to_string());
+            archive.append_link(&mut header, link, &path)?;
+            count += 1;
+        }
+    }
+    Ok(())
+}
+
+/// A header with a file's own mode and time, and its new owner.
+fn header(archive: &mut Builder<ArchiveWriter>, file: &Metadata, kind: EntryType, owner: Owner) -> io::Result<Header> {
+    // A plain header's time is in whole seconds.
+    let time = format!("{}.{:09}", file.mtime(), file.mtime_nsec());
+    archive.append_pax_extensions([("mtime", time.as_bytes())])?;
+    let mut header = Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_size(0);
+    header.set_mode(file.mode() & 0o7777);
+    header.set_uid(owner.uid.into());
+    header.set_gid(owner.gid.into());
+    header.set_mtime(file.mtime().try_into().unwrap_or_default());
+    Ok(header)
+}
+
+/// Where the container has a folder of this machine: the folder above, and the name in it.
+fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path) -> Result<(String, String)> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let wanted = real(folder);
+    let mounts = inspected.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("bind"));
+    let destination = mounts
+        .filter(|mount| mount.source.as_deref().is_some_and(|source| real(Path::new(source)) == wanted))
+        .find_map(|mount| mount.destination.as_deref());
+    let split = destination.and_then(|path| path.trim_end_matches('/').rsplit_once('/'));
+    let (parent, name) = split.ok_or_else(|| {
+        let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
+        Failure::new(Kind::EngineError, format!("`{}` is not mounted in container `{name}`", folder.display()))
+    })?;
+    Ok((if parent.is_empty() { "/" } else { parent }.to_owned(), name.to_owned()))
+}

@@ -1,0 +1,166 @@
+//! A process in a running container, and its end.
+//!
+//! The engine has no way to end such a process: it goes on when its client has gone. So each carries a mark of its own
+//! in its environment, which all that it starts inherit, and whoever wants to end it looks for the mark in `/proc`, from
+//! a second process in the same container. That takes a shell with `read` and `kill` and nothing else.
+
+use std::pin::Pin;
+
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::failure::{Failure, Kind, Result};
+use tokio::io::AsyncWrite;
+
+/// The variable that carries the mark.
+const MARK: &str = "NCAAS_EXEC";
+
+/// Sends the signal `$2` to all processes whose environment has the mark `$1`. Its own has not: the mark is an argument.
+const SEND_SIGNAL: &str = r#"
+for process in /proc/[0-9]*; do
+    line=
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in *"$1"*) marked="$marked ${process#/proc/}"; break ;; esac
+        line=
+    done 2>/dev/null <"$process/environ"
+done 2>/dev/null
+[ -z "$marked" ] || kill -s "$2" $marked 2>/dev/null
+"#;
+
+/// How engines begin the words that they write in place of the output of a process that could not be started.
+const COULD_NOT_START: &[u8] = b"OCI runtime exec failed";
+
+/// What is to be run in which container.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asks {
+    pub(crate) container: String,
+    pub(crate) command: Vec<String>,
+    /// `NAME=value`.
+    pub(crate) env: Vec<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) workdir: Option<String>,
+    /// Whether stdin is passed on; without it the process reads nothing.
+    pub(crate) stdin: bool,
+    /// Whether it has a terminal.
+    pub(crate) terminal: bool,
+}
+
+/// A process in a container, made and not yet started.
+#[derive(Debug)]
+pub(crate) struct Exec<'a> {
+    engine: &'a Engine,
+    asks: Asks,
+    id: String,
+    mark: String,
+}
+
+/// The two ends of a process's streams.
+pub(crate) struct Streams {
+    pub(crate) output: Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>,
+    pub(crate) input: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
+/// What a process has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It ran, and ended with this exit code.
+    Exited(i64),
+    /// It could not be started.
+    NotStarted,
+}
+
+impl<'a> Exec<'a> {
+    /// # Errors
+    /// [`Kind::ContainerNotFound`]; or it does not run.
+    pub(crate) async fn create(engine: &'a Engine, asks: Asks) -> Result<Self> {
+        let container = reference::container(&asks.container)?.to_owned();
+        let mark = format!("{MARK}={}.{}", std::process::id(), Timestamp::now().as_nanosecond());
+        let options = CreateExecOptions {
+            attach_stdin: Some(asks.stdin),
+            attach_stdout: Some(true),
+            attach_stderr: Some(!asks.terminal),
+            tty: Some(asks.terminal),
+            // Programs use Ctrl-P, with which the engine's own default begins.
+            detach_keys: asks.terminal.then(|| "ctrl-@,ctrl-@,ctrl-_".to_owned()),
+            env: Some(asks.env.iter().cloned().chain([mark.clone()]).collect()),
+            cmd: Some(asks.command.clone()),
+            user: asks.user.clone(),
+            working_dir: asks.workdir.clone(),
+            ..Default::default()
+        };
+        let created = engine.docker().create_exec(&container, options).await;
+        let id = match created {
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => {
+                return Err(Failure::new(Kind::EngineError, format!("the container `{container}` does not run"))
+                    .hint("`ncaas-exec ls --all` says how it fares; `docker start` starts it again"));
+            }
+            created => created.asking("run a command in", Asked::Container(&container))?.id,
+        };
+        Ok(Exec { engine, asks, id, mark })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Starts it, with its streams.
+    pub(crate) async fn start(&self) -> Result<Streams> {
+        let options = StartExecOptions { tty: self.asks.terminal, ..Default::default() };
+        let started = self.engine.docker().start_exec(&self.id, Some(options)).await;
+        match started.asking("run a command in", Asked::Container(&self.asks.container))? {
+            StartExecResults::Attached { output, input } => Ok(Streams { output, input }),
+            StartExecResults::Detached => {
+                Err(Failure::new(Kind::EngineError, "the engine gives no streams of the process"))
+            }
+        }
+    }
+
+    /// What it has come to, once its streams have ended.
+    pub(crate) async fn outcome(&self) -> Result<Outcome> {
+        let inspected = self.engine.docker().inspect_exec(&self.id).await;
+        let inspected = inspected.asking("run a command in", Asked::Container(&self.asks.container))?;
+        match (inspected.exit_code, inspected.pid) {
+            (Some(126 | 127), None | Some(0)) => Ok(Outcome::NotStarted),
+            (Some(code), _) => Ok(Outcome::Exited(code)),
+            (None, _) => Err(Failure::new(
+                Kind::EngineError,
+                format!("the connection to the process in `{}` broke off", self.asks.container),
+            )),
+        }
+    }
+
+    /// Sends a signal to the process and to all that it has started.
+    pub(crate) async fn signal(&self, signal: &str) -> Result<()> {
+        let command = ["sh", "-c", SEND_SIGNAL, "sh", &self.mark, signal].map(str::to_owned).to_vec();
+        let options = CreateExecOptions {
+            attach_stdout: Some(true),
+            cmd: Some(command),
+            user: self.asks.user.clone(),
+            ..Default::default()
+        };
+        let docker = self.engine.docker();
+        let about = Asked::Container(&self.asks.container);
+        let id = docker.create_exec(&self.asks.container, options).await.asking("end a command in", about)?.id;
+        let started = docker.start_exec(&id, None).await.asking("end a command in", about)?;
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while let Some(piece) = output.next().await {
+                piece.asking("end a command in", about)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives its terminal a size.
+    pub(crate) async fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        let options = bollard::query_parameters::ResizeExecOptions { h: i32::from(rows), w: i32::from(columns) };
+        let resized = self.engine.docker().resize_exec(&self.id, options).await;
+        resized.asking("resize a terminal in", Asked::Container(&self.asks.container))
+    }
+}
+
+/// Whether output may be the engine's word that the process could not be started, and no output at all.
+pub(crate) fn may_be_the_engines_word(output: &[u8]) -> bool {
+    output.starts_with(COULD_NOT_START)
+}

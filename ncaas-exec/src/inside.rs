@@ -1,0 +1,201 @@
+//! `ncaas-exec in`: one command in a running container, as if it were run here.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use futures_util::StreamExt;
+use ncaas_core::engine::{Asked, Engine, EngineContext};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::tool::{ExitStatus, Tool};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::args::InArgs;
+use crate::diagnosis;
+use crate::exec::{Asks, Exec, Outcome, Streams, may_be_the_engines_word};
+use crate::settings::variable;
+
+/// The exit status where we failed, and not the command.
+const OUR_FAILURE: u8 = 125;
+/// Between TERM and KILL at a timeout.
+const GRACE: Duration = Duration::from_secs(10);
+/// The same after Ctrl-C: the tool has to end within a second.
+const SHORT_GRACE: Duration = Duration::from_millis(300);
+
+pub(crate) async fn inside(tool: Tool, args: InArgs) -> Result<ExitStatus> {
+    match one(tool, args).await {
+        Err(failure) if failure.kind != Kind::Interrupted => {
+            tool.complain(&failure);
+            Ok(ExitStatus(OUR_FAILURE))
+        }
+        ended => ended,
+    }
+}
+
+async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
+    let engine = Engine::connect().await?;
+    let mut env = Vec::new();
+    for text in &args.env {
+        env.extend(variable(text)?.map(|(name, value)| format!("{name}={value}")));
+    }
+    let asks = Asks {
+        container: args.container.clone(),
+        command: args.command.clone(),
+        env,
+        user: args.user.clone(),
+        workdir: args.workdir.clone(),
+        stdin: args.interactive,
+        terminal: false,
+    };
+    let exec = Exec::create(&engine, asks).await?;
+    let Streams { output, input } = exec.start().await?;
+    let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut passing = Passing { container: args.container.clone(), output, held: Vec::new() };
+
+    let ended = {
+        let pass = passing.pass();
+        tokio::pin!(pass);
+        let send = send_stdin(args.interactive, input);
+        tokio::pin!(send);
+        let mut sending = args.interactive;
+        loop {
+            tokio::select! {
+                ended = &mut pass => break Ended::ByItself(ended),
+                () = tool.interrupted() => {
+                    let _ = exec.signal("INT").await;
+                    let _ = timeout(SHORT_GRACE, &mut pass).await;
+                    let _ = exec.signal("KILL").await;
+                    break Ended::Interrupted;
+                }
+                () = at(deadline) => {
+                    exec.signal("TERM").await?;
+                    if timeout(GRACE, &mut pass).await.is_err() {
+                        exec.signal("KILL").await?;
+                    }
+                    break Ended::TimedOut;
+                }
+                () = &mut send, if sending => sending = false,
+            }
+        }
+    };
+    match ended {
+        Ended::ByItself(Ok(Reader::Listens)) => {}
+        Ended::ByItself(Ok(Reader::Gone)) => {
+            exec.signal("PIPE").await?;
+            exec.signal("KILL").await?;
+            return Ok(ExitStatus::SUCCESS);
+        }
+        Ended::ByItself(Err(failure)) => {
+            let _ = exec.signal("KILL").await;
+            return Err(failure);
+        }
+        Ended::Interrupted => {
+            let words = format!("interrupted: the command in `{}` was ended too", args.container);
+            return Err(Failure::new(Kind::Interrupted, words));
+        }
+        Ended::TimedOut => {
+            let seconds = args.timeout.unwrap_or_default();
+            let words = format!("the command in `{}` ran longer than {seconds} s, and was ended", args.container);
+            return Err(Failure::new(Kind::Timeout, words));
+        }
+    }
+    match exec.outcome().await? {
+        Outcome::Exited(code) => {
+            passing.release().await?;
+            Ok(ExitStatus(u8::try_from(code).unwrap_or(OUR_FAILURE)))
+        }
+        Outcome::NotStarted => {
+            let command = args.command.first().cloned().unwrap_or_default();
+            let reason = String::from_utf8_lossy(&passing.held).trim().to_owned();
+            let failure = Failure::new(Kind::EngineError, format!("cannot start `{command}`: {reason}"));
+            Err(diagnosis::of_exec(&engine, &args.container, &command, args.workdir.as_deref(), failure).await)
+        }
+    }
+}
+
+/// How the passing on of output ended.
+enum Ended {
+    ByItself(Result<Reader>),
+    Interrupted,
+    TimedOut,
+}
+
+/// Whether anybody reads what we pass on.
+enum Reader {
+    Listens,
+    Gone,
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A process's output on its way to ours.
+struct Passing {
+    container: String,
+    output: std::pin::Pin<
+        Box<dyn futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>,
+    >,
+    /// Output that may be no output, until it is known.
+    held: Vec<u8>,
+}
+
+impl Passing {
+    /// Passes all output on, byte for byte.
+    async fn pass(&mut self) -> Result<Reader> {
+        let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+        let mut first = true;
+        while let Some(piece) = self.output.next().await {
+            let written = match piece.asking("read from the command in", Asked::Container(&self.container))? {
+                LogOutput::StdErr { message } => write(&mut stderr, &message).await,
+                LogOutput::StdOut { message } if first && may_be_the_engines_word(&message) => {
+                    self.held = message.to_vec();
+                    Ok(())
+                }
+                LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                    self.release_to(&mut stdout).await?;
+                    write(&mut stdout, &message).await
+                }
+            };
+            first = false;
+            match written {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Reader::Gone),
+                written => written.map_err(|error| cannot_write(&error))?,
+            }
+        }
+        Ok(Reader::Listens)
+    }
+
+    async fn release(&mut self) -> Result<()> {
+        self.release_to(&mut tokio::io::stdout()).await
+    }
+
+    async fn release_to(&mut self, stdout: &mut tokio::io::Stdout) -> Result<()> {
+        let held = std::mem::take(&mut self.held);
+        write(stdout, &held).await.map_err(|error| cannot_write(&error))
+    }
+}
+
+fn cannot_write(error: &std::io::Error) -> Failure {
+    Failure::new(ncaas_core::failure::io_kind(error), format!("cannot write the command's output: {error}"))
+}
+
+async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
+}
+
+/// Passes our stdin on, and its end.
+async fn send_stdin(wanted: bool, mut input: std::pin::Pin<Box<dyn AsyncWrite + Send>>) {
+    if wanted {
+        // The process may end before it has read all.
+        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut input).await;
+        let _ = input.shutdown().await;
+        // Dropped, the connection would close both ways.
+        sleep(Duration::MAX).await;
+    }
+}

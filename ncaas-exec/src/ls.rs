@@ -1,0 +1,83 @@
+//! `ncaas-exec ls`: the containers of ours, each as the record that it was started from and how it fares now.
+
+use jiff::Timestamp;
+use ncaas_core::engine::{Engine, labels};
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::{Format, LsArgs};
+use crate::subject;
+
+pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
+    if args.schema {
+        return print_schema::<Known>().await;
+    }
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let format = args.format.unwrap_or(if terminal { Format::Table } else { Format::Json });
+    let engine = Engine::connect().await?;
+    Pipe::new(tool, 1)
+        .source(async |output| {
+            let records = records(&engine, args.all).await?;
+            match format {
+                // A list of failed jobs is no failed list: these are written past the exit status.
+                Format::Json => {
+                    for record in &records {
+                        output.write(record.to_line()).await;
+                    }
+                }
+                Format::Table => output.write(table(&records).into_bytes()).await,
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn records(engine: &Engine, all: bool) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for found in engine.labelled(&[labels::TOOL]).await? {
+        if !all && matches!(found.state.as_str(), "exited" | "dead" | "created") {
+            continue;
+        }
+        let mut record = subject::of_name(&found.id);
+        match subject::look(engine, &mut record).await {
+            Ok(_) => records.push(record),
+            // Removed since it was listed.
+            Err(failure) if failure.kind == Kind::ContainerNotFound => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(records)
+}
+
+fn table(records: &[Record]) -> String {
+    let header = ["NAME", "STATE", "STATUS", "STARTED", "IMAGE"].map(str::to_owned);
+    let mut rows = vec![header];
+    rows.extend(records.iter().filter_map(|record| Some(row(record, &record.container()?))));
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; 5]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(record: &Record, container: &Container) -> [String; 5] {
+    let status = container.status.and_then(|status| serde_json::to_value(status).ok());
+    let started = container.started_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
+    let local = |at: Timestamp| at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    [
+        container.name.clone(),
+        container.state.clone(),
+        status.as_ref().and_then(serde_json::Value::as_str).unwrap_or("-").to_owned(),
+        started.map_or("-".to_owned(), local),
+        record.text("image").unwrap_or("-").to_owned(),
+    ]
+}

@@ -1,0 +1,252 @@
+//! `ncaas-exec run`: an image as a job, detached.
+
+mod admission;
+mod config;
+mod job;
+mod preflight;
+
+use std::path::Path;
+
+use bollard::models::SystemInfo;
+use ncaas_core::engine::container::describe;
+use ncaas_core::engine::{Asked, Engine, EngineContext, labels};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files;
+use ncaas_core::layout::{self, JobFolder};
+use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, Known, RunSettings};
+use ncaas_core::tool::{ExitStatus, Tool};
+use tokio::sync::OnceCell;
+
+use crate::args::RunArgs;
+use crate::connection::Connection;
+use crate::launch;
+use crate::plan::Plan;
+use crate::settings::Flags;
+use admission::Admission;
+use job::Inputs;
+
+pub(crate) use job::io_dir_inside;
+
+/// How many records are looked at side by side; how many jobs run is for [`Admission`] to say.
+const RECORDS_AT_ONCE: usize = 64;
+
+pub(crate) async fn run(tool: Tool, args: RunArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = input(tool, &args)?;
+    let work = Work {
+        tool,
+        fill: Fill::new(&args)?,
+        flags: Flags::new(args.settings, args.timeout)?,
+        dry_run: args.dry_run,
+        connection: Connection::default(),
+        info: OnceCell::new(),
+        admission: Admission::new(args.pipe.jobs),
+    };
+    let at_once = args.pipe.jobs_or(0).max(RECORDS_AT_ONCE);
+    Pipe::new(tool, at_once).filter(input, async |record: &mut Record, _| work.run(record).await).await
+}
+
+fn input(tool: Tool, args: &RunArgs) -> Result<Input> {
+    match &args.subject {
+        Some(_) => Ok(Input::record(Record::default())),
+        None => Input::stdin(tool, "ncaas-exec run IMAGE"),
+    }
+}
+
+/// What the command line says about each job, where its record does not.
+struct Fill {
+    image: Option<String>,
+    command: Vec<String>,
+    data: Option<String>,
+    config: Option<String>,
+}
+
+impl Fill {
+    fn new(args: &RunArgs) -> Result<Self> {
+        let path = |path: &Path, may_be_folder: bool| -> Result<String> {
+            let path = files::absolute(path)?;
+            let is_folder = may_be_folder && path.is_dir();
+            let path = path.to_str().ok_or_else(|| {
+                Failure::new(Kind::BadKey, format!("`{}` is not UTF-8, as a record has to be", path.display()))
+            })?;
+            Ok(if is_folder { format!("{}/", path.trim_end_matches('/')) } else { path.to_owned() })
+        };
+        Ok(Fill {
+            image: args.subject.clone().or_else(|| args.image.clone()),
+            command: args.command.clone(),
+            data: args.data.as_deref().map(|data| path(data, true)).transpose()?,
+            config: args.config.as_deref().map(|config| path(config, false)).transpose()?,
+        })
+    }
+
+    fn fill(&self, record: &mut Record) {
+        if let Some(image) = &self.image {
+            record.fill("image", image);
+        }
+        if !self.command.is_empty() {
+            record.fill("command", &self.command);
+        }
+        if let Some(data) = &self.data {
+            record.fill("dataname", data);
+        }
+        if let Some(config) = &self.config {
+            record.fill("configname", config);
+        }
+    }
+}
+
+/// One run of the verb.
+struct Work {
+    tool: Tool,
+    fill: Fill,
+    flags: Flags,
+    dry_run: bool,
+    connection: Connection,
+    info: OnceCell<SystemInfo>,
+    admission: Admission,
+}
+
+impl Work {
+    async fn run(&self, record: &mut Record) -> Result<()> {
+        self.fill.fill(record);
+        let mut settings = self.flags.fill(record)?;
+        record.need("image")?;
+        if let Some(ended) = ended_before(record) {
+            record.merge(&ended);
+            return Ok(());
+        }
+        let inputs = Inputs::of(record)?;
+        let engine = self.connection.engine().await?;
+        let info = self.info(engine).await?;
+        let made = made_before(engine, record).await?;
+        if let Some(container) = made.as_ref().filter(|container| !is_fresh(container)) {
+            if !container.has_ended()
+                && let Some(place) = self.admission.note(info, &settings).await
+            {
+                place.keep_until_end_of(engine, &container.id);
+            }
+            record.merge(&Known { container: made, ..Known::default() });
+            return Ok(());
+        }
+
+        preflight::inputs(&inputs)?;
+        let image = launch::image(engine, record.need("image")?).await?;
+        preflight::platform(&image, &settings, info)?;
+        let bounds = inputs.config.as_ref().map(|config| config::bounds(&config.host)).transpose()?.unwrap_or_default();
+        settings.timeout_s = shorter(settings.timeout_s, bounds.timeout_s);
+        if let Some(timeout) = settings.timeout_s {
+            record.set("run", &RunSettings { timeout_s: Some(timeout), ..RunSettings::default() });
+        }
+        record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
+
+        job::give_job(record, true)?;
+        let folder = JobFolder::of(record)?;
+        preflight::folders(&folder)?;
+        preflight::room(folder.root(), bounds.disk_bytes)?;
+        let plan = job::plan(record, &settings, &inputs, &image)?;
+        let container = self.launch(engine, info, record, plan).await?;
+        record.merge(&Known { container: Some(container), ..Known::default() });
+        Ok(())
+    }
+
+    /// What the engine says of its machine, asked once.
+    async fn info(&self, engine: &Engine) -> Result<&SystemInfo> {
+        self.info.get_or_try_init(async || engine.docker().info().await.asking("ask", Asked::Engine)).await
+    }
+
+    /// Makes and starts the container when there is room for it, or goes on with the one that was made before.
+    async fn launch(
+        &self,
+        engine: &Engine,
+        info: &SystemInfo,
+        record: &mut Record,
+        mut plan: Plan,
+    ) -> Result<Container> {
+        let name = plan.name.clone().unwrap_or_default();
+        let place = self.admission.enter(engine, info, &name, &plan.settings).await?;
+        if let Some(warning) = &place.warning {
+            self.tool.say(warning);
+            warn(record, warning);
+        }
+        if let Some(gpu) = &place.gpu {
+            plan.labels.insert(labels::GPU.to_owned(), gpu.clone());
+        }
+        plan.gpu.clone_from(&place.gpu);
+        if let Some(timeout) = plan.settings.timeout_s {
+            plan.labels.insert(labels::TIMEOUT.to_owned(), timeout.to_string());
+        }
+        let line = record.to_line();
+        plan.labels.insert(labels::RECORD.to_owned(), String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
+
+        let id = match launch::create(engine, &plan).await {
+            Ok(id) => id,
+            Err(failure) if failure.kind == Kind::NameInUse => {
+                let made = made_before(engine, record).await?.ok_or(failure)?;
+                if !is_fresh(&made) {
+                    return Ok(made);
+                }
+                made.id
+            }
+            Err(failure) => return Err(failure),
+        };
+        let container = launch::start(engine, &id, &plan).await?;
+        if !container.has_ended() {
+            place.keep_until_end_of(engine, &container.id);
+        }
+        Ok(container)
+    }
+}
+
+/// The container of this job that is there already.
+async fn made_before(engine: &Engine, record: &Record) -> Result<Option<Container>> {
+    let Some(job) = record.job() else { return Ok(None) };
+    let name = layout::container_name(&job, record.need("io_dir")?);
+    let inspected = match engine.inspect(&name).await {
+        Ok(inspected) => inspected,
+        Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let label = inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::JOB));
+    if label != Some(&job.id) {
+        return Err(Failure::new(Kind::NameInUse, format!("a container `{name}` is there that is not of this job"))
+            .hint(format!("rename it, or remove it: `docker rm {name}`")));
+    }
+    Ok(Some(describe(&inspected)))
+}
+
+/// Whether a container was made and never started: whoever made it was cut short.
+fn is_fresh(container: &Container) -> bool {
+    container.state == "created" && !container.has_ended()
+}
+
+/// What became of this job when it was run before: a saved record tells it, also after its container has gone.
+fn ended_before(record: &Record) -> Option<Known> {
+    record.job()?;
+    let saved = JobFolder::of(record).ok()?.saved_record()?;
+    let known = saved.known().ok()?;
+    if saved.has_error() || !known.container.as_ref()?.has_ended() {
+        return None;
+    }
+    Some(Known {
+        image: known.image,
+        image_id: known.image_id,
+        container: known.container,
+        logs: known.logs,
+        results: known.results,
+        ..Known::default()
+    })
+}
+
+fn warn(record: &mut Record, warning: &str) {
+    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
+    warnings.push(warning.to_owned());
+    record.merge(&Known { warnings: Some(warnings), ..Known::default() });
+}
+
+fn shorter(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    [one, other].into_iter().flatten().min()
+}

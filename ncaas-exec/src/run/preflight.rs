@@ -1,0 +1,117 @@
+//! What is made sure of before a job's container is made, so that nothing has to be cleaned up after it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bollard::models::{ImageInspect, SystemInfo};
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::files::make_folder;
+use ncaas_core::inputs::Place;
+use ncaas_core::layout::JobFolder;
+use ncaas_core::record::fields::RunSettings;
+
+use super::job::Inputs;
+
+/// Room that any job needs on the disk, in bytes.
+const LEAST_ROOM: u64 = 64 << 20;
+
+/// The dataset and the config are there, and are what their names say: a file, or with a `/` at the end a folder.
+pub(super) fn inputs(inputs: &Inputs) -> Result<()> {
+    let check = |what: &str, place: &Place| {
+        let path = &place.host;
+        let found = std::fs::metadata(path).doing(&format!("read the {what}"), path)?;
+        if place.is_folder && !found.is_dir() {
+            return Err(Failure::new(Kind::FileNotFound, format!("the {what} `{}` is no folder", path.display()))
+                .hint("a name that ends in `/` is a folder's; leave the `/` out"));
+        }
+        Ok(())
+    };
+    inputs.data.iter().try_for_each(|place| check("dataset", place))?;
+    inputs.config.iter().try_for_each(|place| check("config", place))
+}
+
+/// Makes the folders that the container writes to. Whatever user it runs as can write there; the folders above keep
+/// everybody else of this machine out.
+pub(super) fn folders(folder: &JobFolder) -> Result<()> {
+    let own = folder.work();
+    make_folder(&own)?;
+    set_mode(&own, 0o700)?;
+    for path in [folder.work_results(), folder.work_logs()] {
+        make_folder(&path)?;
+        set_mode(&path, 0o777)?;
+    }
+    Ok(())
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).doing("set the permissions of", path)
+}
+
+/// There is room on the disk of the io-dir: as much as the config says that the job needs.
+pub(super) fn room(io_dir: &Path, needed: Option<u64>) -> Result<()> {
+    let needed = needed.unwrap_or_default().max(LEAST_ROOM);
+    let disk = rustix::fs::statvfs(io_dir).map_err(std::io::Error::from).doing("look at the disk of", io_dir)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free >= needed {
+        return Ok(());
+    }
+    let in_gb = |bytes: u64| bytes as f64 / 1e9;
+    Err(Failure::new(
+        Kind::DiskFull,
+        format!(
+            "the disk of `{}` has {:.2} GB free, and the job needs {:.2} GB",
+            io_dir.display(),
+            in_gb(free),
+            in_gb(needed)
+        ),
+    ))
+}
+
+/// The image is for the engine's processor, unless `--platform` says that another is meant.
+pub(super) fn platform(image: &ImageInspect, settings: &RunSettings, engine: &SystemInfo) -> Result<()> {
+    let (Some(of_image), Some(of_engine)) = (&image.architecture, &engine.architecture) else { return Ok(()) };
+    if settings.platform.is_some() || architecture(of_image) == architecture(of_engine) {
+        return Ok(());
+    }
+    let os = image.os.as_deref().unwrap_or("linux");
+    Err(Failure::new(
+        Kind::WrongPlatform,
+        format!("the image is for `{os}/{of_image}`, and the engine's processor is `{}`", architecture(of_engine)),
+    )
+    .hint(format!("pull or build it for this one, or say `--platform {os}/{of_image}` where the engine emulates it")))
+}
+
+/// The kernel's names of processors as Go's, which images have.
+fn architecture(name: &str) -> &str {
+    match name {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "armv7l" | "armv6l" => "arm",
+        "i386" | "i686" => "386",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_for_another_processor_is_refused_unless_it_is_meant() {
+        let of = |architecture: &str| Some(architecture.to_owned());
+        let image = ImageInspect { architecture: of("arm64"), os: of("linux"), ..Default::default() };
+        let engine = |name: &str| SystemInfo { architecture: of(name), ..Default::default() };
+        let settings = RunSettings::default();
+        assert!(platform(&image, &settings, &engine("aarch64")).is_ok());
+        let refused = platform(&image, &settings, &engine("x86_64"));
+        assert_eq!(refused.map_err(|failure| failure.kind), Err(Kind::WrongPlatform));
+        let meant = RunSettings { platform: of("linux/arm64"), ..settings };
+        assert!(platform(&image, &meant, &engine("x86_64")).is_ok());
+    }
+
+    #[test]
+    fn a_job_that_needs_more_room_than_there_is_is_refused() {
+        assert!(room(Path::new("/"), None).is_ok());
+        assert_eq!(room(Path::new("/"), Some(u64::MAX)).map_err(|failure| failure.kind), Err(Kind::DiskFull));
+    }
+}

@@ -1,0 +1,155 @@
+//! How a container is to be run: what the flags say, filled in under what the record says, and the environment that
+//! comes of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::files;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::RunSettings;
+
+use crate::args::SettingsArgs;
+
+/// The io-dir where nothing else is said.
+const IO_DIR: &str = "io-dir";
+
+/// What the flags say, read once for all records.
+#[derive(Debug)]
+pub(crate) struct Flags {
+    settings: RunSettings,
+    io_dir: PathBuf,
+}
+
+impl Flags {
+    /// # Errors
+    /// [`Kind::Usage`] where a variable cannot be one, or a file of them cannot be read.
+    pub(crate) fn new(args: SettingsArgs, timeout_s: Option<u64>) -> Result<Self> {
+        let mut env = BTreeMap::new();
+        for file in &args.env_file {
+            env.extend(env_file(file)?);
+        }
+        for text in &args.env {
+            env.extend(variable(text)?);
+        }
+        for name in &args.secret_env {
+            check_name(name)?;
+        }
+        if args.mount.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            return Err(Failure::new(Kind::Usage, "--mount is a path in the container, and begins with `/`"));
+        }
+        let settings = RunSettings {
+            env: (!env.is_empty()).then_some(env),
+            secret_env: (!args.secret_env.is_empty()).then_some(args.secret_env),
+            timeout_s,
+            memory: args.memory,
+            cpus: args.cpus,
+            shm_size: args.shm_size,
+            gpus: args.gpus.map(Into::into),
+            network: args.network,
+            user: args.user,
+            platform: args.platform,
+            mount: args.mount,
+        };
+        let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(IO_DIR)))?;
+        Ok(Flags { settings, io_dir })
+    }
+
+    /// Fills in what the record lacks, setting by setting, and gives all of them back.
+    pub(crate) fn fill(&self, record: &mut Record) -> Result<RunSettings> {
+        record.fill("io_dir", &self.io_dir.to_string_lossy());
+        let own = record.known()?.run.unwrap_or_default();
+        let flags = self.settings.clone();
+        let mut env = flags.env.unwrap_or_default();
+        env.extend(own.env.unwrap_or_default());
+        for name in env.keys() {
+            check_name(name)?;
+        }
+        let settings = RunSettings {
+            env: (!env.is_empty()).then_some(env),
+            secret_env: own.secret_env.or(flags.secret_env),
+            timeout_s: own.timeout_s.or(flags.timeout_s),
+            memory: own.memory.or(flags.memory),
+            cpus: own.cpus.or(flags.cpus),
+            shm_size: own.shm_size.or(flags.shm_size),
+            gpus: own.gpus.or(flags.gpus),
+            network: own.network.or(flags.network),
+            user: own.user.or(flags.user),
+            platform: own.platform.or(flags.platform),
+            mount: own.mount.or(flags.mount),
+        };
+        if settings != RunSettings::default() {
+            record.set("run", &settings);
+        }
+        Ok(settings)
+    }
+}
+
+/// The variables that the settings name, secret ones apart: their values may be written nowhere.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    /// `NAME=value`, fit for a record.
+    pub(crate) open: Vec<String>,
+    /// `NAME=value`, for the engine alone.
+    pub(crate) secret: Vec<String>,
+}
+
+impl Environment {
+    /// # Errors
+    /// [`Kind::Usage`] where a secret is not in this process's environment.
+    pub(crate) fn of(settings: &RunSettings) -> Result<Self> {
+        let open = settings.env.iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut secret = Vec::new();
+        for name in settings.secret_env.iter().flatten() {
+            check_name(name)?;
+            let value = std::env::var(name).map_err(|_| {
+                Failure::new(Kind::Usage, format!("the secret `{name}` is not in the environment"))
+                    .hint(format!("`export {name}`, or set it for this command alone"))
+            })?;
+            secret.push(format!("{name}={value}"));
+        }
+        Ok(Environment { open, secret })
+    }
+}
+
+/// `NAME=value`, or `NAME` for the value that it has here; none for a name that has none, as in the docker CLI.
+pub(crate) fn variable(text: &str) -> Result<Option<(String, String)>> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, std::env::var(text).ok()),
+    };
+    check_name(name)?;
+    Ok(value.map(|value| (name.to_owned(), value)))
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
+        return Err(Failure::new(Kind::Usage, format!("`{name}` is no variable's name")));
+    }
+    Ok(())
+}
+
+/// Lines `NAME=value` or `NAME`; blank ones and those that begin with `#` say nothing, and nothing is quoted: the docker
+/// CLI's format.
+fn env_file(path: &Path) -> Result<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(path).doing("read", path)?;
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let variables = lines.map(|line| variable(line).map_err(|failure| failure.context(path.display())));
+    Ok(variables.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its file has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_variables_is_read_as_the_docker_cli_reads_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# no\n\nA=1 # not a comment\n  B=\"x\"\nNCAAS_NOT_THERE\n").unwrap();
+        let variables = env_file(file.path()).unwrap();
+        assert_eq!(variables, [("A".into(), "1 # not a comment".into()), ("B".into(), "\"x\"".into())]);
+        std::fs::write(file.path(), "=x\n").unwrap();
+        assert_eq!(env_file(file.path()).unwrap_err().kind, Kind::Usage);
+    }
+}

@@ -1,0 +1,76 @@
+//! `ncaas-exec start`: a development container that stays up.
+
+use std::path::Path;
+
+use ncaas_core::engine::{Engine, labels};
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::files::make_folder;
+use ncaas_core::layout;
+use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::StartArgs;
+use crate::connection::Connection;
+use crate::launch;
+use crate::plan::{Plan, Shared};
+use crate::run::io_dir_inside;
+use crate::settings::{Environment, Flags};
+
+const AT_ONCE: usize = 4;
+
+/// Stays up until it is told to end, with nothing but a shell: `read` waits for what nobody writes.
+const STAY_UP: &str = "trap 'exit 0' TERM INT; while :; do read -r _ || exit 0; done";
+
+pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = match &args.image {
+        Some(image) => Input::record(Record::new(&Known { image: Some(image.clone()), ..Known::default() })),
+        None => Input::stdin(tool, "ncaas-exec start IMAGE")?,
+    };
+    let connection = Connection::default();
+    let flags = Flags::new(args.settings, None)?;
+    let work = async |record: &mut Record, _: &_| {
+        let engine = connection.engine().await?;
+        one(tool, engine, record, &flags, args.name.clone()).await
+    };
+    Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work).await
+}
+
+async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, name: Option<String>) -> Result<()> {
+    let settings = flags.fill(record)?;
+    let image = launch::image(engine, record.need("image")?).await?;
+    record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
+    let io_dir = Path::new(record.need("io_dir")?);
+    if !io_dir.is_absolute() {
+        return Err(Failure::lacks("io_dir").hint("an absolute path"));
+    }
+    for folder in [layout::INPUTS, layout::CONFIGS, layout::RESULTS, layout::LOGS] {
+        make_folder(&io_dir.join(folder))?;
+    }
+    let mut plan = Plan {
+        name,
+        image: image.id.clone().unwrap_or_default(),
+        entrypoint: Some(["sh", "-c", STAY_UP].map(str::to_owned).into()),
+        environment: Environment::of(&settings)?,
+        shared: vec![Shared {
+            host: io_dir.to_owned(),
+            inside: io_dir_inside(&settings, &image),
+            read_only: false,
+        }],
+        settings,
+        open_stdin: true,
+        ..Plan::default()
+    };
+    let line = String::from_utf8_lossy(record.to_line().trim_ascii_end()).into_owned();
+    plan.labels =
+        [(labels::TOOL.to_owned(), tool.name().to_owned()), (labels::RECORD.to_owned(), line)].into();
+    let id = launch::create(engine, &plan).await?;
+    let container = launch::start(engine, &id, &plan).await?;
+    tool.say(&format!("`{}` is up: `ncaas-exec shell {0}` steps into it", container.name));
+    record.merge(&Known { container: Some(container), ..Known::default() });
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! `ncaas-exec stop`: TERM, and after a while KILL.
+
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::StopArgs;
+use crate::connection::Connection;
+use crate::subject;
+
+/// The engine waits for each container's end before it answers.
+const AT_ONCE: usize = 64;
+
+pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-exec stop")?;
+    let connection = Connection::default();
+    let grace = i32::try_from(args.grace).unwrap_or(i32::MAX);
+    let work = async |record: &mut Record, _: &_| {
+        let engine = connection.engine().await?;
+        let container = subject::look(engine, record).await?;
+        if !container.has_ended() {
+            engine.stop(&container.id, grace).await?;
+            let container = engine.container(&container.id).await?;
+            record.merge(&Known { container: Some(container), ..Known::default() });
+        }
+        Ok(())
+    };
+    Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work).await
+}

@@ -1,0 +1,56 @@
+//! Which container a record or an argument means.
+
+use bollard::models::ContainerInspectResponse;
+use ncaas_core::engine::container::describe;
+use ncaas_core::engine::{Engine, labels};
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::layout;
+use ncaas_core::pipe::Input;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::tool::Tool;
+
+/// The containers that arguments name, or without any the records on stdin.
+pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<Input> {
+    if containers.is_empty() {
+        return Input::stdin(tool, usage);
+    }
+    Ok(Input::records(containers.iter().map(|name| of_name(name))))
+}
+
+/// A record of which nothing is known but its container.
+pub(crate) fn of_name(name: &str) -> Record {
+    Record::new(&Known { container: Some(Container { id: name.to_owned(), ..Container::default() }), ..Known::default() })
+}
+
+/// The id or name of the container that a record means.
+pub(crate) fn container_of(record: &Record) -> Result<String> {
+    if let Some(container) = record.container() {
+        let id = if container.id.is_empty() { container.name } else { container.id };
+        if !id.is_empty() {
+            return Ok(id);
+        }
+    }
+    match (record.job(), record.text("io_dir")) {
+        (Some(job), Some(io_dir)) => Ok(layout::container_name(&job, io_dir)),
+        _ => Err(Failure::lacks("container")),
+    }
+}
+
+/// Looks at a record's container, and writes into the record how it fares. A record that knows nothing but its
+/// container has from its label what it was started from.
+pub(crate) async fn look(engine: &Engine, record: &mut Record) -> Result<Container> {
+    let inspected = engine.inspect(&container_of(record)?).await?;
+    let container = describe(&inspected);
+    if record.as_map().keys().all(|field| field == "container") {
+        *record = started_from(&inspected).unwrap_or_default();
+    }
+    record.merge(&Known { container: Some(container.clone()), ..Known::default() });
+    Ok(container)
+}
+
+/// The record that a container was started from.
+fn started_from(inspected: &ContainerInspectResponse) -> Option<Record> {
+    let label = inspected.config.as_ref()?.labels.as_ref()?.get(labels::RECORD)?;
+    Record::parse(label.as_bytes()).ok()
+}

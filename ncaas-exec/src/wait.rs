@@ -1,0 +1,65 @@
+//! `ncaas-exec wait`: until jobs have ended, and how they did.
+
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::layout::JobFolder;
+use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::ContainersArgs;
+use crate::connection::Connection;
+use crate::subject;
+
+/// One that waits holds up no other: as many as anybody runs.
+const AT_ONCE: usize = 1024;
+/// The exit status of `wait CONTAINER` where we failed, and not the container.
+const OUR_FAILURE: u8 = 125;
+
+pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = subject::input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
+    let connection = Connection::default();
+    let exit_code = std::cell::Cell::new(None);
+    let work = async |record: &mut Record, _: &_| {
+        let ended = one(&connection, record).await;
+        exit_code.set(record.container().and_then(|container| container.exit_code));
+        ended
+    };
+    let status = Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work).await;
+    if args.containers.len() != 1 {
+        return status;
+    }
+    match (status, exit_code.get()) {
+        (Ok(status), _) if status.0 > 128 => Ok(status),
+        (Ok(_), Some(code)) => Ok(ExitStatus(u8::try_from(code).unwrap_or(OUR_FAILURE))),
+        (Ok(_), None) => Ok(ExitStatus(OUR_FAILURE)),
+        (Err(failure), _) => {
+            tool.complain(&failure);
+            Ok(ExitStatus(OUR_FAILURE))
+        }
+    }
+}
+
+async fn one(connection: &Connection, record: &mut Record) -> Result<()> {
+    if record.container().is_some_and(|container| container.has_ended()) {
+        return Ok(());
+    }
+    let engine = connection.engine().await?;
+    let waited = async {
+        let container = subject::look(engine, record).await?;
+        engine.wait(&container.id).await
+    };
+    match waited.await {
+        Ok(container) => record.merge(&Known { container: Some(container), ..Known::default() }),
+        // It may have been removed since, and what became of it saved.
+        Err(failure) if failure.kind == Kind::ContainerNotFound => {
+            let saved = JobFolder::of(record).ok().and_then(|folder| folder.saved_record()?.container());
+            record.merge(&Known { container: Some(saved.ok_or(failure)?), ..Known::default() });
+        }
+        Err(failure) => return Err(failure),
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::PipeArgs;
+use ncaas_core::tool::{ExitStatus, Tool};
+use regex::bytes::Regex;
+
+use crate::log::Stamp;
+use crate::{lines, save, state, time};
+
+/// What a container said and how it fared: as records, as text, and as the files that NeuroCAAS keeps of a job
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Every line of output, as a record or as text
+    #[command(after_help = "EXAMPLE:\n  ncaas-logs lines --follow --text pca\n  \
+        ncaas-logs lines --grep '(?i)error' pca | jq -r .line")]
+    Lines(LinesArgs),
+    /// How a container fares, or how it ended
+    #[command(after_help = "EXAMPLE:\n  ncaas-logs state pca | jq .container.status")]
+    State(StateArgs),
+    /// Keep a job's log, status file and certificate up to date, and its record when it has ended
+    #[command(after_help = "EXAMPLE:\n  ncaas-exec run --image neurocaas/contrib:pca.356d78a data.npy | \
+        ncaas-logs save --live | jq .container.state")]
+    Save(SaveArgs),
+}
+
+impl Args {
+    pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
+        match self.verb {
+            Verb::Lines(args) => lines::lines(tool, args).await,
+            Verb::State(args) => state::state(tool, args).await,
+            Verb::Save(args) => save::save(tool, args).await,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LinesArgs {
+    /// Containers, by name or id; without any, records on stdin name them
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+
+    /// Go on as the container writes, until it has ended
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// Only lines from this time on: 2026-11-22T10:24:55.5Z, a local time without zone, 10m (ago), or Unix seconds
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    pub(crate) since: Option<Stamp>,
+
+    /// Only lines up to this time
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    pub(crate) until: Option<Stamp>,
+
+    /// Only the last N lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) tail: Option<usize>,
+
+    /// Only standard output
+    #[arg(long, conflicts_with = "stderr")]
+    pub(crate) stdout: bool,
+
+    /// Only standard error
+    #[arg(long)]
+    pub(crate) stderr: bool,
+
+    /// Only lines that match this regular expression
+    #[arg(long, value_name = "RE")]
+    pub(crate) grep: Option<Regex>,
+
+    /// Text for reading, with local times, instead of records
+    #[arg(long)]
+    pub(crate) text: bool,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StateArgs {
+    /// Containers, by name or id; without any, records on stdin name them
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SaveArgs {
+    /// Containers, by name or id; without any, records on stdin name them
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+
+    /// Also emit a job's record, as running, whenever its files have changed: every SECONDS at most
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
+    pub(crate) live: Option<f64>,
+
+    /// Where the io-dir of a record that names none is
+    #[arg(long, value_name = "DIR", default_value = "io-dir")]
+    pub(crate) io_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}

@@ -1,0 +1,78 @@
+//! The last lines of a log. The engine counts entries from the end, of which a long line has many; so it is asked for
+//! more until the lines are whole.
+
+use std::collections::VecDeque;
+
+use bollard::models::ContainerInspectResponse;
+use ncaas_core::engine::Engine;
+use ncaas_core::failure::Result;
+
+use crate::log::{Line, Log, Query, Rejoin, Stamp, Stream};
+
+/// So many entries more than lines are asked for at first.
+const MARGIN: usize = 64;
+
+/// A line that is kept.
+pub(super) struct Owned {
+    stamp: Stamp,
+    stream: Stream,
+    bytes: Vec<u8>,
+    begins: bool,
+    ends: bool,
+    broken: bool,
+    /// It is its stream's first in what the engine sent, which may have begun in the middle of it.
+    may_be_cut: bool,
+}
+
+impl Owned {
+    pub(super) fn as_line(&self) -> Line<'_> {
+        let Owned { stamp, stream, ref bytes, begins, ends, broken, .. } = *self;
+        Line { stamp, stream, bytes, begins, ends, broken }
+    }
+}
+
+/// The last `count` lines, and the log from which one may follow on.
+pub(super) async fn read(
+    engine: &Engine,
+    inspected: &ContainerInspectResponse,
+    query: &Query,
+    count: usize,
+) -> Result<(VecDeque<Owned>, Log)> {
+    let mut asked = count.saturating_add(MARGIN);
+    loop {
+        // The engine counts the entries of both streams, whichever is wanted.
+        let all = Query { follow: false, only: None, tail: Some(asked as u64), ..query.clone() };
+        let mut log = Log::open(engine, inspected, all)?;
+        let mut last = VecDeque::new();
+        let mut entries = 0;
+        let mut seen = [false; 2];
+        let mut rejoin = Rejoin::default();
+        let mut keep = |line: &Line<'_>| {
+            let may_be_cut = !std::mem::replace(&mut seen[line.stream as usize], true);
+            if query.only.is_some_and(|only| only != line.stream) {
+                return;
+            }
+            let Line { stamp, stream, bytes, begins, ends, broken } = *line;
+            last.push_back(Owned { stamp, stream, bytes: bytes.to_vec(), begins, ends, broken, may_be_cut });
+            if last.len() > count {
+                last.pop_front();
+            }
+        };
+        let mut more = true;
+        while more {
+            more = log
+                .read(|entry| {
+                    entries += 1;
+                    rejoin.push(entry, &mut keep);
+                })
+                .await?;
+        }
+        rejoin.finish(&mut keep);
+        let is_all = entries < asked;
+        let is_whole = last.len() == count && !last.iter().any(|line| line.may_be_cut);
+        if is_all || is_whole {
+            return Ok((last, log));
+        }
+        asked = asked.saturating_mul(8);
+    }
+}

@@ -1,0 +1,98 @@
+//! Lines as text, for reading: local times, streams told apart by colour on a terminal, progress bars as they ended.
+
+use std::io::IsTerminal;
+
+use jiff::tz::TimeZone;
+
+use crate::log::{Line, Stamp, Stream};
+use crate::save::last_state;
+
+/// Where the seconds of a stamp end.
+const SECONDS: usize = 19;
+
+/// Writes lines as text.
+#[derive(Debug)]
+pub(super) struct Text {
+    zone: TimeZone,
+    colour: bool,
+    /// The last second that was seen, and how it is written: most lines share it with the line before.
+    second: ([u8; SECONDS], Vec<u8>),
+}
+
+impl Text {
+    pub(super) fn new() -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Text {
+            zone: TimeZone::system(),
+            colour: std::io::stdout().is_terminal() && !plain,
+            second: ([0; SECONDS], Vec::new()),
+        }
+    }
+
+    /// Adds a line to `out`; `prefix` says whose it is.
+    pub(super) fn push(&mut self, line: &Line<'_>, prefix: &[u8], out: &mut Vec<u8>) {
+        if line.begins {
+            if self.colour {
+                out.extend_from_slice(b"\x1b[2m");
+            }
+            out.extend_from_slice(prefix);
+            self.push_time(line.stamp, out);
+            out.push(b' ');
+            if self.colour {
+                out.extend_from_slice(b"\x1b[0m");
+            }
+        }
+        let shown = if line.begins && line.ends { last_state(line.bytes) } else { line.bytes };
+        if self.colour && line.stream == Stream::Stderr {
+            out.extend_from_slice(b"\x1b[31m");
+            out.extend_from_slice(shown);
+            out.extend_from_slice(b"\x1b[0m");
+        } else {
+            out.extend_from_slice(shown);
+        }
+        if line.ends {
+            out.push(b'\n');
+        }
+    }
+
+    fn push_time(&mut self, stamp: Stamp, out: &mut Vec<u8>) {
+        let text = stamp.as_bytes();
+        if self.second.0 != text[..SECONDS] {
+            self.second.0.copy_from_slice(&text[..SECONDS]);
+            let local = stamp.time().map(|time| self.zone.to_datetime(time));
+            self.second.1 = local.map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default().into();
+        }
+        out.extend_from_slice(&self.second.1);
+        // Milliseconds are what people read.
+        out.extend_from_slice(&text[SECONDS..SECONDS + 4]);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose times cannot be read has failed")]
+mod tests {
+    use super::*;
+
+    fn shown(lines: &[(&str, Stream, &[u8])], colour: bool) -> String {
+        let zone = TimeZone::fixed(jiff::tz::offset(1));
+        let mut text = Text { zone, colour, second: ([0; SECONDS], Vec::new()) };
+        let mut out = Vec::new();
+        for &(time, stream, bytes) in lines {
+            let stamp = Stamp::parse(time.as_bytes()).unwrap();
+            text.push(&Line { stamp, stream, bytes, begins: true, ends: true, broken: true }, b"", &mut out);
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn times_are_local_and_progress_bars_show_their_end() {
+        let lines: [(&str, Stream, &[u8]); 3] = [
+            ("2026-11-22T22:59:59.9999Z", Stream::Stdout, b"a"),
+            ("2026-11-22T23:00:00.001Z", Stream::Stderr, b" 10 %\r 50 %\r100 %\r"),
+            ("2026-11-22T23:00:00.5Z", Stream::Stdout, b""),
+        ];
+        let expected = "2026-11-22 23:59:59.999 a\n2026-11-23 00:00:00.001 100 %\n2026-11-23 00:00:00.500 \n";
+        assert_eq!(shown(&lines, false), expected);
+        assert!(shown(&lines, true).contains("\x1b[31m100 %\x1b[0m\n"));
+    }
+}

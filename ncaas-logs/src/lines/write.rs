@@ -1,0 +1,190 @@
+//! Lines as records: `{"time":"2026-11-22T10:24:55.517032643Z","stream":"stdout","seq":1,"line":"..."}`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ncaas_core::record::Record;
+use regex::bytes::Regex;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::text::Text;
+use crate::args::LinesArgs;
+use crate::log::Line;
+
+/// One line of output.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct LineRecord {
+    /// Whose line it is, where the container is a job's.
+    job: Option<LineJob>,
+    /// Whose line it is, where several containers that are no jobs were asked for.
+    container: Option<String>,
+    /// When the engine read its beginning: RFC 3339 in UTC, always with nine decimals.
+    time: String,
+    /// `stdout` or `stderr`.
+    stream: String,
+    /// Its number among the lines that were asked for, from 1; one that `--grep` leaves out counts.
+    seq: u64,
+    /// What was printed, without the line break; carriage returns and all other bytes as they came.
+    line: Option<String>,
+    /// What was printed in base64, where it is no UTF-8.
+    bytes: Option<String>,
+    /// True for a piece of a line longer than 4 MiB that goes on in the next record of its stream.
+    partial: Option<bool>,
+}
+
+/// The job that a line belongs to.
+#[derive(Debug, Serialize, JsonSchema)]
+struct LineJob {
+    /// The job's id.
+    id: String,
+    /// Which of the submission's datasets.
+    dataset: u64,
+}
+
+/// Writes lines in the form that was asked for.
+pub(super) struct Writer<'a> {
+    grep: Option<&'a Regex>,
+    text: Option<Text>,
+    /// What stands before each line and says whose it is.
+    prefix: Vec<u8>,
+    seq: u64,
+    out: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer of the lines of one container; `several`: whether there are others whose lines come between them.
+    pub(super) fn new(record: &Record, args: &'a LinesArgs, several: bool) -> Self {
+        let container = record.container().unwrap_or_default();
+        let job = record.job().map(|job| LineJob { id: job.id, dataset: job.dataset });
+        let prefix = match (&job, args.text) {
+            (_, true) if several => format!("{} | ", container.name),
+            (_, true) => String::new(),
+            (Some(job), false) => format!("\"job\":{},", serde_json::to_string(job).unwrap_or_default()),
+            (None, false) if several => format!("\"container\":\"{}\",", container.name),
+            (None, false) => String::new(),
+        };
+        let prefix = if args.text { prefix } else { format!("{{{prefix}\"time\":\"") };
+        Writer {
+            grep: args.grep.as_ref(),
+            text: args.text.then(Text::new),
+            prefix: prefix.into_bytes(),
+            seq: 0,
+            out: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, line: &Line<'_>) {
+        self.seq += u64::from(line.begins);
+        if self.grep.is_some_and(|grep| !grep.is_match(line.bytes)) {
+            return;
+        }
+        match &mut self.text {
+            Some(text) => text.push(line, &self.prefix, &mut self.out),
+            None => self.push_record(line),
+        }
+    }
+
+    fn push_record(&mut self, line: &Line<'_>) {
+        let out = &mut self.out;
+        out.reserve(line.bytes.len() + 128);
+        out.extend_from_slice(&self.prefix);
+        out.extend_from_slice(line.stamp.as_bytes());
+        out.extend_from_slice(b"\",\"stream\":\"");
+        out.extend_from_slice(line.stream.name().as_bytes());
+        out.extend_from_slice(b"\",\"seq\":");
+        push_number(self.seq, out);
+        match std::str::from_utf8(line.bytes) {
+            Ok(text) => {
+                out.extend_from_slice(b",\"line\":\"");
+                push_escaped(text, out);
+            }
+            Err(_) => {
+                out.extend_from_slice(b",\"bytes\":\"");
+                out.extend_from_slice(STANDARD.encode(line.bytes).as_bytes());
+            }
+        }
+        out.extend_from_slice(if line.ends { b"\"}\n".as_slice() } else { b"\",\"partial\":true}\n" });
+    }
+
+    /// What has been written since the last time.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        let next = Vec::with_capacity(self.out.len().min(1 << 19));
+        std::mem::replace(&mut self.out, next)
+    }
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Which bytes cannot stand in a JSON string as they are.
+const ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
+/// The inside of a JSON string, as serde_json writes it; the plain stretches of a line are copied at once.
+fn push_escaped(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let mut plain_from = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if !ESCAPED[byte as usize] {
+            continue;
+        }
+        out.extend_from_slice(&bytes[plain_from..at]);
+        plain_from = at + 1;
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        }
+    }
+    out.extend_from_slice(&bytes[plain_from..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_escaped_as_serde_json_does() {
+        let all: String = (0..0x300).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "\"\\", all.as_str(), "\u{2028}😀"] {
+            let mut out = vec![b'"'];
+            push_escaped(text, &mut out);
+            out.push(b'"');
+            assert_eq!(String::from_utf8(out).ok(), serde_json::to_string(text).ok());
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        for number in [0, 7, 10, 12_345, u64::MAX] {
+            let mut out = Vec::new();
+            push_number(number, &mut out);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the engine's log is made of: entries, each a line of output or a fragment of one, with its time and stream.
+
+use std::fmt;
+
+/// Which of its two streams a process wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    /// The name in records and log files; both are six letters long.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
+
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
+        match name {
+            b"stdout" => Some(Stream::Stdout),
+            b"stderr" => Some(Stream::Stderr),
+            _ => None,
+        }
+    }
+}
+
+/// Length of a [`Stamp`] as text.
+pub(crate) const STAMP: usize = 30;
+
+/// A time of the engine as text of fixed length, `2026-11-22T10:24:55.517032643Z`: in UTC, to the nanosecond. Its
+/// order as bytes is the order in time, so that ten million of them need no parsing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Stamp([u8; STAMP]);
+
+impl Stamp {
+    /// Before all times.
+    pub(crate) const MIN: Stamp = Stamp(*b"0000-01-01T00:00:00.000000000Z");
+
+    /// Reads RFC 3339 with any number of decimals. Engines trim trailing zeros in files, and write them in streams.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        const SECONDS: usize = 19;
+        let is_utc = text.len() > SECONDS && text.len() <= STAMP && text.last() == Some(&b'Z');
+        if !is_utc || !matches!(text[SECONDS], b'.' | b'Z') || text[10] != b'T' {
+            return Self::parse_any(text);
+        }
+        let mut stamp = *b"0000-01-01T00:00:00.000000000Z";
+        stamp[..SECONDS].copy_from_slice(&text[..SECONDS]);
+        if text[SECONDS] == b'.' {
+            let decimals = &text[SECONDS..text.len() - 1];
+            stamp[SECONDS..SECONDS + decimals.len()].copy_from_slice(decimals);
+        }
+        stamp.is_ascii().then_some(Stamp(stamp))
+    }
+
+    fn parse_any(text: &[u8]) -> Option<Self> {
+        let time: jiff::Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
+        Some(Self::at(time))
+    }
+
+    /// A moment as a stamp.
+    pub(crate) fn at(time: jiff::Timestamp) -> Self {
+        // Nine decimals always; a year outside of 0..=9999 has no place in a log.
+        let mut stamp = Self::MIN;
+        let text = format!("{time:.9}");
+        if text.len() == STAMP {
+            stamp.0.copy_from_slice(text.as_bytes());
+        }
+        stamp
+    }
+
+    /// As a moment.
+    pub(crate) fn time(self) -> Option<jiff::Timestamp> {
+        self.as_str().parse().ok()
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; STAMP] {
+        &self.0
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One entry of the engine's log.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Entry<'a> {
+    /// When the engine read it.
+    pub(crate) stamp: Stamp,
+    /// Where it was written to.
+    pub(crate) stream: Stream,
+    /// What was written, with its line break if it has one.
+    pub(crate) bytes: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_has_nine_decimals_whatever_the_engine_writes() {
+        let stamp = |text: &str| Stamp::parse(text.as_bytes()).map(|stamp| stamp.as_str().to_owned());
+        assert_eq!(stamp("2026-11-22T10:24:55.5Z").as_deref(), Some("2026-11-22T10:24:55.500000000Z"));
+        assert_eq!(stamp("2026-11-22T10:24:55Z").as_deref(), Some("2026-11-22T10:24:55.000000000Z"));
+        assert_eq!(stamp("2026-11-22T10:24:55.517032643Z").as_deref(), Some("2026-11-22T10:24:55.517032643Z"));
+        assert_eq!(stamp("2026-11-22T11:24:55.5+01:00").as_deref(), Some("2026-11-22T10:24:55.500000000Z"));
+        assert_eq!(stamp("yesterday"), None);
+        assert_eq!(stamp(""), None);
+    }
+
+    #[test]
+    fn the_order_of_stamps_is_the_order_in_time() {
+        let stamp = |text: &str| Stamp::parse(text.as_bytes());
+        assert!(stamp("2026-11-22T10:24:55.09Z") < stamp("2026-11-22T10:24:55.1Z"));
+        assert!(Some(Stamp::MIN) < stamp("1999-01-01T00:00:00Z"));
+    }
+}

@@ -1,0 +1,314 @@
+//! A container's log, from its first entry to its last, by the quickest way that is open.
+//!
+//! Three ways lead to it: its files read directly ([`files`]), its files through the engine's archive requests
+//! ([`archive`]), and the engine's stream ([`stream`]). Only the stream goes on as the container writes; whoever
+//! follows reads the files first, and goes over to the stream without a gap or a repeat ([`resume`]).
+
+mod archive;
+mod entry;
+mod files;
+mod json_file;
+mod lines;
+mod resume;
+mod stream;
+
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::models::ContainerInspectResponse;
+use ncaas_core::engine::Engine;
+use ncaas_core::engine::container::describe;
+use ncaas_core::failure::{Failure, Kind, Result};
+use tokio::time::{Instant, sleep};
+
+pub(crate) use entry::{Entry, Stamp, Stream};
+pub(crate) use lines::{Line, Rejoin};
+
+use archive::Archive;
+use files::Files;
+use resume::Recent;
+use stream::{Ask, EngineStream};
+
+/// How long an engine may be away before a follower gives up.
+const ABSENCE: Duration = Duration::from_secs(60);
+
+/// Between looks at a container that does not run, or an engine that does not answer.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// After so many entries of the engine's stream it is worth a helper container to read the rest as files: 0.2 s.
+const MANY: u64 = 20_000;
+
+/// What is wanted of a log.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Query {
+    /// Go on as the container writes, until it has ended.
+    pub(crate) follow: bool,
+    /// From this time on.
+    pub(crate) since: Option<Stamp>,
+    /// Up to and with this time.
+    pub(crate) until: Option<Stamp>,
+    /// One of the streams alone.
+    pub(crate) only: Option<Stream>,
+    /// Not all, but so many entries from the end.
+    pub(crate) tail: Option<u64>,
+}
+
+impl Query {
+    fn wants(&self, entry: &Entry<'_>) -> bool {
+        self.since.is_none_or(|since| entry.stamp >= since)
+            && self.until.is_none_or(|until| entry.stamp <= until)
+            && self.only.is_none_or(|only| entry.stream == only)
+    }
+}
+
+/// What the log's driver has not kept, as far as can be seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Lost {
+    /// Bytes that were no UTF-8, and that stand in the log as U+FFFD.
+    pub(crate) replaced: u64,
+    /// Lines of its files that cannot be read.
+    pub(crate) damaged: u64,
+}
+
+/// A log that is being read.
+pub(crate) struct Log {
+    engine: Engine,
+    id: String,
+    terminal: bool,
+    query: Query,
+    source: Source,
+    recent: Recent,
+    /// The quicker way, if there is one and while it has not been tried.
+    archive: Option<Box<Archive>>,
+    /// How many of the wanted entries have been given.
+    given: u64,
+    lost: Lost,
+    /// Since when the engine has not answered.
+    away: Option<Instant>,
+}
+
+enum Source {
+    Files(Files),
+    /// The same files through the engine, of which so many entries have come by the stream already; it waits until
+    /// the way has proved open.
+    Archive(Box<Archive>, u64, Option<EngineStream>),
+    Stream(EngineStream),
+    /// Nothing at the moment: a stream has ended, or the files have.
+    Between,
+    /// A last look at what came while the stream ended.
+    Last(EngineStream),
+    Ended,
+}
+
+impl Log {
+    /// Opens the log of a container.
+    ///
+    /// # Errors
+    /// [`Kind::EngineError`] where the container's log driver cannot be read.
+    pub(crate) fn open(engine: &Engine, inspected: &ContainerInspectResponse, query: Query) -> Result<Self> {
+        let driver = driver(inspected);
+        if driver == "none" {
+            let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
+            return Err(Failure::new(
+                Kind::EngineError,
+                format!("cannot read the log of `{name}`: its log driver is `none`, which keeps nothing"),
+            )
+            .hint("start it with `--log-driver json-file`"));
+        }
+        let id = inspected.id.clone().unwrap_or_default();
+        let terminal = inspected.config.as_ref().and_then(|config| config.tty).unwrap_or_default();
+        let mut log = Log {
+            engine: engine.clone(),
+            id,
+            terminal,
+            query,
+            source: Source::Between,
+            recent: Recent::default(),
+            archive: None,
+            given: 0,
+            lost: Lost::default(),
+            away: None,
+        };
+        let as_files = driver == "json-file" && log.query.tail.is_none();
+        let path = inspected.log_path.as_deref().filter(|path| as_files && !engine.is_remote() && !path.is_empty());
+        log.source = match path.and_then(|path| Files::open(Path::new(path))) {
+            Some(files) => Source::Files(files),
+            None => log.open_stream(),
+        };
+        // Files that the engine may rotate meanwhile cannot be had one after the other without a gap.
+        let is_still = describe(inspected).has_ended() || !rotates(inspected);
+        log.archive = if as_files && is_still { Archive::of(engine, inspected).map(Box::new) } else { None };
+        Ok(log)
+    }
+
+    fn ask(&self) -> Ask {
+        let Query { follow, since, until, only, tail } = self.query;
+        Ask { follow, stdout: only != Some(Stream::Stderr), stderr: only != Some(Stream::Stdout), since, until, tail }
+    }
+
+    fn open_stream(&self) -> Source {
+        Source::Stream(EngineStream::open(&self.engine, &self.id, self.terminal, &self.ask()))
+    }
+
+    /// The stream of what has not been seen.
+    fn resumed(&mut self, follow: bool) -> EngineStream {
+        let mut ask = self.ask();
+        ask.follow = follow;
+        if let Some(since) = self.recent.resume() {
+            ask.since = Some(since.max(self.query.since.unwrap_or(Stamp::MIN)));
+            ask.tail = None;
+        }
+        EngineStream::open(&self.engine, &self.id, self.terminal, &ask)
+    }
+
+    /// Reads what is there, waiting for it if need be, and gives its entries. False when there is and will be no more.
+    ///
+    /// May be dropped at any time and called again; nothing is lost.
+    ///
+    /// # Errors
+    /// Where the container was not there to begin with, or the engine stays away.
+    pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+        let Log { query, source, recent, archive, given, lost, .. } = self;
+        let follow = query.follow;
+        // Whoever reads from the end may want to follow on.
+        let remember = follow || query.tail.is_some();
+        let mut give_new = |entry: &Entry<'_>| {
+            *given += 1;
+            if !remember || recent.is_new(entry) {
+                give(entry);
+            }
+        };
+        match source {
+            Source::Files(files) => {
+                let more = files.read(|entry| {
+                    if query.wants(entry) {
+                        give_new(entry);
+                    }
+                })?;
+                if !more {
+                    lost.replaced += files.parser().replaced;
+                    lost.damaged += files.parser().damaged;
+                    self.source = if follow { Source::Between } else { Source::Ended };
+                }
+                // A long file is no reason to keep others waiting.
+                tokio::task::yield_now().await;
+            }
+            Source::Archive(archive, seen, instead) => {
+                let read = archive.read(|entry| match *seen {
+                    _ if !query.wants(entry) => {}
+                    0 => give_new(entry),
+                    _ => *seen -= 1,
+                });
+                match read.await {
+                    Ok(true) if archive.has_begun() => *instead = None,
+                    Ok(true) => {}
+                    Ok(false) => {
+                        lost.replaced += archive.parser().replaced;
+                        lost.damaged += archive.parser().damaged;
+                        self.source = if follow { Source::Between } else { Source::Ended };
+                    }
+                    Err(failure) => match instead.take() {
+                        // The way is closed.
+                        Some(stream) => self.source = Source::Stream(stream),
+                        None if follow => self.source = Source::Between,
+                        None => return Err(failure),
+                    },
+                }
+            }
+            Source::Stream(stream) => match stream.read(give_new).await {
+                Ok(true) if self.given >= MANY && archive.is_some() => {
+                    let stream = std::mem::replace(&mut self.source, Source::Between);
+                    self.source = match (self.archive.take(), stream) {
+                        (Some(archive), Source::Stream(stream)) => Source::Archive(archive, self.given, Some(stream)),
+                        (_, stream) => stream,
+                    };
+                }
+                Ok(true) => {}
+                Ok(false) if follow => self.source = Source::Between,
+                Ok(false) => self.source = Source::Ended,
+                // It has been removed, and what there was has been seen.
+                Err(failure) if follow && failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
+                Err(failure) if follow => {
+                    self.endure(failure)?;
+                    self.source = Source::Between;
+                }
+                Err(failure) => return Err(failure),
+            },
+            Source::Between => self.look().await?,
+            Source::Last(stream) => match stream.read(give_new).await {
+                Ok(true) => {}
+                Ok(false) => self.source = Source::Ended,
+                Err(failure) if failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
+                Err(failure) => {
+                    self.endure(failure)?;
+                    self.source = Source::Between;
+                }
+            },
+            Source::Ended => {}
+        }
+        Ok(!matches!(self.source, Source::Ended))
+    }
+
+    /// Looks how the container fares, and goes on accordingly.
+    async fn look(&mut self) -> Result<()> {
+        match self.engine.inspect(&self.id).await {
+            Ok(inspected) => {
+                self.away = None;
+                let container = describe(&inspected);
+                let restarts = inspected.state.as_ref().and_then(|state| state.restarting).unwrap_or_default();
+                if container.has_ended() && !restarts {
+                    self.source = Source::Last(self.resumed(false));
+                } else {
+                    self.source = Source::Stream(self.resumed(true));
+                    if container.state != "running" {
+                        sleep(PAUSE).await;
+                    }
+                }
+            }
+            Err(failure) if failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
+            Err(failure) => {
+                self.endure(failure)?;
+                sleep(PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts up with an engine that does not answer, for a while.
+    fn endure(&mut self, failure: Failure) -> Result<()> {
+        let away = *self.away.get_or_insert_with(Instant::now);
+        if away.elapsed() < ABSENCE { Ok(()) } else { Err(failure) }
+    }
+
+    /// Goes on from where this log has ended, which was asked for from its end backwards.
+    pub(crate) fn follow_on(mut self, query: Query) -> Self {
+        self.query = query;
+        self.recent.begins_in_the_middle();
+        self.source = Source::Between;
+        self
+    }
+
+    /// The container has ended, and the stream that follows it does not.
+    pub(crate) fn stop_following(&mut self) {
+        if let Source::Stream(_) = self.source {
+            self.source = Source::Between;
+        }
+    }
+
+    /// What is known to be lost of what has been read.
+    pub(crate) fn lost(&self) -> Lost {
+        self.lost
+    }
+}
+
+/// Whether the engine begins a new file when the log has become long.
+fn rotates(inspected: &ContainerInspectResponse) -> bool {
+    let config = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref());
+    config.and_then(|config| config.config.as_ref()).is_some_and(|options| options.contains_key("max-size"))
+}
+
+/// The container's log driver.
+pub(crate) fn driver(inspected: &ContainerInspectResponse) -> &str {
+    let config = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref());
+    config.and_then(|config| config.typ.as_deref()).unwrap_or_default()
+}

@@ -1,0 +1,138 @@
+//! `<label>.log`: all that a job printed, each line as `TIME STREAM LINE`.
+//!
+//! `2026-11-22T10:24:55.517032643Z stdout fitting 15 components`: the first 38 characters are of fixed length, so that
+//! `cut -c39-` gives what was printed, and `grep ' stderr '` one stream. Bytes stand as they were printed.
+//!
+//! The log is gathered in a file without a name, which the system removes whatever becomes of us, and copied to its
+//! place whole. Copying takes a part of the time that is bounded, however long the log becomes.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ncaas_core::failure::{IoContext, Result};
+use ncaas_core::files;
+use tokio::time::Instant;
+
+use crate::log::{Line, Stream};
+
+/// Copying may take one part in so many of the time.
+const SHARE: u32 = 20;
+
+/// How much is gathered in memory before it is written.
+const BUFFER: usize = 64 << 10;
+
+/// A log file that is being written.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: PathBuf,
+    gathered: File,
+    buffer: Vec<u8>,
+    /// The stream whose line has begun and not ended.
+    open: Option<Stream>,
+    next_copy: Instant,
+}
+
+impl LogFile {
+    /// A log that is to lie at `path`.
+    ///
+    /// # Errors
+    /// When its folder cannot be written.
+    pub(crate) fn new(path: PathBuf) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+        files::make_folder(&folder)?;
+        let gathered = tempfile::tempfile_in(&folder).doing("write in", &folder)?;
+        Ok(LogFile { path, gathered, buffer: Vec::new(), open: None, next_copy: Instant::now() })
+    }
+
+    /// Adds a line.
+    pub(crate) fn push(&mut self, line: &Line<'_>) {
+        let buffer = &mut self.buffer;
+        // What ended without a line break, or in the middle, ends before another begins.
+        if line.begins || self.open.is_some_and(|open| open != line.stream) {
+            if self.open.is_some() {
+                buffer.push(b'\n');
+            }
+            buffer.extend_from_slice(line.stamp.as_bytes());
+            buffer.push(b' ');
+            buffer.extend_from_slice(line.stream.name().as_bytes());
+            buffer.push(b' ');
+        }
+        buffer.extend_from_slice(line.bytes);
+        self.open = Some(line.stream);
+        if line.ends && line.broken {
+            buffer.push(b'\n');
+            self.open = None;
+        }
+    }
+
+    /// Lets go of what has been gathered in memory, if it is much.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub(crate) fn relieve(&mut self) -> Result<()> {
+        if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.gathered.write_all(&self.buffer).doing("write", &self.path)?;
+        // A long line's memory is not kept for the short ones after it.
+        self.buffer = Vec::new();
+        Ok(())
+    }
+
+    /// Whether copying is due, by what it took the last time.
+    pub(crate) fn may_publish(&self) -> bool {
+        Instant::now() >= self.next_copy
+    }
+
+    /// Puts the log, as far as it has come, to its place.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub(crate) fn publish(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        self.flush()?;
+        let mut copy = files::temporary_beside(&self.path)?;
+        self.gathered.seek(SeekFrom::Start(0)).doing("read", &self.path)?;
+        // In the kernel, without a way through our memory.
+        std::io::copy(&mut self.gathered, copy.as_file_mut()).doing("write", &self.path)?;
+        copy.persist(&self.path).map(drop).map_err(|error| error.error).doing("write", &self.path)?;
+        self.next_copy = Instant::now() + begun.elapsed().max(Duration::from_millis(1)) * SHARE;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
+mod tests {
+    use super::*;
+    use crate::log::Stamp;
+
+    fn line(stream: Stream, bytes: &[u8]) -> Line<'_> {
+        Line { stamp: Stamp::MIN, stream, bytes, begins: true, ends: true, broken: true }
+    }
+
+    #[test]
+    fn every_byte_stands_behind_its_time_and_stream() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logs/x.log");
+        let mut log = LogFile::new(path.clone()).unwrap();
+        log.push(&line(Stream::Stdout, b"a\r\xff\0"));
+        log.publish().unwrap();
+        log.push(&Line { ends: false, broken: false, ..line(Stream::Stdout, b"long") });
+        log.push(&Line { begins: false, ..line(Stream::Stdout, b" line") });
+        log.push(&Line { broken: false, ..line(Stream::Stdout, b"no break") });
+        log.push(&Line { broken: false, ..line(Stream::Stderr, b"the end") });
+        log.publish().unwrap();
+        let time = "0000-01-01T00:00:00.000000000Z";
+        let mut expected = format!("{time} stdout a\r").into_bytes();
+        expected.extend_from_slice(b"\xff\0\n");
+        expected.extend_from_slice(
+            format!("{time} stdout long line\n{time} stdout no break\n{time} stderr the end").as_bytes(),
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), expected);
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,102 @@
+//! Where a job's log, status file, certificate and record lie.
+
+use std::path::{Path, PathBuf};
+
+use ncaas_core::engine::reference;
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::files;
+use ncaas_core::inputs;
+use ncaas_core::layout::{JobFolder, LOGS, SUBMISSIONS, record_file_name};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Datasets;
+
+use super::certificate::Submission;
+
+/// The files of one job, or of a container that is none.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) logs: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) status: PathBuf,
+    pub(crate) record: PathBuf,
+    /// A container that is no job has no certificate.
+    pub(crate) job: Option<JobFolder>,
+}
+
+impl Places {
+    /// Of a record with a job and an io-dir, or with an io-dir and a container's name.
+    ///
+    /// # Errors
+    /// [`Kind::BadRecord`](ncaas_core::failure::Kind::BadRecord) where the record says neither.
+    pub(crate) fn of(record: &Record) -> Result<Self> {
+        if record.job().is_some() {
+            let job = JobFolder::of(record)?;
+            return Ok(Places {
+                logs: job.logs(),
+                log: job.log_file(),
+                status: job.status_file(),
+                record: job.record_file(),
+                job: Some(job),
+            });
+        }
+        let name = record.container().map(|container| container.name).filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| Failure::lacks("job"))?;
+        // What can be a container's name leads out of no folder.
+        let name = reference::container(&name)?;
+        let logs = Path::new(record.need("io_dir")?).join(LOGS);
+        Ok(Places {
+            log: logs.join(format!("{name}.log")),
+            status: logs.join(format!("DATASET_NAME:{name}_STATUS.txt")),
+            record: logs.join(record_file_name(name)),
+            logs,
+            job: None,
+        })
+    }
+
+    /// The record that was saved when the job ended, if it did.
+    pub(crate) fn saved(&self) -> Option<Record> {
+        Record::parse(&std::fs::read(&self.record).ok()?).ok()
+    }
+}
+
+/// Gives a record that has none the io-dir that `ncaas-sync pull` would give it.
+///
+/// # Errors
+/// When the working directory is gone.
+pub(crate) fn fill_io_dir(record: &mut Record, io_dir: &Path) -> Result<()> {
+    let mut io_dir = files::absolute(io_dir)?;
+    if let Some(group) = record.job().and_then(|job| job.group) {
+        io_dir.push(group);
+    }
+    record.fill("io_dir", &io_dir.to_string_lossy());
+    Ok(())
+}
+
+/// What the record says of its submission as a whole, and which of its datasets it is about.
+pub(crate) fn submission(record: &Record) -> (Submission, usize) {
+    let job = record.job().unwrap_or_default();
+    let number = usize::try_from(job.dataset).unwrap_or(1).max(1);
+    let datasets = usize::try_from(job.datasets).unwrap_or(1).max(number);
+    let own = record.dataname();
+    let datanames = match &own {
+        // Where a submission was refused as a whole, its record names all of its datasets.
+        Some(Datasets::Many(names)) => names.clone(),
+        _ if datasets > 1 => {
+            datanames_of_submit_file(record).filter(|names| names.len() == datasets).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let setup = record.known().ok().and_then(|known| known.setup).unwrap_or_default();
+    (Submission { datanames, datasets, setup }, number)
+}
+
+/// The names of all datasets, from the submit file that lies beside them.
+fn datanames_of_submit_file(record: &Record) -> Option<Vec<String>> {
+    let key = record.job()?.submission?;
+    let place = inputs::place(record, &key, SUBMISSIONS).ok()?;
+    let submit: Record = Record::parse(&std::fs::read(place.host).ok()?).ok()?;
+    match submit.dataname()? {
+        Datasets::Many(names) => Some(names),
+        Datasets::One(_) => None,
+    }
+}

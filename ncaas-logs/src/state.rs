@@ -1,0 +1,60 @@
+//! `ncaas-logs state`: how a container fares, or how it ended; from the engine, or from the record that was saved when
+//! its job ended.
+
+use ncaas_core::failure::Result;
+use ncaas_core::layout::JobFolder;
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+use serde_json::json;
+
+use crate::args::StateArgs;
+use crate::subject::{self, Engines};
+
+pub(crate) async fn state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
+    let engines = Engines::default();
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(8));
+    pipe.filter(input, async |record: &mut Record, _: &Output| look(record, &engines).await).await
+}
+
+async fn look(record: &mut Record, engines: &Engines) -> Result<()> {
+    match ask(record, engines).await {
+        Ok(()) => Ok(()),
+        Err(failure) => match saved(record) {
+            Some(saved) => {
+                let Known { container, logs, usage, .. } = saved.known()?;
+                record.merge(&Known { container, logs, usage, ..Known::default() });
+                if let Some(extra) = saved.as_map().get("container") {
+                    record.set("container", extra);
+                }
+                Ok(())
+            }
+            None => Err(failure),
+        },
+    }
+}
+
+/// The saved record of the same job; where the record names a container, of that one.
+fn saved(record: &Record) -> Option<Record> {
+    let saved = JobFolder::of(record).ok()?.saved_record()?;
+    let container = saved.container()?;
+    let wanted = subject::container(record).ok();
+    wanted.is_none_or(|wanted| wanted == container.id || wanted == container.name).then_some(saved)
+}
+
+async fn ask(record: &mut Record, engines: &Engines) -> Result<()> {
+    let wanted = subject::container(record)?;
+    let inspected = engines.get().await?.inspect(&wanted).await?;
+    subject::complete(record, &inspected);
+    let ended = record.container().is_some_and(|container| container.has_ended());
+    let code = inspected.state.as_ref().and_then(|state| state.exit_code).filter(|_| ended);
+    // 128 and the signal's number: how a shell, and the engine, tell of a signal.
+    let signal = code.filter(|code| (129..=128 + 64).contains(code)).map(|code| code - 128);
+    record.set("container", &json!({ "signal": signal, "restarts": inspected.restart_count.unwrap_or_default() }));
+    Ok(())
+}

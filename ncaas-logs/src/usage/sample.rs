@@ -1,0 +1,207 @@
+//! What a container uses of the machine at one moment, and what its whole run comes to.
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerBlkioStats, ContainerMemoryStats, ContainerStatsResponse};
+use jiff::Timestamp;
+use ncaas_core::record::fields::Usage;
+use serde::Serialize;
+
+/// How many points of a run's course are kept; with more, neighbours are put together.
+const POINTS: usize = 120;
+
+/// One sample.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Sample {
+    /// When it was taken, by the engine's clock.
+    pub(crate) time: Timestamp,
+    /// Percent of one CPU since the sample before; null for the first.
+    pub(crate) cpu_percent: Option<f64>,
+    /// CPU time since the start, in seconds.
+    pub(crate) cpu_s: f64,
+    /// Memory in use, in bytes, as `docker stats` counts it.
+    pub(crate) memory_bytes: u64,
+    /// The most memory at any sample so far.
+    pub(crate) memory_peak_bytes: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    /// Processes and threads.
+    pub(crate) processes: u64,
+}
+
+/// Takes samples together.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    started: Option<Timestamp>,
+    before: Option<(Timestamp, u64)>,
+    last: Option<Sample>,
+    usage: Usage,
+    /// How many samples a point of the series stands for, and those of the next point.
+    per_point: usize,
+    next_point: Vec<(f64, f64, u64)>,
+}
+
+impl Gauge {
+    /// For a container that started at that time.
+    pub(crate) fn new(started: Option<Timestamp>) -> Self {
+        Gauge { started, per_point: 1, ..Gauge::default() }
+    }
+
+    /// Takes what the engine says. None where it says nothing: of a container that does not run.
+    pub(crate) fn take(&mut self, stats: &ContainerStatsResponse) -> Option<&Sample> {
+        let time: Timestamp = stats.read.as_deref()?.parse().ok()?;
+        let nanos = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
+        let is_running = time > Timestamp::UNIX_EPOCH && (nanos > 0 || stats.memory_stats.as_ref()?.usage.is_some());
+        if !is_running {
+            return None;
+        }
+        let interval = self.before.map(|(before, used)| {
+            let wall = time.duration_since(before).as_secs_f64();
+            (nanos.saturating_sub(used) as f64 / 1e9, wall)
+        });
+        let cpu_percent = interval.filter(|(_, wall)| *wall > 0.0).map(|(cpu, wall)| round(cpu / wall * 100.0, 10.0));
+        self.before = Some((time, nanos));
+        let memory = stats.memory_stats.as_ref().map(memory).unwrap_or_default();
+        let (read, written) = stats.blkio_stats.as_ref().map(blocks).unwrap_or_default();
+        let networks = stats.networks.iter().flat_map(HashMap::values);
+        let (received, sent) = networks.fold((0, 0), |(received, sent), network| {
+            (received + network.rx_bytes.unwrap_or_default(), sent + network.tx_bytes.unwrap_or_default())
+        });
+        let processes = stats.pids_stats.as_ref().and_then(|pids| pids.current).unwrap_or_default();
+        let usage = &mut self.usage;
+        usage.cpu_s = round(nanos as f64 / 1e9, 1000.0);
+        usage.cpu_peak_percent = usage.cpu_peak_percent.max(cpu_percent.unwrap_or_default());
+        usage.memory_peak_bytes = usage.memory_peak_bytes.max(memory);
+        usage.read_bytes = usage.read_bytes.max(read);
+        usage.written_bytes = usage.written_bytes.max(written);
+        usage.received_bytes = usage.received_bytes.max(received);
+        usage.sent_bytes = usage.sent_bytes.max(sent);
+        usage.processes_peak = usage.processes_peak.max(processes);
+        let offset = self.started.map_or(0.0, |started| round(time.duration_since(started).as_secs_f64(), 10.0));
+        self.next_point.push((offset.max(0.0), cpu_percent.unwrap_or_default(), memory));
+        self.put_points_together();
+        self.last = Some(Sample {
+            time,
+            cpu_percent,
+            cpu_s: self.usage.cpu_s,
+            memory_bytes: memory,
+            memory_peak_bytes: self.usage.memory_peak_bytes,
+            read_bytes: read,
+            written_bytes: written,
+            received_bytes: received,
+            sent_bytes: sent,
+            processes,
+        });
+        self.last.as_ref()
+    }
+
+    fn put_points_together(&mut self) {
+        if self.next_point.len() >= self.per_point {
+            self.usage.series.extend(together(&self.next_point));
+            self.next_point.clear();
+        }
+        if self.usage.series.len() >= POINTS {
+            self.usage.series = self.usage.series.chunks(2).filter_map(together).collect();
+            self.per_point *= 2;
+        }
+    }
+
+    /// The last sample.
+    pub(crate) fn last(&self) -> Option<&Sample> {
+        self.last.as_ref()
+    }
+
+    /// What the run comes to so far; none where no sample was had.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.last.as_ref()?;
+        let mut usage = self.usage.clone();
+        usage.series.extend(together(&self.next_point));
+        Some(usage)
+    }
+}
+
+/// Several points as one: the time of the first, the mean of the CPU, the most memory.
+fn together(points: &[(f64, f64, u64)]) -> Option<(f64, f64, u64)> {
+    let first = points.first()?;
+    let cpu = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;
+    let memory = points.iter().map(|point| point.2).max()?;
+    Some((first.0, round(cpu, 10.0), memory))
+}
+
+fn round(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
+}
+
+/// Memory in use without the file cache that the kernel drops when asked: as the docker CLI counts, by the names of
+/// cgroups v2 and v1.
+fn memory(stats: &ContainerMemoryStats) -> u64 {
+    let usage = stats.usage.unwrap_or_default();
+    let of = |name: &str| stats.stats.as_ref().and_then(|stats| stats.get(name)).copied();
+    let cache = of("total_inactive_file").or_else(|| of("inactive_file")).unwrap_or_default();
+    if cache < usage { usage - cache } else { usage }
+}
+
+fn blocks(stats: &ContainerBlkioStats) -> (u64, u64) {
+    let entries = || stats.io_service_bytes_recursive.iter().flatten();
+    let sum = |wanted: &str| {
+        let of = entries().filter(|entry| entry.op.as_deref().is_some_and(|op| op.eq_ignore_ascii_case(wanted)));
+        of.filter_map(|entry| entry.value).sum()
+    };
+    (sum("read"), sum("write"))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose samples cannot be read has failed")]
+mod tests {
+    use super::*;
+
+    fn stats(second: u32, cpu_ms: u64, memory: u64) -> ContainerStatsResponse {
+        serde_json::from_value(serde_json::json!({
+            "read": format!("2026-11-22T10:{:02}:{:02}.5Z", second / 60, second % 60),
+            "cpu_stats": {"cpu_usage": {"total_usage": cpu_ms * 1_000_000}},
+            "memory_stats": {"usage": memory + 1000, "stats": {"total_inactive_file": 1000, "inactive_file": 1}},
+            "networks": {"eth0": {"rx_bytes": 5, "tx_bytes": 6}, "eth1": {"rx_bytes": 1, "tx_bytes": 1}},
+            "blkio_stats": {"io_service_bytes_recursive": [
+                {"major": 8, "minor": 0, "op": "Read", "value": 7}, {"major": 8, "minor": 0, "op": "write", "value": 8},
+                {"major": 8, "minor": 0, "op": "Total", "value": 15}]},
+            "pids_stats": {"current": 3},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn cpu_is_percent_of_one_cpu_and_memory_is_without_cache() {
+        let mut gauge = Gauge::new("2026-11-22T10:00:00.5Z".parse().ok());
+        assert_eq!(gauge.take(&stats(1, 1000, 500)).unwrap().cpu_percent, None);
+        let sample = gauge.take(&stats(3, 4000, 400)).unwrap().clone();
+        assert_eq!((sample.cpu_percent, sample.memory_bytes, sample.memory_peak_bytes), (Some(150.0), 400, 500));
+        assert_eq!((sample.received_bytes, sample.sent_bytes), (6, 7));
+        assert_eq!((sample.read_bytes, sample.written_bytes, sample.processes), (7, 8, 3));
+        let usage = gauge.usage().unwrap();
+        assert_eq!((usage.cpu_s, usage.cpu_peak_percent, usage.memory_peak_bytes), (4.0, 150.0, 500));
+        assert_eq!(usage.series, [(1.0, 0.0, 500), (3.0, 150.0, 400)]);
+    }
+
+    #[test]
+    fn a_long_run_has_a_short_series_that_spans_it() {
+        let mut gauge = Gauge::new("2026-11-22T10:00:00.5Z".parse().ok());
+        for second in 0..3500 {
+            gauge.take(&stats(second, u64::from(second) * 500, 100));
+        }
+        let series = gauge.usage().unwrap().series;
+        assert!(series.len() <= POINTS + 1 && series.len() >= POINTS / 2, "{}", series.len());
+        assert!(series[0].0 == 0.0 && series.last().unwrap().0 > 3400.0);
+        assert!(series[1..].iter().all(|point| point.1 == 50.0));
+    }
+
+    #[test]
+    fn a_container_that_does_not_run_has_no_sample() {
+        let mut gauge = Gauge::default();
+        let stopped = serde_json::json!({"read": "0001-01-01T00:00:00Z", "cpu_stats": {"cpu_usage": {"total_usage": 0}},
+            "memory_stats": {}});
+        assert!(gauge.take(&serde_json::from_value(stopped).unwrap()).is_none());
+        assert_eq!(gauge.usage(), None);
+    }
+}

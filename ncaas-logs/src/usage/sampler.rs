@@ -1,0 +1,58 @@
+//! The engine's samples of one container, as long as it runs.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bollard::models::ContainerStatsResponse;
+use bollard::query_parameters::StatsOptions;
+use futures_util::{Stream, StreamExt};
+use ncaas_core::engine::Engine;
+use ncaas_core::record::fields::Container;
+use tokio::time::sleep;
+
+use super::sample::Gauge;
+
+/// Between attempts where the engine does not answer, or the container does not run.
+const PAUSE: Duration = Duration::from_secs(1);
+
+type Answers = Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, bollard::errors::Error>>>>;
+
+/// Samples a container about once a second.
+pub(crate) struct Sampler {
+    engine: Engine,
+    id: String,
+    answers: Option<Answers>,
+    gauge: Gauge,
+}
+
+impl Sampler {
+    pub(crate) fn new(engine: &Engine, container: &Container) -> Self {
+        let started = container.started_at.as_deref().and_then(|at| at.parse().ok());
+        Sampler { engine: engine.clone(), id: container.id.clone(), answers: None, gauge: Gauge::new(started) }
+    }
+
+    /// Waits for the next sample. What goes wrong is tried again: a job is not worse for a sample that is missing.
+    pub(crate) async fn next(&mut self) {
+        loop {
+            let answers = self.answers.get_or_insert_with(|| {
+                let options = StatsOptions { stream: true, one_shot: false };
+                Box::pin(self.engine.docker().stats(&self.id, Some(options)))
+            });
+            match answers.next().await {
+                Some(Ok(stats)) => {
+                    if self.gauge.take(&stats).is_some() {
+                        return;
+                    }
+                }
+                Some(Err(_)) | None => {
+                    self.answers = None;
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn gauge(&self) -> &Gauge {
+        &self.gauge
+    }
+}

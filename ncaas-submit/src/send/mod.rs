@@ -1,0 +1,132 @@
+//! `ncaas-submit send`: hand in datasets and a config. What is local is uploaded; the submit file comes last, so that
+//! whoever sees it finds the rest.
+
+mod upload;
+
+use jiff::Timestamp;
+use ncaas_core::bucket::{Bucket, Key, Target};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT};
+use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Job, Known};
+use ncaas_core::tool::{ExitStatus, Tool};
+use serde_json::{Map, Value, json};
+
+use crate::args::SendArgs;
+use crate::rules;
+use crate::setup::SetupLog;
+use crate::subject::Buckets;
+use crate::submission::{Reach, Submission};
+use crate::wait::until_ended;
+use upload::{Part, Uploader};
+
+pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
+    let target = Target::parse(&args.target)?;
+    crate::watch::check_group(&target.group)?;
+    check_fields(&args.set)?;
+    let bucket = Bucket::open(&target.bucket).await?;
+    Pipe::new(tool, 1)
+        .source(async |output: &Output| {
+            let record = hand_in(tool, &args, &bucket, &target.group).await?;
+            if !args.wait {
+                output.emit(&record).await;
+                return Ok(());
+            }
+            for record in until_ended(tool, &record, &Buckets::default()).await? {
+                output.emit(&record).await;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Uploads what is local, checks all, and writes the submit file.
+async fn hand_in(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Result<Record> {
+    let timestamp = args.timestamp.clone().unwrap_or_else(timestamp_now);
+    let id = layout::job_id(bucket.name(), &timestamp).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
+    let uploader = Uploader::new(tool, bucket, group, args.force);
+    let datasets: Vec<Part> = args.data.iter().map(|name| uploader.part(name, INPUTS)).collect::<Result<_>>()?;
+    let config = uploader.part(&args.config, CONFIGS)?;
+    upload::all_differ(datasets.iter().chain([&config]))?;
+
+    let fields = submit_fields(args, &timestamp, &datasets, &config);
+    // Names can come to lie in another bucket by an `s3://` path; whether they may is for the watch to say.
+    let others: Vec<String> = other_buckets(&fields);
+    let reach = Reach::new(bucket.address(), group, &others);
+    let mut submission = Submission::from_fields(fields.clone(), &reach);
+    submission.refusal().map_or(Ok(()), Err)?;
+    for part in datasets.iter().chain([&config]) {
+        uploader.upload(part).await?;
+    }
+    let mut log = SetupLog::default();
+    rules::check(&mut submission, bucket, &mut log).await?;
+    submission.refusal().map_or(Ok(()), Err)?;
+
+    let key = submit_key(group, &timestamp)?;
+    let mut content = serde_json::to_vec_pretty(&fields).unwrap_or_default();
+    content.push(b'\n');
+    if bucket.put_new(&key, content).await?.is_none() {
+        return Err(Failure::new(Kind::NameInUse, format!("there is a submission `{key}` already"))
+            .hint("give another `--timestamp`, or none: then it is the time"));
+    }
+    let job = Job {
+        id,
+        bucket: Some(bucket.address().to_owned()),
+        group: Some(group.to_owned()),
+        submission: Some(key.as_str().to_owned()),
+        timestamp: Some(timestamp),
+        ..Job::default()
+    };
+    Ok(submission.whole_record(&job))
+}
+
+/// The submit file.
+fn submit_fields(args: &SendArgs, timestamp: &str, datasets: &[Part], config: &Part) -> Map<String, Value> {
+    let mut fields = Map::new();
+    let names: Vec<&str> = datasets.iter().map(Part::name).collect();
+    let dataname = match names.as_slice() {
+        [name] => json!(name),
+        names => json!(names),
+    };
+    fields.insert("dataname".to_owned(), dataname);
+    fields.insert("configname".to_owned(), json!(config.name()));
+    fields.insert("timestamp".to_owned(), json!(timestamp));
+    if let Some(path) = &args.result_path {
+        fields.insert("resultpath".to_owned(), json!(path));
+    }
+    fields.extend(args.set.iter().cloned());
+    fields
+}
+
+/// Refuses a field that the tools take for their own, or that another flag sets.
+fn check_fields(fields: &[(String, Value)]) -> Result<()> {
+    for (name, _) in fields {
+        if name == "timestamp" || Known::has_field(name) {
+            return Err(Failure::new(Kind::Usage, format!("`--set {name}=...`: the field is not free"))
+                .hint("`--data`, `--config`, `--timestamp` and `--result-path` set the platform's own fields"));
+        }
+    }
+    Ok(())
+}
+
+fn other_buckets(fields: &Map<String, Value>) -> Vec<String> {
+    let texts = fields.values().flat_map(|value| match value {
+        Value::Array(values) => values.iter().filter_map(Value::as_str).collect(),
+        value => value.as_str().into_iter().collect::<Vec<_>>(),
+    });
+    texts
+        .filter_map(|text| text.strip_prefix("s3://"))
+        .map(|path| path.split('/').next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+/// The key of the submit file: it begins with the timestamp, so that new ones are listed after old ones.
+fn submit_key(group: &str, timestamp: &str) -> Result<Key> {
+    Key::new(format!("{group}/{SUBMISSIONS}/{timestamp}_{SUBMIT}"))
+}
+
+/// Now, as a timestamp that sorts as time goes: `2026_11_22_10_24_55_123456`.
+fn timestamp_now() -> String {
+    Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string()
+}

@@ -1,0 +1,249 @@
+//! A submit file: what it asks for, and every reason to refuse it that shows in the file itself.
+//!
+//! Anybody who may write into a group's folder may hand in anything, so nothing in it is trusted: its keys stay in the
+//! group, it cannot set a field that the tools take for their own, and its size and depth are bounded before it is read.
+
+mod keys;
+
+use std::fmt::Display;
+
+use ncaas_core::failure::{Failure, Kind};
+use ncaas_core::layout;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Datasets, Job, Known};
+use serde_json::{Map, Value};
+
+pub(crate) use keys::{Name, Reach};
+
+/// The largest submit file that is read, in bytes: room for some 10,000 datasets.
+pub(crate) const LARGEST: u64 = 1 << 20;
+
+/// How much of a value is shown in a reason, in characters.
+const SHOWN: usize = 80;
+
+/// What a submit file says, as far as it could be read.
+#[derive(Debug, Default)]
+pub(crate) struct Submission {
+    /// The datasets in their order, whether it was one name or a list.
+    pub(crate) datasets: Vec<Name>,
+    pub(crate) config: Option<Name>,
+    pub(crate) timestamp: Option<String>,
+    pub(crate) result_path: Option<String>,
+    /// Fields that are not the platform's: they pass through.
+    others: Map<String, Value>,
+    /// What is taken no notice of, in words.
+    pub(crate) warnings: Vec<String>,
+    /// Whether it is a whole JSON text, whatever it says.
+    pub(crate) is_json: bool,
+    /// Why it is refused; empty for one that is in order so far.
+    pub(crate) reasons: Vec<String>,
+}
+
+impl Submission {
+    /// Reads a submit file's content. What is wrong with it stands in `reasons`.
+    pub(crate) fn read(content: &[u8], reach: &Reach) -> Self {
+        match serde_json::from_slice(content) {
+            Ok(Value::Object(fields)) => Submission::from_fields(fields, reach),
+            Ok(other) => Submission {
+                is_json: true,
+                ..Submission::refused(format!("the submit file is {}, not a JSON object", shown(&other)))
+            },
+            Err(error) if content.trim_ascii().is_empty() => {
+                Submission::refused(format!("the submit file is empty ({error})"))
+            }
+            Err(error) => Submission::refused(format!("the submit file is not JSON: {error}")),
+        }
+    }
+
+    /// A submission of which nothing could be read.
+    pub(crate) fn refused(reason: impl Into<String>) -> Self {
+        Submission { reasons: vec![reason.into()], ..Submission::default() }
+    }
+
+    /// Reads the fields of a submit file, or of a record that has them.
+    pub(crate) fn from_fields(mut fields: Map<String, Value>, reach: &Reach) -> Self {
+        let mut submission = Submission { is_json: true, ..Submission::default() };
+        submission.read_timestamp(fields.shift_remove("timestamp"));
+        submission.read_datasets(fields.shift_remove("dataname"), reach);
+        submission.read_config(fields.shift_remove("configname"), reach);
+        submission.check_bypass(reach);
+        submission.read_result_path(fields.shift_remove("resultpath"), reach);
+        for (name, value) in fields {
+            if Known::has_field(&name) {
+                submission
+                    .warnings
+                    .push(format!("the submit file's field `{}` is the tools' own: left out", cut(&name)));
+            } else {
+                submission.others.insert(name, value);
+            }
+        }
+        submission
+    }
+
+    /// Whether nothing speaks against it so far.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// The failure of a refused submission, with every reason.
+    pub(crate) fn refusal(&self) -> Option<Failure> {
+        if self.is_accepted() {
+            return None;
+        }
+        Some(Failure::new(Kind::BadSubmission, self.reasons.join("; ")).hint(
+            "put it right and hand it in under a new timestamp, or let `ncaas-submit retry` take the same one up again",
+        ))
+    }
+
+    /// The job's records: one for each dataset, or one alone for a refused submission.
+    pub(crate) fn records(&self, job: &Job, tool: &str) -> Vec<Record> {
+        let names: Vec<&str> = self.datasets.iter().map(Name::as_str).collect();
+        let Some(refusal) = self.refusal() else {
+            let labels = layout::labels(&names);
+            let datasets = names.len() as u64;
+            let each = names.iter().zip(labels).zip(1..);
+            return each
+                .map(|((name, label), dataset)| {
+                    let job = Job { dataset, datasets, label: Some(label), ..job.clone() };
+                    self.record(job, Some(Datasets::One((*name).to_owned())))
+                })
+                .collect();
+        };
+        let dataname = match names.as_slice() {
+            [] => None,
+            [name] => Some(Datasets::One((*name).to_owned())),
+            _ => Some(Datasets::Many(names.iter().map(|name| (*name).to_owned()).collect())),
+        };
+        let mut record = self.record(Job { dataset: 1, datasets: 1, ..job.clone() }, dataname);
+        record.fail(tool, &refusal);
+        vec![record]
+    }
+
+    /// The submission as one record, all its datasets in it.
+    pub(crate) fn whole_record(&self, job: &Job) -> Record {
+        let names: Vec<String> = self.datasets.iter().map(|name| name.as_str().to_owned()).collect();
+        let dataname = match <[String; 1]>::try_from(names) {
+            Ok([name]) => Datasets::One(name),
+            Err(names) => Datasets::Many(names),
+        };
+        self.record(Job { datasets: self.datasets.len().max(1) as u64, dataset: 1, ..job.clone() }, Some(dataname))
+    }
+
+    fn record(&self, job: Job, dataname: Option<Datasets>) -> Record {
+        let mut record = Record::new(&Known {
+            job: Some(job),
+            dataname,
+            configname: self.config.as_ref().map(|config| config.as_str().to_owned()),
+            resultpath: self.result_path.clone(),
+            ..Known::default()
+        });
+        for (name, value) in &self.others {
+            record.set(name, value);
+        }
+        if !self.warnings.is_empty() {
+            record.merge(&Known { warnings: Some(self.warnings.clone()), ..Known::default() });
+        }
+        record
+    }
+
+    fn refuse(&mut self, reason: impl Display) {
+        self.reasons.push(reason.to_string());
+    }
+
+    fn read_timestamp(&mut self, value: Option<Value>) {
+        let text = match value {
+            None | Some(Value::Null) => return self.refuse("`timestamp` is missing"),
+            Some(Value::String(text)) => text,
+            Some(Value::Number(number)) => number.to_string(),
+            Some(other) => return self.refuse(format!("`timestamp` is {}, not a string or a number", shown(&other))),
+        };
+        // Whether it can be a part of a folder's name does not depend on the analysis, but for the length.
+        match layout::job_id("", &text) {
+            Ok(_) => self.timestamp = Some(text),
+            Err(failure) => self.refuse(failure),
+        }
+    }
+
+    fn read_datasets(&mut self, value: Option<Value>, reach: &Reach) {
+        match value {
+            None | Some(Value::Null) => self.refuse("`dataname` is missing"),
+            Some(Value::String(name)) => self.read_dataset("`dataname`", name, reach),
+            Some(Value::Array(names)) if names.is_empty() => self.refuse("`dataname` is an empty list"),
+            Some(Value::Array(names)) => {
+                for (at, name) in names.into_iter().enumerate() {
+                    let field = format!("`dataname[{at}]`");
+                    match name {
+                        Value::String(name) => self.read_dataset(&field, name, reach),
+                        other => self.refuse(format!("{field} is {}, not a string", shown(&other))),
+                    }
+                }
+            }
+            Some(other) => self.refuse(format!("`dataname` is {}, not a string or a list of strings", shown(&other))),
+        }
+    }
+
+    fn read_dataset(&mut self, field: &str, name: String, reach: &Reach) {
+        match Name::read(name, reach) {
+            Ok(name) => self.datasets.push(name),
+            Err(reason) => self.refuse(format!("{field}: {reason}")),
+        }
+    }
+
+    fn read_config(&mut self, value: Option<Value>, reach: &Reach) {
+        match value {
+            None | Some(Value::Null) => self.refuse("`configname` is missing"),
+            Some(Value::String(name)) => match Name::read(name, reach) {
+                Ok(name) if name.key().is_folder() => self.refuse(format!("`configname`: {name} is a folder")),
+                Ok(name) => self.config = Some(name),
+                Err(reason) => self.refuse(format!("`configname`: {reason}")),
+            },
+            Some(other) => self.refuse(format!("`configname` is {}, not a string", shown(&other))),
+        }
+    }
+
+    /// Either all names are `s3://` paths of one bucket, or none is one.
+    fn check_bypass(&mut self, reach: &Reach) {
+        let mut buckets: Vec<Option<&str>> = self.datasets.iter().chain(&self.config).map(Name::other_bucket).collect();
+        buckets.sort_unstable();
+        buckets.dedup();
+        if buckets.contains(&None) && buckets.len() > 1 {
+            self.refuse("some of `dataname` and `configname` are `s3://` paths and some are keys: either all or none");
+        } else if buckets.len() > 1 {
+            let names: Vec<&str> = buckets.into_iter().flatten().map(cut).collect();
+            let named = names.join("`, `");
+            self.refuse(format!("`dataname` and `configname` lie in more than one bucket: `{named}`"));
+        } else if let [Some(bucket)] = buckets.as_slice()
+            && let Err(reason) = reach.may_read(bucket)
+        {
+            self.refuse(reason);
+        }
+    }
+
+    fn read_result_path(&mut self, value: Option<Value>, reach: &Reach) {
+        match value {
+            None | Some(Value::Null) => {}
+            Some(Value::String(path)) => match reach.may_write(&path) {
+                Ok(()) => self.result_path = Some(path),
+                Err(reason) => self.refuse(format!("`resultpath`: {reason}")),
+            },
+            Some(other) => self.refuse(format!("`resultpath` is {}, not a string", shown(&other))),
+        }
+    }
+}
+
+/// A value for a reason: its beginning, on one line.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        other => format!("`{}`", cut(&other.to_string())),
+    }
+}
+
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose submission cannot be read has failed")]
+mod tests;

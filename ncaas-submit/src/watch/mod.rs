@@ -1,0 +1,237 @@
+//! `ncaas-submit watch`: every submission that is not done is handed on once, and by one watcher.
+//!
+//! Submit files are found by [`listing`]; what is found goes into a [`found::Queue`]; each is read, claimed, checked and
+//! handed on ([`examine`]); and what is in hand, here and elsewhere, is looked after until it is done ([`tend`]).
+
+mod claiming;
+mod ears;
+mod examine;
+mod found;
+mod listing;
+mod notices;
+mod process;
+mod tend;
+mod trouble;
+mod watchers;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+use tokio::time::sleep;
+
+use crate::args::WatchArgs;
+use crate::job::Folder;
+use ears::Ears;
+use examine::Outcome;
+pub(crate) use examine::id_of_refused;
+use found::{Found, Queue, backoff};
+pub(crate) use listing::Lister;
+pub(crate) use process::owner;
+use trouble::Trouble;
+use watchers::Watchers;
+
+/// How many submissions are looked into at once.
+const AT_ONCE: usize = 16;
+
+/// How soon a file is looked at again that is still being written.
+const STILL_WRITTEN: Duration = Duration::from_millis(500);
+
+/// How long a watcher that ends may take to tell the others.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A submission that this watcher has claimed.
+#[derive(Debug, Clone)]
+struct InHand {
+    /// The submit file.
+    submission: Key,
+    /// Where its end will be.
+    results: Folder,
+    /// Whether its records have gone out, all of them.
+    handed_on: bool,
+}
+
+/// A running watch.
+struct Watch {
+    tool: Tool,
+    bucket: Bucket,
+    bypass: Vec<String>,
+    once: bool,
+    poll: Duration,
+    queue: Queue,
+    watchers: Watchers,
+    trouble: Trouble,
+    /// What this watcher has claimed and is not known to be done, by group and job id.
+    in_hand: RefCell<HashMap<(String, String), InHand>>,
+    /// What others have claimed, by the watcher's id.
+    elsewhere: RefCell<HashMap<String, Vec<Found>>>,
+}
+
+pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
+    if args.schema {
+        return print_schema::<Known>().await;
+    }
+    for group in &args.group {
+        check_group(group)?;
+    }
+    let bucket = Bucket::open(&args.bucket).await?;
+    let mut lister = Lister::new(tool, &bucket, &args.group);
+    let watch = Watch {
+        tool,
+        bypass: args.allow_bypass,
+        once: args.once,
+        poll: args.poll.max(Duration::from_millis(10)),
+        queue: Queue::new(),
+        watchers: Watchers::new(&bucket),
+        trouble: Trouble::new(tool),
+        in_hand: RefCell::default(),
+        elsewhere: RefCell::default(),
+        bucket,
+    };
+    let mut hands_over = false;
+    let status = Pipe::new(tool, 1)
+        .source(async |output: &Output| {
+            if watch.once {
+                watch.hand_on_what_is_there(&mut lister, output).await?;
+                watch.watchers.hold(args.hold).await?;
+                hands_over = true;
+                return Ok(());
+            }
+            watch.run(&mut lister, output).await
+        })
+        .await;
+    if !hands_over {
+        // Where it cannot be said, the others find out by themselves.
+        let farewell = tokio::time::timeout(FAREWELL, watch.watchers.leave()).await;
+        drop(farewell);
+    }
+    status
+}
+
+impl Watch {
+    /// `--once`: all that is there now; any failure of the bucket ends it.
+    async fn hand_on_what_is_there(&self, lister: &mut Lister, output: &Output) -> Result<()> {
+        lister.find_groups().await?;
+        let mut listed = false;
+        let listing = lister.all(&self.queue, "found when the watch began");
+        tokio::pin!(listing);
+        let mut at_work = FuturesUnordered::new();
+        loop {
+            while at_work.len() < AT_ONCE
+                && let Some(found) = self.queue.pop()
+            {
+                at_work.push(self.look_into_until_written(found, output));
+            }
+            if listed && at_work.is_empty() && self.queue.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                Some(done) = at_work.next(), if !at_work.is_empty() => done?,
+                all = &mut listing, if !listed => { all?; listed = true; }
+                () = self.queue.arrived() => {}
+            }
+        }
+    }
+
+    async fn look_into_until_written(&self, found: Found, output: &Output) -> Result<()> {
+        while self.examine(&found, output).await? == Outcome::NotYet {
+            sleep(STILL_WRITTEN).await;
+        }
+        Ok(())
+    }
+
+    /// The watch that goes on until it is ended.
+    async fn run(&self, lister: &mut Lister, output: &Output) -> Result<()> {
+        tokio::join!(self.find(lister), self.hand_on_what_arrives(output), self.tend());
+        Ok(())
+    }
+
+    /// Lists what is there, hears of what comes, and lists again. A bucket that fails is asked less often, until it
+    /// answers.
+    async fn find(&self, lister: &mut Lister) {
+        let mut ears = Ears::of(self.tool, &self.bucket, self.poll);
+        let mut failed = 0;
+        let mut all = true;
+        loop {
+            match self.list(lister, &mut ears, all).await {
+                Ok(()) => {
+                    self.trouble.is_over();
+                    failed = 0;
+                    all = false;
+                    ears.listen(&self.queue).await;
+                }
+                Err(failure) => {
+                    self.trouble.tell(&failure);
+                    failed += 1;
+                    sleep(backoff(failed)).await;
+                }
+            }
+        }
+    }
+
+    /// Lists all, or one round; what comes meanwhile is heard of.
+    async fn list(&self, lister: &mut Lister, ears: &mut Ears, all: bool) -> Result<()> {
+        lister.find_groups().await?;
+        ears.open(lister);
+        match all {
+            true => lister.all(&self.queue, "found when the watch began").await,
+            false => lister.round(&self.queue, "found by listing").await,
+        }
+    }
+
+    /// Looks into what was found, several at once, each until something came of it.
+    async fn hand_on_what_arrives(&self, output: &Output) {
+        let mut at_work = FuturesUnordered::new();
+        let mut later = FuturesUnordered::new();
+        loop {
+            while at_work.len() < AT_ONCE
+                && let Some(found) = self.queue.pop()
+            {
+                at_work.push(self.look_into(found, output));
+            }
+            tokio::select! {
+                Some(not_yet) = at_work.next(), if !at_work.is_empty() => if let Some(found) = not_yet {
+                    later.push(async { sleep(STILL_WRITTEN).await; found });
+                },
+                Some(found) = later.next(), if !later.is_empty() => self.queue.push(found),
+                () = self.queue.arrived(), if at_work.len() < AT_ONCE => {}
+            }
+        }
+    }
+
+    /// Looks into a submit file until something came of it; gives it back while it is still being written.
+    async fn look_into(&self, found: Found, output: &Output) -> Option<Found> {
+        let mut failed = 0;
+        loop {
+            match self.examine(&found, output).await {
+                Ok(Outcome::NotYet) => return Some(found),
+                Ok(Outcome::Elsewhere(watcher)) => {
+                    self.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
+                    return None;
+                }
+                Ok(Outcome::HandedOn | Outcome::Settled) => return None,
+                Err(failure) => {
+                    self.trouble.tell(&failure);
+                    failed += 1;
+                    sleep(backoff(failed)).await;
+                }
+            }
+        }
+    }
+}
+
+/// A group is one folder's name.
+pub(crate) fn check_group(group: &str) -> Result<()> {
+    Key::new(group)?;
+    if group.contains('/') || group.starts_with('.') {
+        return Err(Failure::new(Kind::Usage, format!("`{group}` is no group: a group is one folder in the bucket")));
+    }
+    Ok(())
+}

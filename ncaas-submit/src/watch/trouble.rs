@@ -1,0 +1,33 @@
+//! A bucket that fails for a while: it is said once, and once again when it is over.
+
+use std::cell::RefCell;
+
+use ncaas_core::failure::{Failure, Kind};
+use ncaas_core::tool::Tool;
+
+/// What is the matter with the bucket, if anything.
+pub(super) struct Trouble {
+    tool: Tool,
+    now: RefCell<Option<Kind>>,
+}
+
+impl Trouble {
+    pub(super) fn new(tool: Tool) -> Self {
+        Trouble { tool, now: RefCell::new(None) }
+    }
+
+    /// Says what failed, unless it is what was said last.
+    pub(super) fn tell(&self, failure: &Failure) {
+        if self.now.replace(Some(failure.kind)) != Some(failure.kind) {
+            self.tool.complain(failure);
+            self.tool.say("the watch goes on, and takes up what it misses");
+        }
+    }
+
+    /// Says that the bucket answers again, if it did not.
+    pub(super) fn is_over(&self) {
+        if self.now.take().is_some() {
+            self.tool.say("the bucket answers again");
+        }
+    }
+}

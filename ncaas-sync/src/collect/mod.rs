@@ -1,0 +1,248 @@
+//! `ncaas-sync collect`: what a job has written anywhere comes into its results.
+//!
+//! A job's folder is worked on in this order, so that it can be cut off anywhere and taken up again: what is in the
+//! container outside its mounts is staged under numbers; everything found gets a final name; that is written down;
+//! the files are moved; that too is written down. See [`journal`].
+
+mod expect;
+mod fetch;
+mod found;
+mod inside;
+mod journal;
+mod places;
+mod plan;
+mod settle;
+mod unpack;
+mod walk;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::inputs;
+use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, RESULTS, WORK};
+use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Known, Status};
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::CollectArgs;
+use crate::engine::LazyEngine;
+use crate::select::Select;
+use crate::{jobs, local};
+use expect::Expected;
+use found::{Finds, STAGE};
+use inside::Inside;
+use journal::{Journal, moves_file, results_file};
+use places::Places;
+use unpack::Rules;
+use walk::{Mirror, walk};
+
+/// How many containers are worked on at once: an engine gains nothing from more.
+const AT_ONCE: usize = 4;
+
+pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let collecting = Collecting {
+        tool,
+        engine: LazyEngine::default(),
+        select: Select::new(&args.select)?,
+        expected: Expected::new(&args.expect)?,
+        args,
+    };
+    let input = match &collecting.args.container {
+        Some(container) => Input::record(jobs::of_container(collecting.engine.get().await?, container).await?),
+        None => Input::stdin(tool, "ncaas-logs save | ncaas-sync collect")?,
+    };
+    let jobs = collecting.args.pipe.jobs_or(AT_ONCE);
+    Pipe::new(tool, jobs).filter(input, async |record: &mut Record, _| collecting.one(record).await).await
+}
+
+struct Collecting {
+    tool: Tool,
+    engine: LazyEngine,
+    select: Select,
+    expected: Expected,
+    args: CollectArgs,
+}
+
+impl Collecting {
+    async fn one(&self, record: &mut Record) -> Result<()> {
+        let container = record.container().ok_or_else(|| Failure::lacks("container"))?;
+        if !container.has_ended() {
+            return Ok(());
+        }
+        let job = record.job().ok_or_else(|| Failure::lacks("job"))?;
+        jobs::fill_io_dir(record, &self.args.io_dir.io_dir)?;
+        let folder = JobFolder::of(record)?;
+        let lock = local::lock(folder.root(), format!("collect.{}", job.dataset)).await?;
+        let partial = container.status != Some(Status::Success);
+        let done = results_file(&folder, job.dataset);
+        let earlier = Journal::read(&done, &container.id)?;
+        let journal = match earlier {
+            Some(journal) => journal,
+            None => self.collected(record, &folder, job.dataset, &container.id, partial).await?,
+        };
+        place_config(record, &folder)?;
+        let results = journal.results();
+        let outcome = match partial {
+            false => self.expected.check(&results, self.engine.get().await.ok(), &container.id).await,
+            true => Ok(()),
+        };
+        record.set("results", &results);
+        jobs::warn(record, journal.warnings);
+        jobs::save_record(record, &folder, self.tool, outcome.as_ref().err())?;
+        drop(lock);
+        outcome
+    }
+
+    /// Collects what is not collected yet, or finishes what another process has begun.
+    async fn collected(
+        &self,
+        record: &Record,
+        folder: &JobFolder,
+        dataset: u64,
+        container: &str,
+        partial: bool,
+    ) -> Result<Journal> {
+        let moves = moves_file(folder, dataset);
+        let begun = Journal::read(&moves, container)?;
+        let finds = match begun {
+            Some(_) => Finds::default(),
+            None => self.find(folder, container).await?,
+        };
+        let others = local::lock(folder.root(), "collect").await?;
+        let (folder, container) = (folder.clone(), container.to_owned());
+        let done = results_file(&folder, dataset);
+        let earlier = earlier_results(record, &folder);
+        let journal = local::blocking(move || {
+            let root = open(folder.root())?;
+            let journal = match begun {
+                Some(journal) => journal,
+                None => {
+                    let journal = settle::decide(&folder, &root, finds, partial, &earlier)?;
+                    journal.write(&moves, &container)?;
+                    journal
+                }
+            };
+            journal.carry_out(&folder, &root)?;
+            let journal = journal.carried_out();
+            journal.write(&done, &container)?;
+            local::remove_file(&moves)?;
+            tidy(&root, &folder);
+            Ok(journal)
+        })
+        .await?;
+        drop(others);
+        Ok(journal)
+    }
+
+    /// Everything that the job has produced, where it lies now.
+    async fn find(&self, folder: &JobFolder, container: &str) -> Result<Finds> {
+        let engine = self.engine.get().await?;
+        let stage = folder.work().join(STAGE);
+        let inside = match engine.inspect(container).await {
+            Ok(inspected) => Some(Inside::of(&inspected)),
+            Err(failure) if failure.kind == Kind::ContainerNotFound => None,
+            Err(failure) => return Err(failure),
+        };
+        let gone = inside.is_none();
+        let rules = self.rules(inside.unwrap_or_else(Inside::of_a_gone_one));
+        local::fresh_folder(stage.clone()).await?;
+        let mut finds = self.find_mounted(folder, &rules).await?;
+        if gone {
+            finds
+                .warnings
+                .add(format!("container `{container}` is gone, and with it what it wrote outside its results"));
+        } else {
+            let from = &self.args.from;
+            finds.append(fetch::fetch(engine, rules, open(&stage)?, from).await?);
+        }
+        Ok(finds)
+    }
+
+    fn rules(&self, inside: Inside) -> Rules {
+        Rules {
+            places: Places::of(&inside),
+            select: self.select.clone(),
+            max_size: self.args.max_size.unwrap_or(u64::MAX),
+            inside,
+        }
+    }
+
+    /// What the job wrote into its results and logs folders, which lie on this machine unless the engine is elsewhere.
+    async fn find_mounted(&self, folder: &JobFolder, rules: &Rules) -> Result<Finds> {
+        let (path, places, select) = (folder.work(), rules.places.clone(), rules.select.clone());
+        let (inside, max_size) = (rules.inside.clone(), rules.max_size);
+        local::blocking(move || {
+            let work = open(&path)?;
+            let mut finds = Finds::default();
+            for (name, inside) in [(RESULTS, inside.results()), (LOGS, inside.logs())] {
+                let mirror = Mirror { work: &work, work_path: &path, name, inside: &inside };
+                finds.append(walk(&mirror, &places, &select, max_size)?);
+            }
+            Ok(finds)
+        })
+        .await
+    }
+}
+
+fn open(path: &Path) -> Result<Dir> {
+    Dir::open_ambient_dir(path, ambient_authority()).doing("open", path)
+}
+
+/// The results that this dataset has left in an earlier run, and that no other dataset shares.
+fn earlier_results(record: &Record, folder: &JobFolder) -> HashSet<String> {
+    let of = |record: &Record| record.results().unwrap_or_default().into_iter().map(|result| result.path);
+    let mut earlier: HashSet<String> = folder.saved_record().iter().flat_map(of).collect();
+    if earlier.is_empty() {
+        return earlier;
+    }
+    let datasets = record.job().map_or(1, |job| job.datasets);
+    if datasets > 1 {
+        for other in jobs::saved_records(folder) {
+            for path in of(&other) {
+                earlier.remove(&path);
+            }
+        }
+    }
+    earlier
+}
+
+/// Puts a copy of the config beside the results, under its own name.
+fn place_config(record: &Record, folder: &JobFolder) -> Result<()> {
+    let Some(name) = record.text("configname") else { return Ok(()) };
+    let place = inputs::place(record, name, CONFIGS)?;
+    let Some(own_name) = place.host.file_name() else { return Ok(()) };
+    local::copy_whole(&place.host, &folder.process_results().join(own_name))
+}
+
+/// Removes what a finished collection leaves behind: the stage, and folders that are empty by now. What was left out
+/// stays where it is.
+fn tidy(root: &Dir, folder: &JobFolder) {
+    let work = folder.work();
+    let Some(number) = work.file_name() else { return };
+    let work = Path::new(WORK).join(number);
+    // What cannot be removed is in nobody's way.
+    let _ = root.remove_dir_all(work.join(STAGE));
+    if let Ok(dir) = root.open_dir(&work) {
+        remove_empty(&dir);
+    }
+    let _ = root.remove_dir(&work);
+    let _ = root.remove_dir(WORK);
+}
+
+fn remove_empty(dir: &Dir) {
+    for entry in dir.entries().into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if let Ok(below) = walk::open_folder(dir, &entry.file_name()) {
+                remove_empty(&below);
+            }
+            let _ = dir.remove_dir(entry.file_name());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Where in a job's results a file of a container comes to lie.
+
+use ncaas_core::files::OURS;
+use ncaas_core::layout::END;
+
+use super::inside::Inside;
+use crate::names;
+
+/// What the results of a job do not hold under its own name at their top: the platform's pollers wait for it.
+const RESERVED: &str = END;
+
+/// Below which name what a container wrote outside its working directory comes to lie.
+const OUTSIDE: &str = "outside";
+
+/// How paths in a container become paths in `process_results`, or in the job's logs.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    results: String,
+    logs: String,
+    working_dir: String,
+}
+
+/// A path in a job's folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Place {
+    /// Relative to `process_results`.
+    Result(String),
+    /// Relative to this dataset's own folder in `logs`.
+    Log(String),
+}
+
+impl Place {
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Place::Result(path) | Place::Log(path) => path,
+        }
+    }
+}
+
+impl Places {
+    pub(crate) fn of(inside: &Inside) -> Places {
+        Places { results: inside.results(), logs: inside.logs(), working_dir: inside.working_dir.clone() }
+    }
+
+    /// The place of an absolute, plain path; none for the root and for the results folder themselves.
+    ///
+    /// The results folder's content lies at the top, the working directory's too, with its own folders; everything else
+    /// under `outside/` with its absolute path.
+    pub(crate) fn of_path(&self, path: &str) -> Option<Place> {
+        if let Some(rest) = names::below(path, &self.logs) {
+            return some(rest).map(|rest| Place::Log(rest.to_owned()));
+        }
+        let result = if let Some(rest) = names::below(path, &self.results) {
+            some(rest)?.to_owned()
+        } else if let Some(rest) = names::below(path, &self.working_dir).filter(|_| !self.working_dir.is_empty()) {
+            some(rest)?.to_owned()
+        } else {
+            format!("{OUTSIDE}/{}", some(path.trim_start_matches('/'))?)
+        };
+        Some(Place::Result(result))
+    }
+}
+
+/// Why a place's name cannot be used, if it cannot.
+pub(crate) fn fault(place: &Place) -> Option<&'static str> {
+    if place.path().split('/').any(|name| name.starts_with(OURS)) {
+        return Some("names that begin with `.ncaas-` are kept for files that are still being written");
+    }
+    if place.path().split('/').any(|name| name.len() > 255) {
+        return Some("its name does not fit");
+    }
+    None
+}
+
+/// Whether a place is the platform's own, so that a job's file gets another.
+pub(crate) fn is_reserved(place: &Place) -> bool {
+    matches!(place, Place::Result(path) if path == RESERVED)
+}
+
+fn some(path: &str) -> Option<&str> {
+    (!path.is_empty()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_the_results_or_the_working_directory_keeps_its_relative_path() {
+        let inside = Inside { working_dir: "/home/u".into(), io_dir: "/home/u/io-dir".into(), ..Inside::default() };
+        let places = Places::of(&inside);
+        let result = |path: &str| Some(Place::Result(path.to_owned()));
+        assert_eq!(places.of_path("/home/u/out/fig.png"), result("out/fig.png"));
+        assert_eq!(places.of_path("/home/u/io-dir/results/pca/x"), result("pca/x"));
+        assert_eq!(places.of_path("/home/user/x"), result("outside/home/user/x"));
+        assert_eq!(places.of_path("/home/u/io-dir/logs/a"), Some(Place::Log("a".to_owned())));
+        assert_eq!(places.of_path("/home/u/io-dir/results"), None);
+        assert_eq!(places.of_path("/"), None);
+    }
+
+    #[test]
+    fn without_a_working_directory_everything_is_outside() {
+        let places = Places::of(&Inside { io_dir: "/home/neurocaasdev/io-dir".into(), ..Inside::default() });
+        assert_eq!(places.of_path("/x"), Some(Place::Result("outside/x".to_owned())));
+    }
+}

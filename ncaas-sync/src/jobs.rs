@@ -1,0 +1,90 @@
+//! What the verbs do alike with a job's record.
+
+use std::path::Path;
+
+use ncaas_core::engine::container::describe;
+use ncaas_core::engine::{Engine, labels};
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::files;
+use ncaas_core::layout::JobFolder;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Job, Known};
+use ncaas_core::tool::Tool;
+
+/// How the name of a saved record ends.
+const RECORD: &str = ".record.json";
+
+/// The record of a container that was named: what its job was started from, or for one that is no job's a record of its
+/// own, whose results go to a folder that has the container's name.
+pub(crate) async fn of_container(engine: &Engine, name: &str) -> Result<Record> {
+    let inspected = engine.inspect(name).await?;
+    let container = describe(&inspected);
+    let label = inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::RECORD));
+    let mut record = label.and_then(|label| Record::parse(label.as_bytes()).ok()).unwrap_or_default();
+    let image = inspected.config.and_then(|config| config.image).unwrap_or_default();
+    record.fill("job", &Job { id: container.name.clone(), dataset: 1, datasets: 1, ..Job::default() });
+    record.fill("image", &image);
+    record.merge(&Known { container: Some(container), ..Known::default() });
+    Ok(record)
+}
+
+/// Says where the io-dir is, where the record does not: `DIR/<group>` for a job from a bucket, else `DIR`.
+pub(crate) fn fill_io_dir(record: &mut Record, io_dir: &Path) -> Result<()> {
+    if record.text("io_dir").is_some() {
+        return Ok(());
+    }
+    let mut path = files::absolute(io_dir)?;
+    if let Some(group) = record.job().and_then(|job| job.group) {
+        path.push(group_folder(&group)?);
+    }
+    let text = path.to_str().ok_or_else(|| {
+        Failure::new(
+            ncaas_core::failure::Kind::Usage,
+            format!("`{}` cannot be the io-dir: its path is not UTF-8, and records are", path.display()),
+        )
+    })?;
+    record.fill("io_dir", &text);
+    Ok(())
+}
+
+/// A group as a folder's name.
+fn group_folder(group: &str) -> Result<&str> {
+    if group.is_empty() || group.contains('/') || group == "." || group == ".." {
+        return Err(Failure::new(ncaas_core::failure::Kind::BadKey, format!("`{group}` is no group's name")));
+    }
+    Ok(group)
+}
+
+/// Adds to the record's warnings, each once.
+pub(crate) fn warn(record: &mut Record, words: impl IntoIterator<Item = String>) {
+    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
+    let before = warnings.len();
+    for one in words {
+        if !warnings.contains(&one) {
+            warnings.push(one);
+        }
+    }
+    if warnings.len() > before {
+        record.set("warnings", &warnings);
+    }
+}
+
+/// Saves the whole record in the job's logs, with the failure that this stage puts on it, if it does.
+pub(crate) fn save_record(record: &Record, folder: &JobFolder, tool: Tool, failure: Option<&Failure>) -> Result<()> {
+    let mut record = record.clone();
+    if let Some(failure) = failure {
+        record.fail(tool.name(), failure);
+    }
+    files::write_whole(&folder.record_file(), &record.to_line())
+}
+
+/// The saved records of the job's other datasets.
+pub(crate) fn saved_records(folder: &JobFolder) -> Vec<Record> {
+    let own = folder.record_file();
+    let names = std::fs::read_dir(folder.logs()).into_iter().flatten().flatten();
+    names
+        .map(|entry| entry.path())
+        .filter(|path| *path != own && path.to_string_lossy().ends_with(RECORD))
+        .filter_map(|path| Record::parse(&std::fs::read(path).ok()?).ok())
+        .collect()
+}
