@@ -34,8 +34,8 @@ lint: ## clippy and shellcheck, without warnings
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); \
 	else echo "make: shellcheck is not installed: the scripts stay unchecked" >&2; fi
 
-docs: ## check that the documentation builds without warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+docs: ## check that the library's documentation builds without warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --package ncaas-core --all-features --no-deps --document-private-items --quiet
 
 install: build ## install the tools into $(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
