@@ -36,7 +36,9 @@ with_line() {
 }
 [ -e /etc/passwd ] || echo root:x:0:0:root:/root:/bin/sh >/etc/passwd
 [ -e /etc/group ] || echo root:x:0: >/etc/group
-with_line /etc/passwd "$name:x:$id:$id::$home:$(command -v bash)"
+shell=$(command -v bash)
+if [ -x /bin/bash ]; then shell=/bin/bash; fi
+with_line /etc/passwd "$name:x:$id:$id::$home:$shell"
 with_line /etc/group "$name:x:$id:"
 if [ -e /etc/shadow ]; then
     with_line /etc/shadow "$name:!:19000:0:99999:7:::"

@@ -54,7 +54,9 @@ pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
                 findings.extend(of_file(&entry, &steps)?);
             }
         }
-        paths.push(entry.path);
+        if !entry.left_out {
+            paths.push(entry.path);
+        }
         Ok(())
     })?;
     findings.extend(missing_sources(root, &file, &steps, &paths)?);
