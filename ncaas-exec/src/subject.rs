@@ -20,7 +20,10 @@ pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<In
 
 /// A record of which nothing is known but its container.
 pub(crate) fn of_name(name: &str) -> Record {
-    Record::new(&Known { container: Some(Container { id: name.to_owned(), ..Container::default() }), ..Known::default() })
+    Record::new(&Known {
+        container: Some(Container { id: name.to_owned(), ..Container::default() }),
+        ..Known::default()
+    })
 }
 
 /// The id or name of the container that a record means.

@@ -33,7 +33,10 @@ impl Inputs {
             None => None,
             Some(Datasets::One(name)) => Some(place(record, &name, layout::INPUTS)?),
             Some(Datasets::Many(_)) => {
-                return Err(Failure::new(Kind::BadRecord, "the record names several datasets: one job has one dataset"));
+                return Err(Failure::new(
+                    Kind::BadRecord,
+                    "the record names several datasets: one job has one dataset",
+                ));
             }
         };
         let config = record.text("configname").map(|name| place(record, name, layout::CONFIGS)).transpose()?;
