@@ -2,9 +2,9 @@
 
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::describe;
-use ncaas_core::engine::{Engine, labels};
+use ncaas_core::engine::{Engine, Owner, labels};
 use ncaas_core::failure::{Failure, Result};
-use ncaas_core::layout;
+use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
@@ -56,4 +56,29 @@ pub(crate) async fn look(engine: &Engine, record: &mut Record) -> Result<Contain
 fn started_from(inspected: &ContainerInspectResponse) -> Option<Record> {
     let label = inspected.config.as_ref()?.labels.as_ref()?.get(labels::RECORD)?;
     Record::parse(label.as_bytes()).ok()
+}
+
+/// Writes into a record how its container fares, and what the user should know of it.
+pub(crate) fn tell(record: &mut Record, container: Container) {
+    if let Some(warning) = container.warning() {
+        warn(record, warning);
+    }
+    record.merge(&Known { container: Some(container), ..Known::default() });
+}
+
+/// Adds a warning to a record that does not have it yet.
+pub(crate) fn warn(record: &mut Record, warning: &str) {
+    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
+    if !warnings.iter().any(|known| known == warning) {
+        warnings.push(warning.to_owned());
+        record.merge(&Known { warnings: Some(warnings), ..Known::default() });
+    }
+}
+
+/// Makes what an ended job left in its folders of this machine the user's, whoever it ran as.
+pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
+    let Ok(folder) = JobFolder::of(record) else { return Ok(()) };
+    let folders: Vec<_> =
+        [folder.work_results(), folder.work_logs()].into_iter().filter(|folder| folder.exists()).collect();
+    engine.repair_ownership(container, &folders, Owner::current()).await
 }

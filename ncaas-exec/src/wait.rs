@@ -53,7 +53,11 @@ async fn one(connection: &Connection, record: &mut Record) -> Result<()> {
         engine.wait(&container.id).await
     };
     match waited.await {
-        Ok(container) => record.merge(&Known { container: Some(container), ..Known::default() }),
+        Ok(container) => {
+            let id = container.id.clone();
+            subject::tell(record, container);
+            return subject::repair_ownership(engine, record, &id).await;
+        }
         // It may have been removed since, and what became of it saved.
         Err(failure) if failure.kind == Kind::ContainerNotFound => {
             let saved = JobFolder::of(record).ok().and_then(|folder| folder.saved_record()?.container());

@@ -21,9 +21,9 @@ use tokio::sync::OnceCell;
 
 use crate::args::RunArgs;
 use crate::connection::Connection;
-use crate::launch;
 use crate::plan::Plan;
 use crate::settings::Flags;
+use crate::{launch, subject};
 use admission::Admission;
 use job::Inputs;
 
@@ -170,7 +170,7 @@ impl Work {
         let place = self.admission.enter(engine, info, &name, &plan.settings).await?;
         if let Some(warning) = &place.warning {
             self.tool.say(warning);
-            warn(record, warning);
+            subject::warn(record, warning);
         }
         if let Some(gpu) = &place.gpu {
             plan.labels.insert(labels::GPU.to_owned(), gpu.clone());
@@ -239,12 +239,6 @@ fn ended_before(record: &Record) -> Option<Known> {
         results: known.results,
         ..Known::default()
     })
-}
-
-fn warn(record: &mut Record, warning: &str) {
-    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
-    warnings.push(warning.to_owned());
-    record.merge(&Known { warnings: Some(warnings), ..Known::default() });
 }
 
 fn shorter(one: Option<u64>, other: Option<u64>) -> Option<u64> {
