@@ -20,7 +20,7 @@ pub struct JobRecord {
     pub run: Option<Value>,
     pub inputs: Option<Vec<Value>>,
     pub container: Option<Container>,
-    pub docker_run: Option<String>,
+    pub dry_run: Option<Value>,
     pub logs: Option<Logs>,
     pub usage: Option<Usage>,
     pub results: Option<Vec<ResultFile>>,
