@@ -7,6 +7,9 @@ use bollard::container::LogOutput;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Asked, Engine, EngineContext};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Input, Output, Pipe};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -15,6 +18,7 @@ use crate::args::InArgs;
 use crate::diagnosis;
 use crate::exec::{Asks, Exec, Outcome, Streams, may_be_the_engines_word};
 use crate::settings::variable;
+use crate::subject;
 
 /// The exit status where we failed, and not the command.
 const OUR_FAILURE: u8 = 125;
@@ -48,6 +52,9 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         stdin: args.interactive,
         terminal: false,
     };
+    if args.detach {
+        return detach(tool, &engine, asks).await;
+    }
     let exec = Exec::create(&engine, asks).await?;
     let Streams { output, input } = exec.start().await?;
     let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -108,6 +115,15 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             Err(diagnosis::of_exec(&engine, &args.container, &command, args.workdir.as_deref(), failure).await)
         }
     }
+}
+
+/// Leaves the command to itself, and writes the record by which `ncaas-exec wait` knows it.
+async fn detach(tool: Tool, engine: &Engine, asks: Asks) -> Result<ExitStatus> {
+    let mut record = subject::of_name(&asks.container);
+    subject::look(engine, &mut record).await?;
+    let detached = crate::detach::start(engine, asks).await?;
+    record.merge(&Known { exec: Some(detached), ..Known::default() });
+    Pipe::new(tool, 1).filter(Input::record(record), async |_: &mut Record, _: &Output| Ok(())).await
 }
 
 /// How the passing on of output ended.

@@ -1,5 +1,6 @@
 //! `ncaas-exec start`: a development container that stays up.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use ncaas_core::engine::{Engine, labels};
@@ -51,6 +52,13 @@ async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, na
     }
     for folder in [layout::INPUTS, layout::CONFIGS, layout::RESULTS, layout::LOGS] {
         make_folder(&io_dir.join(folder))?;
+    }
+    // Whatever user the image runs as is to write here.
+    for folder in [layout::RESULTS, layout::LOGS] {
+        let path = io_dir.join(folder);
+        let open = std::fs::Permissions::from_mode(0o777);
+        // One of another user is for that user to open.
+        let _ = std::fs::set_permissions(path, open);
     }
     let mut plan = Plan {
         name,

@@ -1,5 +1,7 @@
 //! Which container a record or an argument means.
 
+use std::path::{Path, PathBuf};
+
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::describe;
 use ncaas_core::engine::{Engine, Owner, labels};
@@ -75,10 +77,20 @@ pub(crate) fn warn(record: &mut Record, warning: &str) {
     }
 }
 
-/// Makes what an ended job left in its folders of this machine the user's, whoever it ran as.
+/// Makes what an ended container left in its folders of this machine the user's, whoever it ran as. Of what a development
+/// container can see, jobs' folders are left out: one of them may run.
 pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
-    let Ok(folder) = JobFolder::of(record) else { return Ok(()) };
-    let folders: Vec<_> =
-        [folder.work_results(), folder.work_logs()].into_iter().filter(|folder| folder.exists()).collect();
+    let folders = match (JobFolder::of(record), record.text("io_dir")) {
+        (Ok(folder), _) => vec![folder.work_results(), folder.work_logs()],
+        (Err(_), Some(io_dir)) if record.job().is_none() => {
+            let io_dir = Path::new(io_dir);
+            let entries = std::fs::read_dir(io_dir.join(layout::RESULTS)).into_iter().flatten().flatten();
+            let of_nobody = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"job__"));
+            let folders = of_nobody.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
+            folders.chain([io_dir.join(layout::LOGS)]).collect()
+        }
+        _ => return Ok(()),
+    };
+    let folders: Vec<PathBuf> = folders.into_iter().filter(|folder| folder.exists()).collect();
     engine.repair_ownership(container, &folders, Owner::current()).await
 }

@@ -21,6 +21,7 @@ pub struct JobRecord {
     pub inputs: Option<Vec<Value>>,
     pub container: Option<Container>,
     pub dry_run: Option<Value>,
+    pub exec: Option<Value>,
     pub logs: Option<Logs>,
     pub usage: Option<Usage>,
     pub results: Option<Vec<ResultFile>>,

@@ -49,6 +49,9 @@ pub struct Known {
     /// The container, and how it fares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// A command that goes on in the container by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Detached>,
     /// Where its log and status files are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
@@ -289,6 +292,24 @@ pub enum StoppedBy {
     Timeout,
     /// The engine itself, which was stopped or restarted.
     Engine,
+}
+
+/// A command that was left to itself in a running container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Detached {
+    /// Its name, which no other of that container has.
+    pub name: String,
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// File in the container that holds its output; none where that is in the container's own log. What it wrote to
+    /// stderr is beside it, in `.err`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// File in the container that holds its exit code when it has ended.
+    pub exit_file: String,
+    /// Its exit code; null while it runs.
+    #[serde(default)]
+    pub exit_code: Option<i64>,
 }
 
 /// How a job ended.
