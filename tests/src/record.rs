@@ -55,6 +55,7 @@ pub struct Job {
     pub dataset: u64,
     pub datasets: u64,
     pub label: Option<String>,
+    pub attempt: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -4,3 +4,6 @@
 mod pipe;
 mod pipe_rules;
 mod rules;
+mod submit;
+mod submit_jobs;
+mod submit_watch;
