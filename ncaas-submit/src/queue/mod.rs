@@ -6,8 +6,6 @@
 mod event;
 mod setup;
 
-use std::time::Duration;
-
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
@@ -86,11 +84,6 @@ impl Queue {
             request.send().await.map_err(|error| failure("take messages off", &self.url, &error))?;
         }
         Ok(())
-    }
-
-    /// For how long a read of the queue may take.
-    pub(crate) const fn longest_wait() -> Duration {
-        Duration::from_secs(WAIT as u64)
     }
 }
 

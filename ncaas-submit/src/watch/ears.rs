@@ -1,114 +1,108 @@
-//! Who tells a watch of new submissions, and how often it lists what is there all the same.
+//! Who tells a watch of new submissions: the kernel, of a directory; a queue, that a server was told to fill; or nobody.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use ncaas_core::bucket::Bucket;
-use ncaas_core::failure::Result;
 use ncaas_core::tool::Tool;
-use tokio::time::{Instant, sleep};
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
-use super::found::{Found, Queue};
+use super::found::{Found, Queue, is_submit_file};
 use super::listing::Lister;
-use super::notices::{Notice, Notices};
+use super::notices::{Kernel, Notice, Notices};
 use super::trouble::Trouble;
 use crate::queue;
 
 /// How often the bucket is listed beneath what tells of new submissions, which can get lost.
-const BENEATH: Duration = Duration::from_secs(30);
+const BENEATH: Duration = Duration::from_secs(60);
 
-/// Where news comes from, if from anywhere.
-enum Source {
-    /// The kernel, of a directory.
-    Kernel(Notices),
-    /// A queue that the bucket's server tells.
-    Queue(queue::Queue),
-    /// Nobody tells anything.
-    Nobody,
-}
-
-/// A watch's ears.
+/// A watch's ears. What they hear goes into the queue of what was found; where it takes a listing to know, they say so.
 pub(super) struct Ears {
     tool: Tool,
     /// How often to list where nobody tells anything.
     poll: Duration,
-    source: Source,
-    queue_trouble: Trouble,
+    kernel: RefCell<Option<Kernel>>,
+    queue: Option<queue::Queue>,
+    look: Notify,
 }
 
 impl Ears {
-    /// A directory's kernel tells, and a server that was given a queue; else only listing does.
-    pub(super) fn of(tool: Tool, bucket: &Bucket, poll: Duration, queue: Option<queue::Queue>) -> Self {
-        let source = match queue {
-            Some(queue) => Source::Queue(queue),
-            None if bucket.as_s3().is_some() => Source::Nobody,
-            None => match Notices::of(bucket.address().as_ref()) {
-                Ok(notices) => notices.map_or(Source::Nobody, Source::Kernel),
-                Err(failure) => {
-                    tool.complain(&failure);
-                    Source::Nobody
-                }
-            },
+    /// Ears for a bucket, and the kernel's notices where it gives any.
+    pub(super) fn of(
+        tool: Tool,
+        bucket: &Bucket,
+        poll: Duration,
+        queue: Option<queue::Queue>,
+    ) -> (Self, Option<Notices>) {
+        let told = match bucket.as_s3() {
+            Some(_) => Ok(None),
+            None => Kernel::watch(bucket.address().as_ref()),
         };
-        Ears { tool, poll, source, queue_trouble: Trouble::new(tool, "the queue") }
+        let told = told.unwrap_or_else(|failure| {
+            tool.complain(&failure);
+            None
+        });
+        let (kernel, notices) = told.unzip();
+        (Ears { tool, poll, kernel: RefCell::new(kernel), queue, look: Notify::new() }, notices)
     }
 
     /// Sees to it that whatever comes from now on is told.
-    pub(super) fn open(&mut self, lister: &Lister) {
-        if let Source::Kernel(notices) = &mut self.source
-            && let Err(failure) = notices.arm(lister.groups())
-        {
+    pub(super) fn open(&self, lister: &Lister) {
+        let mut kernel = self.kernel.borrow_mut();
+        if let Some(Err(failure)) = kernel.as_mut().map(|kernel| kernel.arm(lister.groups())) {
             self.tool.complain(&failure);
-            self.source = Source::Nobody;
+            *kernel = None;
         }
     }
 
-    /// Takes in what is told, until it is time to list.
-    pub(super) async fn listen(&mut self, found: &Queue) {
-        match &mut self.source {
-            Source::Nobody => sleep(self.poll).await,
-            Source::Kernel(notices) => listen_to_kernel(notices, BENEATH.max(self.poll), found).await,
-            Source::Queue(queue) => match listen_to_queue(queue, BENEATH.max(self.poll), found).await {
-                Ok(()) => self.queue_trouble.is_over(),
-                Err(failure) => {
-                    // Until it answers, the bucket is listed as if there were none.
-                    self.queue_trouble.tell(&failure);
-                    sleep(self.poll).await;
-                }
-            },
-        }
-    }
-}
-
-async fn listen_to_kernel(notices: &mut Notices, until: Duration, found: &Queue) {
-    let time_to_list = sleep(until);
-    tokio::pin!(time_to_list);
-    loop {
+    /// Waits until it is time to list.
+    pub(super) async fn time_to_list(&self) {
+        let is_told = self.queue.is_some() || self.kernel.borrow().is_some();
+        let pace = if is_told { BENEATH.max(self.poll) } else { self.poll };
         tokio::select! {
-            () = &mut time_to_list => return,
-            told = notices.next() => {
-                let look = told.contains(&Notice::Look);
-                for notice in told {
-                    if let Notice::File(key) = notice {
-                        found.told(Found::new(key, "told of by the kernel"));
+            () = sleep(pace) => {}
+            () = self.look.notified() => {}
+        }
+    }
+
+    /// Takes in what is told, as long as the watch goes on.
+    pub(super) async fn listen(&self, notices: Option<Notices>, found: &Queue) {
+        if let Some(queue) = &self.queue {
+            self.listen_to_queue(queue, found).await;
+        } else if let Some(notices) = notices {
+            self.listen_to_kernel(notices, found).await;
+        }
+    }
+
+    async fn listen_to_kernel(&self, mut notices: Notices, found: &Queue) {
+        while let Some(told) = notices.next().await {
+            for notice in told {
+                match notice {
+                    Notice::File(key) => found.told(Found::new(key, "told of by the kernel")),
+                    Notice::Look => self.look.notify_one(),
+                }
+            }
+        }
+    }
+
+    async fn listen_to_queue(&self, queue: &queue::Queue, found: &Queue) {
+        let trouble = Trouble::new(self.tool, "the queue");
+        loop {
+            match queue.next().await {
+                Ok(keys) => {
+                    trouble.is_over();
+                    for key in keys.into_iter().filter(|key| is_submit_file(key.as_str())) {
+                        found.told(Found::new(key, "told of by the queue"));
                     }
                 }
-                if look {
-                    return;
+                Err(failure) => {
+                    // Until it answers, the bucket is listed as if there were none.
+                    trouble.tell(&failure);
+                    self.look.notify_one();
+                    sleep(self.poll.max(Duration::from_secs(1))).await;
                 }
             }
         }
     }
-}
-
-/// Each read of the queue is waited for: one that is broken off may have had a message already.
-async fn listen_to_queue(queue: &queue::Queue, until: Duration, found: &Queue) -> Result<()> {
-    let began = Instant::now();
-    while began.elapsed() + queue::Queue::longest_wait() / 2 < until {
-        for key in queue.next().await? {
-            if super::found::is_submit_file(key.as_str()) {
-                found.told(Found::new(key, "told of by the queue"));
-            }
-        }
-    }
-    Ok(())
 }

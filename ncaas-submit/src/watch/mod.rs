@@ -41,7 +41,7 @@ use trouble::Trouble;
 use watchers::Watchers;
 
 /// How many submissions are looked into at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 32;
 
 /// How soon a file is looked at again that is still being written.
 const STILL_WRITTEN: Duration = Duration::from_millis(500);
@@ -173,23 +173,27 @@ impl Watch {
 
     /// The watch that goes on until it is ended.
     async fn run(&self, lister: &mut Lister, queue: Option<queue::Queue>, output: &Output) -> Result<()> {
-        tokio::join!(self.find(lister, queue), self.hand_on_what_arrives(output), self.tend());
+        let (ears, notices) = Ears::of(self.tool, &self.bucket, self.poll, queue);
+        tokio::join!(
+            self.find(lister, &ears),
+            ears.listen(notices, &self.queue),
+            self.hand_on_what_arrives(output),
+            self.tend(),
+        );
         Ok(())
     }
 
-    /// Lists what is there, hears of what comes, and lists again. A bucket that fails is asked less often, until it
-    /// answers.
-    async fn find(&self, lister: &mut Lister, queue: Option<queue::Queue>) {
-        let mut ears = Ears::of(self.tool, &self.bucket, self.poll, queue);
+    /// Lists what is there, again and again. A bucket that fails is asked less often, until it answers.
+    async fn find(&self, lister: &mut Lister, ears: &Ears) {
         let mut failed = 0;
         let mut all = true;
         loop {
-            match self.list(lister, &mut ears, all).await {
+            match self.list(lister, ears, all).await {
                 Ok(()) => {
                     self.trouble.is_over();
                     failed = 0;
                     all = false;
-                    ears.listen(&self.queue).await;
+                    ears.time_to_list().await;
                 }
                 Err(failure) => {
                     self.trouble.tell(&failure);
@@ -201,7 +205,7 @@ impl Watch {
     }
 
     /// Lists all, or one round; what comes meanwhile is heard of.
-    async fn list(&self, lister: &mut Lister, ears: &mut Ears, all: bool) -> Result<()> {
+    async fn list(&self, lister: &mut Lister, ears: &Ears, all: bool) -> Result<()> {
         lister.find_groups().await?;
         ears.open(lister);
         match all {
