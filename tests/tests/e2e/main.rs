@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod build;
+mod exec_end;
+mod exec_inside;
+mod exec_run;
 mod pipe;
 mod pipe_rules;
 mod rules;
