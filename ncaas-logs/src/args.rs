@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::failure::Result;
@@ -9,7 +10,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use regex::bytes::Regex;
 
 use crate::log::Stamp;
-use crate::{lines, save, state, time};
+use crate::{lines, plot, save, state, time, usage};
 
 /// What a container said and how it fared: as records, as text, and as the files that NeuroCAAS keeps of a job
 #[derive(Debug, Parser)]
@@ -28,10 +29,44 @@ enum Verb {
     /// How a container fares, or how it ended
     #[command(after_help = "EXAMPLE:\n  ncaas-logs state pca | jq .container.status")]
     State(StateArgs),
+    /// What a container uses of the machine, sample by sample
+    #[command(after_help = "EXAMPLE:\n  ncaas-logs usage pca | jq '{cpu_percent, memory_bytes}'")]
+    Usage(UsageArgs),
+    /// Draw when jobs ran, how they ended and what they used
+    #[command(after_help = "EXAMPLE:\n  ncaas-logs plot --output jobs.png io-dir/lab/results/*/logs/*.record.json")]
+    Plot(PlotArgs),
     /// Keep a job's log, status file and certificate up to date, and its record when it has ended
     #[command(after_help = "EXAMPLE:\n  ncaas-exec run --image neurocaas/contrib:pca.356d78a data.npy | \
         ncaas-logs save --live | jq .container.state")]
     Save(SaveArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct UsageArgs {
+    /// Containers, by name or id; without any, records on stdin name them
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+
+    /// Time between two samples, like 10s or 1m; the engine takes one a second
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time::parse_duration)]
+    pub(crate) every: Duration,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PlotArgs {
+    /// Saved records, `<dataset>.record.json`; without any, records on stdin
+    #[arg(value_name = "FILES")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// The picture: an SVG, or a PNG where its name says so
+    #[arg(short, long, value_name = "FILE", default_value = "jobs.svg")]
+    pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
 }
 
 impl Args {
@@ -39,6 +74,8 @@ impl Args {
         match self.verb {
             Verb::Lines(args) => lines::lines(tool, args).await,
             Verb::State(args) => state::state(tool, args).await,
+            Verb::Usage(args) => usage::usage(tool, args).await,
+            Verb::Plot(args) => plot::plot(tool, args).await,
             Verb::Save(args) => save::save(tool, args).await,
         }
     }

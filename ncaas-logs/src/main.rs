@@ -3,6 +3,7 @@
 mod args;
 mod lines;
 mod log;
+mod plot;
 mod save;
 mod state;
 mod subject;

@@ -8,8 +8,13 @@ use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Known;
 use ncaas_core::tool::Tool;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::OnceCell;
+
+/// How many containers are followed at once: one that runs for days holds up no other.
+pub(crate) const FOLLOWED: usize = 1024;
 
 /// The engine, connected to when it is first needed. An attempt that failed is made again for a later record.
 #[derive(Debug, Default)]
@@ -33,6 +38,35 @@ pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<In
         record.set("container", &json!({ "id": container }));
         record
     })))
+}
+
+/// Whose a line or a sample is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Owner {
+    /// The job, where the container is a job's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) job: Option<JobOfOwner>,
+    /// The container's name, where it is no job's and several were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) container: Option<String>,
+}
+
+/// The job that a line or a sample belongs to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct JobOfOwner {
+    /// The job's id.
+    id: String,
+    /// Which of the submission's datasets.
+    dataset: u64,
+}
+
+impl Owner {
+    /// `several`: whether there are other containers from which it is to be told apart.
+    pub(crate) fn of(record: &Record, several: bool) -> Self {
+        let job = record.job().map(|job| JobOfOwner { id: job.id, dataset: job.dataset });
+        let container = if several && job.is_none() { record.container() } else { None };
+        Owner { job, container: container.map(|container| container.name) }
+    }
 }
 
 /// The id or name of the record's container.

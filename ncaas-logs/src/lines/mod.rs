@@ -14,9 +14,6 @@ use crate::log::{Log, Query, Rejoin, Stream};
 use crate::subject::{self, Engines};
 use write::{LineRecord, Writer};
 
-/// How many containers are followed at once. Those that are not followed come one after the other.
-const FOLLOWED: usize = 1024;
-
 pub(crate) async fn lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<LineRecord>().await;
@@ -24,7 +21,8 @@ pub(crate) async fn lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
     let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
     let engines = Engines::default();
     let several = args.containers.len() != 1;
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(if args.follow { FOLLOWED } else { 1 }));
+    // Those that are not followed come one after the other.
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(if args.follow { subject::FOLLOWED } else { 1 }));
     let list = async |record: &mut Record, output: &Output| list(record, &args, several, &engines, output).await;
     pipe.each(input, list).await
 }

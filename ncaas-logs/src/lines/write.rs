@@ -10,14 +10,13 @@ use serde::Serialize;
 use super::text::Text;
 use crate::args::LinesArgs;
 use crate::log::Line;
+use crate::subject::Owner;
 
 /// One line of output.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct LineRecord {
-    /// Whose line it is, where the container is a job's.
-    job: Option<LineJob>,
-    /// Whose line it is, where several containers that are no jobs were asked for.
-    container: Option<String>,
+    #[serde(flatten)]
+    owner: Owner,
     /// When the engine read its beginning: RFC 3339 in UTC, always with nine decimals.
     time: String,
     /// `stdout` or `stderr`.
@@ -30,15 +29,6 @@ pub(super) struct LineRecord {
     bytes: Option<String>,
     /// True for a piece of a line longer than 4 MiB that goes on in the next record of its stream.
     partial: Option<bool>,
-}
-
-/// The job that a line belongs to.
-#[derive(Debug, Serialize, JsonSchema)]
-struct LineJob {
-    /// The job's id.
-    id: String,
-    /// Which of the submission's datasets.
-    dataset: u64,
 }
 
 /// Writes lines in the form that was asked for.
@@ -54,16 +44,15 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A writer of the lines of one container; `several`: whether there are others whose lines come between them.
     pub(super) fn new(record: &Record, args: &'a LinesArgs, several: bool) -> Self {
-        let container = record.container().unwrap_or_default();
-        let job = record.job().map(|job| LineJob { id: job.id, dataset: job.dataset });
-        let prefix = match (&job, args.text) {
-            (_, true) if several => format!("{} | ", container.name),
-            (_, true) => String::new(),
-            (Some(job), false) => format!("\"job\":{},", serde_json::to_string(job).unwrap_or_default()),
-            (None, false) if several => format!("\"container\":\"{}\",", container.name),
-            (None, false) => String::new(),
+        let prefix = if !args.text {
+            let owner = serde_json::to_string(&Owner::of(record, several)).unwrap_or_default();
+            let fields = if owner == "{}" { String::new() } else { format!("{},", &owner[1..owner.len() - 1]) };
+            format!("{{{fields}\"time\":\"")
+        } else if several {
+            format!("{} | ", record.container().unwrap_or_default().name)
+        } else {
+            String::new()
         };
-        let prefix = if args.text { prefix } else { format!("{{{prefix}\"time\":\"") };
         Writer {
             grep: args.grep.as_ref(),
             text: args.text.then(Text::new),

@@ -32,9 +32,6 @@ pub(crate) use heard::last_state;
 /// How often files are brought up to date where the command line does not say.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many jobs are followed at once: a job that runs for days holds up no other.
-const JOBS: usize = 1024;
-
 pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
@@ -47,7 +44,7 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
         interval: args.live.map_or(INTERVAL, |seconds| Duration::from_secs_f64(seconds.clamp(0.1, 86_400.0))),
         io_dir: args.io_dir,
     };
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(JOBS)).takes_errors();
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(crate::subject::FOLLOWED)).takes_errors();
     pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await).await
 }
 

@@ -5,15 +5,17 @@ use std::collections::HashMap;
 use bollard::models::{ContainerBlkioStats, ContainerMemoryStats, ContainerStatsResponse};
 use jiff::Timestamp;
 use ncaas_core::record::fields::Usage;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How many points of a run's course are kept; with more, neighbours are put together.
 const POINTS: usize = 120;
 
 /// One sample.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Sample {
-    /// When it was taken, by the engine's clock.
+    /// When it was taken, by the engine's clock: RFC 3339 in UTC.
+    #[schemars(with = "String")]
     pub(crate) time: Timestamp,
     /// Percent of one CPU since the sample before; null for the first.
     pub(crate) cpu_percent: Option<f64>,
@@ -23,9 +25,13 @@ pub(crate) struct Sample {
     pub(crate) memory_bytes: u64,
     /// The most memory at any sample so far.
     pub(crate) memory_peak_bytes: u64,
+    /// Read from disks since the start.
     pub(crate) read_bytes: u64,
+    /// Written to disks since the start.
     pub(crate) written_bytes: u64,
+    /// Received from the network since the start.
     pub(crate) received_bytes: u64,
+    /// Sent to the network since the start.
     pub(crate) sent_bytes: u64,
     /// Processes and threads.
     pub(crate) processes: u64,

@@ -5,3 +5,6 @@ mod build;
 mod pipe;
 mod pipe_rules;
 mod rules;
+mod submit;
+mod submit_jobs;
+mod submit_watch;

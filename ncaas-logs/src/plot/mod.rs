@@ -1,0 +1,79 @@
+//! `ncaas-logs plot`: a picture of when jobs ran, how they ended and what they used, from their saved records.
+
+mod canvas;
+mod draw;
+mod timeline;
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::files;
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::tool::{ExitStatus, Tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::args::PlotArgs;
+use timeline::{Row, Timeline};
+
+/// What was drawn.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Plotted {
+    /// Absolute path of the picture.
+    plot: String,
+    /// How many jobs are in it.
+    jobs: usize,
+    /// How many records are not, because their jobs never ran.
+    without_a_run: usize,
+}
+
+pub(crate) async fn plot(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Plotted>().await;
+    }
+    let input = if args.files.is_empty() {
+        Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs plot")?
+    } else {
+        Input::records(args.files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?)
+    };
+    let rows: RefCell<Vec<Row>> = RefCell::default();
+    let without_a_run = RefCell::new(0);
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(1)).takes_errors();
+    let status = pipe
+        .each(input, async |record: &mut Record, _: &Output| {
+            match Row::of(record) {
+                Some(row) => rows.borrow_mut().push(row),
+                None => *without_a_run.borrow_mut() += 1,
+            }
+            Ok(())
+        })
+        .await?;
+    if status != ExitStatus::SUCCESS {
+        return Ok(status);
+    }
+    let timeline = Timeline::new(rows.into_inner());
+    let is_png = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    let picture = if is_png { draw::png(&timeline)? } else { draw::svg(&timeline) };
+    let path = files::absolute(&args.output)?;
+    files::write_whole(&path, &picture)?;
+    let plotted = Plotted {
+        plot: path.to_string_lossy().into_owned(),
+        jobs: timeline.rows.len(),
+        without_a_run: without_a_run.into_inner(),
+    };
+    let said = async |output: &Output| {
+        let mut line = serde_json::to_vec(&plotted).unwrap_or_default();
+        line.push(b'\n');
+        output.write(line).await;
+        Ok(())
+    };
+    Pipe::new(tool, 1).source(said).await
+}
+
+fn read(path: &Path) -> Result<Record> {
+    let line = std::fs::read(path).doing("read", path)?;
+    Record::parse(&line)
+        .map_err(|failure| Failure::new(Kind::BadRecord, format!("`{}` holds no record: {failure}", path.display())))
+}

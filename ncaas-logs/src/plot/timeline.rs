@@ -1,0 +1,139 @@
+//! When jobs ran, and what they used together at each moment.
+
+use jiff::Timestamp;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Status, Usage};
+
+/// One job's run.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) name: String,
+    /// Seconds since 1970.
+    pub(super) start: f64,
+    pub(super) end: f64,
+    /// None while it runs.
+    pub(super) status: Option<Status>,
+    usage: Usage,
+}
+
+impl Row {
+    /// The run of a record's job; none where it never ran.
+    pub(super) fn of(record: &Record) -> Option<Self> {
+        let container = record.container()?;
+        let seconds = |text: Option<&str>| Some(text?.parse::<Timestamp>().ok()?.as_nanosecond() as f64 / 1e9);
+        let start = seconds(container.started_at.as_deref())?;
+        let usage = record.known().ok().and_then(|known| known.usage).unwrap_or_default();
+        let last_seen = usage.series.last().map_or(start, |point| start + point.0);
+        let end = seconds(container.finished_at.as_deref()).unwrap_or(last_seen).max(start);
+        let dataset = record.dataname().and_then(|names| Some((*names.names().first()?).to_owned()));
+        let job = record.job().map(|job| job.id);
+        let name = dataset.map(|name| ncaas_core::layout::base_name(&name).to_owned()).or(job);
+        Some(Row { name: name.unwrap_or(container.name), start, end, status: container.status, usage })
+    }
+
+    /// Percent of one CPU and bytes of memory at a moment of its run.
+    fn uses(&self, at: f64) -> (f64, f64) {
+        let series = &self.usage.series;
+        let after = series.partition_point(|point| point.0 <= at - self.start);
+        match series.get(after.saturating_sub(1)) {
+            Some(&(_, cpu, memory)) => (cpu, memory as f64),
+            None => {
+                let length = (self.end - self.start).max(1e-3);
+                (self.usage.cpu_s / length * 100.0, self.usage.memory_peak_bytes as f64)
+            }
+        }
+    }
+}
+
+/// All runs, in the order in which they began.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    pub(super) rows: Vec<Row>,
+    pub(super) start: f64,
+    pub(super) end: f64,
+}
+
+/// What the jobs that run in one slice of the time use together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Slice {
+    /// The most jobs at once.
+    pub(super) running: u32,
+    pub(super) cpu: f64,
+    pub(super) memory: f64,
+}
+
+impl Timeline {
+    pub(super) fn new(mut rows: Vec<Row>) -> Self {
+        rows.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.end.total_cmp(&b.end)));
+        let start = rows.iter().map(|row| row.start).reduce(f64::min).unwrap_or_default();
+        let end = rows.iter().map(|row| row.end).reduce(f64::max).unwrap_or_default();
+        Timeline { rows, start, end: end.max(start + 1e-3) }
+    }
+
+    /// The whole time in `count` slices.
+    pub(super) fn slices(&self, count: usize) -> Vec<Slice> {
+        let width = (self.end - self.start) / count as f64;
+        let slice_of = |time: f64| (((time - self.start) / width) as usize).min(count - 1);
+        let mut slices = vec![Slice::default(); count];
+        for row in &self.rows {
+            for (at, slice) in slices.iter_mut().enumerate().take(slice_of(row.end) + 1).skip(slice_of(row.start)) {
+                let from = self.start + at as f64 * width;
+                // The part of the slice in which it ran.
+                let share = (row.end.min(from + width) - row.start.max(from)).max(0.0) / width;
+                let (cpu, memory) = row.uses(row.start.max(from + width / 2.0).min(row.end));
+                slice.cpu += cpu * share;
+                slice.memory += memory * share;
+            }
+        }
+        // Jobs of one slice may have run one after the other.
+        let mut changes: Vec<(f64, i64)> = self.rows.iter().flat_map(|row| [(row.start, 1), (row.end, -1)]).collect();
+        changes.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut running = 0;
+        let mut last = 0;
+        for (time, change) in changes {
+            let at = slice_of(time);
+            for slice in &mut slices[last..=at] {
+                slice.running = slice.running.max(u32::try_from(running).unwrap_or_default());
+            }
+            running += change;
+            slices[at].running = slices[at].running.max(u32::try_from(running).unwrap_or_default());
+            last = at;
+        }
+        slices
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose records cannot be read has failed")]
+mod tests {
+    use super::*;
+
+    fn row(start: u32, end: u32, cpu: f64) -> Row {
+        let record = format!(
+            r#"{{"dataname":"lab/inputs/a.npy","container":{{"status":"success","started_at":"2026-11-22T10:00:{start:02}Z",
+            "finished_at":"2026-11-22T10:00:{end:02}Z"}},"usage":{{"cpu_s":1,"series":[[0,{cpu},1000]]}}}}"#
+        );
+        Row::of(&Record::parse(record.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_jobs_use_together_is_the_sum_while_they_run() {
+        let timeline = Timeline::new(vec![row(5, 10, 50.0), row(0, 10, 100.0)]);
+        assert_eq!(timeline.rows[0].name, "a.npy");
+        let slices = timeline.slices(10);
+        assert_eq!(slices[0], Slice { running: 1, cpu: 100.0, memory: 1000.0 });
+        assert_eq!(slices[7], Slice { running: 2, cpu: 150.0, memory: 2000.0 });
+    }
+
+    #[test]
+    fn jobs_one_after_the_other_do_not_run_at_once() {
+        let timeline = Timeline::new(vec![row(0, 1, 1.0), row(1, 2, 1.0), row(2, 3, 1.0)]);
+        assert_eq!(timeline.slices(1)[0].running, 1);
+    }
+
+    #[test]
+    fn no_jobs_and_a_job_of_no_length_have_a_timeline() {
+        assert_eq!(Timeline::new(Vec::new()).slices(5), vec![Slice::default(); 5]);
+        assert!(Timeline::new(vec![row(3, 3, 1.0)]).slices(5).iter().any(|slice| slice.running == 1));
+    }
+}
