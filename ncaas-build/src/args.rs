@@ -38,13 +38,13 @@ impl Args {
             Verb::Image(args) => crate::image::image(tool, args).await,
             Verb::Check(args) => crate::check::check(tool, args).await,
             Verb::Commit(args) => crate::commit::commit(tool, args).await,
-            Verb::Pull(args) => crate::registry::pull(tool, args).await,
-            Verb::Push(args) => crate::registry::push(tool, args).await,
-            Verb::Tag(args) => crate::local::tag(tool, args).await,
-            Verb::Ls(args) => crate::local::ls(tool, args).await,
-            Verb::Rm(args) => crate::local::rm(tool, args).await,
-            Verb::Save(args) => crate::archive::save(tool, args).await,
-            Verb::Load(args) => crate::archive::load(tool, args).await,
+            Verb::Pull(args) => crate::pull::pull(tool, args).await,
+            Verb::Push(args) => crate::push::push(tool, args).await,
+            Verb::Tag(args) => crate::tag::tag(tool, args).await,
+            Verb::Ls(args) => crate::ls::ls(tool, args).await,
+            Verb::Rm(args) => crate::rm::rm(tool, args).await,
+            Verb::Save(args) => crate::save::save(tool, args).await,
+            Verb::Load(args) => crate::load::load(tool, args).await,
         }
     }
 }
