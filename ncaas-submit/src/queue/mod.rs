@@ -55,13 +55,10 @@ impl Queue {
         let mut keys = Vec::new();
         let mut read = Vec::new();
         for message in messages {
-            match event::created(message.body().unwrap_or_default(), &self.bucket) {
-                Some(created) => {
-                    keys.extend(created);
-                    read.push(message);
-                }
-                // Of another bucket: whoever watches that one reads it.
-                None => {}
+            // One of another bucket stays: whoever watches that one reads it.
+            if let Some(created) = event::created(message.body().unwrap_or_default(), &self.bucket) {
+                keys.extend(created);
+                read.push(message);
             }
         }
         self.take_off(read).await?;
