@@ -21,12 +21,14 @@ pub(super) struct Found {
     pub(super) how: &'static str,
     /// When.
     pub(super) noticed: Timestamp,
+    /// How often looking into it has failed.
+    pub(super) failed: u32,
 }
 
 impl Found {
     /// A submit file that was found now.
     pub(super) fn new(key: Key, how: &'static str) -> Self {
-        Found { key, how, noticed: Timestamp::now() }
+        Found { key, how, noticed: Timestamp::now(), failed: 0 }
     }
 }
 

@@ -43,6 +43,9 @@ use watchers::Watchers;
 /// How many submissions are looked into at once.
 const AT_ONCE: usize = 32;
 
+/// How many may wait for another look; while there are more, the bucket is in trouble, and nothing new is begun.
+const LATER: usize = 1000;
+
 /// How soon a file is looked at again that is still being written.
 const STILL_WRITTEN: Duration = Duration::from_millis(500);
 
@@ -214,19 +217,21 @@ impl Watch {
         }
     }
 
-    /// Looks into what was found, several at once, each until something came of it.
+    /// Looks into what was found, several at once, each until something came of it. One that has to wait, because it is
+    /// still being written or cannot be read just now, holds up no other.
     async fn hand_on_what_arrives(&self, output: &Output) {
         let mut at_work = FuturesUnordered::new();
         let mut later = FuturesUnordered::new();
         loop {
             while at_work.len() < AT_ONCE
+                && later.len() < LATER
                 && let Some(found) = self.queue.pop()
             {
                 at_work.push(self.look_into(found, output));
             }
             tokio::select! {
-                Some(not_yet) = at_work.next(), if !at_work.is_empty() => if let Some(found) = not_yet {
-                    later.push(async { sleep(STILL_WRITTEN).await; found });
+                Some(put_off) = at_work.next(), if !at_work.is_empty() => if let Some((found, pause)) = put_off {
+                    later.push(async move { sleep(pause).await; found });
                 },
                 Some(found) = later.next(), if !later.is_empty() => self.queue.push(found),
                 () = self.queue.arrived(), if at_work.len() < AT_ONCE => {}
@@ -234,22 +239,20 @@ impl Watch {
         }
     }
 
-    /// Looks into a submit file until something came of it; gives it back while it is still being written.
-    async fn look_into(&self, found: Found, output: &Output) -> Option<Found> {
-        let mut failed = 0;
-        loop {
-            match self.examine(&found, output).await {
-                Ok(Outcome::NotYet) => return Some(found),
-                Ok(Outcome::Elsewhere(watcher)) => {
-                    self.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
-                    return None;
-                }
-                Ok(Outcome::HandedOn | Outcome::Settled) => return None,
-                Err(failure) => {
-                    self.trouble.tell(&failure);
-                    failed += 1;
-                    sleep(backoff(failed)).await;
-                }
+    /// Looks into a submit file. If nothing came of it yet, it is given back with the time to wait.
+    async fn look_into(&self, mut found: Found, output: &Output) -> Option<(Found, Duration)> {
+        match self.examine(&found, output).await {
+            Ok(Outcome::NotYet) => Some((found, STILL_WRITTEN)),
+            Ok(Outcome::Elsewhere(watcher)) => {
+                self.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
+                None
+            }
+            Ok(Outcome::HandedOn | Outcome::Settled) => None,
+            Err(failure) => {
+                self.trouble.tell(&failure);
+                found.failed += 1;
+                let pause = backoff(found.failed);
+                Some((found, pause))
             }
         }
     }
@@ -265,7 +268,7 @@ async fn open_queue(args: &WatchArgs, bucket: &Bucket, tool: Tool) -> Result<Opt
     if args.notify {
         tool.say(&format!("`{}` tells the queue `{url}` of new submissions", bucket.address()));
     }
-    queue::Queue::open(&url, bucket.name()).await.map(Some)
+    queue::Queue::open(&url, bucket.name(), &args.group).await.map(Some)
 }
 
 /// A group is one folder's name.

@@ -349,3 +349,34 @@ fn none_is_lost_and_none_runs_twice_whichever_watchers_of_a_directory_are_killed
 fn none_is_lost_and_none_runs_twice_whichever_watchers_of_s3_are_killed() {
     watchers_are_killed(&Arc::new(filled(TestBucket::s3("killed"))), 4, 60, 5, &["--poll", "200ms"]);
 }
+
+/// Puts into the bucket what a watcher on another machine would have left there.
+fn claimed_elsewhere(bucket: &TestBucket, id: &str, timestamp: &str, expires_at: &str) {
+    let watcher = json!({"id": "0123456789abcdef", "owner": "elsewhere:1", "expires_at": expires_at, "holds": false,
+        "process": {"machine": "elsewhere", "pid": 1, "started": 1}});
+    bucket.put(".ncaas/watchers/0123456789abcdef.json", watcher.to_string());
+    let claim = json!({"submission": format!("lab/submissions/{timestamp}_submit.json"), "watcher": "0123456789abcdef",
+        "owner": "elsewhere:1", "claimed_at": "2026-11-22T10:24:55Z"});
+    bucket.put(&format!("lab/results/{id}/claim.json"), claim.to_string());
+}
+
+#[test]
+fn another_machines_claim_holds_while_that_machine_says_that_it_lives() {
+    let bucket = filled(TestBucket::directory("pca"));
+    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().ok().records().len();
+    let id = hand_in(&bucket, "1");
+    claimed_elsewhere(&bucket, &id, "1", "2999-01-01T00:00:00Z");
+    assert_eq!(once(), 0, "it lives");
+    claimed_elsewhere(&bucket, &id, "1", "2020-01-01T00:00:00Z");
+    assert_eq!(once(), 1, "it has been dead for long");
+}
+
+#[test]
+fn a_watcher_of_another_machine_that_falls_silent_is_replaced_within_a_minute() {
+    let bucket = filled(TestBucket::directory("pca"));
+    let id = hand_in(&bucket, "1");
+    // By its own clock it lives for ever; what counts is that it says nothing any more.
+    claimed_elsewhere(&bucket, &id, "1", "2999-01-01T00:00:00Z");
+    let watching = Watching::start(&bucket, &[]);
+    wait_until("its replacement", Duration::from_secs(60), || watching.ids() == [id.clone()]);
+}
