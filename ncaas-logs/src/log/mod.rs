@@ -123,7 +123,8 @@ impl Log {
             terminal,
             query,
             source: Source::Between,
-            recent: Recent::default(),
+            // Their times are to the nanosecond; journald's are not.
+            recent: Recent::new(matches!(driver, "json-file" | "local")),
             archive: None,
             given: 0,
             lost: Lost::default(),
