@@ -7,6 +7,7 @@
 mod archive;
 mod entry;
 mod files;
+pub(crate) mod helper;
 mod json_file;
 mod lines;
 mod resume;
