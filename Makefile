@@ -3,12 +3,12 @@
 
 PREFIX ?= /usr/local
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh \
+SCRIPTS = .ci/run ncaas-submit/serve/serve tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh \
           $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*))
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests)
 
-.PHONY: help build demo test check format lint docs install clean services stop
+.PHONY: help build demo test check format lint docs install serve clean services stop
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 17
@@ -34,12 +34,17 @@ lint: ## clippy and shellcheck, without warnings
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); \
 	else echo "make: shellcheck is not installed: the scripts stay unchecked" >&2; fi
 
-docs: ## check that the documentation builds without warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+docs: ## check that the library's documentation builds without warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --package ncaas-core --all-features --no-deps --document-private-items --quiet
 
 install: build ## install the tools into $(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(TOOLS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/libexec/ncaas
+	install ncaas-submit/serve/serve $(DESTDIR)$(PREFIX)/libexec/ncaas
+
+serve: build ## run the platform here until ^C: make serve BUCKET=./pca IMAGE=neurocaas/contrib:pca.demo
+	@PATH="$(CURDIR)/target/release:$$PATH" ncaas-submit/serve/serve "$(BUCKET)" "$(IMAGE)" $(WATCH)
 
 services: ## start an engine and LocalStack, and make the fixture image; for running single tests by hand
 	@tests/services/engine start

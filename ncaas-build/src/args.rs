@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::failure::Result;
+use ncaas_core::pipe::PipeArgs;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 /// Images of an analysis: from a Dockerfile, a base or a container, tagged by commit, to and from registries
@@ -16,16 +17,34 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Base(BaseArgs),
     Image(ImageArgs),
+    Check(CheckArgs),
     Commit(CommitArgs),
+    Pull(PullArgs),
+    Push(PushArgs),
+    Tag(TagArgs),
+    Ls(LsArgs),
+    Rm(RmArgs),
+    Save(SaveArgs),
+    Load(LoadArgs),
 }
 
 impl Args {
     /// Runs the verb.
     pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
         match self.verb {
+            Verb::Base(args) => crate::base::base(tool, args).await,
             Verb::Image(args) => crate::image::image(tool, args).await,
+            Verb::Check(args) => crate::check::check(tool, args).await,
             Verb::Commit(args) => crate::commit::commit(tool, args).await,
+            Verb::Pull(args) => crate::registry::pull(tool, args).await,
+            Verb::Push(args) => crate::registry::push(tool, args).await,
+            Verb::Tag(args) => crate::local::tag(tool, args).await,
+            Verb::Ls(args) => crate::local::ls(tool, args).await,
+            Verb::Rm(args) => crate::local::rm(tool, args).await,
+            Verb::Save(args) => crate::archive::save(tool, args).await,
+            Verb::Load(args) => crate::archive::load(tool, args).await,
         }
     }
 }
@@ -36,6 +55,29 @@ pub(crate) struct SchemaArg {
     /// Print the JSON Schema of the records that the verb writes
     #[arg(long, exclusive = true)]
     pub(crate) schema: bool,
+}
+
+/// Make the base image that analyses are built on
+///
+/// User neurocaasdev (uid 1000), its home, the io-dir and bash, on any distribution's image or root file system.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    \
+    ncaas-build base --from continuumio/anaconda3 -t neurocaas/contrib:base-conda")]
+pub(crate) struct BaseArgs {
+    /// Image to make it from [default: debian:bookworm-slim]
+    #[arg(long, value_name = "REF", conflicts_with = "rootfs")]
+    pub(crate) from: Option<String>,
+
+    /// Root file system to make it from: a folder, or a tar archive (also compressed)
+    #[arg(long, value_name = "TAR|DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
+
+    /// Name of the image [default: neurocaas/contrib:base]
+    #[arg(short, long)]
+    pub(crate) tag: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
 }
 
 /// Build an image from a Dockerfile
@@ -90,6 +132,20 @@ pub(crate) struct ImageArgs {
     pub(crate) schema: SchemaArg,
 }
 
+/// Look for the known traps in scripts and build contexts
+///
+/// Writes a record for each, with line and remedy; the exit status is 1 where there is one.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    ncaas-build check . && ncaas-build image .")]
+pub(crate) struct CheckArgs {
+    /// Scripts, or folders with a Dockerfile [default: .]
+    #[arg(value_name = "SCRIPT|CONTEXT")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
+}
+
 /// Save a container into an image
 ///
 /// What lies in volumes and mounts is not saved, and the record warns of it.
@@ -121,6 +177,113 @@ pub(crate) struct CommitArgs {
     /// Take the name away from an image that has it
     #[arg(long)]
     pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
+}
+
+/// Bring images from their registries
+///
+/// With the credentials that `docker login` keeps, helpers included. Reads records from stdin where no image is named.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    ncaas-build pull neurocaas/contrib:pca.356d78a")]
+pub(crate) struct PullArgs {
+    /// The images, `[registry/]name[:tag]`
+    pub(crate) images: Vec<String>,
+
+    /// Pull for this platform, as `linux/arm64`
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// Take images to their registries
+///
+/// With the credentials that `docker login` keeps, helpers included. Reads records from stdin where no image is named.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    ncaas-build image . | ncaas-build push")]
+pub(crate) struct PushArgs {
+    /// The images, `[registry/]name[:tag]`
+    pub(crate) images: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// Give an image a second name
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    \
+    ncaas-build tag neurocaas/contrib:pca.356d78a registry.example.com/lab/pca:1")]
+pub(crate) struct TagArgs {
+    /// The image
+    #[arg(required_unless_present = "schema")]
+    pub(crate) source: Option<String>,
+
+    /// Its new name, taken away from the image that has it
+    #[arg(required_unless_present = "schema")]
+    pub(crate) target: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
+}
+
+/// List our images, the newest first: analysis, commit, size, age
+///
+/// Ours are those in neurocaas/contrib, and those with an io-dir.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    ncaas-build ls | jq -r '[.image, .commit, .size / 1e6] | @tsv'")]
+pub(crate) struct LsArgs {
+    /// All images of the engine, not ours alone
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
+}
+
+/// Remove images
+///
+/// Reads records from stdin where no image is named.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    \
+    ncaas-build ls | jq -c 'select(.commit // \"\" | endswith(\"-dirty\"))' | ncaas-build rm")]
+pub(crate) struct RmArgs {
+    /// The images
+    pub(crate) images: Vec<String>,
+
+    /// Also where a stopped container was made from it
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// Save an image into a file
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    ncaas-build save neurocaas/contrib:pca.356d78a -o pca.tar")]
+pub(crate) struct SaveArgs {
+    /// The image
+    #[arg(required_unless_present = "schema")]
+    pub(crate) image: Option<String>,
+
+    /// The file, a tar archive that `docker load` reads as well
+    #[arg(short, long, value_name = "FILE", required_unless_present = "schema")]
+    pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArg,
+}
+
+/// Load the images in a file
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "EXAMPLE\n    ncaas-build load pca.tar")]
+pub(crate) struct LoadArgs {
+    /// A file that `ncaas-build save` or `docker save` made
+    #[arg(required_unless_present = "schema")]
+    pub(crate) file: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) schema: SchemaArg,

@@ -1,11 +1,17 @@
 //! Images of an analysis: from a Dockerfile, a base or a container, tagged by commit, to and from registries.
 
+mod archive;
 mod args;
+mod base;
+mod check;
 mod commit;
 mod credentials;
 mod fields;
 mod image;
+mod layers;
+mod local;
 mod messages;
+mod registry;
 mod revision;
 mod terminal;
 

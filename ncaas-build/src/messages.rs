@@ -4,18 +4,24 @@
 //! speaks BuildKit only with a session of its own, which can bring neither secrets nor a context larger than memory.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Empty, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use ncaas_core::engine::Engine;
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How much of an answer that is no success is read, in bytes.
 const REFUSAL_LIMIT: usize = 64 << 10;
+
+/// How much of a file is sent at once, in bytes.
+const PIECE: usize = 256 << 10;
 
 /// What is sent along.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Failure>;
@@ -153,6 +159,18 @@ pub(crate) async fn post(
 /// No body.
 pub(crate) fn nothing() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The content of a file or pipe as a body, a piece at a time.
+pub(crate) fn body(source: impl AsyncRead + Unpin + Send + 'static, path: &Path) -> Body {
+    let frames = stream::unfold((source, path.to_owned()), async |(mut source, path)| {
+        let mut piece = Vec::with_capacity(PIECE);
+        match (&mut source).take(PIECE as u64).read_to_end(&mut piece).await {
+            Ok(0) => None,
+            read => Some((read.map(|_| Frame::data(Bytes::from(piece))).doing("read", &path), (source, path))),
+        }
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 /// Sends a request over a connection of its own, which ends with the answer.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How often something is said where there is no terminal to draw on.
-const NOW_AND_THEN: Duration = Duration::from_secs(10);
+pub(crate) const NOW_AND_THEN: Duration = Duration::from_secs(10);
 
 /// The person at stderr.
 #[derive(Debug)]

@@ -42,7 +42,9 @@ pub const CERTIFICATE: &str = "certificate.txt";
 pub const CLAIM: &str = "claim.json";
 /// In a job's folder in a bucket: that the submission's jobs are not to start, and those that run are to stop.
 pub const CANCEL: &str = "cancel.json";
-/// At a bucket's root: what the watchers of the bucket tell one another. No group has this name.
+/// At a bucket's root: what the watchers of the bucket tell one another, and try out. No group has this name.
+pub const OURS: &str = ".ncaas";
+/// In [`OURS`]: a watcher's word that it lives.
 pub const WATCHERS: &str = ".ncaas/watchers/";
 /// The io-dir in a container, where neither an image label nor a flag says otherwise.
 pub const CONTAINER_IO_DIR: &str = "/home/neurocaasdev/io-dir";

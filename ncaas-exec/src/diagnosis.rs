@@ -27,7 +27,13 @@ pub(crate) async fn of_start(engine: &Engine, id: &str, failure: Failure) -> Fai
 }
 
 /// The failure of a command that could not be started in a running container.
-pub(crate) async fn of_exec(engine: &Engine, id: &str, command: &str, workdir: Option<&str>, failure: Failure) -> Failure {
+pub(crate) async fn of_exec(
+    engine: &Engine,
+    id: &str,
+    command: &str,
+    workdir: Option<&str>,
+    failure: Failure,
+) -> Failure {
     let Ok(inspected) = engine.inspect(id).await else { return failure };
     let config = inspected.config.unwrap_or_default();
     let place = Place {

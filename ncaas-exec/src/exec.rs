@@ -101,10 +101,6 @@ impl<'a> Exec<'a> {
         Ok(Exec { engine, asks, id, mark })
     }
 
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
     /// Starts it, with its streams.
     pub(crate) async fn start(&self) -> Result<Streams> {
         let options = StartExecOptions { tty: self.asks.terminal, ..Default::default() };

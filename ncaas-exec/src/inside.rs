@@ -7,14 +7,18 @@ use bollard::container::LogOutput;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Asked, Engine, EngineContext};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Input, Output, Pipe};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::args::InArgs;
 use crate::diagnosis;
 use crate::exec::{Asks, Exec, Outcome, Streams, may_be_the_engines_word};
 use crate::settings::variable;
+use crate::subject;
 
 /// The exit status where we failed, and not the command.
 const OUR_FAILURE: u8 = 125;
@@ -48,6 +52,9 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         stdin: args.interactive,
         terminal: false,
     };
+    if args.detach {
+        return detach(tool, &engine, asks).await;
+    }
     let exec = Exec::create(&engine, asks).await?;
     let Streams { output, input } = exec.start().await?;
     let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -63,16 +70,11 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             tokio::select! {
                 ended = &mut pass => break Ended::ByItself(ended),
                 () = tool.interrupted() => {
-                    let _ = exec.signal("INT").await;
-                    let _ = timeout(SHORT_GRACE, &mut pass).await;
-                    let _ = exec.signal("KILL").await;
+                    let _ = end(&exec, "INT", SHORT_GRACE, pass).await;
                     break Ended::Interrupted;
                 }
                 () = at(deadline) => {
-                    exec.signal("TERM").await?;
-                    if timeout(GRACE, &mut pass).await.is_err() {
-                        exec.signal("KILL").await?;
-                    }
+                    end(&exec, "TERM", GRACE, pass).await?;
                     break Ended::TimedOut;
                 }
                 () = &mut send, if sending => sending = false,
@@ -82,7 +84,8 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     match ended {
         Ended::ByItself(Ok(Reader::Listens)) => {}
         Ended::ByItself(Ok(Reader::Gone)) => {
-            exec.signal("PIPE").await?;
+            // The engine must get rid of what it has still to say, or it hears nothing of the process's end.
+            drop(passing);
             exec.signal("KILL").await?;
             return Ok(ExitStatus::SUCCESS);
         }
@@ -114,6 +117,15 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     }
 }
 
+/// Leaves the command to itself, and writes the record by which `ncaas-exec wait` knows it.
+async fn detach(tool: Tool, engine: &Engine, asks: Asks) -> Result<ExitStatus> {
+    let mut record = subject::of_name(&asks.container);
+    subject::look(engine, &mut record).await?;
+    let detached = crate::detach::start(engine, asks).await?;
+    record.merge(&Known { exec: Some(detached), ..Known::default() });
+    Pipe::new(tool, 1).filter(Input::record(record), async |_: &mut Record, _: &Output| Ok(())).await
+}
+
 /// How the passing on of output ended.
 enum Ended {
     ByItself(Result<Reader>),
@@ -127,6 +139,21 @@ enum Reader {
     Gone,
 }
 
+/// Ends the process and all that it has started: with a signal, and with KILL what is left after `grace`. What is said
+/// meanwhile is passed on.
+async fn end(exec: &Exec<'_>, signal: &str, grace: Duration, pass: impl Future<Output = Result<Reader>>) -> Result<()> {
+    let asked = async {
+        exec.signal(signal).await?;
+        sleep(grace).await;
+        Ok(())
+    };
+    tokio::select! {
+        asked = asked => asked?,
+        _ = pass => {}
+    }
+    exec.signal("KILL").await
+}
+
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
@@ -137,9 +164,7 @@ async fn at(deadline: Option<Instant>) {
 /// A process's output on its way to ours.
 struct Passing {
     container: String,
-    output: std::pin::Pin<
-        Box<dyn futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>,
-    >,
+    output: std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>,
     /// Output that may be no output, until it is known.
     held: Vec<u8>,
 }

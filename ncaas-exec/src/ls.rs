@@ -72,7 +72,8 @@ fn table(records: &[Record]) -> String {
 fn row(record: &Record, container: &Container) -> [String; 5] {
     let status = container.status.and_then(|status| serde_json::to_value(status).ok());
     let started = container.started_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
-    let local = |at: Timestamp| at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let local =
+        |at: Timestamp| at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     [
         container.name.clone(),
         container.state.clone(),

@@ -2,6 +2,7 @@
 
 mod args;
 mod connection;
+mod detach;
 mod diagnosis;
 mod exec;
 mod inside;

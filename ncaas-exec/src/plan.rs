@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, Mount, MountType};
 use ncaas_core::record::fields::RunSettings;
+use serde::Serialize;
 
 use crate::settings::Environment;
 
@@ -35,8 +36,23 @@ pub(crate) struct Plan {
     pub(crate) open_stdin: bool,
 }
 
+/// What is to be made, as `dry_run` in a record.
+#[derive(Debug, Serialize)]
+pub(crate) struct Description<'a> {
+    /// Name of the container.
+    name: Option<&'a str>,
+    /// What of this machine it sees, and where.
+    mounts: &'a [Shared],
+    /// `NAME=value`, beside the image's own; secrets are left out.
+    environment: &'a [String],
+    /// What the image's entrypoint is given, or what is run where it has none.
+    command: Option<&'a [String]>,
+    /// A line for a shell that does the same.
+    docker_run: String,
+}
+
 /// A file or folder of this machine, and where the container sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Shared {
     /// Absolute path on this machine.
     pub(crate) host: PathBuf,
@@ -85,6 +101,17 @@ impl Plan {
                 ..Default::default()
             }),
             ..Default::default()
+        }
+    }
+
+    /// The plan for people and programs: what `--dry-run` adds to the record.
+    pub(crate) fn description(&self) -> Description<'_> {
+        Description {
+            name: self.name.as_deref(),
+            mounts: &self.shared,
+            environment: &self.environment.open,
+            command: self.command.as_deref(),
+            docker_run: self.docker_line(),
         }
     }
 

@@ -38,7 +38,7 @@ pub(crate) fn seconds(text: &str) -> Result<u64, String> {
 /// A number of processors, `0.5` for half of one.
 pub(crate) fn cpus(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(cpus) if cpus >= 0.01 && cpus < 1e6 => Ok(cpus),
+        Ok(cpus) if (0.01..1e6).contains(&cpus) => Ok(cpus),
         _ => Err(format!("`{text}` is no number of processors: write for example `2` or `0.5`")),
     }
 }

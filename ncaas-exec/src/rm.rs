@@ -37,7 +37,12 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         match container.state.as_str() {
             "running" | "paused" | "restarting" if !args.force && named => Err(still_runs(&container)),
             "running" | "paused" | "restarting" if !args.force => Ok(()),
-            _ => launch::remove(engine, &container.id, args.force).await,
+            _ => {
+                if container.has_ended() {
+                    subject::repair_ownership(engine, record, &container.id).await?;
+                }
+                launch::remove(engine, &container.id, args.force).await
+            }
         }
     };
     Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work).await

@@ -72,8 +72,9 @@ async fn enter(engine: &Engine, container: &str, user: Option<&str>) -> Result<i
 /// Carries what is typed to the shell and what it says to the terminal, until it ends.
 async fn converse(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Result<()> {
     let Streams { mut output, mut input } = exec.start().await?;
-    let mut resized = signal(SignalKind::window_change())
-        .map_err(|error| Failure::new(Kind::Io, format!("cannot listen for changes of the terminal's size: {error}")))?;
+    let mut resized = signal(SignalKind::window_change()).map_err(|error| {
+        Failure::new(Kind::Io, format!("cannot listen for changes of the terminal's size: {error}"))
+    })?;
     fit(exec, terminal).await;
     let mut typed = [0; 4096];
     let mut first = true;
@@ -111,5 +112,8 @@ async fn fit(exec: &Exec<'_>, terminal: &Terminal) {
 }
 
 async fn show(terminal: &Terminal, bytes: &[u8]) -> Result<()> {
-    terminal.write(bytes).await.map_err(|error| Failure::new(Kind::Io, format!("cannot write to the terminal: {error}")))
+    terminal
+        .write(bytes)
+        .await
+        .map_err(|error| Failure::new(Kind::Io, format!("cannot write to the terminal: {error}")))
 }

@@ -1,5 +1,6 @@
 //! `ncaas-exec start`: a development container that stays up.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use ncaas_core::engine::{Engine, labels};
@@ -20,8 +21,9 @@ use crate::settings::{Environment, Flags};
 
 const AT_ONCE: usize = 4;
 
-/// Stays up until it is told to end, with nothing but a shell: `read` waits for what nobody writes.
-const STAY_UP: &str = "trap 'exit 0' TERM INT; while :; do read -r _ || exit 0; done";
+/// Stays up until it is told to end, with nothing but a shell. `read` waits for what nobody writes; the shell waits for
+/// `read`, and so hears signals at once, and takes leave of processes whose parents have gone.
+const STAY_UP: &str = "exec 3<&0; trap 'exit 0' TERM INT; while :; do read -r _ <&3 & wait $!; done";
 
 pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
@@ -51,23 +53,25 @@ async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, na
     for folder in [layout::INPUTS, layout::CONFIGS, layout::RESULTS, layout::LOGS] {
         make_folder(&io_dir.join(folder))?;
     }
+    // Whatever user the image runs as is to write here.
+    for folder in [layout::RESULTS, layout::LOGS] {
+        let path = io_dir.join(folder);
+        let open = std::fs::Permissions::from_mode(0o777);
+        // One of another user is for that user to open.
+        let _ = std::fs::set_permissions(path, open);
+    }
     let mut plan = Plan {
         name,
         image: image.id.clone().unwrap_or_default(),
         entrypoint: Some(["sh", "-c", STAY_UP].map(str::to_owned).into()),
         environment: Environment::of(&settings)?,
-        shared: vec![Shared {
-            host: io_dir.to_owned(),
-            inside: io_dir_inside(&settings, &image),
-            read_only: false,
-        }],
+        shared: vec![Shared { host: io_dir.to_owned(), inside: io_dir_inside(&settings, &image), read_only: false }],
         settings,
         open_stdin: true,
         ..Plan::default()
     };
     let line = String::from_utf8_lossy(record.to_line().trim_ascii_end()).into_owned();
-    plan.labels =
-        [(labels::TOOL.to_owned(), tool.name().to_owned()), (labels::RECORD.to_owned(), line)].into();
+    plan.labels = [(labels::TOOL.to_owned(), tool.name().to_owned()), (labels::RECORD.to_owned(), line)].into();
     let id = launch::create(engine, &plan).await?;
     let container = launch::start(engine, &id, &plan).await?;
     tool.say(&format!("`{}` is up: `ncaas-exec shell {0}` steps into it", container.name));

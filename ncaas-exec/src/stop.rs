@@ -26,7 +26,9 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
         if !container.has_ended() {
             engine.stop(&container.id, grace).await?;
             let container = engine.container(&container.id).await?;
-            record.merge(&Known { container: Some(container), ..Known::default() });
+            let id = container.id.clone();
+            subject::tell(record, container);
+            subject::repair_ownership(engine, record, &id).await?;
         }
         Ok(())
     };

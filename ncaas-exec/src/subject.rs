@@ -1,10 +1,12 @@
 //! Which container a record or an argument means.
 
+use std::path::{Path, PathBuf};
+
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::describe;
-use ncaas_core::engine::{Engine, labels};
+use ncaas_core::engine::{Engine, Owner, labels};
 use ncaas_core::failure::{Failure, Result};
-use ncaas_core::layout;
+use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
@@ -20,7 +22,10 @@ pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<In
 
 /// A record of which nothing is known but its container.
 pub(crate) fn of_name(name: &str) -> Record {
-    Record::new(&Known { container: Some(Container { id: name.to_owned(), ..Container::default() }), ..Known::default() })
+    Record::new(&Known {
+        container: Some(Container { id: name.to_owned(), ..Container::default() }),
+        ..Known::default()
+    })
 }
 
 /// The id or name of the container that a record means.
@@ -53,4 +58,39 @@ pub(crate) async fn look(engine: &Engine, record: &mut Record) -> Result<Contain
 fn started_from(inspected: &ContainerInspectResponse) -> Option<Record> {
     let label = inspected.config.as_ref()?.labels.as_ref()?.get(labels::RECORD)?;
     Record::parse(label.as_bytes()).ok()
+}
+
+/// Writes into a record how its container fares, and what the user should know of it.
+pub(crate) fn tell(record: &mut Record, container: Container) {
+    if let Some(warning) = container.warning() {
+        warn(record, warning);
+    }
+    record.merge(&Known { container: Some(container), ..Known::default() });
+}
+
+/// Adds a warning to a record that does not have it yet.
+pub(crate) fn warn(record: &mut Record, warning: &str) {
+    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
+    if !warnings.iter().any(|known| known == warning) {
+        warnings.push(warning.to_owned());
+        record.merge(&Known { warnings: Some(warnings), ..Known::default() });
+    }
+}
+
+/// Makes what an ended container left in its folders of this machine the user's, whoever it ran as. Of what a development
+/// container can see, jobs' folders are left out: one of them may run.
+pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
+    let folders = match (JobFolder::of(record), record.text("io_dir")) {
+        (Ok(folder), _) => vec![folder.work_results(), folder.work_logs()],
+        (Err(_), Some(io_dir)) if record.job().is_none() => {
+            let io_dir = Path::new(io_dir);
+            let entries = std::fs::read_dir(io_dir.join(layout::RESULTS)).into_iter().flatten().flatten();
+            let of_nobody = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"job__"));
+            let folders = of_nobody.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
+            folders.chain([io_dir.join(layout::LOGS)]).collect()
+        }
+        _ => return Ok(()),
+    };
+    let folders: Vec<PathBuf> = folders.into_iter().filter(|folder| folder.exists()).collect();
+    engine.repair_ownership(container, &folders, Owner::current()).await
 }

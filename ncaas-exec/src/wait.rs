@@ -4,12 +4,12 @@ use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::{Detached, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ContainersArgs;
 use crate::connection::Connection;
-use crate::subject;
+use crate::{detach, subject};
 
 /// One that waits holds up no other: as many as anybody runs.
 const AT_ONCE: usize = 1024;
@@ -44,16 +44,26 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
 }
 
 async fn one(connection: &Connection, record: &mut Record) -> Result<()> {
-    if record.container().is_some_and(|container| container.has_ended()) {
+    let has_ended = record.container().is_some_and(|container| container.has_ended());
+    if has_ended && !record.as_map().contains_key("exec") {
         return Ok(());
     }
     let engine = connection.engine().await?;
+    if let Some(detached) = record.known()?.exec.filter(|detached| detached.exit_code.is_none()) {
+        let exit_code = detach::wait(engine, &subject::container_of(record)?, &detached).await?;
+        record.merge(&Known { exec: Some(Detached { exit_code: Some(exit_code), ..detached }), ..Known::default() });
+        return Ok(());
+    }
     let waited = async {
         let container = subject::look(engine, record).await?;
         engine.wait(&container.id).await
     };
     match waited.await {
-        Ok(container) => record.merge(&Known { container: Some(container), ..Known::default() }),
+        Ok(container) => {
+            let id = container.id.clone();
+            subject::tell(record, container);
+            return subject::repair_ownership(engine, record, &id).await;
+        }
         // It may have been removed since, and what became of it saved.
         Err(failure) if failure.kind == Kind::ContainerNotFound => {
             let saved = JobFolder::of(record).ok().and_then(|folder| folder.saved_record()?.container());

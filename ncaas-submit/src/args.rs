@@ -98,6 +98,7 @@ pub(crate) struct SendArgs {
 EXAMPLE
   ncaas-submit watch s3://pca | ncaas-sync pull | ncaas-exec run --image IMAGE | ncaas-logs save --live | \\
       ncaas-sync collect | ncaas-sync push | ncaas-exec rm
+  ncaas-submit watch s3://pca --notify
   ncaas-submit watch ./pca --once | jq .job.id")]
 pub(crate) struct WatchArgs {
     /// The bucket: `s3://name`, or a directory
@@ -114,6 +115,14 @@ pub(crate) struct WatchArgs {
     /// Look into this group only; may be given several times
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<String>,
+
+    /// The SQS queue that gets the bucket's `ObjectCreated` events; listing goes on beneath it at a slow pace
+    #[arg(long, value_name = "URL", conflicts_with_all = ["once", "notify"])]
+    pub(crate) queue: Option<String>,
+
+    /// Set up such a queue and the bucket's notification, and use it; other notifications of the bucket stay
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) notify: bool,
 
     /// How often to list what is there, where nothing else tells of new submissions
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
@@ -241,7 +250,7 @@ pub(crate) struct RetryArgs {
 #[command(after_help = "\
 EXAMPLE
   ncaas-submit init ./pca --group lab
-  ncaas-submit init s3://pca --group lab --group other")]
+  ncaas-submit init s3://pca --group lab --group other --queue | jq -r .queue")]
 pub(crate) struct InitArgs {
     /// The bucket: `s3://name`, or a directory
     pub(crate) bucket: String,
@@ -249,6 +258,10 @@ pub(crate) struct InitArgs {
     /// A group to make; may be given several times
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<String>,
+
+    /// Make an SQS queue too that the bucket tells of new submissions, for `watch --queue`
+    #[arg(long)]
+    pub(crate) queue: bool,
 }
 
 /// A time as people write it: `2s`, `1h 30m`.

@@ -1,4 +1,4 @@
-//! `ncaas-submit init`: a bucket, its groups and their folders.
+//! `ncaas-submit init`: a bucket, its groups and their folders, and on request a queue.
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::Result;
@@ -8,6 +8,7 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::InitArgs;
+use crate::queue;
 use crate::watch::check_group;
 
 pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
@@ -25,6 +26,9 @@ pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
             let mut record = Record::default();
             record.set("bucket", &bucket.address());
             record.set("groups", &args.group);
+            if args.queue {
+                record.set("queue", &queue::set_up(&bucket).await?);
+            }
             output.emit(&record).await;
             Ok(())
         })

@@ -9,6 +9,7 @@ mod config;
 mod init;
 mod job;
 mod ls;
+mod queue;
 mod retry;
 mod rules;
 mod send;

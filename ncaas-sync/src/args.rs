@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::failure::Result;
@@ -19,17 +20,25 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Diff(DiffArgs),
     Collect(CollectArgs),
     Pull(PullArgs),
     Push(PushArgs),
+    Status(StatusArgs),
+    Verify(VerifyArgs),
+    Uploads(UploadsArgs),
 }
 
 impl Args {
     pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
         match self.verb {
+            Verb::Diff(args) => crate::diff::diff(tool, args).await,
             Verb::Collect(args) => crate::collect::collect(tool, args).await,
             Verb::Pull(args) => crate::pull::pull(tool, args).await,
             Verb::Push(args) => crate::push::push(tool, args).await,
+            Verb::Status(args) => crate::status::status(tool, args).await,
+            Verb::Verify(args) => crate::verify::verify(tool, args).await,
+            Verb::Uploads(args) => crate::uploads::uploads(tool, args).await,
         }
     }
 }
@@ -40,6 +49,126 @@ pub(crate) struct IoDirArgs {
     /// The io-dir, for records that have none: a group's files are in DIR/<group>
     #[arg(long, value_name = "DIR", default_value = "./io-dir")]
     pub(crate) io_dir: PathBuf,
+}
+
+/// Show what a container has changed in its file system, one record a path
+///
+/// Caches, temporary files and the like are left out. What is mounted into the container is not among its changes: each
+/// such place is shown as `unseen`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync diff my-container | jq -r 'select(.change == \"added\") | .path'
+  ncaas-exec ls --all | ncaas-sync diff --include '*.npy'")]
+pub(crate) struct DiffArgs {
+    /// The container, by name or id; without it, records from stdin
+    pub(crate) container: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+
+    /// Find out how much is in each mount, too: all of it is read
+    #[arg(long)]
+    pub(crate) size: bool,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// Show how a folder differs from its counterpart in a bucket, one record a file
+///
+/// A file is `new`, `changed` or, where only the bucket has it, `missing`. With one argument, it is the group's folder in
+/// the io-dir that is compared.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync status s3://pca/lab
+  ncaas-sync status s3://pca/lab/inputs ./recordings --all | jq -r 'select(.status == \"new\") | .path'")]
+pub(crate) struct StatusArgs {
+    /// The group, as `s3://bucket/group` or `dir/group`; with DIR, any prefix
+    #[arg(value_name = "BUCKET/GROUP", required_unless_present = "schema")]
+    pub(crate) target: Option<String>,
+
+    /// The folder, instead of the group's in the io-dir
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Show unchanged files too
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    #[command(flatten)]
+    pub(crate) checksum: ChecksumArgs,
+
+    #[command(flatten)]
+    pub(crate) io_dir: IoDirArgs,
+
+    /// Print the JSON Schema of the records that the verb writes
+    #[arg(long, exclusive = true)]
+    pub(crate) schema: bool,
+}
+
+/// Check every file of a job against the checksums in its record, in the io-dir and in the bucket
+///
+/// All content is read. A record whose files are not all there, or not all as they were, comes out with an error.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync push | ncaas-sync verify
+  ncaas-sync verify s3://pca/lab job__pca_1606753161 --bucket-only")]
+pub(crate) struct VerifyArgs {
+    /// The job's group, as `s3://bucket/group` or `dir/group`; without it, records from stdin
+    #[arg(value_name = "BUCKET/GROUP", requires = "job")]
+    pub(crate) target: Option<String>,
+
+    /// The job's id
+    #[arg(value_name = "JOB")]
+    pub(crate) job: Option<String>,
+
+    /// Look in the io-dir only
+    #[arg(long, conflicts_with = "bucket_only")]
+    pub(crate) io_dir_only: bool,
+
+    /// Look in the bucket only
+    #[arg(long)]
+    pub(crate) bucket_only: bool,
+
+    /// Write a record for each file
+    #[arg(long)]
+    pub(crate) files: bool,
+
+    #[command(flatten)]
+    pub(crate) io_dir: IoDirArgs,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// Show uploads that were begun and never finished, and drop them
+///
+/// The parts of a large file that an interrupted `push` has sent stay on the server until the next `push` finishes them
+/// or somebody drops them.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync uploads s3://pca
+  ncaas-sync uploads s3://pca/lab --older-than 7d --drop")]
+pub(crate) struct UploadsArgs {
+    /// Where, as `s3://bucket` or `s3://bucket/prefix`
+    #[arg(value_name = "BUCKET/PREFIX", required_unless_present = "schema")]
+    pub(crate) target: Option<String>,
+
+    /// Only those begun longer ago than this: `90m`, `12h`, `7d`
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) older_than: Option<Duration>,
+
+    /// Drop them
+    #[arg(long)]
+    pub(crate) drop: bool,
+
+    /// Print the JSON Schema of the records that the verb writes
+    #[arg(long, exclusive = true)]
+    pub(crate) schema: bool,
 }
 
 /// Bring what ended jobs have written anywhere in their containers into their results
@@ -107,6 +236,17 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "JOB", requires = "target", conflicts_with_all = ["data", "config"])]
     pub(crate) results: Option<String>,
 
+    /// Remove files that the bucket does not have
+    #[arg(long, requires = "target", conflicts_with_all = ["data", "config"])]
+    pub(crate) delete: bool,
+
+    /// Write a record for each file, unchanged ones too
+    #[arg(long, requires = "target")]
+    pub(crate) files: bool,
+
+    #[command(flatten)]
+    pub(crate) checksum: ChecksumArgs,
+
     #[command(flatten)]
     pub(crate) io_dir: IoDirArgs,
 
@@ -114,15 +254,45 @@ pub(crate) struct PullArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Bring results and logs of jobs into their bucket
+/// Whether the index is believed.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ChecksumArgs {
+    /// Read every file to compare it, also where its size and times say that it has not changed
+    #[arg(long = "checksum")]
+    pub(crate) on: bool,
+}
+
+/// Bring results and logs of jobs into their bucket, or any folder to any prefix
 ///
 /// As a filter: the logs of a running job; of an ended one its results, its logs, and `end.txt` at last, when all
-/// datasets of its submission have ended.
+/// datasets of its submission have ended. What is there already, with the same content, is not sent again, and an upload
+/// that was cut off goes on with the parts that are missing.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  ncaas-sync collect | ncaas-sync push")]
+  ncaas-sync collect | ncaas-sync push
+  ncaas-sync push ./recordings s3://pca/lab/inputs/recordings
+  ncaas-sync push ./recordings s3://pca/lab/inputs/recordings --delete --files | jq -c 'select(.outcome)'")]
 pub(crate) struct PushArgs {
+    /// A folder; without it, records from stdin
+    #[arg(value_name = "DIR", requires = "target")]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Where its content goes, as `s3://bucket/prefix` or a path
+    #[arg(value_name = "BUCKET/PREFIX")]
+    pub(crate) target: Option<String>,
+
+    /// Remove objects that the folder does not have; nothing, where the folder is empty or cannot be read to its end
+    #[arg(long, requires = "folder")]
+    pub(crate) delete: bool,
+
+    #[command(flatten)]
+    pub(crate) checksum: ChecksumArgs,
+
+    /// Write a record for each file, unchanged ones too
+    #[arg(long)]
+    pub(crate) files: bool,
+
     #[command(flatten)]
     pub(crate) io_dir: IoDirArgs,
 
@@ -152,6 +322,21 @@ pub(crate) fn size(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
+/// A length of time: `90` seconds, `90m`, `12h`, `7d`.
+pub(crate) fn age(text: &str) -> std::result::Result<Duration, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let seconds = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => return Err(format!("`{unit}` is none of s, m, h and d")),
+    };
+    let number: u64 = number.parse().map_err(|_| "it is not a number with s, m, h or d behind it".to_owned())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "it is too long".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +346,8 @@ mod tests {
         assert_eq!(size("2048"), Ok(2048));
         assert_eq!(size("1.5k"), Ok(1536));
         assert_eq!(size("2GiB"), Ok(2 << 30));
+        assert_eq!(age("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert!(age("x").is_err() && age("5w").is_err());
         assert!(size("-1").is_err() && size("x").is_err() && size("5Q").is_err());
     }
 }

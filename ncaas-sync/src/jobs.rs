@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use ncaas_core::engine::container::describe;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Result};
@@ -76,6 +77,14 @@ pub(crate) fn save_record(record: &Record, folder: &JobFolder, tool: Tool, failu
         record.fail(tool.name(), failure);
     }
     files::write_whole(&folder.record_file(), &record.to_line())
+}
+
+/// Does several things side by side, and fails with the first that fails.
+pub(crate) async fn all(
+    each: impl IntoIterator<Item = impl Future<Output = Result<()>>>,
+    at_once: usize,
+) -> Result<()> {
+    stream::iter(each).buffer_unordered(at_once).try_collect().await
 }
 
 /// The saved records of the job's other datasets.

@@ -7,14 +7,22 @@ use ncaas_core::tool;
 mod args;
 mod buckets;
 mod collect;
+mod diff;
 mod engine;
+mod index;
 mod jobs;
 mod local;
 mod names;
+mod place;
 mod pull;
 mod push;
+mod report;
 mod select;
+mod status;
 mod transfer;
+mod tree;
+mod uploads;
+mod verify;
 
 fn main() -> ExitCode {
     tool::run("ncaas-sync", async |tool, args: args::Args| args.run(tool).await)

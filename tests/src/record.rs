@@ -17,7 +17,11 @@ pub struct JobRecord {
     pub image: Option<String>,
     pub image_id: Option<String>,
     pub command: Option<Vec<String>>,
+    pub run: Option<Value>,
+    pub inputs: Option<Vec<Value>>,
     pub container: Option<Container>,
+    pub dry_run: Option<Value>,
+    pub exec: Option<Value>,
     pub logs: Option<Logs>,
     pub usage: Option<Usage>,
     pub results: Option<Vec<ResultFile>>,
@@ -51,6 +55,7 @@ pub struct Job {
     pub dataset: u64,
     pub datasets: u64,
     pub label: Option<String>,
+    pub attempt: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -67,6 +72,10 @@ pub struct Container {
     pub finished_at: Option<String>,
     pub duration_s: Option<f64>,
     pub signal: Option<u64>,
+    pub oom: Option<Value>,
+    #[serde(default)]
+    pub oom_evidence: Vec<String>,
+    pub stopped_by: Option<String>,
     pub restarts: Option<u64>,
 }
 

@@ -16,6 +16,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CommitArgs;
 use crate::fields::{Image, Written};
+use crate::registry::split;
 use crate::revision::{self, Revision};
 
 /// Labels that say what a container is for: an image made from it is for nothing yet.
@@ -144,13 +145,5 @@ impl Commit<'_> {
         Ok((!names.is_empty()).then(|| {
             format!("variables of the container become the image's, where others can read them: {}", names.join(", "))
         }))
-    }
-}
-
-/// Repository and tag of an image's name; `latest` where it names none.
-pub(crate) fn split(image: &str) -> (&str, &str) {
-    match image.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-        _ => (image, "latest"),
     }
 }

@@ -45,7 +45,7 @@ fn write(contents: &Contents, pieces: &mut Pieces<'_>) -> Result<()> {
     let mut archive = tar::Builder::new(pieces);
     if let Some((host, path)) = &contents.dockerfile {
         let metadata = std::fs::metadata(host).doing("read", host)?;
-        append(&mut archive, &Entry { host: host.clone(), path: path.clone(), metadata })?;
+        append(&mut archive, &Entry { host: host.clone(), path: path.clone(), metadata, left_out: false })?;
     }
     walk(&contents.root, &contents.ignore, Descend::IfNamed, |entry| append(&mut archive, &entry))?;
     let mut pieces = archive.into_inner().map_err(|error| unsent(&error))?;
@@ -53,6 +53,9 @@ fn write(contents: &Contents, pieces: &mut Pieces<'_>) -> Result<()> {
 }
 
 fn append<W: Write>(archive: &mut tar::Builder<W>, entry: &Entry) -> Result<()> {
+    if entry.left_out {
+        return Ok(());
+    }
     let kind = entry.metadata.file_type();
     let mut header = tar::Header::new_gnu();
     header.set_metadata(&entry.metadata);

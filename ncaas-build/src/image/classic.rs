@@ -116,10 +116,7 @@ impl Said {
             self.step.step = Some(number.to_owned());
             self.step.command = Some(command.trim().to_owned());
             self.tail = Tail::default();
-        } else if !text.starts_with(" ---> ")
-            && !(text == "\n")
-            && !text.starts_with("Removing intermediate container ")
-        {
+        } else if !text.starts_with(" ---> ") && text != "\n" && !text.starts_with("Removing intermediate container ") {
             self.tail.push(text);
         }
     }

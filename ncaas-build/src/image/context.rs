@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     pub(crate) path: String,
     /// What the file system says about it; of a link, about the link.
     pub(crate) metadata: Metadata,
+    /// A folder that is left out, but may have something in it that is not.
+    pub(crate) left_out: bool,
 }
 
 /// How much there is in a context.
@@ -40,7 +42,8 @@ pub(crate) struct Size {
     changed: i64,
 }
 
-/// Calls `visit` for every entry of the context that is not left out, in the order of their names, folder by folder.
+/// Calls `visit` for every entry of the context that is not left out, in the order of their names, folder by folder, and
+/// for folders that are left out but looked into.
 ///
 /// # Errors
 /// Where a folder cannot be read, or what `visit` fails with.
@@ -60,16 +63,17 @@ pub(crate) fn walk(
         let parent = above.last().cloned().unwrap_or_default();
         let (out, matched) = ignore.matches(&path, &parent);
         let is_folder = entry.file_type().is_dir();
-        if is_folder && out && !ignore.looks_into(&path, descend) {
-            entries.skip_current_dir();
-        } else if is_folder {
+        let looked_into = is_folder && (!out || ignore.looks_into(&path, descend));
+        if looked_into {
             above.push(matched);
+        } else if is_folder {
+            entries.skip_current_dir();
         }
-        if out {
+        if out && !looked_into {
             continue;
         }
         let metadata = entry.metadata().map_err(|error| unreadable(root, &error))?;
-        visit(Entry { host: entry.into_path(), path, metadata })?;
+        visit(Entry { host: entry.into_path(), path, metadata, left_out: out })?;
     }
     Ok(())
 }

@@ -3,9 +3,9 @@
 mod archive;
 mod buildkit;
 mod classic;
-mod context;
-mod dockerfile;
-mod dockerignore;
+pub(crate) mod context;
+pub(crate) mod dockerfile;
+pub(crate) mod dockerignore;
 mod steps;
 mod wishes;
 
@@ -28,14 +28,15 @@ use crate::terminal::{Terminal, in_words};
 use archive::Contents;
 use buildkit::{Secret, Sources};
 use context::Size;
+use dockerfile::Instruction;
 use dockerignore::{Descend, Ignore};
-use steps::BuildFailure;
-use wishes::Wishes;
+pub(crate) use steps::BuildFailure;
+pub(crate) use wishes::Wishes;
 
 /// The Dockerfile where the command line names none.
-const DOCKERFILE: &str = "Dockerfile";
+pub(crate) const DOCKERFILE: &str = "Dockerfile";
 /// What is left out of the context.
-const DOCKERIGNORE: &str = ".dockerignore";
+pub(crate) const DOCKERIGNORE: &str = ".dockerignore";
 
 /// Builds an image, and writes its record.
 pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
@@ -50,31 +51,37 @@ pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
                 Ok(engine) => plan.build(&engine, tool).await,
                 Err(failure) => Err(failure.into()),
             };
-            match built {
-                Ok(image) => image.merge_into(record),
-                Err(BuildFailure { failure, step }) => {
-                    tool.complain(&failure);
-                    output.note_failure(&failure);
-                    record.fail(tool.name(), &failure);
-                    if let Some(step) = step {
-                        record.set("error", &step);
-                    }
-                }
-            }
-            output.emit(record).await;
+            report(tool, record, output, built).await;
             Ok(())
         })
         .await
 }
 
+/// Writes the record of a build, also of one that failed: then with the step at which it did.
+pub(crate) async fn report(tool: Tool, record: &mut Record, output: &Output, built: Result<Image, BuildFailure>) {
+    match built {
+        Ok(image) => image.merge_into(record),
+        Err(BuildFailure { failure, step }) => {
+            tool.complain(&failure);
+            output.note_failure(&failure);
+            record.fail(tool.name(), &failure);
+            if let Some(step) = step {
+                record.set("error", &step);
+            }
+        }
+    }
+    output.emit(record).await;
+}
+
 /// All that is known before the engine is asked.
 #[derive(Debug)]
-struct Plan {
-    context: PathBuf,
-    dockerfile: PathBuf,
-    wishes: Wishes,
-    revision: Option<Revision>,
-    secrets: Vec<Secret>,
+pub(crate) struct Plan {
+    pub(crate) context: PathBuf,
+    pub(crate) dockerfile: PathBuf,
+    /// What the image is to be; where the Dockerfile is in the context is found out later.
+    pub(crate) wishes: Wishes,
+    pub(crate) revision: Option<Revision>,
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// What a build came to.
@@ -120,7 +127,8 @@ impl Plan {
         Ok(Plan { context, dockerfile, wishes, revision, secrets })
     }
 
-    async fn build(&self, engine: &Engine, tool: Tool) -> Result<Image, BuildFailure> {
+    /// Builds the image.
+    pub(crate) async fn build(&self, engine: &Engine, tool: Tool) -> Result<Image, BuildFailure> {
         let terminal = Terminal::new();
         std::fs::metadata(&self.dockerfile)
             .doing("read", &self.dockerfile)
@@ -159,7 +167,8 @@ impl Plan {
         })
     }
 
-    /// Builds with BuildKit where the engine has it.
+    /// Builds with the builder that the engine itself prefers, as the docker CLI does, and with BuildKit also where
+    /// only BuildKit can: an engine before 23.0 has it, but is quicker with its own.
     async fn run(
         &self,
         engine: &Engine,
@@ -168,32 +177,24 @@ impl Plan {
         size: &Size,
         terminal: &Terminal,
     ) -> Result<Outcome, BuildFailure> {
-        let in_context = std::mem::take(&mut wishes.dockerfile);
-        let (folder, name) = self.dockerfile_in_folder()?;
-        let sources = Sources { context: self.context.clone(), dockerfile: folder, secrets: self.secrets.clone() };
-        let wanted = Wishes { dockerfile: name, ..wishes.clone() };
-        if let Some(outcome) = buildkit::build(engine, &wanted, sources, terminal, size.bytes).await? {
-            return Ok(outcome);
+        let text = std::fs::read_to_string(&self.dockerfile).doing("read", &self.dockerfile)?;
+        let steps = dockerfile::instructions(&text);
+        let needed = !self.secrets.is_empty() || dockerfile::needs_buildkit(&text, &steps);
+        if needed || buildkit::is_preferred(engine).await? {
+            let in_context = std::mem::take(&mut wishes.dockerfile);
+            let (folder, name) = self.dockerfile_in_folder()?;
+            let sources = Sources { context: self.context.clone(), dockerfile: folder, secrets: self.secrets.clone() };
+            wishes.dockerfile = name;
+            if let Some(outcome) = buildkit::build(engine, &wishes, sources, terminal, size.bytes).await? {
+                return Ok(outcome);
+            }
+            wishes.dockerfile = in_context;
         }
         if !self.secrets.is_empty() {
             return Err(Failure::new(Kind::Usage, "this engine has no BuildKit, and secrets need it").into());
         }
-        wishes.dockerfile = in_context;
-        let registries = self.registries().await?;
+        let registries = registries(&steps).await?;
         classic::build(engine, &wishes, contents, registries.as_deref(), terminal, size.bytes).await
-    }
-
-    /// The credentials for the images that it builds on, as the classic builder wants to have them: beforehand.
-    async fn registries(&self) -> Result<Option<String>> {
-        let text = std::fs::read_to_string(&self.dockerfile).doing("read", &self.dockerfile)?;
-        let mut known = BTreeMap::new();
-        for image in dockerfile::base_images(&dockerfile::instructions(&text)) {
-            let registry = credentials::registry_of(&image);
-            if let Some(found) = credentials::for_registry(registry).await? {
-                known.insert(found.serveraddress.clone().unwrap_or_default(), found);
-            }
-        }
-        Ok((!known.is_empty()).then(|| credentials::header(&known)))
     }
 
     /// The folder that the Dockerfile is in, and its name there.
@@ -229,6 +230,17 @@ impl Plan {
             _ => size.youngest(),
         }
     }
+}
+
+/// The credentials for the images that a Dockerfile builds on, as the classic builder wants to have them: beforehand.
+async fn registries(steps: &[Instruction]) -> Result<Option<String>> {
+    let mut known = BTreeMap::new();
+    for image in dockerfile::base_images(steps) {
+        if let Some(found) = credentials::for_registry(credentials::registry_of(&image)).await? {
+            known.insert(found.serveraddress.clone().unwrap_or_default(), found);
+        }
+    }
+    Ok((!known.is_empty()).then(|| credentials::header(&known)))
 }
 
 /// `K=V`, or `K` with the value that it has in the environment. One without a value is none, as with the docker CLI.

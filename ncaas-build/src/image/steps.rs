@@ -60,7 +60,7 @@ pub(crate) struct BuildFailure {
     /// What goes into the record's error as it does for every failure.
     pub(crate) failure: Failure,
     /// What goes there in addition.
-    pub(crate) step: Option<FailedStep>,
+    pub(crate) step: Option<Box<FailedStep>>,
 }
 
 impl From<Failure> for BuildFailure {
@@ -88,7 +88,7 @@ impl BuildFailure {
             Some(137) => failure.hint("137: it was killed, most often because the engine is out of memory"),
             _ => failure,
         };
-        BuildFailure { failure, step: Some(step) }
+        BuildFailure { failure, step: Some(Box::new(step)) }
     }
 }
 

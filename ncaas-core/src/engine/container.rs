@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::engine::errors::{Asked, EngineContext};
 use crate::engine::{Engine, labels, reference};
 use crate::failure::Result;
-use crate::record::fields::{Container, Status};
+use crate::record::fields::{Container, Oom, Status};
 
 /// An exit code above this one is how shells and the engine report a signal: 128 and its number.
 const SIGNALLED: i64 = 128;
@@ -31,7 +31,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::inspect`].
     pub async fn container(&self, id: &str) -> Result<Container> {
-        Ok(describe(&self.inspect(id).await?))
+        let mut container = describe(&self.inspect(id).await?);
+        self.examine_end(&mut container, None).await;
+        Ok(container)
     }
 }
 
@@ -57,6 +59,9 @@ pub fn describe(inspected: &ContainerInspectResponse) -> Container {
         started_at: started.map(|at| at.to_string()),
         finished_at: finished.map(|at| at.to_string()),
         duration_s: duration.map(|seconds| (seconds * 1e3).round() / 1e3),
+        signal: exit_code.and_then(signal),
+        oom: exit_code.and_then(|_| oom_killed.then_some(Oom::Known(true))),
+        ..Container::default()
     }
 }
 
@@ -80,9 +85,14 @@ fn status(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
         _ if overran => Status::Timeout,
         0 => Status::Success,
         _ if oom_killed => Status::OutOfMemory,
-        code if (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&code) => Status::Killed,
+        code if signal(code).is_some() => Status::Killed,
         _ => Status::Failed,
     }
+}
+
+/// The signal that an exit code tells of.
+fn signal(exit_code: i64) -> Option<i64> {
+    (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&exit_code).then_some(exit_code - SIGNALLED)
 }
 
 /// Whether its process has ended, or never will start: the engine leaves a container whose start failed `created`,

@@ -21,6 +21,8 @@ pub const JOB: &str = "org.neurocaas.job";
 pub const RECORD: &str = "org.neurocaas.record";
 /// On a job's container: how long it may run, in whole seconds from its start.
 pub const TIMEOUT: &str = "org.neurocaas.timeout";
+/// On a job's container: the GPU that it has to itself, by the engine's id for it.
+pub const GPU: &str = "org.neurocaas.gpu";
 /// On an image: where its io-dir is mounted, if elsewhere than in the contributor's home directory.
 pub const IO_DIR: &str = "org.neurocaas.io-dir";
 /// On a container that a tool needs for a moment and removes: what it is for.

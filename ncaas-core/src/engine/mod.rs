@@ -19,6 +19,7 @@ pub mod address;
 pub mod archive;
 pub mod container;
 mod dial;
+mod ending;
 mod errors;
 pub mod labels;
 mod ownership;

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::engine::container::{describe, time_limit};
+use crate::engine::ending::killed_for_memory;
 use crate::engine::errors::{Asked, EngineContext};
 use crate::engine::{Engine, reference, within};
 use crate::failure::{Failure, Kind, Result};
@@ -50,6 +51,7 @@ impl Engine {
         let mut told = false;
         // Its name may come to mean another container: after the first look it is known by its id.
         let mut full_id = None;
+        let mut killed_before = None;
         loop {
             let id = full_id.as_deref().unwrap_or(id);
             let inspected = match within(LOOK, self.inspect(id)).await {
@@ -59,10 +61,12 @@ impl Engine {
                     continue;
                 }
             };
-            let container = describe(&inspected);
+            let mut container = describe(&inspected);
             if container.has_ended() {
+                self.examine_end(&mut container, killed_before).await;
                 return Ok(container);
             }
+            killed_before = killed_before.or_else(killed_for_memory);
             if told {
                 sleep(DISAGREEMENT).await;
             }
@@ -109,7 +113,7 @@ impl Engine {
     }
 
     /// How far the engine's clock is ahead of ours. A container's times are of its clock.
-    async fn clock_ahead(&self) -> SignedDuration {
+    pub(super) async fn clock_ahead(&self) -> SignedDuration {
         if !self.is_remote() {
             return SignedDuration::ZERO;
         }

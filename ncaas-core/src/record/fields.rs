@@ -49,6 +49,9 @@ pub struct Known {
     /// The container, and how it fares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// A command that goes on in the container by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Detached>,
     /// Where its log and status files are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
@@ -225,6 +228,18 @@ pub struct Container {
     pub finished_at: Option<String>,
     /// Seconds from start to end; null while it runs.
     pub duration_s: Option<f64>,
+    /// Number of the signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i64>,
+    /// Whether a process in it was killed for memory; none while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom: Option<Oom>,
+    /// What `oom` rests on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub oom_evidence: Vec<String>,
+    /// Who stopped it; null where it ended by itself, or nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<StoppedBy>,
 }
 
 impl Container {
@@ -233,6 +248,68 @@ impl Container {
     pub fn has_ended(&self) -> bool {
         matches!(self.state.as_str(), "exited" | "dead") || self.status.is_some()
     }
+
+    /// What the user should know of its end although it is a success: a process that it started was killed for memory.
+    pub fn warning(&self) -> Option<&'static str> {
+        let lost_a_child = self.status == Some(Status::Success) && self.oom == Some(Oom::Known(true));
+        lost_a_child.then_some("a process of the job was killed for memory, and the job went on without it")
+    }
+}
+
+/// Whether something was killed for memory: `true`, `false`, or `"unknown"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "serde_json::Value")]
+pub enum Oom {
+    /// It is known.
+    Known(bool),
+    /// It was killed, and nothing says why.
+    Unknown,
+}
+
+impl Serialize for Oom {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Oom::Known(known) => to.serialize_bool(*known),
+            Oom::Unknown => to.serialize_str("unknown"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Oom {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(from)?;
+        Ok(value.as_bool().map_or(Oom::Unknown, Oom::Known))
+    }
+}
+
+/// Who stopped a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoppedBy {
+    /// Somebody who asked the engine to: `ncaas-exec stop`, `docker kill`.
+    User,
+    /// Its time was over.
+    Timeout,
+    /// The engine itself, which was stopped or restarted.
+    Engine,
+}
+
+/// A command that was left to itself in a running container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Detached {
+    /// Its name, which no other of that container has.
+    pub name: String,
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// File in the container that holds its output; none where that is in the container's own log. What it wrote to
+    /// stderr is beside it, in `.err`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// File in the container that holds its exit code when it has ended.
+    pub exit_file: String,
+    /// Its exit code; null while it runs.
+    #[serde(default)]
+    pub exit_code: Option<i64>,
 }
 
 /// How a job ended.

@@ -187,8 +187,10 @@ fn wants_gpu(wish: Gpus, info: &SystemInfo) -> Result<(bool, Option<String>)> {
         Gpus::None => Ok((false, None)),
         Gpus::Auto | Gpus::Require if runtime => Ok((true, None)),
         Gpus::Auto => Ok((false, Some("the engine has no runtime for GPUs: the job runs without one".to_owned()))),
-        Gpus::Require => Err(Failure::new(Kind::GpuUnavailable, "a GPU is required, and the engine has no runtime for GPUs")
-            .hint("install the NVIDIA container toolkit on the engine's machine, or say `--gpus auto`")),
+        Gpus::Require => {
+            Err(Failure::new(Kind::GpuUnavailable, "a GPU is required, and the engine has no runtime for GPUs")
+                .hint("install the NVIDIA container toolkit on the engine's machine, or say `--gpus auto`"))
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use serde_yaml_ng::Value;
+
+const DURATION: &str = "__duration__";
+const DATASET_SIZE: &str = "__dataset_size__";
 
 /// The two fields of a config that are the platform's.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -25,14 +27,18 @@ pub(crate) fn bounds(path: &Path) -> Result<Bounds> {
     }
     let text = std::fs::read(path).doing("read", path)?;
     // JSON is YAML, but for the tabs that it may be indented with.
-    let config: Value = match serde_json::from_slice(&text) {
-        Ok(config) => config,
-        Err(_) => serde_yaml_ng::from_slice(&text).map_err(|error| {
-            Failure::new(Kind::BadConfig, format!("the config `{}` does not parse: {error}", path.display()))
-        })?,
-    };
+    let config = serde_json::from_slice::<serde_json::Value>(&text).or_else(|_| {
+        let yaml = serde_yaml_ng::from_slice::<serde_yaml_ng::Value>(&text).map_err(|error| error.to_string())?;
+        // An analysis may use more of YAML than JSON has; the platform's fields stand at the top.
+        let field = |name: &str| yaml.get(name).and_then(|value| serde_json::to_value(value).ok());
+        let fields = [DURATION, DATASET_SIZE].map(|name| (name.to_owned(), field(name).unwrap_or_default()));
+        Ok(serde_json::Value::Object(fields.into_iter().collect()))
+    });
+    let config = config.map_err(|reason: String| {
+        Failure::new(Kind::BadConfig, format!("the config `{}` does not parse: {reason}", path.display()))
+    })?;
     let number = |field: &str, unit: f64| match config.get(field) {
-        None | Some(Value::Null) => Ok(None),
+        None | Some(serde_json::Value::Null) => Ok(None),
         Some(value) => match value.as_f64().map(|number| number * unit) {
             Some(number) if number > 0.0 && number < 1e18 => Ok(Some(number.ceil() as u64)),
             _ => Err(Failure::new(
@@ -41,7 +47,7 @@ pub(crate) fn bounds(path: &Path) -> Result<Bounds> {
             )),
         },
     };
-    Ok(Bounds { timeout_s: number("__duration__", 60.0)?, disk_bytes: number("__dataset_size__", 1e9)? })
+    Ok(Bounds { timeout_s: number(DURATION, 60.0)?, disk_bytes: number(DATASET_SIZE, 1e9)? })
 }
 
 #[cfg(test)]

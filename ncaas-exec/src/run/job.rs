@@ -9,8 +9,9 @@ use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::inputs::{Place, place};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Datasets, Job, RunSettings};
+use ncaas_core::record::fields::{Datasets, Input, Job, RunSettings};
 
+use super::checksum;
 use crate::plan::{Plan, Shared};
 use crate::settings::Environment;
 
@@ -21,6 +22,8 @@ pub(super) struct Inputs {
     pub(super) data: Option<Place>,
     /// The config.
     pub(super) config: Option<Place>,
+    /// Their names in the record, in this order.
+    names: Vec<String>,
 }
 
 impl Inputs {
@@ -33,11 +36,25 @@ impl Inputs {
             None => None,
             Some(Datasets::One(name)) => Some(place(record, &name, layout::INPUTS)?),
             Some(Datasets::Many(_)) => {
-                return Err(Failure::new(Kind::BadRecord, "the record names several datasets: one job has one dataset"));
+                return Err(Failure::new(
+                    Kind::BadRecord,
+                    "the record names several datasets: one job has one dataset",
+                ));
             }
         };
         let config = record.text("configname").map(|name| place(record, name, layout::CONFIGS)).transpose()?;
-        Ok(Inputs { data, config })
+        let dataname = record.dataname();
+        let names = dataname.iter().flat_map(Datasets::names).chain(record.text("configname"));
+        Ok(Inputs { names: names.map(str::to_owned).collect(), data, config })
+    }
+
+    /// Their sizes and checksums.
+    pub(super) async fn summed(&self) -> Result<Vec<Input>> {
+        let mut summed = Vec::new();
+        for (name, place) in self.names.iter().zip(self.iter()) {
+            summed.push(checksum::of(name, place).await?);
+        }
+        Ok(summed)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {

@@ -1,9 +1,11 @@
 //! `ncaas-exec run`: an image as a job, detached.
 
 mod admission;
+mod checksum;
 mod config;
 mod job;
 mod preflight;
+mod replay;
 
 use std::path::Path;
 
@@ -21,9 +23,9 @@ use tokio::sync::OnceCell;
 
 use crate::args::RunArgs;
 use crate::connection::Connection;
-use crate::launch;
 use crate::plan::Plan;
 use crate::settings::Flags;
+use crate::{launch, subject};
 use admission::Admission;
 use job::Inputs;
 
@@ -42,6 +44,7 @@ pub(crate) async fn run(tool: Tool, args: RunArgs) -> Result<ExitStatus> {
         fill: Fill::new(&args)?,
         flags: Flags::new(args.settings, args.timeout)?,
         dry_run: args.dry_run,
+        replays: args.replay.is_some(),
         connection: Connection::default(),
         info: OnceCell::new(),
         admission: Admission::new(args.pipe.jobs),
@@ -51,9 +54,10 @@ pub(crate) async fn run(tool: Tool, args: RunArgs) -> Result<ExitStatus> {
 }
 
 fn input(tool: Tool, args: &RunArgs) -> Result<Input> {
-    match &args.subject {
-        Some(_) => Ok(Input::record(Record::default())),
-        None => Input::stdin(tool, "ncaas-exec run IMAGE"),
+    match (&args.replay, &args.subject) {
+        (Some(file), _) => Ok(Input::record(replay::record(file)?)),
+        (None, Some(_)) => Ok(Input::record(Record::default())),
+        (None, None) => Input::stdin(tool, "ncaas-exec run IMAGE"),
     }
 }
 
@@ -105,6 +109,8 @@ struct Work {
     fill: Fill,
     flags: Flags,
     dry_run: bool,
+    /// Whether the record is one of a run that is to be run again.
+    replays: bool,
     connection: Connection,
     info: OnceCell<SystemInfo>,
     admission: Admission,
@@ -115,42 +121,62 @@ impl Work {
         self.fill.fill(record);
         let mut settings = self.flags.fill(record)?;
         record.need("image")?;
-        if let Some(ended) = ended_before(record) {
+        if let Some(ended) = ended_before(record)
+            && !self.dry_run
+        {
             record.merge(&ended);
             return Ok(());
         }
         let inputs = Inputs::of(record)?;
         let engine = self.connection.engine().await?;
         let info = self.info(engine).await?;
-        let made = made_before(engine, record).await?;
-        if let Some(container) = made.as_ref().filter(|container| !is_fresh(container)) {
-            if !container.has_ended()
-                && let Some(place) = self.admission.note(info, &settings).await
-            {
-                place.keep_until_end_of(engine, &container.id);
-            }
-            record.merge(&Known { container: made, ..Known::default() });
+        if !self.dry_run && self.take_over(engine, info, record, &settings).await? {
             return Ok(());
         }
 
         preflight::inputs(&inputs)?;
-        let image = launch::image(engine, record.need("image")?).await?;
+        let image = launch::image(engine, record.need(if self.replays { "image_id" } else { "image" })?).await?;
         preflight::platform(&image, &settings, info)?;
         let bounds = inputs.config.as_ref().map(|config| config::bounds(&config.host)).transpose()?.unwrap_or_default();
-        settings.timeout_s = shorter(settings.timeout_s, bounds.timeout_s);
+        settings.timeout_s = [settings.timeout_s, bounds.timeout_s].into_iter().flatten().min();
         if let Some(timeout) = settings.timeout_s {
             record.set("run", &RunSettings { timeout_s: Some(timeout), ..RunSettings::default() });
         }
         record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
 
-        job::give_job(record, true)?;
+        job::give_job(record, !self.dry_run)?;
+        let plan = job::plan(record, &settings, &inputs, &image)?;
+        if self.dry_run {
+            record.set("dry_run", &plan.description());
+            return Ok(());
+        }
         let folder = JobFolder::of(record)?;
         preflight::folders(&folder)?;
         preflight::room(folder.root(), bounds.disk_bytes)?;
-        let plan = job::plan(record, &settings, &inputs, &image)?;
-        let container = self.launch(engine, info, record, plan).await?;
+        let container = self.launch(engine, info, record, &inputs, plan).await?;
         record.merge(&Known { container: Some(container), ..Known::default() });
         Ok(())
+    }
+
+    /// Goes on with the job's container where another run has started one. False where there is none, or one that was
+    /// made and never started.
+    async fn take_over(
+        &self,
+        engine: &Engine,
+        info: &SystemInfo,
+        record: &mut Record,
+        settings: &RunSettings,
+    ) -> Result<bool> {
+        let Some(container) = made_before(engine, record).await?.filter(|container| !is_fresh(container)) else {
+            return Ok(false);
+        };
+        if !container.has_ended()
+            && let Some(place) = self.admission.note(info, settings).await
+        {
+            place.keep_until_end_of(engine, &container.id);
+        }
+        record.merge(&Known { container: Some(container), ..Known::default() });
+        Ok(true)
     }
 
     /// What the engine says of its machine, asked once.
@@ -164,13 +190,14 @@ impl Work {
         engine: &Engine,
         info: &SystemInfo,
         record: &mut Record,
+        inputs: &Inputs,
         mut plan: Plan,
     ) -> Result<Container> {
         let name = plan.name.clone().unwrap_or_default();
         let place = self.admission.enter(engine, info, &name, &plan.settings).await?;
         if let Some(warning) = &place.warning {
             self.tool.say(warning);
-            warn(record, warning);
+            subject::warn(record, warning);
         }
         if let Some(gpu) = &place.gpu {
             plan.labels.insert(labels::GPU.to_owned(), gpu.clone());
@@ -178,6 +205,13 @@ impl Work {
         plan.gpu.clone_from(&place.gpu);
         if let Some(timeout) = plan.settings.timeout_s {
             plan.labels.insert(labels::TIMEOUT.to_owned(), timeout.to_string());
+        }
+        let summed = inputs.summed().await?;
+        if self.replays {
+            replay::compare(&record.known()?.inputs.unwrap_or_default(), &summed)?;
+        }
+        if !summed.is_empty() {
+            record.merge(&Known { inputs: Some(summed), ..Known::default() });
         }
         let line = record.to_line();
         plan.labels.insert(labels::RECORD.to_owned(), String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
@@ -239,14 +273,4 @@ fn ended_before(record: &Record) -> Option<Known> {
         results: known.results,
         ..Known::default()
     })
-}
-
-fn warn(record: &mut Record, warning: &str) {
-    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
-    warnings.push(warning.to_owned());
-    record.merge(&Known { warnings: Some(warnings), ..Known::default() });
-}
-
-fn shorter(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    [one, other].into_iter().flatten().min()
 }

@@ -3,6 +3,7 @@
 //! Whatever fails in between leaves a claim at most, under which the same watcher, or after its end another, begins again.
 
 use std::collections::hash_map::Entry;
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use ncaas_core::bucket::{Bucket, Key};
@@ -13,14 +14,15 @@ use ncaas_core::record::fields::{Job, Known};
 
 use super::claiming::{self, Claimed};
 use super::found::Found;
-use super::{InHand, Watch};
+use super::{InHand, Watch, process};
 use crate::claim;
 use crate::job::Folder;
 use crate::rules;
 use crate::setup::SetupLog;
 use crate::submission::{self, Reach, Submission};
 
-/// For how long after its last change a file in a directory that is no JSON is taken for one that is still being written.
+/// For how long after its last change a file in a directory that is no JSON is taken for one that is still being written,
+/// by a process that this one cannot look into.
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);
 
 /// What came of looking into a submit file.
@@ -111,7 +113,10 @@ impl Watch {
             return Ok(false);
         }
         let entry = self.bucket.head(&found.key).await?;
-        Ok(entry.is_some_and(|entry| Timestamp::now().duration_since(entry.modified).abs() < SETTLING))
+        let is_young =
+            |entry: ncaas_core::bucket::Entry| Timestamp::now().duration_since(entry.modified).abs() < SETTLING;
+        let path = Path::new(self.bucket.address()).join(found.key.as_str());
+        Ok(entry.is_some_and(is_young) || process::is_written_to(&path))
     }
 
     /// Where the job's results go. A `resultpath` that leads nowhere is a reason against the submission.

@@ -22,13 +22,15 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::fields::Known;
 use ncaas_core::tool::{ExitStatus, Tool};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::args::WatchArgs;
 use crate::job::Folder;
+use crate::queue;
 use ears::Ears;
 use examine::Outcome;
 pub(crate) use examine::id_of_refused;
@@ -39,10 +41,13 @@ use trouble::Trouble;
 use watchers::Watchers;
 
 /// How many submissions are looked into at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 32;
 
 /// How soon a file is looked at again that is still being written.
 const STILL_WRITTEN: Duration = Duration::from_millis(500);
+
+/// How long `--once` waits for it.
+const WRITTEN_SOON: Duration = Duration::from_secs(5);
 
 /// How long a watcher that ends may take to tell the others.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -82,6 +87,7 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
         check_group(group)?;
     }
     let bucket = Bucket::open(&args.bucket).await?;
+    let queue = open_queue(&args, &bucket, tool).await?;
     let mut lister = Lister::new(tool, &bucket, &args.group);
     let watch = Watch {
         tool,
@@ -90,11 +96,12 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
         poll: args.poll.max(Duration::from_millis(10)),
         queue: Queue::new(),
         watchers: Watchers::new(&bucket),
-        trouble: Trouble::new(tool),
+        trouble: Trouble::new(tool, "the bucket"),
         in_hand: RefCell::default(),
         elsewhere: RefCell::default(),
         bucket,
     };
+    watch.check_conditional_writes().await?;
     let mut hands_over = false;
     let status = Pipe::new(tool, 1)
         .source(async |output: &Output| {
@@ -104,7 +111,7 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
                 hands_over = true;
                 return Ok(());
             }
-            watch.run(&mut lister, output).await
+            watch.run(&mut lister, queue, output).await
         })
         .await;
     if !hands_over {
@@ -116,6 +123,21 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
 }
 
 impl Watch {
+    /// Says at the start where claims cannot be relied on.
+    async fn check_conditional_writes(&self) -> Result<()> {
+        if self.bucket.honours_conditional_writes(&Key::new(layout::OURS)?).await? {
+            return Ok(());
+        }
+        self.tool.complain(
+            &Failure::new(
+                Kind::BucketError,
+                format!("`{}` takes conditional writes and ignores their conditions", self.bucket.address()),
+            )
+            .hint("run one watcher on it at a time: two could hand on the same submission"),
+        );
+        Ok(())
+    }
+
     /// `--once`: all that is there now; any failure of the bucket ends it.
     async fn hand_on_what_is_there(&self, lister: &mut Lister, output: &Output) -> Result<()> {
         lister.find_groups().await?;
@@ -140,32 +162,38 @@ impl Watch {
         }
     }
 
+    /// A file that somebody goes on writing is not there yet: it is left to the next watch.
     async fn look_into_until_written(&self, found: Found, output: &Output) -> Result<()> {
-        while self.examine(&found, output).await? == Outcome::NotYet {
+        let began = Instant::now();
+        while self.examine(&found, output).await? == Outcome::NotYet && began.elapsed() < WRITTEN_SOON {
             sleep(STILL_WRITTEN).await;
         }
         Ok(())
     }
 
     /// The watch that goes on until it is ended.
-    async fn run(&self, lister: &mut Lister, output: &Output) -> Result<()> {
-        tokio::join!(self.find(lister), self.hand_on_what_arrives(output), self.tend());
+    async fn run(&self, lister: &mut Lister, queue: Option<queue::Queue>, output: &Output) -> Result<()> {
+        let (ears, notices) = Ears::of(self.tool, &self.bucket, self.poll, queue);
+        tokio::join!(
+            self.find(lister, &ears),
+            ears.listen(notices, &self.queue),
+            self.hand_on_what_arrives(output),
+            self.tend(),
+        );
         Ok(())
     }
 
-    /// Lists what is there, hears of what comes, and lists again. A bucket that fails is asked less often, until it
-    /// answers.
-    async fn find(&self, lister: &mut Lister) {
-        let mut ears = Ears::of(self.tool, &self.bucket, self.poll);
+    /// Lists what is there, again and again. A bucket that fails is asked less often, until it answers.
+    async fn find(&self, lister: &mut Lister, ears: &Ears) {
         let mut failed = 0;
         let mut all = true;
         loop {
-            match self.list(lister, &mut ears, all).await {
+            match self.list(lister, ears, all).await {
                 Ok(()) => {
                     self.trouble.is_over();
                     failed = 0;
                     all = false;
-                    ears.listen(&self.queue).await;
+                    ears.time_to_list().await;
                 }
                 Err(failure) => {
                     self.trouble.tell(&failure);
@@ -177,7 +205,7 @@ impl Watch {
     }
 
     /// Lists all, or one round; what comes meanwhile is heard of.
-    async fn list(&self, lister: &mut Lister, ears: &mut Ears, all: bool) -> Result<()> {
+    async fn list(&self, lister: &mut Lister, ears: &Ears, all: bool) -> Result<()> {
         lister.find_groups().await?;
         ears.open(lister);
         match all {
@@ -225,6 +253,19 @@ impl Watch {
             }
         }
     }
+}
+
+/// The queue that tells of new submissions, where there is to be one.
+async fn open_queue(args: &WatchArgs, bucket: &Bucket, tool: Tool) -> Result<Option<queue::Queue>> {
+    let url = match &args.queue {
+        Some(url) => url.clone(),
+        None if args.notify => queue::set_up(bucket).await?,
+        None => return Ok(None),
+    };
+    if args.notify {
+        tool.say(&format!("`{}` tells the queue `{url}` of new submissions", bucket.address()));
+    }
+    queue::Queue::open(&url, bucket.name()).await.map(Some)
 }
 
 /// A group is one folder's name.

@@ -39,19 +39,30 @@ pub(super) enum Notice {
     Look,
 }
 
-/// Notices of one directory bucket.
-pub(super) struct Notices {
+/// The kernel's watch on one directory bucket.
+pub(super) struct Kernel {
     root: PathBuf,
     watcher: RecommendedWatcher,
-    receiver: UnboundedReceiver<Notice>,
 }
 
+/// What it tells.
+pub(super) struct Notices(UnboundedReceiver<Notice>);
+
 impl Notices {
-    /// Notices of the bucket at `root`; none where the file system does not tell of what other machines write.
+    /// What has been told since the last time, at least one thing; none when nothing will be told any more.
+    pub(super) async fn next(&mut self) -> Option<Vec<Notice>> {
+        let mut notices = Vec::new();
+        let told = self.0.recv_many(&mut notices, 1000).await;
+        (told > 0).then_some(notices)
+    }
+}
+
+impl Kernel {
+    /// Watches the bucket at `root`; none where the file system does not tell of what other machines write.
     ///
     /// # Errors
-    /// When the kernel has none to give.
-    pub(super) fn of(root: &Path) -> Result<Option<Self>> {
+    /// When the kernel has no watch to give.
+    pub(super) fn watch(root: &Path) -> Result<Option<(Self, Notices)>> {
         if is_remote(root) {
             return Ok(None);
         }
@@ -59,7 +70,7 @@ impl Notices {
         let below = root.to_owned();
         let watcher = notify::recommended_watcher(move |event| tell(&below, event, &sender))
             .map_err(|error| cannot_watch(root, &error))?;
-        Ok(Some(Notices { root: root.to_owned(), watcher, receiver }))
+        Ok(Some((Kernel { root: root.to_owned(), watcher }, Notices(receiver))))
     }
 
     /// Asks for notices of the bucket, its groups and their submissions; again is no harm, and needed for what is new.
@@ -67,31 +78,21 @@ impl Notices {
     /// # Errors
     /// When the kernel has no more to give.
     pub(super) fn arm<'g>(&mut self, groups: impl Iterator<Item = &'g str>) -> Result<()> {
-        self.watch(&self.root.clone(), RecursiveMode::NonRecursive)?;
+        self.arm_folder(&self.root.clone(), RecursiveMode::NonRecursive)?;
         for group in groups {
             let group = self.root.join(group);
-            self.watch(&group, RecursiveMode::NonRecursive)?;
-            self.watch(&group.join(SUBMISSIONS), RecursiveMode::Recursive)?;
+            self.arm_folder(&group, RecursiveMode::NonRecursive)?;
+            self.arm_folder(&group.join(SUBMISSIONS), RecursiveMode::Recursive)?;
         }
         Ok(())
     }
 
-    fn watch(&mut self, folder: &Path, mode: RecursiveMode) -> Result<()> {
+    fn arm_folder(&mut self, folder: &Path, mode: RecursiveMode) -> Result<()> {
         match self.watcher.watch(folder, mode) {
             Err(error) if folder.is_dir() => Err(cannot_watch(folder, &error)),
             // Not there yet, or no more: the folder above tells when it comes.
             _ => Ok(()),
         }
-    }
-
-    /// What has been told since the last time, at least one thing.
-    pub(super) async fn next(&mut self) -> Vec<Notice> {
-        let mut notices = Vec::new();
-        if self.receiver.recv_many(&mut notices, 1000).await == 0 {
-            // Nobody is left to tell anything, which does not happen while the kernel's watcher is there.
-            std::future::pending().await
-        }
-        notices
     }
 }
 

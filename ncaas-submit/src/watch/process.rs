@@ -1,6 +1,7 @@
 //! Which process a watcher is, so that another on the same machine can tell whether it still runs.
 
 use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -48,6 +49,24 @@ fn started(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// Whether some process has the file open for writing, as far as this one may look into others.
+pub(super) fn is_written_to(path: &Path) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    processes.flatten().any(|process| {
+        let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|target| target == path)).any(|file| {
+            let about = process.path().join("fdinfo").join(file.file_name());
+            fs::read_to_string(about).is_ok_and(|about| opened_for_writing(&about))
+        })
+    })
+}
+
+/// proc(5): the flags are octal, and their last two bits say for what the file was opened; 0 is for reading alone.
+fn opened_for_writing(about: &str) -> bool {
+    let flags = about.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).is_some_and(|flags| flags & 0o3 != 0)
+}
+
 /// Host name and process id, for people.
 pub(crate) fn owner() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -88,6 +107,17 @@ mod tests {
         }
         child.wait().unwrap();
         assert_eq!(process.is_alive(), Some(false));
+    }
+
+    #[test]
+    fn a_file_is_seen_to_be_written_to_until_it_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("submit.json");
+        let file = fs::File::create(&path).unwrap();
+        assert!(is_written_to(&path));
+        drop(file);
+        let _read = fs::File::open(&path).unwrap();
+        assert!(!is_written_to(&path));
     }
 
     #[test]

@@ -9,35 +9,42 @@ use super::found::Found;
 use super::{InHand, Watch};
 use crate::claim;
 
-/// How often.
+/// How often others are looked after.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// How many of what is in hand here are looked at in a round: the cost does not grow with how many there are.
-const A_ROUND: usize = 20;
+/// Each so many rounds, what is in hand here is looked at.
+const ROUNDS: usize = 4;
+
+/// How much of it is looked at then: the cost does not grow with how much there is.
+const AT_ONCE: usize = 40;
+
+/// Each so many rounds, what dead watchers have left of themselves is swept up.
+const ROUNDS_TO_SWEEP: usize = 300;
 
 impl Watch {
     /// Says that this watcher lives, and takes up what nobody has in hand any more.
     pub(super) async fn tend(&self) {
         let mut at = 0;
-        loop {
-            if let Err(failure) = self.watchers.sweep().await {
+        for round in 0.. {
+            if let Err(failure) = self.tend_once(round, &mut at).await {
                 self.trouble.tell(&failure);
             }
-            for _ in 0..300 {
-                sleep(ROUND).await;
-                if let Err(failure) = self.tend_once(&mut at).await {
-                    self.trouble.tell(&failure);
-                }
-            }
+            sleep(ROUND).await;
         }
     }
 
-    async fn tend_once(&self, at: &mut usize) -> Result<()> {
+    async fn tend_once(&self, round: usize, at: &mut usize) -> Result<()> {
+        if round.is_multiple_of(ROUNDS_TO_SWEEP) {
+            self.watchers.sweep().await?;
+        }
         if !self.in_hand.borrow().is_empty() {
             self.watchers.beat().await?;
         }
         self.tend_elsewhere().await?;
-        self.tend_here(at).await
+        if round.is_multiple_of(ROUNDS) {
+            self.tend_here(at).await?;
+        }
+        Ok(())
     }
 
     /// Lets go of what is done, and takes up again what was given back: its claim is gone, and its end not there.
@@ -45,10 +52,10 @@ impl Watch {
         let looked_at: Vec<((String, String), InHand)> = {
             let in_hand = self.in_hand.borrow();
             *at = if *at >= in_hand.len() { 0 } else { *at };
-            let round = in_hand.iter().skip(*at).take(A_ROUND).filter(|(_, held)| held.handed_on);
+            let round = in_hand.iter().skip(*at).take(AT_ONCE).filter(|(_, held)| held.handed_on);
             round.map(|(place, held)| (place.clone(), held.clone())).collect()
         };
-        *at += A_ROUND;
+        *at += AT_ONCE;
         for ((group, id), held) in looked_at {
             if held.results.ended_at().await?.is_some() {
                 self.let_go(&id, &group);

@@ -1,19 +1,21 @@
-//! A bucket that fails for a while: it is said once, and once again when it is over.
+//! A bucket, or its queue, that fails for a while: it is said once, and once again when it is over.
 
 use std::cell::RefCell;
 
 use ncaas_core::failure::{Failure, Kind};
 use ncaas_core::tool::Tool;
 
-/// What is the matter with the bucket, if anything.
+/// What is the matter, if anything.
 pub(super) struct Trouble {
     tool: Tool,
+    /// What it is the matter with, in words.
+    with: &'static str,
     now: RefCell<Option<Kind>>,
 }
 
 impl Trouble {
-    pub(super) fn new(tool: Tool) -> Self {
-        Trouble { tool, now: RefCell::new(None) }
+    pub(super) fn new(tool: Tool, with: &'static str) -> Self {
+        Trouble { tool, with, now: RefCell::new(None) }
     }
 
     /// Says what failed, unless it is what was said last.
@@ -24,10 +26,10 @@ impl Trouble {
         }
     }
 
-    /// Says that the bucket answers again, if it did not.
+    /// Says that it answers again, if it did not.
     pub(super) fn is_over(&self) {
         if self.now.take().is_some() {
-            self.tool.say("the bucket answers again");
+            self.tool.say(&format!("{} answers again", self.with));
         }
     }
 }

@@ -4,10 +4,11 @@
 //! container outside its mounts is staged under numbers; everything found gets a final name; that is written down;
 //! the files are moved; that too is written down. See [`journal`].
 
+pub(crate) mod details;
 mod expect;
 mod fetch;
 mod found;
-mod inside;
+pub(crate) mod inside;
 mod journal;
 mod places;
 mod plan;
@@ -38,6 +39,7 @@ use inside::Inside;
 use journal::{Journal, moves_file, results_file};
 use places::Places;
 use unpack::Rules;
+pub(crate) use walk::open_folder;
 use walk::{Mirror, walk};
 
 /// How many containers are worked on at once: an engine gains nothing from more.

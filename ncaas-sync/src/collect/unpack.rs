@@ -85,9 +85,7 @@ pub(crate) fn unpack(
         } else {
             wasted += entry.size();
         }
-        let wanted = fetch.wanted.as_ref().map_or(0, |wanted| wanted.len());
-        let missing = wanted.saturating_sub(unpacked.seen.len()) as u64;
-        if fetch.give_up && wasted > missing.saturating_mul(BYTES_PER_REQUEST) {
+        if too_much(fetch, unpacked.seen.len(), wasted) {
             return Ok(unpacked);
         }
     }
@@ -95,8 +93,14 @@ pub(crate) fn unpack(
     Ok(unpacked)
 }
 
+/// Whether more that is not wanted has come than requests for what is still missing would cost.
+pub(crate) fn too_much(fetch: &Fetch, seen: usize, wasted: u64) -> bool {
+    let missing = fetch.wanted.as_ref().map_or(0, |wanted| wanted.len()).saturating_sub(seen) as u64;
+    fetch.give_up && wasted > missing.saturating_mul(BYTES_PER_REQUEST)
+}
+
 /// The name that the engine gives a path in its list of changes, which is UTF-8.
-fn full_path(above: &str, within: &[u8]) -> String {
+pub(crate) fn full_path(above: &str, within: &[u8]) -> String {
     let mut path = format!("{above}/");
     for chunk in within.utf8_chunks() {
         path.push_str(chunk.valid());

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use ncaas_core::bucket::Key;
+use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::{END, JobFolder, LOGS, PROCESS_RESULTS};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
-
-use super::job::Target;
 
 /// How the name of a saved record ends.
 const RECORD: &str = ".record.json";
@@ -18,21 +16,21 @@ const LARGEST_RECORD: u64 = 64 << 20;
 const CONTENT: &str = "end of analysis\n";
 
 /// Writes it into the bucket, and then into the io-dir, if the saved records of all datasets are in the bucket.
-pub(crate) async fn write_if_all_ended(target: &Target, job: &Job, folder: &JobFolder) -> Result<()> {
-    let end = target.key(&format!("{PROCESS_RESULTS}/{END}"))?;
-    if !all_ended(target, job).await? {
+pub(crate) async fn write_if_all_ended(bucket: &Bucket, prefix: &str, job: &Job, folder: &JobFolder) -> Result<()> {
+    let end = Key::new(format!("{prefix}{PROCESS_RESULTS}/{END}"))?;
+    if !all_ended(bucket, prefix, job).await? {
         return Ok(());
     }
-    if target.bucket.head(&end).await?.is_none() {
-        target.bucket.put(&end, CONTENT).await?;
+    if bucket.head(&end).await?.is_none() {
+        bucket.put(&end, CONTENT).await?;
     }
     let here = folder.process_results().join(END);
     if here.exists() { Ok(()) } else { files::write_whole(&here, CONTENT.as_bytes()) }
 }
 
-async fn all_ended(target: &Target, job: &Job) -> Result<bool> {
+async fn all_ended(bucket: &Bucket, prefix: &str, job: &Job) -> Result<bool> {
     let mut records: Vec<Key> = Vec::new();
-    let mut listing = target.bucket.list_folder(&format!("{}{LOGS}/", target.prefix), None);
+    let mut listing = bucket.list_folder(&format!("{prefix}{LOGS}/"), None);
     while let Some(page) = listing.next_page().await? {
         let keys = page.entries.into_iter().map(|entry| entry.key);
         records.extend(keys.filter(|key| key.as_str().ends_with(RECORD)));
@@ -43,7 +41,7 @@ async fn all_ended(target: &Target, job: &Job) -> Result<bool> {
     }
     let mut ended = BTreeSet::new();
     for key in records {
-        match target.bucket.read(&key, LARGEST_RECORD).await {
+        match bucket.read(&key, LARGEST_RECORD).await {
             Ok((line, _)) => {
                 ended.extend(Record::parse(&line).ok().and_then(|record| record.job()).map(|job| job.dataset))
             }

@@ -6,41 +6,68 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::layout::{CERTIFICATE, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
+use ncaas_core::tool::Tool;
 
-use super::end;
+use super::{FILES_AT_ONCE, end};
 use crate::buckets::Buckets;
-use crate::transfer::{Folder, put};
+use crate::report::{FileOutcome, FileRecord, write};
+use crate::transfer::{Folder, Sha, Transfer, unhex};
 use crate::{jobs, local};
 
-/// Pushes what the record's job has by now.
-pub(crate) async fn push(record: &mut Record, buckets: &Buckets, io_dir: &Path) -> Result<()> {
-    let failed = record.has_error();
-    let Some(job) = record.job().filter(|job| job.bucket.is_some() && job.group.is_some()) else {
-        // A record that is no job's, and a job from arguments, have no bucket to go to.
-        return if failed { Ok(()) } else { Err(no_bucket(record)) };
-    };
-    jobs::fill_io_dir(record, io_dir)?;
-    let folder = JobFolder::of(record)?;
-    let target = Target::of(record, &job, buckets).await?;
-    let pushing = Pushing { local: Folder::open(folder.root())?, folder, target };
-    let may_pass = record.error().is_some_and(|error| error.kind.may_pass());
-    let ended = record.container().is_some_and(|container| container.has_ended());
-    if may_pass {
-        return pushing.certificate().await;
+/// Pushes jobs.
+pub(crate) struct Pushing<'p> {
+    pub(crate) tool: Tool,
+    pub(crate) buckets: Buckets,
+    /// For records that have none.
+    pub(crate) io_dir: &'p Path,
+    /// Write a record for each file.
+    pub(crate) files: bool,
+}
+
+impl Pushing<'_> {
+    /// Pushes what a record's job has by now.
+    pub(crate) async fn push(&self, record: &mut Record, output: &Output) -> Result<()> {
+        let failed = record.has_error();
+        let Some(job) = record.job().filter(|job| job.bucket.is_some() && job.group.is_some()) else {
+            // A record that is no job's, and a job from arguments, have no bucket to go to.
+            return if failed { Ok(()) } else { Err(no_bucket(record)) };
+        };
+        jobs::fill_io_dir(record, self.io_dir)?;
+        let folder = JobFolder::of(record)?;
+        let (bucket, prefix) = self.target(record, &job).await?;
+        let transfer = Transfer::unindexed(bucket, Folder::make(folder.root())?);
+        let ended = record.container().is_some_and(|container| container.has_ended());
+        let transfer = if ended || failed { transfer } else { transfer.of_growing() };
+        let one = One { pushing: self, output, transfer, prefix, folder };
+        if record.error().is_some_and(|error| error.kind.may_pass()) {
+            return one.certificate().await;
+        }
+        if !ended && !failed {
+            return one.logs().await;
+        }
+        one.results(record).await?;
+        one.logs().await?;
+        one.saved_record().await?;
+        end::write_if_all_ended(&one.transfer.bucket, &one.prefix, &job, &one.folder).await
     }
-    if !ended && !failed {
-        return pushing.logs().await;
+
+    /// The job's folder in a bucket, and its prefix, which ends in `/`.
+    async fn target(&self, record: &Record, job: &Job) -> Result<(Bucket, String)> {
+        if let Some(path) = record.text("resultpath") {
+            let (bucket, key) = self.buckets.find("", path.trim_end_matches('/')).await?;
+            return Ok((bucket, format!("{}/{}/", key.as_str(), job.id)));
+        }
+        let bucket = self.buckets.get(job.bucket.as_deref().unwrap_or_default()).await?;
+        Ok((bucket, format!("{}/{RESULTS}/{}/", job.group.as_deref().unwrap_or_default(), job.id)))
     }
-    pushing.results(record).await?;
-    pushing.logs().await?;
-    pushing.record_file().await?;
-    end::write_if_all_ended(&pushing.target, &job, &pushing.folder).await
 }
 
 fn no_bucket(record: &Record) -> Failure {
@@ -51,32 +78,59 @@ fn no_bucket(record: &Record) -> Failure {
     }
 }
 
-/// The job's folder in a bucket.
-pub(crate) struct Target {
-    pub(crate) bucket: Bucket,
-    /// Ends in `/`.
-    pub(crate) prefix: String,
+/// One job on its way.
+struct One<'p> {
+    pushing: &'p Pushing<'p>,
+    output: &'p Output,
+    /// Between the job's folder here and its bucket.
+    transfer: Transfer,
+    /// Of the job's folder in the bucket; ends in `/`.
+    prefix: String,
+    folder: JobFolder,
 }
 
-impl Target {
-    async fn of(record: &Record, job: &Job, buckets: &Buckets) -> Result<Target> {
-        if let Some(path) = record.text("resultpath") {
-            let (bucket, key) = buckets.find("", path.trim_end_matches('/')).await?;
-            return Ok(Target { bucket, prefix: format!("{}/{}/", key.as_str(), job.id) });
+impl One<'_> {
+    /// The job's results, and the config beside them. One that fails does not keep back the others.
+    async fn results(&self, record: &Record) -> Result<()> {
+        let base = format!("{RESULTS}/{}/", record.job().unwrap_or_default().id);
+        let results = record.results().unwrap_or_default();
+        let mut files: Vec<(String, Option<Sha>)> = results
+            .iter()
+            .map(|result| {
+                let path = result.path.strip_prefix(&base).unwrap_or(&result.path).to_owned();
+                (path, result.sha256.as_deref().and_then(unhex))
+            })
+            .collect();
+        if let Some(name) = record.text("configname")
+            && let Ok(place) = inputs::place(record, name, CONFIGS)
+            && let Some(name) = place.host.file_name().and_then(|name| name.to_str())
+        {
+            let config = format!("{PROCESS_RESULTS}/{name}");
+            if self.transfer.folder.has(Path::new(&config)) && !files.iter().any(|(path, _)| *path == config) {
+                files.push((config, None));
+            }
         }
-        let bucket = buckets.get(job.bucket.as_deref().unwrap_or_default()).await?;
-        Ok(Target { bucket, prefix: format!("{}/{RESULTS}/{}/", job.group.as_deref().unwrap_or_default(), job.id) })
+        if files.is_empty() {
+            return Ok(());
+        }
+        let there = &self.there().await?;
+        let each = files.into_iter().map(|(path, known)| async move {
+            let known_there = there.get(&path);
+            self.result(&path, known_there, known).await
+        });
+        let mut failures: Vec<Failure> =
+            stream::iter(each).buffer_unordered(FILES_AT_ONCE).filter_map(async |done| done.err()).collect().await;
+        match failures.len() {
+            0 => Ok(()),
+            1 => Err(failures.remove(0)),
+            more => Err(failures.remove(0).context(format!("{more} files were not pushed, the first of them"))),
+        }
     }
 
-    /// The key of a path relative to the job's folder.
-    pub(crate) fn key(&self, path: &str) -> Result<Key> {
-        Key::new(format!("{}{path}", self.prefix))
-    }
-
-    /// What lies below a path of the job's folder, by its path relative to that.
-    async fn list(&self, below: &str) -> Result<HashMap<String, Entry>> {
+    /// What lies in the job's folder in the bucket, by its path.
+    async fn there(&self) -> Result<HashMap<String, Entry>> {
         let mut there = HashMap::new();
-        let mut listing = self.bucket.list(&format!("{}{below}", self.prefix), None);
+        let mut listing = self.transfer.bucket.list(&self.prefix, None);
         while let Some(page) = listing.next_page().await? {
             for entry in page.entries {
                 let path = entry.key.as_str().strip_prefix(&self.prefix).unwrap_or_default().to_owned();
@@ -85,56 +139,26 @@ impl Target {
         }
         Ok(there)
     }
-}
 
-struct Pushing {
-    /// The job's folder on this machine.
-    local: Folder,
-    folder: JobFolder,
-    target: Target,
-}
-
-impl Pushing {
-    /// The job's results, and the config beside them. One that fails does not keep back the others.
-    async fn results(&self, record: &Record) -> Result<()> {
-        let base = format!("{RESULTS}/{}/", record.job().unwrap_or_default().id);
-        let results = record.results().unwrap_or_default();
-        let mut paths: Vec<String> =
-            results.iter().map(|result| result.path.strip_prefix(&base).unwrap_or(&result.path).to_owned()).collect();
-        if let Some(name) = record.text("configname")
-            && let Ok(place) = inputs::place(record, name, CONFIGS)
-            && let Some(name) = place.host.file_name().and_then(|name| name.to_str())
-        {
-            let config = format!("{PROCESS_RESULTS}/{name}");
-            if self.local.has(Path::new(&config)) {
-                paths.push(config);
-            }
+    async fn result(&self, path: &str, there: Option<&Entry>, known: Option<Sha>) -> Result<()> {
+        if !path.ends_with('/') {
+            return self.file(Path::new(path), there, known).await;
         }
-        if paths.is_empty() {
-            return Ok(());
+        let key = self.key(path)?;
+        if there.is_none() {
+            self.transfer.bucket.put(&key, Vec::new()).await?;
         }
-        let there = self.target.list("").await?;
-        let mut failures = Vec::new();
-        for path in paths {
-            let done = match path.ends_with('/') {
-                true => self.target.bucket.put(&self.target.key(&path)?, Vec::new()).await,
-                false => self.file(Path::new(&path), there.get(&path)).await,
-            };
-            failures.extend(done.err());
-        }
-        match failures.len() {
-            0 => Ok(()),
-            1 => Err(failures.remove(0)),
-            more => Err(failures.remove(0).context(format!("{more} results, the first of them"))),
-        }
+        let outcome = if there.is_some() { FileOutcome::Unchanged } else { FileOutcome::New };
+        self.note(&FileRecord::plain(path, key.as_str(), outcome)).await;
+        Ok(())
     }
 
     /// The dataset's own log and status file, and the certificate.
     async fn logs(&self) -> Result<()> {
         for path in [self.folder.log_file(), self.folder.status_file()] {
             let path = self.within(&path);
-            if self.local.has(&path) {
-                self.file(&path, None).await?;
+            if self.transfer.folder.has(&path) {
+                self.file(&path, None, None).await?;
             }
         }
         self.certificate().await
@@ -143,31 +167,50 @@ impl Pushing {
     /// The certificate is shared by the submission's datasets: whoever uploads it last on this machine has read it last.
     async fn certificate(&self) -> Result<()> {
         let path = Path::new(LOGS).join(CERTIFICATE);
-        if self.local.has(&path) {
+        if self.transfer.folder.has(&path) {
             let _lock = local::lock(self.folder.root(), "push").await?;
-            self.file(&path, None).await?;
+            self.file(&path, None, None).await?;
         }
         Ok(())
     }
 
-    async fn record_file(&self) -> Result<()> {
+    async fn saved_record(&self) -> Result<()> {
         let path = self.within(&self.folder.record_file());
-        if !self.local.has(&path) {
-            return Err(Failure::new(
-                Kind::FileNotFound,
-                format!("no `{}`: it says how the job ended", self.folder.record_file().display()),
-            )
-            .hint("`ncaas-logs save` writes it: put that before `ncaas-sync push`"));
+        if !self.transfer.folder.has(&path) {
+            let words = format!("no `{}`: it says how the job ended", self.folder.record_file().display());
+            return Err(Failure::new(Kind::FileNotFound, words)
+                .hint("`ncaas-logs save` writes it: put that before `ncaas-sync push`"));
         }
-        self.file(&path, None).await
+        self.file(&path, None, None).await
     }
 
     fn within(&self, path: &Path) -> PathBuf {
         path.strip_prefix(self.folder.root()).unwrap_or(path).to_owned()
     }
 
-    async fn file(&self, path: &Path, there: Option<&Entry>) -> Result<()> {
-        let key = self.target.key(path.to_str().unwrap_or_default())?;
-        put(&self.target.bucket, &self.local, path, &key, there).await
+    fn key(&self, path: &str) -> Result<Key> {
+        Key::new(format!("{}{path}", self.prefix))
+    }
+
+    async fn file(&self, path: &Path, there: Option<&Entry>, known: Option<Sha>) -> Result<()> {
+        let text = path.to_str().unwrap_or_default();
+        let key = self.key(text)?;
+        match self.transfer.put(path, &key, there, None, known).await {
+            Ok(done) => {
+                self.note(&FileRecord::done(text, key.as_str(), &done)).await;
+                Ok(())
+            }
+            Err(failure) => {
+                let tool = self.pushing.tool;
+                self.note(&FileRecord::failed(text, key.as_str(), FileOutcome::Failed, &failure, tool)).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn note(&self, file: &FileRecord) {
+        if self.pushing.files {
+            write(self.output, file).await;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! End-to-end tests: the tools as their users run them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod build;
 mod logs;
 mod logs_save;
 mod pipe;

@@ -90,7 +90,8 @@ fn a_line_of_ten_megabytes_passes_and_one_over_the_limit_becomes_an_error() {
 
 #[test]
 fn a_record_without_what_the_verb_needs_says_what_is_missing() {
-    for verb in FILTERS {
+    // A job without a dataset has nothing to pull, and is a job all the same.
+    for verb in FILTERS.into_iter().filter(|verb| verb[1] != "pull") {
         let ran = filter(verb).stdin("{\"x\":1}\n").run();
         let record = &ran.json()[0];
         assert_eq!(record["error"]["kind"], "bad-record", "{verb:?}: {record}");

@@ -119,11 +119,10 @@ impl Asked {
         for name in ["dir-name", "include-patterns", "exclude-patterns", "followpaths"] {
             // What is not plain text comes escaped as in a URL's query, and a field of its own says so.
             let encoded = metadata.get(format!("{name}-encoded")).is_some();
-            let values = metadata.get_all(name).iter().filter_map(|value| value.to_str().ok());
-            asked.insert(
-                name.to_owned(),
-                values.map(|value| if encoded { unescape(value) } else { value.to_owned() }).collect(),
-            );
+            // Engines before 23.0 do not escape, and send what is not ASCII as it is.
+            let values = metadata.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_encoded_bytes()));
+            let values = values.map(|value| if encoded { unescape(&value) } else { value.into_owned() });
+            asked.insert(name.to_owned(), values.collect());
         }
         Asked(asked)
     }
@@ -234,7 +233,7 @@ impl Sending {
                     wanted
                 }
             };
-            if !wanted {
+            if !wanted || entry.left_out {
                 if is_folder {
                     pending.push(entry);
                 }

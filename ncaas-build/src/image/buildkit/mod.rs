@@ -9,6 +9,7 @@ mod session;
 
 use std::path::PathBuf;
 
+use hyper::Request;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::Result;
 
@@ -29,6 +30,13 @@ pub(crate) struct Sources {
     /// The folder with the Dockerfile in it.
     pub(crate) dockerfile: PathBuf,
     pub(crate) secrets: Vec<Secret>,
+}
+
+/// Whether the engine wants to be built with by BuildKit. It says so in its answer to a ping (API 1.40 and later).
+pub(crate) async fn is_preferred(engine: &Engine) -> Result<bool> {
+    let request = Request::builder().uri("/_ping").header("Host", "docker").body(messages::nothing());
+    let response = messages::send(engine, request.map_err(|error| messages::broken(&error))?).await?;
+    Ok(response.headers().get("Builder-Version").is_some_and(|version| version == "2"))
 }
 
 /// Builds an image. None where the engine has no BuildKit.

@@ -1,0 +1,102 @@
+//! `ncaas-build save` and `ncaas-build load`: an image as a file, for machines that reach no registry.
+
+use std::io::Write;
+use std::path::Path;
+
+use futures_util::StreamExt;
+use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::files::{absolute, make_folder, temporary_beside};
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::{LoadArgs, SaveArgs};
+use crate::fields::{Image, Written};
+use crate::messages::{self, Refusal};
+use crate::terminal::Terminal;
+
+/// Writes an image into a file, which appears whole or not at all.
+pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<Written<Image>>().await;
+    }
+    let file = absolute(&args.output.unwrap_or_default())?;
+    let known = Image { image: args.image, file: Some(file.display().to_string()), ..Image::default() };
+    Pipe::new(tool, 1)
+        .filter(Input::record(known.record()), async |record: &mut Record, _: &_| {
+            let engine = Engine::connect().await?;
+            let image = reference::image(record.need("image")?)?.to_owned();
+            let inspected = engine.docker().inspect_image(&image).await.asking("look at", Asked::Image(&image))?;
+            let size = write(&engine, &image, &file, inspected.size.unwrap_or_default().unsigned_abs()).await?;
+            Image { image_id: inspected.id, size: Some(size), ..Image::default() }.merge_into(record);
+            Ok(())
+        })
+        .await
+}
+
+async fn write(engine: &Engine, image: &str, file: &Path, expected: u64) -> Result<u64> {
+    make_folder(file.parent().unwrap_or(Path::new("/")))?;
+    let mut part = temporary_beside(file)?;
+    let terminal = Terminal::new();
+    let mut progress = terminal.progress(&format!("saving {image}"), expected);
+    let mut pieces = std::pin::pin!(engine.docker().export_image(image));
+    let mut size = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.asking("save", Asked::Image(image))?;
+        part.write_all(&piece).doing("write", file)?;
+        size += piece.len() as u64;
+        progress.set(&terminal, size, expected.max(size));
+    }
+    part.persist(file).map_err(|error| error.error).doing("write", file)?;
+    Ok(size)
+}
+
+/// Brings the images in a file to the engine.
+pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<Written<Image>>().await;
+    }
+    let file = absolute(&args.file.unwrap_or_default())?;
+    let record = Image { file: Some(file.display().to_string()), ..Image::default() }.record();
+    Pipe::new(tool, 1)
+        .each(Input::record(record), async |record: &mut Record, output: &Output| {
+            let engine = Engine::connect().await?;
+            let loaded = read(&engine, &file).await?;
+            for name in loaded {
+                let inspected = engine.docker().inspect_image(&name).await.asking("look at", Asked::Image(&name))?;
+                let mut one = record.clone();
+                let image = Some(name).filter(|name| !name.starts_with("sha256:"));
+                Image { image, image_id: inspected.id, ..Image::default() }.merge_into(&mut one);
+                output.emit(&one).await;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// The names, or ids, of the images in the file.
+async fn read(engine: &Engine, file: &Path) -> Result<Vec<String>> {
+    let opened = tokio::fs::File::open(file).await.doing("read", file)?;
+    let body = messages::body(opened, file);
+    let headers = [("Content-Type", "application/x-tar")];
+    let refused = |words: &str| {
+        Failure::new(Kind::EngineError, format!("cannot load `{}`: {}", file.display(), words.trim()))
+            .hint("it has to be an archive that `ncaas-build save` or `docker save` made")
+    };
+    let mut messages =
+        messages::post(engine, "/images/load?quiet=1", &headers, body).await.map_err(|refusal| match refusal {
+            Refusal::Answer(_, words) => refused(&words),
+            Refusal::Failure(failure) => failure,
+        })?;
+    let mut loaded = Vec::new();
+    while let Some(message) = messages.next().await? {
+        if let Some(words) = message.failure() {
+            return Err(refused(words));
+        }
+        let text = message.stream.unwrap_or_default();
+        let name = text.strip_prefix("Loaded image: ").or_else(|| text.strip_prefix("Loaded image ID: "));
+        loaded.extend(name.map(|name| name.trim().to_owned()));
+    }
+    if loaded.is_empty() { Err(refused("there is no image in it")) } else { Ok(loaded) }
+}

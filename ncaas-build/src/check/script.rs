@@ -1,0 +1,181 @@
+//! The traps in a script that an image is to run.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use ncaas_core::failure::{IoContext, Result};
+
+use super::{Finding, Trap};
+
+/// A larger file is no script.
+const LARGE: u64 = 1 << 20;
+/// What the names of files end in that scripts of analyses call.
+const CALLED: [&str; 12] = [".py", ".sh", ".m", ".R", ".r", ".jl", ".json", ".yaml", ".yml", ".npy", ".mat", ".csv"];
+/// How a script goes to its own folder.
+const OWN_FOLDER: &str = r#"cd -- "$(dirname -- "${BASH_SOURCE[0]}")""#;
+
+/// The traps in one script that is named on the command line.
+pub(super) fn check(path: &Path) -> Result<Vec<Finding>> {
+    let text = read(path)?;
+    let mut findings = of_entry(path, &text, is_executable(path)?);
+    findings.extend(of_text(path, &text));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    if !text.contains("io-dir") && !beside.into_iter().any(|path| mentions_io_dir(&path)) {
+        findings.push(no_io_dir(path));
+    }
+    Ok(findings)
+}
+
+/// What is wrong with a script as the one that the engine starts.
+pub(super) fn of_entry(path: &Path, text: &str, executable: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let name = path.display();
+    if !executable {
+        let message = "the script is not executable: it runs when typed at a shell, and fails when a job starts it";
+        findings.push(Finding::new(path, None, Trap::NotExecutable, message, format!("`chmod +x {name}`")));
+    }
+    if !text.starts_with("#!") {
+        let message = "the script names no interpreter in its first line";
+        findings.push(Finding::new(path, Some(1), Trap::NoInterpreter, message, "begin it with `#!/usr/bin/env bash`"));
+    }
+    findings.extend(relative_path(path, text));
+    findings
+}
+
+/// What is wrong with a script whoever runs it.
+pub(super) fn of_text(path: &Path, text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(line) = text.split('\n').position(|line| line.ends_with('\r')) {
+        let message = "the script has the line endings of Windows (CRLF): its interpreter is not found";
+        let remedy = format!("`sed -i 's/\\r$//' {}`; in git: `*.sh text eol=lf` in .gitattributes", path.display());
+        findings.push(Finding::new(path, Some(line + 1), Trap::Crlf, message, remedy));
+    }
+    let mut hooked = false;
+    for (line, code) in code(text) {
+        // With conda's own functions loaded, it works.
+        hooked = hooked || code.contains("conda.sh") || code.contains("shell.bash hook");
+        let command = code.trim_start_matches(|c: char| c.is_whitespace() || "({;&|".contains(c));
+        if !hooked
+            && (command.starts_with("conda activate")
+                || code.contains("&& conda activate")
+                || code.contains("; conda activate"))
+        {
+            let message = "`conda activate` works at a prompt, and not in a script";
+            findings.push(Finding::new(
+                path,
+                Some(line),
+                Trap::CondaActivate,
+                message,
+                "`source activate ENVIRONMENT`",
+            ));
+        }
+    }
+    findings
+}
+
+/// The first relative path, where the script does not change its folder before.
+fn relative_path(path: &Path, text: &str) -> Option<Finding> {
+    for (line, code) in code(text) {
+        let first = code.split_whitespace().next().unwrap_or_default();
+        if first == "cd" || first == "pushd" || code.contains("&& cd ") {
+            return None;
+        }
+        let relative = code.split_whitespace().map(|word| word.trim_matches(['"', '\'', ';', ')'])).find(|word| {
+            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c));
+            plain
+                && !word.starts_with(['/', '-'])
+                && CALLED.iter().any(|end| word.len() > end.len() && word.ends_with(end))
+        });
+        if let Some(word) = relative {
+            let message = format!("`{word}` is looked for in the job's working directory, not beside the script");
+            return Some(Finding::new(
+                path,
+                Some(line),
+                Trap::RelativePath,
+                message,
+                format!("before it: `{OWN_FOLDER}`"),
+            ));
+        }
+    }
+    None
+}
+
+/// The lines with something to execute, with their numbers: no comments, and none of a help text.
+fn code(text: &str) -> Vec<(usize, &str)> {
+    let mut lines = Vec::new();
+    let mut document: Option<String> = None;
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(end) = &document {
+            if line == end {
+                document = None;
+            }
+            continue;
+        }
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        lines.push((at + 1, line));
+        document = line.split_once("<<").map(|(_, after)| {
+            after.trim_start_matches(['-', ' ', '"', '\'']).chars().take_while(char::is_ascii_alphanumeric).collect()
+        });
+        document = document.filter(|end: &String| !end.is_empty());
+    }
+    lines
+}
+
+/// Nothing that the container will have speaks of the io-dir.
+pub(super) fn no_io_dir(path: &Path) -> Finding {
+    let message = "nothing here writes to the io-dir: a job would end without results";
+    Finding::new(path, None, Trap::NoIoDir, message, "write results to `$HOME/io-dir/results`")
+}
+
+/// Whether a file speaks of the io-dir. One that cannot be read does not.
+pub(super) fn mentions_io_dir(path: &Path) -> bool {
+    read(path).is_ok_and(|text| text.contains("io-dir") || text.contains("io_dir"))
+}
+
+/// A file as text; nothing of one that is too large for a script, or is no file.
+pub(super) fn read(path: &Path) -> Result<String> {
+    let metadata = std::fs::metadata(path).doing("read", path)?;
+    if !metadata.is_file() || metadata.len() > LARGE {
+        return Ok(String::new());
+    }
+    Ok(String::from_utf8_lossy(&std::fs::read(path).doing("read", path)?).into_owned())
+}
+
+/// Whether anybody may execute it.
+pub(super) fn is_executable(path: &Path) -> Result<bool> {
+    Ok(std::fs::metadata(path).doing("read", path)?.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traps(text: &str) -> Vec<(Trap, Option<usize>)> {
+        let path = Path::new("run.sh");
+        let findings = of_entry(path, text, true).into_iter().chain(of_text(path, text));
+        findings.map(|finding| (finding.trap, finding.line)).collect()
+    }
+
+    #[test]
+    fn a_script_with_good_habits_has_no_traps() {
+        let good = "#!/bin/bash\n# conda activate x\ncat <<END\nrun.sh DATASET\nEND\ncd \"$(dirname \"$0\")\"\n\
+                    source activate x\npython3 pca.py \"$1\"\n";
+        assert_eq!(traps(good), []);
+        let hooked = "#!/bin/bash\nsource /opt/conda/etc/profile.d/conda.sh\nconda activate x\npython3 /x/pca.py\n";
+        assert_eq!(traps(hooked), []);
+    }
+
+    #[test]
+    fn each_trap_is_found_at_its_line() {
+        assert_eq!(traps("echo\n"), [(Trap::NoInterpreter, Some(1))]);
+        assert_eq!(traps("#!/bin/sh\r\necho\r\n"), [(Trap::Crlf, Some(1))]);
+        assert_eq!(traps("#!/bin/sh\nif x; then\n  conda activate a\nfi\n"), [(Trap::CondaActivate, Some(3))]);
+        assert_eq!(traps("#!/bin/sh\npython3 'lib/pca.py' $1\n"), [(Trap::RelativePath, Some(2))]);
+        let path = Path::new("run.sh");
+        assert_eq!(of_entry(path, "#!/bin/sh\n", false).first().map(|found| found.trap), Some(Trap::NotExecutable));
+    }
+}

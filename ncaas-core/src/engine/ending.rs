@@ -1,0 +1,113 @@
+//! How a container came to its end, beyond its exit code: killed for memory or not, stopped by whom.
+//!
+//! An exit code of 137 says KILL and not who sent it. Three witnesses say more: the engine's flag `OOMKilled`, its events
+//! (it keeps the last 256, until it is restarted), and the kernel's count of processes killed for memory on this
+//! machine. What they leave open is told as open.
+
+use std::collections::HashMap;
+
+use bollard::models::EventMessage;
+use bollard::query_parameters::EventsOptions;
+use futures_util::StreamExt;
+use jiff::Timestamp;
+
+use crate::engine::Engine;
+use crate::record::fields::{Container, Oom, Status, StoppedBy};
+
+/// KILL: what the kernel sends for memory, and the engine after a while.
+const KILL: i64 = 9;
+/// Signals that people and programs send to end a process.
+const DEADLY: [&str; 6] = ["1", "2", "3", "6", "9", "15"];
+/// An engine that finds a container's process gone when it starts gives it this exit code.
+const LOST: i64 = 255;
+/// How many events an engine remembers (moby, `daemon/events`, `eventsLimit`).
+const REMEMBERED: usize = 256;
+
+impl Engine {
+    /// Adds to what is known about an ended container who and what ended it. `killed_before` is
+    /// [`killed_for_memory`] at a time when the container still ran, where that is known.
+    pub(super) async fn examine_end(&self, container: &mut Container, killed_before: Option<u64>) {
+        let ended_itself = container.signal.is_none() && container.exit_code != Some(LOST);
+        if !container.has_ended() || container.started_at.is_none() {
+            return;
+        }
+        let Some(events) = self.history(Some(&container.id)).await else { return };
+        let since = |event: &&EventMessage| is_since_start(event, container.started_at.as_deref());
+        let oom_event = events.iter().filter(since).any(|event| event.action.as_deref() == Some("oom"));
+        let killed = events.iter().filter(since).any(is_deadly_kill);
+        let remembered = events.iter().any(|event| event.action.as_deref() == Some("start"));
+
+        let mut evidence = Vec::new();
+        if container.oom_killed {
+            evidence.push("the engine's flag OOMKilled".to_owned());
+        }
+        if oom_event {
+            evidence.push("the engine's event oom".to_owned());
+        }
+        container.oom = match () {
+            () if !evidence.is_empty() => Some(Oom::Known(true)),
+            () if container.signal != Some(KILL) || killed => Some(Oom::Known(false)),
+            () => {
+                let unchanged = !self.is_remote() && killed_before.is_some() && killed_for_memory() == killed_before;
+                if unchanged {
+                    evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
+                    Some(Oom::Known(false))
+                } else {
+                    Some(Oom::Unknown)
+                }
+            }
+        };
+        // An engine sets its flag only when it hears of the kill in time.
+        if oom_event && container.status == Some(Status::Killed) && !killed {
+            container.status = Some(Status::OutOfMemory);
+        }
+        container.oom_evidence = evidence;
+        container.stopped_by = match container.status {
+            Some(Status::Timeout) => Some(StoppedBy::Timeout),
+            Some(Status::OutOfMemory) => None,
+            _ if killed => Some(StoppedBy::User),
+            _ if ended_itself || remembered => None,
+            // The engine has forgotten its start: it was restarted since, or much has happened.
+            _ => match self.history(None).await {
+                Some(all) if all.len() < REMEMBERED => Some(StoppedBy::Engine),
+                _ => None,
+            },
+        };
+    }
+
+    /// The events that the engine remembers, of one container or of all that there is.
+    async fn history(&self, id: Option<&str>) -> Option<Vec<EventMessage>> {
+        let filters = id.map(|id| HashMap::from([("container".to_owned(), vec![id.to_owned()])]));
+        // Without an end the engine would wait for more.
+        let now = Timestamp::now() + self.clock_ahead().await;
+        let until = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
+        let options = EventsOptions { since: Some("0".to_owned()), until: Some(until), filters };
+        let mut events = Box::pin(self.docker().events(Some(options)));
+        let mut all = Vec::new();
+        while let Some(event) = events.next().await {
+            all.push(event.ok()?);
+        }
+        Some(all)
+    }
+}
+
+fn is_since_start(event: &EventMessage, started: Option<&str>) -> bool {
+    let started: Option<Timestamp> = started.and_then(|at| at.parse().ok());
+    match (event.time_nano, started) {
+        // The engine notes the start after the process has begun.
+        (Some(at), Some(started)) => i128::from(at) >= started.as_nanosecond() - 1_000_000_000,
+        _ => true,
+    }
+}
+
+fn is_deadly_kill(event: &EventMessage) -> bool {
+    let signal = || event.actor.as_ref()?.attributes.as_ref()?.get("signal").cloned();
+    event.action.as_deref() == Some("kill") && signal().is_some_and(|signal| DEADLY.contains(&signal.as_str()))
+}
+
+/// How many processes the kernel has killed for memory since this machine started (`oom_kill` in `/proc/vmstat`); none
+/// where it does not say.
+pub(super) fn killed_for_memory() -> Option<u64> {
+    let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
+    counters.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+}

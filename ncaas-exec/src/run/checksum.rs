@@ -1,0 +1,87 @@
+//! What a job reads, as it is when it starts: its size and checksum.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::inputs::Place;
+use ncaas_core::record::fields::Input;
+use sha2::{Digest, Sha256};
+use tokio::task::spawn_blocking;
+use walkdir::WalkDir;
+
+/// The size and checksum of a dataset or config of that name; of a folder as [`Input::sha256`] says.
+pub(super) async fn of(name: &str, place: &Place) -> Result<Input> {
+    let (name, path) = (name.to_owned(), place.host.clone());
+    let summed = spawn_blocking(move || {
+        let (size, sha256) = if path.is_dir() { folder(&path)? } else { file(&path)? };
+        Ok(Input { name, size, sha256 })
+    });
+    summed.await.unwrap_or_else(|_| Err(Failure::new(Kind::Interrupted, "interrupted while reading the inputs")))
+}
+
+fn file(path: &Path) -> Result<(u64, String)> {
+    let mut file = File::open(path).doing("read", path)?;
+    let mut sum = Sha256::new();
+    let mut size = 0;
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut piece).doing("read", path)? {
+            0 => return Ok((size, hex(sum))),
+            length => {
+                sum.update(&piece[..length]);
+                size += length as u64;
+            }
+        }
+    }
+}
+
+fn folder(path: &Path) -> Result<(u64, String)> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(path) {
+        let entry = entry.map_err(std::io::Error::from).doing("read", path)?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    files.sort_by_cached_key(|file| file.strip_prefix(path).unwrap_or(file).as_os_str().to_owned());
+    let mut sum = Sha256::new();
+    let mut size = 0;
+    for one in files {
+        let (bytes, sha256) = file(&one)?;
+        size += bytes;
+        sum.update(format!("{sha256}  "));
+        sum.update(one.strip_prefix(path).unwrap_or(&one).as_os_str().as_encoded_bytes());
+        sum.update("\n");
+    }
+    Ok((size, hex(sum)))
+}
+
+fn hex(sum: Sha256) -> String {
+    sum.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folders_checksum_is_the_one_that_sha256sum_gives() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("b")).unwrap();
+        std::fs::write(root.path().join("b/x"), "1").unwrap();
+        std::fs::write(root.path().join("a"), "22").unwrap();
+        let script = "find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
+        let told = std::process::Command::new("sh").args(["-c", script]).current_dir(&root).output().unwrap();
+        let (size, sum) = folder(root.path()).unwrap();
+        assert_eq!(size, 3);
+        assert_eq!(format!("{sum}  -\n").as_bytes(), told.stdout);
+    }
+}

@@ -1,0 +1,88 @@
+//! What S3 puts into a queue: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>.
+
+use ncaas_core::bucket::Key;
+use serde_json::Value;
+
+/// The keys that a message says were created in the bucket; none if it is about other buckets alone.
+pub(super) fn created(body: &str, bucket: &str) -> Option<Vec<Key>> {
+    let Ok(message) = serde_json::from_str::<Value>(body) else { return Some(Vec::new()) };
+    // A queue can be told by way of a topic, which wraps the event into a text.
+    if let Some(inner) = message.get("Message").and_then(Value::as_str) {
+        return created(inner, bucket);
+    }
+    let Some(records) = message.get("Records").and_then(Value::as_array) else {
+        // The test event that S3 sends when notifications are set up, or nothing of S3's.
+        return Some(Vec::new());
+    };
+    let ours: Vec<&Value> = records
+        .iter()
+        .filter(|record| record.pointer("/s3/bucket/name").and_then(Value::as_str).is_none_or(|name| name == bucket))
+        .collect();
+    if ours.is_empty() && !records.is_empty() {
+        return None;
+    }
+    let is_creation = |record: &&&Value| {
+        let name = record.get("eventName").and_then(Value::as_str).unwrap_or_default();
+        name.trim_start_matches("s3:").starts_with("ObjectCreated")
+    };
+    let key = |record: &&Value| record.pointer("/s3/object/key").and_then(Value::as_str).map(decoded);
+    Some(ours.iter().filter(is_creation).filter_map(key).filter_map(|key| Key::new(key).ok()).collect())
+}
+
+/// Keys are URL-encoded in events, with `+` for a space.
+fn decoded(raw: &str) -> String {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+        match (first, hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            (b'+', _) => {
+                bytes.push(b' ');
+                rest = tail;
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(name: &str, bucket: &str, key: &str) -> Value {
+        json!({"Records": [{"eventName": name, "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]})
+    }
+
+    fn keys(message: &Value) -> Option<Vec<String>> {
+        created(&message.to_string(), "pca").map(|keys| keys.iter().map(|key| key.as_str().to_owned()).collect())
+    }
+
+    #[test]
+    fn keys_come_decoded_and_also_by_way_of_a_topic() {
+        let put = event("ObjectCreated:Put", "pca", "lab/submissions/a+b%2B%C3%BCsubmit.json");
+        let expected = Some(vec!["lab/submissions/a b+üsubmit.json".to_owned()]);
+        assert_eq!(keys(&put), expected);
+        assert_eq!(keys(&json!({"Type": "Notification", "Message": put.to_string()})), expected);
+    }
+
+    #[test]
+    fn what_tells_of_no_new_object_is_read_all_the_same() {
+        assert_eq!(keys(&event("ObjectRemoved:Delete", "pca", "a")), Some(vec![]));
+        assert_eq!(keys(&json!({"Service": "Amazon S3", "Event": "s3:TestEvent"})), Some(vec![]));
+        assert_eq!(created("no JSON", "pca"), Some(vec![]));
+    }
+
+    #[test]
+    fn another_buckets_message_is_left_to_others() {
+        assert_eq!(keys(&event("ObjectCreated:Put", "other", "a")), None);
+    }
+}

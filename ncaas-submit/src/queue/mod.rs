@@ -1,0 +1,117 @@
+//! The queue that a bucket's server tells of new submissions: SQS, on AWS and on LocalStack alike.
+//!
+//! Messages are taken off the queue as soon as they are read. Should a watcher be killed right then, the listing beneath
+//! finds what they told of; so a queue that loses, doubles or mixes up messages does no harm.
+
+mod event;
+mod setup;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::http::HttpResponse;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
+use ncaas_core::bucket::{Key, aws_settings};
+use ncaas_core::failure::{Failure, Kind, Result};
+
+pub(crate) use setup::set_up;
+
+/// How long a request waits for a message, in seconds: the most that SQS allows.
+const WAIT: i32 = 20;
+
+/// How many messages come at once: the most that SQS allows.
+const AT_ONCE: i32 = 10;
+
+/// The longest answer of a server that goes into a message, in characters.
+const SHOWN: usize = 300;
+
+/// A queue of events of one bucket.
+pub(crate) struct Queue {
+    client: Client,
+    url: String,
+    /// The bucket's name.
+    bucket: String,
+}
+
+impl Queue {
+    /// The queue at a URL, which has to be there.
+    ///
+    /// # Errors
+    /// When it is not, or may not be read.
+    pub(crate) async fn open(url: &str, bucket: &str) -> Result<Self> {
+        let client = Client::new(&aws_settings().await?);
+        let asked = client.get_queue_attributes().queue_url(url).send().await;
+        asked.map_err(|error| failure("read", url, &error))?;
+        Ok(Queue { client, url: url.to_owned(), bucket: bucket.to_owned() })
+    }
+
+    /// Waits up to [`WAIT`] seconds for the keys of objects that have been created.
+    ///
+    /// # Errors
+    /// When the queue does not answer.
+    pub(crate) async fn next(&self) -> Result<Vec<Key>> {
+        let request = self.client.receive_message().queue_url(&self.url);
+        let answer = request.wait_time_seconds(WAIT).max_number_of_messages(AT_ONCE).send().await;
+        let messages = answer.map_err(|error| failure("read", &self.url, &error))?.messages.unwrap_or_default();
+        let mut keys = Vec::new();
+        let mut read = Vec::new();
+        for message in messages {
+            match event::created(message.body().unwrap_or_default(), &self.bucket) {
+                Some(created) => {
+                    keys.extend(created);
+                    read.push(message);
+                }
+                // Of another bucket: whoever watches that one reads it.
+                None => {}
+            }
+        }
+        self.take_off(read).await?;
+        Ok(keys)
+    }
+
+    async fn take_off(&self, messages: Vec<Message>) -> Result<()> {
+        let mut request = self.client.delete_message_batch().queue_url(&self.url);
+        let mut any = false;
+        for (at, message) in messages.into_iter().enumerate() {
+            let entry = DeleteMessageBatchRequestEntry::builder()
+                .id(at.to_string())
+                .receipt_handle(message.receipt_handle.unwrap_or_default());
+            if let Ok(entry) = entry.build() {
+                request = request.entries(entry);
+                any = true;
+            }
+        }
+        if any {
+            request.send().await.map_err(|error| failure("take messages off", &self.url, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// A failed request about a queue.
+fn failure<E>(what: &str, queue: &str, error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let cannot = format!("cannot {what} the queue `{queue}`");
+    let Some(refused) = error.as_service_error() else {
+        return Failure::new(Kind::BucketUnreachable, format!("{cannot}: {}", innermost(error)));
+    };
+    let code = refused.code().unwrap_or_default();
+    let words: String = refused.message().unwrap_or_default().chars().take(SHOWN).collect();
+    match code {
+        "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" => {
+            Failure::new(Kind::ObjectNotFound, format!("{cannot}: there is no such queue"))
+                .hint("`ncaas-submit init BUCKET --queue` makes one, as does `watch --notify`")
+        }
+        "AccessDenied" | "AccessDeniedException" => Failure::new(Kind::AccessDenied, format!("{cannot}: {words}")),
+        _ => Failure::new(Kind::BucketError, format!("{cannot}: {code}: {words}")),
+    }
+}
+
+/// The words of the error that began it all, such as `connection refused`.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let last = std::iter::successors(Some(error), |error| error.source()).last();
+    let words = last.map(ToString::to_string).unwrap_or_default();
+    let words = words.split(" (os error ").next().unwrap_or_default();
+    words.to_lowercase().chars().take(SHOWN).collect()
+}

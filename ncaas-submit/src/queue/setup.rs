@@ -1,0 +1,104 @@
+//! Setting up a queue that a bucket tells of its new submissions.
+
+use std::time::Duration;
+
+use aws_sdk_s3::types::{
+    Event, FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter, QueueConfiguration,
+    S3KeyFilter,
+};
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::QueueAttributeName;
+use ncaas_core::bucket::{Bucket, aws_settings};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::SUBMIT;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::failure;
+
+/// What our notification is called among those of the bucket.
+const ID: &str = "ncaas-submissions";
+
+/// AWS takes a moment until a new queue's policy holds; until then the bucket's notification is refused.
+const TRIES: u32 = 6;
+
+/// Makes the queue `ncaas-<bucket>`, unless it is there, and has the bucket tell it of every new submit file. Other
+/// notifications of the bucket stay. Gives the queue's URL.
+///
+/// # Errors
+/// When the bucket is a directory, or the server refuses.
+pub(crate) async fn set_up(bucket: &Bucket) -> Result<String> {
+    let Some((s3, name)) = bucket.as_s3() else {
+        return Err(Failure::new(Kind::Usage, format!("`{}` is a directory, which has no queue", bucket.address()))
+            .hint("a directory needs none: the kernel tells of new submissions"));
+    };
+    let sqs = Client::new(&aws_settings().await?);
+    // A queue's name may not hold a bucket name's dots.
+    let queue_name = format!("ncaas-{}", name.replace('.', "_"));
+    let (url, arn) = make_queue(&sqs, &queue_name, name).await?;
+    notify(s3, name, &arn).await?;
+    Ok(url)
+}
+
+/// The queue's URL and ARN.
+async fn make_queue(sqs: &Client, queue: &str, bucket: &str) -> Result<(String, String)> {
+    let made = sqs.create_queue().queue_name(queue).send().await;
+    let url = made.map_err(|error| failure("make", queue, &error))?.queue_url.unwrap_or_default();
+    let asked = sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn).send().await;
+    let attributes = asked.map_err(|error| failure("read", queue, &error))?.attributes.unwrap_or_default();
+    let arn = attributes.get(&QueueAttributeName::QueueArn).cloned().unwrap_or_default();
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Sid": ID,
+            "Effect": "Allow",
+            "Principal": {"Service": "s3.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnLike": {"aws:SourceArn": format!("arn:aws:s3:::{bucket}")}},
+        }],
+    });
+    let allowed = sqs.set_queue_attributes().queue_url(&url).attributes(QueueAttributeName::Policy, policy.to_string());
+    allowed.send().await.map_err(|error| failure("set the policy of", queue, &error))?;
+    Ok((url, arn))
+}
+
+/// Has the bucket tell the queue. The whole configuration is written at once, so what is there is read first.
+async fn notify(s3: &aws_sdk_s3::Client, bucket: &str, queue_arn: &str) -> Result<()> {
+    let now = s3.get_bucket_notification_configuration().bucket(bucket).send().await;
+    let now = now.map_err(|error| refused(bucket, "read", &error))?;
+    let mut queues = now.queue_configurations.unwrap_or_default();
+    queues.retain(|queue| queue.id() != Some(ID));
+    let ending = FilterRule::builder().name(FilterRuleName::Suffix).value(SUBMIT).build();
+    let filter = NotificationConfigurationFilter::builder().key(S3KeyFilter::builder().filter_rules(ending).build());
+    let ours = QueueConfiguration::builder()
+        .id(ID)
+        .queue_arn(queue_arn)
+        .events(Event::from("s3:ObjectCreated:*"))
+        .filter(filter.build())
+        .build()
+        .map_err(|error| Failure::new(Kind::BucketError, format!("cannot tell `{bucket}` whom to notify: {error}")))?;
+    queues.push(ours);
+    let wanted = NotificationConfiguration::builder()
+        .set_queue_configurations(Some(queues))
+        .set_topic_configurations(now.topic_configurations)
+        .set_lambda_function_configurations(now.lambda_function_configurations)
+        .set_event_bridge_configuration(now.event_bridge_configuration)
+        .build();
+    for attempt in 1.. {
+        let request = s3.put_bucket_notification_configuration().bucket(bucket);
+        match request.notification_configuration(wanted.clone()).send().await {
+            Ok(_) => break,
+            Err(_) if attempt < TRIES => sleep(Duration::from_secs(1)).await,
+            Err(error) => return Err(refused(bucket, "set", &error)),
+        }
+    }
+    Ok(())
+}
+
+fn refused(bucket: &str, what: &str, error: &impl aws_sdk_s3::error::ProvideErrorMetadata) -> Failure {
+    let code = error.code().unwrap_or("no answer");
+    let kind = if code == "AccessDenied" { Kind::AccessDenied } else { Kind::BucketError };
+    let words = error.message().unwrap_or_default();
+    Failure::new(kind, format!("cannot {what} the notifications of `s3://{bucket}`: {code} {words}"))
+}

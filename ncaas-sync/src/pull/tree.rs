@@ -1,0 +1,168 @@
+//! Everything under a prefix comes into a folder.
+
+use std::path::Path;
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::Output;
+use ncaas_core::tool::Tool;
+
+use crate::names;
+use crate::report::{FileOutcome, FileRecord, TreeRecord, info, write};
+use crate::transfer::Transfer;
+use crate::tree::{Both, Pair, Remote, What};
+
+/// What the command line says about it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    /// How many files are on their way at once.
+    pub(crate) jobs: usize,
+    /// Remove files that have no object.
+    pub(crate) delete: bool,
+    /// Write a record for each file.
+    pub(crate) files: bool,
+}
+
+/// Brings what is under `prefix`, which is empty or ends in `/`: what became of it.
+pub(crate) async fn bring(
+    tool: Tool,
+    transfer: &Transfer,
+    prefix: &str,
+    how: How,
+    output: &Output,
+) -> Result<TreeRecord> {
+    let mut bringing = Bringing {
+        tool,
+        transfer,
+        prefix,
+        how,
+        output,
+        deletes: Vec::new(),
+        complete: true,
+        total: TreeRecord {
+            folder: names::path_text(transfer.folder.path()),
+            place: format!("{}/{prefix}", transfer.bucket.address()),
+            ..TreeRecord::default()
+        },
+    };
+    bringing.all().await?;
+    bringing.delete().await;
+    transfer.save();
+    Ok(bringing.total)
+}
+
+struct Bringing<'b> {
+    tool: Tool,
+    transfer: &'b Transfer,
+    prefix: &'b str,
+    how: How,
+    output: &'b Output,
+    /// Paths that have no object.
+    deletes: Vec<String>,
+    /// Whether all that is in the bucket is known to be.
+    complete: bool,
+    total: TreeRecord,
+}
+
+impl Bringing<'_> {
+    async fn all(&mut self) -> Result<()> {
+        let (tool, transfer, prefix) = (self.tool, self.transfer, self.prefix);
+        let both = Both::new(transfer.folder.clone(), &transfer.bucket, prefix);
+        let steps = both.pairs().map(async |pair: Result<Pair>| match pair? {
+            Pair { path, remote: None, .. } => Ok(Step::NoObject(path)),
+            Pair { path, local, remote: Some(remote) } => {
+                Ok(Step::Object(one(tool, transfer, prefix, path, local, remote).await))
+            }
+        });
+        let mut steps = pin!(steps.buffer_unordered(self.how.jobs));
+        while let Some(step) = steps.next().await {
+            match step? {
+                Step::NoObject(path) => self.has_no_object(path),
+                Step::Object(file) => self.note(file).await,
+            }
+        }
+        Ok(())
+    }
+
+    fn has_no_object(&mut self, path: String) {
+        // An empty folder is in nobody's way.
+        if self.how.delete && !path.ends_with('/') {
+            self.deletes.push(path);
+        }
+    }
+
+    async fn note(&mut self, file: FileRecord) {
+        self.complete &= file.outcome != FileOutcome::LeftOut;
+        self.total.count(&file);
+        if let Some(error) = &file.error {
+            self.tool.complain(&Failure { kind: error.kind, message: error.message.clone(), hint: error.hint.clone() });
+        }
+        if self.how.files {
+            write(self.output, &file).await;
+        }
+    }
+
+    /// Removes what has no object, unless it is not certain that there is none.
+    async fn delete(&mut self) {
+        if self.deletes.is_empty() {
+            return;
+        }
+        let kept = match () {
+            () if self.total.files == 0 => Some("nothing is in the bucket there"),
+            () if !self.complete => Some("not everything in the bucket could be used"),
+            () if self.total.failed > 0 => Some("not everything in the bucket was brought here"),
+            () => None,
+        };
+        if let Some(why) = kept {
+            let words = format!("nothing was deleted, of {} files that have no object: {why}", self.deletes.len());
+            let failure = Failure::new(Kind::Usage, words).hint("`ncaas-sync status` shows them");
+            self.tool.complain(&failure);
+            self.total.error.get_or_insert_with(|| info(&failure, self.tool));
+            return;
+        }
+        for path in std::mem::take(&mut self.deletes) {
+            let key = format!("{}{path}", self.prefix);
+            let file = match self.transfer.folder.dir().remove_file(&path) {
+                Ok(()) => FileRecord::plain(&path, &key, FileOutcome::Deleted),
+                Err(error) => {
+                    let failure = self.transfer.folder.failure("remove", Path::new(&path), &error);
+                    FileRecord::failed(&path, &key, FileOutcome::Failed, &failure, self.tool)
+                }
+            };
+            self.note(file).await;
+        }
+    }
+}
+
+/// What came of one path.
+enum Step {
+    Object(FileRecord),
+    NoObject(String),
+}
+
+/// One object's way.
+async fn one(
+    tool: Tool,
+    transfer: &Transfer,
+    prefix: &str,
+    path: String,
+    local: Option<What>,
+    remote: Remote,
+) -> FileRecord {
+    let key = format!("{prefix}{path}");
+    let outcome = match remote {
+        Remote::Unusable(why) => return FileRecord::failed(&path, &key, FileOutcome::LeftOut, &why, tool),
+        Remote::Object(entry) if entry.key.is_folder() => {
+            let is_there = matches!(local, Some(What::EmptyFolder)) || transfer.folder.dir().is_dir(&path);
+            let outcome = if is_there { FileOutcome::Unchanged } else { FileOutcome::New };
+            transfer.folder.make_below(Path::new(&path)).map(|()| FileRecord::plain(&path, &key, outcome))
+        }
+        Remote::Object(entry) => {
+            let stamp = if let Some(What::File(stamp)) = local { Some(stamp) } else { None };
+            let done = transfer.get(&entry, Path::new(&path), stamp.as_ref()).await;
+            done.map(|done| FileRecord::done(&path, &key, &done))
+        }
+    };
+    outcome.unwrap_or_else(|failure| FileRecord::failed(&path, &key, FileOutcome::Failed, &failure, tool))
+}

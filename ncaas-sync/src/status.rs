@@ -1,0 +1,138 @@
+//! `ncaas-sync status`: what differs between a folder and its counterpart in a bucket, one record a file.
+
+use std::path::Path;
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use ncaas_core::bucket::{Bucket, Target};
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::files;
+use ncaas_core::layout::WORK;
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::record::fields::ErrorInfo;
+use ncaas_core::tool::{ExitStatus, Tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::args::StatusArgs;
+use crate::place::Place;
+use crate::report::{emit, info, write};
+use crate::transfer::{Folder, Transfer};
+use crate::tree::{Both, Pair, Remote, What};
+
+/// How many files are compared at once.
+const AT_ONCE: usize = 64;
+
+/// How one file stands.
+#[derive(Debug, Serialize, JsonSchema)]
+struct StatusRecord {
+    /// Relative to the folder. One that ends in `/` is an empty folder.
+    path: String,
+    /// How the folder differs from the bucket.
+    status: StatusWord,
+    /// Size in the folder, in bytes; null where it is missing there.
+    size: Option<u64>,
+    /// Size in the bucket, in bytes; null where it is not there.
+    bucket_size: Option<u64>,
+    /// Why it could not be compared, or cannot be on the other side; else null.
+    error: Option<ErrorInfo>,
+}
+
+/// As seen from the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum StatusWord {
+    /// The same content on both sides.
+    Unchanged,
+    /// In the folder only.
+    New,
+    /// On both sides, with different content.
+    Changed,
+    /// In the bucket only.
+    Missing,
+    /// It cannot be on the other side.
+    Unusable,
+    /// It could not be compared.
+    Unknown,
+}
+
+pub(crate) async fn status(tool: Tool, args: StatusArgs) -> Result<ExitStatus> {
+    if args.schema {
+        return print_schema::<StatusRecord>().await;
+    }
+    let pipe = Pipe::new(tool, 1);
+    pipe.source(async |output| compare(tool, &args, output).await).await
+}
+
+async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
+    let (folder, place) = match (&args.folder, args.target.as_deref().unwrap_or_default()) {
+        (Some(folder), target) => (files::absolute(folder)?, Place::parse(target)?),
+        (None, target) => {
+            let Target { bucket, group } = Target::parse(target)?;
+            let folder = files::absolute(&args.io_dir.io_dir)?.join(&group);
+            (folder, Place { bucket, prefix: format!("{group}/") })
+        }
+    };
+    let bucket = Bucket::open(&place.bucket).await?;
+    let transfer = Transfer::new(bucket, Folder::open(&folder)?, &place.prefix, args.checksum.on);
+    let both = Both::new(transfer.folder.clone(), &transfer.bucket, &place.prefix);
+    let records = both.pairs().map(async |pair: Result<Pair>| match pair? {
+        pair if is_of_this_machine(&pair.path) => Ok(None),
+        pair => Ok(Some(one(tool, &transfer, pair).await)),
+    });
+    let mut records = pin!(records.buffer_unordered(AT_ONCE));
+    while let Some(record) = records.next().await {
+        let record: Option<StatusRecord> = record?;
+        if let Some(record) = record.filter(|record| record.status != StatusWord::Unchanged || args.all) {
+            tell(output, &record).await;
+        }
+    }
+    transfer.save();
+    Ok(())
+}
+
+async fn tell(output: &Output, record: &StatusRecord) {
+    if record.status == StatusWord::Unknown { emit(output, record).await } else { write(output, record).await }
+}
+
+/// What containers still write to is in no bucket: `results/<job>/work/`.
+fn is_of_this_machine(path: &str) -> bool {
+    let mut parts = path.split('/');
+    parts.next() == Some("results") && parts.nth(1) == Some(WORK)
+}
+
+async fn one(tool: Tool, transfer: &Transfer, pair: Pair) -> StatusRecord {
+    let size = match &pair.local {
+        Some(What::File(stamp)) => Some(stamp.size),
+        Some(What::EmptyFolder) => Some(0),
+        _ => None,
+    };
+    let bucket_size = match &pair.remote {
+        Some(Remote::Object(entry)) => Some(entry.size),
+        _ => None,
+    };
+    let record = |status, error: Option<&Failure>| StatusRecord {
+        path: pair.path.clone(),
+        status,
+        size,
+        bucket_size,
+        error: error.map(|failure| info(failure, tool)),
+    };
+    match (&pair.local, &pair.remote) {
+        (Some(What::Unusable(why)), _) | (_, Some(Remote::Unusable(why))) => record(StatusWord::Unusable, Some(why)),
+        (Some(_), None) => record(StatusWord::New, None),
+        (Some(What::EmptyFolder), Some(_)) => record(StatusWord::Unchanged, None),
+        (Some(What::File(stamp)), Some(Remote::Object(entry))) => {
+            match transfer.same(Path::new(&pair.path), entry, Some(stamp)).await {
+                Ok(Some(_)) => record(StatusWord::Unchanged, None),
+                Ok(None) => record(StatusWord::Changed, None),
+                Err(failure) => record(StatusWord::Unknown, Some(&failure)),
+            }
+        }
+        (None, _) => {
+            // A folder's own object is no news where the folder is there.
+            let is_there = pair.path.ends_with('/') && transfer.folder.has(Path::new(&pair.path));
+            record(if is_there { StatusWord::Unchanged } else { StatusWord::Missing }, None)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Whether a file on this machine and an object have the same content.
+
+use std::path::Path;
+
+use ncaas_core::bucket::{Bucket, Entry};
+use ncaas_core::failure::{Failure, Result};
+
+use super::sums::{sha256, sha256_and_etag, unhex};
+use super::{Done, Outcome, Sha, Stamp, Transfer, hex, version, with_folder};
+use crate::index::Seen;
+
+/// The part sizes that tools in common use upload with, in MiB, smallest first.
+const PART_SIZES: &[u64] = &[5, 8, 10, 15, 16, 25, 32, 50, 64, 100, 128, 256, 512];
+
+impl Transfer {
+    /// What is known of the two if they are the same.
+    ///
+    /// In the order of what it costs: their sizes; what the index remembers; the file's checksums against the object's
+    /// ETag, or against the SHA-256 that was stored with it.
+    pub(crate) async fn same(&self, path: &Path, entry: &Entry, stamp: Option<&Stamp>) -> Result<Option<Done>> {
+        if stamp.is_some_and(|stamp| stamp.size != entry.size) {
+            return Ok(None);
+        }
+        let version = version(entry);
+        let done =
+            |sha256: &Sha| Some(Done { outcome: Outcome::Unchanged, size: entry.size, sha256: Some(hex(sha256)) });
+        let stamp = match stamp {
+            Some(stamp) => *stamp,
+            None => {
+                let to_look_at = path.to_owned();
+                let found = with_folder(&self.folder, move |folder| {
+                    Ok(folder.try_open_file(&to_look_at).map(|(_, stamp)| stamp))
+                });
+                match found.await? {
+                    Some(stamp) if stamp.size == entry.size => stamp,
+                    _ => return Ok(None),
+                }
+            }
+        };
+        if !self.reread
+            && let Some(seen) = self.index().get(path, &stamp)
+            && (*seen.version == *version || entry.sha256.as_deref() == Some(&hex(&seen.sha256)))
+        {
+            return Ok(done(&seen.sha256));
+        }
+        let Some(sha256) = self.is_read_to_be(path, entry).await? else { return Ok(None) };
+        self.index().insert(path, Seen::new(stamp, sha256, version));
+        Ok(done(&sha256))
+    }
+
+    /// Reads the file: its SHA-256, if its content is the object's.
+    async fn is_read_to_be(&self, path: &Path, entry: &Entry) -> Result<Option<Sha>> {
+        let part = match entry.etag.as_deref().map(etag_kind) {
+            Some(EtagKind::Md5) => Some(None),
+            Some(EtagKind::Parts(count)) => part_size(entry.size, count).map(Some),
+            _ => None,
+        };
+        let to_read = path.to_owned();
+        let (sha256, etag) = with_folder(&self.folder, move |folder| {
+            let (file, _) = folder.open_file(&to_read)?;
+            let failed = |error: std::io::Error| Failure::io("read", &folder.path().join(&to_read), &error);
+            match part {
+                Some(part) => {
+                    sha256_and_etag(&file, part).map(|(_, sha256, etag)| (sha256, Some(etag))).map_err(failed)
+                }
+                None => sha256(&file, u64::MAX).map(|(_, sha256)| (sha256, None)).map_err(failed),
+            }
+        })
+        .await?;
+        if etag.is_some() && etag == entry.etag {
+            return Ok(Some(sha256));
+        }
+        // An MD5 that differs is a difference; other ETags are not made of the content alone.
+        if matches!(entry.etag.as_deref().map(etag_kind), Some(EtagKind::Md5)) && !self.may_be_encrypted(entry).await? {
+            return Ok(None);
+        }
+        Ok((self.stored_sum(entry).await? == Some(sha256)).then_some(sha256))
+    }
+
+    /// Whether an ETag that looks like an MD5 may be none: with some kinds of encryption, S3 makes it otherwise. Then the
+    /// stored checksum decides.
+    async fn may_be_encrypted(&self, entry: &Entry) -> Result<bool> {
+        let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(false) };
+        let head = client.head_object().bucket(bucket).key(entry.key.as_str()).send().await;
+        let head = head.map_err(|error| self.bucket.s3_failure("read", Some(&entry.key), &error))?;
+        Ok(head.server_side_encryption().is_some_and(|kind| kind.as_str() != "AES256")
+            || head.ssekms_key_id().is_some())
+    }
+
+    /// The SHA-256 of an object: that which was stored with it; of a file in a directory, that of its content.
+    async fn stored_sum(&self, entry: &Entry) -> Result<Option<Sha>> {
+        if self.bucket.as_s3().is_some() {
+            let sum = match &entry.sha256 {
+                Some(sum) => Some(sum.clone()),
+                None => self.bucket.head(&entry.key).await?.and_then(|entry| entry.sha256),
+            };
+            return Ok(sum.as_deref().and_then(unhex));
+        }
+        Ok(unhex(&Self::content_sum(&self.bucket, entry).await?))
+    }
+
+    /// The SHA-256 of an object's content, in hex, by reading all of it.
+    pub(crate) async fn content_sum(bucket: &Bucket, entry: &Entry) -> Result<String> {
+        let nowhere = Path::new("/dev/null");
+        let file = std::fs::File::options().write(true).open(nowhere);
+        let file = file.map_err(|error| Failure::io("open", nowhere, &error))?;
+        Ok(bucket.download_into(&entry.key, file, nowhere).await?.sha256)
+    }
+}
+
+enum EtagKind {
+    Md5,
+    /// How many parts it came in.
+    Parts(u64),
+    Other,
+}
+
+fn etag_kind(etag: &str) -> EtagKind {
+    let is_md5 = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match etag.split_once('-') {
+        None if is_md5(etag) => EtagKind::Md5,
+        Some((sum, count)) if is_md5(sum) => count.parse().map_or(EtagKind::Other, EtagKind::Parts),
+        _ => EtagKind::Other,
+    }
+}
+
+/// The size of the parts that an object of that size came in, if there is a common one that makes so many.
+fn part_size(size: u64, count: u64) -> Option<u64> {
+    let ours = super::upload::part_size(size);
+    let common = PART_SIZES.iter().map(|mib| mib << 20);
+    std::iter::once(ours).chain(common).find(|part| size.div_ceil(*part) == count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_parts_follows_from_their_number() {
+        assert_eq!(part_size(100 << 20, 20), Some(5 << 20));
+        assert_eq!(part_size((100 << 20) + 1, 3), Some(50 << 20));
+        assert_eq!(part_size(100 << 20, 7), Some(15 << 20));
+        assert_eq!(part_size(100 << 20, 99), None);
+    }
+
+    #[test]
+    fn an_etag_tells_how_it_was_made() {
+        assert!(matches!(etag_kind("fc3ff98e8c6a0d3087d515c0473f8677"), EtagKind::Md5));
+        assert!(matches!(etag_kind("fc3ff98e8c6a0d3087d515c0473f8677-12"), EtagKind::Parts(12)));
+        assert!(matches!(etag_kind("0x8D4BCC2E4835CD0"), EtagKind::Other));
+    }
+}

@@ -1,0 +1,339 @@
+//! Files to a bucket.
+//!
+//! On S3 a file up to [`AT_ONCE`] bytes goes in one request, a larger one in parts, several at a time. A file is read in
+//! the order of its parts. What was read is stored with it as SHA-256, and must be what was read before, or what
+//! somebody said it has to be: a file that changes meanwhile is not stored.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use ncaas_core::bucket::Key;
+use ncaas_core::failure::{Failure, Kind, Result};
+use sha2::{Digest, Sha256};
+
+use super::resume::{Begun, Unfinished};
+use super::{Sha, Stamp, Transfer, hex, memory, sums, with_folder};
+use crate::index::Seen;
+use crate::local::blocking;
+
+/// The largest file that goes in one request, in bytes.
+const AT_ONCE: u64 = 8 << 20;
+/// The size of a part, in bytes.
+const PART: u64 = 8 << 20;
+/// S3 takes this many parts; the parts of larger files are larger.
+const MOST_PARTS: u64 = 10_000;
+/// How many parts of one file are on their way at once.
+const PARTS_IN_FLIGHT: usize = 4;
+/// The user metadata that holds an object's SHA-256, as ncaas-core writes and reads it.
+const SHA256: &str = "sha256";
+
+/// The size of the parts that a file of that size goes in.
+pub(super) fn part_size(size: u64) -> u64 {
+    PART.max(size.div_ceil(MOST_PARTS).next_multiple_of(1 << 20))
+}
+
+impl Transfer {
+    /// Stores a file under a key. `known`: what its SHA-256 has to be.
+    pub(super) async fn upload(&self, path: &Path, key: &Key, known: Option<Sha>) -> Result<Seen> {
+        let to_open = path.to_owned();
+        let (file, stamp) = with_folder(&self.folder, move |folder| folder.open_file(&to_open)).await?;
+        let source = Source { file: Arc::new(file), stamp, path: self.folder.path().join(path), grows: self.grows };
+        let Some((client, bucket)) = self.bucket.as_s3() else {
+            return self.copy(source, key, known).await;
+        };
+        let sending = Sending { transfer: self, client, bucket, key, source };
+        let (sha256, etag) = match stamp.size {
+            ..=AT_ONCE => sending.at_once(known).await?,
+            _ => sending.in_parts(known).await?,
+        };
+        Ok(Seen::new(stamp, sha256, etag))
+    }
+
+    /// Into a directory.
+    async fn copy(&self, source: Source, key: &Key, known: Option<Sha>) -> Result<Seen> {
+        if source.grows {
+            return self.copy_beginning(source, key).await;
+        }
+        let file = source.file.try_clone().map_err(|error| source.failure(&error))?;
+        if let Some(known) = known {
+            let (_, sha256) = source.sum().await?;
+            if sha256 != known {
+                return Err(source.is_another());
+            }
+        }
+        let content = self.bucket.upload_file(file, &source.path, key).await?;
+        let sha256 = sums::unhex(&content.sha256).unwrap_or_default();
+        Ok(Seen::new(source.stamp, sha256, self.version_after(key).await?))
+    }
+}
+
+impl Transfer {
+    /// Into a directory, of a file that somebody is writing to: a copy of what is there.
+    async fn copy_beginning(&self, source: Source, key: &Key) -> Result<Seen> {
+        let stamp = source.stamp;
+        let copied = blocking(move || {
+            let mut copy = tempfile::tempfile().map_err(|error| source.failure(&error))?;
+            let mut from = 0;
+            while from < stamp.size {
+                let piece = source.read(from, PART)?;
+                copy.write_all(&piece).map_err(|error| source.failure(&error))?;
+                from += piece.len() as u64;
+            }
+            copy.rewind().map_err(|error| source.failure(&error))?;
+            Ok((copy, source.path))
+        });
+        let (copy, path) = copied.await?;
+        let content = self.bucket.upload_file(copy, &path, key).await?;
+        Ok(Seen::new(stamp, sums::unhex(&content.sha256).unwrap_or_default(), ""))
+    }
+}
+
+/// An open file that is to be stored whole and unchanged.
+#[derive(Debug, Clone)]
+struct Source {
+    file: Arc<File>,
+    stamp: Stamp,
+    path: PathBuf,
+    /// Whether what it had when it was opened is all that is wanted.
+    grows: bool,
+}
+
+impl Source {
+    /// Reads one part: less of it at the end of the file.
+    fn read(&self, from: u64, length: u64) -> Result<Vec<u8>> {
+        let length = length.min(self.stamp.size.saturating_sub(from));
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        match self.file.read_exact_at(&mut bytes, from) {
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
+            Err(error) => Err(self.failure(&error)),
+        }
+    }
+
+    async fn sum(&self) -> Result<(u64, Sha)> {
+        let source = self.clone();
+        blocking(move || {
+            let sum = sums::sha256(&source.file, if source.grows { source.stamp.size } else { u64::MAX })
+                .map_err(|error| source.failure(&error))?;
+            source.check()?;
+            Ok(sum)
+        })
+        .await
+    }
+
+    /// Fails if somebody has written to the file since it was opened.
+    fn check(&self) -> Result<()> {
+        let now = Stamp::of(&self.file.metadata().map_err(|error| self.failure(&error))?);
+        let is_whole = self.stamp.is_of_same_content(&now) || self.grows && now.size >= self.stamp.size;
+        if is_whole { Ok(()) } else { Err(self.changed()) }
+    }
+
+    fn changed(&self) -> Failure {
+        Failure::new(Kind::ChecksumMismatch, format!("`{}` changed while it was read", self.path.display()))
+            .hint("nothing was stored; run it again when the file is complete")
+    }
+
+    fn is_another(&self) -> Failure {
+        let words = format!("`{}` is not what its record says: its SHA-256 is another", self.path.display());
+        Failure::new(Kind::ChecksumMismatch, words).hint("`ncaas-sync verify` shows all that differ")
+    }
+
+    fn failure(&self, error: &io::Error) -> Failure {
+        Failure::io("read", &self.path, error)
+    }
+}
+
+/// One file on its way.
+struct Sending<'s> {
+    transfer: &'s Transfer,
+    client: &'s Client,
+    bucket: &'s str,
+    key: &'s Key,
+    source: Source,
+}
+
+impl Sending<'_> {
+    async fn at_once(&self, known: Option<Sha>) -> Result<(Sha, String)> {
+        let _memory = memory(self.source.stamp.size).await;
+        let source = self.source.clone();
+        let (bytes, sha256) = blocking(move || {
+            let bytes = source.read(0, AT_ONCE)?;
+            source.check()?;
+            let sha256 = Sha::from(Sha256::digest(&bytes));
+            if known.is_some_and(|known| known != sha256) { Err(source.is_another()) } else { Ok((bytes, sha256)) }
+        })
+        .await?;
+        let put = self.client.put_object().bucket(self.bucket).key(self.key.as_str());
+        let put = put.metadata(SHA256, hex(&sha256)).body(ByteStream::from(bytes));
+        let sent =
+            put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
+        Ok((sha256, unquoted(sent.e_tag())))
+    }
+
+    async fn in_parts(&self, known: Option<Sha>) -> Result<(Sha, String)> {
+        let part = part_size(self.source.stamp.size);
+        let begun = Begun::find(self.transfer.bucket.address(), self.key, self.source.stamp.size, part);
+        // What an earlier process has sent counts only if it was of this very content.
+        let sha256 = match known {
+            Some(known) if begun.is_none() => known,
+            _ => self.source.sum().await?.1,
+        };
+        if known.is_some_and(|known| known != sha256) {
+            return Err(self.source.is_another());
+        }
+        let (begun, there) = match begun {
+            Some(begun) if begun.sha256 == hex(&sha256) => match self.parts_there(&begun).await? {
+                Some(there) => (begun, there),
+                None => (self.begin(&sha256, part).await?, Vec::new()),
+            },
+            Some(other) => {
+                self.abort(&other.upload).await;
+                (self.begin(&sha256, part).await?, Vec::new())
+            }
+            None => (self.begin(&sha256, part).await?, Vec::new()),
+        };
+        let parts = match self.send_parts(&begun, there, sha256).await {
+            // Of a file that has changed no part is of use.
+            Err(failure) if failure.kind == Kind::ChecksumMismatch => {
+                self.abort(&begun.upload).await;
+                begun.forget();
+                return Err(failure);
+            }
+            parts => parts?,
+        };
+        let etag = self.complete(&begun.upload, parts).await?;
+        begun.forget();
+        Ok((sha256, etag))
+    }
+
+    async fn begin(&self, sha256: &Sha, part: u64) -> Result<Begun> {
+        let request = self.client.create_multipart_upload().bucket(self.bucket).key(self.key.as_str());
+        let answer = request.metadata(SHA256, hex(sha256)).send().await;
+        let upload = match &answer {
+            Ok(answer) => answer.upload_id().map(str::to_owned),
+            // rclone's server names the answer's root element otherwise than S3, which the SDK does not take.
+            Err(error) => error
+                .raw_response()
+                .filter(|response| response.status().is_success())
+                .and_then(|response| upload_id(response.body().bytes()?)),
+        };
+        let bucket = &self.transfer.bucket;
+        match (upload, answer) {
+            (Some(upload), _) => {
+                let begun = Begun {
+                    address: bucket.address().to_owned(),
+                    key: self.key.as_str().to_owned(),
+                    upload,
+                    size: self.source.stamp.size,
+                    part,
+                    sha256: hex(sha256),
+                };
+                begun.remember();
+                Ok(begun)
+            }
+            (None, Err(error)) => Err(bucket.s3_failure("write", Some(self.key), &error)),
+            (None, Ok(_)) => Err(Failure::new(
+                Kind::BucketError,
+                format!("cannot write `{}/{}`: the server gives no upload id", bucket.address(), self.key),
+            )),
+        }
+    }
+
+    /// The parts that an earlier process has sent; none where the server knows nothing of the upload any more.
+    async fn parts_there(&self, begun: &Begun) -> Result<Option<Vec<CompletedPart>>> {
+        let unfinished =
+            Unfinished { bucket: self.transfer.bucket.clone(), key: self.key.clone(), id: begun.upload.clone() };
+        let Some(parts) = unfinished.parts().await? else {
+            begun.forget();
+            return Ok(None);
+        };
+        let whole = |number: i32| {
+            let from = u64::try_from(number - 1).unwrap_or_default() * begun.part;
+            begun.part.min(begun.size.saturating_sub(from))
+        };
+        let parts = parts.into_iter().filter(|part| part.size == whole(part.number) && part.size > 0);
+        Ok(Some(parts.map(|part| completed(part.number, Some(&part.etag))).collect()))
+    }
+
+    async fn send_parts(&self, begun: &Begun, there: Vec<CompletedPart>, sha256: Sha) -> Result<Vec<CompletedPart>> {
+        // With parts missing from the sum there is none; then the file was summed up before, and its stamp tells.
+        let mut digest = there.is_empty().then(Sha256::new);
+        let mut parts = there;
+        let is_there: std::collections::HashSet<i32> = parts.iter().filter_map(CompletedPart::part_number).collect();
+        let mut in_flight = FuturesUnordered::new();
+        let count = begun.size.div_ceil(begun.part);
+        for number in (1..=i32::try_from(count).unwrap_or(i32::MAX)).filter(|number| !is_there.contains(number)) {
+            if in_flight.len() >= PARTS_IN_FLIGHT {
+                parts.extend(in_flight.next().await.transpose()?);
+            }
+            let permit = memory(begun.part).await;
+            let (source, length) = (self.source.clone(), begun.part);
+            let bytes;
+            (digest, bytes) = blocking(move || {
+                let bytes = source.read(u64::try_from(number - 1).unwrap_or_default() * length, length)?;
+                let digest = digest.map(|digest| digest.chain_update(&bytes));
+                Ok((digest, bytes))
+            })
+            .await?;
+            in_flight.push(async move {
+                let sent = self.send_part(&begun.upload, number, bytes.into()).await;
+                drop(permit);
+                sent
+            });
+        }
+        while let Some(part) = in_flight.next().await {
+            parts.push(part?);
+        }
+        self.source.check()?;
+        if digest.is_some_and(|digest| Sha::from(digest.finalize()) != sha256) {
+            return Err(self.source.is_another());
+        }
+        parts.sort_by_key(CompletedPart::part_number);
+        Ok(parts)
+    }
+
+    async fn send_part(&self, upload: &str, number: i32, bytes: Bytes) -> Result<CompletedPart> {
+        let request = self.client.upload_part().bucket(self.bucket).key(self.key.as_str()).upload_id(upload);
+        let sent = request.part_number(number).body(ByteStream::from(bytes)).send().await;
+        let sent = sent.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
+        Ok(completed(number, sent.e_tag()))
+    }
+
+    async fn complete(&self, upload: &str, parts: Vec<CompletedPart>) -> Result<String> {
+        let request = self.client.complete_multipart_upload().bucket(self.bucket).key(self.key.as_str());
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let done = request.upload_id(upload).multipart_upload(parts).send().await;
+        let done = done.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
+        Ok(unquoted(done.e_tag()))
+    }
+
+    /// Drops an upload. What stood in its way matters more than that it cannot be dropped.
+    async fn abort(&self, upload: &str) {
+        let request = self.client.abort_multipart_upload().bucket(self.bucket).key(self.key.as_str());
+        drop(request.upload_id(upload).send().await);
+    }
+}
+
+fn completed(number: i32, etag: Option<&str>) -> CompletedPart {
+    CompletedPart::builder().part_number(number).set_e_tag(etag.map(str::to_owned)).build()
+}
+
+fn unquoted(etag: Option<&str>) -> String {
+    etag.unwrap_or_default().trim_matches('"').to_owned()
+}
+
+/// The upload's id in the XML of an answer. Ids are made for URLs: nothing in them is escaped.
+fn upload_id(body: &[u8]) -> Option<String> {
+    let (_, rest) = str::from_utf8(body).ok()?.split_once("<UploadId>")?;
+    let (id, _) = rest.split_once("</UploadId>")?;
+    Some(id.to_owned()).filter(|id| !id.is_empty())
+}

@@ -1,0 +1,67 @@
+//! `ncaas-sync uploads`: uploads that were begun and never finished, whose parts take room on the server.
+
+use jiff::Timestamp;
+use ncaas_core::bucket::Bucket;
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::tool::{ExitStatus, Tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::args::UploadsArgs;
+use crate::place::Place;
+use crate::report::write;
+use crate::transfer::unfinished;
+
+/// One upload that was not finished.
+#[derive(Debug, Serialize, JsonSchema)]
+struct UploadRecord {
+    /// Key of the object that it would become.
+    key: String,
+    /// What the server calls it.
+    upload: String,
+    /// When it was begun, RFC 3339 in UTC.
+    begun: String,
+    /// How long ago, in seconds.
+    age_s: i64,
+    /// Parts that are there; null where the server cannot list them.
+    parts: Option<u64>,
+    /// Bytes that they hold; null where the server cannot list them.
+    bytes: Option<u64>,
+    /// Whether it was dropped just now.
+    dropped: bool,
+}
+
+pub(crate) async fn uploads(tool: Tool, args: UploadsArgs) -> Result<ExitStatus> {
+    if args.schema {
+        return print_schema::<UploadRecord>().await;
+    }
+    Pipe::new(tool, 1).source(async |output| list(&args, output).await).await
+}
+
+async fn list(args: &UploadsArgs, output: &Output) -> Result<()> {
+    let place = Place::parse(args.target.as_deref().unwrap_or_default())?;
+    let bucket = Bucket::open(&place.bucket).await?;
+    let now = Timestamp::now();
+    for (upload, begun) in unfinished(&bucket, &place.prefix).await? {
+        let age = now.duration_since(begun).as_secs();
+        if age < args.older_than.map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX)) {
+            continue;
+        }
+        let parts = upload.parts().await?;
+        if args.drop {
+            upload.drop_parts().await?;
+        }
+        let record = UploadRecord {
+            key: upload.key.as_str().to_owned(),
+            upload: upload.id.clone(),
+            begun: begun.to_string(),
+            age_s: age,
+            parts: parts.as_ref().map(|parts| parts.len() as u64),
+            bytes: parts.map(|parts| parts.iter().map(|part| part.size).sum()),
+            dropped: args.drop,
+        };
+        write(output, &record).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! `ncaas-build check`.
+
+use super::{build, fields, write};
+
+#[test]
+fn each_trap_is_a_record_with_its_line_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "run.sh", "#!/bin/bash\nconda activate x\npython3 pca.py \"$1\"\n");
+    let ran = build().args(["check", "run.sh"]).dir(folder.path()).run();
+    let found = ran.json();
+    let found: Vec<String> = found
+        .iter()
+        .map(|record| {
+            assert_eq!(fields(record), ["file", "line", "trap", "message", "remedy", "error"]);
+            format!("{} {} {}", record["file"], record["line"], record["trap"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(ran.status, 1);
+    let expected =
+        ["run.sh null not-executable", "run.sh 3 relative-path", "run.sh 2 conda-activate", "run.sh null no-io-dir"];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_sample_analysis_has_no_traps() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/analyses/pca");
+    assert_eq!(build().args(["check", sample]).run().ok().text(), "");
+}

@@ -1,0 +1,227 @@
+//! `ncaas-build image`.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::{pipe_in, unique, wait_until};
+use serde_json::json;
+
+use super::{build, context, fields, one, write};
+
+const NOT_CACHED: &str = "LABEL x=";
+
+fn git(folder: &std::path::Path, arguments: &[&str]) {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"];
+    let status = std::process::Command::new("git").current_dir(folder).args(identity).args(arguments).status().unwrap();
+    assert!(status.success(), "git {arguments:?}");
+}
+
+#[test]
+fn an_image_is_named_and_labelled_after_its_commit() {
+    let name = unique("build");
+    let folder = context(&format!("FROM {FIXTURE}\nCOPY a /a\n"));
+    let path = folder.path();
+    write(path, "a", "1");
+    git(path, &["init", "-q"]);
+    git(path, &["remote", "add", "origin", &format!("https://me:hush@example.com/lab/{name}.git")]);
+    git(path, &["add", "."]);
+    git(path, &["commit", "-q", "-m", "one"]);
+    let mut clean = CleanUp::new();
+
+    let ran = build().arg("image").dir(path).run();
+    let record = one(ran.json());
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(fields(&record), ["image", "image_id", "commit", "build", "error"]);
+    let image = record["image"].as_str().unwrap();
+    clean.image(image);
+    let commit = record["commit"].as_str().unwrap();
+    assert_eq!(image, format!("neurocaas/contrib:{name}.{}", &commit[..7]));
+    assert_eq!(docker(&["image", "inspect", "--format", "{{.Id}}", image]), record["image_id"]);
+    let label = |label: &str| {
+        docker(&["image", "inspect", "--format", &format!("{{{{index .Config.Labels {label:?}}}}}"), image])
+    };
+    assert_eq!(label("org.opencontainers.image.revision"), commit);
+    assert_eq!(label("org.opencontainers.image.source"), format!("https://example.com/lab/{name}.git"));
+    assert!(label("org.opencontainers.image.created").ends_with('Z'));
+
+    let again = one(build().arg("image").dir(path).run().json());
+    assert_eq!(again["image_id"], record["image_id"], "nothing has changed");
+
+    write(path, "a", "2");
+    let dirty = one(build().arg("image").dir(path).run().json());
+    clean.image(dirty["image"].as_str().unwrap());
+    assert_eq!(dirty["image"], format!("{image}-dirty"));
+    assert_ne!(dirty["image_id"], record["image_id"]);
+}
+
+#[test]
+fn an_image_without_a_name_needs_a_repository() {
+    let folder = context(&format!("FROM {FIXTURE}\n"));
+    let ran = build().arg("image").arg(folder.path()).run();
+    let ran = ran.ended_saying(2, "is not in a git repository, so the image has no name\nhint: name it: `-t");
+    assert_eq!(ran.text(), "");
+}
+
+#[test]
+fn a_step_that_fails_is_told_with_its_last_lines() {
+    let image = unique("build");
+    for how in ["", "--mount=type=cache,target=/tmp/c "] {
+        let command = "for i in $(seq 50); do echo line $i; done; exit 42";
+        let folder = context(&format!("FROM {FIXTURE}\n{NOT_CACHED}{image}\nRUN {how}{command}\n"));
+        let ran = build().args(["image", "-t", &image]).arg(folder.path()).run();
+        let record = one(ran.json());
+        assert_eq!(ran.status, 1, "{}", ran.stderr);
+        let error = &record["error"];
+        assert_eq!(error["kind"], "build-failed");
+        assert_eq!(error["exit_code"], 42);
+        assert_eq!(error["command"], format!("RUN {how}{command}"));
+        assert!(error["step"].as_str().unwrap().contains('/'), "{error}");
+        let lines: Vec<String> = (31..=50).map(|number| format!("line {number}")).collect();
+        assert_eq!(error["output"], json!(lines));
+        assert!(ran.stderr.contains("line 1\n") && ran.stderr.contains("failed with exit code 42"), "{}", ran.stderr);
+    }
+    assert_eq!(docker(&["image", "ls", "-q", &image]), "", "nothing is tagged");
+}
+
+#[test]
+fn a_cache_and_a_secret_need_no_flag_for_buildkit() {
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    let folder = context(&format!(
+        "FROM {FIXTURE}\nUSER root\n{NOT_CACHED}{image}\n\
+         RUN --mount=type=cache,target=/c --mount=type=secret,id=token wc -c /run/secrets/token >/size\n"
+    ));
+    write(folder.path(), "token", "sesame");
+    write(folder.path(), ".dockerignore", "token");
+    let ran = build().args(["image", "-t", &image, "--secret", "id=token,src=token", "."]).dir(folder.path()).run();
+    let record = one(ran.json());
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(record["build"]["builder"], "buildkit");
+    assert_eq!(docker(&["run", "--rm", &image, "cat", "/size"]), "6 /run/secrets/token");
+    assert!(!ran.stderr.contains("sesame") && !ran.text().contains("sesame"));
+    let left = docker(&["run", "--rm", &image, "ls", "-a", "/run/secrets"]);
+    assert!(!left.contains("token"), "the secret is in the image: {left}");
+}
+
+#[test]
+fn what_the_engine_has_is_not_sent_to_buildkit_again() {
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    let folder = context(&format!("FROM {FIXTURE}\nCOPY --chmod=644 data link/x /d/\n"));
+    write(folder.path(), "data", &"x".repeat(3 << 20));
+    write(folder.path(), "real/x", "reached");
+    std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        let ran = build().args(["image", "-t", &image]).arg(folder.path()).run();
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        sent.push(one(ran.json())["build"]["sent_bytes"].as_u64().unwrap());
+    }
+    assert!(sent[0] >= 3 << 20, "{sent:?}");
+    assert!(sent[1] < 1000, "{sent:?}");
+    assert_eq!(docker(&["run", "--rm", &image, "cat", "/d/x"]), "reached");
+}
+
+#[test]
+fn arguments_labels_and_stages_reach_the_build() {
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    let folder = context("this is not it");
+    let dockerfile = format!(
+        "FROM {FIXTURE} AS one\nARG A\nARG B\nUSER root\nRUN echo \"$A $B\" >/args\nFROM one AS two\nRUN exit 1\n"
+    );
+    write(folder.path(), "other/File", &dockerfile);
+    let ran = build()
+        .args(["image", "-t", &image, "-f", "other/File", "--target", "one", "--label", "k=v w"])
+        .args(["--build-arg", "A=a b", "--build-arg", "B", "."])
+        .env("B", "from outside")
+        .dir(folder.path())
+        .run();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(docker(&["run", "--rm", &image, "cat", "/args"]), "a b from outside");
+    assert_eq!(docker(&["image", "inspect", "--format", "{{.Config.Labels.k}}", &image]), "v w");
+}
+
+#[test]
+fn a_large_context_draws_a_warning_that_names_its_largest_entries() {
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    // BuildKit asks for nothing of a context that nothing is copied from.
+    let folder = context(&format!("FROM {FIXTURE}\nRUN --mount=type=cache,target=/c true\n"));
+    write(folder.path(), "data/a", "");
+    std::fs::File::options().write(true).open(folder.path().join("data/a")).unwrap().set_len(600_000_000).unwrap();
+    let ran = build().args(["image", "-t", &image]).arg(folder.path()).run();
+    let record = one(ran.json());
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let warning = record["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.starts_with("the build context is 600.0 MB; its largest entries: `data/` 600.0 MB, `Dockerfile`"),
+        "{warning}"
+    );
+    assert!(ran.stderr.contains(warning));
+}
+
+#[test]
+fn what_cannot_be_built_is_told_in_the_record() {
+    let image = unique("build");
+    let folder = context("FROMM x\n");
+    let record = one(build().args(["image", "-t", &image]).arg(folder.path()).run().json());
+    assert_eq!(record["error"]["kind"], "build-failed");
+    assert!(record["error"]["message"].as_str().unwrap().contains("unknown instruction: FROMM"), "{record}");
+
+    std::fs::remove_file(folder.path().join("Dockerfile")).unwrap();
+    let record = one(build().args(["image", "-t", &image]).arg(folder.path()).run().json());
+    assert_eq!(record["error"]["kind"], "file-not-found");
+
+    write(folder.path(), "Dockerfile", "FROM x\n");
+    let ran = build().args(["image", "-t", &image]).arg(folder.path()).env("DOCKER_HOST", "unix:///nowhere").run();
+    assert_eq!((ran.status, one(ran.json())["error"]["kind"].as_str().unwrap()), (3, "engine-unreachable"));
+}
+
+#[test]
+fn an_interrupted_build_ends_within_a_second_and_leaves_no_container() {
+    let image = unique("build");
+    let folder = context(&format!("FROM {FIXTURE}\nRUN echo {image} && sleep 600\n"));
+    let mut command = build().args(["image", "-t", &image]).arg(folder.path()).into_command();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let ours = || {
+        let listed = docker(&["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Command}}"]);
+        listed.lines().filter(|line| line.contains(&image)).count()
+    };
+    wait_until("the step to run", Duration::from_secs(60), || ours() == 1);
+    let signalled = Instant::now();
+    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(signalled.elapsed() < Duration::from_millis(1200), "{:?}", signalled.elapsed());
+    wait_until("the engine to remove its container", Duration::from_secs(20), || ours() == 0);
+}
+
+#[test]
+fn an_image_goes_down_the_pipe_and_runs() {
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    clean.labelled(&format!("org.neurocaas.test={image}"));
+    let folder = context(&format!(
+        "FROM {FIXTURE}\nLABEL org.neurocaas.test={image}\nCOPY --chown=1000:1000 run.sh /run.sh\nENTRYPOINT [\"/run.sh\"]\n"
+    ));
+    write(folder.path(), "run.sh", "#!/bin/bash\necho \"got $1\"\ncat \"$2\"\n");
+    let script = folder.path().join("run.sh");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    write(folder.path(), "day 1.npy", "data");
+    write(folder.path(), "c.yaml", "n: 1\n");
+    let line = format!(
+        "ncaas-build image . -t {image} 2>/dev/null | ncaas-exec run --data 'day 1.npy' --config c.yaml | ncaas-logs save"
+    );
+    let ran = pipe_in(folder.path(), &line, &[]);
+    let record = one(ran.json());
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(record["container"]["status"], "success", "{record}");
+    assert_eq!(record["logs"]["lines"], 2, "{record}");
+}
