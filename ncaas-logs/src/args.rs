@@ -10,7 +10,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use regex::bytes::Regex;
 
 use crate::log::Stamp;
-use crate::{lines, plot, save, state, time, usage};
+use crate::{lines, log, plot, save, state, time, usage};
 
 /// What a container said and how it fared: as records, as text, and as the files that NeuroCAAS keeps of a job
 #[derive(Debug, Parser)]
@@ -39,6 +39,12 @@ enum Verb {
     #[command(after_help = "EXAMPLE:\n  ncaas-exec run --image neurocaas/contrib:pca.356d78a data.npy | \
         ncaas-logs save --live | jq .container.state")]
     Save(SaveArgs),
+    /// Remove a helper container when the process that needs it has ended; for this program's own use
+    #[command(name = log::helper::VERB, hide = true)]
+    RemoveHelper {
+        /// Name of the container
+        name: String,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -76,6 +82,7 @@ impl Args {
             Verb::State(args) => state::state(tool, args).await,
             Verb::Usage(args) => usage::usage(tool, args).await,
             Verb::Plot(args) => plot::plot(tool, args).await,
+            Verb::RemoveHelper { name } => log::helper::remove_when_alone(&name).await,
             Verb::Save(args) => save::save(tool, args).await,
         }
     }

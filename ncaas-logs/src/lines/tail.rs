@@ -39,12 +39,13 @@ pub(super) async fn read(
     count: usize,
 ) -> Result<(VecDeque<Owned>, Log)> {
     let mut asked = count.saturating_add(MARGIN);
+    let mut before = None;
     loop {
         // The engine counts the entries of both streams, whichever is wanted.
         let all = Query { follow: false, only: None, tail: Some(asked as u64), ..query.clone() };
         let mut log = Log::open(engine, inspected, all)?;
         let mut last = VecDeque::new();
-        let mut entries = 0;
+        let mut entries = 0_usize;
         let mut seen = [false; 2];
         let mut rejoin = Rejoin::default();
         let mut keep = |line: &Line<'_>| {
@@ -68,7 +69,9 @@ pub(super) async fn read(
                 .await?;
         }
         rejoin.finish(&mut keep);
-        let is_all = entries < asked;
+        // An engine may send fewer than it was asked for although there are more.
+        let is_all = before == Some(entries) || entries == 0;
+        before = Some(entries);
         let is_whole = last.len() == count && !last.iter().any(|line| line.may_be_cut);
         if is_all || is_whole {
             return Ok((last, log));

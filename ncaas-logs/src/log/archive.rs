@@ -3,37 +3,38 @@
 //!
 //! A helper container that is never started mounts the folder in which the log lies, read-only, and the engine is asked
 //! for the log's files there and for no other: what else lies in that folder holds the container's environment.
-//!
-//! No helper stays behind. The engine holds a container's lock while it sends an archive of it; so its removal is asked
-//! for as soon as the archive has begun, and the engine removes it when the archive has ended, or when we have.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime};
 
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, HostConfig, Mount, MountType};
-use bollard::query_parameters::{DownloadFromContainerOptions, RemoveContainerOptions};
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::DownloadFromContainerOptions;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels};
+use ncaas_core::engine::{Asked, Engine, EngineContext};
 use ncaas_core::failure::{Failure, Kind, Result};
 
 use super::entry::Entry;
 use super::files::Entries;
+use super::helper::Helper;
 use super::json_file::JsonFile;
 
-/// What a helper's label says.
-const PURPOSE: &str = "ncaas-logs";
-/// Where it mounts the folder.
+/// Where the helper mounts the folder.
 const MOUNTED: &str = "/ncaas-log";
-/// A helper older than this is one that a killed process has left within the moment before its removal was asked for.
-const STALE: Duration = Duration::from_secs(60);
 /// The most rotated files that are looked for.
 const ROTATED: u32 = 1000;
 
 type Body = Pin<Box<dyn Stream<Item = std::result::Result<Bytes, bollard::errors::Error>>>>;
 
-type Opening = Pin<Box<dyn Future<Output = Result<Option<Body>>>>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Option<Reading>>>>>;
+
+/// One file that is being read.
+struct Reading {
+    body: Body,
+    tar: Tar,
+    /// Stays as long as something is read from it.
+    _helper: Helper,
+}
 
 /// The files of one container's log.
 pub(crate) struct Archive {
@@ -44,7 +45,7 @@ pub(crate) struct Archive {
     names: VecDeque<String>,
     /// Kept, so that it goes on where a read of it is dropped.
     opening: Option<Opening>,
-    body: Option<(Body, Tar)>,
+    reading: Option<Reading>,
     entries: Entries,
 }
 
@@ -67,14 +68,14 @@ impl Archive {
             folder: folder.to_owned(),
             names,
             opening: None,
-            body: None,
+            reading: None,
             entries: Entries::default(),
         })
     }
 
     /// Reads some, and gives the entries in it. False at the end.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
-        if let Some((body, tar)) = &mut self.body {
+        if let Some(Reading { body, tar, .. }) = &mut self.reading {
             match body.next().await {
                 Some(Ok(bytes)) => {
                     let mut content = tar.content(&bytes)?;
@@ -89,7 +90,7 @@ impl Archive {
                 }
                 Some(Err(error)) => return Err(error).asking("read", Asked::Engine),
                 None if tar.is_whole() => {
-                    self.body = None;
+                    self.reading = None;
                     self.entries.next_file();
                 }
                 None => return Err(Failure::new(Kind::EngineError, "the archive of the log broke off")),
@@ -97,16 +98,16 @@ impl Archive {
         } else if let Some(opening) = &mut self.opening {
             let opened = opening.await;
             self.opening = None;
-            self.body = opened?.map(|body| (body, Tar::default()));
+            self.reading = opened?;
         } else if let Some(name) = self.names.pop_front() {
             self.opening = Some(Box::pin(open(self.engine.clone(), self.image.clone(), self.folder.clone(), name)));
         }
-        Ok(self.body.is_some() || self.opening.is_some() || !self.names.is_empty())
+        Ok(self.reading.is_some() || self.opening.is_some() || !self.names.is_empty())
     }
 
     /// Whether the way has proved open.
     pub(crate) fn has_begun(&self) -> bool {
-        self.body.is_some()
+        self.reading.is_some()
     }
 
     pub(crate) fn parser(&self) -> &JsonFile {
@@ -115,93 +116,17 @@ impl Archive {
 }
 
 /// The archive of one file; none where there is no such file.
-async fn open(engine: Engine, image: String, folder: String, name: String) -> Result<Option<Body>> {
-    remove_stale(&engine).await;
-    let helper = Helper::create(engine.clone(), image, folder).await?;
+async fn open(engine: Engine, image: String, folder: String, name: String) -> Result<Option<Reading>> {
+    let helper = Helper::create(&engine, image, folder, MOUNTED).await?;
     let options = DownloadFromContainerOptions { path: format!("{MOUNTED}/{name}") };
-    let mut body = Box::pin(engine.docker().download_from_container(&helper.id, Some(options)));
-    let first = body.next().await;
-    helper.remove();
-    match first {
-        Some(Ok(first)) => Ok(Some(Box::pin(futures_util::stream::iter([Ok(first)]).chain(body)))),
+    let mut body = Box::pin(engine.docker().download_from_container(helper.name(), Some(options)));
+    match body.next().await {
+        Some(Ok(first)) => {
+            let body = futures_util::stream::iter([Ok(first)]).chain(body);
+            Ok(Some(Reading { body: Box::pin(body), tar: Tar::default(), _helper: helper }))
+        }
         Some(Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. })) | None => Ok(None),
         Some(Err(error)) => Err(error).asking("read", Asked::Engine),
-    }
-}
-
-/// A helper container, which is removed whatever becomes of the work with it.
-struct Helper {
-    engine: Engine,
-    id: String,
-    armed: bool,
-}
-
-impl Helper {
-    async fn create(engine: Engine, image: String, folder: String) -> Result<Self> {
-        let mount = Mount {
-            typ: Some(MountType::BIND),
-            source: Some(folder),
-            target: Some(MOUNTED.to_owned()),
-            read_only: Some(true),
-            ..Default::default()
-        };
-        let body = ContainerCreateBody {
-            image: Some(image),
-            // Never run; an image need not have a command.
-            cmd: Some(vec!["true".to_owned()]),
-            labels: Some(HashMap::from([(labels::HELPER.to_owned(), PURPOSE.to_owned())])),
-            host_config: Some(HostConfig {
-                mounts: Some(vec![mount]),
-                network_mode: Some("none".to_owned()),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let created = engine.docker().create_container(None, body).await;
-        let id = created.asking("make a helper on", Asked::Engine)?.id;
-        Ok(Helper { engine, id, armed: true })
-    }
-
-    /// Asks for its removal, which comes when nothing is read from it any more.
-    fn remove(mut self) {
-        self.armed = false;
-        let (engine, id) = (self.engine.clone(), self.id.clone());
-        tokio::spawn(async move { remove(&engine, &id).await });
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        if !self.armed {
-            return;
-        }
-        let (engine, id) = (self.engine.clone(), std::mem::take(&mut self.id));
-        // The runtime that we are on may be about to end.
-        let removing = std::thread::spawn(move || {
-            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                runtime.block_on(remove(&engine, &id));
-            }
-        });
-        // A panic in there has been told of already.
-        removing.join().unwrap_or(());
-    }
-}
-
-async fn remove(engine: &Engine, id: &str) {
-    let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-    // One that cannot be removed now is found by its label later.
-    engine.docker().remove_container(id, Some(options)).await.unwrap_or(());
-}
-
-/// Removes helpers that killed processes have left.
-async fn remove_stale(engine: &Engine) {
-    let Ok(helpers) = engine.labelled(&[&format!("{}={PURPOSE}", labels::HELPER)]).await else { return };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    for helper in helpers {
-        let created = Duration::from_secs(helper.created.try_into().unwrap_or_default());
-        if now.saturating_sub(created) > STALE {
-            remove(engine, &helper.id).await;
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod archive;
 mod entry;
 mod files;
+pub(crate) mod helper;
 mod json_file;
 mod lines;
 mod resume;
@@ -123,7 +124,8 @@ impl Log {
             terminal,
             query,
             source: Source::Between,
-            recent: Recent::default(),
+            // Their times are to the nanosecond; journald's are not.
+            recent: Recent::new(matches!(driver, "json-file" | "local")),
             archive: None,
             given: 0,
             lost: Lost::default(),

@@ -14,41 +14,80 @@ use super::entry::{Entry, Stamp};
 /// How far back the times of two entries in a row may be out of order.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(1);
 
-/// How many entries are remembered at most: 1.5 MB.
+/// How long entries are remembered, by their own times: longer than an engine repeats them.
+const MEMORY: SignedDuration = SignedDuration::from_secs(10);
+
+/// How many entries are remembered at most, some 2 MB.
 const REMEMBERED: usize = 1 << 15;
 
 /// The last entries that were seen.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     entries: VecDeque<(Stamp, u64)>,
+    /// How often each of them was seen.
+    counts: HashMap<u64, u32>,
     last: Option<Stamp>,
-    /// Whether entries before the oldest that is remembered were seen, or left out.
+    /// At which time to forget old ones again: reckoning with a time costs more than comparing it.
+    next_look: Option<Stamp>,
+    /// Whether entries just before the oldest that is remembered were forgotten, or never wanted.
     is_partial: bool,
+    /// What was asked for again, and has not come again yet.
     repeats: HashMap<u64, u32>,
+    /// Whether times are exact enough that two equal lines never have the same one.
+    exact: bool,
 }
 
 impl Recent {
+    /// Nothing seen yet. `exact`: whether times are exact enough that two equal lines never have the same one.
+    pub(crate) fn new(exact: bool) -> Self {
+        Recent { exact, ..Recent::default() }
+    }
+
     /// Whether the entry is new. It is remembered.
     pub(crate) fn is_new(&mut self, entry: &Entry<'_>) -> bool {
         let mut hasher = DefaultHasher::new();
         (entry.stamp, entry.stream, entry.bytes).hash(&mut hasher);
         let hash = hasher.finish();
-        if !self.repeats.is_empty()
-            && let Some(count) = self.repeats.get_mut(&hash)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.repeats.remove(&hash);
-            }
+        if !self.repeats.is_empty() && take(&mut self.repeats, hash) {
             return false;
         }
-        if self.entries.len() == REMEMBERED {
-            self.entries.pop_front();
-            self.is_partial = true;
+        // An engine may repeat lines of its own accord: 20.10 does when it has rotated the log. A long line's fragments
+        // share one time and may be equal.
+        if self.exact && self.counts.contains_key(&hash) {
+            let is_fragment = entry.bytes.last() != Some(&b'\n') && Some(entry.stamp) >= self.last;
+            if !is_fragment {
+                return false;
+            }
         }
-        self.entries.push_back((entry.stamp, hash));
-        self.last = self.last.max(Some(entry.stamp));
+        self.remember(entry.stamp, hash);
         true
+    }
+
+    fn remember(&mut self, stamp: Stamp, hash: u64) {
+        if self.entries.len() == REMEMBERED {
+            self.is_partial = true;
+            self.forget_oldest();
+        }
+        self.entries.push_back((stamp, hash));
+        *self.counts.entry(hash).or_default() += 1;
+        self.last = self.last.max(Some(stamp));
+        if self.next_look.is_none_or(|next| stamp >= next) {
+            let horizon = self.away_from_last(-MEMORY);
+            while self.entries.front().is_some_and(|oldest| Some(oldest.0) < horizon) {
+                self.forget_oldest();
+            }
+            self.next_look = self.away_from_last(MEMORY);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, hash)) = self.entries.pop_front() {
+            take(&mut self.counts, hash);
+        }
+    }
+
+    fn away_from_last(&self, duration: SignedDuration) -> Option<Stamp> {
+        self.last?.time()?.checked_add(duration).ok().map(Stamp::at)
     }
 
     /// What was seen is the end of a log whose beginning is not wanted.
@@ -58,7 +97,7 @@ impl Recent {
 
     /// From when on to ask again. What is sent from then on and was seen is no longer new. None where nothing was seen.
     pub(crate) fn resume(&mut self) -> Option<Stamp> {
-        let overlap = self.last?.time()?.checked_sub(OVERLAP).ok().map(Stamp::at)?;
+        let overlap = self.away_from_last(-OVERLAP)?;
         // Others at the time of the oldest may have been forgotten, so that time is not asked for again.
         let oldest = self.entries.front().filter(|_| self.is_partial).and_then(|oldest| oldest.0.time());
         let after = oldest.map(|oldest| Stamp::at(oldest + SignedDuration::from_nanos(1)));
@@ -71,6 +110,16 @@ impl Recent {
         }
         Some(since)
     }
+}
+
+/// Takes one away of what is counted; false where there is none.
+fn take(counts: &mut HashMap<u64, u32>, hash: u64) -> bool {
+    let Some(count) = counts.get_mut(&hash) else { return false };
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(&hash);
+    }
+    true
 }
 
 #[cfg(test)]
@@ -89,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_dropped_and_the_same_line_again_is_not() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(false);
         for text in ["old", "a", "a", "b"] {
             let stamp = if text == "old" { at(10, 0) } else { at(20, 0) };
             assert!(is_new(&mut recent, stamp, text));
@@ -101,8 +150,39 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_the_engine_repeats_come_once_and_equal_fragments_as_often_as_they_were_printed() {
+        let mut recent = Recent::new(true);
+        for (millis, text, expected) in [
+            (1, "a\n", true),
+            (2, "b\n", true),
+            (3, "zzz", true),
+            (3, "zzz", true),
+            (3, "z\n", true),
+            (2, "b\n", false),
+            (3, "z\n", false),
+            (4, "c\n", true),
+            (3, "zzz", false),
+            (4, "c\n", false),
+            (5, "c\n", true),
+        ] {
+            assert_eq!(is_new(&mut recent, at(20, millis), text), expected, "{text} at {millis}");
+        }
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten_and_takes_no_memory() {
+        let mut recent = Recent::new(false);
+        for second in 0..60 {
+            assert!(is_new(&mut recent, at(second, 0), "tick"));
+        }
+        assert!(recent.entries.len() <= 2 * MEMORY.as_secs() as usize + 2, "{}", recent.entries.len());
+        assert_eq!(recent.entries.len(), recent.counts.len());
+        assert_eq!(recent.resume(), Some(at(58, 0)));
+    }
+
+    #[test]
     fn an_entry_that_comes_a_little_late_is_not_missed() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(false);
         assert!(is_new(&mut recent, at(20, 500), "stdout"));
         assert!(recent.resume().unwrap() <= at(20, 100));
         assert!(is_new(&mut recent, at(20, 100), "stderr"));
@@ -110,7 +190,7 @@ mod tests {
 
     #[test]
     fn nothing_is_forgotten_within_what_is_asked_for_again() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(false);
         for millis in 0..900 {
             for number in 0..60 {
                 assert!(is_new(&mut recent, at(20, millis), &number.to_string()));
@@ -128,6 +208,6 @@ mod tests {
 
     #[test]
     fn a_log_that_was_empty_is_asked_for_whole() {
-        assert_eq!(Recent::default().resume(), None);
+        assert_eq!(Recent::new(false).resume(), None);
     }
 }

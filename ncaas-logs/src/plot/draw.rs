@@ -24,11 +24,23 @@ const SLICES: usize = 450;
 const INK: Colour = 0x30_30_30;
 const FAINT: Colour = 0xDD_DD_DD;
 
-/// What the panels beneath the jobs show.
-const PANELS: [(&str, Colour, fn(&Slice) -> f64, fn(f64) -> String); 3] = [
-    ("running at once", 0x4C_72_B0, |slice| f64::from(slice.running), |value| format!("{value:.0}")),
-    ("CPU", 0xDD_84_52, |slice| slice.cpu, |value| format!("{value:.0} %")),
-    ("memory", 0x55_A8_68, |slice| slice.memory, bytes),
+/// One of the pictures beneath the jobs.
+struct Panel {
+    name: &'static str,
+    colour: Colour,
+    value: fn(&Slice) -> f64,
+    words: fn(f64) -> String,
+}
+
+const PANELS: [Panel; 3] = [
+    Panel {
+        name: "running at once",
+        colour: 0x4C_72_B0,
+        value: |slice| f64::from(slice.running),
+        words: |value| format!("{value:.0}"),
+    },
+    Panel { name: "CPU", colour: 0xDD_84_52, value: |slice| slice.cpu, words: |value| format!("{value:.0} %") },
+    Panel { name: "memory", colour: 0x55_A8_68, value: |slice| slice.memory, words: bytes },
 ];
 
 /// Each ending with its colour; the first is that of a job which still runs.
@@ -89,7 +101,7 @@ fn draw(timeline: &Timeline, canvas: &mut impl Canvas) {
     }
     let slices = timeline.slices(SLICES);
     let mut y = rows_end;
-    for (name, colour, value, words) in PANELS {
+    for Panel { name, colour, value, words } in PANELS {
         y += GAP;
         let most = slices.iter().map(value).fold(0.0, f64::max);
         canvas.text(LEFT - 6.0, y + 6.0, Anchor::End, INK, &words(most));

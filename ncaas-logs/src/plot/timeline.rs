@@ -86,7 +86,9 @@ impl Timeline {
             }
         }
         // Jobs of one slice may have run one after the other.
-        let mut changes: Vec<(f64, i64)> = self.rows.iter().flat_map(|row| [(row.start, 1), (row.end, -1)]).collect();
+        let ends = |row: &Row| row.end.max(row.start + 1e-6);
+        let changes = self.rows.iter().flat_map(|row| [(row.start, 1), (ends(row), -1)]);
+        let mut changes: Vec<(f64, i64)> = changes.collect();
         changes.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut running = 0;
         let mut last = 0;

@@ -252,10 +252,11 @@ impl Following {
     /// When the job's logs cannot be written.
     pub(crate) fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
         self.finish_log();
-        self.file.publish()?;
+        // A log that could not be written whole is not put where whole logs are.
+        let published = self.file.publish();
         let sample = self.sampler.gauge().last();
         self.report.write(&Now { container: Some(&self.container), sample, failure: Some(failure) }, &self.heard)?;
-        files::write_whole(&self.report.places.record, &record.to_line())
+        files::write_whole(&self.report.places.record, &record.to_line()).and(published)
     }
 
     fn write_last(&mut self, record: &mut Record) -> Result<()> {

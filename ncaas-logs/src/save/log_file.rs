@@ -11,7 +11,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ncaas_core::failure::{IoContext, Result};
+use ncaas_core::failure::{Failure, IoContext, Result};
 use ncaas_core::files;
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pub(crate) struct LogFile {
     /// The stream whose line has begun and not ended.
     open: Option<Stream>,
     next_copy: Instant,
+    /// Why a part of it could not be written: what there is of it is not whole.
+    failed: Option<Failure>,
 }
 
 impl LogFile {
@@ -43,7 +45,7 @@ impl LogFile {
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         files::make_folder(&folder)?;
         let gathered = tempfile::tempfile_in(&folder).doing("write in", &folder)?;
-        Ok(LogFile { path, gathered, buffer: Vec::new(), open: None, next_copy: Instant::now() })
+        Ok(LogFile { path, gathered, buffer: Vec::new(), open: None, next_copy: Instant::now(), failed: None })
     }
 
     /// Adds a line.
@@ -76,7 +78,12 @@ impl LogFile {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.gathered.write_all(&self.buffer).doing("write", &self.path)?;
+        if let Some(failure) = &self.failed {
+            return Err(failure.clone());
+        }
+        let written = self.gathered.write_all(&self.buffer).doing("write", &self.path);
+        self.failed = written.clone().err();
+        written?;
         // A long line's memory is not kept for the short ones after it.
         self.buffer = Vec::new();
         Ok(())

@@ -1,0 +1,301 @@
+//! ncaas-logs lines and state: what a container said and how it fared, by every way that leads to it.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::{Ran, Run, pipe, tools, unique, wait_until};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs a script in a container, with more arguments for `docker run`, and returns its name.
+fn start(clean_up: &mut CleanUp, options: &[&str], script: &str) -> String {
+    let name = unique("logs");
+    clean_up.container(&name);
+    docker(&[&["run", "-d", "--network=none", "--name", &name], options, &[FIXTURE, "bash", "-c", script]].concat());
+    name
+}
+
+/// The same, to its end.
+fn finished(clean_up: &mut CleanUp, options: &[&str], script: &str) -> String {
+    let name = start(clean_up, options, script);
+    docker(&["wait", &name]);
+    name
+}
+
+fn lines(arguments: &[&str]) -> Ran {
+    Run::tool("ncaas-logs").arg("lines").args(arguments).run()
+}
+
+/// `ncaas-logs` as somebody who may use the engine, but not read its files.
+fn as_nobody(arguments: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let tool = folder.path().join("ncaas-logs");
+    std::fs::copy(tools().join("ncaas-logs"), &tool).unwrap();
+    let group = std::fs::metadata("/var/run/docker.sock").unwrap().gid();
+    let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
+    pipe(&format!(
+        "HOME={0} setpriv --reuid=65534 --regid=65534 --groups={group} {0}/ncaas-logs {1}",
+        folder.path().display(),
+        quoted.join(" ")
+    ))
+}
+
+fn field<'a>(lines: &'a [Value], name: &str) -> Vec<&'a str> {
+    lines.iter().map(|line| line[name].as_str().unwrap_or("")).collect()
+}
+
+/// What the docker CLI says, which is asked for each stream alone: its order between the two is not kept.
+fn by_docker(name: &str) -> (Vec<u8>, Vec<u8>) {
+    let output = Command::new("docker").args(["logs", name]).output().unwrap();
+    (output.stdout, output.stderr)
+}
+
+const VARIED: &str = r#"
+echo 'plain "quoted" \back | = é 日本'; echo warning >&2
+head -c 40000 /dev/zero | tr '\0' x; echo
+head -c 32768 /dev/zero | tr '\0' y >&2; echo >&2
+printf '10 %%\r50 %%\r100 %%\n'; printf '\t\033[31mred\001\n\n'
+for i in $(busybox seq 1 200); do echo "out $i"; echo "err $i" >&2; done
+printf 'no line break'"#;
+
+#[test]
+fn every_byte_comes_once_and_in_order_by_files_and_by_stream() {
+    let mut clean_up = CleanUp::new();
+    let name = finished(&mut clean_up, &[], VARIED);
+    let (stdout, stderr) = by_docker(&name);
+    for ran in [lines(&[&name]), as_nobody(&["lines", &name])] {
+        let records = ran.ok().json();
+        for (stream, printed) in [("stdout", &stdout), ("stderr", &stderr)] {
+            let of_stream: Vec<&str> = records
+                .iter()
+                .filter(|line| line["stream"] == stream)
+                .map(|line| line["line"].as_str().unwrap())
+                .collect();
+            assert_eq!(of_stream.join("\n"), String::from_utf8_lossy(printed).trim_end_matches('\n'), "{stream}");
+        }
+        let numbers: Vec<u64> = records.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+        assert!(field(&records, "time").iter().all(|time| time.len() == 30 && time.ends_with('Z')));
+        let keys: Vec<&String> = records[0].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["time", "stream", "seq", "line"]);
+    }
+}
+
+#[test]
+fn a_large_log_is_read_through_a_helper_that_does_not_stay() {
+    let mut clean_up = CleanUp::new();
+    let script = "busybox seq 1 60000; echo end >&2";
+    let name = finished(&mut clean_up, &[], script);
+    let by_files = lines(&[&name]).ok();
+    let by_helper = as_nobody(&["lines", &name]).ok();
+    assert!(by_files.stdout == by_helper.stdout, "both ways lead to the same lines");
+    assert_eq!(by_files.json().len(), 60_001);
+    let rotated = finished(&mut clean_up, &["--log-opt=max-size=1m", "--log-opt=max-file=9"], script);
+    assert!(lines(&[&rotated]).ok().stdout == as_nobody(&["lines", &rotated]).ok().stdout);
+    let helpers = || docker(&["ps", "-aq", "--filter", "label=org.neurocaas.helper=ncaas-logs"]);
+    wait_until("the helper to be removed", LIMIT, || helpers().is_empty());
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_come_in_base64_where_the_driver_keeps_them() {
+    let mut clean_up = CleanUp::new();
+    let name = finished(&mut clean_up, &["--log-driver=local"], r"printf 'a\377\nplain\n'");
+    let records = lines(&[&name]).ok().json();
+    assert_eq!((&records[0]["bytes"], &records[0]["line"]), (&"Yf8=".into(), &Value::Null));
+    assert_eq!(records[1]["line"], "plain");
+}
+
+#[test]
+fn bounds_are_taken_to_the_nanosecond() {
+    let mut clean_up = CleanUp::new();
+    let name = finished(&mut clean_up, &[], "busybox seq 1 50");
+    let all = lines(&[&name]).ok().json();
+    let times = field(&all, "time");
+    for run in [lines, |arguments: &[&str]| as_nobody(&[&["lines"], arguments].concat())] {
+        let some = run(&["--since", times[10], "--until", times[20], &name]).ok().json();
+        let expected: Vec<&str> =
+            times.iter().filter(|time| **time >= times[10] && **time <= times[20]).copied().collect();
+        assert_eq!(field(&some, "time"), expected);
+    }
+}
+
+#[test]
+fn the_last_lines_are_whole_however_long_they_are() {
+    let mut clean_up = CleanUp::new();
+    let name = finished(
+        &mut clean_up,
+        &[],
+        "echo first; head -c 2000000 /dev/zero | tr '\\0' z; echo; for i in 1 2 3; do echo $i; echo e$i >&2; done",
+    );
+    let last = |arguments: &[&str]| {
+        let records = lines(&[arguments, &[&name]].concat()).ok().json();
+        field(&records, "line").iter().map(|line| line.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(last(&["--tail=3", "--stdout"]), [1, 1, 1]);
+    assert_eq!(last(&["--tail=4", "--stdout"]), [2_000_000, 1, 1, 1]);
+    assert_eq!(last(&["--tail=100", "--stdout"]), [5, 2_000_000, 1, 1, 1]);
+    assert_eq!(last(&["--tail=100"]).len(), 8);
+    assert_eq!(last(&["--tail=0"]), Vec::<usize>::new());
+}
+
+#[test]
+fn lines_are_chosen_by_stream_and_by_expression_and_keep_their_numbers() {
+    let mut clean_up = CleanUp::new();
+    let name = finished(&mut clean_up, &[], "echo ok; echo Error one >&2; echo error two; echo last");
+    let errors = lines(&["--grep", "(?i)^error", "--stdout", &name]).ok().json();
+    assert_eq!(field(&errors, "line"), ["error two"]);
+    assert_eq!(errors[0]["seq"], 2, "counted among the lines of its stream");
+    lines(&["--grep", "(", &name]).ended_saying(2, "invalid value '('");
+}
+
+#[test]
+fn text_is_in_local_time_and_shows_how_a_progress_bar_ended() {
+    let mut clean_up = CleanUp::new();
+    let name = finished(&mut clean_up, &[], r"printf ' 10 %%\r 50 %%\r100 %%\r\n'; echo err >&2");
+    let utc = lines(&[&name]).ok().json();
+    let text = |zone: &str| Run::tool("ncaas-logs").args(["lines", "--text", &name]).env("TZ", zone).run().ok().text();
+    let times = field(&utc, "time");
+    let shown = |time: &str| format!("{} {}", &time[..10], &time[11..23]);
+    let lines = text("UTC");
+    assert!(lines.contains(&format!("{} 100 %\n", shown(times[0]))), "{lines}");
+    assert!(!lines.contains('\r') && !lines.contains('\u{1b}'), "{lines:?}");
+    let nepal = text("Asia/Kathmandu");
+    assert_ne!(nepal, lines);
+    assert_eq!(nepal.lines().count(), 2);
+}
+
+#[test]
+fn a_follower_misses_nothing_while_the_log_is_rotated_and_the_container_paused() {
+    let mut clean_up = CleanUp::new();
+    let script = "for i in $(busybox seq 1 2000); do echo line $i; (( i % 50 )) || busybox usleep 20000; done";
+    for options in
+        [["--log-opt=max-size=20k", "--log-opt=max-file=3"], ["--log-opt=max-size=10m", "--log-opt=max-file=1"]]
+    {
+        let name = start(&mut clean_up, &options, script);
+        let follower = std::thread::spawn({
+            let name = name.clone();
+            move || lines(&["--follow", &name])
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        docker(&["pause", &name]);
+        std::thread::sleep(Duration::from_millis(500));
+        docker(&["unpause", &name]);
+        let records = follower.join().unwrap().ok().json();
+        let expected: Vec<String> = (1..=2000).map(|number| format!("line {number}")).collect();
+        assert_eq!(field(&records, "line"), expected);
+    }
+}
+
+#[test]
+fn a_log_followed_from_its_middle_has_neither_gap_nor_repeat() {
+    let mut clean_up = CleanUp::new();
+    // Equal lines, and many at once: only the order tells them apart.
+    let script = "for i in $(busybox seq 1 4000); do echo same; echo $i; done; sleep 1; echo end";
+    let name = start(&mut clean_up, &[], script);
+    for arguments in [&["--follow"][..], &["--follow", "--tail=1000000"]] {
+        let records = lines(&[arguments, &[&name]].concat()).ok().json();
+        let expected: Vec<String> = (1..=4000).flat_map(|number| ["same".to_owned(), number.to_string()]).collect();
+        let printed = field(&records, "line");
+        assert_eq!(printed.len(), expected.len() + 1, "{arguments:?}");
+        assert!(printed[..expected.len()] == expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn several_containers_are_followed_at_once_each_line_with_its_own() {
+    let mut clean_up = CleanUp::new();
+    let names: Vec<String> = (0..3)
+        .map(|number| start(&mut clean_up, &[], &format!("for i in 1 2 3; do echo {number}-$i; sleep 0.3; done")))
+        .collect();
+    let arguments: Vec<&str> = names.iter().map(String::as_str).collect();
+    let records = lines(&[&["--follow"], &arguments[..]].concat()).ok().json();
+    assert_eq!(records.len(), 9);
+    for (number, name) in names.iter().enumerate() {
+        let own: Vec<&Value> = records.iter().filter(|line| line["container"] == name.as_str()).collect();
+        assert!(
+            own.len() == 3 && own.iter().all(|line| line["line"].as_str().unwrap().starts_with(&number.to_string()))
+        );
+    }
+    let numbers: Vec<&str> = field(&records, "line").iter().map(|line| line.split('-').next().unwrap()).collect();
+    assert_ne!(numbers, ["0", "0", "0", "1", "1", "1", "2", "2", "2"], "they come as they are printed");
+}
+
+#[test]
+fn records_on_stdin_name_containers_and_their_jobs() {
+    let mut clean_up = CleanUp::new();
+    let name = finished(&mut clean_up, &[], "echo hello");
+    let record = format!(r#"{{"job":{{"id":"job__a_1","dataset":2,"datasets":2}},"container":{{"name":"{name}"}}}}"#);
+    let records = Run::tool("ncaas-logs").arg("lines").stdin(record).run().ok().json();
+    assert_eq!(records[0]["job"], serde_json::json!({"id": "job__a_1", "dataset": 2}));
+    assert_eq!(records[0]["line"], "hello");
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_it_quietly() {
+    let mut clean_up = CleanUp::new();
+    let name = start(&mut clean_up, &[], "busybox seq 1 300000; sleep 600");
+    let mut follower = Command::new(tools().join("ncaas-logs"))
+        .args(["lines", "--follow", &name])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(follower.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("\"line\":\"1\""), "{first}");
+    let output = follower.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_record() {
+    let mut clean_up = CleanUp::new();
+    let kind = |ran: &Ran| ran.json()[0]["error"]["kind"].as_str().unwrap().to_owned();
+    let missing = lines(&["no-such-container"]);
+    assert_eq!((missing.status, kind(&missing).as_str()), (1, "container-not-found"));
+    let silent = finished(&mut clean_up, &["--log-driver=none"], "echo lost");
+    let ran = lines(&[&silent]);
+    assert_eq!((ran.status, kind(&ran).as_str()), (1, "engine-error"));
+    assert!(ran.stderr.contains("its log driver is `none`"), "{}", ran.stderr);
+    let away = Run::tool("ncaas-logs").args(["lines", &silent]).env("DOCKER_HOST", "unix:///nowhere").run();
+    assert_eq!((away.status, kind(&away).as_str()), (3, "engine-unreachable"));
+}
+
+#[test]
+fn a_terminals_output_is_read_by_both_ways() {
+    let mut clean_up = CleanUp::new();
+    let name = finished(
+        &mut clean_up,
+        &["-t"],
+        r"printf '\001\001\001\001 eight\nline two\n'; head -c 20000 /dev/zero | tr '\0' q",
+    );
+    let by_files = lines(&[&name]).ok();
+    assert_eq!(as_nobody(&["lines", &name]).ok().text(), by_files.text());
+    let records = by_files.json();
+    assert_eq!(records[0]["line"], "\u{1}\u{1}\u{1}\u{1} eight\r");
+    assert_eq!(records[2]["line"].as_str().unwrap().len(), 20_000);
+}
+
+#[test]
+fn the_state_of_a_container_says_how_it_ended() {
+    let mut clean_up = CleanUp::new();
+    let state = |name: &str| Run::tool("ncaas-logs").args(["state", name]).run();
+    let good = state(&finished(&mut clean_up, &[], "sleep 0.3")).ok().record().container.unwrap();
+    assert_eq!(
+        (good.status.as_deref(), good.exit_code, good.signal, good.restarts),
+        (Some("success"), Some(0), None, Some(0))
+    );
+    assert!(good.duration_s.unwrap() < 60.0 && good.started_at < good.finished_at);
+    let killed = state(&finished(&mut clean_up, &[], "bash -c 'kill -9 $$'; exit $?"));
+    let container = killed.record().container.unwrap();
+    assert_eq!((killed.status, container.status.as_deref(), container.signal), (1, Some("killed"), Some(9)));
+    let failed = state(&finished(&mut clean_up, &[], "exit 3"));
+    assert_eq!((failed.status, failed.record().container.unwrap().exit_code), (1, Some(3)));
+    let runs = state(&start(&mut clean_up, &[], "sleep 600")).ok().record().container.unwrap();
+    assert_eq!((runs.state.as_str(), runs.status, runs.exit_code), ("running", None, None));
+}
