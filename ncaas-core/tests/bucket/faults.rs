@@ -51,11 +51,11 @@ async fn a_server_that_is_gone_is_unreachable_within_seconds() {
 #[tokio::test]
 async fn what_a_server_answers_decides_the_kind_of_failure() {
     for (status, code, kind, may_pass) in [
-        ("403 Forbidden", "AccessDenied", Kind::AccessDenied, false),
-        ("403 Forbidden", "InvalidAccessKeyId", Kind::AccessDenied, false),
-        ("403 Forbidden", "SignatureDoesNotMatch", Kind::AccessDenied, false),
-        ("400 Bad Request", "ExpiredToken", Kind::AccessDenied, false),
-        ("404 Not Found", "NoSuchBucket", Kind::BucketNotFound, false),
+        ("403 Forbidden", "AccessDenied", Kind::AccessDenied, true),
+        ("403 Forbidden", "InvalidAccessKeyId", Kind::AccessDenied, true),
+        ("403 Forbidden", "SignatureDoesNotMatch", Kind::AccessDenied, true),
+        ("400 Bad Request", "ExpiredToken", Kind::AccessDenied, true),
+        ("404 Not Found", "NoSuchBucket", Kind::BucketNotFound, true),
         ("503 Slow Down", "SlowDown", Kind::BucketUnreachable, true),
         ("500 Internal Server Error", "InternalError", Kind::BucketUnreachable, true),
         ("404 Not Found", "", Kind::BucketError, false),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ncaas_tests::bucket::{TestBucket, files_below};
 use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled, docker};
-use ncaas_tests::{Ran, pipe_in, tools, unique, wait_until};
+use ncaas_tests::{Ran, Run, pipe_in, tools, unique, wait_until};
 use serde_json::Value;
 
 /// What the analysis of these tests does: reads its dataset, prints, writes a result into the io-dir and another one
@@ -135,6 +135,23 @@ fn three_submissions_go_through_a_directory() {
 #[test]
 fn three_submissions_go_through_s3() {
     three_submissions_in_flight(&TestBucket::s3("pca"));
+}
+
+/// The record of a running job may reach `rm` when the job has ended meanwhile, and its results are still in there.
+#[test]
+fn a_container_stays_until_a_record_says_that_it_has_ended() {
+    let name = unique("ended");
+    let mut clean_up = CleanUp::new();
+    clean_up.container(&name);
+    let id = docker(&["run", "-d", "--name", &name, FIXTURE, "true"]);
+    docker(&["wait", &id]);
+    let record =
+        |state: &str| format!(r#"{{"container":{{"id":"{id}","name":"{name}","state":"{state}"}},"error":null}}"#);
+    let rm = |record: &str| Run::tool("ncaas-exec").arg("rm").stdin(format!("{record}\n")).run().ok();
+    assert_eq!(rm(&record("running")).text().trim_end(), record("running"));
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &name]), "exited");
+    rm(&record("exited"));
+    assert_eq!(docker(&["ps", "-aq", "--filter", &format!("name={name}")]), "");
 }
 
 /// A pipe that runs in a process group of its own.
