@@ -8,7 +8,10 @@ use ncaas_tests::{Run, pipe, tools};
 use serde_json::Value;
 
 /// Every verb that is a filter.
-const FILTERS: [[&str; 2]; 9] = [
+const FILTERS: [[&str; 2]; 12] = [
+    ["ncaas-build", "pull"],
+    ["ncaas-build", "push"],
+    ["ncaas-build", "rm"],
     ["ncaas-sync", "pull"],
     ["ncaas-exec", "run"],
     ["ncaas-logs", "save"],
