@@ -65,11 +65,12 @@ impl Engine {
         container.stopped_by = match container.status {
             Some(Status::Timeout) => Some(StoppedBy::Timeout),
             Some(Status::OutOfMemory) => None,
-            _ if killed => Some(StoppedBy::User),
-            _ if ended_itself || remembered => None,
-            // The engine has forgotten its start: it was restarted since, or much has happened.
+            _ if killed && remembered => Some(StoppedBy::User),
+            _ if (ended_itself && !killed) || remembered => None,
+            // The engine has forgotten its start: it was restarted since, and ends what ran before, or much has happened.
             _ => match self.history(None).await {
                 Some(all) if all.len() < REMEMBERED => Some(StoppedBy::Engine),
+                _ if killed => Some(StoppedBy::User),
                 _ => None,
             },
         };
