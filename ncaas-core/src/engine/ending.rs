@@ -101,9 +101,14 @@ fn is_since_start(event: &EventMessage, started: Option<&str>) -> bool {
     }
 }
 
+/// Whether somebody asked the engine to end the container. Podman does not say with which signal.
 fn is_deadly_kill(event: &EventMessage) -> bool {
     let signal = || event.actor.as_ref()?.attributes.as_ref()?.get("signal").cloned();
-    event.action.as_deref() == Some("kill") && signal().is_some_and(|signal| DEADLY.contains(&signal.as_str()))
+    match event.action.as_deref() {
+        Some("kill") => signal().is_none_or(|signal| DEADLY.contains(&signal.as_str())),
+        Some("stop") => true,
+        _ => false,
+    }
 }
 
 /// How many processes the kernel has killed for memory since this machine started (`oom_kill` in `/proc/vmstat`); none
