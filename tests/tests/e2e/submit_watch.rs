@@ -176,18 +176,15 @@ fn what_is_done_or_in_hand_is_not_handed_on_again() {
 #[test]
 fn once_holds_what_it_handed_on_for_as_long_as_it_is_told() {
     let bucket = filled(TestBucket::directory("pca"));
-    let once = |hold: &str| {
-        Run::tool("ncaas-submit")
-            .args(["watch", &bucket.address(), "--once", "--hold", hold])
-            .run()
-            .ok()
-            .records()
-            .len()
-    };
+    let once = |hold: &str| Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once", "--hold", hold]).run();
     hand_in(&bucket, "1");
-    assert_eq!(once("0s"), 1);
-    assert_eq!(once("1h"), 1, "nothing held it");
-    assert_eq!(once("1h"), 0, "the one before holds it");
+    assert_eq!(once("0s").ok().records().len(), 1);
+    assert_eq!(once("1h").ok().records().len(), 1, "nothing held it");
+    let left = once("1h").ended_saying(0, "left 1 submission(s) to the watchers that have claimed them");
+    assert_eq!(left.text(), "", "the one before holds it");
+    let target = format!("{}/lab", bucket.address());
+    Run::tool("ncaas-submit").args(["retry", &target, "1", "--force"]).run().ok();
+    assert_eq!(once("1h").ok().records().len(), 1, "it was taken away from that one");
 }
 
 #[test]
@@ -363,7 +360,7 @@ fn claimed_elsewhere(bucket: &TestBucket, id: &str, timestamp: &str, expires_at:
 #[test]
 fn another_machines_claim_holds_while_that_machine_says_that_it_lives() {
     let bucket = filled(TestBucket::directory("pca"));
-    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().ok().records().len();
+    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().records().len();
     let id = hand_in(&bucket, "1");
     claimed_elsewhere(&bucket, &id, "1", "2999-01-01T00:00:00Z");
     assert_eq!(once(), 0, "it lives");
