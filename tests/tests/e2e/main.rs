@@ -6,4 +6,5 @@ mod pipe_rules;
 mod rules;
 mod submit;
 mod submit_jobs;
+mod submit_serve;
 mod submit_watch;
