@@ -181,6 +181,7 @@ impl Watch {
         loop {
             match self.examine(&found, output).await? {
                 Outcome::NotYet if began.elapsed() < WRITTEN_SOON => sleep(STILL_WRITTEN).await,
+                Outcome::Again => {}
                 outcome => return Ok(outcome),
             }
         }
@@ -255,6 +256,7 @@ impl Watch {
     async fn look_into(&self, mut found: Found, output: &Output) -> Option<(Found, Duration)> {
         match self.examine(&found, output).await {
             Ok(Outcome::NotYet) => Some((found, STILL_WRITTEN)),
+            Ok(Outcome::Again) => Some((found, Duration::ZERO)),
             Ok(Outcome::Elsewhere(watcher)) => {
                 self.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
                 None
