@@ -176,7 +176,8 @@ fn what_is_done_or_in_hand_is_not_handed_on_again() {
 #[test]
 fn once_holds_what_it_handed_on_for_as_long_as_it_is_told() {
     let bucket = filled(TestBucket::directory("pca"));
-    let once = |hold: &str| Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once", "--hold", hold]).run();
+    let once =
+        |hold: &str| Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once", "--hold", hold]).run();
     hand_in(&bucket, "1");
     assert_eq!(once("0s").ok().records().len(), 1);
     assert_eq!(once("1h").ok().records().len(), 1, "nothing held it");
@@ -327,13 +328,10 @@ fn watchers_are_killed(
     wait_until("every job's end", Duration::from_secs(90), all_ended);
     let jobs = jobs.lock().unwrap();
     assert!(jobs.ended.values().all(|&times| times == 1), "none runs twice to its end");
+    // In whatever order their readers come to run: all but one of those that were handed a job have been killed.
     for (id, by) in &jobs.handed_on {
-        let (_, earlier) = by.split_last().unwrap();
-        assert!(
-            earlier.iter().all(|number| jobs.dead.contains(number)),
-            "{id} was handed on by {by:?}, dead: {:?}",
-            jobs.dead
-        );
+        let alive = by.iter().filter(|number| !jobs.dead.contains(number)).count();
+        assert!(alive <= 1, "{id} was handed on by {by:?}, dead: {:?}", jobs.dead);
     }
 }
 
