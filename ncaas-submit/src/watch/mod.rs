@@ -145,6 +145,7 @@ impl Watch {
     async fn hand_on_what_is_there(&self, lister: &mut Lister, output: &Output) -> Result<()> {
         lister.find_groups().await?;
         let mut listed = false;
+        let mut elsewhere = 0;
         let listing = lister.all(&self.queue, "found when the watch began");
         tokio::pin!(listing);
         let mut at_work = FuturesUnordered::new();
@@ -155,23 +156,35 @@ impl Watch {
                 at_work.push(self.look_into_until_written(found, output));
             }
             if listed && at_work.is_empty() && self.queue.is_empty() {
-                return Ok(());
+                break;
             }
             tokio::select! {
-                Some(done) = at_work.next(), if !at_work.is_empty() => done?,
+                Some(outcome) = at_work.next(), if !at_work.is_empty() => {
+                    elsewhere += usize::from(matches!(outcome?, Outcome::Elsewhere(_)));
+                }
                 all = &mut listing, if !listed => { all?; listed = true; }
                 () = self.queue.arrived() => {}
             }
         }
+        if elsewhere > 0 {
+            self.tool.say(&format!(
+                "left {elsewhere} submission(s) to the watchers that have claimed them\n\
+                 hint: `ncaas-submit ls BUCKET` shows whose they are; `retry --force` takes one away, to be handed on again"
+            ));
+        }
+        Ok(())
     }
 
     /// A file that somebody goes on writing is not there yet: it is left to the next watch.
-    async fn look_into_until_written(&self, found: Found, output: &Output) -> Result<()> {
+    async fn look_into_until_written(&self, found: Found, output: &Output) -> Result<Outcome> {
         let began = Instant::now();
-        while self.examine(&found, output).await? == Outcome::NotYet && began.elapsed() < WRITTEN_SOON {
-            sleep(STILL_WRITTEN).await;
+        loop {
+            match self.examine(&found, output).await? {
+                Outcome::NotYet if began.elapsed() < WRITTEN_SOON => sleep(STILL_WRITTEN).await,
+                Outcome::Again => {}
+                outcome => return Ok(outcome),
+            }
         }
-        Ok(())
     }
 
     /// The watch that goes on until it is ended.
@@ -243,6 +256,7 @@ impl Watch {
     async fn look_into(&self, mut found: Found, output: &Output) -> Option<(Found, Duration)> {
         match self.examine(&found, output).await {
             Ok(Outcome::NotYet) => Some((found, STILL_WRITTEN)),
+            Ok(Outcome::Again) => Some((found, Duration::ZERO)),
             Ok(Outcome::Elsewhere(watcher)) => {
                 self.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
                 None

@@ -10,3 +10,7 @@ mod logs_save;
 mod pipe;
 mod pipe_rules;
 mod rules;
+mod submit;
+mod submit_jobs;
+mod submit_serve;
+mod submit_watch;

@@ -176,18 +176,16 @@ fn what_is_done_or_in_hand_is_not_handed_on_again() {
 #[test]
 fn once_holds_what_it_handed_on_for_as_long_as_it_is_told() {
     let bucket = filled(TestBucket::directory("pca"));
-    let once = |hold: &str| {
-        Run::tool("ncaas-submit")
-            .args(["watch", &bucket.address(), "--once", "--hold", hold])
-            .run()
-            .ok()
-            .records()
-            .len()
-    };
+    let once =
+        |hold: &str| Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once", "--hold", hold]).run();
     hand_in(&bucket, "1");
-    assert_eq!(once("0s"), 1);
-    assert_eq!(once("1h"), 1, "nothing held it");
-    assert_eq!(once("1h"), 0, "the one before holds it");
+    assert_eq!(once("0s").ok().records().len(), 1);
+    assert_eq!(once("1h").ok().records().len(), 1, "nothing held it");
+    let left = once("1h").ended_saying(0, "left 1 submission(s) to the watchers that have claimed them");
+    assert_eq!(left.text(), "", "the one before holds it");
+    let target = format!("{}/lab", bucket.address());
+    Run::tool("ncaas-submit").args(["retry", &target, "1", "--force"]).run().ok();
+    assert_eq!(once("1h").ok().records().len(), 1, "it was taken away from that one");
 }
 
 #[test]
@@ -330,13 +328,10 @@ fn watchers_are_killed(
     wait_until("every job's end", Duration::from_secs(90), all_ended);
     let jobs = jobs.lock().unwrap();
     assert!(jobs.ended.values().all(|&times| times == 1), "none runs twice to its end");
+    // In whatever order their readers come to run: all but one of those that were handed a job have been killed.
     for (id, by) in &jobs.handed_on {
-        let (_, earlier) = by.split_last().unwrap();
-        assert!(
-            earlier.iter().all(|number| jobs.dead.contains(number)),
-            "{id} was handed on by {by:?}, dead: {:?}",
-            jobs.dead
-        );
+        let alive = by.iter().filter(|number| !jobs.dead.contains(number)).count();
+        assert!(alive <= 1, "{id} was handed on by {by:?}, dead: {:?}", jobs.dead);
     }
 }
 
@@ -363,7 +358,7 @@ fn claimed_elsewhere(bucket: &TestBucket, id: &str, timestamp: &str, expires_at:
 #[test]
 fn another_machines_claim_holds_while_that_machine_says_that_it_lives() {
     let bucket = filled(TestBucket::directory("pca"));
-    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().ok().records().len();
+    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().records().len();
     let id = hand_in(&bucket, "1");
     claimed_elsewhere(&bucket, &id, "1", "2999-01-01T00:00:00Z");
     assert_eq!(once(), 0, "it lives");
