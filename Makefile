@@ -3,7 +3,7 @@
 
 PREFIX ?= /usr/local
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run ncaas-submit/serve/serve tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh \
+SCRIPTS = .ci/run tests/bench/all $(shell find tests/bench -mindepth 1 -type f -executable ! -name "*.py") ncaas-submit/serve/serve ncaas-submit/serve/serve tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh \
           $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*))
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests)
@@ -37,9 +37,16 @@ lint: ## clippy and shellcheck, without warnings
 docs: ## check that the library's documentation builds without warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --package ncaas-core --all-features --no-deps --document-private-items --quiet
 
+bench: build ## measure against the docker CLI, s5cmd and rclone, side by side
+	@tests/bench/all
+
+serve: build ## run the platform: make serve BUCKET=s3://pca IMAGE=neurocaas/contrib:pca.356d78a
+	@PATH="$(CURDIR)/target/release:$$PATH" ncaas-submit/serve/serve "$(BUCKET)" "$(IMAGE)" $(WATCH)
+
 install: build ## install the tools into $(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(TOOLS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin
+	install -D --target-directory $(DESTDIR)$(PREFIX)/libexec/ncaas ncaas-submit/serve/serve
 	install -d $(DESTDIR)$(PREFIX)/libexec/ncaas
 	install ncaas-submit/serve/serve $(DESTDIR)$(PREFIX)/libexec/ncaas
 
