@@ -96,7 +96,7 @@ pub(crate) struct ImageArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Name of the image [default: neurocaas/contrib:<repository>.<short commit>, by the git repository of CONTEXT]
+    /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, by the git repository of CONTEXT]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
 
@@ -157,7 +157,7 @@ pub(crate) struct CommitArgs {
     #[arg(required_unless_present = "schema")]
     pub(crate) container: Option<String>,
 
-    /// Name of the image [default: neurocaas/contrib:<repository>.<short commit>, by the git repository of the working
+    /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, by the git repository of the working
     /// directory]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
