@@ -3,12 +3,13 @@
 
 PREFIX ?= /usr/local
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run tests/bench/all $(shell find tests/bench -mindepth 1 -type f -executable ! -name "*.py") ncaas-submit/serve/serve ncaas-submit/serve/serve tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh \
-          $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*))
+SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/bench/all \
+          $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*)) \
+          $(shell find tests/bench -mindepth 1 -type f -executable ! -name '*.py')
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests)
 
-.PHONY: help build demo test check format lint docs install serve clean services stop
+.PHONY: help build demo test check format lint docs bench install serve clean services stop
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 17
@@ -31,7 +32,7 @@ format: ## check the formatting
 
 lint: ## clippy and shellcheck, without warnings
 	cargo clippy --workspace --all-targets -- --deny warnings
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck --external-sources $(SCRIPTS); \
 	else echo "make: shellcheck is not installed: the scripts stay unchecked" >&2; fi
 
 docs: ## check that the library's documentation builds without warnings
@@ -40,13 +41,9 @@ docs: ## check that the library's documentation builds without warnings
 bench: build ## measure against the docker CLI, s5cmd and rclone, side by side
 	@tests/bench/all
 
-serve: build ## run the platform: make serve BUCKET=s3://pca IMAGE=neurocaas/contrib:pca.356d78a
-	@PATH="$(CURDIR)/target/release:$$PATH" ncaas-submit/serve/serve "$(BUCKET)" "$(IMAGE)" $(WATCH)
-
 install: build ## install the tools into $(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(TOOLS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin
-	install -D --target-directory $(DESTDIR)$(PREFIX)/libexec/ncaas ncaas-submit/serve/serve
 	install -d $(DESTDIR)$(PREFIX)/libexec/ncaas
 	install ncaas-submit/serve/serve $(DESTDIR)$(PREFIX)/libexec/ncaas
 
