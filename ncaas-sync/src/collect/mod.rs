@@ -21,6 +21,7 @@ use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use ncaas_core::engine::Owner;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, RESULTS, WORK};
@@ -155,6 +156,10 @@ impl Collecting {
         let gone = inside.is_none();
         let rules = self.rules(inside.unwrap_or_else(Inside::of_a_gone_one));
         local::fresh_folder(stage.clone()).await?;
+        if !gone {
+            let mounted = [folder.work_results(), folder.work_logs()].into_iter().filter(|path| path.exists());
+            engine.repair_ownership(container, &mounted.collect::<Vec<_>>(), Owner::current()).await?;
+        }
         let mut finds = self.find_mounted(folder, &rules).await?;
         if gone {
             finds

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
-use ncaas_core::layout::{CERTIFICATE, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::layout::{CERTIFICATE, CLAIM, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
@@ -48,7 +48,8 @@ impl Pushing<'_> {
         let transfer = if ended || failed { transfer } else { transfer.of_growing() };
         let one = One { pushing: self, output, transfer, prefix, folder };
         if record.error().is_some_and(|error| error.kind.may_pass()) {
-            return one.certificate().await;
+            one.certificate().await?;
+            return one.give_back().await;
         }
         if !ended && !failed {
             return one.logs().await;
@@ -172,6 +173,11 @@ impl One<'_> {
             self.file(&path, None, None).await?;
         }
         Ok(())
+    }
+
+    /// Without its claim the submission is taken up again: nothing was wrong with it.
+    async fn give_back(&self) -> Result<()> {
+        self.transfer.bucket.delete(&self.key(CLAIM)?).await
     }
 
     async fn saved_record(&self) -> Result<()> {

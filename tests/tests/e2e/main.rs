@@ -4,3 +4,4 @@
 mod pipe;
 mod pipe_rules;
 mod rules;
+mod sync;
