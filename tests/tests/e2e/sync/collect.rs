@@ -66,7 +66,7 @@ impl EndedJob {
         let code: i64 = docker(&["inspect", "--format", "{{.State.ExitCode}}", &self.container]).parse().unwrap();
         let status = if code == 0 { "success" } else { "failed" };
         json!({"job": {"id": self.id, "dataset": 1, "datasets": 1, "label": "a.npy"}, "io_dir": self.home.path().join("io-dir"),
-            "container": {"id": self.container, "name": "x", "state": "exited", "status": status, "exit_code": code}})
+            "container": {"id": self.container, "name": "x", "state": "exited", "status": status, "exit_code": code, "oom_killed": false}})
     }
 
     pub(super) fn collect(&self, flags: &[&str]) -> ncaas_tests::Ran {
@@ -78,7 +78,8 @@ impl EndedJob {
 /// The results' paths below `process_results`.
 pub(super) fn paths(record: &JobRecord) -> Vec<String> {
     let results = record.results.as_ref().unwrap();
-    let below = |path: &str| path.split_once("/process_results/").map_or(path.to_owned(), |(_, below)| below.to_owned());
+    let below =
+        |path: &str| path.split_once("/process_results/").map_or(path.to_owned(), |(_, below)| below.to_owned());
     results.iter().map(|result| below(&result.path)).collect()
 }
 
@@ -96,7 +97,15 @@ fn what_lies_anywhere_in_the_container_gets_its_place_and_keeps_what_it_is() {
     );
     let record = job.collect(&[]).ok().record();
     let mut expected = vec![
-        "d/empty/", "out/a", "out/absolute", "out/deep/", "out/empty/", "out/hard", "out/link", "out/run.sh", "r.txt",
+        "d/empty/",
+        "out/a",
+        "out/absolute",
+        "out/deep/",
+        "out/empty/",
+        "out/hard",
+        "out/link",
+        "out/run.sh",
+        "r.txt",
     ];
     let outside = paths(&record).into_iter().find(|path| path.starts_with("outside/")).expect("the file elsewhere");
     expected.push(&outside);
@@ -111,7 +120,11 @@ fn what_lies_anywhere_in_the_container_gets_its_place_and_keeps_what_it_is() {
     assert_eq!(a.ino(), hard.ino(), "a hard link stays one");
     assert_eq!(a.mtime(), 1_577_934_245);
     assert_eq!(fs::read_link(at("out/link")).unwrap(), Path::new("a"));
-    assert_eq!(fs::read_link(at("out/absolute")).unwrap(), Path::new("../r.txt"), "a link leads to the file's new place");
+    assert_eq!(
+        fs::read_link(at("out/absolute")).unwrap(),
+        Path::new("../r.txt"),
+        "a link leads to the file's new place"
+    );
     assert_eq!(fs::metadata(at("out/run.sh")).unwrap().permissions().mode() & 0o777, 0o750);
     let sha = |path: &str| {
         let results = record.results.clone().unwrap();
@@ -138,7 +151,8 @@ fn what_is_no_file_or_leads_out_is_left_out_and_told_of() {
     found.sort();
     assert_eq!(found, ["a.npy/end.txt", "bad%FFname", "out/new\nline", "out/self", "suid"]);
     let warnings = record.warnings.unwrap().join("\n");
-    for name in ["fifo", "passwd", "up", "loop1", "loop2", "device", ".ncaas-part-1", "out/f", "out/shadow", "out/deep"] {
+    for name in ["fifo", "passwd", "up", "loop1", "loop2", "device", ".ncaas-part-1", "out/f", "out/shadow", "out/deep"]
+    {
         assert!(warnings.contains(&format!("/{name}`")), "{name} in {warnings}");
     }
     assert_eq!(fs::metadata(job.results().join("suid")).unwrap().permissions().mode() & 0o7777, 0o755);
@@ -192,7 +206,10 @@ fn volumes_of_the_image_are_collected_and_tmpfs_is_told_of() {
 
 #[test]
 fn includes_excludes_sizes_and_paths_say_what_is_taken() {
-    let job = EndedJob::of("mkdir out; echo a > out/a.npy; echo b > out/b.png; echo tmp > /tmp/c.npy; echo large > out/l.npy", &[]);
+    let job = EndedJob::of(
+        "mkdir out; echo a > out/a.npy; echo b > out/b.png; echo tmp > /tmp/c.npy; echo large > out/l.npy",
+        &[],
+    );
     let named = |flags: &[&str]| {
         let _ = fs::remove_dir_all(job.folder());
         fs::create_dir_all(job.folder().join("work/1/results")).unwrap();
@@ -207,10 +224,20 @@ fn includes_excludes_sizes_and_paths_say_what_is_taken() {
 
 #[test]
 fn a_diff_tells_each_path_with_what_is_there() {
-    let job = EndedJob::of("mkdir out; echo 12345 > out/a; ln -s a out/l; mkdir out/e; echo n > /tmp/noise; rm -r .profile 2>/dev/null; true", &[]);
+    let job = EndedJob::of(
+        "mkdir out; echo 12345 > out/a; ln -s a out/l; mkdir out/e; echo n > /tmp/noise; rm -r .profile 2>/dev/null; true",
+        &[],
+    );
     let diff = sync(&job.home, &["diff", &job.container]).run().ok().json();
-    let of = |path: &str| diff.iter().find(|line| line["path"] == format!("{HOME}/{path}")).unwrap_or_else(|| panic!("{path} in {diff:#?}"));
-    assert_eq!((&of("out/a")["change"], &of("out/a")["kind"], &of("out/a")["size"]), (&"added".into(), &"file".into(), &6.into()));
+    let of = |path: &str| {
+        diff.iter()
+            .find(|line| line["path"] == format!("{HOME}/{path}"))
+            .unwrap_or_else(|| panic!("{path} in {diff:#?}"))
+    };
+    assert_eq!(
+        (&of("out/a")["change"], &of("out/a")["kind"], &of("out/a")["size"]),
+        (&"added".into(), &"file".into(), &6.into())
+    );
     assert!(of("out/a")["mtime"].as_str().unwrap().ends_with('Z'));
     assert_eq!(of("out/l")["kind"], "link");
     assert_eq!(of("out/e")["kind"], "folder");
@@ -221,7 +248,8 @@ fn a_diff_tells_each_path_with_what_is_there() {
 
 #[test]
 fn two_datasets_that_made_the_same_path_keep_both() {
-    let mut job = EndedJob::of("echo same > io-dir/results/same; echo 1 > io-dir/results/other; mkdir out; echo x > out/x", &[]);
+    let mut job =
+        EndedJob::of("echo same > io-dir/results/same; echo 1 > io-dir/results/other; mkdir out; echo x > out/x", &[]);
     let second = job.run(2, "echo same > io-dir/results/same; echo 2 > io-dir/results/other; echo file > out; ln -s io-dir/results/other link", &[]);
     let mut records = [job.record(), job.record()];
     for (record, dataset) in records.iter_mut().zip([1, 2]) {
@@ -261,7 +289,11 @@ fn a_collection_that_was_killed_is_finished_by_the_next() {
         ncaas_tests::pipe(&line);
         for file in files_below(&job.results()) {
             let number = file.rsplit('/').next().unwrap();
-            assert_eq!(fs::read_to_string(job.results().join(&file)).unwrap(), format!("{number}\n"), "{file} is not whole");
+            assert_eq!(
+                fs::read_to_string(job.results().join(&file)).unwrap(),
+                format!("{number}\n"),
+                "{file} is not whole"
+            );
         }
     }
     let record = job.collect(&[]).ok().record();

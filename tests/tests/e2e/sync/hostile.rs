@@ -11,7 +11,8 @@ use super::trees::sync;
 fn keys_that_lead_out_or_cannot_be_files_are_left_out_and_told_of() {
     let bucket = TestBucket::s3("hostile");
     let home = tempfile::tempdir().unwrap();
-    for key in ["lab/good", "lab/a/../../../../../../../../tmp/ncaas-escaped", "lab//double", "lab/pre", "lab/pre/fix"] {
+    for key in ["lab/good", "lab/a/../../../../../../../../tmp/ncaas-escaped", "lab//double", "lab/pre", "lab/pre/fix"]
+    {
         bucket.put(key, "x");
     }
     let long = format!("lab/{}", "n".repeat(300));

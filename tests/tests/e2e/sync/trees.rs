@@ -53,15 +53,23 @@ fn there_and_back(bucket: &TestBucket) {
     write(&from, "x-/1", "2");
     fs::create_dir_all(from.join("empty/of/all")).unwrap();
     write(&from, ".ncaas-part-1", "no content");
-    let large: Vec<u8> = (0..20_000_000_u32).map(|n| (n / 7) as u8).collect();
+    let large: Vec<u8> = (0..9_000_000_u32).map(|n| (n / 7) as u8).collect();
     write(&from, "large", &large);
     let target = format!("{}/lab/tree", bucket.address());
     let target = target.as_str();
     let source = from.to_str().unwrap();
 
     let pushed = sync(&home, &["push", source, target]).run().ok().json().remove(0);
-    assert_eq!((number(&pushed, "new"), number(&pushed, "failed"), number(&pushed, "left_out")), (13, 0, 0), "{pushed}");
-    assert!(bucket.keys().iter().all(|key| key.starts_with("lab/tree/") || key.starts_with(".ncaas")), "{:?}", bucket.keys());
+    assert_eq!(
+        (number(&pushed, "new"), number(&pushed, "failed"), number(&pushed, "left_out")),
+        (13, 0, 0),
+        "{pushed}"
+    );
+    assert!(
+        bucket.keys().iter().all(|key| key.starts_with("lab/tree/") || key.starts_with(".ncaas")),
+        "{:?}",
+        bucket.keys()
+    );
     for flags in [&[][..], &["--checksum"][..]] {
         let again = sync(&home, &[&["push", source, target], flags].concat()).run().ok().json().remove(0);
         assert_eq!((number(&again, "unchanged"), number(&again, "bytes")), (13, 0), "{flags:?} {again}");
@@ -165,7 +173,9 @@ fn nothing_is_deleted_where_the_source_is_empty_or_was_not_all_brought() {
     let deleted: Vec<_> = outcomes(&ran.json()).into_iter().filter(|(_, outcome)| outcome == "deleted").collect();
     assert_eq!(deleted, [("a".to_owned(), "deleted".to_owned())]);
     assert_eq!(bucket.text("t/sub/b"), "1");
-    sync(&home, &["push", home.path().join("none").to_str().unwrap(), &target, "--delete"]).run().ended_saying(1, "none");
+    sync(&home, &["push", home.path().join("none").to_str().unwrap(), &target, "--delete"])
+        .run()
+        .ended_saying(1, "none");
     assert_eq!(bucket.text("t/c"), "1");
 }
 
@@ -178,11 +188,13 @@ fn files_that_are_damaged_on_either_side_are_found() {
         let line = ncaas_tests::pipe(&format!("printf %s {content} | sha256sum")).text();
         line.split(' ').next().unwrap().to_owned()
     };
-    let result = |name: &str| {
-        serde_json::json!({"path": format!("results/job__pca_1/process_results/{name}"), "size": 5, "sha256": sum("12345"), "source": "/x"})
-    };
+    let result = |name: &str| serde_json::json!({"path": format!("results/job__pca_1/process_results/{name}"), "size": 5, "sha256": sum("12345"), "source": "/x"});
     for name in ["good", "bad-here", "bad-there", "gone-there"] {
-        write(&io_dir, &format!("results/job__pca_1/process_results/{name}"), if name == "bad-here" { "1234x" } else { "12345" });
+        write(
+            &io_dir,
+            &format!("results/job__pca_1/process_results/{name}"),
+            if name == "bad-here" { "1234x" } else { "12345" },
+        );
         if name != "gone-there" {
             let content = if name == "bad-there" { "1234x" } else { "12345" };
             bucket.put(&format!("lab/results/job__pca_1/process_results/{name}"), content);
@@ -199,7 +211,8 @@ fn files_that_are_damaged_on_either_side_are_found() {
     let ran = ran.ended_saying(1, "of 4 files that `job__pca_1` made, 1 different in the bucket, 1 different in the io-dir, 1 missing in the bucket");
     let lines = ran.json();
     assert_eq!(lines.last().unwrap()["error"]["kind"], "checksum-mismatch");
-    let of = |name: &str| lines.iter().find(|line| line["path"].as_str().is_some_and(|path| path.ends_with(name))).unwrap();
+    let of =
+        |name: &str| lines.iter().find(|line| line["path"].as_str().is_some_and(|path| path.ends_with(name))).unwrap();
     assert_eq!((&of("/bad-here")["io_dir"], &of("/bad-here")["bucket"]), (&"different".into(), &"same".into()));
     assert_eq!((&of("/gone-there")["io_dir"], &of("/gone-there")["bucket"]), (&"same".into(), &"missing".into()));
 }
