@@ -5,6 +5,7 @@
 //! the files are moved; that too is written down. See [`journal`].
 
 pub(crate) mod details;
+mod direct;
 mod expect;
 mod fetch;
 mod found;
@@ -34,6 +35,7 @@ use crate::args::CollectArgs;
 use crate::engine::LazyEngine;
 use crate::select::Select;
 use crate::{jobs, local};
+use direct::Layer;
 use expect::Expected;
 use found::{Finds, STAGE};
 use inside::Inside;
@@ -148,13 +150,14 @@ impl Collecting {
     async fn find(&self, folder: &JobFolder, container: &str) -> Result<Finds> {
         let engine = self.engine.get().await?;
         let stage = folder.work().join(STAGE);
-        let inside = match engine.inspect(container).await {
-            Ok(inspected) => Some(Inside::of(&inspected)),
+        let inspected = match engine.inspect(container).await {
+            Ok(inspected) => Some(inspected),
             Err(failure) if failure.kind == Kind::ContainerNotFound => None,
             Err(failure) => return Err(failure),
         };
-        let gone = inside.is_none();
-        let rules = self.rules(inside.unwrap_or_else(Inside::of_a_gone_one));
+        let gone = inspected.is_none();
+        let layer = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(Layer::of);
+        let rules = self.rules(inspected.as_ref().map_or_else(Inside::of_a_gone_one, Inside::of));
         local::fresh_folder(stage.clone()).await?;
         if !gone {
             let mounted = [folder.work_results(), folder.work_logs()].into_iter().filter(|path| path.exists());
@@ -167,7 +170,7 @@ impl Collecting {
                 .add(format!("container `{container}` is gone, and with it what it wrote outside its results"));
         } else {
             let from = &self.args.from;
-            finds.append(fetch::fetch(engine, rules, open(&stage)?, from).await?);
+            finds.append(fetch::fetch(engine, rules, open(&stage)?, layer, from).await?);
         }
         Ok(finds)
     }
