@@ -67,6 +67,14 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
     Pipe::new(tool, jobs).filter(input, async |record: &mut Record, _| collecting.one(record).await).await
 }
 
+/// How many results a record lists: as many as fit well into the longest line that is read.
+const MOST_RESULTS: usize = 200_000;
+
+fn too_many(count: usize) -> Failure {
+    let words = format!("the job made {count} files, of which its record lists {MOST_RESULTS}: the others stay in the io-dir");
+    Failure::new(Kind::TooLarge, words).hint("pack them into one file in the job, or leave some out with `--exclude`")
+}
+
 struct Collecting {
     tool: Tool,
     engine: LazyEngine,
@@ -93,11 +101,13 @@ impl Collecting {
             None => self.collected(record, &folder, job.dataset, &container.id, partial).await?,
         };
         place_config(record, &folder)?;
-        let results = journal.results();
+        let mut results = journal.results();
         let outcome = match partial {
+            _ if results.len() > MOST_RESULTS => Err(too_many(results.len())),
             false => self.expected.check(&results, self.engine.get().await.ok(), &container.id).await,
             true => Ok(()),
         };
+        results.truncate(MOST_RESULTS);
         record.set("results", &results);
         jobs::warn(record, journal.warnings);
         jobs::save_record(record, &folder, self.tool, outcome.as_ref().err())?;

@@ -201,7 +201,8 @@ impl One<'_> {
     async fn file(&self, path: &Path, there: Option<&Entry>, known: Option<Sha>) -> Result<()> {
         let text = path.to_str().unwrap_or_default();
         let key = self.key(text)?;
-        match self.transfer.put(path, &key, there, None, known).await {
+        let stamp = self.transfer.folder.stamp(path);
+        match self.transfer.put(path, &key, there, stamp.as_ref(), known).await {
             Ok(done) => {
                 self.note(&FileRecord::done(text, key.as_str(), &done)).await;
                 Ok(())

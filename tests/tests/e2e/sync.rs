@@ -3,4 +3,5 @@
 mod collect;
 mod hostile;
 mod jobs;
+mod resume;
 mod trees;

@@ -1,7 +1,9 @@
 //! What a job wrote anywhere in its container comes into its results, whole, once, and nothing else with it.
 
 use std::fs;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use ncaas_tests::bucket::files_below;
@@ -312,4 +314,55 @@ fn an_engine_that_is_away_loses_no_record_and_no_result() {
         .ended_saying(3, "no Docker Engine answers");
     assert_eq!(ran.record().error_kind(), "engine-unreachable");
     assert_eq!(paths(&job.collect(&[]).ok().record()), ["r"]);
+}
+
+/// The engine's socket behind a TCP port, as an engine on another machine is.
+fn engine_elsewhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
+            let (mut from_client, mut to_engine) = (client.try_clone().unwrap(), engine.try_clone().unwrap());
+            std::thread::spawn(move || {
+                drop(std::io::copy(&mut from_client, &mut to_engine));
+                drop(to_engine.shutdown(Shutdown::Write));
+            });
+            let (mut from_engine, mut to_client) = (engine, client);
+            std::thread::spawn(move || {
+                drop(std::io::copy(&mut from_engine, &mut to_client));
+                drop(to_client.shutdown(Shutdown::Write));
+            });
+        }
+    });
+    format!("tcp://{address}")
+}
+
+#[test]
+fn results_come_from_an_engine_on_another_machine() {
+    let mut job = EndedJob::of("true", &[]);
+    let script = r#"
+        mkdir -p io-dir/results io-dir/logs io-dir/inputs; echo r > io-dir/results/r; mkdir -p io-dir/results/d/empty; echo i > io-dir/inputs/x
+        echo l > io-dir/logs/own; mkdir -p out/deep; for i in 1 2 3 4 5 6 7 8; do echo $i > out/$i; echo $i > $i; done; ln out/1 hard; ln -s out/2 link
+        mkfifo out/f; echo n > /tmp/noise; mkdir alone; ln -s /etc/passwd passwd; printf x > "$(printf 'bad\377')"
+    "#;
+    let container = docker(&["run", "-d", "--user", "0:0", FIXTURE, "sh", "-c", script]);
+    docker(&["wait", &container]);
+    docker(&["rm", &job.container]);
+    job.clean_up.container(&container);
+    job.container = container;
+    let ran =
+        sync(&job.home, &["collect"]).env("DOCKER_HOST", engine_elsewhere()).stdin(job.record().to_string()).run().ok();
+    let mut expected: Vec<String> = (1..=8).flat_map(|n| [n.to_string(), format!("out/{n}")]).collect();
+    expected.extend(["r", "d/empty/", "hard", "link", "alone/", "out/deep/", "bad%FF"].map(str::to_owned));
+    expected.push(format!("results/{}/logs/a.npy/own", job.id));
+    expected.sort();
+    let mut found = paths(&ran.record());
+    found.sort();
+    assert_eq!(found, expected);
+    for n in 1..=8 {
+        assert_eq!(fs::read_to_string(job.results().join(format!("out/{n}"))).unwrap(), format!("{n}\n"));
+    }
+    let warnings = ran.record().warnings.unwrap().join("\n");
+    assert!(warnings.contains("/out/f`: it is a FIFO") && warnings.contains("/passwd`"), "{warnings}");
 }
