@@ -42,7 +42,8 @@ impl Layer {
     pub(crate) fn of(inspected: &ContainerInspectResponse) -> Option<Layer> {
         let driver = inspected.graph_driver.as_ref().filter(|driver| driver.name == "overlay2")?;
         let is_off = |option: &str| {
-            fs::read_to_string(format!("/sys/module/overlay/parameters/{option}")).is_ok_and(|value| value.trim() == "N")
+            fs::read_to_string(format!("/sys/module/overlay/parameters/{option}"))
+                .is_ok_and(|value| value.trim() == "N")
         };
         if !is_off("metacopy") || !is_off("redirect_dir") {
             return None;

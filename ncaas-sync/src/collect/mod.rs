@@ -71,7 +71,8 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
 const MOST_RESULTS: usize = 200_000;
 
 fn too_many(count: usize) -> Failure {
-    let words = format!("the job made {count} files, of which its record lists {MOST_RESULTS}: the others stay in the io-dir");
+    let words =
+        format!("the job made {count} files, of which its record lists {MOST_RESULTS}: the others stay in the io-dir");
     Failure::new(Kind::TooLarge, words).hint("pack them into one file in the job, or leave some out with `--exclude`")
 }
 

@@ -55,7 +55,11 @@ impl Folder {
 
     /// What a file is known by, if there is one.
     pub(crate) fn stamp(&self, path: &Path) -> Option<Stamp> {
-        self.dir.metadata(path).ok().filter(cap_std::fs::Metadata::is_file).map(|metadata| Stamp::of_contained(&metadata))
+        self.dir
+            .metadata(path)
+            .ok()
+            .filter(cap_std::fs::Metadata::is_file)
+            .map(|metadata| Stamp::of_contained(&metadata))
     }
 
     /// Opens a regular file to read.

@@ -144,11 +144,7 @@ impl Transfer {
 
     async fn fetch(&self, entry: &Entry, path: &Path, outcome: Outcome) -> Result<Done> {
         let got = self.download(entry, path).await?;
-        let done = Done {
-            outcome,
-            size: got.stamp.size,
-            sha256: Some(hex(&got.sha256)),
-        };
+        let done = Done { outcome, size: got.stamp.size, sha256: Some(hex(&got.sha256)) };
         self.index().insert(path, got);
         Ok(done)
     }

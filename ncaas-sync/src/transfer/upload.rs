@@ -184,7 +184,8 @@ impl Sending<'_> {
     async fn at_once(&self, bytes: Vec<u8>, sha256: &Sha) -> Result<String> {
         let put = self.client.put_object().bucket(self.bucket).key(self.key.as_str());
         let put = put.metadata(SHA256, hex(sha256)).body(ByteStream::from(bytes));
-        let sent = put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
+        let sent =
+            put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
         Ok(unquoted(sent.e_tag()))
     }
 

@@ -40,19 +40,21 @@ impl Flow {
     fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
+            let held = self.is_shut();
             while self.is_shut() {
                 // Whoever is held here is killed by the test.
                 std::thread::sleep(Duration::from_millis(5));
-                if from.peek(&mut [0]).is_ok_and(|read| read == 0) {
-                    return;
-                }
+            }
+            if held {
+                // What lies in the sockets' buffers is lost, as with a machine that went down.
+                break;
             }
             self.passed.fetch_add(read as u64, Ordering::Relaxed);
             if to.write_all(&buffer[..read]).is_err() {
                 break;
             }
         }
-        drop(to.shutdown(Shutdown::Write));
+        drop(to.shutdown(Shutdown::Both));
     }
 }
 
@@ -103,13 +105,12 @@ fn an_upload_and_a_download_that_were_killed_go_on_where_they_stopped() {
     cut_off(push(), &gate.sent, 30_000_000);
     let uploads = sync(&home, &["uploads", &target]).run().ok().json();
     assert_eq!(uploads.len(), 1);
-    let parts = uploads[0]["parts"].as_u64().unwrap();
-    assert!((1..5).contains(&parts), "{uploads:?}");
     let none = sync(&home, &["uploads", &target, "--older-than", "1h", "--drop"]).run().ok();
     assert_eq!(none.text(), "", "nothing is that old");
     push().run().ok();
     let sent = gate.sent.passed();
-    assert!(sent < 35_000_000 - parts * (8 << 20), "{sent} bytes went, though {parts} parts were there");
+    // A server may keep a part that came in part: it does not count.
+    assert!(sent < 34_000_000 - (8 << 20), "{sent} bytes went, though {uploads:?} was there");
     assert_eq!(bucket.get("lab/large").unwrap(), content);
     assert_eq!(sync(&home, &["uploads", &target]).run().ok().text(), "", "none is left");
 
