@@ -14,3 +14,4 @@ mod submit;
 mod submit_jobs;
 mod submit_serve;
 mod submit_watch;
+mod sync;
