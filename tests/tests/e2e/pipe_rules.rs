@@ -165,7 +165,7 @@ fn sigint_and_sigterm_end_a_filter_within_a_second() {
 
 #[test]
 fn no_engine_is_exit_status_3_and_loses_no_record() {
-    let record = r#"{"job":{"id":"job__a_1"},"io_dir":"/tmp/ncaas-none","image":"x","command":["ls"],"container":{"id":"f00","state":"running"},"mine":1}"#;
+    let record = r#"{"job":{"id":"job__a_1"},"io_dir":"/tmp/ncaas-none","image":"x","command":["ls"],"container":{"id":"f00","state":"exited"},"mine":1}"#;
     for verb in [["ncaas-exec", "run"], ["ncaas-exec", "rm"], ["ncaas-exec", "wait"], ["ncaas-exec", "stop"]] {
         let ran =
             filter(verb).env("DOCKER_HOST", "unix:///nonexistent.sock").stdin(format!("{record}\n{record}\n")).run();
