@@ -34,7 +34,7 @@ use crate::queue;
 use ears::Ears;
 use examine::Outcome;
 pub(crate) use examine::id_of_refused;
-use found::{Found, Queue, backoff};
+use found::{BEGAN, Found, Queue, backoff};
 pub(crate) use listing::Lister;
 pub(crate) use process::owner;
 use trouble::Trouble;
@@ -146,7 +146,7 @@ impl Watch {
         lister.find_groups().await?;
         let mut listed = false;
         let mut elsewhere = 0;
-        let listing = lister.all(&self.queue, "found when the watch began");
+        let listing = lister.all(&self.queue, BEGAN);
         tokio::pin!(listing);
         let mut at_work = FuturesUnordered::new();
         loop {
@@ -225,7 +225,7 @@ impl Watch {
         lister.find_groups().await?;
         ears.open(lister);
         match all {
-            true => lister.all(&self.queue, "found when the watch began").await,
+            true => lister.all(&self.queue, BEGAN).await,
             false => lister.round(&self.queue, "found by listing").await,
         }
     }
