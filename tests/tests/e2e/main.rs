@@ -3,6 +3,7 @@
 
 mod exec_end;
 mod exec_inside;
+mod exec_remote;
 mod exec_run;
 mod pipe;
 mod pipe_rules;
