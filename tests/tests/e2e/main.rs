@@ -4,6 +4,7 @@
 mod build;
 mod exec_end;
 mod exec_inside;
+mod exec_remote;
 mod exec_run;
 mod logs;
 mod logs_save;
