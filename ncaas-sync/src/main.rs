@@ -6,6 +6,7 @@ use ncaas_core::tool;
 
 mod args;
 mod buckets;
+mod cancelled;
 mod collect;
 mod diff;
 mod engine;

@@ -11,8 +11,8 @@ use ncaas_core::layout::{CONFIGS, INPUTS, SUBMISSIONS};
 use ncaas_core::record::Record;
 
 use crate::buckets::Buckets;
-use crate::jobs;
 use crate::transfer::{Folder, Transfer};
+use crate::{cancelled, jobs};
 
 /// Brings jobs' inputs into their io-dirs.
 pub(crate) struct Bringing<'b> {
@@ -29,17 +29,20 @@ impl Bringing<'_> {
     pub(crate) async fn bring(&self, record: &mut Record) -> Result<()> {
         jobs::fill_io_dir(record, self.io_dir)?;
         // A job from arguments names paths of this machine.
-        let Some(own) = record.job().and_then(|job| job.bucket) else { return Ok(()) };
+        let Some(job) = record.job() else { return Ok(()) };
+        let Some(own) = &job.bucket else { return Ok(()) };
+        if cancelled::is_cancelled(&self.buckets, &job).await? {
+            return Err(cancelled::failure(&job));
+        }
         let io_dir = record.need("io_dir")?;
         let datasets = record.dataname().ok_or_else(|| Failure::lacks("dataname"))?;
         let mut wanted: Vec<(&str, &str)> = datasets.names().into_iter().map(|name| (name, INPUTS)).collect();
         wanted.extend(record.text("configname").map(|name| (name, CONFIGS)));
-        let submission = record.job().and_then(|job| job.submission);
-        wanted.extend(submission.as_deref().map(|name| (name, SUBMISSIONS)));
+        wanted.extend(job.submission.as_deref().map(|name| (name, SUBMISSIONS)));
         for (name, kind) in wanted {
             let place = place(record, name, kind)?;
             let to = place.host.strip_prefix(io_dir).unwrap_or(&place.host);
-            let (bucket, key) = self.buckets.find(&own, name).await?;
+            let (bucket, key) = self.buckets.find(own, name).await?;
             bring_input(&self.transfer(io_dir, bucket)?, &key, to).await?;
         }
         Ok(())

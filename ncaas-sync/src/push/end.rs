@@ -43,7 +43,9 @@ async fn all_ended(bucket: &Bucket, prefix: &str, job: &Job) -> Result<bool> {
     for key in records {
         match bucket.read(&key, LARGEST_RECORD).await {
             Ok((line, _)) => {
-                ended.extend(Record::parse(&line).ok().and_then(|record| record.job()).map(|job| job.dataset))
+                let theirs = Record::parse(&line).ok().and_then(|record| record.job());
+                // What an earlier attempt left says nothing about this one.
+                ended.extend(theirs.filter(|theirs| theirs.attempt == job.attempt).map(|theirs| theirs.dataset));
             }
             Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => {}
             Err(failure) => return Err(failure),

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key};
+use ncaas_core::engine::GRACE;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
-use ncaas_core::layout::{CERTIFICATE, CLAIM, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::layout::{CERTIFICATE, CLAIM, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS, job_prefix};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
@@ -18,14 +19,17 @@ use ncaas_core::tool::Tool;
 
 use super::{FILES_AT_ONCE, end};
 use crate::buckets::Buckets;
+use crate::engine::LazyEngine;
 use crate::report::{FileOutcome, FileRecord, write};
 use crate::transfer::{Folder, Sha, Transfer, unhex};
-use crate::{jobs, local};
+use crate::{cancelled, jobs, local};
 
 /// Pushes jobs.
 pub(crate) struct Pushing<'p> {
     pub(crate) tool: Tool,
     pub(crate) buckets: Buckets,
+    /// Only to stop jobs that are cancelled.
+    pub(crate) engine: LazyEngine,
     /// For records that have none.
     pub(crate) io_dir: &'p Path,
     /// Write a record for each file.
@@ -49,15 +53,36 @@ impl Pushing<'_> {
         let one = One { pushing: self, output, transfer, prefix, folder };
         if record.error().is_some_and(|error| error.kind.may_pass()) {
             one.certificate().await?;
-            return one.give_back().await;
+            return self.give_back(&job).await;
         }
         if !ended && !failed {
-            return one.logs().await;
+            one.logs().await?;
+            return self.stop_if_cancelled(record, &job).await;
         }
         one.results(record).await?;
         one.logs().await?;
         one.saved_record().await?;
         end::write_if_all_ended(&one.transfer.bucket, &one.prefix, &job, &one.folder).await
+    }
+
+    /// Without its claim, which lies in the group's own folder, the submission is taken up again: nothing was wrong with it.
+    async fn give_back(&self, job: &Job) -> Result<()> {
+        let (Some(bucket), Some(group)) = (&job.bucket, &job.group) else { return Ok(()) };
+        let claim = Key::new(format!("{}{CLAIM}", job_prefix(group, &job.id)))?;
+        self.buckets.get(bucket).await?.delete(&claim).await
+    }
+
+    /// Stops a running job whose submission somebody has cancelled. How it ended comes with its next record.
+    async fn stop_if_cancelled(&self, record: &Record, job: &Job) -> Result<()> {
+        let Some(container) = record.container() else { return Ok(()) };
+        if !cancelled::is_cancelled(&self.buckets, job).await? {
+            return Ok(());
+        }
+        self.tool.say(&format!("stopping `{}`: its submission is cancelled", container.name));
+        match self.engine.get().await?.stop(&container.id, GRACE).await {
+            Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(()),
+            stopped => stopped,
+        }
     }
 
     /// The job's folder in a bucket, and its prefix, which ends in `/`.
@@ -165,11 +190,6 @@ impl One<'_> {
             self.file(&path, None, None).await?;
         }
         Ok(())
-    }
-
-    /// Without its claim the submission is taken up again: nothing was wrong with it.
-    async fn give_back(&self) -> Result<()> {
-        self.transfer.bucket.delete(&self.key(CLAIM)?).await
     }
 
     async fn saved_record(&self) -> Result<()> {

@@ -12,6 +12,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PushArgs;
 use crate::buckets::Buckets;
+use crate::engine::LazyEngine;
 use crate::place::Place;
 
 /// How many jobs are worked on at once.
@@ -35,7 +36,13 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
         return pipe.source(async |output| tree::push(tool, folder, &place, how, output).await).await;
     }
     let input = Input::stdin(tool, "ncaas-sync collect | ncaas-sync push")?;
-    let pushing = job::Pushing { tool, buckets: Buckets::default(), io_dir: &args.io_dir.io_dir, files: args.files };
+    let pushing = job::Pushing {
+        tool,
+        buckets: Buckets::default(),
+        engine: LazyEngine::default(),
+        io_dir: &args.io_dir.io_dir,
+        files: args.files,
+    };
     let pipe = Pipe::new(tool, args.pipe.jobs_or(JOBS_AT_ONCE)).takes_errors();
     pipe.filter(input, async |record: &mut Record, output: &Output| pushing.push(record, output).await).await
 }

@@ -278,6 +278,32 @@ killed! {
 }
 
 #[test]
+fn a_submission_that_is_cancelled_stops_where_it_stands() {
+    let bucket = TestBucket::directory("pca");
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique("cancel");
+    let job = format!("job__pca_{name}");
+    let label = format!("org.neurocaas.job={job}");
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&label);
+    bucket.put("lab/inputs/a.txt", "one");
+    bucket.put("lab/configs/c.json", "{}");
+    submit(&bucket, &name, &"lab/inputs/a.txt".into(), "lab/configs/c.json");
+    let script = pipeline(&bucket.address(), "", "echo begun; sleep 600");
+    let pipe = Running::start(folder.path(), &script);
+    wait_until("the job's container", Duration::from_secs(30), || !containers_labelled(&label).is_empty());
+    let target = format!("{}/lab", bucket.address());
+    Run::tool("ncaas-submit").args(["cancel", &target, &name]).run();
+    let end = format!("lab/results/{job}/process_results/end.txt");
+    wait_until("end.txt", Duration::from_secs(60), || bucket.get(&end).is_some());
+    wait_until("the container's removal", Duration::from_secs(20), || containers_labelled(&label).is_empty());
+    drop(pipe);
+    let record: Value =
+        serde_json::from_str(&bucket.text(&format!("lab/results/{job}/logs/a.txt.record.json"))).unwrap();
+    assert_eq!(record["container"]["status"], "killed", "{record}");
+}
+
+#[test]
 fn a_record_written_by_hand_goes_through_the_whole_pipe() {
     let folder = tempfile::tempdir().unwrap();
     let name = unique("hand");
