@@ -3,12 +3,13 @@
 
 PREFIX ?= /usr/local
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run ncaas-submit/serve/serve tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh \
-          $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*))
+SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/bench/all \
+          $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*)) \
+          $(shell find tests/bench -mindepth 1 -type f -executable ! -name '*.py')
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests)
 
-.PHONY: help build demo test check format lint docs install serve clean services stop
+.PHONY: help build demo test check format lint docs bench install serve clean services stop
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 17
@@ -31,11 +32,14 @@ format: ## check the formatting
 
 lint: ## clippy and shellcheck, without warnings
 	cargo clippy --workspace --all-targets -- --deny warnings
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck --external-sources $(SCRIPTS); \
 	else echo "make: shellcheck is not installed: the scripts stay unchecked" >&2; fi
 
 docs: ## check that the library's documentation builds without warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --package ncaas-core --all-features --no-deps --document-private-items --quiet
+
+bench: build ## measure against the docker CLI, s5cmd and rclone, side by side
+	@tests/bench/all
 
 install: build ## install the tools into $(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/bin

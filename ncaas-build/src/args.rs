@@ -38,13 +38,13 @@ impl Args {
             Verb::Image(args) => crate::image::image(tool, args).await,
             Verb::Check(args) => crate::check::check(tool, args).await,
             Verb::Commit(args) => crate::commit::commit(tool, args).await,
-            Verb::Pull(args) => crate::registry::pull(tool, args).await,
-            Verb::Push(args) => crate::registry::push(tool, args).await,
-            Verb::Tag(args) => crate::local::tag(tool, args).await,
-            Verb::Ls(args) => crate::local::ls(tool, args).await,
-            Verb::Rm(args) => crate::local::rm(tool, args).await,
-            Verb::Save(args) => crate::archive::save(tool, args).await,
-            Verb::Load(args) => crate::archive::load(tool, args).await,
+            Verb::Pull(args) => crate::pull::pull(tool, args).await,
+            Verb::Push(args) => crate::push::push(tool, args).await,
+            Verb::Tag(args) => crate::tag::tag(tool, args).await,
+            Verb::Ls(args) => crate::ls::ls(tool, args).await,
+            Verb::Rm(args) => crate::rm::rm(tool, args).await,
+            Verb::Save(args) => crate::save::save(tool, args).await,
+            Verb::Load(args) => crate::load::load(tool, args).await,
         }
     }
 }
@@ -96,7 +96,7 @@ pub(crate) struct ImageArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Name of the image [default: neurocaas/contrib:<repository>.<short commit>, by the git repository of CONTEXT]
+    /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, by the git repository of CONTEXT]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
 
@@ -157,7 +157,7 @@ pub(crate) struct CommitArgs {
     #[arg(required_unless_present = "schema")]
     pub(crate) container: Option<String>,
 
-    /// Name of the image [default: neurocaas/contrib:<repository>.<short commit>, by the git repository of the working
+    /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, by the git repository of the working
     /// directory]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,

@@ -15,7 +15,8 @@ use crate::args::BaseArgs;
 use crate::fields::{Image, Written};
 use crate::image::{BuildFailure, Plan, Wishes, report};
 use crate::messages::{self, Refusal};
-use crate::registry::{self, split};
+use crate::name::split;
+use crate::pull::fetch;
 use crate::revision::{CREATED, REPOSITORY};
 use crate::terminal::Terminal;
 
@@ -63,7 +64,7 @@ async fn build_from(engine: &Engine, tool: Tool, from: &str, image: &str) -> Res
     let look = async || engine.docker().inspect_image(from).await.asking("look at", Asked::Image(from));
     let inspected = match look().await {
         Err(failure) if failure.kind == Kind::ImageNotFound => {
-            registry::fetch(engine, &Terminal::new(), from, None).await.map_err(without_registry)?;
+            fetch(engine, &Terminal::new(), from, None).await.map_err(without_registry)?;
             look().await?
         }
         inspected => inspected?,

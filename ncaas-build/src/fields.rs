@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
+use ncaas_core::tool::Tool;
 
 /// A record about an image, as the verbs write it. One that came from a pipe keeps all that it held before.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
@@ -63,6 +66,15 @@ impl Image {
             }
         }
     }
+}
+
+/// The records that a verb works on: those of the images that it was given, else those from stdin.
+pub(crate) fn images(tool: Tool, images: &[String], usage: &str) -> Result<Input> {
+    if images.is_empty() {
+        return Input::stdin(tool, usage);
+    }
+    let record = |image: &String| Image { image: Some(image.clone()), ..Image::default() }.record();
+    Ok(Input::records(images.iter().map(record)))
 }
 
 /// How an image was built.

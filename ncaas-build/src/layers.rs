@@ -16,6 +16,8 @@ pub(crate) struct Layers<'a> {
     layers: HashMap<String, Layer>,
     said: Instant,
     digest: Option<String>,
+    /// Whether the engine was last heard to wait for the registry.
+    retrying: bool,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +29,7 @@ struct Layer {
 
 impl<'a> Layers<'a> {
     pub(crate) fn new(terminal: &'a Terminal, what: String) -> Self {
-        Layers { terminal, what, layers: HashMap::new(), said: Instant::now(), digest: None }
+        Layers { terminal, what, layers: HashMap::new(), said: Instant::now(), digest: None, retrying: false }
     }
 
     /// The image's digest in the registry, once it is known.
@@ -42,6 +44,10 @@ impl<'a> Layers<'a> {
         if let Some(digest) = pushed.or_else(|| status.strip_prefix("Digest: ")) {
             self.digest = Some(digest.to_owned());
         }
+        if status.starts_with("Retrying in ") && !self.retrying {
+            self.terminal.print(&format!("{}: the registry does not answer; the engine tries again\n", self.what));
+        }
+        self.retrying = status.starts_with("Retrying in ");
         let Some(id) = &message.id else { return };
         match &message.progress {
             Some(progress) if progress.total > 0 => self.advance(id, progress.current, progress.total),

@@ -1,6 +1,5 @@
 //! Images of an analysis: from a Dockerfile, a base or a container, tagged by commit, to and from registries.
 
-mod archive;
 mod args;
 mod base;
 mod check;
@@ -9,10 +8,17 @@ mod credentials;
 mod fields;
 mod image;
 mod layers;
-mod local;
+mod load;
+mod ls;
 mod messages;
+mod name;
+mod pull;
+mod push;
 mod registry;
 mod revision;
+mod rm;
+mod save;
+mod tag;
 mod terminal;
 
 use std::process::ExitCode;

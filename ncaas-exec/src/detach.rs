@@ -13,7 +13,7 @@ use ncaas_core::layout;
 use ncaas_core::record::fields::Detached;
 use tokio::time::sleep;
 
-use crate::exec::{Asks, Exec, Outcome};
+use crate::exec::{Asks, Exec, Outcome, may_be_the_engines_word};
 
 /// Starts `$3...` under the name `$1`, keeps its exit code in `$2` or else in `/tmp`, and says where, and where its output
 /// goes: a container's log can be written by who runs as its first process does.
@@ -58,7 +58,7 @@ pub(crate) async fn start(engine: &Engine, asks: Asks) -> Result<Detached> {
         said.extend_from_slice(&piece.asking("run a command in", Asked::Container(&about))?.into_bytes());
     }
     let said = String::from_utf8_lossy(&said).into_owned();
-    match (exec.outcome().await?, said.lines().collect::<Vec<_>>().as_slice()) {
+    match (exec.outcome(may_be_the_engines_word(said.as_bytes())).await?, said.lines().collect::<Vec<_>>().as_slice()) {
         (Outcome::Exited(0), [exit_file, output]) => Ok(Detached {
             name,
             command,

@@ -92,7 +92,7 @@ impl<'a> Exec<'a> {
         };
         let created = engine.docker().create_exec(&container, options).await;
         let id = match created {
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => {
+            Err(error) if is_not_running(&error) => {
                 return Err(Failure::new(Kind::EngineError, format!("the container `{container}` does not run"))
                     .hint("`ncaas-exec ls --all` says how it fares; `docker start` starts it again"));
             }
@@ -113,12 +113,13 @@ impl<'a> Exec<'a> {
         }
     }
 
-    /// What it has come to, once its streams have ended.
-    pub(crate) async fn outcome(&self) -> Result<Outcome> {
+    /// What it has come to, once its streams have ended. `engine_spoke` says that they may have carried the engine's word
+    /// and no output: then a process that has no number was never there. (Podman takes the number away at the end.)
+    pub(crate) async fn outcome(&self, engine_spoke: bool) -> Result<Outcome> {
         let inspected = self.engine.docker().inspect_exec(&self.id).await;
         let inspected = inspected.asking("run a command in", Asked::Container(&self.asks.container))?;
         match (inspected.exit_code, inspected.pid) {
-            (Some(126 | 127), None | Some(0)) => Ok(Outcome::NotStarted),
+            (Some(126 | 127), None | Some(0)) if engine_spoke => Ok(Outcome::NotStarted),
             (Some(code), _) => Ok(Outcome::Exited(code)),
             (None, _) => Err(Failure::new(
                 Kind::EngineError,
@@ -154,6 +155,12 @@ impl<'a> Exec<'a> {
         let resized = self.engine.docker().resize_exec(&self.id, options).await;
         resized.asking("resize a terminal in", Asked::Container(&self.asks.container))
     }
+}
+
+/// Whether a command was refused because its container does not run. Podman (4.3) says so with a 500.
+fn is_not_running(error: &bollard::errors::Error) -> bool {
+    let bollard::errors::Error::DockerResponseServerError { status_code, message } = error else { return false };
+    *status_code == 409 || message.contains("container state improper")
 }
 
 /// Whether output may be the engine's word that the process could not be started, and no output at all.

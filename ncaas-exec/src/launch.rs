@@ -33,8 +33,22 @@ pub(crate) async fn create(engine: &Engine, plan: &Plan) -> Result<String> {
     let created = engine.docker().create_container(Some(options), plan.body(!engine.is_remote())).await;
     match created {
         Ok(created) => Ok(created.id),
+        Err(error) if is_taken_name(&error) => {
+            let words = format!(
+                "cannot create `{}`: a container of that name is there already",
+                plan.name.as_deref().unwrap_or_default()
+            );
+            Err(Failure::new(Kind::NameInUse, words)
+                .hint("choose another name, or remove that container with `ncaas-exec rm`"))
+        }
         Err(error) => Err(refused(&error, "create", about)),
     }
+}
+
+/// Podman (4.3) says with a 500 that a name is taken.
+fn is_taken_name(error: &Error) -> bool {
+    let Error::DockerResponseServerError { status_code: 500, message } = error else { return false };
+    message.contains("is already in use")
 }
 
 /// Starts the container that was made, after its inputs were brought to it where it cannot see this machine's. One that

@@ -1,7 +1,7 @@
 //! Files for a container on another machine: what would be mounted here is copied into it before it starts.
 
 use ncaas_core::engine::Engine;
-use ncaas_core::failure::{Failure, IoContext, Result};
+use ncaas_core::failure::{IoContext, Result};
 
 use crate::plan::{Plan, Shared};
 
@@ -22,6 +22,8 @@ pub(crate) async fn bring(engine: &Engine, id: &str, plan: &Plan) -> Result<()> 
 fn append<W: std::io::Write>(archive: &mut tar::Builder<W>, shared: &Shared) -> Result<()> {
     let inside = shared.inside.trim_start_matches('/');
     archive.follow_symlinks(true);
+    // Owner and mode of this machine say nothing there: anybody may read.
+    archive.mode(tar::HeaderMode::Deterministic);
     let copied = if !shared.host.is_dir() {
         archive.append_path_with_name(&shared.host, inside)
     } else if shared.read_only {
@@ -33,5 +35,5 @@ fn append<W: std::io::Write>(archive: &mut tar::Builder<W>, shared: &Shared) -> 
         header.set_mode(0o777);
         archive.append_data(&mut header, format!("{inside}/"), std::io::empty())
     };
-    copied.doing("copy", &shared.host).map_err(|failure: Failure| failure)
+    copied.doing("copy", &shared.host)
 }

@@ -27,6 +27,12 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         None => subject::input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
     let work = async |record: &mut Record, _: &_| {
+        // The word of the stage before counts, not how the container fares by now: a job that has ended since then still
+        // has its results in there. Its record comes again when they have been brought away.
+        let still_told = record.container().is_some_and(|container| !container.has_ended() && !container.state.is_empty());
+        if still_told && !named && !args.force {
+            return Ok(());
+        }
         let engine = connection.engine().await?;
         let container = match subject::look(engine, record).await {
             Ok(container) => container,

@@ -60,9 +60,9 @@ async fn enter(engine: &Engine, container: &str, user: Option<&str>) -> Result<i
         };
         let exec = Exec::create(engine, asks).await?;
         let terminal = Terminal::take()?;
-        converse(&exec, container, &terminal).await?;
+        let engine_spoke = converse(&exec, container, &terminal).await?;
         drop(terminal);
-        if let Outcome::Exited(code) = exec.outcome().await? {
+        if let Outcome::Exited(code) = exec.outcome(engine_spoke).await? {
             return Ok(code);
         }
     }
@@ -70,7 +70,8 @@ async fn enter(engine: &Engine, container: &str, user: Option<&str>) -> Result<i
 }
 
 /// Carries what is typed to the shell and what it says to the terminal, until it ends.
-async fn converse(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Result<()> {
+/// Whether the engine spoke in its place.
+async fn converse(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Result<bool> {
     let Streams { mut output, mut input } = exec.start().await?;
     let mut resized = signal(SignalKind::window_change()).map_err(|error| {
         Failure::new(Kind::Io, format!("cannot listen for changes of the terminal's size: {error}"))
@@ -78,13 +79,16 @@ async fn converse(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Resu
     fit(exec, terminal).await;
     let mut typed = [0; 4096];
     let mut first = true;
+    let mut engine_spoke = false;
     loop {
         tokio::select! {
             piece = output.next() => match piece {
-                None => return Ok(()),
+                None => return Ok(engine_spoke),
                 Some(piece) => {
                     let bytes = piece.asking("read from the shell in", Asked::Container(container))?.into_bytes();
-                    if !(std::mem::take(&mut first) && may_be_the_engines_word(&bytes)) {
+                    if std::mem::take(&mut first) && may_be_the_engines_word(&bytes) {
+                        engine_spoke = true;
+                    } else {
                         show(terminal, &bytes).await?;
                     }
                 }
@@ -96,7 +100,10 @@ async fn converse(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Resu
                     let _ = input.flush().await;
                 }
                 // The terminal has gone: so does the shell, as it would at home.
-                _ => return exec.signal("HUP").await,
+                _ => {
+                    exec.signal("HUP").await?;
+                    return Ok(false);
+                }
             },
             _ = resized.recv() => fit(exec, terminal).await,
         }

@@ -65,7 +65,7 @@ async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, na
         image: image.id.clone().unwrap_or_default(),
         entrypoint: Some(["sh", "-c", STAY_UP].map(str::to_owned).into()),
         environment: Environment::of(&settings)?,
-        shared: vec![Shared { host: io_dir.to_owned(), inside: io_dir_inside(&settings, &image), read_only: false }],
+        shared: shared(io_dir, &io_dir_inside(&settings, &image), engine.is_remote()),
         settings,
         open_stdin: true,
         ..Plan::default()
@@ -77,4 +77,19 @@ async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, na
     tool.say(&format!("`{}` is up: `ncaas-exec shell {0}` steps into it", container.name));
     record.merge(&Known { container: Some(container), ..Known::default() });
     Ok(())
+}
+
+/// The whole io-dir, to read and to write. An engine on another machine is given copies of what can be read in it.
+fn shared(io_dir: &Path, inside: &str, remote: bool) -> Vec<Shared> {
+    if !remote {
+        return vec![Shared { host: io_dir.to_owned(), inside: inside.to_owned(), read_only: false }];
+    }
+    let folder =
+        |name: &str, read_only: bool| Shared { host: io_dir.join(name), inside: format!("{inside}/{name}"), read_only };
+    vec![
+        folder(layout::INPUTS, true),
+        folder(layout::CONFIGS, true),
+        folder(layout::RESULTS, false),
+        folder(layout::LOGS, false),
+    ]
 }

@@ -16,7 +16,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CommitArgs;
 use crate::fields::{Image, Written};
-use crate::registry::split;
+use crate::name::split;
 use crate::revision::{self, Revision};
 
 /// Labels that say what a container is for: an image made from it is for nothing yet.

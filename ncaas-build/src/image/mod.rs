@@ -37,6 +37,8 @@ pub(crate) use wishes::Wishes;
 pub(crate) const DOCKERFILE: &str = "Dockerfile";
 /// What is left out of the context.
 pub(crate) const DOCKERIGNORE: &str = ".dockerignore";
+/// Name in the context of a Dockerfile from elsewhere, for the classic builder.
+const OUTSIDE: &str = ".dockerfile.outside";
 
 /// Builds an image, and writes its record.
 pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
@@ -179,7 +181,9 @@ impl Plan {
     ) -> Result<Outcome, BuildFailure> {
         let text = std::fs::read_to_string(&self.dockerfile).doing("read", &self.dockerfile)?;
         let steps = dockerfile::instructions(&text);
-        let needed = !self.secrets.is_empty() || dockerfile::needs_buildkit(&text, &steps);
+        // The classic builder would have to be given a Dockerfile from elsewhere as one more file of the context.
+        let needed =
+            !self.secrets.is_empty() || contents.dockerfile.is_some() || dockerfile::needs_buildkit(&text, &steps);
         if needed || buildkit::is_preferred(engine).await? {
             let in_context = std::mem::take(&mut wishes.dockerfile);
             let (folder, name) = self.dockerfile_in_folder()?;
@@ -218,7 +222,7 @@ impl Plan {
         let inside = file.strip_prefix(&root).ok().and_then(Path::to_str);
         Ok(match inside {
             Some(path) => (path.to_owned(), false),
-            None => (format!(".dockerfile.{}", std::process::id()), true),
+            None => (OUTSIDE.to_owned(), true),
         })
     }
 

@@ -3,6 +3,8 @@
 //! What is told here follows from one answer of the engine alone, its labels included, so that whoever asks, and
 //! however late, hears the same.
 
+use std::time::Duration;
+
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State};
 use jiff::Timestamp;
 
@@ -16,6 +18,10 @@ const SIGNALLED: i64 = 128;
 /// The highest number of a signal that ends programs; above are the real-time signals, which nobody sends.
 const LAST_SIGNAL: i64 = 31;
 
+/// Between looks at a container that is [between two states](is_between_states), and how often to look.
+pub(super) const BETWEEN_STATES: Duration = Duration::from_millis(50);
+pub(super) const BETWEEN_STATES_LOOKS: u32 = 100;
+
 impl Engine {
     /// All that the engine knows about a container.
     ///
@@ -23,7 +29,15 @@ impl Engine {
     /// [`Kind::ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer.
     pub async fn inspect(&self, id: &str) -> Result<ContainerInspectResponse> {
         let id = reference::container(id)?;
-        self.docker().inspect_container(id, None).await.asking("inspect", Asked::Container(id))
+        let mut inspected = self.docker().inspect_container(id, None).await;
+        for _ in 0..BETWEEN_STATES_LOOKS {
+            if !is_between_states(&inspected) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_STATES).await;
+            inspected = self.docker().inspect_container(id, None).await;
+        }
+        inspected.asking("inspect", Asked::Container(id))
     }
 
     /// How a container fares.
@@ -35,6 +49,12 @@ impl Engine {
         self.examine_end(&mut container, None).await;
         Ok(container)
     }
+}
+
+/// Whether Podman says `stopped`: the process has ended, and what it came to is not written down yet. The Docker Engine
+/// knows no such state, and the client cannot read it.
+pub(super) fn is_between_states<T>(answer: &Result<T, bollard::errors::Error>) -> bool {
+    matches!(answer, Err(bollard::errors::Error::JsonDataError { message, .. }) if message.contains("`stopped`"))
 }
 
 /// How a container fares, by the engine's answer.

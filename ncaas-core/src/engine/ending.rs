@@ -65,11 +65,12 @@ impl Engine {
         container.stopped_by = match container.status {
             Some(Status::Timeout) => Some(StoppedBy::Timeout),
             Some(Status::OutOfMemory) => None,
-            _ if killed => Some(StoppedBy::User),
-            _ if ended_itself || remembered => None,
-            // The engine has forgotten its start: it was restarted since, or much has happened.
+            _ if killed && remembered => Some(StoppedBy::User),
+            _ if (ended_itself && !killed) || remembered => None,
+            // The engine has forgotten its start: it was restarted since, and ends what ran before, or much has happened.
             _ => match self.history(None).await {
                 Some(all) if all.len() < REMEMBERED => Some(StoppedBy::Engine),
+                _ if killed => Some(StoppedBy::User),
                 _ => None,
             },
         };
@@ -100,9 +101,14 @@ fn is_since_start(event: &EventMessage, started: Option<&str>) -> bool {
     }
 }
 
+/// Whether somebody asked the engine to end the container. Podman does not say with which signal.
 fn is_deadly_kill(event: &EventMessage) -> bool {
     let signal = || event.actor.as_ref()?.attributes.as_ref()?.get("signal").cloned();
-    event.action.as_deref() == Some("kill") && signal().is_some_and(|signal| DEADLY.contains(&signal.as_str()))
+    match event.action.as_deref() {
+        Some("kill") => signal().is_none_or(|signal| DEADLY.contains(&signal.as_str())),
+        Some("stop") => true,
+        _ => false,
+    }
 }
 
 /// How many processes the kernel has killed for memory since this machine started (`oom_kill` in `/proc/vmstat`); none

@@ -9,6 +9,7 @@ use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptions;
 
 use crate::engine::Engine;
+use crate::engine::container::{BETWEEN_STATES, BETWEEN_STATES_LOOKS, is_between_states};
 use crate::engine::errors::{Asked, EngineContext};
 use crate::failure::Result;
 use crate::record::Record;
@@ -74,7 +75,15 @@ impl Engine {
             filters: Some(HashMap::from([("label".to_owned(), labels)])),
             ..Default::default()
         };
-        let found = self.docker().list_containers(Some(options)).await.asking("list containers of", Asked::Engine)?;
+        let mut found = self.docker().list_containers(Some(options.clone())).await;
+        for _ in 0..BETWEEN_STATES_LOOKS {
+            if !is_between_states(&found) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_STATES).await;
+            found = self.docker().list_containers(Some(options.clone())).await;
+        }
+        let found = found.asking("list containers of", Asked::Engine)?;
         Ok(found.into_iter().map(Labelled::from_summary).collect())
     }
 

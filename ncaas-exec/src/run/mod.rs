@@ -7,6 +7,8 @@ mod job;
 mod preflight;
 mod replay;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::Path;
 
 use bollard::models::SystemInfo;
@@ -25,7 +27,7 @@ use crate::args::RunArgs;
 use crate::connection::Connection;
 use crate::plan::Plan;
 use crate::settings::Flags;
-use crate::{launch, subject};
+use crate::{diagnosis, launch, subject};
 use admission::Admission;
 use job::Inputs;
 
@@ -48,6 +50,7 @@ pub(crate) async fn run(tool: Tool, args: RunArgs) -> Result<ExitStatus> {
         connection: Connection::default(),
         info: OnceCell::new(),
         admission: Admission::new(args.pipe.jobs),
+        examined: RefCell::default(),
     };
     let at_once = args.pipe.jobs_or(0).max(RECORDS_AT_ONCE);
     Pipe::new(tool, at_once).filter(input, async |record: &mut Record, _| work.run(record).await).await
@@ -114,6 +117,8 @@ struct Work {
     connection: Connection,
     info: OnceCell<SystemInfo>,
     admission: Admission,
+    /// Images by id, and what of them is known to start.
+    examined: RefCell<HashSet<(String, String)>>,
 }
 
 impl Work {
@@ -227,11 +232,30 @@ impl Work {
             }
             Err(failure) => return Err(failure),
         };
+        self.examine(engine, &id).await?;
         let container = launch::start(engine, &id, &plan).await?;
         if !container.has_ended() {
             place.keep_until_end_of(engine, &container.id);
         }
         Ok(container)
+    }
+}
+
+impl Work {
+    /// Makes sure that what the container is to run can be started, once for each image and command. One that cannot
+    /// is removed.
+    async fn examine(&self, engine: &Engine, id: &str) -> Result<()> {
+        let inspected = engine.inspect(id).await?;
+        let what = (inspected.image.unwrap_or_default(), inspected.path.unwrap_or_default());
+        if !diagnosis::is_doubtful(&what.1) || self.examined.borrow().contains(&what) {
+            return Ok(());
+        }
+        if let Err(failure) = diagnosis::ahead(engine, id).await {
+            launch::remove(engine, id, true).await?;
+            return Err(failure);
+        }
+        self.examined.borrow_mut().insert(what);
+        Ok(())
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Queue {
     url: String,
     /// The bucket's name.
     bucket: String,
+    /// The groups that are watched; all where it is empty.
+    groups: Vec<String>,
 }
 
 impl Queue {
@@ -37,11 +39,11 @@ impl Queue {
     ///
     /// # Errors
     /// When it is not, or may not be read.
-    pub(crate) async fn open(url: &str, bucket: &str) -> Result<Self> {
+    pub(crate) async fn open(url: &str, bucket: &str, groups: &[String]) -> Result<Self> {
         let client = Client::new(&aws_settings().await?);
         let asked = client.get_queue_attributes().queue_url(url).send().await;
         asked.map_err(|error| failure("read", url, &error))?;
-        Ok(Queue { client, url: url.to_owned(), bucket: bucket.to_owned() })
+        Ok(Queue { client, url: url.to_owned(), bucket: bucket.to_owned(), groups: groups.to_vec() })
     }
 
     /// Waits up to [`WAIT`] seconds for the keys of objects that have been created.
@@ -55,13 +57,14 @@ impl Queue {
         let mut keys = Vec::new();
         let mut read = Vec::new();
         for message in messages {
-            match event::created(message.body().unwrap_or_default(), &self.bucket) {
-                Some(created) => {
-                    keys.extend(created);
-                    read.push(message);
-                }
-                // Of another bucket: whoever watches that one reads it.
-                None => {}
+            // One of another bucket or group stays: whoever watches that one reads it.
+            if let Some(created) = event::created(message.body().unwrap_or_default(), &self.bucket)
+                && created
+                    .iter()
+                    .all(|key| self.groups.is_empty() || self.groups.iter().any(|group| group == key.group()))
+            {
+                keys.extend(created);
+                read.push(message);
             }
         }
         self.take_off(read).await?;

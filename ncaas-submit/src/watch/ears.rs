@@ -79,7 +79,7 @@ impl Ears {
         while let Some(told) = notices.next().await {
             for notice in told {
                 match notice {
-                    Notice::File(key) => found.told(Found::new(key, "told of by the kernel")),
+                    Notice::File(key) => found.push(Found::new(key, "told of by the kernel")),
                     Notice::Look => self.look.notify_one(),
                 }
             }
@@ -93,7 +93,7 @@ impl Ears {
                 Ok(keys) => {
                     trouble.is_over();
                     for key in keys.into_iter().filter(|key| is_submit_file(key.as_str())) {
-                        found.told(Found::new(key, "told of by the queue"));
+                        found.push(Found::new(key, "told of by the queue"));
                     }
                 }
                 Err(failure) => {

@@ -36,6 +36,8 @@ pub(super) enum Outcome {
     Elsewhere(String),
     /// It is still being written.
     NotYet,
+    /// It is to be looked into once more, from the beginning.
+    Again,
 }
 
 /// What came of making a job ours.
@@ -144,8 +146,12 @@ impl Watch {
         }
         // In hand before it is claimed: of two that look into the same file at once here, one goes on.
         if let Some(other) = self.take_in_hand(id, results, found) {
-            if other == *key {
+            if other == *key && !self.was_given_back(id, group, &claim_key).await? {
                 return Ok(Taken::Not(Outcome::HandedOn));
+            }
+            if other == *key {
+                self.let_go(id, group);
+                return Ok(Taken::Not(Outcome::Again));
             }
             return Ok(match claim::read(&self.bucket, &claim_key).await? {
                 Some(claim) if claim.submission != key.as_str() => Taken::OfAnother(claim.submission),
@@ -206,6 +212,16 @@ impl Watch {
         let key = Key::new(format!("{}{CANCEL}", layout::job_prefix(group, &job.id)))?;
         let cancelled = self.bucket.head(&key).await?;
         Ok(cancelled.map(|_| Failure::new(Kind::Cancelled, format!("`{}` was cancelled", job.id))))
+    }
+
+    /// Whether a job that this watcher has handed on is its own no more: somebody wants it tried again.
+    pub(super) async fn was_given_back(&self, id: &str, group: &str, claim_key: &Key) -> Result<bool> {
+        let place = (group.to_owned(), id.to_owned());
+        if !self.in_hand.borrow().get(&place).is_some_and(|held| held.handed_on) {
+            return Ok(false);
+        }
+        let claim = claim::read(&self.bucket, claim_key).await?;
+        Ok(claim.is_none_or(|claim| claim.watcher != self.watchers.id()))
     }
 
     /// Notes that a job is in this watcher's hands. If it was before, nothing changes, and the submission is told.

@@ -1,6 +1,7 @@
-//! Submit files that were found and are to be looked into, the newest first, each once.
+//! Submit files that were found and are to be looked into, each once. What was there when the watch began, which can be
+//! much and take its time, and what has come since take turns: neither holds up the other.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use ncaas_core::bucket::{Entry, Key};
 use ncaas_core::layout::{SUBMISSIONS, SUBMIT};
 use tokio::sync::Notify;
 
-/// How many may wait before a listing pauses.
-const ROOM: usize = 2000;
+/// How what was there before is said to have been found.
+pub(super) const BEGAN: &str = "found when the watch began";
 
 /// A submit file.
 #[derive(Debug, Clone)]
@@ -21,12 +22,14 @@ pub(super) struct Found {
     pub(super) how: &'static str,
     /// When.
     pub(super) noticed: Timestamp,
+    /// How often looking into it has failed.
+    pub(super) failed: u32,
 }
 
 impl Found {
     /// A submit file that was found now.
     pub(super) fn new(key: Key, how: &'static str) -> Self {
-        Found { key, how, noticed: Timestamp::now() }
+        Found { key, how, noticed: Timestamp::now(), failed: 0 }
     }
 }
 
@@ -39,23 +42,29 @@ pub(super) fn is_submit_file(key: &str) -> bool {
 
 /// Those that wait. What was here before is not taken in again, unless it has changed since.
 ///
-/// Memory grows with the number of submit files in the bucket, by 8 bytes and a hash table's slack each.
+/// Memory grows with the number of submit files in the bucket: by 8 bytes and a hash table's slack each, and some 200
+/// bytes more for those that wait.
 pub(super) struct Queue {
-    waiting: RefCell<VecDeque<Found>>,
+    /// What was there when the watch began.
+    old: RefCell<VecDeque<Found>>,
+    /// What has come since.
+    new: RefCell<VecDeque<Found>>,
+    /// Whether it is the turn of the old.
+    turn_of_old: Cell<bool>,
     seen: RefCell<HashSet<u64>>,
     hasher: RandomState,
     arrived: Notify,
-    left: Notify,
 }
 
 impl Queue {
     pub(super) fn new() -> Self {
         Queue {
-            waiting: RefCell::default(),
+            old: RefCell::default(),
+            new: RefCell::default(),
+            turn_of_old: Cell::default(),
             seen: RefCell::default(),
             hasher: RandomState::new(),
             arrived: Notify::new(),
-            left: Notify::new(),
         }
     }
 
@@ -66,15 +75,10 @@ impl Queue {
         }
     }
 
-    /// Takes in what somebody has told of. It goes first: old ones that a listing comes upon can wait.
-    pub(super) fn told(&self, found: Found) {
-        self.waiting.borrow_mut().push_front(found);
-        self.arrived.notify_one();
-    }
-
-    /// Takes in again what has to be looked into once more.
+    /// Takes in what somebody has told of, or what has to be looked into once more.
     pub(super) fn push(&self, found: Found) {
-        self.waiting.borrow_mut().push_back(found);
+        let queue = if found.how == BEGAN { &self.old } else { &self.new };
+        queue.borrow_mut().push_back(found);
         self.arrived.notify_one();
     }
 
@@ -90,9 +94,10 @@ impl Queue {
     }
 
     pub(super) fn pop(&self) -> Option<Found> {
-        let found = self.waiting.borrow_mut().pop_front();
-        self.left.notify_one();
-        found
+        let turn_of_old = self.turn_of_old.replace(!self.turn_of_old.get());
+        let (first, second) = if turn_of_old { (&self.old, &self.new) } else { (&self.new, &self.old) };
+        let found = first.borrow_mut().pop_front();
+        found.or_else(|| second.borrow_mut().pop_front())
     }
 
     /// Waits until there may be something to pop.
@@ -100,15 +105,8 @@ impl Queue {
         self.arrived.notified().await;
     }
 
-    /// Waits until not too many wait.
-    pub(super) async fn has_room(&self) {
-        while self.waiting.borrow().len() > ROOM {
-            self.left.notified().await;
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.borrow().is_empty()
+        self.old.borrow().is_empty() && self.new.borrow().is_empty()
     }
 }
 
@@ -138,6 +136,21 @@ mod tests {
         ] {
             assert!(!is_submit_file(key), "{key}");
         }
+    }
+
+    #[test]
+    fn old_and_new_take_turns() {
+        let queue = Queue::new();
+        let found = |name: &str, how| Found::new(Key::new(format!("lab/submissions/{name}")).unwrap(), how);
+        for name in ["old 1", "old 2", "old 3", "old 4"] {
+            queue.push(found(name, BEGAN));
+        }
+        queue.push(found("new 1", "told of"));
+        queue.push(found("new 2", "told of"));
+        let order: Vec<String> =
+            std::iter::from_fn(|| queue.pop()).map(|found| found.key.base_name().to_owned()).collect();
+        assert_eq!(order, ["new 1", "old 1", "new 2", "old 2", "old 3", "old 4"]);
+        assert!(queue.is_empty());
     }
 
     #[test]

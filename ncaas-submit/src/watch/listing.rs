@@ -58,9 +58,7 @@ impl Lister {
     pub(super) async fn all(&mut self, queue: &Queue, how: &'static str) -> Result<()> {
         self.walk = Walk::default();
         self.start_walk();
-        while self.walk_on(queue, how).await? {
-            queue.has_room().await;
-        }
+        while self.walk_on(queue, how).await? {}
         Ok(())
     }
 
@@ -166,7 +164,6 @@ impl Lister {
             let mut listing = self.bucket.list(&prefix(&group), last.as_ref().map(Key::as_str));
             while let Some(page) = listing.next_page().await? {
                 self.take_in(&group, page, queue, how);
-                queue.has_room().await;
             }
         }
         Ok(())

@@ -34,7 +34,7 @@ use crate::queue;
 use ears::Ears;
 use examine::Outcome;
 pub(crate) use examine::id_of_refused;
-use found::{Found, Queue, backoff};
+use found::{BEGAN, Found, Queue, backoff};
 pub(crate) use listing::Lister;
 pub(crate) use process::owner;
 use trouble::Trouble;
@@ -42,6 +42,9 @@ use watchers::Watchers;
 
 /// How many submissions are looked into at once.
 const AT_ONCE: usize = 32;
+
+/// How many may wait for another look; while there are more, the bucket is in trouble, and nothing new is begun.
+const LATER: usize = 1000;
 
 /// How soon a file is looked at again that is still being written.
 const STILL_WRITTEN: Duration = Duration::from_millis(500);
@@ -142,7 +145,8 @@ impl Watch {
     async fn hand_on_what_is_there(&self, lister: &mut Lister, output: &Output) -> Result<()> {
         lister.find_groups().await?;
         let mut listed = false;
-        let listing = lister.all(&self.queue, "found when the watch began");
+        let mut elsewhere = 0;
+        let listing = lister.all(&self.queue, BEGAN);
         tokio::pin!(listing);
         let mut at_work = FuturesUnordered::new();
         loop {
@@ -152,23 +156,35 @@ impl Watch {
                 at_work.push(self.look_into_until_written(found, output));
             }
             if listed && at_work.is_empty() && self.queue.is_empty() {
-                return Ok(());
+                break;
             }
             tokio::select! {
-                Some(done) = at_work.next(), if !at_work.is_empty() => done?,
+                Some(outcome) = at_work.next(), if !at_work.is_empty() => {
+                    elsewhere += usize::from(matches!(outcome?, Outcome::Elsewhere(_)));
+                }
                 all = &mut listing, if !listed => { all?; listed = true; }
                 () = self.queue.arrived() => {}
             }
         }
+        if elsewhere > 0 {
+            self.tool.say(&format!(
+                "left {elsewhere} submission(s) to the watchers that have claimed them\n\
+                 hint: `ncaas-submit ls BUCKET` shows whose they are; `retry --force` takes one away, to be handed on again"
+            ));
+        }
+        Ok(())
     }
 
     /// A file that somebody goes on writing is not there yet: it is left to the next watch.
-    async fn look_into_until_written(&self, found: Found, output: &Output) -> Result<()> {
+    async fn look_into_until_written(&self, found: Found, output: &Output) -> Result<Outcome> {
         let began = Instant::now();
-        while self.examine(&found, output).await? == Outcome::NotYet && began.elapsed() < WRITTEN_SOON {
-            sleep(STILL_WRITTEN).await;
+        loop {
+            match self.examine(&found, output).await? {
+                Outcome::NotYet if began.elapsed() < WRITTEN_SOON => sleep(STILL_WRITTEN).await,
+                Outcome::Again => {}
+                outcome => return Ok(outcome),
+            }
         }
-        Ok(())
     }
 
     /// The watch that goes on until it is ended.
@@ -209,24 +225,26 @@ impl Watch {
         lister.find_groups().await?;
         ears.open(lister);
         match all {
-            true => lister.all(&self.queue, "found when the watch began").await,
+            true => lister.all(&self.queue, BEGAN).await,
             false => lister.round(&self.queue, "found by listing").await,
         }
     }
 
-    /// Looks into what was found, several at once, each until something came of it.
+    /// Looks into what was found, several at once, each until something came of it. One that has to wait, because it is
+    /// still being written or cannot be read just now, holds up no other.
     async fn hand_on_what_arrives(&self, output: &Output) {
         let mut at_work = FuturesUnordered::new();
         let mut later = FuturesUnordered::new();
         loop {
             while at_work.len() < AT_ONCE
+                && later.len() < LATER
                 && let Some(found) = self.queue.pop()
             {
                 at_work.push(self.look_into(found, output));
             }
             tokio::select! {
-                Some(not_yet) = at_work.next(), if !at_work.is_empty() => if let Some(found) = not_yet {
-                    later.push(async { sleep(STILL_WRITTEN).await; found });
+                Some(put_off) = at_work.next(), if !at_work.is_empty() => if let Some((found, pause)) = put_off {
+                    later.push(async move { sleep(pause).await; found });
                 },
                 Some(found) = later.next(), if !later.is_empty() => self.queue.push(found),
                 () = self.queue.arrived(), if at_work.len() < AT_ONCE => {}
@@ -234,22 +252,21 @@ impl Watch {
         }
     }
 
-    /// Looks into a submit file until something came of it; gives it back while it is still being written.
-    async fn look_into(&self, found: Found, output: &Output) -> Option<Found> {
-        let mut failed = 0;
-        loop {
-            match self.examine(&found, output).await {
-                Ok(Outcome::NotYet) => return Some(found),
-                Ok(Outcome::Elsewhere(watcher)) => {
-                    self.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
-                    return None;
-                }
-                Ok(Outcome::HandedOn | Outcome::Settled) => return None,
-                Err(failure) => {
-                    self.trouble.tell(&failure);
-                    failed += 1;
-                    sleep(backoff(failed)).await;
-                }
+    /// Looks into a submit file. If nothing came of it yet, it is given back with the time to wait.
+    async fn look_into(&self, mut found: Found, output: &Output) -> Option<(Found, Duration)> {
+        match self.examine(&found, output).await {
+            Ok(Outcome::NotYet) => Some((found, STILL_WRITTEN)),
+            Ok(Outcome::Again) => Some((found, Duration::ZERO)),
+            Ok(Outcome::Elsewhere(watcher)) => {
+                self.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
+                None
+            }
+            Ok(Outcome::HandedOn | Outcome::Settled) => None,
+            Err(failure) => {
+                self.trouble.tell(&failure);
+                found.failed += 1;
+                let pause = backoff(found.failed);
+                Some((found, pause))
             }
         }
     }
@@ -265,7 +282,7 @@ async fn open_queue(args: &WatchArgs, bucket: &Bucket, tool: Tool) -> Result<Opt
     if args.notify {
         tool.say(&format!("`{}` tells the queue `{url}` of new submissions", bucket.address()));
     }
-    queue::Queue::open(&url, bucket.name()).await.map(Some)
+    queue::Queue::open(&url, bucket.name(), &args.group).await.map(Some)
 }
 
 /// A group is one folder's name.

@@ -61,8 +61,7 @@ impl Watch {
                 self.let_go(&id, &group);
                 continue;
             }
-            let claim = claim::read(&self.bucket, &claim::key(&group, &id)?).await?;
-            if claim.is_none_or(|claim| claim.watcher != self.watchers.id()) {
+            if self.was_given_back(&id, &group, &claim::key(&group, &id)?).await? {
                 self.let_go(&id, &group);
                 self.queue.push(Found::new(held.submission, "taken up again"));
             }

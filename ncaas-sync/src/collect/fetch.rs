@@ -7,14 +7,23 @@ use cap_std::fs::Dir;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Kind, Result};
 
+use super::direct::Layer;
 use super::found::Finds;
 use super::inside::{MountKind, changes, folders};
 use super::plan::{Fetch, Wanted, fetches, leaves, single};
 use super::unpack::{Rules, Stage, unpack};
+use crate::local::blocking;
 use crate::names;
 
-/// Brings it below `stage`. `from`: only what lies under these paths, changed or not.
-pub(crate) async fn fetch(engine: &Engine, rules: Rules, stage: Dir, from: &[String]) -> Result<Finds> {
+/// Brings it below `stage`, out of `layer` where that can be read. `from`: only what lies under these paths, changed or
+/// not.
+pub(crate) async fn fetch(
+    engine: &Engine,
+    rules: Rules,
+    stage: Dir,
+    layer: Option<Layer>,
+    from: &[String],
+) -> Result<Finds> {
     let mut finds = Finds::default();
     let mut fetching =
         Fetching { engine, rules: Arc::new(rules), stage: Arc::new(Stage::new(stage)), seen: HashSet::new() };
@@ -25,7 +34,13 @@ pub(crate) async fn fetch(engine: &Engine, rules: Rules, stage: Dir, from: &[Str
         }
         return Ok(finds);
     }
-    fetching.changed(&mut finds).await?;
+    match layer {
+        Some(layer) => {
+            let (stage, rules) = (Arc::clone(&fetching.stage), Arc::clone(&fetching.rules));
+            finds.append(blocking(move || layer.copy(&stage, &rules)).await?);
+        }
+        None => fetching.changed(&mut finds).await?,
+    }
     fetching.volumes(&mut finds).await?;
     if engine.is_remote() {
         for path in [fetching.rules.inside.results(), fetching.rules.inside.logs()] {

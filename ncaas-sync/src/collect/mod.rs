@@ -5,6 +5,7 @@
 //! the files are moved; that too is written down. See [`journal`].
 
 pub(crate) mod details;
+mod direct;
 mod expect;
 mod fetch;
 mod found;
@@ -21,6 +22,7 @@ use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use ncaas_core::engine::Owner;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, RESULTS, WORK};
@@ -33,6 +35,7 @@ use crate::args::CollectArgs;
 use crate::engine::LazyEngine;
 use crate::select::Select;
 use crate::{jobs, local};
+use direct::Layer;
 use expect::Expected;
 use found::{Finds, STAGE};
 use inside::Inside;
@@ -64,6 +67,15 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
     Pipe::new(tool, jobs).filter(input, async |record: &mut Record, _| collecting.one(record).await).await
 }
 
+/// How many results a record lists: as many as fit well into the longest line that is read.
+const MOST_RESULTS: usize = 200_000;
+
+fn too_many(count: usize) -> Failure {
+    let words =
+        format!("the job made {count} files, of which its record lists {MOST_RESULTS}: the others stay in the io-dir");
+    Failure::new(Kind::TooLarge, words).hint("pack them into one file in the job, or leave some out with `--exclude`")
+}
+
 struct Collecting {
     tool: Tool,
     engine: LazyEngine,
@@ -90,11 +102,13 @@ impl Collecting {
             None => self.collected(record, &folder, job.dataset, &container.id, partial).await?,
         };
         place_config(record, &folder)?;
-        let results = journal.results();
+        let mut results = journal.results();
         let outcome = match partial {
+            _ if results.len() > MOST_RESULTS => Err(too_many(results.len())),
             false => self.expected.check(&results, self.engine.get().await.ok(), &container.id).await,
             true => Ok(()),
         };
+        results.truncate(MOST_RESULTS);
         record.set("results", &results);
         jobs::warn(record, journal.warnings);
         jobs::save_record(record, &folder, self.tool, outcome.as_ref().err())?;
@@ -147,14 +161,19 @@ impl Collecting {
     async fn find(&self, folder: &JobFolder, container: &str) -> Result<Finds> {
         let engine = self.engine.get().await?;
         let stage = folder.work().join(STAGE);
-        let inside = match engine.inspect(container).await {
-            Ok(inspected) => Some(Inside::of(&inspected)),
+        let inspected = match engine.inspect(container).await {
+            Ok(inspected) => Some(inspected),
             Err(failure) if failure.kind == Kind::ContainerNotFound => None,
             Err(failure) => return Err(failure),
         };
-        let gone = inside.is_none();
-        let rules = self.rules(inside.unwrap_or_else(Inside::of_a_gone_one));
+        let gone = inspected.is_none();
+        let layer = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(Layer::of);
+        let rules = self.rules(inspected.as_ref().map_or_else(Inside::of_a_gone_one, Inside::of));
         local::fresh_folder(stage.clone()).await?;
+        if !gone {
+            let mounted = [folder.work_results(), folder.work_logs()].into_iter().filter(|path| path.exists());
+            engine.repair_ownership(container, &mounted.collect::<Vec<_>>(), Owner::current()).await?;
+        }
         let mut finds = self.find_mounted(folder, &rules).await?;
         if gone {
             finds
@@ -162,7 +181,7 @@ impl Collecting {
                 .add(format!("container `{container}` is gone, and with it what it wrote outside its results"));
         } else {
             let from = &self.args.from;
-            finds.append(fetch::fetch(engine, rules, open(&stage)?, from).await?);
+            finds.append(fetch::fetch(engine, rules, open(&stage)?, layer, from).await?);
         }
         Ok(finds)
     }

@@ -23,18 +23,23 @@ use crate::select::Select;
 
 const PIECE: usize = 256 * 1024;
 /// Zeros of at least this many bytes become a hole.
-const HOLE: usize = 64 * 1024;
+pub(crate) const HOLE: usize = 64 * 1024;
 
 /// Where archives are unpacked to.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    dir: Dir,
+    pub(crate) dir: Dir,
     next: AtomicU64,
 }
 
 impl Stage {
     pub(crate) fn new(dir: Dir) -> Stage {
         Stage { dir, next: AtomicU64::new(0) }
+    }
+
+    /// A name for the next file, as [`STAGE`] and a number.
+    pub(crate) fn number(&self) -> String {
+        format!("{STAGE}/{}", self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -180,7 +185,7 @@ impl Unpacking<'_> {
                     unpacked.again.push(path);
                     return Ok(());
                 };
-                let link = self.number();
+                let link = self.stage.number();
                 self.stage.dir.hard_link(local(&lies), &self.stage.dir, local(&link)).map_err(cannot_write)?;
                 What::File { lies: Raw::Text(link), size, sha256 }
             }
@@ -196,13 +201,9 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn number(&self) -> String {
-        format!("{STAGE}/{}", self.stage.next.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// Writes a file's content: where it lies, and its SHA-256.
     fn write(&mut self, entry: &mut Entry<'_, ArchiveReader>) -> Result<(String, String)> {
-        let lies = self.number();
+        let lies = self.stage.number();
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         let mut file = self.stage.dir.open_with(local(&lies), &options).map_err(cannot_write)?;
@@ -243,11 +244,11 @@ pub(crate) fn kept_mode(mode: u32) -> u32 {
 }
 
 /// The name below the stage's own folder.
-fn local(lies: &str) -> &str {
+pub(crate) fn local(lies: &str) -> &str {
     lies.rsplit('/').next().unwrap_or(lies)
 }
 
-fn cannot_write(error: io::Error) -> Failure {
+pub(crate) fn cannot_write(error: io::Error) -> Failure {
     Failure::new(io_kind(&error), format!("cannot write what came from the container: {error}"))
 }
 

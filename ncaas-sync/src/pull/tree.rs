@@ -159,8 +159,11 @@ async fn one(
             transfer.folder.make_below(Path::new(&path)).map(|()| FileRecord::plain(&path, &key, outcome))
         }
         Remote::Object(entry) => {
-            let stamp = if let Some(What::File(stamp)) = local { Some(stamp) } else { None };
-            let done = transfer.get(&entry, Path::new(&path), stamp.as_ref()).await;
+            let done = match local {
+                None => transfer.get_new(&entry, Path::new(&path)).await,
+                Some(What::File(stamp)) => transfer.get(&entry, Path::new(&path), Some(&stamp)).await,
+                Some(_) => transfer.get(&entry, Path::new(&path), None).await,
+            };
             done.map(|done| FileRecord::done(&path, &key, &done))
         }
     };

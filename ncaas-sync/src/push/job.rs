@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
-use ncaas_core::layout::{CERTIFICATE, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::layout::{CERTIFICATE, CLAIM, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
@@ -37,8 +37,8 @@ impl Pushing<'_> {
     pub(crate) async fn push(&self, record: &mut Record, output: &Output) -> Result<()> {
         let failed = record.has_error();
         let Some(job) = record.job().filter(|job| job.bucket.is_some() && job.group.is_some()) else {
-            // A record that is no job's, and a job from arguments, have no bucket to go to.
-            return if failed { Ok(()) } else { Err(no_bucket(record)) };
+            // The results of a job from arguments are where they belong, in its io-dir.
+            return if failed || record.job().is_some() { Ok(()) } else { Err(Failure::lacks("job")) };
         };
         jobs::fill_io_dir(record, self.io_dir)?;
         let folder = JobFolder::of(record)?;
@@ -48,7 +48,8 @@ impl Pushing<'_> {
         let transfer = if ended || failed { transfer } else { transfer.of_growing() };
         let one = One { pushing: self, output, transfer, prefix, folder };
         if record.error().is_some_and(|error| error.kind.may_pass()) {
-            return one.certificate().await;
+            one.certificate().await?;
+            return one.give_back().await;
         }
         if !ended && !failed {
             return one.logs().await;
@@ -67,14 +68,6 @@ impl Pushing<'_> {
         }
         let bucket = self.buckets.get(job.bucket.as_deref().unwrap_or_default()).await?;
         Ok((bucket, format!("{}/{RESULTS}/{}/", job.group.as_deref().unwrap_or_default(), job.id)))
-    }
-}
-
-fn no_bucket(record: &Record) -> Failure {
-    match record.job() {
-        Some(_) => Failure::new(Kind::BadRecord, "the job came from no bucket, so its results go to none")
-            .hint("its results are in its io-dir; `ncaas-sync push DIR BUCKET/PREFIX` brings any folder to a bucket"),
-        None => Failure::lacks("job"),
     }
 }
 
@@ -174,6 +167,11 @@ impl One<'_> {
         Ok(())
     }
 
+    /// Without its claim the submission is taken up again: nothing was wrong with it.
+    async fn give_back(&self) -> Result<()> {
+        self.transfer.bucket.delete(&self.key(CLAIM)?).await
+    }
+
     async fn saved_record(&self) -> Result<()> {
         let path = self.within(&self.folder.record_file());
         if !self.transfer.folder.has(&path) {
@@ -195,7 +193,8 @@ impl One<'_> {
     async fn file(&self, path: &Path, there: Option<&Entry>, known: Option<Sha>) -> Result<()> {
         let text = path.to_str().unwrap_or_default();
         let key = self.key(text)?;
-        match self.transfer.put(path, &key, there, None, known).await {
+        let stamp = self.transfer.folder.stamp(path);
+        match self.transfer.put(path, &key, there, stamp.as_ref(), known).await {
             Ok(done) => {
                 self.note(&FileRecord::done(text, key.as_str(), &done)).await;
                 Ok(())

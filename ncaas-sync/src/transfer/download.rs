@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
@@ -24,6 +25,9 @@ use crate::index::Seen;
 
 /// The largest object that is held in memory as a whole, in bytes.
 const SMALL: u64 = 1 << 20;
+/// How often an object is asked for, and how long to wait before the second time.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
 /// How many pieces of a large one wait to be written.
 const PIECES: usize = 16;
 
@@ -33,6 +37,19 @@ impl Transfer {
         if self.bucket.as_s3().is_none() {
             return self.copy_out(entry, path).await;
         }
+        // The client tries a request again, but not what breaks off after its answer has begun.
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.once(entry, path).await {
+                Err(failure) if failure.kind == Kind::BucketUnreachable => tokio::time::sleep(pause).await,
+                done => return done,
+            }
+            pause *= 2;
+        }
+        self.once(entry, path).await
+    }
+
+    async fn once(&self, entry: &Entry, path: &Path) -> Result<Seen> {
         if entry.size <= SMALL { self.small(entry, path).await } else { self.large(entry, path).await }
     }
 

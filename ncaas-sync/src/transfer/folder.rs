@@ -53,6 +53,15 @@ impl Folder {
         self.dir.symlink_metadata(path).is_ok()
     }
 
+    /// What a file is known by, if there is one.
+    pub(crate) fn stamp(&self, path: &Path) -> Option<Stamp> {
+        self.dir
+            .metadata(path)
+            .ok()
+            .filter(cap_std::fs::Metadata::is_file)
+            .map(|metadata| Stamp::of_contained(&metadata))
+    }
+
     /// Opens a regular file to read.
     pub(crate) fn open_file(&self, path: &Path) -> Result<(File, Stamp)> {
         // Without O_NONBLOCK, to open a FIFO is to wait for somebody who writes to it.

@@ -117,7 +117,7 @@ impl Transfer {
         {
             return Ok(done);
         }
-        let sent = self.upload(path, key, known).await?;
+        let sent = self.upload(path, key, known, stamp.map(|stamp| stamp.size)).await?;
         let done = Done {
             outcome: if there.is_some() { Outcome::Changed } else { Outcome::New },
             size: sent.stamp.size,
@@ -133,13 +133,18 @@ impl Transfer {
         if let Some(done) = self.same(path, entry, stamp).await? {
             return Ok(done);
         }
-        let was_there = self.folder.has(path);
+        let outcome = if self.folder.has(path) { Outcome::Changed } else { Outcome::New };
+        self.fetch(entry, path, outcome).await
+    }
+
+    /// The same where no file is known to be.
+    pub(crate) async fn get_new(&self, entry: &Entry, path: &Path) -> Result<Done> {
+        self.fetch(entry, path, Outcome::New).await
+    }
+
+    async fn fetch(&self, entry: &Entry, path: &Path, outcome: Outcome) -> Result<Done> {
         let got = self.download(entry, path).await?;
-        let done = Done {
-            outcome: if was_there { Outcome::Changed } else { Outcome::New },
-            size: got.stamp.size,
-            sha256: Some(hex(&got.sha256)),
-        };
+        let done = Done { outcome, size: got.stamp.size, sha256: Some(hex(&got.sha256)) };
         self.index().insert(path, got);
         Ok(done)
     }

@@ -42,18 +42,29 @@ pub(super) fn part_size(size: u64) -> u64 {
 }
 
 impl Transfer {
-    /// Stores a file under a key. `known`: what its SHA-256 has to be.
-    pub(super) async fn upload(&self, path: &Path, key: &Key, known: Option<Sha>) -> Result<Seen> {
-        let to_open = path.to_owned();
-        let (file, stamp) = with_folder(&self.folder, move |folder| folder.open_file(&to_open)).await?;
-        let source = Source { file: Arc::new(file), stamp, path: self.folder.path().join(path), grows: self.grows };
+    /// Stores a file under a key. `known`: what its SHA-256 has to be; `size`: what it is thought to be in bytes.
+    pub(super) async fn upload(&self, path: &Path, key: &Key, known: Option<Sha>, size: Option<u64>) -> Result<Seen> {
+        let (to_open, grows, is_s3) = (path.to_owned(), self.grows, self.bucket.as_s3().is_some());
+        let permit = memory(size.unwrap_or(AT_ONCE).min(AT_ONCE)).await;
+        let (source, whole) = with_folder(&self.folder, move |folder| {
+            let (file, stamp) = folder.open_file(&to_open)?;
+            let source = Source { file: Arc::new(file), stamp, path: folder.path().join(&to_open), grows };
+            let whole = if is_s3 && stamp.size <= AT_ONCE { Some(source.whole(known)?) } else { None };
+            Ok((source, whole))
+        })
+        .await?;
         let Some((client, bucket)) = self.bucket.as_s3() else {
+            drop(permit);
             return self.copy(source, key, known).await;
         };
+        let stamp = source.stamp;
         let sending = Sending { transfer: self, client, bucket, key, source };
-        let (sha256, etag) = match stamp.size {
-            ..=AT_ONCE => sending.at_once(known).await?,
-            _ => sending.in_parts(known).await?,
+        let (sha256, etag) = match whole {
+            Some((bytes, sha256)) => (sha256, sending.at_once(bytes, &sha256).await?),
+            None => {
+                drop(permit);
+                sending.in_parts(known).await?
+            }
         };
         Ok(Seen::new(stamp, sha256, etag))
     }
@@ -119,6 +130,14 @@ impl Source {
         }
     }
 
+    /// All of a small one, and its SHA-256.
+    fn whole(&self, known: Option<Sha>) -> Result<(Vec<u8>, Sha)> {
+        let bytes = self.read(0, AT_ONCE)?;
+        self.check()?;
+        let sha256 = Sha::from(Sha256::digest(&bytes));
+        if known.is_some_and(|known| known != sha256) { Err(self.is_another()) } else { Ok((bytes, sha256)) }
+    }
+
     async fn sum(&self) -> Result<(u64, Sha)> {
         let source = self.clone();
         blocking(move || {
@@ -162,21 +181,12 @@ struct Sending<'s> {
 }
 
 impl Sending<'_> {
-    async fn at_once(&self, known: Option<Sha>) -> Result<(Sha, String)> {
-        let _memory = memory(self.source.stamp.size).await;
-        let source = self.source.clone();
-        let (bytes, sha256) = blocking(move || {
-            let bytes = source.read(0, AT_ONCE)?;
-            source.check()?;
-            let sha256 = Sha::from(Sha256::digest(&bytes));
-            if known.is_some_and(|known| known != sha256) { Err(source.is_another()) } else { Ok((bytes, sha256)) }
-        })
-        .await?;
+    async fn at_once(&self, bytes: Vec<u8>, sha256: &Sha) -> Result<String> {
         let put = self.client.put_object().bucket(self.bucket).key(self.key.as_str());
-        let put = put.metadata(SHA256, hex(&sha256)).body(ByteStream::from(bytes));
+        let put = put.metadata(SHA256, hex(sha256)).body(ByteStream::from(bytes));
         let sent =
             put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
-        Ok((sha256, unquoted(sent.e_tag())))
+        Ok(unquoted(sent.e_tag()))
     }
 
     async fn in_parts(&self, known: Option<Sha>) -> Result<(Sha, String)> {

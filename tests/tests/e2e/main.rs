@@ -2,8 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod build;
+mod exec_end;
+mod exec_inside;
+mod exec_remote;
+mod exec_run;
 mod logs;
 mod logs_save;
 mod pipe;
 mod pipe_rules;
 mod rules;
+mod submit;
+mod submit_jobs;
+mod submit_serve;
+mod submit_watch;
+mod sync;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ncaas_tests::bucket::{TestBucket, files_below};
 use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled, docker};
-use ncaas_tests::{Ran, pipe_in, tools, unique, wait_until};
+use ncaas_tests::{Ran, Run, pipe_in, tools, unique, wait_until};
 use serde_json::Value;
 
 /// What the analysis of these tests does: reads its dataset, prints, writes a result into the io-dir and another one
@@ -137,6 +137,23 @@ fn three_submissions_go_through_s3() {
     three_submissions_in_flight(&TestBucket::s3("pca"));
 }
 
+/// The record of a running job may reach `rm` when the job has ended meanwhile, and its results are still in there.
+#[test]
+fn a_container_stays_until_a_record_says_that_it_has_ended() {
+    let name = unique("ended");
+    let mut clean_up = CleanUp::new();
+    clean_up.container(&name);
+    let id = docker(&["run", "-d", "--name", &name, FIXTURE, "true"]);
+    docker(&["wait", &id]);
+    let record =
+        |state: &str| format!(r#"{{"container":{{"id":"{id}","name":"{name}","state":"{state}"}},"error":null}}"#);
+    let rm = |record: &str| Run::tool("ncaas-exec").arg("rm").stdin(format!("{record}\n")).run().ok();
+    assert_eq!(rm(&record("running")).text().trim_end(), record("running"));
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &name]), "exited");
+    rm(&record("exited"));
+    assert_eq!(docker(&["ps", "-aq", "--filter", &format!("name={name}")]), "");
+}
+
 /// A pipe that runs in a process group of its own.
 struct Running {
     shell: Child,
@@ -258,4 +275,47 @@ killed! {
     the_pipe_goes_on_after_collect_was_killed: "ncaas-sync collect",
     the_pipe_goes_on_after_push_was_killed: "ncaas-sync push",
     the_pipe_goes_on_after_rm_was_killed: "ncaas-exec rm",
+}
+
+#[test]
+fn a_record_written_by_hand_goes_through_the_whole_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique("hand");
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&format!("org.neurocaas.job={name}"));
+    let record = format!(
+        r#"{{"image":"{FIXTURE}","command":["sh","-c","echo said; echo made > io-dir/results/made"],"job":{{"id":"{name}"}},"mine":1.50}}"#
+    );
+    let stages = "ncaas-sync pull | jq -c . | ncaas-exec run | jq -c . | ncaas-logs save | jq -c . | ncaas-sync collect \
+                  | ncaas-sync push | ncaas-exec rm";
+    let ran = pipe_in(folder.path(), &format!("echo '{record}' | {stages}"), &[]).ok();
+    let record = &ran.json()[0];
+    assert_eq!(record["container"]["status"], "success", "{record}");
+    let results = folder.path().join("io-dir/results").join(&name).join("process_results");
+    assert_eq!(std::fs::read_to_string(results.join("made")).unwrap(), "made\n");
+    assert_eq!(containers_labelled(&format!("org.neurocaas.job={name}")), Vec::<String>::new());
+}
+
+/// The full disk is a small file system of the test's own, mounted where the io-dir is.
+#[test]
+fn a_full_disk_under_the_io_dir_is_said_and_loses_nothing_else() {
+    let bucket = TestBucket::directory("pca");
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique("full");
+    bucket.put("lab/inputs/big.bin", vec![7; 3 << 20]);
+    bucket.put("lab/configs/c.json", "{}");
+    submit(&bucket, &name, &"lab/inputs/big.bin".into(), "lab/configs/c.json");
+    let small = "mkdir io-dir && mount -t tmpfs -o size=1m none io-dir";
+    let pull = format!("ncaas-submit watch {} --once --hold 0s | ncaas-sync pull", bucket.address());
+    let script = format!(
+        "unshare --mount bash -c 'set -o pipefail; {small} && {pull}; status=$?; ls -RA io-dir >&2; exit $status'"
+    );
+    let ran = pipe_in(folder.path(), &script, &[]);
+    let record = &ran.json()[0];
+    assert_eq!((ran.status, record["error"]["kind"].as_str()), (1, Some("disk-full")), "{}", ran.stderr);
+    assert!(record["error"]["hint"].as_str().unwrap().contains("make room"), "{record}");
+    assert!(!ran.stderr.contains("big.bin\n"), "half a dataset under its final name: {}", ran.stderr);
+    // With room, the same goes on.
+    let ran = pipe_in(folder.path(), &pull, &[]).ok();
+    assert_eq!(ran.json()[0]["error"], Value::Null);
 }

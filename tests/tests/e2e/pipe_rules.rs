@@ -8,7 +8,10 @@ use ncaas_tests::{Run, pipe, tools};
 use serde_json::Value;
 
 /// Every verb that is a filter.
-const FILTERS: [[&str; 2]; 9] = [
+const FILTERS: [[&str; 2]; 12] = [
+    ["ncaas-build", "pull"],
+    ["ncaas-build", "push"],
+    ["ncaas-build", "rm"],
     ["ncaas-sync", "pull"],
     ["ncaas-exec", "run"],
     ["ncaas-logs", "save"],
@@ -162,8 +165,14 @@ fn sigint_and_sigterm_end_a_filter_within_a_second() {
 
 #[test]
 fn no_engine_is_exit_status_3_and_loses_no_record() {
-    let record = r#"{"job":{"id":"job__a_1"},"io_dir":"/tmp/ncaas-none","image":"x","command":["ls"],"container":{"id":"f00","state":"running"},"mine":1}"#;
+    let in_state = |state: &str| {
+        format!(
+            r#"{{"job":{{"id":"job__a_1"}},"io_dir":"/tmp/ncaas-none","image":"x","container":{{"id":"f00","state":"{state}"}},"mine":1}}"#
+        )
+    };
     for verb in [["ncaas-exec", "run"], ["ncaas-exec", "rm"], ["ncaas-exec", "wait"], ["ncaas-exec", "stop"]] {
+        // Of a job that has ended only its container is left to ask about, of one that runs its end.
+        let record = in_state(if verb[1] == "rm" { "exited" } else { "running" });
         let ran =
             filter(verb).env("DOCKER_HOST", "unix:///nonexistent.sock").stdin(format!("{record}\n{record}\n")).run();
         let records = ran.json();

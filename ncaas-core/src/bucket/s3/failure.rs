@@ -47,12 +47,18 @@ impl S3Bucket {
             ),
             _ => match find::<CredentialsError>(error) {
                 Some(fault) => no_credentials(&cannot, fault),
-                None => Failure::new(
-                    Kind::BucketUnreachable,
-                    format!("{cannot}: no connection to {}: {}", self.server, innermost(error)),
-                ),
+                None => self.no_connection(&cannot, &innermost(error)),
             },
         }
+    }
+
+    fn no_connection(&self, cannot: &str, cause: &str) -> Failure {
+        let words = format!("{cannot}: no connection to {}: {cause}", self.server);
+        let failure = Failure::new(Kind::BucketUnreachable, words);
+        if cause.contains("certificate") {
+            return failure.hint("set AWS_CA_BUNDLE to the file with the certificate of the server's authority");
+        }
+        failure
     }
 
     fn refusal<E: ProvideErrorMetadata>(
@@ -65,6 +71,9 @@ impl S3Bucket {
         let status = response.status().as_u16();
         let code = error.code().unwrap_or_default();
         let words = match (code, error.message()) {
+            ("", None) if response.status().is_success() => {
+                format!("{} gives an answer that cannot be understood (status {status})", self.server)
+            }
             ("", None) => format!("{} answers with status {status}", self.server),
             (code, None) => format!("{code} (status {status})"),
             (code, Some(message)) => format!("{code}: {} (status {status})", bounded(message)),
@@ -75,9 +84,7 @@ impl S3Bucket {
             ("NoSuchKey" | "NotFound", _) | ("", 404) if key.is_some() => {
                 Failure::new(Kind::ObjectNotFound, format!("{cannot}: there is no such object"))
             }
-            ("NotFound", _) | ("", 404) => {
-                Failure::new(Kind::BucketNotFound, format!("{cannot}: there is no such bucket"))
-            }
+            ("", 404) => fail(Kind::BucketError).hint("is it an S3 server that AWS_ENDPOINT_URL names?"),
             ("RequestTimeTooSkewed", _) => fail(Kind::AccessDenied).hint("set this machine's clock"),
             ("ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired", _)
             | (_, 401 | 403) => fail(Kind::AccessDenied),
@@ -105,13 +112,13 @@ impl S3Bucket {
 }
 
 fn no_credentials(cannot: &str, fault: &CredentialsError) -> Failure {
-    match fault {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            Failure::new(Kind::AccessDenied, format!("{cannot}: no AWS credentials found"))
-                .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; LocalStack takes any")
-        }
-        _ => Failure::new(Kind::AccessDenied, format!("{cannot}: no AWS credentials: {}", innermost(fault))),
-    }
+    // Without any, the last place that was asked is EC2's metadata service, and its words lead astray.
+    let words = match innermost(fault) {
+        cause if cause.to_lowercase().contains("imds") => format!("{cannot}: no AWS credentials found"),
+        cause => format!("{cannot}: no AWS credentials: {cause}"),
+    };
+    Failure::new(Kind::AccessDenied, words)
+        .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; LocalStack takes any")
 }
 
 /// Whether a conditional request was refused because its condition does not hold.
@@ -140,8 +147,12 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 /// The words of the error that began it all, such as `connection refused`.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let words = chain(error).last().map(ToString::to_string).unwrap_or_default();
-    let words = words.split(" (os error ").next().unwrap_or_default();
-    bounded(&words.to_lowercase())
+    let words = bounded(words.split(" (os error ").next().unwrap_or_default());
+    let mut rest = words.chars();
+    match rest.next() {
+        Some(first) => first.to_lowercase().chain(rest).collect(),
+        None => "it is not said why".to_owned(),
+    }
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -7,7 +7,7 @@ use std::process::Command;
 use ncaas_tests::engine::{CleanUp, docker};
 use ncaas_tests::unique;
 
-use super::{build, context, write};
+use super::{build, context, one, write};
 
 const TREE: [&str; 22] = [
     "a.log",
@@ -67,10 +67,19 @@ fn tree(patterns: &str, dockerfile: &str) -> tempfile::TempDir {
     folder
 }
 
-fn ours(folder: &Path, image: &str) -> BTreeSet<String> {
+/// What the docker CLI's classic builder lets in, and what we do with the builder that the Dockerfile calls for.
+fn ours(folder: &Path, image: &str, theirs: &BTreeSet<String>, patterns: &str) {
     let ran = build().args(["image", "-t", image]).arg(folder).run();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
-    files(image)
+    let found = files(image);
+    let builder = one(ran.json())["build"]["builder"].to_string();
+    // BuildKit's client looks below a folder that is left out where a wildcard may let something in again; the classic
+    // one does not.
+    if builder.contains("buildkit") && patterns.contains("!**/") {
+        assert!(found.is_superset(theirs) && found.contains("sub/deep/keep.txt"), "{found:?}");
+    } else {
+        assert_eq!(found, *theirs, "{builder}, with\n{patterns}");
+    }
 }
 
 #[test]
@@ -78,7 +87,7 @@ fn the_docker_cli_is_agreed_with() {
     let mut clean = CleanUp::new();
     for patterns in PATTERNS {
         let folder = tree(patterns, "FROM scratch\nCOPY . /ctx/\n");
-        let [theirs, classic, buildkit] = ["cli", "classic", "buildkit"].map(|how| {
+        let [theirs, preferred, buildkit] = ["cli", "preferred", "buildkit"].map(|how| {
             let image = unique(&format!("ignore-{how}"));
             clean.image(&image);
             image
@@ -88,15 +97,9 @@ fn the_docker_cli_is_agreed_with() {
         let built = built.unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let expected = files(&theirs);
-        assert_eq!(ours(folder.path(), &classic), expected, "classic, with\n{patterns}");
-        // BuildKit's own client lets in what a wildcard reaches below a folder that is left out; the classic one does not.
-        let differs = patterns.contains("!**/");
+        ours(folder.path(), &preferred, &expected, patterns);
+        // Only BuildKit knows this flag.
         write(folder.path(), "Dockerfile", "FROM scratch\nCOPY --chmod=644 . /ctx/\n");
-        let found = ours(folder.path(), &buildkit);
-        if differs {
-            assert!(found.is_superset(&expected) && found.contains("sub/deep/keep.txt"), "{found:?}");
-        } else {
-            assert_eq!(found, expected, "BuildKit, with\n{patterns}");
-        }
+        ours(folder.path(), &buildkit, &expected, patterns);
     }
 }

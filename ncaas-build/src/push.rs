@@ -1,0 +1,37 @@
+//! `ncaas-build push`: images to their registries.
+
+use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::tool::{ExitStatus, Tool};
+use tokio::sync::OnceCell;
+
+use crate::args::PushArgs;
+use crate::fields::{Image, Written, images};
+use crate::name::split;
+use crate::registry::{JOBS, Moving, arrived};
+use crate::terminal::Terminal;
+
+/// Takes images to their registries.
+pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Written<Image>>().await;
+    }
+    let input = images(tool, &args.images, "ncaas-build image . | ncaas-build push")?;
+    let (engine, terminal) = (OnceCell::new(), Terminal::new());
+    Pipe::new(tool, args.pipe.jobs_or(JOBS))
+        .filter(input, async |record: &mut Record, _: &_| {
+            let engine = engine.get_or_try_init(Engine::connect).await?;
+            let image = reference::image(record.need("image")?)?.to_owned();
+            // The engine would tell of it only in words, and only after it has asked the registry.
+            engine.docker().inspect_image(&image).await.asking("look at", Asked::Image(&image))?;
+            let (repository, tag) = split(&image);
+            let tag = form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish();
+            let moving = Moving { engine, terminal: &terminal, image: &image, verb: "push", doing: "pushing" };
+            let digest = moving.run(&format!("/images/{repository}/push?{tag}")).await?;
+            arrived(engine, &image, digest).await?.merge_into(record);
+            Ok(())
+        })
+        .await
+}

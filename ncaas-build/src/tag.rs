@@ -1,0 +1,36 @@
+//! `ncaas-build tag`: a second name for an image.
+
+use bollard::query_parameters::TagImageOptions;
+use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::TagArgs;
+use crate::fields::{Image, Written};
+use crate::name::split;
+
+/// Gives an image a second name.
+pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<Written<Image>>().await;
+    }
+    let (source, target) = (args.source.unwrap_or_default(), args.target.unwrap_or_default());
+    let record = Image { image: Some(target.clone()), ..Image::default() }.record();
+    Pipe::new(tool, 1)
+        .filter(Input::record(record), async |record: &mut Record, _: &_| {
+            let engine = Engine::connect().await?;
+            let (source, target) = (reference::image(&source)?, reference::image(&target)?);
+            let (repo, tag) = split(target);
+            if tag.contains(':') {
+                return Err(Failure::new(Kind::Usage, format!("`{target}` is a digest, not a name to give")));
+            }
+            let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
+            engine.docker().tag_image(source, Some(options)).await.asking("tag", Asked::Image(source))?;
+            let inspected = engine.docker().inspect_image(target).await.asking("look at", Asked::Image(target))?;
+            Image { image_id: inspected.id, ..Image::default() }.merge_into(record);
+            Ok(())
+        })
+        .await
+}
