@@ -49,12 +49,12 @@ fn saved(record: &Record) -> Option<Record> {
 
 async fn ask(record: &mut Record, engines: &Engines) -> Result<()> {
     let wanted = subject::container(record)?;
-    let inspected = engines.get().await?.inspect(&wanted).await?;
+    let engine = engines.get().await?;
+    let inspected = engine.inspect(&wanted).await?;
     subject::complete(record, &inspected);
-    let ended = record.container().is_some_and(|container| container.has_ended());
-    let code = inspected.state.as_ref().and_then(|state| state.exit_code).filter(|_| ended);
-    // 128 and the signal's number: how a shell, and the engine, tell of a signal.
-    let signal = code.filter(|code| (129..=128 + 64).contains(code)).map(|code| code - 128);
-    record.set("container", &json!({ "signal": signal, "restarts": inspected.restart_count.unwrap_or_default() }));
+    // What a look does not show, like who ended it, the engine's events may still tell.
+    let id = inspected.id.as_deref().unwrap_or(&wanted);
+    record.merge(&Known { container: Some(engine.container(id).await?), ..Known::default() });
+    record.set("container", &json!({ "restarts": inspected.restart_count.unwrap_or_default() }));
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(super) struct LineRecord {
     line: Option<String>,
     /// What was printed in base64, where it is no UTF-8.
     bytes: Option<String>,
-    /// True for a piece of a line longer than 4 MiB that goes on in the next record of its stream.
+    /// True for a piece of a line longer than 2 MiB that goes on in the next record of its stream.
     partial: Option<bool>,
 }
 

@@ -9,8 +9,9 @@ use super::entry::{Entry, Stamp, Stream};
 /// no UTF-8 a fragment grows; none shrinks.
 const FRAGMENT: usize = 16 << 10;
 
-/// The longest line that is held in memory. Of a longer one come pieces.
-const LONGEST: usize = 4 << 20;
+/// The longest line that is held in memory, of which several copies may wait for a slow reader. Of a longer one come
+/// pieces.
+const LONGEST: usize = 2 << 20;
 
 /// A line of output, or a piece of a very long one.
 #[derive(Debug, Clone, Copy, PartialEq)]

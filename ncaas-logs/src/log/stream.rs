@@ -4,17 +4,25 @@
 //! the time, a space, and what was written. For a container with a terminal there are no frames: only times and text.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use memchr::memchr;
 use ncaas_core::engine::{Asked, Engine, EngineContext};
 use ncaas_core::failure::{Failure, Kind, Result};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
 
 use super::entry::{Entry, STAMP, Stamp, Stream};
 
 /// How many of the engine's chunks are taken at once, where they are there: a chunk is one line.
 const AT_ONCE: usize = 1024;
+
+/// The engine sends each line by itself, and to be woken for each costs more than to read it. Where they come in quick
+/// succession some are let come together: for so long, and where so many came at once or so soon after one another.
+const GATHER: Duration = Duration::from_millis(1);
+const MANY: usize = 8;
 
 /// What the engine is asked for.
 #[derive(Debug, Clone)]
@@ -50,6 +58,9 @@ pub(crate) struct EngineStream {
     id: String,
     body: Pin<Box<dyn futures_util::Stream<Item = std::result::Result<Bytes, bollard::errors::Error>>>>,
     decoder: Decoder,
+    /// When chunks were read last, and whether more are to be expected at once.
+    last_read: Instant,
+    is_busy: bool,
 }
 
 impl EngineStream {
@@ -67,25 +78,49 @@ impl EngineStream {
         });
         let body = Box::pin(docker.export_container(id));
         let decoder = if terminal { Decoder::Terminal(Vec::new()) } else { Decoder::Frames(Vec::new()) };
-        EngineStream { id: id.to_owned(), body, decoder }
+        EngineStream { id: id.to_owned(), body, decoder, last_read: Instant::now(), is_busy: false }
     }
 
     /// Waits for entries and gives those that are there. False at the end.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+        if self.is_busy {
+            sleep(GATHER).await;
+            self.is_busy = false;
+        }
         let mut next = self.body.next().await;
-        for _ in 0..AT_ONCE {
+        let is_soon = self.last_read.elapsed() < GATHER;
+        let mut count = 0;
+        loop {
             let Some(chunk) = next else {
                 self.decoder.finish(&mut give);
                 return Ok(false);
             };
             let chunk = chunk.asking("read the log of", Asked::Container(&self.id))?;
             self.decoder.push(&chunk, &mut give)?;
-            match self.body.next().now_or_never() {
+            count += 1;
+            // What has been taken must be given: nothing is taken that this round has no room for.
+            let more = if count < AT_ONCE { self.next_at_once().await } else { None };
+            match more {
                 Some(more) => next = more,
                 None => break,
             }
         }
+        self.is_busy = is_soon || count > MANY;
+        self.last_read = Instant::now();
         Ok(true)
+    }
+}
+
+impl EngineStream {
+    /// The next chunk, if it is there. The connection is a task of its own, which has to have its turn to hand it over.
+    async fn next_at_once(&mut self) -> Option<Option<std::result::Result<Bytes, bollard::errors::Error>>> {
+        for _ in 0..2 {
+            if let Some(next) = self.body.next().now_or_never() {
+                return Some(next);
+            }
+            yield_now().await;
+        }
+        self.body.next().now_or_never()
     }
 }
 

@@ -82,7 +82,10 @@ impl Following {
     ///
     /// With `live` the record goes out there whenever the files have changed.
     pub(crate) async fn follow(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
-        if !self.container.has_ended() {
+        if self.container.has_ended() {
+            // What a look does not show, like who ended it, the engine's events may still tell.
+            self.container = self.engine.wait(&self.container.id).await.unwrap_or_else(|_| self.container.clone());
+        } else {
             self.while_it_runs(record, every, live).await?;
         }
         self.read_the_rest().await?;
