@@ -3,16 +3,16 @@
 
 PREFIX ?= /usr/local
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/bench/all \
+SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/engines tests/bench/all \
           $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*)) \
           $(shell find tests/bench -mindepth 1 -type f -executable ! -name '*.py')
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests)
 
-.PHONY: help build demo test check format lint docs bench install serve clean services stop
+.PHONY: help build demo test test-engines check format lint docs bench install serve clean services stop
 
 help: ## list these targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 17
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 build: ## build the five tools, optimised, into target/release
 	cargo build --workspace --release
@@ -24,6 +24,9 @@ test: ## run all tests against a real engine and LocalStack; sets up both
 	cargo build --workspace
 	cargo test --workspace --doc --quiet
 	tests/services/with cargo $(RUNNER) --workspace
+
+test-engines: ## run the tests of containers on a modern engine, and on one reached by ssh
+	@tests/engines
 
 check: format lint docs test ## everything that must pass before a change lands
 
