@@ -29,7 +29,8 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let work = async |record: &mut Record, _: &_| {
         // The word of the stage before counts, not how the container fares by now: a job that has ended since then still
         // has its results in there. Its record comes again when they have been brought away.
-        let still_told = record.container().is_some_and(|container| !container.has_ended() && !container.state.is_empty());
+        let still_told =
+            record.container().is_some_and(|container| !container.has_ended() && !container.state.is_empty());
         if still_told && !named && !args.force {
             return Ok(());
         }
