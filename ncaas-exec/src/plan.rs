@@ -5,11 +5,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, Mount, MountType};
+use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType};
 use ncaas_core::record::fields::RunSettings;
 use serde::Serialize;
 
 use crate::settings::Environment;
+
+/// The log driver whose files can be read as fast as a disk can. It is named, and with it a size that no log reaches: an
+/// engine set up otherwise would keep a part of the log, or none.
+const LOG_DRIVER: &str = "json-file";
+const LOG_SIZE: (&str, &str) = ("max-size", "1000t");
 
 /// A container as it is to be.
 #[derive(Debug, Default)]
@@ -98,6 +103,10 @@ impl Plan {
                 shm_size: settings.shm_size.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
                 network_mode: settings.network.clone(),
                 device_requests: gpu.map(|gpu| vec![gpu]),
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some(LOG_DRIVER.to_owned()),
+                    config: Some([(LOG_SIZE.0.to_owned(), LOG_SIZE.1.to_owned())].into()),
+                }),
                 ..Default::default()
             }),
             ..Default::default()
@@ -141,6 +150,8 @@ impl Plan {
         // The quotes are the CLI's own syntax: the value is a line of CSV.
         flag("gpus", self.gpu.as_ref().map(|id| format!("\"device={id}\"")));
         flag("network", settings.network.clone());
+        flag("log-driver", Some(LOG_DRIVER.to_owned()));
+        flag("log-opt", Some(format!("{}={}", LOG_SIZE.0, LOG_SIZE.1)));
         flag("user", settings.user.clone());
         flag("platform", settings.platform.clone());
         for (name, value) in &self.labels {
