@@ -3,9 +3,9 @@
 
 PREFIX ?= /usr/local
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/engines tests/bench/all \
+SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/engines \
           $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*)) \
-          $(shell find tests/bench -mindepth 1 -type f -executable ! -name '*.py')
+          $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests)
 
