@@ -27,7 +27,7 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
             engine.stop(&container.id, grace).await?;
             let container = engine.container(&container.id).await?;
             let id = container.id.clone();
-            subject::tell(record, container);
+            record.tell(container);
             subject::repair_ownership(engine, record, &id).await?;
         }
         Ok(())

@@ -60,23 +60,6 @@ fn started_from(inspected: &ContainerInspectResponse) -> Option<Record> {
     Record::parse(label.as_bytes()).ok()
 }
 
-/// Writes into a record how its container fares, and what the user should know of it.
-pub(crate) fn tell(record: &mut Record, container: Container) {
-    if let Some(warning) = container.warning() {
-        warn(record, warning);
-    }
-    record.merge(&Known { container: Some(container), ..Known::default() });
-}
-
-/// Adds a warning to a record that does not have it yet.
-pub(crate) fn warn(record: &mut Record, warning: &str) {
-    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
-    if !warnings.iter().any(|known| known == warning) {
-        warnings.push(warning.to_owned());
-        record.merge(&Known { warnings: Some(warnings), ..Known::default() });
-    }
-}
-
 /// Makes what an ended container left in its folders of this machine the user's, whoever it ran as. Of what a development
 /// container can see, jobs' folders are left out: one of them may run.
 pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {

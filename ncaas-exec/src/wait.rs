@@ -61,7 +61,7 @@ async fn one(connection: &Connection, record: &mut Record) -> Result<()> {
     match waited.await {
         Ok(container) => {
             let id = container.id.clone();
-            subject::tell(record, container);
+            record.tell(container);
             return subject::repair_ownership(engine, record, &id).await;
         }
         // It may have been removed since, and what became of it saved.

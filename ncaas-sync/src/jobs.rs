@@ -56,20 +56,6 @@ fn group_folder(group: &str) -> Result<&str> {
     Ok(group)
 }
 
-/// Adds to the record's warnings, each once.
-pub(crate) fn warn(record: &mut Record, words: impl IntoIterator<Item = String>) {
-    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
-    let before = warnings.len();
-    for one in words {
-        if !warnings.contains(&one) {
-            warnings.push(one);
-        }
-    }
-    if warnings.len() > before {
-        record.set("warnings", &warnings);
-    }
-}
-
 /// Saves the whole record in the job's logs, with the failure that this stage puts on it, if it does.
 pub(crate) fn save_record(record: &Record, folder: &JobFolder, tool: Tool, failure: Option<&Failure>) -> Result<()> {
     let mut record = record.clone();

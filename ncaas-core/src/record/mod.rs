@@ -175,6 +175,24 @@ impl Record {
         self.set("error", &error);
     }
 
+    /// Adds something that the user should know and that is no error, once.
+    pub fn warn(&mut self, words: impl Into<String>) {
+        let words = words.into();
+        let mut warnings: Vec<String> = self.read("warnings").unwrap_or_default();
+        if !warnings.contains(&words) {
+            warnings.push(words);
+            self.set("warnings", &warnings);
+        }
+    }
+
+    /// Sets how the container fares, with what the user should know of its end.
+    pub fn tell(&mut self, container: Container) {
+        if let Some(warning) = container.warning() {
+            self.warn(warning);
+        }
+        self.merge(&Known { container: Some(container), ..Known::default() });
+    }
+
     /// The object as it is.
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.fields

@@ -27,7 +27,7 @@ use crate::args::RunArgs;
 use crate::connection::Connection;
 use crate::plan::Plan;
 use crate::settings::Flags;
-use crate::{diagnosis, launch, subject};
+use crate::{diagnosis, launch};
 use admission::Admission;
 use job::Inputs;
 
@@ -215,7 +215,7 @@ impl Work {
         let place = self.admission.enter(engine, info, &name, &plan.settings).await?;
         if let Some(warning) = &place.warning {
             self.tool.say(warning);
-            subject::warn(record, warning);
+            record.warn(warning);
         }
         if let Some(gpu) = &place.gpu {
             plan.labels.insert(labels::GPU.to_owned(), gpu.clone());

@@ -17,7 +17,6 @@ use super::log_file::LogFile;
 use super::places::Places;
 use super::removed;
 use super::report::{Now, Report};
-use super::warn;
 use crate::log::{Log, Query, Rejoin};
 use crate::usage::Sampler;
 
@@ -238,14 +237,14 @@ impl Following {
     /// Puts what is known by now on the record.
     fn tell(&self, record: &mut Record) {
         let dir = self.report.places.logs.to_string_lossy().into_owned();
+        record.tell(self.container.clone());
         record.merge(&Known {
-            container: Some(self.container.clone()),
             logs: Some(Logs { dir, lines: self.heard.lines, bytes: self.heard.bytes }),
             usage: self.sampler.gauge().usage(),
             ..Known::default()
         });
         if let Some(failure) = &self.unreadable {
-            warn(record, failure.message.clone());
+            record.warn(failure.message.clone());
         }
     }
 

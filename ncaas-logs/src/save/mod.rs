@@ -133,18 +133,9 @@ fn adopt(record: &mut Record, saved: &Record) -> Result<()> {
     let Known { container, logs, usage, warnings, .. } = saved.known()?;
     record.merge(&Known { container, logs, usage, ..Known::default() });
     for warning in warnings.unwrap_or_default() {
-        warn(record, warning);
+        record.warn(warning);
     }
     Ok(())
-}
-
-/// Adds something that the user should know.
-fn warn(record: &mut Record, warning: String) {
-    let mut warnings = record.known().ok().and_then(|known| known.warnings).unwrap_or_default();
-    if !warnings.contains(&warning) {
-        warnings.push(warning);
-        record.set("warnings", &warnings);
-    }
 }
 
 /// Writes what is to be said of a job for which a tool could not do its work.

@@ -110,7 +110,7 @@ impl Collecting {
         };
         results.truncate(MOST_RESULTS);
         record.set("results", &results);
-        jobs::warn(record, journal.warnings);
+        journal.warnings.into_iter().for_each(|warning| record.warn(warning));
         jobs::save_record(record, &folder, self.tool, outcome.as_ref().err())?;
         drop(lock);
         outcome
