@@ -1,11 +1,10 @@
 //! `ncaas-build pull`: images from their registries.
 
-use ncaas_core::engine::{Engine, reference};
+use ncaas_core::engine::{Engine, LazyEngine, reference};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
-use tokio::sync::OnceCell;
 
 use crate::args::PullArgs;
 use crate::fields::{Image, Written, images};
@@ -19,10 +18,10 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
         return print_schema::<Written<Image>>().await;
     }
     let input = images(tool, &args.images, "ncaas-submit watch B | ncaas-build pull")?;
-    let (engine, terminal) = (OnceCell::new(), Terminal::new());
+    let (engine, terminal) = (LazyEngine::default(), Terminal::new());
     Pipe::new(tool, args.pipe.jobs_or(JOBS))
         .filter(input, async |record: &mut Record, _: &_| {
-            let engine = engine.get_or_try_init(Engine::connect).await?;
+            let engine = engine.get().await?;
             let image = reference::image(record.need("image")?)?.to_owned();
             let digest = fetch(engine, &terminal, &image, args.platform.as_deref()).await?;
             arrived(engine, &image, digest).await?.merge_into(record);

@@ -1,11 +1,10 @@
 //! `ncaas-build push`: images to their registries.
 
-use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::engine::{Asked, EngineContext, LazyEngine, reference};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
-use tokio::sync::OnceCell;
 
 use crate::args::PushArgs;
 use crate::fields::{Image, Written, images};
@@ -19,10 +18,10 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
         return print_schema::<Written<Image>>().await;
     }
     let input = images(tool, &args.images, "ncaas-build image . | ncaas-build push")?;
-    let (engine, terminal) = (OnceCell::new(), Terminal::new());
+    let (engine, terminal) = (LazyEngine::default(), Terminal::new());
     Pipe::new(tool, args.pipe.jobs_or(JOBS))
         .filter(input, async |record: &mut Record, _: &_| {
-            let engine = engine.get_or_try_init(Engine::connect).await?;
+            let engine = engine.get().await?;
             let image = reference::image(record.need("image")?)?.to_owned();
             // The engine would tell of it only in words, and only after it has asked the registry.
             engine.docker().inspect_image(&image).await.asking("look at", Asked::Image(&image))?;

@@ -1,12 +1,11 @@
 //! `ncaas-build rm`: images removed from the engine.
 
 use bollard::query_parameters::RemoveImageOptions;
-use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::engine::{Asked, EngineContext, LazyEngine, reference};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
-use tokio::sync::OnceCell;
 
 use crate::args::RmArgs;
 use crate::fields::{Image, Written, images};
@@ -17,10 +16,10 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         return print_schema::<Written<Image>>().await;
     }
     let input = images(tool, &args.images, "ncaas-build ls | jq -c 'select(.age_s > 2e6)' | ncaas-build rm")?;
-    let engine = OnceCell::new();
+    let engine = LazyEngine::default();
     Pipe::new(tool, args.pipe.jobs_or(4))
         .filter(input, async |record: &mut Record, _: &_| {
-            let engine = engine.get_or_try_init(Engine::connect).await?;
+            let engine = engine.get().await?;
             let image = reference::image(record.need("image")?)?.to_owned();
             let docker = engine.docker();
             let inspected = docker.inspect_image(&image).await.asking("look at", Asked::Image(&image))?;

@@ -1,7 +1,6 @@
 //! `ncaas-exec`: containers, from a shell in one to a hundred jobs in as many.
 
 mod args;
-mod connection;
 mod detach;
 mod diagnosis;
 mod exec;

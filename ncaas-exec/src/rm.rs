@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ncaas_core::engine::{Engine, labels};
+use ncaas_core::engine::{Engine, LazyEngine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -11,7 +11,6 @@ use ncaas_core::record::fields::{Container, Known, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
-use crate::connection::Connection;
 use crate::{launch, subject};
 
 const AT_ONCE: usize = 8;
@@ -20,10 +19,10 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
-    let connection = Connection::default();
+    let connection = LazyEngine::default();
     let named = !args.containers.is_empty();
     let input = match Chosen::by(&args) {
-        Some(chosen) => Input::records(chosen.find(connection.engine().await?).await?),
+        Some(chosen) => Input::records(chosen.find(connection.get().await?).await?),
         None => subject::input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
     let work = async |record: &mut Record, _: &_| {
@@ -34,7 +33,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         if still_told && !named && !args.force {
             return Ok(());
         }
-        let engine = connection.engine().await?;
+        let engine = connection.get().await?;
         let container = match subject::look(engine, record).await {
             Ok(container) => container,
             // What is gone needs no removing, unless it was named by hand.

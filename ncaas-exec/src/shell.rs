@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::IsTerminal;
 
 use futures_util::StreamExt;
-use ncaas_core::engine::{Asked, Engine, EngineContext};
+use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
@@ -13,7 +13,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ShellArgs;
-use crate::connection::Connection;
 use crate::exec::{Asks, Exec, Outcome, Streams, may_be_the_engines_word};
 use crate::subject;
 use crate::terminal::Terminal;
@@ -26,10 +25,10 @@ const SHELLS: [&[&str]; 2] = [&["sh", "-c", BEST_SHELL], &["bash"]];
 pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
     let named: Vec<String> = args.container.iter().cloned().collect();
     let input = subject::input(tool, &named, "ncaas-exec start IMAGE | ncaas-exec shell")?;
-    let connection = Connection::default();
+    let connection = LazyEngine::default();
     let exit_code = Cell::new(None);
     let work = async |record: &mut Record, _: &Output| {
-        let engine = connection.engine().await?;
+        let engine = connection.get().await?;
         let container = subject::look(engine, record).await?;
         exit_code.set(Some(enter(engine, &container.id, args.user.as_deref()).await?));
         Ok(())

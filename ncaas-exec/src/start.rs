@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ncaas_core::engine::{Engine, labels};
+use ncaas_core::engine::{Engine, LazyEngine, labels};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files::make_folder;
 use ncaas_core::layout;
@@ -13,7 +13,6 @@ use ncaas_core::record::fields::Known;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::StartArgs;
-use crate::connection::Connection;
 use crate::launch;
 use crate::plan::{Plan, Shared};
 use crate::run::io_dir_inside;
@@ -33,10 +32,10 @@ pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
         Some(image) => Input::record(Record::new(&Known { image: Some(image.clone()), ..Known::default() })),
         None => Input::stdin(tool, "ncaas-exec start IMAGE")?,
     };
-    let connection = Connection::default();
+    let connection = LazyEngine::default();
     let flags = Flags::new(args.settings, None)?;
     let work = async |record: &mut Record, _: &_| {
-        let engine = connection.engine().await?;
+        let engine = connection.get().await?;
         one(tool, engine, record, &flags, args.name.clone()).await
     };
     Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work).await

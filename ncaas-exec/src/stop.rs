@@ -1,5 +1,6 @@
 //! `ncaas-exec stop`: TERM, and after a while KILL.
 
+use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -7,7 +8,6 @@ use ncaas_core::record::fields::Known;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::StopArgs;
-use crate::connection::Connection;
 use crate::subject;
 
 /// The engine waits for each container's end before it answers.
@@ -18,10 +18,10 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
         return print_schema::<Known>().await;
     }
     let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-exec stop")?;
-    let connection = Connection::default();
+    let connection = LazyEngine::default();
     let grace = i32::try_from(args.grace).unwrap_or(i32::MAX);
     let work = async |record: &mut Record, _: &_| {
-        let engine = connection.engine().await?;
+        let engine = connection.get().await?;
         let container = subject::look(engine, record).await?;
         if !container.has_ended() {
             engine.stop(&container.id, grace).await?;

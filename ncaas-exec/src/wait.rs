@@ -1,5 +1,6 @@
 //! `ncaas-exec wait`: until jobs have ended, and how they did.
 
+use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Pipe, print_schema};
@@ -8,7 +9,6 @@ use ncaas_core::record::fields::{Detached, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ContainersArgs;
-use crate::connection::Connection;
 use crate::{detach, subject};
 
 /// One that waits holds up no other: as many as anybody runs.
@@ -21,7 +21,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
         return print_schema::<Known>().await;
     }
     let input = subject::input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
-    let connection = Connection::default();
+    let connection = LazyEngine::default();
     let exit_code = std::cell::Cell::new(None);
     let work = async |record: &mut Record, _: &_| {
         let ended = one(&connection, record).await;
@@ -43,12 +43,12 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     }
 }
 
-async fn one(connection: &Connection, record: &mut Record) -> Result<()> {
+async fn one(connection: &LazyEngine, record: &mut Record) -> Result<()> {
     let has_ended = record.container().is_some_and(|container| container.has_ended());
     if has_ended && !record.as_map().contains_key("exec") {
         return Ok(());
     }
-    let engine = connection.engine().await?;
+    let engine = connection.get().await?;
     if let Some(detached) = record.known()?.exec.filter(|detached| detached.exit_code.is_none()) {
         let exit_code = detach::wait(engine, &subject::container_of(record)?, &detached).await?;
         record.merge(&Known { exec: Some(Detached { exit_code: Some(exit_code), ..detached }), ..Known::default() });

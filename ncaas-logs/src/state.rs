@@ -1,6 +1,7 @@
 //! `ncaas-logs state`: how a container fares, or how it ended; from the engine, or from the record that was saved when
 //! its job ended.
 
+use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
 use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
@@ -10,19 +11,19 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
 use crate::args::StateArgs;
-use crate::subject::{self, Engines};
+use crate::subject;
 
 pub(crate) async fn state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
     let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
-    let engines = Engines::default();
+    let engines = LazyEngine::default();
     let pipe = Pipe::new(tool, args.pipe.jobs_or(8));
     pipe.filter(input, async |record: &mut Record, _: &Output| look(record, &engines).await).await
 }
 
-async fn look(record: &mut Record, engines: &Engines) -> Result<()> {
+async fn look(record: &mut Record, engines: &LazyEngine) -> Result<()> {
     match ask(record, engines).await {
         Ok(()) => Ok(()),
         Err(failure) => match saved(record) {
@@ -47,7 +48,7 @@ fn saved(record: &Record) -> Option<Record> {
     wanted.is_none_or(|wanted| wanted == container.id || wanted == container.name).then_some(saved)
 }
 
-async fn ask(record: &mut Record, engines: &Engines) -> Result<()> {
+async fn ask(record: &mut Record, engines: &LazyEngine) -> Result<()> {
     let wanted = subject::container(record)?;
     let engine = engines.get().await?;
     let inspected = engine.inspect(&wanted).await?;

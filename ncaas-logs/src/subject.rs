@@ -2,7 +2,7 @@
 
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::describe;
-use ncaas_core::engine::{Engine, labels};
+use ncaas_core::engine::labels;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
@@ -11,22 +11,9 @@ use ncaas_core::tool::Tool;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::OnceCell;
 
 /// How many containers are followed at once: one that runs for days holds up no other.
 pub(crate) const FOLLOWED: usize = 1024;
-
-/// The engine, connected to when it is first needed. An attempt that failed is made again for a later record.
-#[derive(Debug, Default)]
-pub(crate) struct Engines {
-    cell: OnceCell<Engine>,
-}
-
-impl Engines {
-    pub(crate) async fn get(&self) -> Result<&Engine> {
-        self.cell.get_or_try_init(Engine::connect).await
-    }
-}
 
 /// The containers that arguments name, or else the records on stdin.
 pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<Input> {

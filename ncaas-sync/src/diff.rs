@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ncaas_core::engine::Engine;
 use ncaas_core::engine::path::PathKind;
+use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -15,7 +15,6 @@ use serde::Serialize;
 use crate::args::DiffArgs;
 use crate::collect::details::{Detail, details};
 use crate::collect::inside::{Change, How, Inside, MountKind, changes, folders};
-use crate::engine::LazyEngine;
 use crate::jobs;
 use crate::report::write;
 use crate::select::Select;

@@ -9,7 +9,6 @@ mod buckets;
 mod cancelled;
 mod collect;
 mod diff;
-mod engine;
 mod index;
 mod jobs;
 mod local;

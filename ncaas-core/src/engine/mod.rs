@@ -22,6 +22,7 @@ mod dial;
 mod ending;
 mod errors;
 pub mod labels;
+mod lazy;
 mod ownership;
 pub mod path;
 pub mod reference;
@@ -38,6 +39,7 @@ use address::{Address, Endpoint, Tls};
 
 pub use dial::Wire;
 pub use errors::{Asked, EngineContext, failure, no_container, no_image};
+pub use lazy::LazyEngine;
 pub use ownership::Owner;
 pub use wait::{ABSENCE, GRACE};
 

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use bollard::models::SystemInfo;
 use ncaas_core::engine::container::describe;
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels};
+use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::{self, JobFolder};
@@ -24,7 +24,6 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::sync::OnceCell;
 
 use crate::args::RunArgs;
-use crate::connection::Connection;
 use crate::plan::Plan;
 use crate::settings::Flags;
 use crate::{diagnosis, launch};
@@ -47,7 +46,7 @@ pub(crate) async fn run(tool: Tool, args: RunArgs) -> Result<ExitStatus> {
         flags: Flags::new(args.settings, args.timeout)?,
         dry_run: args.dry_run,
         replays: args.replay.is_some(),
-        connection: Connection::default(),
+        connection: LazyEngine::default(),
         info: OnceCell::new(),
         here: OnceCell::new(),
         admission: Admission::new(args.pipe.jobs),
@@ -115,7 +114,7 @@ struct Work {
     dry_run: bool,
     /// Whether the record is one of a run that is to be run again.
     replays: bool,
-    connection: Connection,
+    connection: LazyEngine,
     info: OnceCell<SystemInfo>,
     here: OnceCell<SystemInfo>,
     admission: Admission,
@@ -135,7 +134,7 @@ impl Work {
             return Ok(());
         }
         let inputs = Inputs::of(record)?;
-        let engine = self.connection.engine().await?;
+        let engine = self.connection.get().await?;
         let info = self.info(engine, &settings).await?;
         if !self.dry_run && self.take_over(engine, info, record, &settings).await? {
             return Ok(());

@@ -4,6 +4,7 @@ mod tail;
 mod text;
 mod write;
 
+use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -11,7 +12,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LinesArgs;
 use crate::log::{Log, Query, Rejoin, Stream};
-use crate::subject::{self, Engines};
+use crate::subject;
 use write::{LineRecord, Writer};
 
 pub(crate) async fn lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
@@ -19,7 +20,7 @@ pub(crate) async fn lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
         return print_schema::<LineRecord>().await;
     }
     let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
-    let engines = Engines::default();
+    let engines = LazyEngine::default();
     let several = args.containers.len() != 1;
     // Those that are not followed come one after the other.
     let pipe = Pipe::new(tool, args.pipe.jobs_or(if args.follow { subject::FOLLOWED } else { 1 }));
@@ -27,7 +28,13 @@ pub(crate) async fn lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
     pipe.each(input, list).await
 }
 
-async fn list(record: &mut Record, args: &LinesArgs, several: bool, engines: &Engines, output: &Output) -> Result<()> {
+async fn list(
+    record: &mut Record,
+    args: &LinesArgs,
+    several: bool,
+    engines: &LazyEngine,
+    output: &Output,
+) -> Result<()> {
     let wanted = subject::container(record)?;
     let engine = engines.get().await?;
     let inspected = engine.inspect(&wanted).await?;

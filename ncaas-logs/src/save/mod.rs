@@ -13,6 +13,7 @@ mod status_file;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
@@ -21,7 +22,6 @@ use ncaas_core::record::fields::{Container, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::SaveArgs;
-use crate::subject::Engines;
 use follow::Following;
 use heard::Heard;
 use places::{Places, fill_io_dir};
@@ -39,7 +39,7 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     allow_many_connections();
     let input = crate::subject::input(tool, &args.containers, "ncaas-exec run ... | ncaas-logs save")?;
     let saver = Saver {
-        engines: Engines::default(),
+        engines: LazyEngine::default(),
         live: args.live.is_some(),
         interval: args.live.map_or(INTERVAL, |seconds| Duration::from_secs_f64(seconds.clamp(0.1, 86_400.0))),
         io_dir: args.io_dir,
@@ -57,7 +57,7 @@ fn allow_many_connections() {
 }
 
 struct Saver {
-    engines: Engines,
+    engines: LazyEngine,
     live: bool,
     interval: Duration,
     io_dir: PathBuf,

@@ -5,6 +5,7 @@ mod sampler;
 
 use std::time::Duration;
 
+use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -13,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::UsageArgs;
-use crate::subject::{self, Engines, Owner};
+use crate::subject::{self, Owner};
 
 pub(crate) use sample::Sample;
 pub(crate) use sampler::Sampler;
@@ -35,7 +36,7 @@ pub(crate) async fn usage(tool: Tool, args: UsageArgs) -> Result<ExitStatus> {
         return print_schema::<SampleRecord<'_>>().await;
     }
     let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs usage")?;
-    let engines = Engines::default();
+    let engines = LazyEngine::default();
     let several = args.containers.len() != 1;
     let pipe = Pipe::new(tool, args.pipe.jobs_or(subject::FOLLOWED));
     pipe.each(input, async |record: &mut Record, output: &Output| {

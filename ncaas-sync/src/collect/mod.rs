@@ -22,7 +22,7 @@ use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use ncaas_core::engine::Owner;
+use ncaas_core::engine::{LazyEngine, Owner};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, RESULTS, WORK};
@@ -32,7 +32,6 @@ use ncaas_core::record::fields::{Known, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
-use crate::engine::LazyEngine;
 use crate::select::Select;
 use crate::{jobs, local};
 use direct::Layer;

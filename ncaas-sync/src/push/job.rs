@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key};
-use ncaas_core::engine::GRACE;
+use ncaas_core::engine::{GRACE, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::layout::{CERTIFICATE, CLAIM, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS, job_prefix};
@@ -19,7 +19,6 @@ use ncaas_core::tool::Tool;
 
 use super::{FILES_AT_ONCE, end};
 use crate::buckets::Buckets;
-use crate::engine::LazyEngine;
 use crate::report::{FileOutcome, FileRecord, write};
 use crate::transfer::{Folder, Sha, Transfer, unhex};
 use crate::{cancelled, jobs, local};

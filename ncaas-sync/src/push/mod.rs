@@ -4,6 +4,7 @@ mod end;
 mod job;
 mod tree;
 
+use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -12,7 +13,6 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PushArgs;
 use crate::buckets::Buckets;
-use crate::engine::LazyEngine;
 use crate::place::Place;
 
 /// How many jobs are worked on at once.
