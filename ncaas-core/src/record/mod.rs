@@ -4,6 +4,7 @@
 //! fields, their order, numbers to the digit. The types in [`fields`] are views of it: read with the getters, written
 //! with [`Record::merge`], which changes the fields that it names and no others.
 
+mod container;
 pub mod fields;
 
 use serde::Serialize;

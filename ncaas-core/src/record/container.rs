@@ -1,0 +1,127 @@
+//! A container in a record: how it fares, and how it ended.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A container, in the engine's words.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Container {
+    /// Full id, 64 hex digits.
+    pub id: String,
+    /// Name, without the engine's leading slash.
+    pub name: String,
+    /// The engine's own word: `created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`.
+    pub state: String,
+    /// How it ended; null while it runs.
+    pub status: Option<Status>,
+    /// The main process's exit code; null while it runs.
+    pub exit_code: Option<i64>,
+    /// Whether the engine's OOMKilled flag is set: some process in it was killed for memory.
+    pub oom_killed: bool,
+    /// When its process started, RFC 3339 in UTC with the engine's nanoseconds; null before.
+    pub started_at: Option<String>,
+    /// When its process ended; null while it runs.
+    pub finished_at: Option<String>,
+    /// Seconds from start to end; null while it runs.
+    pub duration_s: Option<f64>,
+    /// Number of the signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i64>,
+    /// Whether a process in it was killed for memory; none while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom: Option<Oom>,
+    /// What `oom` rests on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub oom_evidence: Vec<String>,
+    /// Who stopped it; null where it ended by itself, or nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<StoppedBy>,
+}
+
+impl Container {
+    /// Whether its process has ended, or never started and never will: the engine leaves such a container `created`,
+    /// with an exit code.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state.as_str(), "exited" | "dead") || self.status.is_some()
+    }
+
+    /// What the user should know of its end although it is a success: a process that it started was killed for memory.
+    pub fn warning(&self) -> Option<&'static str> {
+        let lost_a_child = self.status == Some(Status::Success) && self.oom == Some(Oom::Known(true));
+        lost_a_child.then_some("a process of the job was killed for memory, and the job went on without it")
+    }
+}
+
+/// Whether something was killed for memory: `true`, `false`, or `"unknown"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "serde_json::Value")]
+pub enum Oom {
+    /// It is known.
+    Known(bool),
+    /// It was killed, and nothing says why.
+    Unknown,
+}
+
+impl Serialize for Oom {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Oom::Known(known) => to.serialize_bool(*known),
+            Oom::Unknown => to.serialize_str("unknown"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Oom {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(from)?;
+        Ok(value.as_bool().map_or(Oom::Unknown, Oom::Known))
+    }
+}
+
+/// Who stopped a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoppedBy {
+    /// Somebody who asked the engine to: `ncaas-exec stop`, `docker kill`.
+    User,
+    /// Its time was over.
+    Timeout,
+    /// The engine itself, which was stopped or restarted.
+    Engine,
+}
+
+/// A command that was left to itself in a running container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Detached {
+    /// Its name, which no other of that container has.
+    pub name: String,
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// File in the container that holds its output; none where that is in the container's own log. What it wrote to
+    /// stderr is beside it, in `.err`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// File in the container that holds its exit code when it has ended.
+    pub exit_file: String,
+    /// Its exit code; null while it runs.
+    #[serde(default)]
+    pub exit_code: Option<i64>,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Exit code 0.
+    Success,
+    /// Another exit code.
+    Failed,
+    /// The engine says that it was killed for memory.
+    OutOfMemory,
+    /// Ended by a signal, without being out of memory.
+    Killed,
+    /// Ran longer than it may, and was stopped.
+    Timeout,
+}
