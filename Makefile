@@ -7,7 +7,7 @@ SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh ncaa
           $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*)) \
           $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
-RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests)
+RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests) --no-fail-fast
 
 .PHONY: help build demo test test-engines check format lint docs bench install serve clean services stop
 

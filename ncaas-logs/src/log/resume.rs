@@ -27,6 +27,8 @@ pub(crate) struct Recent {
     /// How often each of them was seen.
     counts: HashMap<u64, u32>,
     last: Option<Stamp>,
+    /// The same of each stream: while one's long line is being written, the other's later lines come in between.
+    last_of: [Option<Stamp>; 2],
     /// At which time to forget old ones again: reckoning with a time costs more than comparing it.
     next_look: Option<Stamp>,
     /// Whether entries just before the oldest that is remembered were forgotten, or never wanted.
@@ -54,11 +56,14 @@ impl Recent {
         // An engine may repeat lines of its own accord: 20.10 does when it has rotated the log. A long line's fragments
         // share one time and may be equal.
         if self.exact && self.counts.contains_key(&hash) {
-            let is_fragment = entry.bytes.last() != Some(&b'\n') && Some(entry.stamp) >= self.last;
+            let is_fragment =
+                entry.bytes.last() != Some(&b'\n') && Some(entry.stamp) >= self.last_of[entry.stream as usize];
             if !is_fragment {
                 return false;
             }
         }
+        let last_of = &mut self.last_of[entry.stream as usize];
+        *last_of = (*last_of).max(Some(entry.stamp));
         self.remember(entry.stamp, hash);
         true
     }
@@ -167,6 +172,15 @@ mod tests {
         ] {
             assert_eq!(is_new(&mut recent, at(20, millis), text), expected, "{text} at {millis}");
         }
+    }
+
+    #[test]
+    fn a_long_line_is_whole_though_the_other_streams_lines_come_in_between() {
+        let mut recent = Recent::new(true);
+        let stderr = Entry { stamp: at(20, 9), stream: Stream::Stderr, bytes: b"e\n" };
+        assert!(is_new(&mut recent, at(20, 3), "zzz"));
+        assert!(recent.is_new(&stderr));
+        assert!(is_new(&mut recent, at(20, 3), "zzz"));
     }
 
     #[test]
