@@ -1,5 +1,7 @@
 //! `ncaas-exec ls`: the containers of ours, each as the record that it was started from and how it fares now.
 
+use bollard::query_parameters::InspectContainerOptions;
+use indicatif::HumanBytes;
 use jiff::Timestamp;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Kind, Result};
@@ -43,7 +45,11 @@ async fn records(engine: &Engine, all: bool) -> Result<Vec<Record>> {
         }
         let mut record = subject::of_name(&found.id);
         match subject::look(engine, &mut record).await {
-            Ok(_) => records.push(record),
+            Ok(mut container) => {
+                container.size_bytes = size(engine, &found.id).await;
+                record.merge(&Known { container: Some(container), ..Known::default() });
+                records.push(record);
+            }
             // Removed since it was listed.
             Err(failure) if failure.kind == Kind::ContainerNotFound => {}
             Err(failure) => return Err(failure),
@@ -52,24 +58,31 @@ async fn records(engine: &Engine, all: bool) -> Result<Vec<Record>> {
     Ok(records)
 }
 
+/// What a container takes. The engine adds it up, so it may take a while; none where it has gone meanwhile.
+async fn size(engine: &Engine, id: &str) -> Option<u64> {
+    let options = InspectContainerOptions { size: true };
+    let inspected = engine.docker().inspect_container(id, Some(options)).await.ok()?;
+    inspected.size_rw.and_then(|bytes| u64::try_from(bytes).ok())
+}
+
 fn table(records: &[Record]) -> String {
-    let header = ["NAME", "STATE", "STATUS", "STARTED", "IMAGE"].map(str::to_owned);
+    let header = ["NAME", "STATE", "STATUS", "STARTED", "SIZE", "IMAGE"].map(str::to_owned);
     let mut rows = vec![header];
     rows.extend(records.iter().filter_map(|record| Some(row(record, &record.container()?))));
-    let mut widths = [0; 5];
+    let mut widths = [0; 6];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let line = |row: &[String; 5]| {
+    let line = |row: &[String; 6]| {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         format!("{}\n", cells.join("  ").trim_end())
     };
     rows.iter().map(line).collect()
 }
 
-fn row(record: &Record, container: &Container) -> [String; 5] {
+fn row(record: &Record, container: &Container) -> [String; 6] {
     let status = container.status.and_then(|status| serde_json::to_value(status).ok());
     let started = container.started_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
     let local =
@@ -79,6 +92,7 @@ fn row(record: &Record, container: &Container) -> [String; 5] {
         container.state.clone(),
         status.as_ref().and_then(serde_json::Value::as_str).unwrap_or("-").to_owned(),
         started.map_or("-".to_owned(), local),
+        container.size_bytes.map_or("-".to_owned(), |bytes| HumanBytes(bytes).to_string()),
         record.text("image").unwrap_or("-").to_owned(),
     ]
 }

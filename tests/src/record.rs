@@ -76,6 +76,7 @@ pub struct Container {
     #[serde(default)]
     pub oom_evidence: Vec<String>,
     pub stopped_by: Option<String>,
+    pub size_bytes: Option<u64>,
     pub restarts: Option<u64>,
 }
 

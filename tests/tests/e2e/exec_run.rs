@@ -330,6 +330,22 @@ fn a_run_that_is_interrupted_leaves_its_job_running_and_ls_tells_of_it() {
 }
 
 #[test]
+fn ls_tells_what_each_container_takes_and_age_chooses_what_goes() {
+    let place = Place::new();
+    let job = place.start(&[], &["sh", "-c", "head -c 3000000 /dev/zero > out"]);
+    let ended = place.exec(&["wait"]).stdin(job).run().ok();
+    let id = ended.record().container.unwrap().id;
+    let listed = place.exec(&["ls", "--all", "--format", "json"]).run().ok().json();
+    let ours = listed.iter().find(|record| record["container"]["id"] == id.as_str()).unwrap();
+    let size = ours["container"]["size_bytes"].as_u64().unwrap();
+    assert!((3_000_000..4_000_000).contains(&size), "{ours}");
+    // Other tests' containers are as young as this one.
+    assert_eq!(place.exec(&["rm", "--older-than", "300d"]).run().ok().text(), "");
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "exited");
+    place.exec(&["rm", &id]).run().ok();
+}
+
+#[test]
 fn running_jobs_and_records_with_an_error_keep_their_containers() {
     let place = Place::new();
     let running = place.start(&[], &["sleep", "60"]);
