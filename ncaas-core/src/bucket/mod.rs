@@ -27,7 +27,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 pub use address::{S3Address, Target};
-pub use key::Key;
+pub use key::{Key, url_decoded};
 pub use listing::Listing;
 pub use object::{Content, Entry, Page, Unusable, Version};
 pub use s3::aws_settings;

@@ -1,6 +1,6 @@
 //! What S3 puts into a queue: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>.
 
-use ncaas_core::bucket::Key;
+use ncaas_core::bucket::{Key, url_decoded};
 use serde_json::Value;
 
 /// The keys that a message says were created in the bucket; none if it is about other buckets alone.
@@ -25,32 +25,8 @@ pub(super) fn created(body: &str, bucket: &str) -> Option<Vec<Key>> {
         let name = record.get("eventName").and_then(Value::as_str).unwrap_or_default();
         name.trim_start_matches("s3:").starts_with("ObjectCreated")
     };
-    let key = |record: &&Value| record.pointer("/s3/object/key").and_then(Value::as_str).map(decoded);
+    let key = |record: &&Value| record.pointer("/s3/object/key").and_then(Value::as_str).map(url_decoded);
     Some(ours.iter().filter(is_creation).filter_map(key).filter_map(|key| Key::new(key).ok()).collect())
-}
-
-/// Keys are URL-encoded in events, with `+` for a space.
-fn decoded(raw: &str) -> String {
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|digits| str::from_utf8(digits).ok());
-        match (first, hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = tail;
-            }
-            _ => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

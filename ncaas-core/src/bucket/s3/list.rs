@@ -5,7 +5,7 @@ use aws_sdk_s3::types::{CommonPrefix, EncodingType, Object};
 use jiff::Timestamp;
 
 use crate::bucket::PAGE;
-use crate::bucket::key::Key;
+use crate::bucket::key::{Key, url_decoded};
 use crate::bucket::object::{Entry, Page, Unusable};
 use crate::failure::{Failure, Kind, Result};
 
@@ -76,7 +76,7 @@ impl Listing {
         }
 
         let encoded = response.encoding_type() == Some(&EncodingType::Url);
-        let text = |raw: &str| if encoded { decoded(raw) } else { raw.to_owned() };
+        let text = |raw: &str| if encoded { url_decoded(raw) } else { raw.to_owned() };
         let mut page = Page::default();
         for object in response.contents() {
             match Key::new(text(object.key().unwrap_or_default())) {
@@ -113,37 +113,12 @@ pub(super) fn unquoted(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
 }
 
-/// Undoes S3's URL encoding of keys, where a space may be `+`.
-fn decoded(raw: &str) -> String {
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let digits = tail.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        let hex = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-        match (first, hex) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = tail;
-            }
-            _ => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn keys_are_decoded_as_s3_encodes_them() {
-        assert_eq!(decoded("a+b%2Bc%20d/%C3%BC%0A%"), "a b+c d/ü\n%");
+        assert_eq!(url_decoded("a+b%2Bc%20d/%C3%BC%0A%"), "a b+c d/ü\n%");
     }
 }
