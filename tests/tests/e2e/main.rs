@@ -10,6 +10,7 @@ mod logs;
 mod logs_save;
 mod pipe;
 mod pipe_rules;
+mod readme;
 mod rules;
 mod submit;
 mod submit_jobs;

@@ -155,12 +155,12 @@ fn a_container_stays_until_a_record_says_that_it_has_ended() {
 }
 
 /// A pipe that runs in a process group of its own.
-struct Running {
+pub(crate) struct Running {
     shell: Child,
 }
 
 impl Running {
-    fn start(folder: &Path, script: &str) -> Self {
+    pub(crate) fn start(folder: &Path, script: &str) -> Self {
         use std::os::unix::process::CommandExt;
         let path = format!("{}:{}", tools().display(), std::env::var("PATH").unwrap());
         let log = std::fs::File::options().create(true).append(true).open(folder.join("stderr")).unwrap();
