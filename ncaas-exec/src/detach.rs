@@ -66,7 +66,7 @@ pub(crate) async fn start(engine: &Engine, asks: Asks) -> Result<Detached> {
             exit_file: (*exit_file).to_owned(),
             exit_code: None,
         }),
-        (Outcome::NotStarted, _) => {
+        (Outcome::NotStarted(_), _) => {
             Err(Failure::new(Kind::ScriptNotFound, format!("a detached command takes a shell, and `{about}` has none")))
         }
         _ => Err(Failure::new(Kind::EngineError, format!("cannot detach a command in `{about}`: {}", said.trim()))),

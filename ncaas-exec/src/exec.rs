@@ -29,8 +29,11 @@ done 2>/dev/null
 [ -z "$marked" ] || kill -s "$2" $marked 2>/dev/null
 "#;
 
-/// How engines begin the words that they write in place of the output of a process that could not be started.
+/// How engines begin the words that they write in place of the output of a process that could not be started; Podman's
+/// have the second in them, and perhaps the third after them.
 const COULD_NOT_START: &[u8] = b"OCI runtime exec failed";
+const PODMAN_COULD_NOT_START: (&[u8], &[u8]) = (b"Error: ", b": OCI ");
+const PODMAN_LOST_IT: &[u8] = b"Error: read unixpacket ";
 
 /// What is to be run in which container.
 #[derive(Debug, Clone, Default)]
@@ -56,9 +59,12 @@ pub(crate) struct Exec<'a> {
     mark: String,
 }
 
+/// A process's output as it comes.
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
+
 /// The two ends of a process's streams.
 pub(crate) struct Streams {
-    pub(crate) output: Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>,
+    pub(crate) output: Pieces,
     pub(crate) input: Pin<Box<dyn AsyncWrite + Send>>,
 }
 
@@ -67,8 +73,8 @@ pub(crate) struct Streams {
 pub(crate) enum Outcome {
     /// It ran, and ended with this exit code.
     Exited(i64),
-    /// It could not be started.
-    NotStarted,
+    /// It could not be started; or, with Podman, it ended with this exit code and words like the engine's.
+    NotStarted(i64),
 }
 
 impl<'a> Exec<'a> {
@@ -119,7 +125,7 @@ impl<'a> Exec<'a> {
         let inspected = self.engine.docker().inspect_exec(&self.id).await;
         let inspected = inspected.asking("run a command in", Asked::Container(&self.asks.container))?;
         match (inspected.exit_code, inspected.pid) {
-            (Some(126 | 127), None | Some(0)) if engine_spoke => Ok(Outcome::NotStarted),
+            (Some(code @ (126 | 127)), None | Some(0)) if engine_spoke => Ok(Outcome::NotStarted(code)),
             (Some(code), _) => Ok(Outcome::Exited(code)),
             (None, _) => Err(Failure::new(
                 Kind::EngineError,
@@ -165,5 +171,12 @@ fn is_not_running(error: &bollard::errors::Error) -> bool {
 
 /// Whether output may be the engine's word that the process could not be started, and no output at all.
 pub(crate) fn may_be_the_engines_word(output: &[u8]) -> bool {
-    output.starts_with(COULD_NOT_START)
+    let (beginning, within) = PODMAN_COULD_NOT_START;
+    let is_podmans = || output.starts_with(beginning) && output.windows(within.len()).any(|bytes| bytes == within);
+    output.starts_with(COULD_NOT_START) || is_podmans()
+}
+
+/// Whether output may be what the engine says after that.
+pub(crate) fn may_be_the_engines_next_word(output: &[u8]) -> bool {
+    output.starts_with(PODMAN_LOST_IT)
 }

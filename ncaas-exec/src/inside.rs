@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::args::InArgs;
 use crate::diagnosis;
-use crate::exec::{Asks, Exec, Outcome, Streams, may_be_the_engines_word};
+use crate::exec::{Asks, Exec, Outcome, Pieces, Streams, may_be_the_engines_next_word, may_be_the_engines_word};
 use crate::settings::variable;
 use crate::subject;
 
@@ -58,7 +58,7 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     let exec = Exec::create(&engine, asks).await?;
     let Streams { output, input } = exec.start().await?;
     let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let mut passing = Passing { container: args.container.clone(), output, held: Vec::new() };
+    let mut passing = Passing::new(&args.container, output);
 
     let ended = {
         let pass = passing.pass();
@@ -108,11 +108,19 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             passing.release().await?;
             Ok(ExitStatus(u8::try_from(code).unwrap_or(OUR_FAILURE)))
         }
-        Outcome::NotStarted => {
+        Outcome::NotStarted(code) => {
             let command = args.command.first().cloned().unwrap_or_default();
-            let reason = String::from_utf8_lossy(&passing.held).trim().to_owned();
-            let failure = Failure::new(Kind::EngineError, format!("cannot start `{command}`: {reason}"));
-            Err(diagnosis::of_exec(&engine, &args.container, &command, args.workdir.as_deref(), failure).await)
+            let words: Vec<_> = passing.held.iter().map(|piece| String::from_utf8_lossy(piece.as_ref())).collect();
+            let failure =
+                Failure::new(Kind::EngineError, format!("cannot start `{command}`: {}", words.concat().trim()));
+            let workdir = args.workdir.as_deref();
+            let found = diagnosis::of_exec(&engine, &args.container, &command, workdir, failure.clone()).await;
+            // What nothing keeps from being started has run, and these are its own words.
+            if found == failure && engine.is_podman().await {
+                passing.release().await?;
+                return Ok(ExitStatus(u8::try_from(code).unwrap_or(OUR_FAILURE)));
+            }
+            Err(found)
         }
     }
 }
@@ -164,30 +172,34 @@ async fn at(deadline: Option<Instant>) {
 /// A process's output on its way to ours.
 struct Passing {
     container: String,
-    output: std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>,
+    output: Pieces,
     /// Output that may be no output, until it is known.
-    held: Vec<u8>,
+    held: Vec<LogOutput>,
+    stdout: tokio::io::Stdout,
+    stderr: tokio::io::Stderr,
 }
 
 impl Passing {
+    fn new(container: &str, output: Pieces) -> Self {
+        let (stdout, stderr) = (tokio::io::stdout(), tokio::io::stderr());
+        Passing { container: container.to_owned(), output, held: Vec::new(), stdout, stderr }
+    }
+
     /// Passes all output on, byte for byte.
     async fn pass(&mut self) -> Result<Reader> {
-        let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
         let mut first = true;
         while let Some(piece) = self.output.next().await {
-            let written = match piece.asking("read from the command in", Asked::Container(&self.container))? {
-                LogOutput::StdErr { message } => write(&mut stderr, &message).await,
-                LogOutput::StdOut { message } if first && may_be_the_engines_word(&message) => {
-                    self.held = message.to_vec();
-                    Ok(())
-                }
-                LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                    self.release_to(&mut stdout).await?;
-                    write(&mut stdout, &message).await
-                }
+            let piece = piece.asking("read from the command in", Asked::Container(&self.container))?;
+            let is_doubtful = match first {
+                true => may_be_the_engines_word(piece.as_ref()),
+                false => !self.held.is_empty() && may_be_the_engines_next_word(piece.as_ref()),
             };
             first = false;
-            match written {
+            self.held.push(piece);
+            if is_doubtful {
+                continue;
+            }
+            match self.release_all().await {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Reader::Gone),
                 written => written.map_err(|error| cannot_write(&error))?,
             }
@@ -196,12 +208,19 @@ impl Passing {
     }
 
     async fn release(&mut self) -> Result<()> {
-        self.release_to(&mut tokio::io::stdout()).await
+        self.release_all().await.map_err(|error| cannot_write(&error))
     }
 
-    async fn release_to(&mut self, stdout: &mut tokio::io::Stdout) -> Result<()> {
-        let held = std::mem::take(&mut self.held);
-        write(stdout, &held).await.map_err(|error| cannot_write(&error))
+    async fn release_all(&mut self) -> std::io::Result<()> {
+        for piece in self.held.drain(..) {
+            match piece {
+                LogOutput::StdErr { message } => write(&mut self.stderr, &message).await?,
+                LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                    write(&mut self.stdout, &message).await?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

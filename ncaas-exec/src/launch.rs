@@ -9,7 +9,7 @@ use ncaas_core::record::fields::Container;
 
 use crate::diagnosis;
 use crate::plan::Plan;
-use crate::remote;
+use crate::sharing::Sharing;
 
 /// The image as the engine has it.
 ///
@@ -29,8 +29,9 @@ pub(crate) async fn create(engine: &Engine, plan: &Plan) -> Result<String> {
         name: plan.name.clone(),
         platform: plan.settings.platform.clone().unwrap_or_default(),
     };
+    let sharing = Sharing::of(engine, plan).await?;
     let about = Asked::NewContainer { name: plan.name.as_deref().unwrap_or("a container"), image: &plan.image };
-    let created = engine.docker().create_container(Some(options), plan.body(!engine.is_remote())).await;
+    let created = engine.docker().create_container(Some(options), plan.body(&sharing.mounted)).await;
     match created {
         Ok(created) => Ok(created.id),
         Err(error) if is_taken_name(&error) => {
@@ -58,9 +59,7 @@ fn is_taken_name(error: &Error) -> bool {
 /// [`Kind::ScriptNotFound`], [`Kind::ScriptNotExecutable`], [`Kind::BadInterpreter`], ...
 pub(crate) async fn start(engine: &Engine, id: &str, plan: &Plan) -> Result<Container> {
     let started = async {
-        if engine.is_remote() {
-            remote::bring(engine, id, plan).await?;
-        }
+        Sharing::of(engine, plan).await?.bring(engine, id).await?;
         start_as_is(engine, id).await
     };
     match started.await {

@@ -68,11 +68,10 @@ pub(crate) struct Shared {
 }
 
 impl Plan {
-    /// The plan as the engine is to be sent it. With `mounted`, what is shared is mounted; an engine on another machine
-    /// cannot do that.
-    pub(crate) fn body(&self, mounted: bool) -> ContainerCreateBody {
+    /// The plan as the engine is to be sent it, and what of what is shared it is to mount.
+    pub(crate) fn body(&self, mounted: &[Shared]) -> ContainerCreateBody {
         let settings = &self.settings;
-        let mounts = self.shared.iter().map(|shared| Mount {
+        let mounts = mounted.iter().map(|shared| Mount {
             typ: Some(MountType::BIND),
             source: Some(shared.host.to_string_lossy().into_owned()),
             target: Some(shared.inside.clone()),
@@ -95,7 +94,7 @@ impl Plan {
             labels: Some(self.labels.clone().into_iter().collect::<HashMap<_, _>>()),
             open_stdin: Some(self.open_stdin),
             host_config: Some(HostConfig {
-                mounts: mounted.then(|| mounts.collect()),
+                mounts: Some(mounts.collect()),
                 memory,
                 // The same limit for memory and swap together leaves no swap.
                 memory_swap: memory,
@@ -228,11 +227,11 @@ mod tests {
 
     #[test]
     fn the_engine_is_sent_the_secret_and_no_swap() {
-        let body = plan().body(true);
+        let body = plan().body(&plan().shared);
         assert!(body.env.is_some_and(|env| env.contains(&"TOKEN=hunter2".to_owned())));
         let host = body.host_config.unwrap_or_default();
         assert_eq!((host.memory, host.memory_swap), (Some(1 << 20), Some(1 << 20)));
         assert_eq!(host.mounts.map(|mounts| mounts.len()), Some(1));
-        assert!(plan().body(false).host_config.is_some_and(|host| host.mounts.is_none()));
+        assert!(plan().body(&[]).host_config.is_some_and(|host| host.mounts.is_some_and(|mounts| mounts.is_empty())));
     }
 }

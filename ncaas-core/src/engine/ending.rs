@@ -1,10 +1,11 @@
 //! How a container came to its end, beyond its exit code: killed for memory or not, stopped by whom.
 //!
 //! An exit code of 137 says KILL and not who sent it. Three witnesses say more: the engine's flag `OOMKilled`, its events
-//! (it keeps the last 256, until it is restarted), and the kernel's count of processes killed for memory on this
-//! machine. What they leave open is told as open.
+//! (it keeps the last 256, until it is restarted), and on this machine the kernel's log, and its count of processes
+//! killed for memory. What they leave open is told as open.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptions;
@@ -12,6 +13,7 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 
 use crate::engine::Engine;
+use crate::engine::kernel::{killed_for_memory, log_tells_of};
 use crate::record::fields::{Container, Oom, Status, StoppedBy};
 
 /// KILL: what the kernel sends for memory, and the engine after a while.
@@ -22,6 +24,8 @@ const DEADLY: [&str; 6] = ["1", "2", "3", "6", "9", "15"];
 const LOST: i64 = 255;
 /// How many events an engine remembers (moby, `daemon/events`, `eventsLimit`).
 const REMEMBERED: usize = 256;
+/// How long Podman is listened to: it reads its events to us in this time, and stops then, wherever it is.
+const LISTEN: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Adds to what is known about an ended container who and what ended it. `killed_before` is
@@ -31,7 +35,13 @@ impl Engine {
         if !container.has_ended() || container.started_at.is_none() {
             return;
         }
-        let Some(events) = self.history(Some(&container.id)).await else { return };
+        let Some(mut events) = self.history(Some(&container.id), Duration::ZERO).await else { return };
+        // Nothing is said to one who does not stay: that, or the engine has forgotten.
+        let is_podman = events.is_empty() && self.is_podman().await;
+        if is_podman {
+            let Some(heard) = self.history(Some(&container.id), LISTEN).await else { return };
+            events = heard;
+        }
         let since = |event: &&EventMessage| is_since_start(event, container.started_at.as_deref());
         let oom_event = events.iter().filter(since).any(|event| event.action.as_deref() == Some("oom"));
         let killed = events.iter().filter(since).any(is_deadly_kill);
@@ -44,21 +54,25 @@ impl Engine {
         if oom_event {
             evidence.push("the engine's event oom".to_owned());
         }
-        container.oom = match () {
-            () if !evidence.is_empty() => Some(Oom::Known(true)),
-            () if container.signal != Some(KILL) || killed => Some(Oom::Known(false)),
-            () => {
-                let unchanged = !self.is_remote() && killed_before.is_some() && killed_for_memory() == killed_before;
-                if unchanged {
-                    evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
-                    Some(Oom::Known(false))
-                } else {
-                    Some(Oom::Unknown)
-                }
+        // An engine sets its flag only when it hears of the kill in time, and Podman hardly ever.
+        let is_open = evidence.is_empty() && !killed && (is_podman || container.signal == Some(KILL));
+        let unchanged = killed_before.is_some() && killed_for_memory() == killed_before;
+        let by_kernel = if is_open && !unchanged && !self.is_remote() { log_tells_of(&container.id) } else { None };
+        if by_kernel == Some(true) {
+            evidence.push("the kernel's log".to_owned());
+        }
+        container.oom = Some(match () {
+            () if !evidence.is_empty() => Oom::Known(true),
+            () if !is_open => Oom::Known(false),
+            () if unchanged && !self.is_remote() => {
+                evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
+                Oom::Known(false)
             }
-        };
-        // An engine sets its flag only when it hears of the kill in time.
-        if oom_event && container.status == Some(Status::Killed) && !killed {
+            // The log may have lost its beginning: it proves a kill, and not that there was none.
+            () if by_kernel == Some(false) && container.signal != Some(KILL) => Oom::Known(false),
+            () => Oom::Unknown,
+        });
+        if (oom_event || by_kernel == Some(true)) && container.status == Some(Status::Killed) && !killed {
             container.status = Some(Status::OutOfMemory);
         }
         container.oom_evidence = evidence;
@@ -68,7 +82,7 @@ impl Engine {
             _ if killed && remembered => Some(StoppedBy::User),
             _ if (ended_itself && !killed) || remembered => None,
             // The engine has forgotten its start: it was restarted since, and ends what ran before, or much has happened.
-            _ => match self.history(None).await {
+            _ => match self.history(None, Duration::ZERO).await {
                 Some(all) if all.len() < REMEMBERED => Some(StoppedBy::Engine),
                 _ if killed => Some(StoppedBy::User),
                 _ => None,
@@ -76,12 +90,13 @@ impl Engine {
         };
     }
 
-    /// The events that the engine remembers, of one container or of all that there is.
-    async fn history(&self, id: Option<&str>) -> Option<Vec<EventMessage>> {
+    /// The events that the engine remembers, of one container or of all that there is, and those that come in the time
+    /// that it is listened to.
+    async fn history(&self, id: Option<&str>, listen: Duration) -> Option<Vec<EventMessage>> {
         let filters = id.map(|id| HashMap::from([("container".to_owned(), vec![id.to_owned()])]));
         // Without an end the engine would wait for more.
-        let now = Timestamp::now() + self.clock_ahead().await;
-        let until = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
+        let end = Timestamp::now() + self.clock_ahead().await + listen;
+        let until = format!("{}.{:09}", end.as_second(), end.subsec_nanosecond());
         let options = EventsOptions { since: Some("0".to_owned()), until: Some(until), filters };
         let mut events = Box::pin(self.docker().events(Some(options)));
         let mut all = Vec::new();
@@ -109,11 +124,4 @@ fn is_deadly_kill(event: &EventMessage) -> bool {
         Some("stop") => true,
         _ => false,
     }
-}
-
-/// How many processes the kernel has killed for memory since this machine started (`oom_kill` in `/proc/vmstat`); none
-/// where it does not say.
-pub(super) fn killed_for_memory() -> Option<u64> {
-    let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
-    counters.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
 }

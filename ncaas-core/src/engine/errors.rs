@@ -11,8 +11,10 @@ use bollard::errors::Error;
 
 use crate::failure::{Failure, Kind, Result};
 
-/// How much of the engine's own words a failure carries, in characters.
+/// How much of the engine's own words a failure carries, in characters, and how much of that from their beginning. The
+/// cause stands at their end.
 const MESSAGE_LIMIT: usize = 1000;
+const MESSAGE_BEGINNING: usize = 400;
 
 /// What a request to the engine was about. It decides what a 404 or a 409 means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,9 +156,11 @@ fn innermost(error: &Error) -> String {
 /// The engine's words on one line, no longer than a person reads.
 fn bounded(message: &str) -> String {
     let mut words = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = words.char_indices().nth(MESSAGE_LIMIT) {
-        words.truncate(end);
-        words.push('…');
+    let length = words.chars().count();
+    if length > MESSAGE_LIMIT {
+        let left_out = length - (MESSAGE_LIMIT - MESSAGE_BEGINNING);
+        let end: String = words.chars().skip(left_out).collect();
+        words = words.chars().take(MESSAGE_BEGINNING).chain(['…']).collect::<String>() + &end;
     }
     if words.is_empty() {
         words.push_str("the engine gives no reason");
@@ -190,8 +194,9 @@ mod tests {
     #[test]
     fn the_engines_words_come_on_one_line_and_bounded() {
         assert_eq!(answered(500, Asked::Container("a")).message, "cannot start `a`: Some words");
-        let long = Error::DockerStreamError { error: "é".repeat(5000) };
-        assert!(failure(&long, "start", Asked::Engine).message.chars().count() < MESSAGE_LIMIT + 50);
+        let long = Error::DockerStreamError { error: "é".repeat(5000) + ": no such file" };
+        let message = failure(&long, "start", Asked::Engine).message;
+        assert!(message.chars().count() < MESSAGE_LIMIT + 50 && message.ends_with(": no such file"), "{message}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! only one of them asks there is [`Engine::docker`], with [`EngineContext::asking`] to make a failure of its errors.
 //!
 //! - [`address`]: where it is, as the docker CLI would have it
+//! - [`Engine::is_podman`]: another program that answers the same requests, and some of them otherwise
 //! - [`container`]: how a container fares, in a record's words
 //! - [`labels`]: how containers of ours are found again
 //! - [`archive`]: files in and out of containers; [`path`]: one of them
@@ -21,10 +22,12 @@ pub mod container;
 mod dial;
 mod ending;
 mod errors;
+mod kernel;
 pub mod labels;
 mod lazy;
 mod ownership;
 pub mod path;
+pub mod podman;
 pub mod reference;
 mod ssh;
 mod wait;
@@ -33,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use tokio::sync::OnceCell;
 
 use crate::failure::{Failure, Kind, Result};
 use address::{Address, Endpoint, Tls};
@@ -56,6 +60,7 @@ const FIRST_ANSWER_REMOTE: Duration = Duration::from_secs(40);
 pub struct Engine {
     docker: Docker,
     address: Arc<Address>,
+    is_podman: Arc<OnceCell<bool>>,
 }
 
 impl Engine {
@@ -73,7 +78,7 @@ impl Engine {
     /// As [`Engine::connect`].
     pub async fn connect_to(address: Address) -> Result<Self> {
         let docker = client(&address).map_err(|failure| unanswered(&address, failure))?;
-        let engine = Engine { docker, address: Arc::new(address) };
+        let engine = Engine { docker, address: Arc::new(address), is_podman: Arc::default() };
         let deadline = if engine.is_remote() { FIRST_ANSWER_REMOTE } else { FIRST_ANSWER };
         match engine.ping(deadline).await {
             Ok(()) => Ok(engine),

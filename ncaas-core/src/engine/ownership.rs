@@ -4,9 +4,11 @@
 //! not run: an archive that is written into a container carries owners and modes, and the engine applies them. A folder
 //! in the archive takes the place of the one that is there, with what is in it. A file is not sent: the archive makes a
 //! second, hard link to it in a folder of ours, with the new owner, and an owner belongs to the file under all of its
-//! names. Modes that shut the user out are then the user's own to change. So nothing is copied, nothing has to be started, and it takes nothing of the image, not even a `chown`.
+//! names. Modes that shut the user out are then the user's own to change. So nothing is copied, nothing has to be
+//! started, and it takes nothing of the image, not even a `chown`.
 //!
-//! (moby, `pkg/archive`, `createTarFile`: a link is made with `link(2)`, then its owner and mode are set.)
+//! (moby, `pkg/archive`, `createTarFile`: a link is made with `link(2)`, then its owner and mode are set. Podman does
+//! the same, buildah's `copier`.)
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -128,10 +130,10 @@ impl Engine {
         owner: Owner,
         mapped: Owner,
     ) -> Result<()> {
-        let (parent, name) = mounted_at(inspected, folder)?;
+        let (into, name) = mounted_at(inspected, folder, self.is_podman().await)?;
         let id = inspected.id.as_deref().unwrap_or_default();
         let folder = folder.to_owned();
-        self.upload(id, &parent, move |archive| {
+        self.upload(id, &into, move |archive| {
             // Where this fails the folder itself is another's: its turn comes in the next round.
             let links = TempDir::with_prefix_in(LINKS, &folder).ok();
             let result = append(archive, &folder, &name, links.as_ref().map(TempDir::path), owner, mapped);
@@ -251,18 +253,26 @@ fn header(archive: &mut Builder<ArchiveWriter>, file: &Metadata, kind: EntryType
     Ok(header)
 }
 
-/// Where the container has a folder of this machine: the folder above, and the name in it.
-fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path) -> Result<(String, String)> {
+/// Where the container has a folder of this machine: the folder to write an archive into, and the name in it.
+///
+/// That is the folder above, since the Docker Engine leaves the owner of the folder itself as it is. Podman writes what is
+/// addressed to the folder above beside the mount and not into it.
+fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path, is_podman: bool) -> Result<(String, String)> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let wanted = real(folder);
     let mounts = inspected.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("bind"));
     let destination = mounts
         .filter(|mount| mount.source.as_deref().is_some_and(|source| real(Path::new(source)) == wanted))
         .find_map(|mount| mount.destination.as_deref());
-    let split = destination.and_then(|path| path.trim_end_matches('/').rsplit_once('/'));
-    let (parent, name) = split.ok_or_else(|| {
+    let destination = destination.map(|path| path.trim_end_matches('/'));
+    let found = match destination {
+        Some(destination) if is_podman => Some((destination, ".")),
+        Some(destination) => destination.rsplit_once('/'),
+        None => None,
+    };
+    let (into, name) = found.ok_or_else(|| {
         let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
         Failure::new(Kind::EngineError, format!("`{}` is not mounted in container `{name}`", folder.display()))
     })?;
-    Ok((if parent.is_empty() { "/" } else { parent }.to_owned(), name.to_owned()))
+    Ok((if into.is_empty() { "/" } else { into }.to_owned(), name.to_owned()))
 }

@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::engine::container::{describe, time_limit};
-use crate::engine::ending::killed_for_memory;
 use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::kernel::killed_for_memory;
 use crate::engine::{Engine, reference, within};
 use crate::failure::{Failure, Kind, Result};
 use crate::record::fields::Container;
@@ -94,6 +94,9 @@ impl Engine {
     /// # Errors
     /// [`Kind::ContainerNotFound`], or the engine does not answer or cannot do it.
     pub async fn stop(&self, id: &str, grace: i32) -> Result<()> {
+        if self.is_podman().await {
+            return self.stop_by_signals(id, grace).await;
+        }
         let id = reference::container(id)?;
         let options = StopContainerOptions { t: Some(grace), ..Default::default() };
         self.docker().stop_container(id, Some(options)).await.asking("stop", Asked::Container(id))

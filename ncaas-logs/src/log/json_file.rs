@@ -8,6 +8,7 @@ use memchr::{memchr, memchr2, memmem};
 use serde::Deserialize;
 
 use super::entry::{Entry, Stamp, Stream};
+use super::k8s_file::{self, Logged};
 
 const OPENING: &[u8] = b"{\"log\":\"";
 const STDOUT: &[u8] = b",\"stream\":\"stdout\",\"time\":\"";
@@ -46,6 +47,11 @@ impl JsonFile {
             // A terminal's output has no stream of its own in the oldest files.
             let stream = Stream::named(other.stream.as_bytes()).unwrap_or(Stream::Stdout);
             return give(&Entry { stamp, stream, bytes: other.log.as_bytes() });
+        } else if let Some(Logged { stamp, stream, text, is_full }) = k8s_file::line(line) {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(text);
+            self.scratch.extend(is_full.then_some(b'\n'));
+            return give(&Entry { stamp, stream, bytes: &self.scratch });
         }
         self.damaged += 1;
     }

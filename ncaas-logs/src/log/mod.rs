@@ -9,6 +9,7 @@ mod entry;
 mod files;
 pub(crate) mod helper;
 mod json_file;
+mod k8s_file;
 mod lines;
 mod resume;
 mod stream;
@@ -124,14 +125,14 @@ impl Log {
             terminal,
             query,
             source: Source::Between,
-            // Their times are to the nanosecond; journald's are not.
-            recent: Recent::new(matches!(driver, "json-file" | "local")),
+            // Their times are to the nanosecond, each line's own; journald's are not, nor are Podman's.
+            recent: Recent::new(matches!(driver, "json-file" | "local") && !is_podmans(inspected)),
             archive: None,
             given: 0,
             lost: Lost::default(),
             away: None,
         };
-        let as_files = driver == "json-file" && log.query.tail.is_none();
+        let as_files = matches!(driver, "json-file" | "k8s-file") && log.query.tail.is_none();
         let path = inspected.log_path.as_deref().filter(|path| as_files && !engine.is_remote() && !path.is_empty());
         log.source = match path.and_then(|path| Files::open(Path::new(path))) {
             Some(files) => Source::Files(files),
@@ -307,6 +308,11 @@ impl Log {
 fn rotates(inspected: &ContainerInspectResponse) -> bool {
     let config = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref());
     config.and_then(|config| config.config.as_ref()).is_some_and(|options| options.contains_key("max-size"))
+}
+
+/// Whether Podman writes the log: all lines that it reads at once have one time.
+fn is_podmans(inspected: &ContainerInspectResponse) -> bool {
+    inspected.log_path.as_deref().is_some_and(|path| path.ends_with("/ctr.log"))
 }
 
 /// The container's log driver.

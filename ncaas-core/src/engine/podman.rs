@@ -1,0 +1,83 @@
+//! Podman behind its Docker-compatible socket: the same requests, some of them answered otherwise (4.3 was looked at).
+//!
+//! - Its events come only to whoever listens while they are read ([`Engine::history`](super::Engine)), and a `stop` that
+//!   the container heeds leaves none: [`Engine::stop`] sends the signals itself.
+//! - It does not see that a container was killed for memory: the kernel's log says so ([`super::kernel`]).
+//! - An archive goes into a mount only where the mount itself is named ([`Engine::repair_ownership`]).
+//! - A mount is written into a line of CSV without quoting: see [`is_safe_in_mount`].
+
+use std::time::Duration;
+
+use bollard::query_parameters::KillContainerOptions;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::errors::{Asked, EngineContext};
+use super::{Engine, reference};
+use crate::failure::Result;
+
+/// What Podman calls itself among the parts of its version.
+const NAME: &str = "Podman Engine";
+/// Between looks at a container that has been asked to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Whether the engine is Podman. It is asked once; where it does not answer, it is taken for none.
+    pub async fn is_podman(&self) -> bool {
+        let ask = async || {
+            let version = self.docker().version().await?;
+            let mut parts = version.components.into_iter().flatten();
+            Ok::<bool, bollard::errors::Error>(parts.any(|part| part.name == NAME))
+        };
+        self.is_podman.get_or_try_init(ask).await.is_ok_and(|is_podman| *is_podman)
+    }
+
+    /// As [`Engine::stop`], by signals: these leave an event that says that somebody ended the container.
+    pub(super) async fn stop_by_signals(&self, id: &str, grace: i32) -> Result<()> {
+        let id = reference::container(id)?;
+        let config = self.inspect(id).await?.config.unwrap_or_default();
+        self.signal(id, config.stop_signal.as_deref().unwrap_or("TERM")).await?;
+        let grace = Duration::from_secs(grace.max(0).unsigned_abs().into());
+        let ended = async {
+            while !self.is_ended(id).await? {
+                sleep(LOOK_AGAIN).await;
+            }
+            Ok(())
+        };
+        match timeout_at(Instant::now() + grace, ended).await {
+            Ok(ended) => ended,
+            Err(_) => self.signal(id, "KILL").await,
+        }
+    }
+
+    async fn signal(&self, id: &str, signal: &str) -> Result<()> {
+        let options = KillContainerOptions { signal: signal.to_owned() };
+        match self.docker().kill_container(id, Some(options)).await {
+            // What has ended meanwhile is as it should be.
+            Err(_) if self.is_ended(id).await? => Ok(()),
+            signalled => signalled.asking("stop", Asked::Container(id)),
+        }
+    }
+
+    async fn is_ended(&self, id: &str) -> Result<bool> {
+        Ok(super::container::describe(&self.inspect(id).await?).has_ended())
+    }
+}
+
+/// Whether Podman mounts just this path, and nothing else by it. Of what has a comma in it, it would take the rest for
+/// further options, another source among them.
+pub fn is_safe_in_mount(path: &str) -> bool {
+    !path.contains([',', '"', '\n', '\r'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_podman_would_read_as_options_is_not_safe() {
+        assert!(is_safe_in_mount("/a b/it's $(x): é"));
+        for odd in ["/a,source=/etc", "/\"a\"", "/a\nb", "/a\r"] {
+            assert!(!is_safe_in_mount(odd), "{odd}");
+        }
+    }
+}
