@@ -6,12 +6,15 @@
 
 use std::collections::HashMap;
 
-use bollard::models::EventMessage;
+use bollard::models::{
+    ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, EventMessage,
+};
 use bollard::query_parameters::EventsOptions;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
 use crate::engine::Engine;
+use crate::engine::container::describe;
 use crate::record::fields::{Container, Oom, Status, StoppedBy};
 
 /// KILL: what the kernel sends for memory, and the engine after a while.
@@ -74,6 +77,36 @@ impl Engine {
                 _ => None,
             },
         };
+    }
+
+    /// How a container ended that was removed before it could be asked, as the engine's events tell it. None where they
+    /// tell nothing of it.
+    pub async fn end_of_removed(&self, container: &Container) -> Option<Container> {
+        let events = self.history(Some(&container.id)).await?;
+        let of = |action: &str| {
+            let since_start = events.iter().filter(|event| is_since_start(event, container.started_at.as_deref()));
+            since_start.rev().find(|event| event.action.as_deref() == Some(action))
+        };
+        let died = of("die")?;
+        // The container's labels are among them.
+        let attributes = died.actor.as_ref()?.attributes.as_ref()?;
+        let state = ContainerState {
+            status: Some(ContainerStateStatusEnum::EXITED),
+            exit_code: Some(attributes.get("exitCode")?.parse().ok()?),
+            oom_killed: Some(of("oom").is_some()),
+            started_at: container.started_at.clone(),
+            finished_at: Some(Timestamp::from_nanosecond(died.time_nano?.into()).ok()?.to_string()),
+            ..ContainerState::default()
+        };
+        let mut ended = describe(&ContainerInspectResponse {
+            id: Some(container.id.clone()),
+            name: Some(container.name.clone()),
+            state: Some(state),
+            config: Some(ContainerConfig { labels: Some(attributes.clone()), ..ContainerConfig::default() }),
+            ..ContainerInspectResponse::default()
+        });
+        self.examine_end(&mut ended, None).await;
+        Some(ended)
     }
 
     /// The events that the engine remembers, of one container or of all that there is.
