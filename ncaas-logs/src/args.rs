@@ -24,7 +24,8 @@ pub(crate) struct Args {
 enum Verb {
     /// Every line of output, as a record or as text
     #[command(after_help = "EXAMPLE:\n  ncaas-logs lines --follow --text pca\n  \
-        ncaas-logs lines --grep '(?i)error' pca | jq -r .line")]
+        ncaas-logs lines --grep '(?i)error' pca | jq -r .line\n  \
+        ncaas-logs lines --text --tail 20 io-dir/results/job__pca_1/logs/session1.npy.log")]
     Lines(LinesArgs),
     /// How a container fares, or how it ended
     #[command(after_help = "EXAMPLE:\n  ncaas-logs state pca | jq .container.status")]
@@ -90,7 +91,8 @@ impl Args {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LinesArgs {
-    /// Containers, by name or id; without any, records on stdin name them
+    /// Containers, by name or id, or files that `save` has written: `<dataset>.log`, `<dataset>.record.json`; without
+    /// any, records on stdin name them
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -118,6 +120,10 @@ pub(crate) struct LinesArgs {
     #[arg(long)]
     pub(crate) stderr: bool,
 
+    /// Each line with the attributes that the log's options (labels, env, tag) give it
+    #[arg(long)]
+    pub(crate) details: bool,
+
     /// Only lines that match this regular expression
     #[arg(long, value_name = "RE")]
     pub(crate) grep: Option<Regex>,
@@ -132,7 +138,8 @@ pub(crate) struct LinesArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StateArgs {
-    /// Containers, by name or id; without any, records on stdin name them
+    /// Containers, by name or id, or files that `save` has written: `<dataset>.log`, `<dataset>.record.json`; without
+    /// any, records on stdin name them
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 

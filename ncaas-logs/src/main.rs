@@ -5,6 +5,7 @@ mod lines;
 mod log;
 mod plot;
 mod save;
+mod saved;
 mod state;
 mod subject;
 mod time;

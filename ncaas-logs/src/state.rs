@@ -1,9 +1,10 @@
 //! `ncaas-logs state`: how a container fares, or how it ended; from the engine, or from the record that was saved when
 //! its job ended.
 
+use std::path::Path;
+
 use ncaas_core::engine::LazyEngine;
-use ncaas_core::failure::Result;
-use ncaas_core::layout::JobFolder;
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Known;
@@ -11,6 +12,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
 use crate::args::StateArgs;
+use crate::saved::Saved;
 use crate::subject;
 
 pub(crate) async fn state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
@@ -20,13 +22,17 @@ pub(crate) async fn state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
     let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
     let engines = LazyEngine::default();
     let pipe = Pipe::new(tool, args.pipe.jobs_or(8));
-    pipe.filter(input, async |record: &mut Record, _: &Output| look(record, &engines).await).await
+    pipe.filter(input, async |record: &mut Record, _: &Output| look(record, &args, &engines).await).await
 }
 
-async fn look(record: &mut Record, engines: &LazyEngine) -> Result<()> {
+async fn look(record: &mut Record, args: &StateArgs, engines: &LazyEngine) -> Result<()> {
+    if let Some(saved) = subject::named_file(record, &args.containers)? {
+        *record = saved.record.ok_or_else(|| unfinished(&saved.log))?;
+        return Ok(());
+    }
     match ask(record, engines).await {
         Ok(()) => Ok(()),
-        Err(failure) => match saved(record) {
+        Err(failure) => match Saved::of(record).and_then(|saved| saved.record) {
             Some(saved) => {
                 let Known { container, logs, usage, .. } = saved.known()?;
                 record.merge(&Known { container, logs, usage, ..Known::default() });
@@ -40,12 +46,12 @@ async fn look(record: &mut Record, engines: &LazyEngine) -> Result<()> {
     }
 }
 
-/// The saved record of the same job; where the record names a container, of that one.
-fn saved(record: &Record) -> Option<Record> {
-    let saved = JobFolder::of(record).ok()?.saved_record()?;
-    let container = saved.container()?;
-    let wanted = subject::container(record).ok();
-    wanted.is_none_or(|wanted| wanted == container.id || wanted == container.name).then_some(saved)
+fn unfinished(log: &Path) -> Failure {
+    Failure::new(
+        Kind::BadRecord,
+        format!("no record was saved beside `{}`: its job was not followed to its end", log.display()),
+    )
+    .hint("`ncaas-logs state CONTAINER` asks the engine; `ncaas-logs save` saves the record when the job has ended")
 }
 
 async fn ask(record: &mut Record, engines: &LazyEngine) -> Result<()> {

@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::saved::Saved;
+
 /// How many containers are followed at once: one that runs for days holds up no other.
 pub(crate) const FOLLOWED: usize = 1024;
 
@@ -25,6 +27,15 @@ pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<In
         record.set("container", &json!({ "id": container }));
         record
     })))
+}
+
+/// The saved files that a record made of an argument stands for; none where it stands for a container.
+///
+/// # Errors
+/// Where there is no such file.
+pub(crate) fn named_file(record: &Record, arguments: &[String]) -> Result<Option<Saved>> {
+    let argument = container(record).ok().filter(|argument| arguments.contains(argument));
+    argument.map_or(Ok(None), |argument| Saved::named(&argument))
 }
 
 /// Whose a line or a sample is.

@@ -7,12 +7,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bollard::models::EventMessage;
+use bollard::models::{
+    ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, EventMessage,
+};
 use bollard::query_parameters::EventsOptions;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
 use crate::engine::Engine;
+use crate::engine::container::describe;
 use crate::engine::kernel::{killed_for_memory, log_tells_of};
 use crate::record::fields::{Container, Oom, Status, StoppedBy};
 
@@ -35,13 +38,7 @@ impl Engine {
         if !container.has_ended() || container.started_at.is_none() {
             return;
         }
-        let Some(mut events) = self.history(Some(&container.id), Duration::ZERO).await else { return };
-        // Nothing is said to one who does not stay: that, or the engine has forgotten.
-        let is_podman = events.is_empty() && self.is_podman().await;
-        if is_podman {
-            let Some(heard) = self.history(Some(&container.id), LISTEN).await else { return };
-            events = heard;
-        }
+        let Some((events, is_podman)) = self.remembered_of(&container.id).await else { return };
         let since = |event: &&EventMessage| is_since_start(event, container.started_at.as_deref());
         let oom_event = events.iter().filter(since).any(|event| event.action.as_deref() == Some("oom"));
         let killed = events.iter().filter(since).any(is_deadly_kill);
@@ -88,6 +85,46 @@ impl Engine {
                 _ => None,
             },
         };
+    }
+
+    /// How a container ended that was removed before it could be asked, as the engine's events tell it. None where they
+    /// tell nothing of it.
+    pub async fn end_of_removed(&self, container: &Container) -> Option<Container> {
+        let (events, _) = self.remembered_of(&container.id).await?;
+        let of = |action: &str| {
+            let since_start = events.iter().filter(|event| is_since_start(event, container.started_at.as_deref()));
+            since_start.rev().find(|event| event.action.as_deref() == Some(action))
+        };
+        let died = of("die")?;
+        // The container's labels are among them.
+        let attributes = died.actor.as_ref()?.attributes.as_ref()?;
+        let state = ContainerState {
+            status: Some(ContainerStateStatusEnum::EXITED),
+            exit_code: Some(attributes.get("exitCode")?.parse().ok()?),
+            oom_killed: Some(of("oom").is_some()),
+            started_at: container.started_at.clone(),
+            finished_at: Some(Timestamp::from_nanosecond(died.time_nano?.into()).ok()?.to_string()),
+            ..ContainerState::default()
+        };
+        let mut ended = describe(&ContainerInspectResponse {
+            id: Some(container.id.clone()),
+            name: Some(container.name.clone()),
+            state: Some(state),
+            config: Some(ContainerConfig { labels: Some(attributes.clone()), ..ContainerConfig::default() }),
+            ..ContainerInspectResponse::default()
+        });
+        self.examine_end(&mut ended, None).await;
+        Some(ended)
+    }
+
+    /// The events of a container that the engine remembers, and whether it is Podman.
+    async fn remembered_of(&self, id: &str) -> Option<(Vec<EventMessage>, bool)> {
+        let events = self.history(Some(id), Duration::ZERO).await?;
+        // Podman says nothing to one who does not stay. Any other engine has forgotten.
+        if events.is_empty() && self.is_podman().await {
+            return Some((self.history(Some(id), LISTEN).await?, true));
+        }
+        Some((events, false))
     }
 
     /// The events that the engine remembers, of one container or of all that there is, and those that come in the time

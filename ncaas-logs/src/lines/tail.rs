@@ -20,14 +20,15 @@ pub(super) struct Owned {
     begins: bool,
     ends: bool,
     broken: bool,
+    details: Vec<u8>,
     /// It is its stream's first in what the engine sent, which may have begun in the middle of it.
     may_be_cut: bool,
 }
 
 impl Owned {
     pub(super) fn as_line(&self) -> Line<'_> {
-        let Owned { stamp, stream, ref bytes, begins, ends, broken, .. } = *self;
-        Line { stamp, stream, bytes, begins, ends, broken }
+        let Owned { stamp, stream, ref bytes, begins, ends, broken, ref details, .. } = *self;
+        Line { stamp, stream, bytes, begins, ends, broken, details }
     }
 }
 
@@ -53,8 +54,9 @@ pub(super) async fn read(
             if query.only.is_some_and(|only| only != line.stream) {
                 return;
             }
-            let Line { stamp, stream, bytes, begins, ends, broken } = *line;
-            last.push_back(Owned { stamp, stream, bytes: bytes.to_vec(), begins, ends, broken, may_be_cut });
+            let Line { stamp, stream, bytes, begins, ends, broken, details } = *line;
+            let (bytes, details) = (bytes.to_vec(), details.to_vec());
+            last.push_back(Owned { stamp, stream, bytes, begins, ends, broken, details, may_be_cut });
             if last.len() > count {
                 last.pop_front();
             }

@@ -15,15 +15,18 @@ const SECONDS: usize = 19;
 pub(super) struct Text {
     zone: TimeZone,
     colour: bool,
+    /// Whether lines have their details before them, in the engine's form.
+    details: bool,
     /// The last second that was seen, and how it is written: most lines share it with the line before.
     second: ([u8; SECONDS], Vec<u8>),
 }
 
 impl Text {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(details: bool) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Text {
             zone: TimeZone::system(),
+            details,
             colour: std::io::stdout().is_terminal() && !plain,
             second: ([0; SECONDS], Vec::new()),
         }
@@ -38,6 +41,10 @@ impl Text {
             out.extend_from_slice(prefix);
             self.push_time(line.stamp, out);
             out.push(b' ');
+            if self.details && !line.details.is_empty() {
+                out.extend_from_slice(line.details);
+                out.push(b' ');
+            }
             if self.colour {
                 out.extend_from_slice(b"\x1b[0m");
             }
@@ -75,11 +82,15 @@ mod tests {
 
     fn shown(lines: &[(&str, Stream, &[u8])], colour: bool) -> String {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
-        let mut text = Text { zone, colour, second: ([0; SECONDS], Vec::new()) };
+        let mut text = Text { zone, colour, details: false, second: ([0; SECONDS], Vec::new()) };
         let mut out = Vec::new();
         for &(time, stream, bytes) in lines {
             let stamp = Stamp::parse(time.as_bytes()).unwrap();
-            text.push(&Line { stamp, stream, bytes, begins: true, ends: true, broken: true }, b"", &mut out);
+            text.push(
+                &Line { stamp, stream, bytes, begins: true, ends: true, broken: true, details: b"" },
+                b"",
+                &mut out,
+            );
         }
         String::from_utf8(out).unwrap()
     }

@@ -1,7 +1,10 @@
 //! Lines as records: `{"time":"2026-11-22T10:24:55.517032643Z","stream":"stdout","seq":1,"line":"..."}`.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use regex::bytes::Regex;
 use schemars::JsonSchema;
@@ -9,7 +12,7 @@ use serde::Serialize;
 
 use super::text::Text;
 use crate::args::LinesArgs;
-use crate::log::Line;
+use crate::log::{Line, Translated};
 use crate::subject::Owner;
 
 /// One line of output.
@@ -29,12 +32,15 @@ pub(super) struct LineRecord {
     bytes: Option<String>,
     /// True for a piece of a line longer than 2 MiB that goes on in the next record of its stream.
     partial: Option<bool>,
+    /// With `--details`: the attributes that the log's options give it, by their names.
+    details: Option<BTreeMap<String, String>>,
 }
 
 /// Writes lines in the form that was asked for.
 pub(super) struct Writer<'a> {
     grep: Option<&'a Regex>,
     text: Option<Text>,
+    details: Option<Translated>,
     /// What stands before each line and says whose it is.
     prefix: Vec<u8>,
     seq: u64,
@@ -55,7 +61,8 @@ impl<'a> Writer<'a> {
         };
         Writer {
             grep: args.grep.as_ref(),
-            text: args.text.then(Text::new),
+            text: args.text.then(|| Text::new(args.details)),
+            details: args.details.then(Translated::default),
             prefix: prefix.into_bytes(),
             seq: 0,
             out: Vec::new(),
@@ -92,11 +99,22 @@ impl<'a> Writer<'a> {
                 out.extend_from_slice(STANDARD.encode(line.bytes).as_bytes());
             }
         }
-        out.extend_from_slice(if line.ends { b"\"}\n".as_slice() } else { b"\",\"partial\":true}\n" });
+        out.extend_from_slice(if line.ends { b"\"".as_slice() } else { b"\",\"partial\":true" });
+        if let Some(details) = &mut self.details {
+            out.extend_from_slice(b",\"details\":");
+            out.extend_from_slice(details.json(line.details));
+        }
+        out.extend_from_slice(b"}\n");
     }
 
-    /// What has been written since the last time.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    /// Hands over what has been written since the last time.
+    pub(super) async fn send(&mut self, output: &Output) {
+        if !self.out.is_empty() {
+            output.write(self.take()).await;
+        }
+    }
+
+    fn take(&mut self) -> Vec<u8> {
         let next = Vec::with_capacity(self.out.len().min(1 << 19));
         std::mem::replace(&mut self.out, next)
     }

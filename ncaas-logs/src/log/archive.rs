@@ -51,7 +51,7 @@ pub(crate) struct Archive {
 
 impl Archive {
     /// The files of a container that logs with the `json-file` driver. None where they cannot be had in this way.
-    pub(crate) fn of(engine: &Engine, inspected: &ContainerInspectResponse) -> Option<Self> {
+    pub(crate) fn of(engine: &Engine, inspected: &ContainerInspectResponse, details: bool) -> Option<Self> {
         let path = inspected.log_path.as_deref()?;
         let (folder, name) = path.rsplit_once('/').filter(|(folder, _)| folder.starts_with('/'))?;
         let options = inspected.host_config.as_ref()?.log_config.as_ref()?.config.as_ref();
@@ -69,7 +69,7 @@ impl Archive {
             names,
             opening: None,
             reading: None,
-            entries: Entries::default(),
+            entries: Entries::new(details),
         })
     }
 

@@ -100,6 +100,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) stream: Stream,
     /// What was written, with its line break if it has one.
     pub(crate) bytes: &'a [u8],
+    /// The attributes that the log's options give it, where they were asked for: `name=value,...` as the engine writes
+    /// them, names and values encoded as in a URL's query.
+    pub(crate) details: &'a [u8],
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(crate) struct Files {
 impl Files {
     /// Opens the log's file and those that it was rotated into. None where that is not allowed, or one of them is
     /// compressed.
-    pub(crate) fn open(path: &Path) -> Option<Self> {
+    pub(crate) fn open(path: &Path, details: bool) -> Option<Self> {
         for _ in 0..LOOKS {
             let newest = File::open(path).ok()?;
             let mut files = VecDeque::from([newest]);
@@ -47,7 +47,7 @@ impl Files {
             }
             let still = std::fs::metadata(path).ok().zip(files.back().and_then(|file| file.metadata().ok()));
             if still.is_some_and(|(now, then)| now.ino() == then.ino()) {
-                return Some(Files { path: path.to_owned(), files, entries: Entries::default() });
+                return Some(Files { path: path.to_owned(), files, entries: Entries::new(details) });
             }
         }
         None
@@ -86,6 +86,11 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
+    /// `details`: whether the lines' details are wanted.
+    pub(crate) fn new(details: bool) -> Self {
+        Entries { parser: JsonFile::new(details), ..Entries::default() }
+    }
+
     /// Where the next bytes go.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.filled > LONGEST {
@@ -122,7 +127,7 @@ mod tests {
     }
 
     fn read(path: &Path) -> Vec<String> {
-        let mut files = Files::open(path).unwrap();
+        let mut files = Files::open(path, false).unwrap();
         let mut texts = Vec::new();
         while files.read(|entry| texts.push(String::from_utf8_lossy(entry.bytes).trim().to_owned())).unwrap() {}
         texts
@@ -137,7 +142,7 @@ mod tests {
         std::fs::write(&path, entry("new") + "{\"log\":\"half").unwrap();
         assert_eq!(read(&path), ["oldest", "older", "new"]);
         std::fs::write(with_suffix(&path, ".3.gz"), "").unwrap();
-        assert!(Files::open(&path).is_none());
+        assert!(Files::open(&path, false).is_none());
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! The engine writes the fields in this order, and that is read without a JSON parser: a third of the time. Whatever
 //! else stands there is left to one.
 
+use std::collections::BTreeMap;
+
 use memchr::{memchr, memchr2, memmem};
 use serde::Deserialize;
 
+use super::details::{Translated, encode};
 use super::entry::{Entry, Stamp, Stream};
 use super::k8s_file::{self, Logged};
 
@@ -18,6 +21,8 @@ const STDERR: &[u8] = b",\"stream\":\"stderr\",\"time\":\"";
 #[derive(Debug, Default)]
 pub(crate) struct JsonFile {
     scratch: Vec<u8>,
+    /// Where they are wanted.
+    details: Option<Translated>,
     /// Lines that are no entries: what a crash of the machine left.
     pub(crate) damaged: u64,
     /// Bytes that were no UTF-8 and that the driver has replaced.
@@ -25,6 +30,11 @@ pub(crate) struct JsonFile {
 }
 
 impl JsonFile {
+    /// A reader of a file from its beginning; `details`: whether the lines' details are wanted.
+    pub(crate) fn new(details: bool) -> Self {
+        JsonFile { details: details.then(Translated::default), ..JsonFile::default() }
+    }
+
     /// Gives the entry of every whole line in `bytes`, and returns how many bytes they are: the rest is the beginning
     /// of a line that is still being written.
     pub(crate) fn read(&mut self, bytes: &[u8], mut give: impl FnMut(&Entry<'_>)) -> usize {
@@ -37,73 +47,84 @@ impl JsonFile {
     }
 
     fn line(&mut self, line: &[u8], give: &mut impl FnMut(&Entry<'_>)) {
-        if let Some((log, stream, stamp)) = fields(line) {
-            if let Some(bytes) = self.unescape(log) {
-                return give(&Entry { stamp, stream, bytes });
+        let JsonFile { scratch, details, damaged, replaced } = self;
+        if let Some(Fields { log, stream, stamp, attributes }) = fields(line) {
+            let details = details.as_mut().map_or(b"".as_slice(), |details| details.encoded(attributes));
+            if let Some(bytes) = unescape(log, scratch, replaced) {
+                return give(&Entry { stamp, stream, bytes, details });
             }
         } else if let Ok(other) = serde_json::from_slice::<Other>(line)
             && let Some(stamp) = Stamp::parse(other.time.as_bytes())
         {
             // A terminal's output has no stream of its own in the oldest files.
             let stream = Stream::named(other.stream.as_bytes()).unwrap_or(Stream::Stdout);
-            return give(&Entry { stamp, stream, bytes: other.log.as_bytes() });
+            let details = if details.is_some() { encode(&other.attrs) } else { String::new() };
+            return give(&Entry { stamp, stream, bytes: other.log.as_bytes(), details: details.as_bytes() });
         } else if let Some(Logged { stamp, stream, text, is_full }) = k8s_file::line(line) {
-            self.scratch.clear();
-            self.scratch.extend_from_slice(text);
-            self.scratch.extend(is_full.then_some(b'\n'));
-            return give(&Entry { stamp, stream, bytes: &self.scratch });
+            scratch.clear();
+            scratch.extend_from_slice(text);
+            scratch.extend(is_full.then_some(b'\n'));
+            return give(&Entry { stamp, stream, bytes: scratch, details: b"" });
         }
-        self.damaged += 1;
-    }
-
-    /// The text that a JSON string stands for. None where it is none.
-    fn unescape<'a>(&'a mut self, escaped: &'a [u8]) -> Option<&'a [u8]> {
-        let Some(first) = memchr(b'\\', escaped) else { return Some(escaped) };
-        let text = &mut self.scratch;
-        text.clear();
-        let mut at = first;
-        let mut plain_from = 0;
-        loop {
-            text.extend_from_slice(&escaped[plain_from..at]);
-            let escape = *escaped.get(at + 1)?;
-            plain_from = at + 2;
-            match escape {
-                b'n' => text.push(b'\n'),
-                b'"' | b'\\' | b'/' => text.push(escape),
-                b'r' => text.push(b'\r'),
-                b't' => text.push(b'\t'),
-                b'b' => text.push(8),
-                b'f' => text.push(12),
-                b'u' => {
-                    let mut code = hex(escaped.get(at + 2..at + 6)?)?;
-                    plain_from = at + 6;
-                    // The engine escapes what it replaced, and writes a U+FFFD of the program's own as it is.
-                    self.replaced += u64::from(code == 0xFFFD);
-                    if (0xD800..0xDC00).contains(&code)
-                        && escaped.get(at + 6..at + 8) == Some(b"\\u")
-                        && let Some(low) = escaped.get(at + 8..at + 12).and_then(hex)
-                        && (0xDC00..0xE000).contains(&low)
-                    {
-                        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-                        plain_from = at + 12;
-                    }
-                    let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-                    text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-                _ => return None,
-            }
-            match memchr(b'\\', &escaped[plain_from..]) {
-                Some(next) => at = plain_from + next,
-                None => break,
-            }
-        }
-        text.extend_from_slice(&escaped[plain_from..]);
-        Some(text)
+        *damaged += 1;
     }
 }
 
-/// The three fields of a line as the engine writes it; the log still escaped.
-fn fields(line: &[u8]) -> Option<(&[u8], Stream, Stamp)> {
+/// The text that a JSON string stands for, if need be in `text`. None where it is none.
+fn unescape<'a>(escaped: &'a [u8], text: &'a mut Vec<u8>, replaced: &mut u64) -> Option<&'a [u8]> {
+    let Some(first) = memchr(b'\\', escaped) else { return Some(escaped) };
+    text.clear();
+    let mut at = first;
+    let mut plain_from = 0;
+    loop {
+        text.extend_from_slice(&escaped[plain_from..at]);
+        let escape = *escaped.get(at + 1)?;
+        plain_from = at + 2;
+        match escape {
+            b'n' => text.push(b'\n'),
+            b'"' | b'\\' | b'/' => text.push(escape),
+            b'r' => text.push(b'\r'),
+            b't' => text.push(b'\t'),
+            b'b' => text.push(8),
+            b'f' => text.push(12),
+            b'u' => {
+                let mut code = hex(escaped.get(at + 2..at + 6)?)?;
+                plain_from = at + 6;
+                // The engine escapes what it replaced, and writes a U+FFFD of the program's own as it is.
+                *replaced += u64::from(code == 0xFFFD);
+                if (0xD800..0xDC00).contains(&code)
+                    && escaped.get(at + 6..at + 8) == Some(b"\\u")
+                    && let Some(low) = escaped.get(at + 8..at + 12).and_then(hex)
+                    && (0xDC00..0xE000).contains(&low)
+                {
+                    code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+                    plain_from = at + 12;
+                }
+                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            _ => return None,
+        }
+        match memchr(b'\\', &escaped[plain_from..]) {
+            Some(next) => at = plain_from + next,
+            None => break,
+        }
+    }
+    text.extend_from_slice(&escaped[plain_from..]);
+    Some(text)
+}
+
+/// What stands on a line as the engine writes it.
+struct Fields<'a> {
+    /// Still escaped.
+    log: &'a [u8],
+    stream: Stream,
+    stamp: Stamp,
+    /// A JSON object, or empty.
+    attributes: &'a [u8],
+}
+
+fn fields(line: &[u8]) -> Option<Fields<'_>> {
     let body = line.strip_prefix(OPENING)?;
     let mut end = 0;
     loop {
@@ -117,19 +138,21 @@ fn fields(line: &[u8]) -> Option<(&[u8], Stream, Stamp)> {
         }
     }
     let rest = &body[end + 1..];
+    let mut attributes: &[u8] = b"";
     let (stream, rest) = if let Some(rest) = rest.strip_prefix(STDOUT) {
         (Stream::Stdout, rest)
     } else if let Some(rest) = rest.strip_prefix(STDERR) {
         (Stream::Stderr, rest)
     } else {
-        // With labels or variables of the container in `attrs`.
+        // With labels or variables of the container.
         let name = rest.strip_prefix(b",\"stream\":\"")?;
         let stream = Stream::named(name.get(..6)?)?;
         let time = memmem::rfind(name, b",\"time\":\"")?;
+        attributes = name.get(6..time)?.strip_prefix(b"\",\"attrs\":")?;
         (stream, &name[time + 9..])
     };
     let time = rest.strip_suffix(b"\"}")?;
-    Some((&body[..end], stream, Stamp::parse(time)?))
+    Some(Fields { log: &body[..end], stream, stamp: Stamp::parse(time)?, attributes })
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
@@ -144,6 +167,8 @@ struct Other {
     #[serde(default)]
     stream: String,
     time: String,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
 }
 
 #[cfg(test)]
@@ -185,6 +210,9 @@ mod tests {
 "#;
         let expected = vec![(Stream::Stdout, "a\n".to_owned()), (Stream::Stderr, "b\n".to_owned())];
         assert_eq!(read(line).0, expected);
+        let mut details = Vec::new();
+        JsonFile::new(true).read(line.as_bytes(), |entry| details.push(entry.details.to_vec()));
+        assert_eq!(details, [b"x=%22time%22%3A%22y".to_vec(), Vec::new()]);
     }
 
     #[test]

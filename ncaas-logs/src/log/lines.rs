@@ -27,6 +27,8 @@ pub(crate) struct Line<'a> {
     pub(crate) ends: bool,
     /// Whether a line break was written after it: not after the last line of some programs.
     pub(crate) broken: bool,
+    /// As of its [`Entry`].
+    pub(crate) details: &'a [u8],
 }
 
 /// Puts lines together.
@@ -40,6 +42,7 @@ pub(crate) struct Rejoin {
 struct Open {
     stamp: Option<Stamp>,
     bytes: Vec<u8>,
+    details: Vec<u8>,
     /// Whether a piece of it is out already.
     continued: bool,
 }
@@ -47,18 +50,29 @@ struct Open {
 impl Rejoin {
     /// Takes an entry, and gives the line that it ends, if it ends one.
     pub(crate) fn push(&mut self, entry: &Entry<'_>, mut give: impl FnMut(&Line<'_>)) {
-        let Entry { stamp, stream, bytes } = *entry;
+        let Entry { stamp, stream, bytes, details } = *entry;
         let (bytes, broken) = bytes.strip_suffix(b"\n").map_or((bytes, false), |bytes| (bytes, true));
         // A driver may lose a long line's last line break (`local` on 20.10); what is shorter than a fragment ends.
         let ends = broken || bytes.len() < FRAGMENT;
         let open = &mut self.open[stream as usize];
         if ends && open.stamp.is_none() {
-            return give(&Line { stamp, stream, bytes, begins: true, ends, broken });
+            return give(&Line { stamp, stream, bytes, begins: true, ends, broken, details });
         }
         open.bytes.extend_from_slice(bytes);
+        if open.stamp.is_none() {
+            open.details = details.to_vec();
+        }
         let stamp = *open.stamp.get_or_insert(stamp);
         if ends || open.bytes.len() >= LONGEST {
-            give(&Line { stamp, stream, bytes: &open.bytes, begins: !open.continued, ends, broken });
+            give(&Line {
+                stamp,
+                stream,
+                bytes: &open.bytes,
+                begins: !open.continued,
+                ends,
+                broken,
+                details: &open.details,
+            });
             // A long line's memory is not kept for the short ones after it.
             open.bytes = Vec::new();
             open.continued = !ends;
@@ -73,7 +87,8 @@ impl Rejoin {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let open = std::mem::take(&mut self.open[stream as usize]);
             if let Some(stamp) = open.stamp {
-                give(&Line { stamp, stream, bytes: &open.bytes, begins: !open.continued, ends: true, broken: false });
+                let Open { bytes, details, continued, .. } = &open;
+                give(&Line { stamp, stream, bytes, begins: !continued, ends: true, broken: false, details });
             }
         }
     }
@@ -88,7 +103,7 @@ mod tests {
         let mut rejoin = Rejoin::default();
         let mut keep = |line: &Line<'_>| lines.push((line.stream, line.bytes.to_vec(), line.begins, line.ends));
         for &(stream, bytes) in entries {
-            rejoin.push(&Entry { stamp: Stamp::MIN, stream, bytes }, &mut keep);
+            rejoin.push(&Entry { stamp: Stamp::MIN, stream, bytes, details: b"" }, &mut keep);
         }
         rejoin.finish(&mut keep);
         lines

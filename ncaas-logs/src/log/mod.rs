@@ -4,7 +4,9 @@
 //! ([`archive`]), and the engine's stream ([`stream`]). Only the stream goes on as the container writes; whoever
 //! follows reads the files first, and goes over to the stream without a gap or a repeat ([`resume`]).
 
+mod answer;
 mod archive;
+mod details;
 mod entry;
 mod files;
 pub(crate) mod helper;
@@ -12,19 +14,23 @@ mod json_file;
 mod k8s_file;
 mod lines;
 mod resume;
+mod saved;
 mod stream;
 
 use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::ContainerInspectResponse;
+use jiff::Timestamp;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::describe;
 use ncaas_core::failure::{Failure, Kind, Result};
 use tokio::time::{Instant, sleep};
 
+pub(crate) use details::Translated;
 pub(crate) use entry::{Entry, Stamp, Stream};
 pub(crate) use lines::{Line, Rejoin};
+pub(crate) use saved::SavedLog;
 
 use archive::Archive;
 use files::Files;
@@ -40,6 +46,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// After so many entries of the engine's stream it is worth a helper container to read the rest as files: 0.2 s.
 const MANY: u64 = 20_000;
 
+/// How many entries from the end are asked for where a log is taken up again: an engine that is asked for what came
+/// since a time reads the whole log to find it.
+const END: u64 = 8192;
+
 /// What is wanted of a log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
@@ -53,6 +63,8 @@ pub(crate) struct Query {
     pub(crate) only: Option<Stream>,
     /// Not all, but so many entries from the end.
     pub(crate) tail: Option<u64>,
+    /// Each line with the attributes that the log's options give it.
+    pub(crate) details: bool,
 }
 
 impl Query {
@@ -87,6 +99,8 @@ pub(crate) struct Log {
     lost: Lost,
     /// Since when the engine has not answered.
     away: Option<Instant>,
+    /// Only its end was asked for, and whether that reaches back to what was seen is not known yet.
+    may_leave_a_gap: bool,
 }
 
 enum Source {
@@ -131,35 +145,40 @@ impl Log {
             given: 0,
             lost: Lost::default(),
             away: None,
+            may_leave_a_gap: false,
         };
         let as_files = matches!(driver, "json-file" | "k8s-file") && log.query.tail.is_none();
         let path = inspected.log_path.as_deref().filter(|path| as_files && !engine.is_remote() && !path.is_empty());
-        log.source = match path.and_then(|path| Files::open(Path::new(path))) {
+        log.source = match path.and_then(|path| Files::open(Path::new(path), log.query.details)) {
             Some(files) => Source::Files(files),
             None => log.open_stream(),
         };
         // Files that the engine may rotate meanwhile cannot be had one after the other without a gap.
         let is_still = describe(inspected).has_ended() || !rotates(inspected);
-        log.archive = if as_files && is_still { Archive::of(engine, inspected).map(Box::new) } else { None };
+        log.archive =
+            if as_files && is_still { Archive::of(engine, inspected, log.query.details).map(Box::new) } else { None };
         Ok(log)
     }
 
     fn ask(&self) -> Ask {
-        let Query { follow, since, until, only, tail } = self.query;
-        Ask { follow, stdout: only != Some(Stream::Stderr), stderr: only != Some(Stream::Stdout), since, until, tail }
+        let Query { follow, since, until, only, tail, details } = self.query;
+        let (stdout, stderr) = (only != Some(Stream::Stderr), only != Some(Stream::Stdout));
+        Ask { follow, stdout, stderr, since, until, tail, details }
     }
 
     fn open_stream(&self) -> Source {
         Source::Stream(EngineStream::open(&self.engine, &self.id, self.terminal, &self.ask()))
     }
 
-    /// The stream of what has not been seen.
-    fn resumed(&mut self, follow: bool) -> EngineStream {
+    /// The stream of what has not been seen, as far as it is among so many entries at the log's end.
+    fn resumed(&mut self, follow: bool, end: Option<u64>) -> EngineStream {
         let mut ask = self.ask();
         ask.follow = follow;
-        if let Some(since) = self.recent.resume() {
+        let now = if self.engine.is_remote() { None } else { Some(Stamp::at(Timestamp::now())) };
+        if let Some(since) = self.recent.resume(now) {
             ask.since = Some(since.max(self.query.since.unwrap_or(Stamp::MIN)));
-            ask.tail = None;
+            ask.tail = end;
+            self.may_leave_a_gap = end.is_some();
         }
         EngineStream::open(&self.engine, &self.id, self.terminal, &ask)
     }
@@ -171,11 +190,17 @@ impl Log {
     /// # Errors
     /// Where the container was not there to begin with, or the engine stays away.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
-        let Log { query, source, recent, archive, given, lost, .. } = self;
+        let Log { query, source, recent, archive, given, lost, may_leave_a_gap, .. } = self;
         let follow = query.follow;
         // Whoever reads from the end may want to follow on.
         let remember = follow || query.tail.is_some();
+        let mut has_gap = false;
         let mut give_new = |entry: &Entry<'_>| {
+            // What reaches back begins with what was seen.
+            has_gap |= std::mem::take(may_leave_a_gap) && !recent.knows(entry);
+            if has_gap {
+                return;
+            }
             *given += 1;
             if !remember || recent.is_new(entry) {
                 give(entry);
@@ -218,7 +243,8 @@ impl Log {
                     },
                 }
             }
-            Source::Stream(stream) => match stream.read(give_new).await {
+            Source::Stream(stream) => match stream.read(&mut give_new).await {
+                _ if has_gap => self.source = Source::Stream(self.resumed(follow, None)),
                 Ok(true) if self.given >= MANY && archive.is_some() => {
                     let stream = std::mem::replace(&mut self.source, Source::Between);
                     self.source = match (self.archive.take(), stream) {
@@ -238,7 +264,8 @@ impl Log {
                 Err(failure) => return Err(failure),
             },
             Source::Between => self.look().await?,
-            Source::Last(stream) => match stream.read(give_new).await {
+            Source::Last(stream) => match stream.read(&mut give_new).await {
+                _ if has_gap => self.source = Source::Last(self.resumed(false, None)),
                 Ok(true) => {}
                 Ok(false) => self.source = Source::Ended,
                 Err(failure) if failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
@@ -260,9 +287,9 @@ impl Log {
                 let container = describe(&inspected);
                 let restarts = inspected.state.as_ref().and_then(|state| state.restarting).unwrap_or_default();
                 if container.has_ended() && !restarts {
-                    self.source = Source::Last(self.resumed(false));
+                    self.source = Source::Last(self.resumed(false, Some(END)));
                 } else {
-                    self.source = Source::Stream(self.resumed(true));
+                    self.source = Source::Stream(self.resumed(true, Some(END)));
                     if container.state != "running" {
                         sleep(PAUSE).await;
                     }

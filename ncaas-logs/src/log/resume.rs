@@ -26,7 +26,10 @@ pub(crate) struct Recent {
     entries: VecDeque<(Stamp, u64)>,
     /// How often each of them was seen.
     counts: HashMap<u64, u32>,
+    /// The latest time that was seen.
     last: Option<Stamp>,
+    /// The time of the last that was seen, which is earlier where the engine's clock was set back.
+    newest: Option<Stamp>,
     /// The same of each stream: while one's long line is being written, the other's later lines come in between.
     last_of: [Option<Stamp>; 2],
     /// At which time to forget old ones again: reckoning with a time costs more than comparing it.
@@ -45,11 +48,14 @@ impl Recent {
         Recent { exact, ..Recent::default() }
     }
 
+    /// Whether the entry was seen, as far as it is remembered.
+    pub(crate) fn knows(&self, entry: &Entry<'_>) -> bool {
+        self.counts.contains_key(&hash(entry))
+    }
+
     /// Whether the entry is new. It is remembered.
     pub(crate) fn is_new(&mut self, entry: &Entry<'_>) -> bool {
-        let mut hasher = DefaultHasher::new();
-        (entry.stamp, entry.stream, entry.bytes).hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash(entry);
         if !self.repeats.is_empty() && take(&mut self.repeats, hash) {
             return false;
         }
@@ -62,8 +68,7 @@ impl Recent {
                 return false;
             }
         }
-        let last_of = &mut self.last_of[entry.stream as usize];
-        *last_of = (*last_of).max(Some(entry.stamp));
+        self.last_of[entry.stream as usize] = Some(entry.stamp);
         self.remember(entry.stamp, hash);
         true
     }
@@ -76,12 +81,13 @@ impl Recent {
         self.entries.push_back((stamp, hash));
         *self.counts.entry(hash).or_default() += 1;
         self.last = self.last.max(Some(stamp));
+        self.newest = Some(stamp);
         if self.next_look.is_none_or(|next| stamp >= next) {
-            let horizon = self.away_from_last(-MEMORY);
+            let horizon = away(self.last, -MEMORY);
             while self.entries.front().is_some_and(|oldest| Some(oldest.0) < horizon) {
                 self.forget_oldest();
             }
-            self.next_look = self.away_from_last(MEMORY);
+            self.next_look = away(self.last, MEMORY);
         }
     }
 
@@ -91,20 +97,23 @@ impl Recent {
         }
     }
 
-    fn away_from_last(&self, duration: SignedDuration) -> Option<Stamp> {
-        self.last?.time()?.checked_add(duration).ok().map(Stamp::at)
-    }
-
     /// What was seen is the end of a log whose beginning is not wanted.
     pub(crate) fn begins_in_the_middle(&mut self) {
         self.is_partial = true;
     }
 
-    /// From when on to ask again. What is sent from then on and was seen is no longer new. None where nothing was seen.
-    pub(crate) fn resume(&mut self) -> Option<Stamp> {
-        let overlap = self.away_from_last(-OVERLAP)?;
-        // Others at the time of the oldest may have been forgotten, so that time is not asked for again.
-        let oldest = self.entries.front().filter(|_| self.is_partial).and_then(|oldest| oldest.0.time());
+    /// From when on to ask again; `now` is the time by the engine's clock, where it is known. What is sent from then on
+    /// and was seen is no longer new. None where nothing was seen.
+    pub(crate) fn resume(&mut self, now: Option<Stamp>) -> Option<Stamp> {
+        let usual = away(self.last, -OVERLAP)?;
+        // Where the clock was set back, what is new has earlier times than what was seen.
+        let newest = self.newest.min(now.or(self.newest));
+        let set_back = newest < Some(usual);
+        let overlap = if set_back { away(newest, -OVERLAP)? } else { usual };
+        // Others at the time of the oldest may have been forgotten, so that time is not asked for again. After the clock
+        // was set back their times say nothing: rather some lines twice than lines that never come.
+        let is_bounded = self.is_partial && !set_back;
+        let oldest = self.entries.front().filter(|_| is_bounded).and_then(|oldest| oldest.0.time());
         let after = oldest.map(|oldest| Stamp::at(oldest + SignedDuration::from_nanos(1)));
         let since = after.unwrap_or(Stamp::MIN).max(overlap);
         self.repeats.clear();
@@ -115,6 +124,16 @@ impl Recent {
         }
         Some(since)
     }
+}
+
+fn hash(entry: &Entry<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (entry.stamp, entry.stream, entry.bytes).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn away(stamp: Option<Stamp>, duration: SignedDuration) -> Option<Stamp> {
+    stamp?.time()?.checked_add(duration).ok().map(Stamp::at)
 }
 
 /// Takes one away of what is counted; false where there is none.
@@ -138,7 +157,7 @@ mod tests {
     }
 
     fn is_new(recent: &mut Recent, stamp: Stamp, text: &str) -> bool {
-        recent.is_new(&Entry { stamp, stream: Stream::Stdout, bytes: text.as_bytes() })
+        recent.is_new(&Entry { stamp, stream: Stream::Stdout, bytes: text.as_bytes(), details: b"" })
     }
 
     #[test]
@@ -148,7 +167,7 @@ mod tests {
             let stamp = if text == "old" { at(10, 0) } else { at(20, 0) };
             assert!(is_new(&mut recent, stamp, text));
         }
-        assert_eq!(recent.resume(), Some(at(19, 0)));
+        assert_eq!(recent.resume(None), Some(at(19, 0)));
         let again: Vec<bool> =
             ["a", "a", "a", "b", "c"].iter().map(|text| is_new(&mut recent, at(20, 0), text)).collect();
         assert_eq!(again, [false, false, true, false, true]);
@@ -177,7 +196,7 @@ mod tests {
     #[test]
     fn a_long_line_is_whole_though_the_other_streams_lines_come_in_between() {
         let mut recent = Recent::new(true);
-        let stderr = Entry { stamp: at(20, 9), stream: Stream::Stderr, bytes: b"e\n" };
+        let stderr = Entry { stamp: at(20, 9), stream: Stream::Stderr, bytes: b"e\n", details: b"" };
         assert!(is_new(&mut recent, at(20, 3), "zzz"));
         assert!(recent.is_new(&stderr));
         assert!(is_new(&mut recent, at(20, 3), "zzz"));
@@ -191,14 +210,14 @@ mod tests {
         }
         assert!(recent.entries.len() <= 2 * MEMORY.as_secs() as usize + 2, "{}", recent.entries.len());
         assert_eq!(recent.entries.len(), recent.counts.len());
-        assert_eq!(recent.resume(), Some(at(58, 0)));
+        assert_eq!(recent.resume(None), Some(at(58, 0)));
     }
 
     #[test]
     fn an_entry_that_comes_a_little_late_is_not_missed() {
         let mut recent = Recent::new(false);
         assert!(is_new(&mut recent, at(20, 500), "stdout"));
-        assert!(recent.resume().unwrap() <= at(20, 100));
+        assert!(recent.resume(None).unwrap() <= at(20, 100));
         assert!(is_new(&mut recent, at(20, 100), "stderr"));
     }
 
@@ -210,7 +229,7 @@ mod tests {
                 assert!(is_new(&mut recent, at(20, millis), &number.to_string()));
             }
         }
-        let since = recent.resume().unwrap();
+        let since = recent.resume(None).unwrap();
         assert!(since > at(20, 300) && since <= at(20, 400), "{since:?}");
         for millis in 400..900 {
             for number in 0..60 {
@@ -221,7 +240,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_new_is_asked_for_though_the_clock_was_set_back() {
+        for has_seen_it in [true, false] {
+            let mut recent = Recent::new(true);
+            assert!(is_new(&mut recent, at(40, 0), "before\n"));
+            if has_seen_it {
+                assert!(is_new(&mut recent, at(20, 0), "zzz"));
+                assert!(is_new(&mut recent, at(20, 0), "zzz"), "a fragment like the one before it");
+            }
+            assert_eq!(recent.resume(Some(at(20, 500))), Some(if has_seen_it { at(19, 0) } else { at(19, 500) }));
+            assert!(!is_new(&mut recent, at(40, 0), "before\n"));
+            assert!(is_new(&mut recent, at(20, 400), "after\n"));
+        }
+    }
+
+    #[test]
     fn a_log_that_was_empty_is_asked_for_whole() {
-        assert_eq!(Recent::new(false).resume(), None);
+        assert_eq!(Recent::new(false).resume(None), None);
     }
 }

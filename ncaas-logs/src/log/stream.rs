@@ -6,22 +6,19 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
 use memchr::memchr;
-use ncaas_core::engine::{Asked, Engine, EngineContext};
+use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::answer::Answer;
 use super::entry::{Entry, STAMP, Stamp, Stream};
 
-/// How many of the engine's chunks are taken at once, where they are there: a chunk is one line.
-const AT_ONCE: usize = 1024;
-
-/// The engine sends each line by itself, and to be woken for each costs more than to read it. Where they come in quick
-/// succession some are let come together: for so long, and where so many came at once or so soon after one another.
-const GATHER: Duration = Duration::from_millis(1);
+/// To be woken for each line costs both sides more than to read it. Where lines come in quick succession some are let
+/// come together: for less time than it takes the engine to fill the socket, some 200 lines, for then it would wait.
+const GATHER: Duration = Duration::from_micros(200);
+/// Quick succession: so soon after one another, or so many at once.
+const SOON: Duration = Duration::from_millis(1);
 const MANY: usize = 8;
 
 /// What the engine is asked for.
@@ -34,11 +31,13 @@ pub(crate) struct Ask {
     pub(crate) until: Option<Stamp>,
     /// How many entries from the end; all where it is not said.
     pub(crate) tail: Option<u64>,
+    /// Each line with the attributes that the log's options give it.
+    pub(crate) details: bool,
 }
 
 impl Ask {
     fn to_query(&self) -> String {
-        let Ask { follow, stdout, stderr, since, until, tail } = self;
+        let Ask { follow, stdout, stderr, since, until, tail, details } = self;
         let mut query = format!("follow={follow}&stdout={stdout}&stderr={stderr}&timestamps=true");
         for (name, bound) in [("since", since), ("until", until)] {
             if let Some(time) = bound.and_then(Stamp::time) {
@@ -49,132 +48,125 @@ impl Ask {
         if let Some(tail) = tail {
             query.push_str(&format!("&tail={tail}"));
         }
+        if *details {
+            query.push_str("&details=true");
+        }
         query
     }
 }
 
-/// One answer of the engine, as it comes.
+type Opening = Pin<Box<dyn Future<Output = Result<Answer>>>>;
+
+/// The engine's stream of one log.
 pub(crate) struct EngineStream {
-    id: String,
-    body: Pin<Box<dyn futures_util::Stream<Item = std::result::Result<Bytes, bollard::errors::Error>>>>,
+    /// Kept, so that it goes on where a read of it is dropped.
+    opening: Option<Opening>,
+    answer: Option<Answer>,
     decoder: Decoder,
-    /// When chunks were read last, and whether more are to be expected at once.
+    /// When entries were read last, and whether more are to be expected at once.
     last_read: Instant,
     is_busy: bool,
 }
 
 impl EngineStream {
-    /// Asks the engine. `terminal`: whether the container has one.
+    /// Asks the engine, when it is read from. `terminal`: whether the container has one.
     pub(crate) fn open(engine: &Engine, id: &str, terminal: bool, ask: &Ask) -> Self {
-        // The client's own call knows whole seconds only, takes a terminal's output for frames where it begins with a
-        // small byte, and makes a string of each line.
-        let query = ask.to_query();
-        let docker = engine.docker().clone().with_request_modifier(move |mut request| {
-            let uri = request.uri().to_string().replace("/export", &format!("/logs?{query}"));
-            if let Ok(uri) = uri.parse() {
-                *request.uri_mut() = uri;
-            }
-            request
-        });
-        let body = Box::pin(docker.export_container(id));
-        let decoder = if terminal { Decoder::Terminal(Vec::new()) } else { Decoder::Frames(Vec::new()) };
-        EngineStream { id: id.to_owned(), body, decoder, last_read: Instant::now(), is_busy: false }
+        let (engine, id, query) = (engine.clone(), id.to_owned(), ask.to_query());
+        EngineStream {
+            opening: Some(Box::pin(async move { Answer::to(&engine, &id, &query).await })),
+            answer: None,
+            decoder: Decoder::new(terminal, ask.details),
+            last_read: Instant::now(),
+            is_busy: false,
+        }
     }
 
     /// Waits for entries and gives those that are there. False at the end.
+    ///
+    /// May be dropped at any time and called again.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
-        if self.is_busy {
-            sleep(GATHER).await;
-            self.is_busy = false;
+        if let Some(opening) = &mut self.opening {
+            let opened = opening.await;
+            self.opening = None;
+            let answer = opened?;
+            self.decoder.details &= !answer.is_podman;
+            self.answer = Some(answer);
         }
-        let mut next = self.body.next().await;
-        let is_soon = self.last_read.elapsed() < GATHER;
+        let EngineStream { answer: Some(answer), decoder, .. } = self else { return Ok(false) };
+        if std::mem::take(&mut self.is_busy) {
+            // The runtime's own clock knows whole milliseconds.
+            std::thread::sleep(GATHER);
+        }
         let mut count = 0;
-        loop {
-            let Some(chunk) = next else {
-                self.decoder.finish(&mut give);
-                return Ok(false);
-            };
-            let chunk = chunk.asking("read the log of", Asked::Container(&self.id))?;
-            self.decoder.push(&chunk, &mut give)?;
+        let mut count_and_give = |entry: &Entry<'_>| {
             count += 1;
-            // What has been taken must be given: nothing is taken that this round has no room for.
-            let more = if count < AT_ONCE { self.next_at_once().await } else { None };
-            match more {
-                Some(more) => next = more,
-                None => break,
-            }
+            give(entry);
+        };
+        let more = answer.read(|bytes| decoder.push(bytes, &mut count_and_give)).await?;
+        if !more {
+            decoder.finish(&mut count_and_give);
         }
-        self.is_busy = is_soon || count > MANY;
+        self.is_busy = count > MANY || self.last_read.elapsed() < SOON;
         self.last_read = Instant::now();
-        Ok(true)
+        Ok(more)
     }
 }
 
-impl EngineStream {
-    /// The next chunk, if it is there. The connection is a task of its own, which has to have its turn to hand it over.
-    async fn next_at_once(&mut self) -> Option<Option<std::result::Result<Bytes, bollard::errors::Error>>> {
-        for _ in 0..2 {
-            if let Some(next) = self.body.next().now_or_never() {
-                return Some(next);
-            }
-            yield_now().await;
-        }
-        self.body.next().now_or_never()
-    }
-}
-
-/// Entries out of the engine's bytes, which come in chunks of any size.
-enum Decoder {
-    Frames(Vec<u8>),
-    Terminal(Vec<u8>),
+/// Entries out of the engine's bytes, which come in pieces of any size.
+struct Decoder {
+    terminal: bool,
+    /// Whether attributes stand before what was written. Podman leaves them out.
+    details: bool,
+    kept: Vec<u8>,
 }
 
 impl Decoder {
-    fn push(&mut self, chunk: &[u8], give: &mut impl FnMut(&Entry<'_>)) -> Result<()> {
-        let (kept, take): (&mut Vec<u8>, Take) = match self {
-            Decoder::Frames(kept) => (kept, frame),
-            Decoder::Terminal(kept) => (kept, terminal_line),
-        };
-        if kept.is_empty() {
-            let used = take_all(chunk, take, give)?;
-            kept.extend_from_slice(&chunk[used..]);
+    fn new(terminal: bool, details: bool) -> Self {
+        Decoder { terminal, details, kept: Vec::new() }
+    }
+
+    fn push(&mut self, piece: &[u8], give: &mut impl FnMut(&Entry<'_>)) -> Result<()> {
+        if self.kept.is_empty() {
+            let used = self.take_all(piece, give)?;
+            self.kept.extend_from_slice(&piece[used..]);
         } else {
-            kept.extend_from_slice(chunk);
-            let used = take_all(kept, take, give)?;
-            kept.drain(..used);
+            self.kept.extend_from_slice(piece);
+            let used = self.take_all(&self.kept, give)?;
+            self.kept.drain(..used);
         }
         Ok(())
     }
 
+    fn take_all(&self, bytes: &[u8], give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
+        let take: Take = if self.terminal { terminal_line } else { frame };
+        let mut used = 0;
+        while let Some((entry, length)) = take(&bytes[used..], self.details)? {
+            if let Some(entry) = entry {
+                give(&entry);
+            }
+            used += length;
+        }
+        Ok(used)
+    }
+
     /// What is left when the stream has ended: a terminal's last line, without a line break.
     fn finish(&mut self, give: &mut impl FnMut(&Entry<'_>)) {
-        if let Decoder::Terminal(kept) = self
-            && let Some((stamp, text)) = split_stamp(kept)
+        if self.terminal
+            && let Some(Head { stamp, details, text, .. }) = Head::of(&self.kept, self.details)
         {
-            give(&Entry { stamp, stream: Stream::Stdout, bytes: text });
-            kept.clear();
+            give(&Entry { stamp, stream: Stream::Stdout, bytes: text, details });
+            self.kept.clear();
         }
     }
 }
 
-/// Takes one entry off the front of some bytes, with its length; none where it is not whole yet.
-type Take = fn(&[u8]) -> Result<Option<(Option<Entry<'_>>, usize)>>;
-
-fn take_all(bytes: &[u8], take: Take, give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
-    let mut used = 0;
-    while let Some((entry, length)) = take(&bytes[used..])? {
-        if let Some(entry) = entry {
-            give(&entry);
-        }
-        used += length;
-    }
-    Ok(used)
-}
+/// Takes one entry off the front of some bytes, with its length; none where it is not whole yet. The flag says whether
+/// there are details in it.
+type Take = fn(&[u8], bool) -> Result<Option<(Option<Entry<'_>>, usize)>>;
 
 const HEADER: usize = 8;
 
-fn frame(bytes: &[u8]) -> Result<Option<(Option<Entry<'_>>, usize)>> {
+fn frame(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, usize)>> {
     let Some((&[kind, _, _, _, a, b, c, d], rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let Some(payload) = rest.get(..length) else { return Ok(None) };
@@ -185,7 +177,12 @@ fn frame(bytes: &[u8]) -> Result<Option<(Option<Entry<'_>>, usize)>> {
         3 => return Err(Failure::new(Kind::EngineError, words_of_engine(payload))),
         _ => return Ok(Some((None, HEADER + length))),
     };
-    let entry = split_stamp(payload).map(|(stamp, bytes)| Entry { stamp, stream, bytes });
+    let entry = Head::of(payload, with_details).map(|Head { stamp, details, text, .. }| Entry {
+        stamp,
+        stream,
+        bytes: text,
+        details,
+    });
     Ok(Some((entry, HEADER + length)))
 }
 
@@ -194,21 +191,36 @@ fn words_of_engine(payload: &[u8]) -> String {
 }
 
 /// A terminal's entry ends with its line break, or where the engine cuts a long line.
-fn terminal_line(bytes: &[u8]) -> Result<Option<(Option<Entry<'_>>, usize)>> {
+fn terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, usize)>> {
     const FRAGMENT: usize = 16 << 10;
-    let Some((stamp, text)) = split_stamp(bytes) else { return Ok(None) };
+    let Some(Head { stamp, details, text, length: head }) = Head::of(bytes, with_details) else { return Ok(None) };
     let length = match memchr(b'\n', &text[..text.len().min(FRAGMENT)]) {
         Some(end) => end + 1,
         None if text.len() >= FRAGMENT => FRAGMENT,
         None => return Ok(None),
     };
-    let entry = Entry { stamp, stream: Stream::Stdout, bytes: &text[..length] };
-    Ok(Some((Some(entry), STAMP + 1 + length)))
+    let entry = Entry { stamp, stream: Stream::Stdout, bytes: &text[..length], details };
+    Ok(Some((Some(entry), head + length)))
 }
 
-fn split_stamp(bytes: &[u8]) -> Option<(Stamp, &[u8])> {
-    let (stamp, rest) = bytes.split_at_checked(STAMP + 1)?;
-    Some((Stamp::parse(&stamp[..STAMP])?, rest))
+/// What stands before an entry's text, `<time> [<details> ]`, and the text.
+struct Head<'a> {
+    stamp: Stamp,
+    details: &'a [u8],
+    text: &'a [u8],
+    /// Of what stands before the text.
+    length: usize,
+}
+
+impl<'a> Head<'a> {
+    fn of(bytes: &'a [u8], with_details: bool) -> Option<Self> {
+        let (stamp, rest) = bytes.split_at_checked(STAMP + 1)?;
+        let stamp = Stamp::parse(&stamp[..STAMP])?;
+        // Spaces in them are escaped; where there are none there is still the space.
+        let details = if with_details { Some(&rest[..memchr(b' ', rest)?]) } else { None };
+        let text = &rest[details.map_or(0, |details| details.len() + 1)..];
+        Some(Head { stamp, details: details.unwrap_or_default(), text, length: bytes.len() - text.len() })
+    }
 }
 
 #[cfg(test)]
@@ -251,7 +263,7 @@ mod tests {
             (Stream::Stdout, Vec::new()),
         ];
         for chunk in [1, 3, 7, 8, 40, 1000] {
-            assert_eq!(decoded(Decoder::Frames(Vec::new()), &bytes, chunk), expected, "in chunks of {chunk}");
+            assert_eq!(decoded(Decoder::new(false, false), &bytes, chunk), expected, "in chunks of {chunk}");
         }
     }
 
@@ -260,15 +272,30 @@ mod tests {
         let long = "x".repeat(16 << 10);
         let text = format!("{TIME} \u{1}a\r\n{TIME} {long}{TIME} end\r\n{TIME} last");
         for chunk in [1, 50, 5000, 100_000] {
-            let entries = decoded(Decoder::Terminal(Vec::new()), text.as_bytes(), chunk);
+            let entries = decoded(Decoder::new(true, false), text.as_bytes(), chunk);
             let texts: Vec<&[u8]> = entries.iter().map(|entry| entry.1.as_slice()).collect();
             assert_eq!(texts, [b"\x01a\r\n", long.as_bytes(), b"end\r\n", b"last"]);
         }
     }
 
     #[test]
+    fn details_stand_between_the_time_and_the_text() {
+        let mut bytes = framed(1, b"a=1,b=x+y one two\n");
+        bytes.extend(framed(2, b" \n"));
+        let mut entries = Vec::new();
+        let mut give = |entry: &Entry<'_>| entries.push((entry.details.to_vec(), entry.bytes.to_vec()));
+        Decoder::new(false, true).push(&bytes, &mut give).unwrap();
+        let terminal = format!("{TIME} a=1 one two\r\n{TIME}  x");
+        let mut decoder = Decoder::new(true, true);
+        decoder.push(terminal.as_bytes(), &mut give).unwrap();
+        decoder.finish(&mut give);
+        let expected = [("a=1,b=x+y", "one two\n"), ("", "\n"), ("a=1", "one two\r\n"), ("", "x")];
+        assert_eq!(entries, expected.map(|(details, text)| (details.into(), text.into())));
+    }
+
+    #[test]
     fn the_engines_own_error_in_the_stream_is_no_line() {
-        let mut decoder = Decoder::Frames(Vec::new());
+        let mut decoder = Decoder::new(false, false);
         let mut frame = vec![3, 0, 0, 0, 0, 0, 0, 4];
         frame.extend_from_slice(b"oops");
         assert_eq!(decoder.push(&frame, &mut |_| {}).unwrap_err().kind, Kind::EngineError);
@@ -277,7 +304,7 @@ mod tests {
     #[test]
     fn bounds_are_asked_for_to_the_nanosecond() {
         let since = Stamp::parse(TIME.as_bytes());
-        let ask = Ask { follow: true, stdout: true, stderr: false, since, until: None, tail: Some(5) };
+        let ask = Ask { follow: true, stdout: true, stderr: false, since, until: None, tail: Some(5), details: false };
         let query = ask.to_query();
         assert!(query.contains("since=1795343095.517032643") && query.ends_with("tail=5"), "{query}");
     }

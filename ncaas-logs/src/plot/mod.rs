@@ -5,9 +5,8 @@ mod draw;
 mod timeline;
 
 use std::cell::RefCell;
-use std::path::Path;
 
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::failure::Result;
 use ncaas_core::files;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -16,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::PlotArgs;
+use crate::saved;
 use timeline::{Row, Timeline};
 
 /// What was drawn.
@@ -36,7 +36,7 @@ pub(crate) async fn plot(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
     let input = if args.files.is_empty() {
         Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs plot")?
     } else {
-        Input::records(args.files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?)
+        Input::records(args.files.iter().map(|path| saved::read(path)).collect::<Result<Vec<_>>>()?)
     };
     let rows: RefCell<Vec<Row>> = RefCell::default();
     let without_a_run = RefCell::new(0);
@@ -70,10 +70,4 @@ pub(crate) async fn plot(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
         Ok(())
     };
     Pipe::new(tool, 1).source(said).await
-}
-
-fn read(path: &Path) -> Result<Record> {
-    let line = std::fs::read(path).doing("read", path)?;
-    Record::parse(&line)
-        .map_err(|failure| Failure::new(Kind::BadRecord, format!("`{}` holds no record: {failure}", path.display())))
 }

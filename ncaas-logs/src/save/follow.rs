@@ -15,7 +15,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::heard::Heard;
 use super::log_file::LogFile;
 use super::places::Places;
-use super::removed;
 use super::report::{Now, Report};
 use crate::log::{Log, Query, Rejoin};
 use crate::usage::Sampler;
@@ -120,7 +119,7 @@ impl Following {
                         Ok(container) => container,
                         // Removed at once, as `docker run --rm` does; the engine's events still tell how it ended.
                         Err(failure) if failure.kind == Kind::ContainerNotFound => {
-                            removed::end(&engine, &self.container).await.ok_or(failure)?
+                            engine.end_of_removed(&self.container).await.ok_or(failure)?
                         }
                         Err(failure) => return Err(failure),
                     };

@@ -129,7 +129,15 @@ mod tests {
         let mut heard = Heard::default();
         for bytes in lines {
             let stamp = Stamp::MIN;
-            heard.push(&Line { stamp, stream: Stream::Stdout, bytes, begins: true, ends: true, broken: true });
+            heard.push(&Line {
+                stamp,
+                stream: Stream::Stdout,
+                bytes,
+                begins: true,
+                ends: true,
+                broken: true,
+                details: b"",
+            });
         }
         heard
     }

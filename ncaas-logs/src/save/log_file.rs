@@ -118,7 +118,7 @@ mod tests {
     use crate::log::Stamp;
 
     fn line(stream: Stream, bytes: &[u8]) -> Line<'_> {
-        Line { stamp: Stamp::MIN, stream, bytes, begins: true, ends: true, broken: true }
+        Line { stamp: Stamp::MIN, stream, bytes, begins: true, ends: true, broken: true, details: b"" }
     }
 
     #[test]

@@ -6,7 +6,6 @@ mod follow;
 mod heard;
 mod log_file;
 mod places;
-mod removed;
 mod report;
 mod status_file;
 
@@ -24,10 +23,11 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::SaveArgs;
 use follow::Following;
 use heard::Heard;
-use places::{Places, fill_io_dir};
+use places::fill_io_dir;
 use report::{Now, Report, words_of_error, words_of_failure};
 
 pub(crate) use heard::last_state;
+pub(crate) use places::Places;
 
 /// How often files are brought up to date where the command line does not say.
 const INTERVAL: Duration = Duration::from_secs(5);

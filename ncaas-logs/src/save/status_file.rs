@@ -129,7 +129,15 @@ mod tests {
         let mut heard = Heard::default();
         for bytes in [b"a\tb\r".as_slice(), b"\xff\"\x01"] {
             let stamp = Stamp::MIN;
-            heard.push(&Line { stamp, stream: Stream::Stderr, bytes, begins: true, ends: true, broken: true });
+            heard.push(&Line {
+                stamp,
+                stream: Stream::Stderr,
+                bytes,
+                begins: true,
+                ends: true,
+                broken: true,
+                details: b"",
+            });
         }
         let json: Value = serde_json::from_slice(&status(&heard).to_json()).unwrap();
         let expected = serde_json::json!({

@@ -1,0 +1,257 @@
+//! One answer of the engine to a request for a log, over a connection of its own, as its bytes come.
+//!
+//! The engine sends each line as an HTTP chunk of its own. A general client hands over, and is woken for, one chunk at
+//! a time, which costs more than all else that is done with a line; here all that the socket holds is read at once, and
+//! its chunks are taken apart where they lie.
+
+use std::io;
+
+use ncaas_core::engine::{Asked, Engine, Wire, failure};
+use ncaas_core::failure::{Failure, Result};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How much is read at once: more than the socket holds of short lines.
+const BUFFER: usize = 128 << 10;
+/// How much is read of the words with which the engine refuses.
+const REFUSAL: usize = 16 << 10;
+/// The most header fields that an answer may have.
+const FIELDS: usize = 64;
+
+/// An answer that is being read.
+pub(super) struct Answer {
+    id: String,
+    wire: Box<dyn Wire>,
+    buffer: Vec<u8>,
+    filled: usize,
+    framing: Framing,
+    /// Whether Podman has answered.
+    pub(super) is_podman: bool,
+}
+
+/// How the body's end is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Framing {
+    UntilClosed,
+    Counted(u64),
+    ChunkSize,
+    ChunkData(u64),
+    ChunkBreak,
+    Trailer,
+    Ended,
+}
+
+impl Answer {
+    /// Asks for the log of a container; `query` says how.
+    ///
+    /// # Errors
+    /// Where the engine refuses, or cannot be reached.
+    pub(super) async fn to(engine: &Engine, id: &str, query: &str) -> Result<Self> {
+        let mut answer = Answer {
+            id: id.to_owned(),
+            wire: engine.dial().await?,
+            buffer: vec![0; BUFFER],
+            filled: 0,
+            framing: Framing::UntilClosed,
+            is_podman: false,
+        };
+        let request = format!("GET /containers/{id}/logs?{query} HTTP/1.1\r\nHost: docker\r\n\r\n");
+        let sent = async { answer.wire.write_all(request.as_bytes()).await.and(answer.wire.flush().await) };
+        sent.await.map_err(|error| broken(id, error))?;
+        let status = loop {
+            if let Some(status) = answer.take_head().map_err(|error| broken(id, error))? {
+                break status;
+            }
+            answer.fill().await?;
+        };
+        if status == 200 { Ok(answer) } else { Err(answer.refusal(status).await) }
+    }
+
+    /// Waits for some of the body, and gives it. False at its end. May be dropped at any time and called again.
+    pub(super) async fn read(&mut self, mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+        loop {
+            let used = self.framing.take(&self.buffer[..self.filled], &self.id, &mut give)?;
+            self.drop_front(used);
+            if self.framing == Framing::Ended {
+                return Ok(false);
+            }
+            if used > 0 {
+                return Ok(true);
+            }
+            if !self.fill().await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Reads what there is. False where the connection has ended, and the body may end so.
+    async fn fill(&mut self) -> Result<bool> {
+        let read = self.wire.read(&mut self.buffer[self.filled..]).await.map_err(|error| broken(&self.id, error))?;
+        self.filled += read;
+        match (read, self.framing) {
+            (0, Framing::UntilClosed) => Ok(false),
+            (0, _) => Err(broken(&self.id, io::ErrorKind::UnexpectedEof.into())),
+            _ => Ok(true),
+        }
+    }
+
+    fn drop_front(&mut self, used: usize) {
+        self.buffer.copy_within(used..self.filled, 0);
+        self.filled -= used;
+    }
+
+    /// The status, when all of the head is there.
+    fn take_head(&mut self) -> io::Result<Option<u16>> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut head = httparse::Response::new(&mut fields);
+        let parsed = head.parse(&self.buffer[..self.filled]);
+        let httparse::Status::Complete(length) = parsed.map_err(io::Error::other)? else {
+            let is_endless = self.filled == self.buffer.len();
+            return if is_endless { Err(io::Error::other("no HTTP answer")) } else { Ok(None) };
+        };
+        let value = |name: &str| {
+            let field = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(field.value).ok().map(str::to_ascii_lowercase)
+        };
+        self.framing = match (value("transfer-encoding"), value("content-length").and_then(|text| text.parse().ok())) {
+            (Some(coding), _) if coding.contains("chunked") => Framing::ChunkSize,
+            (_, Some(0)) => Framing::Ended,
+            (_, Some(length)) => Framing::Counted(length),
+            _ => Framing::UntilClosed,
+        };
+        self.is_podman = value("server").is_some_and(|server| server.starts_with("libpod"));
+        let status = head.code;
+        self.drop_front(length);
+        Ok(status)
+    }
+
+    /// The engine's refusal, with its words.
+    async fn refusal(mut self, status_code: u16) -> Failure {
+        #[derive(Deserialize)]
+        struct Words {
+            message: String,
+        }
+        let mut body = Vec::new();
+        let mut more = true;
+        while more && body.len() < REFUSAL {
+            let read = self.read(|bytes| {
+                body.extend_from_slice(bytes);
+                Ok(())
+            });
+            more = read.await.unwrap_or(false);
+        }
+        let message = serde_json::from_slice(&body)
+            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |Words { message }| message);
+        failed(&self.id, &bollard::errors::Error::DockerResponseServerError { status_code, message })
+    }
+}
+
+impl Framing {
+    /// Gives the part of some bytes that is the body's, and returns how many of them have been dealt with.
+    fn take(&mut self, bytes: &[u8], id: &str, give: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+        let bad = || broken(id, io::Error::other("its answer is no HTTP"));
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match *self {
+                Framing::UntilClosed => {
+                    give(rest)?;
+                    at = bytes.len();
+                }
+                Framing::Counted(left) | Framing::ChunkData(left) => {
+                    let taken = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    give(&rest[..taken])?;
+                    at += taken;
+                    let left = left - taken as u64;
+                    *self = match self {
+                        Framing::Counted(_) if left == 0 => Framing::Ended,
+                        Framing::Counted(_) => Framing::Counted(left),
+                        _ if left == 0 => Framing::ChunkBreak,
+                        _ => Framing::ChunkData(left),
+                    };
+                }
+                Framing::ChunkSize => match httparse::parse_chunk_size(rest).map_err(|_| bad())? {
+                    httparse::Status::Complete((length, size)) => {
+                        at += length;
+                        *self = if size == 0 { Framing::Trailer } else { Framing::ChunkData(size) };
+                    }
+                    httparse::Status::Partial => break,
+                },
+                Framing::ChunkBreak => match rest {
+                    [b'\r', b'\n', ..] => {
+                        at += 2;
+                        *self = Framing::ChunkSize;
+                    }
+                    [b'\r'] => break,
+                    _ => return Err(bad()),
+                },
+                Framing::Trailer => {
+                    let Some(length) = memchr::memchr(b'\n', rest) else { break };
+                    at += length + 1;
+                    if matches!(&rest[..length], b"\r" | b"") {
+                        *self = Framing::Ended;
+                    }
+                }
+                Framing::Ended => break,
+            }
+        }
+        Ok(at)
+    }
+}
+
+fn broken(id: &str, err: io::Error) -> Failure {
+    failed(id, &bollard::errors::Error::IOError { err })
+}
+
+fn failed(id: &str, error: &bollard::errors::Error) -> Failure {
+    failure(error, "read the log of", Asked::Container(id))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose answers cannot be read has failed")]
+mod tests {
+    use super::*;
+
+    /// What a body comes to in pieces of a size, and how it stands then.
+    fn taken(mut framing: Framing, body: &[u8], piece: usize) -> Result<(Vec<u8>, Framing)> {
+        let (mut kept, mut given) = (Vec::new(), Vec::new());
+        for piece in body.chunks(piece) {
+            kept.extend_from_slice(piece);
+            let used = framing.take(&kept, "x", &mut |bytes| {
+                given.extend_from_slice(bytes);
+                Ok(())
+            })?;
+            kept.drain(..used);
+        }
+        Ok((given, framing))
+    }
+
+    #[test]
+    fn a_body_is_whole_however_its_chunks_are_cut() {
+        let body = b"5\r\nhello\r\n1;name=value\r\n \r\nA\r\n\r\n0\r\n\r\nwor\r\n2\r\nld\r\n0\r\nSome: trailer\r\n\r\n";
+        for piece in 1..body.len() {
+            let (given, framing) = taken(Framing::ChunkSize, body, piece).unwrap();
+            assert_eq!(given, b"hello \r\n0\r\n\r\nworld", "in pieces of {piece}");
+            assert_eq!(framing, Framing::Ended);
+        }
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_has_not_ended() {
+        let body = b"5\r\nhello\r\n0\r\n\r\n";
+        for end in 0..body.len() {
+            assert_ne!(taken(Framing::ChunkSize, &body[..end], 3).unwrap().1, Framing::Ended, "after {end}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_an_error() {
+        assert!(taken(Framing::ChunkSize, b"hello\r\n", 100).is_err());
+        assert!(taken(Framing::ChunkSize, b"2\r\nhello\r\n", 100).is_err());
+    }
+
+    #[test]
+    fn a_counted_body_ends_where_it_says() {
+        assert_eq!(taken(Framing::Counted(3), b"abcdef", 2).unwrap(), (b"abc".to_vec(), Framing::Ended));
+    }
+}

@@ -1,0 +1,148 @@
+//! The log that `save` has written, `<dataset>.log`, read again: each line as `TIME STREAM TEXT`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use memchr::memchr;
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use tokio::task::yield_now;
+
+use super::Query;
+use super::entry::{Entry, STAMP, Stamp, Stream};
+
+/// How much is read at once.
+const CHUNK: usize = 256 << 10;
+/// A longer line is given in pieces of this length; they are put together like an engine's fragments, and are no
+/// shorter than those.
+const PIECE: usize = 64 << 10;
+/// `TIME STREAM `.
+const HEAD: usize = STAMP + 1 + 6 + 1;
+
+/// A saved log that is being read.
+pub(crate) struct SavedLog {
+    path: PathBuf,
+    file: File,
+    query: Query,
+    buffer: Vec<u8>,
+    filled: usize,
+    /// The line of which a piece has been given.
+    open: Option<(Stamp, Stream)>,
+    /// The line that is being read, from 1.
+    number: u64,
+}
+
+impl SavedLog {
+    /// # Errors
+    /// Where the file cannot be opened.
+    pub(crate) fn open(path: &Path, query: Query) -> Result<Self> {
+        let file = File::open(path).doing("read", path)?;
+        Ok(SavedLog { path: path.to_owned(), file, query, buffer: vec![0; CHUNK], filled: 0, open: None, number: 1 })
+    }
+
+    /// Reads some, and gives the entries in it. False at the end.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or is no such log.
+    pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+        // A long file is no reason to keep others waiting.
+        yield_now().await;
+        let read = self.file.read(&mut self.buffer[self.filled..]).doing("read", &self.path)?;
+        self.filled += read;
+        let used = self.entries(read == 0, &mut give)?;
+        self.buffer.copy_within(used..self.filled, 0);
+        self.filled -= used;
+        Ok(read > 0)
+    }
+
+    fn entries(&mut self, is_end: bool, give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
+        let mut at = 0;
+        loop {
+            let rest = &self.buffer[at..self.filled];
+            if rest.is_empty() || (rest.len() < HEAD && self.open.is_none() && !is_end) {
+                return Ok(at);
+            }
+            let Some((stamp, stream)) = self.open.or_else(|| head(rest)) else { return Err(self.no_log()) };
+            let text = if self.open.is_some() { rest } else { &rest[HEAD..] };
+            let length = match memchr(b'\n', text) {
+                Some(end) => end + 1,
+                None if is_end => text.len(),
+                None if text.len() >= PIECE => PIECE,
+                None => return Ok(at),
+            };
+            let bytes = &text[..length];
+            let entry = Entry { stamp, stream, bytes, details: b"" };
+            if self.query.wants(&entry) {
+                give(&entry);
+            }
+            at += rest.len() - text.len() + length;
+            let is_whole = bytes.ends_with(b"\n");
+            self.open = if is_whole { None } else { Some((stamp, stream)) };
+            self.number += u64::from(is_whole);
+        }
+    }
+
+    fn no_log(&self) -> Failure {
+        let (path, number) = (self.path.display(), self.number);
+        Failure::new(
+            Kind::BadRecord,
+            format!("`{path}` is no log that `ncaas-logs save` has written: see its line {number}"),
+        )
+        .hint("each line of such a log begins with a time and a stream: `2026-11-22T10:24:55.517032643Z stdout `")
+    }
+}
+
+fn head(line: &[u8]) -> Option<(Stamp, Stream)> {
+    let head = line.get(..HEAD)?;
+    let is_spaced = head[STAMP] == b' ' && head[HEAD - 1] == b' ';
+    Some((Stamp::parse(&head[..STAMP])?, Stream::named(&head[STAMP + 1..HEAD - 1])?)).filter(|_| is_spaced)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
+mod tests {
+    use super::*;
+    use crate::log::{Line, Rejoin};
+
+    async fn read(content: &[u8]) -> Result<Vec<(String, usize, bool)>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        std::fs::write(&path, content).unwrap();
+        let mut log = SavedLog::open(&path, Query::default())?;
+        let (mut rejoin, mut lines) = (Rejoin::default(), Vec::new());
+        let mut keep = |line: &Line<'_>| {
+            let start = String::from_utf8_lossy(&line.bytes[..line.bytes.len().min(9)]).into_owned();
+            lines.push((format!("{} {start}", line.stream.name()), line.bytes.len(), line.broken));
+        };
+        while log.read(|entry| rejoin.push(entry, &mut keep)).await? {}
+        rejoin.finish(&mut keep);
+        Ok(lines)
+    }
+
+    #[tokio::test]
+    async fn lines_of_any_length_come_back_as_they_were_saved() {
+        let time = "2026-11-22T10:24:55.517032643Z";
+        for long in [1, 16 << 10, PIECE - HEAD, PIECE, PIECE + 1, CHUNK, 2 * CHUNK + 7] {
+            let (text, last) = ("x".repeat(long), "y".repeat(long));
+            let content =
+                format!("{time} stdout {text}\n{time} stderr \n{time} stdout a\r\u{e9} b\n{time} stderr {last}");
+            let expected = [("stdout xxxxxxxxx", long, true), ("stderr ", 0, true), ("stdout a\ré b", 6, true)];
+            let mut lines = read(content.as_bytes()).await.unwrap();
+            let (last, end) = (lines.pop().unwrap(), (long, false));
+            assert_eq!((last.1, last.2), end);
+            for (line, expected) in lines.iter().zip(expected) {
+                assert!(expected.0.starts_with(&line.0), "{line:?}");
+                assert_eq!((line.1, line.2), (expected.1, expected.2), "{line:?}");
+            }
+            assert_eq!(lines.len(), 3);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_saved_log_is_not_read_as_one() {
+        let failure = read(b"2026-11-22T10:24:55.517032643Z stdout a\nsome text\n").await.unwrap_err();
+        assert!(failure.message.ends_with("see its line 2"), "{failure:?}");
+        assert!(read(b"\x7fELF").await.is_err());
+        assert!(read(b"").await.unwrap().is_empty());
+    }
+}
