@@ -8,7 +8,7 @@ use memchr::{memchr, memchr2, memmem};
 use serde::Deserialize;
 
 use super::entry::{Entry, Stamp, Stream};
-use super::k8s_file::{self, Logged};
+use super::k8s_file::{self, Fragments};
 
 const OPENING: &[u8] = b"{\"log\":\"";
 const STDOUT: &[u8] = b",\"stream\":\"stdout\",\"time\":\"";
@@ -18,6 +18,8 @@ const STDERR: &[u8] = b",\"stream\":\"stderr\",\"time\":\"";
 #[derive(Debug, Default)]
 pub(crate) struct JsonFile {
     scratch: Vec<u8>,
+    /// Of a file that Podman writes, in a format of its own.
+    fragments: Fragments,
     /// Lines that are no entries: what a crash of the machine left.
     pub(crate) damaged: u64,
     /// Bytes that were no UTF-8 and that the driver has replaced.
@@ -36,6 +38,11 @@ impl JsonFile {
         at
     }
 
+    /// Gives what is left at the log's end.
+    pub(crate) fn finish(&mut self, mut give: impl FnMut(&Entry<'_>)) {
+        self.fragments.finish(&mut give);
+    }
+
     fn line(&mut self, line: &[u8], give: &mut impl FnMut(&Entry<'_>)) {
         if let Some((log, stream, stamp)) = fields(line) {
             if let Some(bytes) = self.unescape(log) {
@@ -47,11 +54,8 @@ impl JsonFile {
             // A terminal's output has no stream of its own in the oldest files.
             let stream = Stream::named(other.stream.as_bytes()).unwrap_or(Stream::Stdout);
             return give(&Entry { stamp, stream, bytes: other.log.as_bytes() });
-        } else if let Some(Logged { stamp, stream, text, is_full }) = k8s_file::line(line) {
-            self.scratch.clear();
-            self.scratch.extend_from_slice(text);
-            self.scratch.extend(is_full.then_some(b'\n'));
-            return give(&Entry { stamp, stream, bytes: &self.scratch });
+        } else if let Some(logged) = k8s_file::line(line) {
+            return self.fragments.push(&logged, give);
         }
         self.damaged += 1;
     }

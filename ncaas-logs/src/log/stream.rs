@@ -15,6 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::entry::{Entry, STAMP, Stamp, Stream};
+use super::k8s_file::{Fragments, Logged};
 
 /// How many of the engine's chunks are taken at once, where they are there: a chunk is one line.
 const AT_ONCE: usize = 1024;
@@ -58,6 +59,8 @@ pub(crate) struct EngineStream {
     id: String,
     body: Pin<Box<dyn futures_util::Stream<Item = std::result::Result<Bytes, bollard::errors::Error>>>>,
     decoder: Decoder,
+    /// Of Podman, whose entries may end anywhere in a line.
+    fragments: Option<Fragments>,
     /// When chunks were read last, and whether more are to be expected at once.
     last_read: Instant,
     is_busy: bool,
@@ -65,7 +68,7 @@ pub(crate) struct EngineStream {
 
 impl EngineStream {
     /// Asks the engine. `terminal`: whether the container has one.
-    pub(crate) fn open(engine: &Engine, id: &str, terminal: bool, ask: &Ask) -> Self {
+    pub(crate) fn open(engine: &Engine, id: &str, terminal: bool, is_podman: bool, ask: &Ask) -> Self {
         // The client's own call knows whole seconds only, takes a terminal's output for frames where it begins with a
         // small byte, and makes a string of each line.
         let query = ask.to_query();
@@ -78,7 +81,8 @@ impl EngineStream {
         });
         let body = Box::pin(docker.export_container(id));
         let decoder = if terminal { Decoder::Terminal(Vec::new()) } else { Decoder::Frames(Vec::new()) };
-        EngineStream { id: id.to_owned(), body, decoder, last_read: Instant::now(), is_busy: false }
+        let fragments = is_podman.then(Fragments::default);
+        EngineStream { id: id.to_owned(), body, decoder, fragments, last_read: Instant::now(), is_busy: false }
     }
 
     /// Waits for entries and gives those that are there. False at the end.
@@ -92,11 +96,12 @@ impl EngineStream {
         let mut count = 0;
         loop {
             let Some(chunk) = next else {
-                self.decoder.finish(&mut give);
+                self.decoder.finish(&mut joining(&mut self.fragments, &mut give));
+                self.fragments.iter_mut().for_each(|fragments| fragments.finish(&mut give));
                 return Ok(false);
             };
             let chunk = chunk.asking("read the log of", Asked::Container(&self.id))?;
-            self.decoder.push(&chunk, &mut give)?;
+            self.decoder.push(&chunk, &mut joining(&mut self.fragments, &mut give))?;
             count += 1;
             // What has been taken must be given: nothing is taken that this round has no room for.
             let more = if count < AT_ONCE { self.next_at_once().await } else { None };
@@ -121,6 +126,18 @@ impl EngineStream {
             yield_now().await;
         }
         self.body.next().now_or_never()
+    }
+}
+
+/// Gives entries as they are, or where that has to be the fragments of a line together.
+fn joining(fragments: &mut Option<Fragments>, give: &mut impl FnMut(&Entry<'_>)) -> impl FnMut(&Entry<'_>) {
+    move |entry| match fragments {
+        Some(fragments) => {
+            let (text, is_full) = entry.bytes.strip_suffix(b"\n").map_or((entry.bytes, false), |text| (text, true));
+            let Entry { stamp, stream, .. } = *entry;
+            fragments.push(&Logged { stamp, stream, text, is_full }, give);
+        }
+        None => give(entry),
     }
 }
 
@@ -203,12 +220,14 @@ fn terminal_line(bytes: &[u8]) -> Result<Option<(Option<Entry<'_>>, usize)>> {
         None => return Ok(None),
     };
     let entry = Entry { stamp, stream: Stream::Stdout, bytes: &text[..length] };
-    Ok(Some((Some(entry), STAMP + 1 + length)))
+    Ok(Some((Some(entry), bytes.len() - text.len() + length)))
 }
 
+/// A time and what comes after it. Podman's times have no decimals.
 fn split_stamp(bytes: &[u8]) -> Option<(Stamp, &[u8])> {
-    let (stamp, rest) = bytes.split_at_checked(STAMP + 1)?;
-    Some((Stamp::parse(&stamp[..STAMP])?, rest))
+    let split = |end: usize| Some((Stamp::parse(&bytes[..end])?, &bytes[end + 1..]));
+    let usual = if bytes.get(STAMP) == Some(&b' ') { split(STAMP) } else { None };
+    usual.or_else(|| split(memchr(b' ', &bytes[..bytes.len().min(STAMP)])?))
 }
 
 #[cfg(test)]
