@@ -25,7 +25,7 @@ test: ## run all tests against a real engine and LocalStack; sets up both
 	cargo test --workspace --doc --quiet
 	tests/services/with cargo $(RUNNER) --workspace
 
-test-engines: ## run the tests of containers on a modern engine, and on one reached by ssh
+test-engines: ## run the tests of containers and the pipe on a modern engine, on one reached by ssh, and on Podman
 	@tests/engines
 
 check: format lint docs test ## everything that must pass before a change lands

@@ -5,6 +5,7 @@
 //! a second process in the same container. That takes a shell with `read` and `kill` and nothing else.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use tokio::io::AsyncWrite;
+use tokio::time::sleep;
 
 /// The variable that carries the mark.
 const MARK: &str = "NCAAS_EXEC";
@@ -34,6 +36,10 @@ done 2>/dev/null
 const COULD_NOT_START: &[u8] = b"OCI runtime exec failed";
 const PODMAN_COULD_NOT_START: (&[u8], &[u8]) = (b"Error: ", b": OCI ");
 const PODMAN_LOST_IT: &[u8] = b"Error: read unixpacket ";
+
+/// How long a process whose streams have ended may take to end.
+const LOOKS_FOR_END: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// What is to be run in which container.
 #[derive(Debug, Clone, Default)]
@@ -122,9 +128,19 @@ impl<'a> Exec<'a> {
     /// What it has come to, once its streams have ended. `engine_spoke` says that they may have carried the engine's word
     /// and no output: then a process that has no number was never there. (Podman takes the number away at the end.)
     pub(crate) async fn outcome(&self, engine_spoke: bool) -> Result<Outcome> {
-        let inspected = self.engine.docker().inspect_exec(&self.id).await;
-        let inspected = inspected.asking("run a command in", Asked::Container(&self.asks.container))?;
-        match (inspected.exit_code, inspected.pid) {
+        let about = Asked::Container(&self.asks.container);
+        let look = async || self.engine.docker().inspect_exec(&self.id).await.asking("run a command in", about);
+        let mut inspected = look().await?;
+        // Podman gives one that runs the exit code 0, and may take a moment to hear of its end.
+        for _ in 0..LOOKS_FOR_END {
+            if inspected.running != Some(true) {
+                break;
+            }
+            sleep(BETWEEN_LOOKS).await;
+            inspected = look().await?;
+        }
+        let exit_code = inspected.exit_code.filter(|_| inspected.running != Some(true));
+        match (exit_code, inspected.pid) {
             (Some(code @ (126 | 127)), None | Some(0)) if engine_spoke => Ok(Outcome::NotStarted(code)),
             (Some(code), _) => Ok(Outcome::Exited(code)),
             (None, _) => Err(Failure::new(

@@ -103,7 +103,15 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             return Err(Failure::new(Kind::Timeout, words));
         }
     }
-    match exec.outcome(!passing.held.is_empty()).await? {
+    let outcome = match exec.outcome(!passing.held.is_empty()).await {
+        Ok(outcome) => outcome,
+        // A connection that broke off leaves the command running, with nobody to hear of it.
+        Err(failure) => {
+            let _ = exec.signal("KILL").await;
+            return Err(failure);
+        }
+    };
+    match outcome {
         Outcome::Exited(code) => {
             passing.release().await?;
             Ok(ExitStatus(u8::try_from(code).unwrap_or(OUR_FAILURE)))

@@ -17,6 +17,18 @@ pub fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
+/// Whether the engine is Podman, whose answers differ here and there: its own truth is asserted then.
+pub fn is_podman() -> bool {
+    use std::sync::OnceLock;
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| docker(&["version"]).contains("Podman Engine"))
+}
+
+/// Whether the engine is on another machine, as far as the tools can tell.
+pub fn is_remote() -> bool {
+    std::env::var("DOCKER_HOST").is_ok_and(|host| host.starts_with("ssh://"))
+}
+
 /// Ids of all containers, running or not, that have a label `name=value`.
 pub fn containers_labelled(label: &str) -> Vec<String> {
     docker(&["ps", "-aq", "--no-trunc", "--filter", &format!("label={label}")]).lines().map(str::to_owned).collect()

@@ -5,12 +5,14 @@
 //! - [`record`]: the records declared anew, strictly, so that a renamed field shows
 //! - [`bucket`]: buckets in a directory and on LocalStack
 //! - [`engine`]: names, images and containers of a test, removed when it ends
+//! - [`ssh`]: the same engine as if it were on another machine
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 pub mod bucket;
 pub mod engine;
 pub mod record;
 mod run;
+pub mod ssh;
 
 pub use run::{Ran, Run, pipe, pipe_in, tools, wait_until};
 

@@ -25,8 +25,6 @@ pub(super) struct Answer {
     buffer: Vec<u8>,
     filled: usize,
     framing: Framing,
-    /// Whether Podman has answered.
-    pub(super) is_podman: bool,
 }
 
 /// How the body's end is known.
@@ -53,7 +51,6 @@ impl Answer {
             buffer: vec![0; BUFFER],
             filled: 0,
             framing: Framing::UntilClosed,
-            is_podman: false,
         };
         let request = format!("GET /containers/{id}/logs?{query} HTTP/1.1\r\nHost: docker\r\n\r\n");
         let sent = async { answer.wire.write_all(request.as_bytes()).await.and(answer.wire.flush().await) };
@@ -119,7 +116,6 @@ impl Answer {
             (_, Some(length)) => Framing::Counted(length),
             _ => Framing::UntilClosed,
         };
-        self.is_podman = value("server").is_some_and(|server| server.starts_with("libpod"));
         let status = head.code;
         self.drop_front(length);
         Ok(status)

@@ -91,7 +91,7 @@ impl Archive {
                 Some(Err(error)) => return Err(error).asking("read", Asked::Engine),
                 None if tar.is_whole() => {
                     self.reading = None;
-                    self.entries.next_file();
+                    self.entries.next_file(&mut give);
                 }
                 None => return Err(Failure::new(Kind::EngineError, "the archive of the log broke off")),
             }

@@ -28,6 +28,8 @@ pub(crate) struct Files {
     path: PathBuf,
     files: VecDeque<File>,
     entries: Entries,
+    /// Whether the last file is kept at its end, for what comes.
+    grows: bool,
 }
 
 impl Files {
@@ -47,23 +49,37 @@ impl Files {
             }
             let still = std::fs::metadata(path).ok().zip(files.back().and_then(|file| file.metadata().ok()));
             if still.is_some_and(|(now, then)| now.ino() == then.ino()) {
-                return Some(Files { path: path.to_owned(), files, entries: Entries::new(details) });
+                return Some(Files { path: path.to_owned(), files, entries: Entries::new(details), grows: false });
             }
         }
         None
     }
 
+    /// The same, which after its end may go on.
+    pub(crate) fn growing(self) -> Self {
+        Files { grows: true, ..self }
+    }
+
     /// Reads some, and gives the entries in it. False at the end.
-    pub(crate) fn read(&mut self, give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    pub(crate) fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+        let is_last = self.files.len() == 1;
         let Some(file) = self.files.front_mut() else { return Ok(false) };
         let read = file.read(self.entries.space()).doing("read", &self.path)?;
+        if read == 0 && is_last && self.grows {
+            return Ok(false);
+        }
         if read == 0 {
             self.files.pop_front();
-            self.entries.next_file();
+            self.entries.next_file(&mut give);
         } else {
             self.entries.filled(read, give);
         }
         Ok(!self.files.is_empty())
+    }
+
+    /// Gives what is left of a file that does not go on.
+    pub(crate) fn finish(&mut self, give: impl FnMut(&Entry<'_>)) {
+        self.entries.next_file(give);
     }
 
     pub(crate) fn parser(&self) -> &JsonFile {
@@ -111,9 +127,10 @@ impl Entries {
         self.filled -= used;
     }
 
-    /// A new file begins: what the last one ended in was still being written.
-    pub(crate) fn next_file(&mut self) {
+    /// A file has ended: the line that it ended in was still being written.
+    pub(crate) fn next_file(&mut self, give: impl FnMut(&Entry<'_>)) {
         self.filled = 0;
+        self.parser.finish(give);
     }
 }
 

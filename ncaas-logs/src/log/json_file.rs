@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::details::{Translated, encode};
 use super::entry::{Entry, Stamp, Stream};
-use super::k8s_file::{self, Logged};
+use super::k8s_file::{self, Fragments};
 
 const OPENING: &[u8] = b"{\"log\":\"";
 const STDOUT: &[u8] = b",\"stream\":\"stdout\",\"time\":\"";
@@ -23,6 +23,8 @@ pub(crate) struct JsonFile {
     scratch: Vec<u8>,
     /// Where they are wanted.
     details: Option<Translated>,
+    /// Of a file that Podman writes, in a format of its own.
+    fragments: Fragments,
     /// Lines that are no entries: what a crash of the machine left.
     pub(crate) damaged: u64,
     /// Bytes that were no UTF-8 and that the driver has replaced.
@@ -46,8 +48,13 @@ impl JsonFile {
         at
     }
 
+    /// Gives what is left at the log's end.
+    pub(crate) fn finish(&mut self, mut give: impl FnMut(&Entry<'_>)) {
+        self.fragments.finish(&mut give);
+    }
+
     fn line(&mut self, line: &[u8], give: &mut impl FnMut(&Entry<'_>)) {
-        let JsonFile { scratch, details, damaged, replaced } = self;
+        let JsonFile { scratch, details, fragments, damaged, replaced } = self;
         if let Some(Fields { log, stream, stamp, attributes }) = fields(line) {
             let details = details.as_mut().map_or(b"".as_slice(), |details| details.encoded(attributes));
             if let Some(bytes) = unescape(log, scratch, replaced) {
@@ -60,11 +67,8 @@ impl JsonFile {
             let stream = Stream::named(other.stream.as_bytes()).unwrap_or(Stream::Stdout);
             let details = if details.is_some() { encode(&other.attrs) } else { String::new() };
             return give(&Entry { stamp, stream, bytes: other.log.as_bytes(), details: details.as_bytes() });
-        } else if let Some(Logged { stamp, stream, text, is_full }) = k8s_file::line(line) {
-            scratch.clear();
-            scratch.extend_from_slice(text);
-            scratch.extend(is_full.then_some(b'\n'));
-            return give(&Entry { stamp, stream, bytes: scratch, details: b"" });
+        } else if let Some(logged) = k8s_file::line(line) {
+            return fragments.push(&logged, give);
         }
         *damaged += 1;
     }

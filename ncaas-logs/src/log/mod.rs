@@ -3,6 +3,9 @@
 //! Three ways lead to it: its files read directly ([`files`]), its files through the engine's archive requests
 //! ([`archive`]), and the engine's stream ([`stream`]). Only the stream goes on as the container writes; whoever
 //! follows reads the files first, and goes over to the stream without a gap or a repeat ([`resume`]).
+//!
+//! Podman's stream knows whole seconds only, leaves out lines where a number of them is asked for, and may end before the
+//! last: there the file itself is followed, where it can be read.
 
 mod answer;
 mod archive;
@@ -17,7 +20,7 @@ mod resume;
 mod saved;
 mod stream;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::models::ContainerInspectResponse;
@@ -42,6 +45,9 @@ const ABSENCE: Duration = Duration::from_secs(60);
 
 /// Between looks at a container that does not run, or an engine that does not answer.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How many times nothing new comes in a file that grows before the container is looked at.
+const PAUSES: u32 = 5;
 
 /// After so many entries of the engine's stream it is worth a helper container to read the rest as files: 0.2 s.
 const MANY: u64 = 20_000;
@@ -89,6 +95,7 @@ pub(crate) struct Log {
     engine: Engine,
     id: String,
     terminal: bool,
+    is_podman: bool,
     query: Query,
     source: Source,
     recent: Recent,
@@ -97,6 +104,11 @@ pub(crate) struct Log {
     /// How many of the wanted entries have been given.
     given: u64,
     lost: Lost,
+    /// Where Podman's file lies, if it can be read.
+    growing: Option<PathBuf>,
+    /// How many of the wanted entries are still to be passed over in it, and how many it has had.
+    skip: u64,
+    passed: u64,
     /// Since when the engine has not answered.
     away: Option<Instant>,
     /// Only its end was asked for, and whether that reaches back to what was seen is not known yet.
@@ -105,6 +117,9 @@ pub(crate) struct Log {
 
 enum Source {
     Files(Files),
+    /// A file that is followed, and how often it has had nothing new; none when the container has ended, and what is there
+    /// is the last.
+    Growing(Files, Option<u32>),
     /// The same files through the engine, of which so many entries have come by the stream already; it waits until
     /// the way has proved open.
     Archive(Box<Archive>, u64, Option<EngineStream>),
@@ -137,6 +152,7 @@ impl Log {
             engine: engine.clone(),
             id,
             terminal,
+            is_podman: is_podmans(inspected),
             query,
             source: Source::Between,
             // Their times are to the nanosecond, each line's own; journald's are not, nor are Podman's.
@@ -144,19 +160,27 @@ impl Log {
             archive: None,
             given: 0,
             lost: Lost::default(),
+            growing: None,
+            skip: 0,
+            passed: 0,
             away: None,
             may_leave_a_gap: false,
         };
-        let as_files = matches!(driver, "json-file" | "k8s-file") && log.query.tail.is_none();
+        let as_files = matches!(driver, "json-file" | "k8s-file") && (log.query.tail.is_none() || log.is_podman);
         let path = inspected.log_path.as_deref().filter(|path| as_files && !engine.is_remote() && !path.is_empty());
         log.source = match path.and_then(|path| Files::open(Path::new(path), log.query.details)) {
+            Some(files) if log.is_podman => log.open_growing(files, path.map(PathBuf::from))?,
             Some(files) => Source::Files(files),
             None => log.open_stream(),
         };
         // Files that the engine may rotate meanwhile cannot be had one after the other without a gap.
         let is_still = describe(inspected).has_ended() || !rotates(inspected);
-        log.archive =
-            if as_files && is_still { Archive::of(engine, inspected, log.query.details).map(Box::new) } else { None };
+        let mixes = log.is_podman && (log.query.follow || log.query.tail.is_some());
+        log.archive = if as_files && is_still && !mixes {
+            Archive::of(engine, inspected, log.query.details).map(Box::new)
+        } else {
+            None
+        };
         Ok(log)
     }
 
@@ -166,8 +190,24 @@ impl Log {
         Ask { follow, stdout, stderr, since, until, tail, details }
     }
 
+    /// Podman's file, from the wanted entry on.
+    fn open_growing(&mut self, mut counted: Files, path: Option<PathBuf>) -> Result<Source> {
+        let again = path.as_deref().and_then(|path| Files::open(path, self.query.details));
+        if let Some(tail) = self.query.tail {
+            let mut count: u64 = 0;
+            while counted.read(|entry| count += u64::from(self.query.wants(entry)))? {}
+            self.skip = count.saturating_sub(tail);
+        }
+        self.growing = path;
+        Ok(match again {
+            Some(files) if self.query.follow => Source::Growing(files.growing(), Some(0)),
+            Some(files) => Source::Files(files),
+            None => self.open_stream(),
+        })
+    }
+
     fn open_stream(&self) -> Source {
-        Source::Stream(EngineStream::open(&self.engine, &self.id, self.terminal, &self.ask()))
+        Source::Stream(EngineStream::open(&self.engine, &self.id, self.terminal, self.is_podman, &self.ask()))
     }
 
     /// The stream of what has not been seen, as far as it is among so many entries at the log's end.
@@ -180,7 +220,7 @@ impl Log {
             ask.tail = end;
             self.may_leave_a_gap = end.is_some();
         }
-        EngineStream::open(&self.engine, &self.id, self.terminal, &ask)
+        EngineStream::open(&self.engine, &self.id, self.terminal, self.is_podman, &ask)
     }
 
     /// Reads what is there, waiting for it if need be, and gives its entries. False when there is and will be no more.
@@ -190,10 +230,10 @@ impl Log {
     /// # Errors
     /// Where the container was not there to begin with, or the engine stays away.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
-        let Log { query, source, recent, archive, given, lost, may_leave_a_gap, .. } = self;
+        let Log { query, source, recent, archive, given, lost, growing, skip, passed, may_leave_a_gap, .. } = self;
         let follow = query.follow;
         // Whoever reads from the end may want to follow on.
-        let remember = follow || query.tail.is_some();
+        let remember = growing.is_none() && (follow || query.tail.is_some());
         let mut has_gap = false;
         let mut give_new = |entry: &Entry<'_>| {
             // What reaches back begins with what was seen.
@@ -206,19 +246,44 @@ impl Log {
                 give(entry);
             }
         };
+        let mut give_from_file = |entry: &Entry<'_>| {
+            if query.wants(entry) {
+                *passed += 1;
+                if *passed > *skip {
+                    give_new(entry);
+                }
+            }
+        };
         match source {
             Source::Files(files) => {
-                let more = files.read(|entry| {
-                    if query.wants(entry) {
-                        give_new(entry);
-                    }
-                })?;
+                let more = files.read(give_from_file)?;
                 if !more {
                     lost.replaced += files.parser().replaced;
                     lost.damaged += files.parser().damaged;
                     self.source = if follow { Source::Between } else { Source::Ended };
                 }
                 // A long file is no reason to keep others waiting.
+                tokio::task::yield_now().await;
+            }
+            Source::Growing(files, idle) => {
+                let more = files.read(&mut give_from_file)?;
+                if !more && idle.is_none() {
+                    files.finish(give_from_file);
+                }
+                match idle {
+                    Some(pauses) if more => *pauses = 0,
+                    None if more => {}
+                    Some(pauses) if *pauses < PAUSES => {
+                        *pauses += 1;
+                        sleep(PAUSE).await;
+                    }
+                    Some(_) => self.look_on().await?,
+                    None => {
+                        lost.replaced += files.parser().replaced;
+                        lost.damaged += files.parser().damaged;
+                        self.source = Source::Ended;
+                    }
+                }
                 tokio::task::yield_now().await;
             }
             Source::Archive(archive, seen, instead) => {
@@ -279,6 +344,22 @@ impl Log {
         Ok(!matches!(self.source, Source::Ended))
     }
 
+    /// Looks whether the container whose file is followed has ended.
+    async fn look_on(&mut self) -> Result<()> {
+        let has_ended = match self.engine.inspect(&self.id).await {
+            Ok(inspected) => describe(&inspected).has_ended(),
+            Err(failure) if failure.kind == Kind::ContainerNotFound => true,
+            Err(failure) => {
+                self.endure(failure)?;
+                false
+            }
+        };
+        if let Source::Growing(_, idle) = &mut self.source {
+            *idle = if has_ended { None } else { Some(0) };
+        }
+        Ok(())
+    }
+
     /// Looks how the container fares, and goes on accordingly.
     async fn look(&mut self) -> Result<()> {
         match self.engine.inspect(&self.id).await {
@@ -314,14 +395,21 @@ impl Log {
     pub(crate) fn follow_on(mut self, query: Query) -> Self {
         self.query = query;
         self.recent.begins_in_the_middle();
-        self.source = Source::Between;
+        self.skip = self.passed;
+        self.passed = 0;
+        self.source = match self.growing.as_deref().and_then(|path| Files::open(path, self.query.details)) {
+            Some(files) => Source::Growing(files.growing(), Some(0)),
+            None => Source::Between,
+        };
         self
     }
 
     /// The container has ended, and the stream that follows it does not.
     pub(crate) fn stop_following(&mut self) {
-        if let Source::Stream(_) = self.source {
-            self.source = Source::Between;
+        match &mut self.source {
+            Source::Stream(_) => self.source = Source::Between,
+            Source::Growing(_, idle) => *idle = None,
+            _ => {}
         }
     }
 

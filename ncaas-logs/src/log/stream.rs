@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::entry::{Entry, STAMP, Stamp, Stream};
+use super::k8s_file::{Fragments, Logged};
 
 /// To be woken for each line costs both sides more than to read it. Where lines come in quick succession some are let
 /// come together: for less time than it takes the engine to fill the socket, some 200 lines, for then it would wait.
@@ -63,6 +64,8 @@ pub(crate) struct EngineStream {
     opening: Option<Opening>,
     answer: Option<Answer>,
     decoder: Decoder,
+    /// Of Podman, whose entries may end anywhere in a line.
+    fragments: Option<Fragments>,
     /// When entries were read last, and whether more are to be expected at once.
     last_read: Instant,
     is_busy: bool,
@@ -70,12 +73,14 @@ pub(crate) struct EngineStream {
 
 impl EngineStream {
     /// Asks the engine, when it is read from. `terminal`: whether the container has one.
-    pub(crate) fn open(engine: &Engine, id: &str, terminal: bool, ask: &Ask) -> Self {
+    pub(crate) fn open(engine: &Engine, id: &str, terminal: bool, is_podman: bool, ask: &Ask) -> Self {
         let (engine, id, query) = (engine.clone(), id.to_owned(), ask.to_query());
         EngineStream {
             opening: Some(Box::pin(async move { Answer::to(&engine, &id, &query).await })),
             answer: None,
-            decoder: Decoder::new(terminal, ask.details),
+            // Podman leaves the details out.
+            decoder: Decoder::new(terminal, ask.details && !is_podman),
+            fragments: is_podman.then(Fragments::default),
             last_read: Instant::now(),
             is_busy: false,
         }
@@ -88,11 +93,9 @@ impl EngineStream {
         if let Some(opening) = &mut self.opening {
             let opened = opening.await;
             self.opening = None;
-            let answer = opened?;
-            self.decoder.details &= !answer.is_podman;
-            self.answer = Some(answer);
+            self.answer = Some(opened?);
         }
-        let EngineStream { answer: Some(answer), decoder, .. } = self else { return Ok(false) };
+        let EngineStream { answer: Some(answer), decoder, fragments, .. } = self else { return Ok(false) };
         if std::mem::take(&mut self.is_busy) {
             // The runtime's own clock knows whole milliseconds.
             std::thread::sleep(GATHER);
@@ -100,11 +103,15 @@ impl EngineStream {
         let mut count = 0;
         let mut count_and_give = |entry: &Entry<'_>| {
             count += 1;
-            give(entry);
+            match fragments {
+                Some(fragments) => fragments.push(&Logged::of(entry), &mut give),
+                None => give(entry),
+            }
         };
         let more = answer.read(|bytes| decoder.push(bytes, &mut count_and_give)).await?;
         if !more {
             decoder.finish(&mut count_and_give);
+            fragments.iter_mut().for_each(|fragments| fragments.finish(&mut give));
         }
         self.is_busy = count > MANY || self.last_read.elapsed() < SOON;
         self.last_read = Instant::now();
@@ -115,7 +122,7 @@ impl EngineStream {
 /// Entries out of the engine's bytes, which come in pieces of any size.
 struct Decoder {
     terminal: bool,
-    /// Whether attributes stand before what was written. Podman leaves them out.
+    /// Whether attributes stand before what was written.
     details: bool,
     kept: Vec<u8>,
 }
@@ -214,13 +221,19 @@ struct Head<'a> {
 
 impl<'a> Head<'a> {
     fn of(bytes: &'a [u8], with_details: bool) -> Option<Self> {
-        let (stamp, rest) = bytes.split_at_checked(STAMP + 1)?;
-        let stamp = Stamp::parse(&stamp[..STAMP])?;
+        let (stamp, rest) = split_stamp(bytes)?;
         // Spaces in them are escaped; where there are none there is still the space.
         let details = if with_details { Some(&rest[..memchr(b' ', rest)?]) } else { None };
         let text = &rest[details.map_or(0, |details| details.len() + 1)..];
         Some(Head { stamp, details: details.unwrap_or_default(), text, length: bytes.len() - text.len() })
     }
+}
+
+/// A time and what comes after it. Podman's times have no decimals.
+fn split_stamp(bytes: &[u8]) -> Option<(Stamp, &[u8])> {
+    let split = |end: usize| Some((Stamp::parse(&bytes[..end])?, &bytes[end + 1..]));
+    let usual = if bytes.get(STAMP) == Some(&b' ') { split(STAMP) } else { None };
+    usual.or_else(|| split(memchr(b' ', &bytes[..bytes.len().min(STAMP)])?))
 }
 
 #[cfg(test)]

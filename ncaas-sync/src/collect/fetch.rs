@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use ncaas_core::engine::Engine;
+use ncaas_core::engine::path::{PathInfo, PathKind};
 use ncaas_core::failure::{Kind, Result};
 
 use super::direct::Layer;
@@ -120,8 +121,24 @@ impl Fetching<'_> {
             && [inside.results(), inside.logs()].iter().any(|folder| names::below(path, folder).is_some())
     }
 
+    /// What to ask for in place of a link, which Podman follows: the folder in which it lies.
+    async fn unfollowed(&self, fetch: Fetch) -> Result<Fetch> {
+        let (Some(wanted), Some((above, _))) = (&fetch.wanted, fetch.root.rsplit_once('/')) else { return Ok(fetch) };
+        let Some((path, how)) = wanted.get_key_value(&fetch.root) else { return Ok(fetch) };
+        if above.is_empty() || !self.engine.is_podman().await {
+            return Ok(fetch);
+        }
+        match self.engine.stat(&self.rules.inside.id, path).await? {
+            Some(PathInfo { kind: PathKind::Symlink(_), .. }) => {
+                let alone = Wanted::from([(path.clone(), *how)]);
+                Ok(Fetch { root: above.to_owned(), wanted: Some(Arc::new(alone)), give_up: false })
+            }
+            _ => Ok(fetch),
+        }
+    }
+
     async fn one(&mut self, fetch: Fetch, finds: &mut Finds) -> Result<()> {
-        let mut waiting = vec![fetch];
+        let mut waiting = vec![self.unfollowed(fetch).await?];
         while let Some(fetch) = waiting.pop() {
             let (rules, stage, root) = (Arc::clone(&self.rules), Arc::clone(&self.stage), fetch.root.clone());
             let wanted = fetch.wanted.clone();

@@ -77,7 +77,7 @@ pub(crate) fn unpack(
     let mut last_folder: Option<String> = None;
     for entry in archive.entries().map_err(|error| cut_off(&error))? {
         let mut entry = entry.map_err(|error| cut_off(&error))?;
-        let path = full_path(above, &entry.path_bytes());
+        let (above, path) = place_of(&fetch.root, above, &entry.path_bytes());
         if last_folder.as_deref().is_some_and(|folder| names::below(&path, folder).is_some()) {
             last_folder = None;
         }
@@ -96,6 +96,16 @@ pub(crate) fn unpack(
     }
     unpacking.keep_empty(last_folder, &mut unpacked);
     Ok(unpacked)
+}
+
+/// The path of an entry, and the folder that its name counts from. Podman names what lies in a mount from the mount on,
+/// with a `/` at the beginning.
+fn place_of<'r>(root: &'r str, above: &'r str, name: &[u8]) -> (&'r str, String) {
+    match name.strip_prefix(b"/") {
+        Some([]) => (root, root.to_owned()),
+        Some(within) => (root, full_path(root.trim_end_matches('/'), within)),
+        None => (above, full_path(above, name)),
+    }
 }
 
 /// Whether more that is not wanted has come than requests for what is still missing would cost.

