@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) entrypoint: Option<Vec<String>>,
     /// In place of the image's command.
     pub(crate) command: Option<Vec<String>>,
+    /// What the container runs in the end: the first word of its entrypoint, or where it has none, of its command.
+    pub(crate) program: String,
     /// Environment variables.
     pub(crate) environment: Environment,
     /// What of this machine is to be seen in it.

@@ -244,7 +244,7 @@ impl Work {
             }
             Err(failure) => return Err(failure),
         };
-        self.examine(engine, &id).await?;
+        self.examine(engine, &id, &plan).await?;
         let container = launch::start(engine, &id, &plan).await?;
         if !container.has_ended() {
             place.keep_until_end_of(engine, &container.id);
@@ -254,11 +254,10 @@ impl Work {
 }
 
 impl Work {
-    /// Makes sure that what the container is to run can be started, once for each image and command. One that cannot
+    /// Makes sure that what the container is to run can be started, once for each image and program. One that cannot
     /// is removed.
-    async fn examine(&self, engine: &Engine, id: &str) -> Result<()> {
-        let inspected = engine.inspect(id).await?;
-        let what = (inspected.image.unwrap_or_default(), inspected.path.unwrap_or_default());
+    async fn examine(&self, engine: &Engine, id: &str, plan: &Plan) -> Result<()> {
+        let what = (plan.image.clone(), plan.program.clone());
         if !diagnosis::is_doubtful(&what.1) || self.examined.borrow().contains(&what) {
             return Ok(());
         }
