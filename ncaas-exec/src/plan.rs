@@ -2,8 +2,8 @@
 //!
 //! One plan is what the engine is sent and what `--dry-run` prints, so that the two cannot differ.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType};
 use ncaas_core::record::fields::RunSettings;
@@ -16,6 +16,11 @@ use crate::settings::Environment;
 const LOG_DRIVER: &str = "json-file";
 const LOG_SIZE: (&str, &str) = ("max-size", "1000t");
 
+/// Modes of the folders that a container writes to, whatever user it runs as, and of those above them, which keep
+/// everybody else of this machine out.
+pub(crate) const OPEN: u32 = 0o777;
+pub(crate) const SHUT: u32 = 0o700;
+
 /// A container as it is to be.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -27,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) entrypoint: Option<Vec<String>>,
     /// In place of the image's command.
     pub(crate) command: Option<Vec<String>>,
+    /// What the container runs in the end: the first word of its entrypoint, or where it has none, of its command.
+    pub(crate) program: String,
     /// Environment variables.
     pub(crate) environment: Environment,
     /// What of this machine is to be seen in it.
@@ -52,8 +59,9 @@ pub(crate) struct Description<'a> {
     environment: &'a [String],
     /// What the image's entrypoint is given, or what is run where it has none.
     command: Option<&'a [String]>,
-    /// A line for a shell that does the same.
-    docker_run: String,
+    /// A line for a shell that does the same. None for an engine on another machine: what is shared would have to be
+    /// copied between making the container and starting it.
+    docker_run: Option<String>,
 }
 
 /// A file or folder of this machine, and where the container sees it.
@@ -112,18 +120,19 @@ impl Plan {
         }
     }
 
-    /// The plan for people and programs: what `--dry-run` adds to the record.
-    pub(crate) fn description(&self) -> Description<'_> {
+    /// The plan for people and programs: what `--dry-run` adds to the record. `mounted` as for [`Plan::body`].
+    pub(crate) fn description(&self, mounted: bool) -> Description<'_> {
         Description {
             name: self.name.as_deref(),
             mounts: &self.shared,
             environment: &self.environment.open,
             command: self.command.as_deref(),
-            docker_run: self.docker_line(),
+            docker_run: mounted.then(|| self.docker_line()),
         }
     }
 
-    /// The `docker run` line that does the same, for a shell. A secret stands in it by its name alone.
+    /// The `docker run` line that does the same, for a shell, after what makes the folders that the container writes
+    /// to. A secret stands in it by its name alone.
     pub(crate) fn docker_line(&self) -> String {
         let settings = &self.settings;
         let mut words = vec!["docker".to_owned(), "run".to_owned(), "--detach".to_owned()];
@@ -167,7 +176,16 @@ impl Plan {
         words.push(self.image.clone());
         words.extend(rest);
         words.extend(self.command.iter().flatten().cloned());
-        shell_line(&words)
+        let written: Vec<&Path> =
+            self.shared.iter().filter(|shared| !shared.read_only).map(|shared| shared.host.as_path()).collect();
+        let above = written.iter().filter_map(|folder| folder.parent()).collect::<BTreeSet<_>>();
+        let folders =
+            above.into_iter().map(|folder| (SHUT, folder)).chain(written.iter().map(|folder| (OPEN, *folder)));
+        let make = folders.map(|(mode, folder)| {
+            let words = ["install", "-d", "-m", &format!("{mode:o}"), &folder.to_string_lossy()].map(str::to_owned);
+            shell_line(&words)
+        });
+        make.chain([shell_line(&words)]).collect::<Vec<_>>().join(" && ")
     }
 }
 

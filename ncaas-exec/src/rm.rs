@@ -28,12 +28,16 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let work = async |record: &mut Record, _: &_| {
         // The word of the stage before counts, not how the container fares by now: a job that has ended since then still
         // has its results in there. Its record comes again when they have been brought away.
-        let still_told =
-            record.container().is_some_and(|container| !container.has_ended() && !container.state.is_empty());
-        if still_told && !named && !args.force {
+        let told = record.container().unwrap_or_default();
+        if !told.has_ended() && !told.state.is_empty() && !named && !args.force {
             return Ok(());
         }
         let engine = connection.get().await?;
+        // Most have ended as they are told to have. Where it cannot be done so, a look says why.
+        let known = told.has_ended() && !subject::is_unknown(record);
+        if known && clear_away(engine, record, &told.id, args.force).await.is_ok() {
+            return Ok(());
+        }
         let container = match subject::look(engine, record).await {
             Ok(container) => container,
             // What is gone needs no removing, unless it was named by hand.
@@ -43,15 +47,17 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         match container.state.as_str() {
             "running" | "paused" | "restarting" if !args.force && named => Err(still_runs(&container)),
             "running" | "paused" | "restarting" if !args.force => Ok(()),
-            _ => {
-                if container.has_ended() {
-                    subject::repair_ownership(engine, record, &container.id).await?;
-                }
-                launch::remove(engine, &container.id, args.force).await
-            }
+            _ if !container.has_ended() => launch::remove(engine, &container.id, args.force).await,
+            _ => clear_away(engine, record, &container.id, args.force).await,
         }
     };
-    Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work).await
+    connection.ahead_of(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await
+}
+
+/// Removes a container that has ended, after what it left on this machine has been made the user's.
+async fn clear_away(engine: &Engine, record: &Record, id: &str, force: bool) -> Result<()> {
+    subject::repair_ownership(engine, record, id).await?;
+    launch::remove(engine, id, force).await
 }
 
 fn still_runs(container: &Container) -> Failure {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ncaas_core::engine::{Engine, LazyEngine, labels};
+use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine, labels};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files::make_folder;
 use ncaas_core::layout;
@@ -15,7 +15,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::StartArgs;
 use crate::launch;
 use crate::plan::{Plan, Shared};
-use crate::run::io_dir_inside;
+use crate::run::{any_gpu, io_dir_inside};
 use crate::settings::{Environment, Flags};
 
 const AT_ONCE: usize = 4;
@@ -45,7 +45,7 @@ async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, na
     let settings = flags.fill(record)?;
     let image = launch::image(engine, record.need("image")?).await?;
     record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
-    let io_dir = Path::new(record.need("io_dir")?);
+    let io_dir = Path::new(record.need("io_dir")?).to_owned();
     if !io_dir.is_absolute() {
         return Err(Failure::lacks("io_dir").hint("an absolute path"));
     }
@@ -59,12 +59,21 @@ async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, na
         // One of another user is for that user to open.
         let _ = std::fs::set_permissions(path, open);
     }
+    let (gpu, warning) = match settings.gpus {
+        None => (None, None),
+        Some(_) => any_gpu(&engine.docker().info().await.asking("ask", Asked::Engine)?, &settings)?,
+    };
+    if let Some(warning) = &warning {
+        tool.say(warning);
+        record.warn(warning);
+    }
     let mut plan = Plan {
         name,
+        gpu,
         image: image.id.clone().unwrap_or_default(),
         entrypoint: Some(["sh", "-c", STAY_UP].map(str::to_owned).into()),
         environment: Environment::of(&settings)?,
-        shared: shared(io_dir, &io_dir_inside(&settings, &image), engine.is_remote()),
+        shared: shared(&io_dir, &io_dir_inside(&settings, &image), engine.is_remote()),
         settings,
         open_stdin: true,
         ..Plan::default()

@@ -42,12 +42,17 @@ pub(crate) fn container_of(record: &Record) -> Result<String> {
     }
 }
 
+/// Whether nothing is known but the container: the rest is in its label.
+pub(crate) fn is_unknown(record: &Record) -> bool {
+    record.as_map().keys().all(|field| field == "container")
+}
+
 /// Looks at a record's container, and writes into the record how it fares. A record that knows nothing but its
 /// container has from its label what it was started from.
 pub(crate) async fn look(engine: &Engine, record: &mut Record) -> Result<Container> {
     let inspected = engine.inspect(&container_of(record)?).await?;
     let container = describe(&inspected);
-    if record.as_map().keys().all(|field| field == "container") {
+    if is_unknown(record) {
         *record = started_from(&inspected).unwrap_or_default();
     }
     record.merge(&Known { container: Some(container.clone()), ..Known::default() });

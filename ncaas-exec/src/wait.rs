@@ -28,7 +28,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
         exit_code.set(record.container().and_then(|container| container.exit_code));
         ended
     };
-    let status = Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work).await;
+    let status = connection.ahead_of(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await;
     if args.containers.len() != 1 {
         return status;
     }
@@ -55,8 +55,10 @@ async fn one(connection: &LazyEngine, record: &mut Record) -> Result<()> {
         return Ok(());
     }
     let waited = async {
-        let container = subject::look(engine, record).await?;
-        engine.wait(&container.id).await
+        if subject::is_unknown(record) {
+            subject::look(engine, record).await?;
+        }
+        engine.wait(&subject::container_of(record)?).await
     };
     match waited.await {
         Ok(container) => {

@@ -5,11 +5,13 @@
 //! - [`record`]: the records declared anew, strictly, so that a renamed field shows
 //! - [`bucket`]: buckets in a directory and on LocalStack
 //! - [`engine`]: names, images and containers of a test, removed when it ends
+//! - [`own_engine`]: an engine of a test's own
 //! - [`ssh`]: the same engine as if it were on another machine
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 pub mod bucket;
 pub mod engine;
+pub mod own_engine;
 pub mod record;
 mod run;
 pub mod ssh;

@@ -1,4 +1,4 @@
-//! The engine of a filter, connected to when the first record needs it.
+//! The engine of a filter, connected to when the first record needs it, or while it is waited for.
 
 use tokio::sync::OnceCell;
 
@@ -17,5 +17,16 @@ impl LazyEngine {
     /// As [`Engine::connect`].
     pub async fn get(&self) -> Result<&Engine> {
         self.0.get_or_try_init(Engine::connect).await
+    }
+
+    /// Does `work`, and connects meanwhile: a stage that waits for its first record has the engine at hand when it
+    /// comes.
+    pub async fn ahead_of<T>(&self, work: impl Future<Output = T>) -> T {
+        let connect = async {
+            // The first record that needs the engine tries again, and tells of the failure.
+            let _ = self.get().await;
+            std::future::pending().await
+        };
+        tokio::select! { biased; done = work => done, never = connect => never }
     }
 }

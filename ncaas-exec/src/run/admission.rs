@@ -194,6 +194,15 @@ fn wants_gpu(wish: Gpus, info: &SystemInfo) -> Result<(bool, Option<String>)> {
     }
 }
 
+/// The GPU for a container that waits for none, and what to say where it goes without.
+///
+/// # Errors
+/// As [`Admission::enter`].
+pub(crate) fn any_gpu(info: &SystemInfo, settings: &RunSettings) -> Result<(Option<String>, Option<String>)> {
+    let (wants_gpu, warning) = wants_gpu(settings.gpus.unwrap_or_default(), info)?;
+    Ok((wants_gpu.then(|| "0".to_owned()), warning))
+}
+
 /// How many GPUs the engine's machine has, as far as we can see: an engine does not say.
 fn gpus(engine: &Engine) -> usize {
     let here = || std::fs::read_dir("/proc/driver/nvidia/gpus").map(Iterator::count).unwrap_or_default();

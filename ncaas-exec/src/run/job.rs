@@ -1,5 +1,6 @@
 //! From a record to the container that is to run it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bollard::models::ImageInspect;
@@ -115,15 +116,22 @@ pub(super) fn plan(record: &Record, settings: &RunSettings, inputs: &Inputs, ima
     let own_command = || image.config.as_ref().and_then(|config| config.cmd.clone());
     let command = record.known()?.command.or_else(own_command).unwrap_or_default();
     let command = with_paths(command, data, config);
+    let entrypoint = image.config.as_ref().and_then(|config| config.entrypoint.as_ref());
+    let program = entrypoint.and_then(|words| words.first()).or(command.first()).cloned().unwrap_or_default();
+
+    let mut labels =
+        BTreeMap::from([(labels::TOOL.to_owned(), "ncaas-exec".to_owned()), (labels::JOB.to_owned(), job.id.clone())]);
+    labels.extend(settings.timeout_s.map(|timeout| (labels::TIMEOUT.to_owned(), timeout.to_string())));
 
     Ok(Plan {
         name: Some(layout::container_name(&job, record.need("io_dir")?)),
         image: image.id.clone().unwrap_or_default(),
         command: (!command.is_empty()).then_some(command),
+        program,
         environment,
         shared,
         settings: settings.clone(),
-        labels: [(labels::TOOL.to_owned(), "ncaas-exec".to_owned()), (labels::JOB.to_owned(), job.id)].into(),
+        labels,
         ..Plan::default()
     })
 }

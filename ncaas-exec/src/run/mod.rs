@@ -30,6 +30,7 @@ use crate::{diagnosis, launch};
 use admission::Admission;
 use job::Inputs;
 
+pub(crate) use admission::any_gpu;
 pub(crate) use job::io_dir_inside;
 
 /// How many records are looked at side by side; how many jobs run is for [`Admission`] to say.
@@ -151,9 +152,13 @@ impl Work {
         record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
 
         job::give_job(record, !self.dry_run)?;
-        let plan = job::plan(record, &settings, &inputs, &image)?;
+        let mut plan = job::plan(record, &settings, &inputs, &image)?;
         if self.dry_run {
-            record.set("dry_run", &plan.description());
+            let (gpu, warning) = any_gpu(info, &settings)?;
+            plan.gpu = gpu;
+            self.warn(record, warning.as_deref());
+            plan.labels.insert(labels::RECORD.to_owned(), as_label(record));
+            record.set("dry_run", &plan.description(!engine.is_remote()));
             return Ok(());
         }
         let folder = JobFolder::of(record)?;
@@ -212,17 +217,11 @@ impl Work {
     ) -> Result<Container> {
         let name = plan.name.clone().unwrap_or_default();
         let place = self.admission.enter(engine, info, &name, &plan.settings).await?;
-        if let Some(warning) = &place.warning {
-            self.tool.say(warning);
-            record.warn(warning);
-        }
+        self.warn(record, place.warning.as_deref());
         if let Some(gpu) = &place.gpu {
             plan.labels.insert(labels::GPU.to_owned(), gpu.clone());
         }
         plan.gpu.clone_from(&place.gpu);
-        if let Some(timeout) = plan.settings.timeout_s {
-            plan.labels.insert(labels::TIMEOUT.to_owned(), timeout.to_string());
-        }
         let summed = inputs.summed().await?;
         if self.replays {
             replay::compare(&record.known()?.inputs.unwrap_or_default(), &summed)?;
@@ -230,8 +229,7 @@ impl Work {
         if !summed.is_empty() {
             record.merge(&Known { inputs: Some(summed), ..Known::default() });
         }
-        let line = record.to_line();
-        plan.labels.insert(labels::RECORD.to_owned(), String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
+        plan.labels.insert(labels::RECORD.to_owned(), as_label(record));
 
         let id = match launch::create(engine, &plan).await {
             Ok(id) => id,
@@ -244,7 +242,7 @@ impl Work {
             }
             Err(failure) => return Err(failure),
         };
-        self.examine(engine, &id).await?;
+        self.examine(engine, &id, &plan).await?;
         let container = launch::start(engine, &id, &plan).await?;
         if !container.has_ended() {
             place.keep_until_end_of(engine, &container.id);
@@ -254,11 +252,17 @@ impl Work {
 }
 
 impl Work {
-    /// Makes sure that what the container is to run can be started, once for each image and command. One that cannot
+    fn warn(&self, record: &mut Record, warning: Option<&str>) {
+        if let Some(warning) = warning {
+            self.tool.say(warning);
+            record.warn(warning);
+        }
+    }
+
+    /// Makes sure that what the container is to run can be started, once for each image and program. One that cannot
     /// is removed.
-    async fn examine(&self, engine: &Engine, id: &str) -> Result<()> {
-        let inspected = engine.inspect(id).await?;
-        let what = (inspected.image.unwrap_or_default(), inspected.path.unwrap_or_default());
+    async fn examine(&self, engine: &Engine, id: &str, plan: &Plan) -> Result<()> {
+        let what = (plan.image.clone(), plan.program.clone());
         if !diagnosis::is_doubtful(&what.1) || self.examined.borrow().contains(&what) {
             return Ok(());
         }
@@ -269,6 +273,11 @@ impl Work {
         self.examined.borrow_mut().insert(what);
         Ok(())
     }
+}
+
+/// The record as its container carries it.
+fn as_label(record: &Record) -> String {
+    String::from_utf8_lossy(record.to_line().trim_ascii_end()).into_owned()
 }
 
 /// The container of this job that is there already.

@@ -11,6 +11,7 @@ use ncaas_core::layout::JobFolder;
 use ncaas_core::record::fields::RunSettings;
 
 use super::job::Inputs;
+use crate::plan::{OPEN, SHUT};
 
 /// Room that any job needs on the disk, in bytes.
 const LEAST_ROOM: u64 = 64 << 20;
@@ -30,15 +31,14 @@ pub(super) fn inputs(inputs: &Inputs) -> Result<()> {
     inputs.config.iter().try_for_each(|place| check("config", place))
 }
 
-/// Makes the folders that the container writes to. Whatever user it runs as can write there; the folders above keep
-/// everybody else of this machine out.
+/// Makes the folders that the container writes to.
 pub(super) fn folders(folder: &JobFolder) -> Result<()> {
     let own = folder.work();
     make_folder(&own)?;
-    set_mode(&own, 0o700)?;
+    set_mode(&own, SHUT)?;
     for path in [folder.work_results(), folder.work_logs()] {
         make_folder(&path)?;
-        set_mode(&path, 0o777)?;
+        set_mode(&path, OPEN)?;
     }
     Ok(())
 }

@@ -152,6 +152,34 @@ fn a_shell_has_a_real_terminal_also_at_the_end_of_a_pipe() {
 }
 
 #[test]
+fn a_shell_that_is_killed_leaves_the_terminal_as_it_was() {
+    let dev = Dev::new();
+    let tool = tools().join("ncaas-exec");
+    let pid = dev.dir.path().join("pid");
+    // The terminal's own shell is no interactive one, which would see to its terminal itself.
+    let inner = format!(
+        "before=$(stty -g); sh -c 'echo $$ >{}; exec {} shell {}'; echo status $?
+         for _ in 1 2 3 4 5 6 7 8 9 10; do [ \"$before\" = \"$(stty -g)\" ] && echo as it was && exit; sleep 0.2; done",
+        pid.display(),
+        tool.display(),
+        dev.name
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &inner, "/dev/null"]).env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"touch io-dir/results/up\n").unwrap();
+    let up = dev.dir.path().join("io-dir/results/up");
+    wait_until("the shell", Duration::from_secs(10), || up.exists());
+    let pid = std::fs::read_to_string(pid).unwrap();
+    Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("status 137") && text.contains("as it was"), "{text}");
+}
+
+#[test]
 fn a_shell_without_a_terminal_says_what_to_do() {
     let dev = Dev::new();
     let mut command = Command::new("setsid");

@@ -153,6 +153,9 @@ fn what_cannot_start_says_why_and_leaves_no_container() {
     assert_eq!(kind_of(&["--data", "nowhere.npy"]), "file-not-found");
     assert_eq!(kind_of(&["--config", "nowhere.yaml"]), "file-not-found");
     assert_eq!(kind_of(&["--gpus", "require"]), "gpu-unavailable");
+    assert_eq!(kind_of(&["--gpus", "require", "--dry-run"]), "gpu-unavailable");
+    let dev = place.exec(&["start", FIXTURE, "--gpus", "require"]).run();
+    assert_eq!((dev.status, dev.record().error_kind()), (1, "gpu-unavailable"));
     let bad = place.write("bad.yaml", "a: [");
     assert_eq!(kind_of(&["--config", &bad]), "bad-config");
     let large = place.write("large.yaml", "__dataset_size__: 1000000");
@@ -264,8 +267,48 @@ fn a_dry_run_resolves_everything_and_starts_nothing() {
     let record = &ran.json()[0];
     assert!(record["image_id"].as_str().unwrap().starts_with("sha256:"));
     assert_eq!(record["run"]["timeout_s"], 90, "the shorter of the two counts");
-    assert!(record["dry_run"]["docker_run"].as_str().unwrap().starts_with("docker run --detach"));
     assert!(!place.path().join("io-dir").exists());
+}
+
+#[test]
+fn the_docker_run_line_of_a_dry_run_does_the_same_when_it_is_typed() {
+    let place = Place::new();
+    let data = place.write("a, b'\"$(touch owned);`id`é.npy", "data\n");
+    let flags = [
+        "run",
+        FIXTURE,
+        "--dry-run",
+        "--data",
+        &data,
+        "--io-dir",
+        "io, \"dir",
+        "-e",
+        "E=$(id);\n'",
+        "--timeout",
+        "50s",
+    ];
+    let script = r#"printf '%s|' "$1" "$data" "$E"; cat "$1"; echo r > io-dir/results/r"#;
+    let limits = ["--memory", "64m", "--user", "1234:1234", "--", "sh", "-c", script];
+    let planned = place.exec(&flags).args(limits).run().ok().json().remove(0);
+    let line = planned["dry_run"]["docker_run"].as_str().unwrap();
+    let mut clean_up = CleanUp::new();
+    let job = planned["job"]["id"].as_str().unwrap();
+    clean_up.labelled(&format!("org.neurocaas.job={job}"));
+    let typed = ncaas_tests::pipe_in(place.path(), line, &[]);
+    assert_eq!(typed.status, 0, "{}", typed.stderr);
+    let id = typed.text().trim_end().to_owned();
+    // What it was started from is in its labels, as it is with ours.
+    let ended = place.exec(&["wait", &id]).run().ok().json().remove(0);
+    assert_eq!(
+        (&ended["job"], &ended["run"], &ended["command"]),
+        (&planned["job"], &planned["run"], &planned["command"])
+    );
+    let path = format!("/home/neurocaasdev/io-dir/inputs/{data}");
+    assert_eq!(docker(&["logs", &id]), format!("{path}|{path}|$(id);\n'|data"));
+    assert!(!place.path().join("owned").exists());
+    let results = place.path().join("io, \"dir/results").join(job).join("work/1/results/r");
+    let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
+    assert_eq!(owner(&results), owner(place.path()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod build;
 mod exec_end;
+mod exec_engine;
 mod exec_inside;
 mod exec_remote;
 mod exec_run;
