@@ -112,7 +112,7 @@ pub fn pipe(script: &str) -> Ran {
 ///
 /// # Panics
 /// When it has not come by then.
-pub fn wait_until(what: &str, limit: Duration, condition: impl Fn() -> bool) {
+pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < limit, "waited {limit:?} in vain for: {what}");

@@ -7,15 +7,19 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FileType;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::failure::{Failure, Result, io_kind};
 use crate::record::Record;
 
+/// How many bytes may wait for a slow reader; a piece that is longer waits alone.
+const WAITING: usize = 4 << 20;
+
 /// The writer of a tool's records.
 #[derive(Debug)]
 pub struct Output {
-    sender: mpsc::Sender<Vec<u8>>,
+    sender: mpsc::Sender<(Vec<u8>, OwnedSemaphorePermit)>,
+    room: Arc<Semaphore>,
     done: oneshot::Receiver<()>,
     shared: Arc<Shared>,
     /// The worst exit status that a record so far means.
@@ -40,13 +44,13 @@ impl Shared {
 
 impl Output {
     pub(super) fn stdout() -> Self {
-        let (sender, mut receiver) = mpsc::channel::<Vec<u8>>(8);
+        let (sender, mut receiver) = mpsc::channel::<(Vec<u8>, OwnedSemaphorePermit)>(8);
         let (finished, done) = oneshot::channel();
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
         std::thread::spawn(move || {
             let mut stdout = std::io::stdout().lock();
-            while let Some(bytes) = receiver.blocking_recv() {
+            while let Some((bytes, _room)) = receiver.blocking_recv() {
                 if let Err(error) = stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
                     let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
                     writer.end(
@@ -58,7 +62,7 @@ impl Output {
             // Whether the receiver still waits for the word is its own affair.
             finished.send(()).unwrap_or(());
         });
-        Output { sender, done, shared, status: AtomicU8::new(0) }
+        Output { sender, room: Arc::new(Semaphore::new(WAITING)), done, shared, status: AtomicU8::new(0) }
     }
 
     /// Writes a record. Where nobody reads any more, nothing happens: the pipe sees that and ends.
@@ -71,7 +75,12 @@ impl Output {
 
     /// Writes whole lines that are no job records: log lines, samples, changes, text for `--text`.
     pub async fn write(&self, lines: Vec<u8>) {
-        if self.sender.send(lines).await.is_err() {
+        let size = u32::try_from(lines.len().min(WAITING)).unwrap_or(u32::MAX);
+        let sent = match Arc::clone(&self.room).acquire_many_owned(size).await {
+            Ok(room) => self.sender.send((lines, room)).await.is_ok(),
+            Err(_) => false,
+        };
+        if !sent {
             // The writer has ended; the pipe is told by `closed` and drops this future.
             std::future::pending().await
         }

@@ -56,7 +56,8 @@ pub struct Known {
     /// Where its log and status files are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
-    /// What it used of the machine.
+    /// What it used of the machine. The engine samples a container about once a second and knows nothing of one that has
+    /// ended: absent for a job that was too short, or had ended before it was followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The files that it produced.

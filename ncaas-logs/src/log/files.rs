@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use ncaas_core::failure::{IoContext, Result};
 
 use super::entry::Entry;
@@ -23,32 +24,24 @@ const LONGEST: usize = 4 << 20;
 const LOOKS: usize = 5;
 
 /// The files of one container's log, oldest first, as they were when they were opened.
-#[derive(Debug)]
 pub(crate) struct Files {
     path: PathBuf,
-    files: VecDeque<File>,
+    files: VecDeque<Box<dyn Read>>,
     entries: Entries,
     /// Whether the last file is kept at its end, for what comes.
     grows: bool,
 }
 
 impl Files {
-    /// Opens the log's file and those that it was rotated into. None where that is not allowed, or one of them is
-    /// compressed.
+    /// Opens the log's file and those that it was rotated into. None where that is not allowed.
     pub(crate) fn open(path: &Path, details: bool) -> Option<Self> {
         for _ in 0..LOOKS {
             let newest = File::open(path).ok()?;
-            let mut files = VecDeque::from([newest]);
-            for number in 1.. {
-                let rotated = with_suffix(path, &format!(".{number}"));
-                match File::open(&rotated) {
-                    Ok(file) => files.push_front(file),
-                    Err(_) if with_suffix(&rotated, ".gz").exists() => return None,
-                    Err(_) => break,
-                }
-            }
-            let still = std::fs::metadata(path).ok().zip(files.back().and_then(|file| file.metadata().ok()));
-            if still.is_some_and(|(now, then)| now.ino() == then.ino()) {
+            let opened = newest.metadata().ok()?.ino();
+            let mut files: VecDeque<Box<dyn Read>> = VecDeque::from([Box::new(newest) as _]);
+            files_of_rotation(path, |file| files.push_front(file))?;
+            // Nothing was rotated meanwhile.
+            if std::fs::metadata(path).is_ok_and(|now| now.ino() == opened) {
                 return Some(Files { path: path.to_owned(), files, entries: Entries::new(details), grows: false });
             }
         }
@@ -85,6 +78,22 @@ impl Files {
     pub(crate) fn parser(&self) -> &JsonFile {
         &self.entries.parser
     }
+}
+
+/// Opens the files that the log was rotated into, the newest first. The engine removes a file when it has compressed it:
+/// as long as both are there, the compressed one is not whole.
+fn files_of_rotation(path: &Path, mut give: impl FnMut(Box<dyn Read>)) -> Option<()> {
+    for number in 1.. {
+        let rotated = with_suffix(path, &format!(".{number}"));
+        let compressed = with_suffix(&rotated, ".gz");
+        match (File::open(&rotated), File::open(&compressed)) {
+            (Ok(file), _) => give(Box::new(file)),
+            (Err(_), Ok(file)) => give(Box::new(MultiGzDecoder::new(BufReader::new(file)))),
+            (Err(_), Err(_)) if rotated.exists() || compressed.exists() => return None,
+            (Err(_), Err(_)) => break,
+        }
+    }
+    Some(())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -137,6 +146,8 @@ impl Entries {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn entry(text: &str) -> String {
@@ -158,8 +169,19 @@ mod tests {
         std::fs::write(with_suffix(&path, ".1"), entry("older")).unwrap();
         std::fs::write(&path, entry("new") + "{\"log\":\"half").unwrap();
         assert_eq!(read(&path), ["oldest", "older", "new"]);
-        std::fs::write(with_suffix(&path, ".3.gz"), "").unwrap();
-        assert!(Files::open(&path, false).is_none());
+    }
+
+    #[test]
+    fn a_compressed_file_is_read_where_it_has_taken_the_place_of_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x-json.log");
+        let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        compressed.write_all(entry("oldest").as_bytes()).unwrap();
+        std::fs::write(with_suffix(&path, ".2.gz"), compressed.finish().unwrap()).unwrap();
+        std::fs::write(with_suffix(&path, ".1"), entry("older")).unwrap();
+        std::fs::write(with_suffix(&path, ".1.gz"), "being written").unwrap();
+        std::fs::write(&path, entry("new")).unwrap();
+        assert_eq!(read(&path), ["oldest", "older", "new"]);
     }
 
     #[test]

@@ -132,6 +132,32 @@ fn a_hundred_thousand_lines_of_the_stream_come_once_and_in_order() {
 }
 
 #[test]
+fn memory_is_bounded_when_lines_are_long_and_nobody_reads_them() {
+    let mut clean_up = CleanUp::new();
+    let script = r#"head -c 1000000 /dev/zero | tr '\0' '"' > /tmp/l; for i in {1..30}; do cat /tmp/l; echo; done
+        head -c 40000000 /dev/zero | tr '\0' x"#;
+    for driver in ["--log-driver=json-file", "--log-driver=local"] {
+        let name = finished(&mut clean_up, &[driver, "--log-opt=max-size=1g"], script);
+        let mut reader =
+            Command::new(tools().join("ncaas-logs")).args(["lines", &name]).stdout(Stdio::piped()).spawn().unwrap();
+        let of = |file: &str, field: &str| -> u64 {
+            let text = std::fs::read_to_string(format!("/proc/{}/{file}", reader.id())).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        let mut before = 0;
+        wait_until("it to stand still", LIMIT, || {
+            let now = of("io", "rchar:");
+            now > 1_000_000 && std::mem::replace(&mut before, now) == now
+        });
+        let peak = of("status", "VmHWM:");
+        reader.kill().unwrap();
+        reader.wait().unwrap();
+        assert!(peak < 32 << 10, "{driver}: {peak} kB");
+    }
+}
+
+#[test]
 fn details_are_the_attributes_that_the_logs_options_give() {
     let mut clean_up = CleanUp::new();
     let options = ["--label=lab=a b,=é", "--env=SEED=7", "--log-opt=labels=lab", "--log-opt=env=SEED"];
