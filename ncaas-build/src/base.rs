@@ -1,10 +1,11 @@
 //! `ncaas-build base`: the image that analyses are built on, from any distribution's image or a root file system.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::process::Stdio;
 
-use bollard::query_parameters::RemoveImageOptions;
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels, reference};
+use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
+use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine, labels, reference};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::layout::CONTAINER_IO_DIR;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
@@ -33,51 +34,99 @@ pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
     let image = args.tag.clone().unwrap_or_else(|| format!("{REPOSITORY}:base"));
     reference::image(&image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
     let record = Image { image: Some(image.clone()), ..Image::default() }.record();
-    Pipe::new(tool, 1)
+    // BuildKit builds on names alone: what has none gets one, and only until then.
+    let name = format!("{}-from-{}", split(&image).0, std::process::id());
+    let engine = LazyEngine::default();
+    let base = Base { engine: &engine, tool, args: &args, image: &image, name: &name, named: Cell::new(false) };
+    let ended = Pipe::new(tool, 1)
         .each(Input::record(record), async |record: &mut Record, output: &Output| {
-            let built = match Engine::connect().await {
-                Ok(engine) => build(&engine, tool, &args, &image).await,
-                Err(failure) => Err(failure.into()),
-            };
+            let built = base.build().await;
             report(tool, record, output, built).await;
             Ok(())
         })
-        .await
+        .await;
+    // Also after a signal, which ends the work at any point.
+    base.take_name_away().await?;
+    ended
 }
 
-async fn build(engine: &Engine, tool: Tool, args: &BaseArgs, image: &str) -> Result<Image, BuildFailure> {
-    let Some(rootfs) = &args.rootfs else {
-        let from = args.from.as_deref().unwrap_or(FROM);
-        return build_from(engine, tool, from, image).await;
-    };
-    // It needs a name to be built on, and only until then.
-    let imported = format!("{}-rootfs-{}", image.replace('@', "-"), std::process::id());
-    import(engine, rootfs, &imported).await?;
-    let built = build_from(engine, tool, &imported, image).await;
-    let options = RemoveImageOptions { noprune: true, ..Default::default() };
-    engine.docker().remove_image(&imported, Some(options), None).await.asking("remove", Asked::Image(&imported))?;
-    built
+struct Base<'a> {
+    engine: &'a LazyEngine,
+    tool: Tool,
+    args: &'a BaseArgs,
+    image: &'a str,
+    /// For what is built on and has no name of its own.
+    name: &'a str,
+    /// Whether anything may have that name by now.
+    named: Cell<bool>,
 }
 
-async fn build_from(engine: &Engine, tool: Tool, from: &str, image: &str) -> Result<Image, BuildFailure> {
-    let from = reference::image(from)?;
-    let look = async || engine.docker().inspect_image(from).await.asking("look at", Asked::Image(from));
-    let inspected = match look().await {
-        Err(failure) if failure.kind == Kind::ImageNotFound => {
-            fetch(engine, &Terminal::new(), from, None).await.map_err(without_registry)?;
-            look().await?
+impl Base<'_> {
+    async fn build(&self) -> Result<Image, BuildFailure> {
+        let engine = self.engine.get().await?;
+        let from = match &self.args.rootfs {
+            Some(rootfs) => {
+                self.named.set(true);
+                import(engine, rootfs, self.name).await?;
+                self.name
+            }
+            None => reference::image(self.args.from.as_deref().unwrap_or(FROM))?,
+        };
+        let look = async || engine.docker().inspect_image(from).await.asking("look at", Asked::Image(from));
+        let inspected = match look().await {
+            Err(failure) if failure.kind == Kind::ImageNotFound => {
+                fetch(engine, &Terminal::new(), from, None).await.map_err(without_registry)?;
+                look().await?
+            }
+            inspected => inspected?,
+        };
+        let id = inspected.id.unwrap_or_default();
+        let is_id = id.trim_start_matches("sha256:").starts_with(from.trim_start_matches("sha256:"));
+        if is_id {
+            self.named.set(true);
+            let options = TagImageOptions { repo: Some(self.name.to_owned()), tag: None };
+            engine.docker().tag_image(&id, Some(options)).await.asking("name", Asked::Image(&id))?;
         }
-        inspected => inspected?,
-    };
-    let folder = tempfile::tempdir().map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), &error))?;
-    let dockerfile = folder.path().join("Dockerfile");
-    std::fs::write(&dockerfile, dockerfile_on(from)).doing("write", &dockerfile)?;
-    let mut wishes = Wishes { image: image.to_owned(), ..Wishes::default() };
-    if let Some(created) = inspected.created {
-        wishes.labels.insert(CREATED.to_owned(), created);
+        let folder =
+            tempfile::tempdir().map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), &error))?;
+        let dockerfile = folder.path().join("Dockerfile");
+        let text = dockerfile_on(if is_id { self.name } else { from });
+        std::fs::write(&dockerfile, text).doing("write", &dockerfile)?;
+        let mut wishes = Wishes { image: self.image.to_owned(), ..Wishes::default() };
+        if let Some(created) = inspected.created {
+            wishes.labels.insert(CREATED.to_owned(), created);
+        }
+        let plan = Plan { context: folder.path().to_owned(), dockerfile, wishes, revision: None, secrets: Vec::new() };
+        plan.build(engine, self.tool).await.map_err(|failed| explain(failed, from))
     }
-    let plan = Plan { context: folder.path().to_owned(), dockerfile, wishes, revision: None, secrets: Vec::new() };
-    plan.build(engine, tool).await
+
+    async fn take_name_away(&self) -> Result<()> {
+        if !self.named.get() {
+            return Ok(());
+        }
+        let engine = self.engine.get().await?;
+        let options = RemoveImageOptions { noprune: true, ..Default::default() };
+        let removed = engine.docker().remove_image(self.name, Some(options), None).await;
+        match removed.asking("remove", Asked::Image(self.name)) {
+            Err(failure) if failure.kind == Kind::ImageNotFound => Ok(()),
+            removed => removed.map(drop),
+        }
+    }
+}
+
+/// Why a base cannot be made of an image, in the words of the step that found it out.
+fn explain(failed: BuildFailure, from: &str) -> BuildFailure {
+    let Some(step) = &failed.step else { return failed };
+    let names_it = |line: &String| line.contains("exec: \"/bin/sh\"");
+    let has_no_shell = step.output.iter().any(names_it) || names_it(&failed.failure.message);
+    let why = match step.exit_code {
+        _ if has_no_shell => "it has no `/bin/sh` that could set it up",
+        Some(_) => step.output.iter().rev().find(|line| !line.is_empty()).map_or("its set-up failed", String::as_str),
+        None => return failed,
+    };
+    let failure = Failure::new(Kind::BuildFailed, format!("cannot make a base of `{from}`: {why}"));
+    let failure = failure.hint("take an image of a distribution, with a shell and bash or a package manager");
+    BuildFailure { failure, ..failed }
 }
 
 fn dockerfile_on(from: &str) -> String {
@@ -86,7 +135,7 @@ fn dockerfile_on(from: &str) -> String {
     let home = Path::new(CONTAINER_IO_DIR).parent().unwrap_or(Path::new("/")).display();
     let label = labels::IO_DIR;
     format!(
-        "FROM {from}\nUSER root\nRUN {setup}\nUSER neurocaasdev\nENV HOME={home}\nWORKDIR {home}\n\
+        "FROM {from}\nUSER 0:0\nRUN {setup}\nUSER neurocaasdev\nENV HOME={home}\nWORKDIR {home}\n\
          LABEL {label}={CONTAINER_IO_DIR}\nENTRYPOINT []\nCMD [\"bash\"]\n"
     )
 }

@@ -22,11 +22,13 @@ if ! command -v bash >/dev/null 2>&1; then
     fi
 fi
 
-# Ubuntu's images have a user 1000 of their own, others may have the name: whoever has either makes room.
+# Ubuntu's images have a user 1000 of their own, others may have the name: whoever has either makes room. The line may
+# also be there already.
 with_line() {
-    lines=
+    lines= had=no
     while IFS= read -r line || [ -n "$line" ]; do
         rest=${line#*:*:}
+        if [ "$line" = "$2" ]; then had=yes; fi
         if [ "${line%%:*}" != "$name" ] && [ "${rest%%:*}" != "$id" ]; then
             lines="$lines$line
 "
@@ -39,13 +41,28 @@ with_line() {
 shell=$(command -v bash)
 if [ -x /bin/bash ]; then shell=/bin/bash; fi
 with_line /etc/passwd "$name:x:$id:$id::$home:$shell"
+ours=$had
 with_line /etc/group "$name:x:$id:"
-if [ -e /etc/shadow ]; then
-    with_line /etc/shadow "$name:!:19000:0:99999:7:::"
-fi
+if [ -e /etc/shadow ]; then with_line /etc/shadow "$name:!:19000:0:99999:7:::"; fi
+if [ -e /etc/gshadow ]; then with_line /etc/gshadow "$name:!::"; fi
 
-mkdir -p "$home/io-dir/inputs" "$home/io-dir/configs" "$home/io-dir/results" "$home/io-dir/logs"
-if [ -d /etc/skel ]; then cp -R /etc/skel/. "$home/"; fi
-chown -R "$id:$id" "$home"
-# A job may run under the uid of whoever started it, so that its files are theirs: any uid can write to the home.
-chmod -R a+rwX "$home"
+# What is in a home that was there before stays as it is.
+case $(ls -ld "$home" 2>/dev/null) in
+    d???????w*) ;;
+    *) ours=no ;;
+esac
+if [ ! -d "$home" ]; then
+    mkdir -p "$home"
+    if [ -d /etc/skel ]; then cp -R /etc/skel/. "$home/"; fi
+fi
+for folder in "$home/io-dir" "$home/io-dir/inputs" "$home/io-dir/configs" "$home/io-dir/results" "$home/io-dir/logs"; do
+    mkdir -p "$folder"
+    chown "$id:$id" "$folder"
+    chmod a+rwX "$folder"
+done
+# A job may run under the uid of whoever started it, so that its files are theirs: any uid can write to the home. In an
+# image made of one of ours it is so already, and a file that is touched is in the new layer once more.
+if [ "$ours" = no ]; then
+    chown -R "$id:$id" "$home"
+    chmod -R a+rwX "$home"
+fi

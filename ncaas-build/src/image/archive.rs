@@ -1,5 +1,6 @@
 //! The context as a tar archive that is written while it is sent: what of it is in memory does not grow with it.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use super::dockerignore::{Descend, Ignore};
 
 /// How much is handed over at once, in bytes.
 const CHUNK: usize = 256 << 10;
+/// What a file's content is filled up to a multiple of, in bytes.
+const BLOCK: usize = 512;
 /// How many chunks may wait for the engine.
 const AHEAD: usize = 8;
 
@@ -31,8 +34,8 @@ pub(crate) struct Contents {
 pub(crate) fn stream(contents: Contents) -> mpsc::Receiver<Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     std::thread::spawn(move || {
-        let mut pieces = Pieces { sender: &sender, buffer: BytesMut::with_capacity(CHUNK) };
-        let written = write(&contents, &mut pieces);
+        let pieces = Pieces { sender: &sender, buffer: BytesMut::with_capacity(CHUNK) };
+        let written = write(&contents, pieces);
         if let Err(failure) = written {
             // With nobody there to receive it, the build has ended for a reason of its own.
             sender.blocking_send(Err(failure)).unwrap_or(());
@@ -41,7 +44,7 @@ pub(crate) fn stream(contents: Contents) -> mpsc::Receiver<Result<Bytes>> {
     receiver
 }
 
-fn write(contents: &Contents, pieces: &mut Pieces<'_>) -> Result<()> {
+fn write(contents: &Contents, pieces: Pieces<'_>) -> Result<()> {
     let mut archive = tar::Builder::new(pieces);
     if let Some((host, path)) = &contents.dockerfile {
         let metadata = std::fs::metadata(host).doing("read", host)?;
@@ -52,7 +55,7 @@ fn write(contents: &Contents, pieces: &mut Pieces<'_>) -> Result<()> {
     pieces.flush().map_err(|error| unsent(&error))
 }
 
-fn append<W: Write>(archive: &mut tar::Builder<W>, entry: &Entry) -> Result<()> {
+fn append(archive: &mut tar::Builder<Pieces<'_>>, entry: &Entry) -> Result<()> {
     if entry.left_out {
         return Ok(());
     }
@@ -78,44 +81,16 @@ fn append<W: Write>(archive: &mut tar::Builder<W>, entry: &Entry) -> Result<()> 
         // Sockets, pipes and devices are no part of an image.
         return Ok(());
     }
-    let file = std::fs::File::open(&entry.host).doing("read", &entry.host)?;
+    let file = File::open(&entry.host).doing("read", &entry.host)?;
     let size = entry.metadata.len();
     header.set_size(size);
-    let mut content = Exactly { file: file.take(size), left: size, path: &entry.host, failure: None };
-    let appended = archive.append_data(&mut header, &entry.path, &mut content);
-    match content.failure {
-        Some(failure) => Err(failure),
-        None => appended.map_err(|error| unsent(&error)),
-    }
+    archive.append_data(&mut header, &entry.path, io::empty()).map_err(|error| unsent(&error))?;
+    archive.get_mut().take_in(&file, size, &entry.host)
 }
 
 /// The reason does not matter: whoever received the archive has gone, and says why.
 fn unsent(error: &io::Error) -> Failure {
     Failure::new(Kind::Io, format!("cannot send the build context: {error}"))
-}
-
-/// A file that has to be as long as its header says: the archive would be wrong from there on.
-struct Exactly<'a> {
-    file: io::Take<std::fs::File>,
-    left: u64,
-    path: &'a Path,
-    failure: Option<Failure>,
-}
-
-impl Read for Exactly<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = match self.file.read(buffer) {
-            Ok(0) if self.left > 0 && !buffer.is_empty() => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"))
-            }
-            read => read,
-        };
-        match &read {
-            Ok(read) => self.left -= *read as u64,
-            Err(error) => self.failure = Some(Failure::io("read", self.path, error)),
-        }
-        read
-    }
 }
 
 /// Hands over what is written, a chunk at a time.
@@ -124,7 +99,32 @@ struct Pieces<'a> {
     buffer: BytesMut,
 }
 
-impl Write for &mut Pieces<'_> {
+impl Pieces<'_> {
+    /// Takes in a file's content after its header, and what fills its last block. It is read straight into what is
+    /// handed over: the archive's own way through a small buffer costs half as much CPU again.
+    fn take_in(&mut self, file: &File, size: u64, path: &Path) -> Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let filled = self.buffer.len();
+            let room = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK - filled);
+            self.buffer.resize(filled + room, 0);
+            let read = (&*file).read(&mut self.buffer[filled..]).doing("read", path)?;
+            self.buffer.truncate(filled + read);
+            if read == 0 {
+                // The archive would be wrong from there on.
+                return Err(Failure::new(Kind::Io, format!("`{}` became shorter while it was read", path.display())));
+            }
+            left -= read as u64;
+            if self.buffer.len() == CHUNK {
+                self.flush().map_err(|error| unsent(&error))?;
+            }
+        }
+        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        self.write_all(&[0; BLOCK][..padding as usize]).map_err(|error| unsent(&error))
+    }
+}
+
+impl Write for Pieces<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(CHUNK - self.buffer.len());
         self.buffer.extend_from_slice(&bytes[..taken]);

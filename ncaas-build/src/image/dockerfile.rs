@@ -83,16 +83,6 @@ pub(crate) fn base_images(instructions: &[Instruction]) -> Vec<String> {
     images
 }
 
-/// Whether only BuildKit can build it.
-pub(crate) fn needs_buildkit(text: &str, instructions: &[Instruction]) -> bool {
-    let flags = ["--mount", "--network", "--security", "--link", "--chmod", "--parents", "--exclude", "--checksum"];
-    directive(text, "syntax").is_some()
-        || instructions.iter().any(|instruction| {
-            let mut words = instruction.rest.split_whitespace().take_while(|word| word.starts_with("--"));
-            instruction.has_document || words.any(|word| flags.iter().any(|flag| word.starts_with(flag)))
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,16 +100,5 @@ mod tests {
     fn base_images_are_not_stages() {
         let text = "FROM --platform=linux/amd64 r:5000/a AS one\nFROM one\nFROM scratch\nFROM debian";
         assert_eq!(base_images(&instructions(text)), ["r:5000/a", "debian"]);
-    }
-
-    #[test]
-    fn what_needs_buildkit_is_seen() {
-        let needs = |text: &str| needs_buildkit(text, &instructions(text));
-        assert!(needs("FROM a\nRUN --mount=type=cache,target=/c x"));
-        assert!(needs("FROM a\nRUN <<EOF\nx\nEOF"));
-        assert!(needs("FROM a\nRUN <<-'END' cat\n\tx\n\tEND"));
-        assert!(needs("# syntax=docker/dockerfile:1.4\nFROM a"));
-        assert!(needs("FROM a\nCOPY --link --chmod=755 a b"));
-        assert!(!needs("FROM a\nCOPY --chown=1:1 a b\nRUN x <<< y && echo $((1<<3)) --mount"));
     }
 }

@@ -135,25 +135,16 @@ impl Plan {
         std::fs::metadata(&self.dockerfile)
             .doing("read", &self.dockerfile)
             .map_err(|failure| failure.hint("a Dockerfile of another name is given with `-f FILE`"))?;
-        let mut ignore = Ignore::read(&self.context.join(DOCKERIGNORE))?;
-        let (dockerfile, outside) = self.dockerfile_in_context()?;
-        ignore.always_let_in(&[&dockerfile, DOCKERIGNORE])?;
-        let size = self.measure(&ignore)?;
+        let size = context::measure(&self.context, &self.ignore()?, Descend::IfReachable)?;
         let warning = size.warning();
         match &warning {
             Some(warning) => tool.say(warning),
             None => tool.say(&format!("the build context is {} in {} files", in_words(size.bytes), size.files)),
         }
         let mut wishes = self.wishes.clone();
-        wishes.dockerfile.clone_from(&dockerfile);
         wishes.labels.entry(revision::CREATED.to_owned()).or_insert_with(|| self.time(&size));
-        let contents = Contents {
-            root: self.context.clone(),
-            ignore,
-            dockerfile: outside.then(|| (self.dockerfile.clone(), dockerfile)),
-        };
         let begun = Instant::now();
-        let outcome = self.run(engine, wishes, contents, &size, &terminal).await?;
+        let outcome = self.run(engine, wishes, &size, &terminal).await?;
         Ok(Image {
             image_id: Some(outcome.image_id),
             commit: self.revision.as_ref().map(Revision::revision),
@@ -169,36 +160,38 @@ impl Plan {
         })
     }
 
-    /// Builds with the builder that the engine itself prefers, as the docker CLI does, and with BuildKit also where
-    /// only BuildKit can: an engine before 23.0 has it, but is quicker with its own.
+    /// Builds with BuildKit where the engine has it, and otherwise with the builder that every engine has.
     async fn run(
         &self,
         engine: &Engine,
         mut wishes: Wishes,
-        contents: Contents,
         size: &Size,
         terminal: &Terminal,
     ) -> Result<Outcome, BuildFailure> {
-        let text = std::fs::read_to_string(&self.dockerfile).doing("read", &self.dockerfile)?;
-        let steps = dockerfile::instructions(&text);
-        // The classic builder would have to be given a Dockerfile from elsewhere as one more file of the context.
-        let needed =
-            !self.secrets.is_empty() || contents.dockerfile.is_some() || dockerfile::needs_buildkit(&text, &steps);
-        if needed || buildkit::is_preferred(engine).await? {
-            let in_context = std::mem::take(&mut wishes.dockerfile);
+        if !buildkit::is_turned_off(engine).await? {
             let (folder, name) = self.dockerfile_in_folder()?;
-            let sources = Sources { context: self.context.clone(), dockerfile: folder, secrets: self.secrets.clone() };
             wishes.dockerfile = name;
+            let sources = Sources { context: self.context.clone(), dockerfile: folder, secrets: self.secrets.clone() };
             if let Some(outcome) = buildkit::build(engine, &wishes, sources, terminal, size.bytes).await? {
                 return Ok(outcome);
             }
-            wishes.dockerfile = in_context;
         }
         if !self.secrets.is_empty() {
             return Err(Failure::new(Kind::Usage, "this engine has no BuildKit, and secrets need it").into());
         }
-        let registries = registries(&steps).await?;
+        let (contents, name) = self.contents()?;
+        wishes.dockerfile = name;
+        let text = std::fs::read(&self.dockerfile).doing("read", &self.dockerfile)?;
+        let registries = registries(&dockerfile::instructions(&String::from_utf8_lossy(&text))).await?;
         classic::build(engine, &wishes, contents, registries.as_deref(), terminal, size.bytes).await
+    }
+
+    /// What is left out of the context: a Dockerfile may have a file for it of its own, which BuildKit prefers.
+    fn ignore(&self) -> Result<Ignore> {
+        let mut own = self.dockerfile.clone().into_os_string();
+        own.push(DOCKERIGNORE);
+        let own = PathBuf::from(own);
+        Ignore::read(&if own.exists() { own } else { self.context.join(DOCKERIGNORE) })
     }
 
     /// The folder that the Dockerfile is in, and its name there.
@@ -211,19 +204,18 @@ impl Plan {
         }
     }
 
-    fn measure(&self, ignore: &Ignore) -> Result<Size> {
-        context::measure(&self.context, ignore, Descend::IfNamed)
-    }
-
-    /// The Dockerfile's path in the context, and whether it has to be brought there.
-    fn dockerfile_in_context(&self) -> Result<(String, bool)> {
+    /// The context as the classic builder takes it, and the Dockerfile's path in it.
+    fn contents(&self) -> Result<(Contents, String)> {
         let real = |path: &Path| path.canonicalize().doing("find", path);
         let (file, root) = (real(&self.dockerfile)?, real(&self.context)?);
         let inside = file.strip_prefix(&root).ok().and_then(Path::to_str);
-        Ok(match inside {
-            Some(path) => (path.to_owned(), false),
-            None => (OUTSIDE.to_owned(), true),
-        })
+        let (name, brought) = match inside {
+            Some(path) => (path.to_owned(), None),
+            None => (OUTSIDE.to_owned(), Some((self.dockerfile.clone(), OUTSIDE.to_owned()))),
+        };
+        let mut ignore = Ignore::read(&self.context.join(DOCKERIGNORE))?;
+        ignore.always_let_in(&[&name, DOCKERIGNORE])?;
+        Ok((Contents { root: self.context.clone(), ignore, dockerfile: brought }, name))
     }
 
     /// The time of what the image is made from: that of the commit, or of the youngest file where there is more than

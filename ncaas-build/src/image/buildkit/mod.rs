@@ -1,5 +1,10 @@
 //! BuildKit: the engine asks for what it needs of the context, for secrets and for credentials, in a session that runs
 //! beside the request to build.
+//!
+//! It is the choice wherever the engine has it, also where the engine itself would prefer its classic builder (before
+//! 23.0). Measured on 20.10 against the docker CLI, which takes the classic one there: an unchanged rebuild costs the
+//! same, the first build of a 2 GB context 0.7 of it, and an unchanged rebuild of that a hundredth, for nothing is sent again.
+//! Labels cost nothing either; each is a step of its own for the classic builder.
 
 mod answers;
 mod filesync;
@@ -32,11 +37,15 @@ pub(crate) struct Sources {
     pub(crate) secrets: Vec<Secret>,
 }
 
-/// Whether the engine wants to be built with by BuildKit. It says so in its answer to a ping (API 1.40 and later).
-pub(crate) async fn is_preferred(engine: &Engine) -> Result<bool> {
+/// Whether BuildKit was turned off on the engine. The answer to a ping names the builder that it prefers: since 23.0 that
+/// is the classic one only where the engine is told so. An engine before that (API up to 1.41) names the classic one
+/// unless it is told otherwise, which says nothing.
+pub(crate) async fn is_turned_off(engine: &Engine) -> Result<bool> {
     let request = Request::builder().uri("/_ping").header("Host", "docker").body(messages::nothing());
     let response = messages::send(engine, request.map_err(|error| messages::broken(&error))?).await?;
-    Ok(response.headers().get("Builder-Version").is_some_and(|version| version == "2"))
+    let says = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let minor = says("Api-Version").strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
+    Ok(says("Builder-Version") == "1" && minor.is_some_and(|minor| minor >= 42))
 }
 
 /// Builds an image. None where the engine has no BuildKit.

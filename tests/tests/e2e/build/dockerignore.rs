@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use ncaas_tests::engine::{CleanUp, docker};
-use ncaas_tests::unique;
+use ncaas_tests::{Run, unique};
 
+use super::without_buildkit::WithoutBuildKit;
 use super::{build, context, one, write};
 
 const TREE: [&str; 22] = [
@@ -67,27 +68,20 @@ fn tree(patterns: &str, dockerfile: &str) -> tempfile::TempDir {
     folder
 }
 
-/// What the docker CLI's classic builder lets in, and what we do with the builder that the Dockerfile calls for.
-fn ours(folder: &Path, image: &str, theirs: &BTreeSet<String>, patterns: &str) {
-    let ran = build().args(["image", "-t", image]).arg(folder).run();
+/// What we let in with either builder.
+fn ours(build: Run, folder: &Path, image: &str) -> (BTreeSet<String>, String) {
+    let ran = build.args(["image", "-t", image]).arg(folder).run();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
-    let found = files(image);
-    let builder = one(ran.json())["build"]["builder"].to_string();
-    // BuildKit's client looks below a folder that is left out where a wildcard may let something in again; the classic
-    // one does not.
-    if builder.contains("buildkit") && patterns.contains("!**/") {
-        assert!(found.is_superset(theirs) && found.contains("sub/deep/keep.txt"), "{found:?}");
-    } else {
-        assert_eq!(found, *theirs, "{builder}, with\n{patterns}");
-    }
+    (files(image), one(ran.json())["build"]["builder"].as_str().unwrap().to_owned())
 }
 
 #[test]
 fn the_docker_cli_is_agreed_with() {
     let mut clean = CleanUp::new();
+    let without_buildkit = WithoutBuildKit::start();
     for patterns in PATTERNS {
         let folder = tree(patterns, "FROM scratch\nCOPY . /ctx/\n");
-        let [theirs, preferred, buildkit] = ["cli", "preferred", "buildkit"].map(|how| {
+        let [theirs, classic, buildkit] = ["cli", "classic", "buildkit"].map(|how| {
             let image = unique(&format!("ignore-{how}"));
             clean.image(&image);
             image
@@ -97,9 +91,30 @@ fn the_docker_cli_is_agreed_with() {
         let built = built.unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let expected = files(&theirs);
-        ours(folder.path(), &preferred, &expected, patterns);
-        // Only BuildKit knows this flag.
-        write(folder.path(), "Dockerfile", "FROM scratch\nCOPY --chmod=644 . /ctx/\n");
-        ours(folder.path(), &buildkit, &expected, patterns);
+        let (found, builder) = ours(without_buildkit.build(), folder.path(), &classic);
+        assert_eq!((&found, builder.as_str()), (&expected, "classic"), "with\n{patterns}");
+        let (found, builder) = ours(build(), folder.path(), &buildkit);
+        assert_eq!(builder, "buildkit");
+        // BuildKit's client looks below a folder that is left out where a wildcard may let something in again; the
+        // classic one does not.
+        if patterns.contains("!**/") {
+            assert!(found.is_superset(&expected) && found.contains("sub/deep/keep.txt"), "{found:?}");
+        } else {
+            assert_eq!(found, expected, "with\n{patterns}");
+        }
     }
+}
+
+#[test]
+fn a_dockerfile_may_have_a_dockerignore_of_its_own() {
+    let mut clean = CleanUp::new();
+    let image = unique("ignore");
+    clean.image(&image);
+    let folder = tree("*.txt\n", "not this one");
+    write(folder.path(), "other.Dockerfile", "FROM scratch\nCOPY . /ctx/\n");
+    write(folder.path(), "other.Dockerfile.dockerignore", "**\n!a.txt\n");
+    let ran = build().args(["image", "-t", &image, "-f", "other.Dockerfile", "."]).dir(folder.path()).run();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(files(&image).into_iter().collect::<Vec<_>>(), ["a.txt"]);
+    assert_eq!(one(ran.json())["build"]["context_files"], 1);
 }

@@ -7,6 +7,7 @@ use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
 use ncaas_tests::{pipe_in, unique, wait_until};
 use serde_json::json;
 
+use super::without_buildkit::WithoutBuildKit;
 use super::{build, context, fields, one, write};
 
 const NOT_CACHED: &str = "LABEL x=";
@@ -66,16 +67,17 @@ fn an_image_without_a_name_needs_a_repository() {
 #[test]
 fn a_step_that_fails_is_told_with_its_last_lines() {
     let image = unique("build");
-    for how in ["", "--mount=type=cache,target=/tmp/c "] {
+    let without_buildkit = WithoutBuildKit::start();
+    for build in [build(), without_buildkit.build()] {
         let command = "for i in $(seq 50); do echo line $i; done; exit 42";
-        let folder = context(&format!("FROM {FIXTURE}\n{NOT_CACHED}{image}\nRUN {how}{command}\n"));
-        let ran = build().args(["image", "-t", &image]).arg(folder.path()).run();
+        let folder = context(&format!("FROM {FIXTURE}\n{NOT_CACHED}{image}\nRUN {command}\n"));
+        let ran = build.args(["image", "-t", &image]).arg(folder.path()).run();
         let record = one(ran.json());
         assert_eq!(ran.status, 1, "{}", ran.stderr);
         let error = &record["error"];
         assert_eq!(error["kind"], "build-failed");
         assert_eq!(error["exit_code"], 42);
-        assert_eq!(error["command"], format!("RUN {how}{command}"));
+        assert_eq!(error["command"], format!("RUN {command}"));
         assert!(error["step"].as_str().unwrap().contains('/'), "{error}");
         let lines: Vec<String> = (31..=50).map(|number| format!("line {number}")).collect();
         assert_eq!(error["output"], json!(lines));
@@ -184,22 +186,69 @@ fn what_cannot_be_built_is_told_in_the_record() {
 }
 
 #[test]
-fn an_interrupted_build_ends_within_a_second_and_leaves_no_container() {
+fn an_interrupted_build_ends_within_a_second_and_leaves_nothing_running() {
+    let without_buildkit = WithoutBuildKit::start();
+    for build in [build(), without_buildkit.build()] {
+        let image = unique("build");
+        // The shell has something to do afterwards, so it stays.
+        let step = format!("sleep 600; echo {image}");
+        let folder = context(&format!("FROM {FIXTURE}\nRUN {step}\n"));
+        let mut command = build.args(["image", "-t", &image]).arg(folder.path()).into_command();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("the step to run", Duration::from_secs(60), || runs(&step));
+        let signalled = Instant::now();
+        let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(signalled.elapsed() < Duration::from_millis(1200), "{:?}", signalled.elapsed());
+        wait_until("the engine to end its step", Duration::from_secs(20), || !runs(&step));
+        let containers = || docker(&["ps", "-a", "--no-trunc", "--format", "{{.Command}}"]);
+        wait_until("the engine to remove its container", Duration::from_secs(20), || !containers().contains(&image));
+    }
+}
+
+/// Whether a process of this machine was started with these words.
+fn runs(words: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut commands = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    commands.any(|command| String::from_utf8_lossy(&command).contains(words))
+}
+
+#[test]
+fn an_engine_without_buildkit_builds_too() {
+    let without_buildkit = WithoutBuildKit::start();
     let image = unique("build");
-    let folder = context(&format!("FROM {FIXTURE}\nRUN echo {image} && sleep 600\n"));
-    let mut command = build().args(["image", "-t", &image]).arg(folder.path()).into_command();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let ours = || {
-        let listed = docker(&["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Command}}"]);
-        listed.lines().filter(|line| line.contains(&image)).count()
-    };
-    wait_until("the step to run", Duration::from_secs(60), || ours() == 1);
-    let signalled = Instant::now();
-    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(status.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(signalled.elapsed() < Duration::from_millis(1200), "{:?}", signalled.elapsed());
-    wait_until("the engine to remove its container", Duration::from_secs(20), || ours() == 0);
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    let folder =
+        context(&format!("FROM {FIXTURE} AS one\nARG A\nCOPY --chown=1000:1000 . /c/\nRUN echo \"$A\" >/c/args\n"));
+    // More than is handed over at once, and no multiple of a block.
+    let large: String = (0..100_000).map(|number| format!("{number:07}\n")).collect();
+    for (name, content) in [("large", large.as_str()), ("empty", ""), ("one", "1"), ("block", &large[..512])] {
+        write(folder.path(), name, content);
+    }
+    std::os::unix::fs::symlink("large", folder.path().join("link")).unwrap();
+    let ran =
+        without_buildkit.build().args(["image", "-t", &image, "--build-arg", "A=a b", "."]).dir(folder.path()).run();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(one(ran.json())["build"]["builder"], "classic");
+    let script = "cd /c; for file in large empty one block link args; do sha256sum <$file; done; readlink link";
+    let there = docker(&["run", "--rm", &image, "bash", "-c", script]);
+    write(folder.path(), "args", "a b\n");
+    let here = std::process::Command::new("bash")
+        .args(["-c", &script.replace("/c;", ".;")])
+        .current_dir(folder.path())
+        .output();
+    assert_eq!(there, String::from_utf8(here.unwrap().stdout).unwrap().trim_end());
+
+    write(folder.path(), "secret", "sesame");
+    let arguments = ["image", "-t", &image, "--secret", "id=s,src=secret", "."];
+    without_buildkit
+        .build()
+        .args(arguments)
+        .dir(folder.path())
+        .run()
+        .ended_saying(1, "this engine has no BuildKit, and secrets need it");
 }
 
 #[test]

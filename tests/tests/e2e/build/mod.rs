@@ -6,6 +6,7 @@ mod commit;
 mod dockerignore;
 mod image;
 mod registry;
+mod without_buildkit;
 
 use std::path::Path;
 
