@@ -19,8 +19,11 @@ use tokio::time::sleep;
 /// The variable that carries the mark.
 const MARK: &str = "NCAAS_EXEC";
 
-/// Sends the signal `$2` to all processes whose environment has the mark `$1`. Its own has not: the mark is an argument.
+/// Sends the signal `$2` to all processes whose environment has the mark `$1`, and after `$3` seconds, if that is said,
+/// KILL. Its own has not: the mark is an argument.
 const SEND_SIGNAL: &str = r#"
+send() {
+marked=
 for process in /proc/[0-9]*; do
     line=
     while IFS= read -r line || [ -n "$line" ]; do
@@ -29,6 +32,9 @@ for process in /proc/[0-9]*; do
     done 2>/dev/null <"$process/environ"
 done 2>/dev/null
 [ -z "$marked" ] || kill -s "$2" $marked 2>/dev/null
+}
+send "$1" "$2"
+[ -z "$3" ] || { sleep "$3"; send "$1" KILL; } 2>/dev/null
 "#;
 
 /// How engines begin the words that they write in place of the output of a process that could not be started; Podman's
@@ -152,7 +158,16 @@ impl<'a> Exec<'a> {
 
     /// Sends a signal to the process and to all that it has started.
     pub(crate) async fn signal(&self, signal: &str) -> Result<()> {
-        let command = ["sh", "-c", SEND_SIGNAL, "sh", &self.mark, signal].map(str::to_owned).to_vec();
+        self.send(signal, "").await
+    }
+
+    /// The same, and after a while KILL. It is one request, which is done when it has been made: by ssh each is a login.
+    pub(crate) async fn end(&self, signal: &str, grace: Duration) -> Result<()> {
+        self.send(signal, &grace.as_secs_f64().to_string()).await
+    }
+
+    async fn send(&self, signal: &str, grace: &str) -> Result<()> {
+        let command = ["sh", "-c", SEND_SIGNAL, "sh", &self.mark, signal, grace].map(str::to_owned).to_vec();
         let options = CreateExecOptions {
             attach_stdout: Some(true),
             cmd: Some(command),

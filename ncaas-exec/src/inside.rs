@@ -70,7 +70,11 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             tokio::select! {
                 ended = &mut pass => break Ended::ByItself(ended),
                 () = tool.interrupted() => {
-                    let _ = end(&exec, "INT", SHORT_GRACE, pass).await;
+                    tokio::select! {
+                        _ = exec.end("INT", SHORT_GRACE) => {}
+                        _ = &mut pass => {}
+                    }
+                    let _ = exec.signal("KILL").await;
                     break Ended::Interrupted;
                 }
                 () = at(deadline) => {

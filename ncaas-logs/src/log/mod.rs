@@ -3,9 +3,7 @@
 //! Three ways lead to it: its files read directly ([`files`]), its files through the engine's archive requests
 //! ([`archive`]), and the engine's stream ([`stream`]). Only the stream goes on as the container writes; whoever
 //! follows reads the files first, and goes over to the stream without a gap or a repeat ([`resume`]).
-//!
-//! Podman's stream knows whole seconds only, leaves out lines where a number of them is asked for, and may end before the
-//! last: there the file itself is followed, where it can be read.
+//! Podman's file itself is followed, where it can be read ([`podman`]).
 
 mod answer;
 mod archive;
@@ -16,6 +14,7 @@ pub(crate) mod helper;
 mod json_file;
 mod k8s_file;
 mod lines;
+mod podman;
 mod resume;
 mod saved;
 mod stream;
@@ -37,6 +36,7 @@ pub(crate) use saved::SavedLog;
 
 use archive::Archive;
 use files::Files;
+use podman::{PAUSES, is_podmans};
 use resume::Recent;
 use stream::{Ask, EngineStream};
 
@@ -45,9 +45,6 @@ const ABSENCE: Duration = Duration::from_secs(60);
 
 /// Between looks at a container that does not run, or an engine that does not answer.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// How many times nothing new comes in a file that grows before the container is looked at.
-const PAUSES: u32 = 5;
 
 /// After so many entries of the engine's stream it is worth a helper container to read the rest as files: 0.2 s.
 const MANY: u64 = 20_000;
@@ -190,22 +187,6 @@ impl Log {
         Ask { follow, stdout, stderr, since, until, tail, details }
     }
 
-    /// Podman's file, from the wanted entry on.
-    fn open_growing(&mut self, mut counted: Files, path: Option<PathBuf>) -> Result<Source> {
-        let again = path.as_deref().and_then(|path| Files::open(path, self.query.details));
-        if let Some(tail) = self.query.tail {
-            let mut count: u64 = 0;
-            while counted.read(|entry| count += u64::from(self.query.wants(entry)))? {}
-            self.skip = count.saturating_sub(tail);
-        }
-        self.growing = path;
-        Ok(match again {
-            Some(files) if self.query.follow => Source::Growing(files.growing(), Some(0)),
-            Some(files) => Source::Files(files),
-            None => self.open_stream(),
-        })
-    }
-
     fn open_stream(&self) -> Source {
         Source::Stream(EngineStream::open(&self.engine, &self.id, self.terminal, self.is_podman, &self.ask()))
     }
@@ -344,22 +325,6 @@ impl Log {
         Ok(!matches!(self.source, Source::Ended))
     }
 
-    /// Looks whether the container whose file is followed has ended.
-    async fn look_on(&mut self) -> Result<()> {
-        let has_ended = match self.engine.inspect(&self.id).await {
-            Ok(inspected) => describe(&inspected).has_ended(),
-            Err(failure) if failure.kind == Kind::ContainerNotFound => true,
-            Err(failure) => {
-                self.endure(failure)?;
-                false
-            }
-        };
-        if let Source::Growing(_, idle) = &mut self.source {
-            *idle = if has_ended { None } else { Some(0) };
-        }
-        Ok(())
-    }
-
     /// Looks how the container fares, and goes on accordingly.
     async fn look(&mut self) -> Result<()> {
         match self.engine.inspect(&self.id).await {
@@ -423,11 +388,6 @@ impl Log {
 fn rotates(inspected: &ContainerInspectResponse) -> bool {
     let config = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref());
     config.and_then(|config| config.config.as_ref()).is_some_and(|options| options.contains_key("max-size"))
-}
-
-/// Whether Podman writes the log: all lines that it reads at once have one time.
-fn is_podmans(inspected: &ContainerInspectResponse) -> bool {
-    inspected.log_path.as_deref().is_some_and(|path| path.ends_with("/ctr.log"))
 }
 
 /// The container's log driver.

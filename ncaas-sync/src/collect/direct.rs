@@ -27,6 +27,8 @@ use super::walk::open_folder;
 use crate::names;
 
 const PIECE: usize = 1 << 20;
+/// Where the engine mounts files of its own, which it does not list as mounts: 28.5 leaves empty ones beneath them.
+const OF_THE_ENGINE: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
 /// The folder in which an engine on this machine keeps what a container has changed.
 #[derive(Debug)]
@@ -91,7 +93,8 @@ impl Copying<'_> {
         for entry in entries {
             let name = entry.file_name();
             let source = format!("{path}/{}", names::text(name.as_bytes()));
-            if self.rules.inside.is_mounted(&source) || self.rules.select.leaves_out(&source) {
+            let is_mounted = self.rules.inside.is_mounted(&source) || OF_THE_ENGINE.contains(&source.as_str());
+            if is_mounted || self.rules.select.leaves_out(&source) {
                 continue;
             }
             let metadata = entry.metadata().doing("read", &shown.join(&name))?;

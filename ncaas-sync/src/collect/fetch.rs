@@ -129,11 +129,12 @@ impl Fetching<'_> {
             return Ok(fetch);
         }
         match self.engine.stat(&self.rules.inside.id, path).await? {
-            Some(PathInfo { kind: PathKind::Symlink(_), .. }) => {
+            Some(PathInfo { kind: PathKind::File | PathKind::Directory | PathKind::Special, .. }) => Ok(fetch),
+            // Of a link that leads nowhere it says that it is not there.
+            Some(PathInfo { kind: PathKind::Symlink(_), .. }) | None => {
                 let alone = Wanted::from([(path.clone(), *how)]);
                 Ok(Fetch { root: above.to_owned(), wanted: Some(Arc::new(alone)), give_up: false })
             }
-            _ => Ok(fetch),
         }
     }
 

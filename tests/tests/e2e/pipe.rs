@@ -225,7 +225,9 @@ fn killed_and_started_again(stage: &str) {
     first.kill_stage(stage);
     let second = Running::start(folder.path(), &script);
     // From inside: the engine may be on another machine.
-    let container = containers_labelled(&label).remove(0);
+    let running = || docker(&["ps", "-q", "--filter", &format!("label={label}")]);
+    wait_until("the job's start", Duration::from_secs(30), || !running().is_empty());
+    let container = running();
     docker(&["exec", &container, "sh", "-c", "touch \"$HOME/io-dir/results/go\""]);
     let end = format!("lab/results/{job}/process_results/end.txt");
     let log = folder.path().join("stderr");
