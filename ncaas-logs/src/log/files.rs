@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use ncaas_core::failure::{IoContext, Result};
@@ -22,6 +23,7 @@ const LONGEST: usize = 4 << 20;
 
 /// How often to look again where the engine rotates its files while they are being opened.
 const LOOKS: usize = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// The files of one container's log, oldest first, as they were when they were opened.
 pub(crate) struct Files {
@@ -35,13 +37,16 @@ pub(crate) struct Files {
 impl Files {
     /// Opens the log's file and those that it was rotated into. None where that is not allowed.
     pub(crate) fn open(path: &Path, details: bool) -> Option<Self> {
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
+            if look > 0 {
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
             let newest = File::open(path).ok()?;
             let opened = newest.metadata().ok()?.ino();
             let mut files: VecDeque<Box<dyn Read>> = VecDeque::from([Box::new(newest) as _]);
-            files_of_rotation(path, |file| files.push_front(file))?;
+            let all = files_of_rotation(path, |file| files.push_front(file))?;
             // Nothing was rotated meanwhile.
-            if std::fs::metadata(path).is_ok_and(|now| now.ino() == opened) {
+            if all && std::fs::metadata(path).is_ok_and(|now| now.ino() == opened) {
                 return Some(Files { path: path.to_owned(), files, entries: Entries::new(details), grows: false });
             }
         }
@@ -80,20 +85,28 @@ impl Files {
     }
 }
 
-/// Opens the files that the log was rotated into, the newest first. The engine removes a file when it has compressed it:
-/// as long as both are there, the compressed one is not whole.
-fn files_of_rotation(path: &Path, mut give: impl FnMut(Box<dyn Read>)) -> Option<()> {
-    for number in 1.. {
+/// Opens the files that the log was rotated into, the newest first. None where that is not allowed; false where the engine
+/// is renaming them, the oldest first. It removes a file when it has compressed it: as long as both are there, the
+/// compressed one is not whole.
+fn files_of_rotation(path: &Path, mut give: impl FnMut(Box<dyn Read>)) -> Option<bool> {
+    let of = |number: u32| {
         let rotated = with_suffix(path, &format!(".{number}"));
         let compressed = with_suffix(&rotated, ".gz");
+        (rotated, compressed)
+    };
+    for number in 1.. {
+        let (rotated, compressed) = of(number);
         match (File::open(&rotated), File::open(&compressed)) {
             (Ok(file), _) => give(Box::new(file)),
             (Err(_), Ok(file)) => give(Box::new(MultiGzDecoder::new(BufReader::new(file)))),
             (Err(_), Err(_)) if rotated.exists() || compressed.exists() => return None,
-            (Err(_), Err(_)) => break,
+            (Err(_), Err(_)) => {
+                let (rotated, compressed) = of(number + 1);
+                return Some(!rotated.exists() && !compressed.exists());
+            }
         }
     }
-    Some(())
+    None
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -169,6 +182,9 @@ mod tests {
         std::fs::write(with_suffix(&path, ".1"), entry("older")).unwrap();
         std::fs::write(&path, entry("new") + "{\"log\":\"half").unwrap();
         assert_eq!(read(&path), ["oldest", "older", "new"]);
+        // As in the middle of a rotation.
+        std::fs::remove_file(with_suffix(&path, ".1")).unwrap();
+        assert!(Files::open(&path, false).is_none(), "there is more, and it cannot be had at this moment");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! ncaas-logs lines and state: what a container said and how it fared, by every way that leads to it.
 
-use std::io::{BufRead, BufReader};
+use std::cell::Cell;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -140,17 +141,20 @@ fn memory_is_bounded_when_lines_are_long_and_nobody_reads_them() {
         let name = finished(&mut clean_up, &[driver, "--log-opt=max-size=1g"], script);
         let mut reader =
             Command::new(tools().join("ncaas-logs")).args(["lines", &name]).stdout(Stdio::piped()).spawn().unwrap();
-        let of = |file: &str, field: &str| -> u64 {
-            let text = std::fs::read_to_string(format!("/proc/{}/{file}", reader.id())).unwrap();
-            let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-            line.split_whitespace().next().unwrap().parse().unwrap()
-        };
-        let mut before = 0;
+        let process = reader.id();
+        let about = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap();
+        // It has begun, nobody reads on, and when all that may wait does it takes no more time.
+        reader.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let still = Cell::new((Vec::new(), 0));
         wait_until("it to stand still", LIMIT, || {
-            let now = of("io", "rchar:");
-            now > 1_000_000 && std::mem::replace(&mut before, now) == now
+            let taken: Vec<String> = about("stat").split(' ').skip(13).take(2).map(str::to_owned).collect();
+            let (before, looks) = still.take();
+            still.set(if before == taken { (taken, looks + 1) } else { (taken, 0) });
+            looks > 15
         });
-        let peak = of("status", "VmHWM:");
+        let status = about("status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().split(' ').next());
+        let peak: u64 = peak.unwrap().parse().unwrap();
         reader.kill().unwrap();
         reader.wait().unwrap();
         assert!(peak < 32 << 10, "{driver}: {peak} kB");
@@ -182,9 +186,9 @@ fn compressed_files_of_a_rotated_log_leave_no_gap() {
     let mut clean_up = CleanUp::new();
     let options = ["--log-opt=max-size=100k", "--log-opt=max-file=9", "--log-opt=compress=true"];
     let script = "for i in $(busybox seq 1 6000); do echo line $i; (( i % 500 )) || busybox usleep 20000; done";
-    let name = start(&mut clean_up, &options, script);
+    let name = finished(&mut clean_up, &options, script);
     let expected: Vec<String> = (1..=6000).map(|number| format!("line {number}")).collect();
-    for ran in [lines(&["--follow", &name]), lines(&[&name]), as_nobody(&["lines", &name])] {
+    for ran in [lines(&[&name]), lines(&["--follow", &name]), as_nobody(&["lines", &name])] {
         let records = ran.ok().json();
         let printed = field(&records, "line");
         let different = printed.iter().zip(&expected).find(|(printed, expected)| printed != expected);
