@@ -1,12 +1,13 @@
 //! Whatever a job leaves in its container, collecting it ends well: kept, or left out and told of.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 
 use ncaas_tests::bucket::files_below;
 use serde_json::json;
 
 use super::collect::{EndedJob, paths};
+use super::trees::sync;
 
 #[test]
 fn folders_nested_deeper_than_any_path_reaches_are_left_out_and_told_of() {
@@ -85,4 +86,25 @@ fn what_another_dataset_has_begun_to_move_keeps_its_name() {
     assert_eq!(fs::read_to_string(job.results().join("same")).unwrap(), "second\n");
     assert_eq!(fs::read_to_string(job.results().join("a.npy/same")).unwrap(), "first\n");
     assert!(job.folder().join(".ncaas-results.2").exists(), "the other dataset's collection is done");
+}
+
+#[test]
+fn a_result_that_became_something_else_is_different_and_one_that_went_is_missing() {
+    let job = EndedJob::of("cd io-dir/results; for name in same link folder gone; do echo $name > $name; done", &[]);
+    let record = job.collect(&[]).ok();
+    for name in ["link", "folder", "gone"] {
+        fs::remove_file(job.results().join(name)).unwrap();
+    }
+    symlink("/etc/passwd", job.results().join("link")).unwrap();
+    fs::create_dir(job.results().join("folder")).unwrap();
+    let ran = sync(&job.home, &["verify", "--io-dir-only", "--files"]).stdin(record.stdout).run();
+    assert_eq!(ran.status, 1, "{}", ran.stderr);
+    let mut found: Vec<String> = ran
+        .json()
+        .iter()
+        .filter_map(|line| Some((line["path"].as_str()?, line["io_dir"].as_str()?)))
+        .map(|(path, found)| format!("{} {found}", path.rsplit('/').next().unwrap()))
+        .collect();
+    found.sort();
+    assert_eq!(found, ["folder different", "gone missing", "link different", "same same"]);
 }
