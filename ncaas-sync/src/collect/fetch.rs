@@ -68,7 +68,11 @@ impl Fetching<'_> {
     }
 
     async fn changed(&mut self, finds: &mut Finds) -> Result<()> {
-        let changes = changes(self.engine, &self.rules.inside).await?;
+        let changes = changes(self.engine, &self.rules.inside).await.map_err(|failure| match failure.kind {
+            // The engine fails as a whole where one path is too deep for it.
+            Kind::EngineError => failure.hint("`--from PATH` takes what lies there without that list"),
+            _ => failure,
+        })?;
         let folders = folders(&changes);
         let wanted: Wanted = leaves(&changes, &folders)
             .filter(|change| {

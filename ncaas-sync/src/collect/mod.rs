@@ -31,7 +31,7 @@ use ncaas_core::inputs;
 use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, RESULTS, WORK};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Known, Status};
+use ncaas_core::record::fields::{Known, ResultFile, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
@@ -72,13 +72,26 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
 /// How deep empty folders are looked for that may be removed: a job may nest them without end.
 const DEEPEST: usize = 64;
 
-/// How many results a record lists: as many as fit well into the longest line that is read.
-const MOST_RESULTS: usize = 200_000;
+/// How many bytes of a record its results may take: it stays well within the longest line that the next stage reads.
+const RESULTS_BYTES: usize = 48 << 20;
 
-fn too_many(count: usize) -> Failure {
-    let words =
-        format!("the job made {count} files, of which its record lists {MOST_RESULTS}: the others stay in the io-dir");
-    Failure::new(Kind::TooLarge, words).hint("pack them into one file in the job, or leave some out with `--exclude`")
+/// How many of the results a record can list.
+fn listed(results: &[ResultFile]) -> usize {
+    let mut room = RESULTS_BYTES;
+    let fits = |result: &&ResultFile| {
+        let bytes = serde_json::to_vec(result).map_or(0, |line| line.len() + 1);
+        room = room.saturating_sub(bytes);
+        room > 0
+    };
+    results.iter().take_while(fits).count()
+}
+
+fn too_many(all: usize, listed: usize) -> Failure {
+    let words = format!(
+        "the job made {all} files, of which its record can list {listed}: all are in the io-dir, the others in no record"
+    );
+    Failure::new(Kind::TooLarge, words)
+        .hint("pack them into fewer files in the job, or leave some out with `--exclude`")
 }
 
 struct Collecting {
@@ -103,12 +116,13 @@ impl Collecting {
         let journal = self.collected(record, &folder, job.dataset, &container.id, partial).await?;
         place_config(record, &folder)?;
         let (warnings, mut results) = journal.into_parts();
+        let (all, listed) = (results.len(), listed(&results));
         let outcome = match partial {
-            _ if results.len() > MOST_RESULTS => Err(too_many(results.len())),
+            _ if listed < all => Err(too_many(all, listed)),
             false => self.expected.check(&results, self.engine.get().await.ok(), &container.id).await,
             true => Ok(()),
         };
-        results.truncate(MOST_RESULTS);
+        results.truncate(listed);
         record.set("results", &results);
         warnings.into_iter().for_each(|warning| record.warn(warning));
         jobs::save_record(record, &folder, self.tool, outcome.as_ref().err())?;
@@ -136,7 +150,10 @@ impl Collecting {
             Err(failure) => {
                 // What is half there would only take room, where the disk is full for instance.
                 let _ = std::fs::remove_dir_all(folder.work().join(STAGE));
-                return Err(failure);
+                return Err(match failure.kind {
+                    Kind::DiskFull => failure.context(format!("in `{}`", folder.root().display())),
+                    _ => failure,
+                });
             }
         };
         let others = local::lock(folder.root(), "collect").await?;
@@ -276,5 +293,20 @@ fn remove_empty(dir: &Dir, depth: usize) {
             }
             let _ = dir.remove_dir(entry.file_name());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_lists_as_many_results_as_the_next_stage_can_read() {
+        let long = ResultFile { path: "\n".repeat(4000), source: "/x".into(), ..ResultFile::default() };
+        let results = vec![long; 20_000];
+        let listed = listed(&results);
+        let bytes = serde_json::to_vec(&results[..listed]).map_or(0, |line| line.len());
+        assert!(listed > 0 && bytes <= RESULTS_BYTES && bytes < ncaas_core::pipe::MAX_LINE, "{listed}, {bytes}");
+        assert!(listed < results.len());
     }
 }

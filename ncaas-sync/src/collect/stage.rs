@@ -168,7 +168,9 @@ pub(crate) fn sum(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, S
 }
 
 pub(crate) fn cannot_write(error: io::Error) -> Failure {
-    Failure::new(io_kind(&error), format!("cannot write what came from the container: {error}"))
+    let reason = error.to_string();
+    let reason = reason.split(" (os error ").next().unwrap_or(&reason).to_lowercase();
+    Failure::new(io_kind(&error), format!("cannot write what came from the container: {reason}"))
 }
 
 /// Reads until the buffer is full or nothing is left.
