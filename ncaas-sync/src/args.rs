@@ -174,8 +174,12 @@ pub(crate) struct UploadsArgs {
 /// Bring what ended jobs have written anywhere in their containers into their results
 ///
 /// What lies under the container's working directory keeps its relative path, everything else goes under `outside/`.
-/// Caches, temporary files and the like are left out. Links are kept where they stay within the results; devices,
-/// FIFOs and sockets are left out, and the record says so.
+/// Caches, temporary files and the like are left out. Links are kept where they stay within the results, sparse files
+/// stay sparse, and bytes of a name that are no text become `%FF`. Devices, FIFOs, sockets, links that lead out, and
+/// what lies too deep to have a path in the io-dir are left out, and the record says so. setuid bits are dropped.
+///
+/// Killed at any point, the same command again goes on. A record lists some 200,000 results; a job that made more ends
+/// with an error, its files in the io-dir, and its container stays.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:

@@ -58,10 +58,9 @@ fn group_folder(group: &str) -> Result<&str> {
 
 /// Saves the whole record in the job's logs, with the failure that this stage puts on it, if it does.
 pub(crate) fn save_record(record: &Record, folder: &JobFolder, tool: Tool, failure: Option<&Failure>) -> Result<()> {
+    let Some(failure) = failure else { return files::write_whole(&folder.record_file(), &record.to_line()) };
     let mut record = record.clone();
-    if let Some(failure) = failure {
-        record.fail(tool.name(), failure);
-    }
+    record.fail(tool.name(), failure);
     files::write_whole(&folder.record_file(), &record.to_line())
 }
 

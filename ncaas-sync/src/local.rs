@@ -38,14 +38,6 @@ pub(crate) async fn fresh_folder(path: PathBuf) -> Result<()> {
     .await
 }
 
-/// Removes a file; that there is none is no failure.
-pub(crate) fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::io("remove", path, &error)),
-        _ => Ok(()),
-    }
-}
-
 /// Copies a small file so that the copy appears whole, unless it is there already.
 pub(crate) fn copy_whole(from: &Path, to: &Path) -> Result<()> {
     let content = fs::read(from).doing("read", from)?;

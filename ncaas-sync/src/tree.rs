@@ -187,7 +187,7 @@ impl Walk<'_> {
                 continue;
             };
             let sent = if is_folder {
-                let below = open_folder(dir, text.as_ref()).map_err(|error| failed(&error))?;
+                let below = open_folder(dir, text).map_err(|error| failed(&error))?;
                 self.below(&below, &format!("{path}{text}/"))?
             } else {
                 self.file(dir, text, format!("{path}{text}"))

@@ -179,7 +179,13 @@ async fn here(result: &ResultFile, folder: &Folder) -> Result<Found> {
     let Some(expected) = &result.sha256 else {
         return Ok(if folder.has(path) { Found::Same } else { Found::Missing });
     };
-    let Some((file, _)) = folder.try_open_file(path) else { return Ok(Found::Missing) };
+    let file = match folder.open_file(path) {
+        Ok((file, _)) => file,
+        Err(failure) if matches!(failure.kind, Kind::FileNotFound | Kind::BadKey) => return Ok(Found::Missing),
+        // Something else is there: a folder, a device, or a link that leads out.
+        Err(failure) if failure.kind == Kind::UnsafePath => return Ok(Found::Different),
+        Err(failure) => return Err(failure),
+    };
     let shown = folder.path().join(path);
     let sum = crate::transfer::sum(file, shown).await?;
     Ok(if sum == *expected { Found::Same } else { Found::Different })

@@ -166,6 +166,8 @@ async fn survey(folder: &Path, owner: Owner) -> Result<Survey> {
                 Ok((file, path)) if owner.owns(&file) => survey.opened += u64::from(open_up(&path, &file)?),
                 Ok(_) => survey.foreign += 1,
                 Err(error) if is_refused(&error) => survey.unreadable += 1,
+                // Nested deeper than a path can tell, by a job: nobody can use it, whoever's it is.
+                Err(error) if is_too_long(&error) => {}
                 Err(error) => {
                     let path = error.path().unwrap_or(&folder).to_owned();
                     return Err(Failure::io("look at", &path, &io::Error::from(error)));
@@ -179,6 +181,10 @@ async fn survey(folder: &Path, owner: Owner) -> Result<Survey> {
 
 fn is_refused(error: &walkdir::Error) -> bool {
     error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn is_too_long(error: &walkdir::Error) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::InvalidFilename)
 }
 
 /// Removes the second links of an earlier round, also of one that was interrupted.

@@ -12,7 +12,8 @@ use super::direct::Layer;
 use super::found::Finds;
 use super::inside::{MountKind, changes, folders};
 use super::plan::{Fetch, Wanted, fetches, leaves, single};
-use super::unpack::{Rules, Stage, unpack};
+use super::stage::Stage;
+use super::unpack::{Rules, unpack};
 use crate::local::blocking;
 use crate::names;
 
@@ -20,14 +21,13 @@ use crate::names;
 /// not.
 pub(crate) async fn fetch(
     engine: &Engine,
-    rules: Rules,
+    rules: Arc<Rules>,
     stage: Dir,
     layer: Option<Layer>,
     from: &[String],
 ) -> Result<Finds> {
     let mut finds = Finds::default();
-    let mut fetching =
-        Fetching { engine, rules: Arc::new(rules), stage: Arc::new(Stage::new(stage)), seen: HashSet::new() };
+    let mut fetching = Fetching { engine, rules, stage: Arc::new(Stage::new(stage)), seen: HashSet::new() };
     if !from.is_empty() {
         for path in from {
             let path = fetching.absolute(path);
@@ -69,7 +69,11 @@ impl Fetching<'_> {
     }
 
     async fn changed(&mut self, finds: &mut Finds) -> Result<()> {
-        let changes = changes(self.engine, &self.rules.inside).await?;
+        let changes = changes(self.engine, &self.rules.inside).await.map_err(|failure| match failure.kind {
+            // The engine fails as a whole where one path is too deep for it.
+            Kind::EngineError => failure.hint("`--from PATH` takes what lies there without that list"),
+            _ => failure,
+        })?;
         let folders = folders(&changes);
         let wanted: Wanted = leaves(&changes, &folders)
             .filter(|change| {
@@ -86,6 +90,9 @@ impl Fetching<'_> {
         let missing: Vec<String> = wanted.keys().filter(|path| !self.seen.contains(*path)).cloned().collect();
         for path in missing {
             self.one(single(&path, &wanted), finds).await?;
+            if !self.seen.contains(&path) {
+                finds.warnings.left_out(&path, "the engine does not give it: it is a socket, or gone by now");
+            }
         }
         Ok(())
     }

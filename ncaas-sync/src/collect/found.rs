@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::places::Place;
 
-/// Below the work folder: what came out of the container, numbered. No name from outside is used there.
+/// Below the work folder: what came out of the container.
 pub(crate) const STAGE: &str = ".ncaas-stage";
 
 /// One thing that a job has produced.
@@ -44,8 +44,13 @@ pub(crate) enum Raw {
 }
 
 impl Raw {
-    pub(crate) fn new(bytes: Vec<u8>) -> Raw {
+    fn new(bytes: Vec<u8>) -> Raw {
         String::from_utf8(bytes).map_or_else(|error| Raw::Bytes(error.into_bytes()), Raw::Text)
+    }
+
+    pub(crate) fn of(path: &std::path::Path) -> Raw {
+        use std::os::unix::ffi::OsStrExt;
+        Raw::new(path.as_os_str().as_bytes().to_vec())
     }
 
     pub(crate) fn as_path(&self) -> &std::path::Path {
@@ -61,12 +66,15 @@ impl Raw {
 #[derive(Debug, Default)]
 pub(crate) struct Finds {
     pub(crate) found: Vec<Found>,
+    /// Folders in which nothing lies but files that were found, relative to the dataset's work folder.
+    pub(crate) folders: Vec<Raw>,
     pub(crate) warnings: Warnings,
 }
 
 impl Finds {
     pub(crate) fn append(&mut self, mut others: Finds) {
         self.found.append(&mut others.found);
+        self.folders.append(&mut others.folders);
         self.warnings.extend(others.warnings);
     }
 }

@@ -1,17 +1,19 @@
 //! What goes where, written down before anything is moved; and afterwards, that it has been.
 //!
-//! Two files in the job's folder, a line of JSON for each thing: `.ncaas-moves.<dataset>` while results are being moved,
-//! and `.ncaas-results.<dataset>` for good. Whoever finds the first finishes the work, whoever finds the second has
-//! nothing to do.
+//! A file in the job's folder, a line of JSON for each thing: `.ncaas-moves.<dataset>` while results are being moved,
+//! and `.ncaas-results.<dataset>` for good. Whoever finds the first finishes the work, and that before anything else is
+//! given a name in the job's folder; whoever finds the second has nothing to do.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files::{OURS, temporary_beside};
-use ncaas_core::layout::{JobFolder, WORK};
+use ncaas_core::layout::{RESULTS, WORK};
 use ncaas_core::record::fields::ResultFile;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,8 @@ use super::found::Raw;
 /// What one container's job has come to.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
+    /// Folders that are moved as they are, before all else.
+    pub(crate) folders: Vec<FolderMove>,
     pub(crate) moves: Vec<Move>,
     pub(crate) warnings: Vec<String>,
 }
@@ -36,29 +40,70 @@ pub(crate) struct Move {
     pub(crate) result: ResultFile,
 }
 
-/// A journal's first line.
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    container: String,
-    warnings: Vec<String>,
+/// A folder on its way, with the files in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FolderMove {
+    /// Where it lies, relative to the dataset's work folder.
+    pub(crate) from: Raw,
+    /// Relative to the job's folder.
+    pub(crate) to: String,
 }
 
-/// Where a dataset's journals are.
-pub(crate) fn moves_file(folder: &JobFolder, dataset: u64) -> PathBuf {
-    folder.root().join(format!("{OURS}moves.{dataset}"))
+/// A journal's first line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head<'h> {
+    container: Cow<'h, str>,
+    warnings: Cow<'h, [String]>,
+    #[serde(default)]
+    folders: Cow<'h, [FolderMove]>,
+}
+
+const MOVES: &str = "moves.";
+
+/// Where a dataset's journal is while its results are being moved.
+pub(crate) fn moves_file(folder: &Path, dataset: u64) -> PathBuf {
+    folder.join(format!("{OURS}{MOVES}{dataset}"))
 }
 
 /// Where the journal of a dataset's finished collection is.
-pub(crate) fn results_file(folder: &JobFolder, dataset: u64) -> PathBuf {
-    folder.root().join(format!("{OURS}results.{dataset}"))
+pub(crate) fn results_file(folder: &Path, dataset: u64) -> PathBuf {
+    folder.join(format!("{OURS}results.{dataset}"))
+}
+
+/// Finishes what others have begun to move in a job's folder, who hold its lock no more. Where they were going nobody
+/// else has been yet: that holds no longer once somebody else is given names there.
+pub(crate) fn finish_begun(folder: &Path, root: &Dir) -> Result<()> {
+    let beginning = format!("{OURS}{MOVES}");
+    for entry in std::fs::read_dir(folder).doing("list", folder)? {
+        let name = entry.doing("list", folder)?.file_name();
+        let dataset = name.to_str().and_then(|name| name.strip_prefix(&beginning)?.parse().ok());
+        if let Some(dataset) = dataset
+            && let Some((_, journal)) = Journal::read(&moves_file(folder, dataset))?
+        {
+            journal.carry_out(folder, root, dataset)?;
+            finish(folder, dataset)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes down that everything has been moved.
+fn finish(folder: &Path, dataset: u64) -> Result<()> {
+    let (moves, done) = (moves_file(folder, dataset), results_file(folder, dataset));
+    std::fs::rename(&moves, &done).doing("write", &done)
 }
 
 impl Journal {
     /// Reads a container's journal; none where there is none, or one of another container.
-    pub(crate) fn read(path: &Path, container: &str) -> Result<Option<Journal>> {
+    pub(crate) fn of(container: &str, path: &Path) -> Result<Option<Journal>> {
+        Ok(Journal::read(path)?.filter(|(of, _)| of == container).map(|(_, journal)| journal))
+    }
+
+    /// Reads a journal, if it is there, and whose it is.
+    fn read(path: &Path) -> Result<Option<(String, Journal)>> {
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Failure::io("read", path, &error)),
         };
         let mut lines = BufReader::new(file).lines();
@@ -66,20 +111,20 @@ impl Journal {
             |error: serde_json::Error| Failure::new(Kind::Io, format!("cannot read `{}`: {error}", path.display()));
         let Some(head) = lines.next().transpose().doing("read", path)? else { return Ok(None) };
         let head: Head = serde_json::from_str(&head).map_err(broken)?;
-        if head.container != container {
-            return Ok(None);
-        }
-        let mut journal = Journal { moves: Vec::new(), warnings: head.warnings };
+        let container = head.container.into_owned();
+        let (folders, warnings) = (head.folders.into_owned(), head.warnings.into_owned());
+        let mut journal = Journal { folders, moves: Vec::new(), warnings };
         for line in lines {
             journal.moves.push(serde_json::from_str(&line.doing("read", path)?).map_err(broken)?);
         }
-        Ok(Some(journal))
+        Ok(Some((container, journal)))
     }
 
     /// Writes it so that it is there whole or not at all, and survives a power cut.
     pub(crate) fn write(&self, path: &Path, container: &str) -> Result<()> {
         let mut file = temporary_beside(path)?;
-        let head = Head { container: container.to_owned(), warnings: self.warnings.clone() };
+        let (warnings, folders) = (Cow::from(&self.warnings), Cow::from(&self.folders));
+        let head = Head { container: container.into(), warnings, folders };
         let mut write = || -> io::Result<()> {
             let mut out = BufWriter::new(file.as_file_mut());
             serde_json::to_writer(&mut out, &head)?;
@@ -94,48 +139,91 @@ impl Journal {
         file.persist(path).map(drop).map_err(|error| error.error).doing("write", path)
     }
 
-    /// Moves everything that is not moved yet.
-    pub(crate) fn carry_out(&self, folder: &JobFolder, root: &Dir) -> Result<()> {
-        let work = folder.work();
-        let number = work.file_name().unwrap_or_default();
-        let work = Path::new(WORK).join(number);
-        let job = folder.root().file_name().unwrap_or_default();
-        let base = Path::new(ncaas_core::layout::RESULTS).join(job);
-        let mut made = PathBuf::new();
+    /// Moves everything that is not moved yet, and writes that down.
+    pub(crate) fn complete(&self, folder: &Path, root: &Dir, dataset: u64) -> Result<()> {
+        self.carry_out(folder, root, dataset)?;
+        finish(folder, dataset)
+    }
+
+    fn carry_out(&self, folder: &Path, root: &Dir, dataset: u64) -> Result<()> {
+        let failed = |to: &Path| {
+            let path = folder.join(to);
+            move |error: io::Error| Failure::io("write", &path, &error)
+        };
+        let work = match root.open_dir(Path::new(WORK).join(dataset.to_string())) {
+            // All that was in it has been moved before.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            work => work.map_err(|error| Failure::io("open", &folder.join(WORK), &error))?,
+        };
+        let mut moved = HashSet::new();
+        for one in &self.folders {
+            let to = Path::new(&one.to);
+            root.create_dir_all(to.parent().unwrap_or(Path::new(""))).map_err(failed(to))?;
+            match gone(work.rename(one.from.as_path(), root, to)) {
+                // Somebody else has made a folder of that name: the files go into it.
+                Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
+                done => {
+                    done.map_err(failed(to))?;
+                    moved.insert(one.from.as_path());
+                }
+            }
+        }
+        let base = Path::new(RESULTS).join(folder.file_name().unwrap_or_default());
+        let (mut into, mut out_of) = (Opened::default(), Opened::default());
         for one in &self.moves {
             let to = Path::new(&one.result.path).strip_prefix(&base).unwrap_or(Path::new(""));
-            let failed = |error: &io::Error| Failure::io("write", &folder.root().join(to), error);
-            let above = if one.result.path.ends_with('/') { to } else { to.parent().unwrap_or(Path::new("")) };
-            if above != made {
-                root.create_dir_all(above).map_err(|error| failed(&error))?;
-                above.clone_into(&mut made);
+            if one.result.path.ends_with('/') {
+                root.create_dir_all(to).map_err(failed(to))?;
+                continue;
             }
-            match (&one.link, &one.from) {
-                (Some(text), from) => {
-                    link(root, to, text).map_err(|error| failed(&error))?;
-                    if let Some(from) = from {
-                        gone(root.remove_file(work.join(from.as_path()))).map_err(|error| failed(&error))?;
-                    }
-                }
-                (None, Some(from)) => {
-                    gone(root.rename(work.join(from.as_path()), root, to)).map_err(|error| failed(&error))?;
-                }
-                (None, None) => {}
+            let from = one.from.as_ref().map(Raw::as_path);
+            if from.and_then(Path::parent).is_some_and(|folder| moved.contains(folder)) {
+                continue;
             }
+            let (above, name) = split(to);
+            let into = into.at(root, above, true).map_err(failed(to))?;
+            if let Some(text) = &one.link {
+                link(into, name, text).map_err(failed(to))?;
+            }
+            let Some((from, own_name)) = from.map(split) else { continue };
+            // A folder that is not there has been moved or emptied before.
+            let Ok(out_of) = out_of.at(&work, from, false) else { continue };
+            let done = match &one.link {
+                Some(_) => out_of.remove_file(own_name),
+                None => out_of.rename(own_name, into, name),
+            };
+            gone(done).map_err(failed(to))?;
         }
         Ok(())
     }
 
-    /// What the record's `results` is.
-    pub(crate) fn results(&self) -> Vec<ResultFile> {
-        self.moves.iter().map(|one| one.result.clone()).collect()
+    /// What the record's `warnings` and `results` are.
+    pub(crate) fn into_parts(self) -> (Vec<String>, Vec<ResultFile>) {
+        (self.warnings, self.moves.into_iter().map(|one| one.result).collect())
     }
+}
 
-    /// The same without where things lay.
-    pub(crate) fn carried_out(mut self) -> Journal {
-        self.moves.iter_mut().for_each(|one| one.from = None);
-        self
+/// The folder that was opened last: what comes next mostly lies in the same.
+#[derive(Default)]
+struct Opened(Option<(PathBuf, Dir)>);
+
+impl Opened {
+    fn at(&mut self, root: &Dir, path: &Path, make: bool) -> io::Result<&Dir> {
+        if self.0.as_ref().is_none_or(|(opened, _)| opened != path) {
+            self.0 = None;
+            if make {
+                root.create_dir_all(path)?;
+            }
+            let dir = if path.as_os_str().is_empty() { root.try_clone()? } else { root.open_dir(path)? };
+            return Ok(&self.0.insert((path.to_owned(), dir)).1);
+        }
+        self.0.as_ref().map(|(_, dir)| dir).ok_or_else(|| ErrorKind::NotFound.into())
     }
+}
+
+/// A path's folder and its last name.
+fn split(path: &Path) -> (&Path, &Path) {
+    (path.parent().unwrap_or(Path::new("")), path.file_name().map_or(path, Path::new))
 }
 
 /// Makes a link, or one anew that is there already.
@@ -150,7 +238,7 @@ fn link(root: &Dir, to: &Path, text: &str) -> io::Result<()> {
 /// What is gone has been moved before.
 fn gone(done: io::Result<()>) -> io::Result<()> {
     match done {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,
     }
 }

@@ -4,6 +4,7 @@
 //! container outside its mounts is staged under numbers; everything found gets a final name; that is written down;
 //! the files are moved; that too is written down. See [`journal`].
 
+mod descend;
 pub(crate) mod details;
 mod direct;
 mod expect;
@@ -14,11 +15,13 @@ mod journal;
 mod places;
 mod plan;
 mod settle;
+mod stage;
 mod unpack;
 mod walk;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -28,7 +31,7 @@ use ncaas_core::inputs;
 use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, RESULTS, WORK};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Known, Status};
+use ncaas_core::record::fields::{Known, ResultFile, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
@@ -38,11 +41,11 @@ use direct::Layer;
 use expect::Expected;
 use found::{Finds, STAGE};
 use inside::Inside;
-use journal::{Journal, moves_file, results_file};
-use places::Places;
+use journal::{Journal, finish_begun, moves_file, results_file};
+use places::{Places, longest};
+pub(crate) use stage::open_folder;
 use unpack::Rules;
-pub(crate) use walk::open_folder;
-use walk::{Mirror, walk};
+use walk::walk;
 
 /// How many containers are worked on at once: an engine gains nothing from more.
 const AT_ONCE: usize = 4;
@@ -66,13 +69,29 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
     Pipe::new(tool, jobs).filter(input, async |record: &mut Record, _| collecting.one(record).await).await
 }
 
-/// How many results a record lists: as many as fit well into the longest line that is read.
-const MOST_RESULTS: usize = 200_000;
+/// How deep empty folders are looked for that may be removed: a job may nest them without end.
+const DEEPEST: usize = 64;
 
-fn too_many(count: usize) -> Failure {
-    let words =
-        format!("the job made {count} files, of which its record lists {MOST_RESULTS}: the others stay in the io-dir");
-    Failure::new(Kind::TooLarge, words).hint("pack them into one file in the job, or leave some out with `--exclude`")
+/// How many bytes of a record its results may take: it stays well within the longest line that the next stage reads.
+const RESULTS_BYTES: usize = 48 << 20;
+
+/// How many of the results a record can list.
+fn listed(results: &[ResultFile]) -> usize {
+    let mut room = RESULTS_BYTES;
+    let fits = |result: &&ResultFile| {
+        let bytes = serde_json::to_vec(result).map_or(0, |line| line.len() + 1);
+        room = room.saturating_sub(bytes);
+        room > 0
+    };
+    results.iter().take_while(fits).count()
+}
+
+fn too_many(all: usize, listed: usize) -> Failure {
+    let words = format!(
+        "the job made {all} files, of which its record can list {listed}: all are in the io-dir, the others in no record"
+    );
+    Failure::new(Kind::TooLarge, words)
+        .hint("pack them into fewer files in the job, or leave some out with `--exclude`")
 }
 
 struct Collecting {
@@ -94,22 +113,18 @@ impl Collecting {
         let folder = JobFolder::of(record)?;
         let lock = local::lock(folder.root(), format!("collect.{}", job.dataset)).await?;
         let partial = container.status != Some(Status::Success);
-        let done = results_file(&folder, job.dataset);
-        let earlier = Journal::read(&done, &container.id)?;
-        let journal = match earlier {
-            Some(journal) => journal,
-            None => self.collected(record, &folder, job.dataset, &container.id, partial).await?,
-        };
+        let journal = self.collected(record, &folder, job.dataset, &container.id, partial).await?;
         place_config(record, &folder)?;
-        let mut results = journal.results();
+        let (warnings, mut results) = journal.into_parts();
+        let (all, listed) = (results.len(), listed(&results));
         let outcome = match partial {
-            _ if results.len() > MOST_RESULTS => Err(too_many(results.len())),
+            _ if listed < all => Err(too_many(all, listed)),
             false => self.expected.check(&results, self.engine.get().await.ok(), &container.id).await,
             true => Ok(()),
         };
-        results.truncate(MOST_RESULTS);
+        results.truncate(listed);
         record.set("results", &results);
-        journal.warnings.into_iter().for_each(|warning| record.warn(warning));
+        warnings.into_iter().for_each(|warning| record.warn(warning));
         jobs::save_record(record, &folder, self.tool, outcome.as_ref().err())?;
         drop(lock);
         outcome
@@ -124,30 +139,32 @@ impl Collecting {
         container: &str,
         partial: bool,
     ) -> Result<Journal> {
-        let moves = moves_file(folder, dataset);
-        let begun = Journal::read(&moves, container)?;
-        let finds = match begun {
-            Some(_) => Finds::default(),
-            None => self.find(folder, container).await?,
+        let place = (folder.clone(), container.to_owned());
+        let others = local::lock(folder.root(), "collect").await?;
+        if let Some(journal) = local::blocking(move || taken_up(&place.0, dataset, &place.1)).await? {
+            return Ok(journal);
+        }
+        drop(others);
+        let finds = match self.find(folder, container).await {
+            Ok(finds) => finds,
+            Err(failure) => {
+                // What is half there would only take room, where the disk is full for instance.
+                let _ = std::fs::remove_dir_all(folder.work().join(STAGE));
+                return Err(match failure.kind {
+                    Kind::DiskFull => failure.context(format!("in `{}`", folder.root().display())),
+                    _ => failure,
+                });
+            }
         };
         let others = local::lock(folder.root(), "collect").await?;
         let (folder, container) = (folder.clone(), container.to_owned());
-        let done = results_file(&folder, dataset);
         let earlier = earlier_results(record, &folder);
         let journal = local::blocking(move || {
             let root = open(folder.root())?;
-            let journal = match begun {
-                Some(journal) => journal,
-                None => {
-                    let journal = settle::decide(&folder, &root, finds, partial, &earlier)?;
-                    journal.write(&moves, &container)?;
-                    journal
-                }
-            };
-            journal.carry_out(&folder, &root)?;
-            let journal = journal.carried_out();
-            journal.write(&done, &container)?;
-            local::remove_file(&moves)?;
+            finish_begun(folder.root(), &root)?;
+            let journal = settle::decide(&folder, &root, finds, partial, &earlier)?;
+            journal.write(&moves_file(folder.root(), dataset), &container)?;
+            journal.complete(folder.root(), &root, dataset)?;
             tidy(&root, &folder);
             Ok(journal)
         })
@@ -167,7 +184,8 @@ impl Collecting {
         };
         let gone = inspected.is_none();
         let layer = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(Layer::of);
-        let rules = self.rules(inspected.as_ref().map_or_else(Inside::of_a_gone_one, Inside::of));
+        let inside = inspected.as_ref().map_or_else(Inside::of_a_gone_one, Inside::of);
+        let rules = Arc::new(self.rules(inside, folder));
         local::fresh_folder(stage.clone()).await?;
         if !gone {
             let mounted = [folder.work_results(), folder.work_logs()].into_iter().filter(|path| path.exists());
@@ -185,9 +203,9 @@ impl Collecting {
         Ok(finds)
     }
 
-    fn rules(&self, inside: Inside) -> Rules {
+    fn rules(&self, inside: Inside, folder: &JobFolder) -> Rules {
         Rules {
-            places: Places::of(&inside),
+            places: Places::of(&inside, longest(folder)),
             select: self.select.clone(),
             max_size: self.args.max_size.unwrap_or(u64::MAX),
             inside,
@@ -195,20 +213,29 @@ impl Collecting {
     }
 
     /// What the job wrote into its results and logs folders, which lie on this machine unless the engine is elsewhere.
-    async fn find_mounted(&self, folder: &JobFolder, rules: &Rules) -> Result<Finds> {
-        let (path, places, select) = (folder.work(), rules.places.clone(), rules.select.clone());
-        let (inside, max_size) = (rules.inside.clone(), rules.max_size);
+    async fn find_mounted(&self, folder: &JobFolder, rules: &Arc<Rules>) -> Result<Finds> {
+        let (path, rules) = (folder.work(), Arc::clone(rules));
         local::blocking(move || {
             let work = open(&path)?;
             let mut finds = Finds::default();
-            for (name, inside) in [(RESULTS, inside.results()), (LOGS, inside.logs())] {
-                let mirror = Mirror { work: &work, work_path: &path, name, inside: &inside };
-                finds.append(walk(&mirror, &places, &select, max_size)?);
+            for (name, inside) in [(RESULTS, rules.inside.results()), (LOGS, rules.inside.logs())] {
+                finds.append(walk(&work, &path, name, &inside, &rules)?);
             }
             Ok(finds)
         })
         .await
     }
+}
+
+/// What another process has begun, or done: whatever was on its way arrives first.
+fn taken_up(folder: &JobFolder, dataset: u64, container: &str) -> Result<Option<Journal>> {
+    let root = open(folder.root())?;
+    finish_begun(folder.root(), &root)?;
+    let journal = Journal::of(container, &results_file(folder.root(), dataset))?;
+    if journal.is_some() {
+        tidy(&root, folder);
+    }
+    Ok(journal)
 }
 
 fn open(path: &Path) -> Result<Dir> {
@@ -250,19 +277,36 @@ fn tidy(root: &Dir, folder: &JobFolder) {
     // What cannot be removed is in nobody's way.
     let _ = root.remove_dir_all(work.join(STAGE));
     if let Ok(dir) = root.open_dir(&work) {
-        remove_empty(&dir);
+        remove_empty(&dir, 0);
     }
     let _ = root.remove_dir(&work);
     let _ = root.remove_dir(WORK);
 }
 
-fn remove_empty(dir: &Dir) {
+fn remove_empty(dir: &Dir, depth: usize) {
     for entry in dir.entries().into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if let Ok(below) = walk::open_folder(dir, &entry.file_name()) {
-                remove_empty(&below);
+            if depth < DEEPEST
+                && let Ok(below) = open_folder(dir, entry.file_name())
+            {
+                remove_empty(&below, depth + 1);
             }
             let _ = dir.remove_dir(entry.file_name());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_lists_as_many_results_as_the_next_stage_can_read() {
+        let long = ResultFile { path: "\n".repeat(4000), source: "/x".into(), ..ResultFile::default() };
+        let results = vec![long; 20_000];
+        let listed = listed(&results);
+        let bytes = serde_json::to_vec(&results[..listed]).map_or(0, |line| line.len());
+        assert!(listed > 0 && bytes <= RESULTS_BYTES && bytes < ncaas_core::pipe::MAX_LINE, "{listed}, {bytes}");
+        assert!(listed < results.len());
     }
 }

@@ -1,7 +1,7 @@
 //! Where in a job's results a file of a container comes to lie.
 
 use ncaas_core::files::OURS;
-use ncaas_core::layout::END;
+use ncaas_core::layout::{END, JobFolder, PROCESS_RESULTS};
 
 use super::inside::Inside;
 use crate::names;
@@ -12,12 +12,18 @@ const RESERVED: &str = END;
 /// Below which name what a container wrote outside its working directory comes to lie.
 const OUTSIDE: &str = "outside";
 
+/// Linux's limits of a path and of a name, in bytes.
+const PATH_MAX: usize = 4096;
+const NAME_MAX: usize = 255;
+
 /// How paths in a container become paths in `process_results`, or in the job's logs.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     results: String,
     logs: String,
     working_dir: String,
+    /// How long a place's path may be, in bytes.
+    longest: usize,
 }
 
 /// A path in a job's folder.
@@ -38,8 +44,9 @@ impl Place {
 }
 
 impl Places {
-    pub(crate) fn of(inside: &Inside) -> Places {
-        Places { results: inside.results(), logs: inside.logs(), working_dir: inside.working_dir.clone() }
+    /// Those of a container's files, where a path may have that many bytes.
+    pub(crate) fn of(inside: &Inside, longest: usize) -> Places {
+        Places { results: inside.results(), logs: inside.logs(), working_dir: inside.working_dir.clone(), longest }
     }
 
     /// The place of an absolute, plain path; none for the root and for the results folder themselves.
@@ -59,17 +66,24 @@ impl Places {
         };
         Some(Place::Result(result))
     }
+
+    /// Why something cannot be kept under a place's name, if it cannot.
+    pub(crate) fn fault(&self, place: &Place) -> Option<&'static str> {
+        if place.path().split('/').any(|name| name.starts_with(OURS)) {
+            return Some("names that begin with `.ncaas-` are kept for files that are still being written");
+        }
+        if place.path().len() > self.longest {
+            return Some("its path is too long");
+        }
+        place.path().split('/').any(|name| name.len() > NAME_MAX).then_some("its name does not fit")
+    }
 }
 
-/// Why a place's name cannot be used, if it cannot.
-pub(crate) fn fault(place: &Place) -> Option<&'static str> {
-    if place.path().split('/').any(|name| name.starts_with(OURS)) {
-        return Some("names that begin with `.ncaas-` are kept for files that are still being written");
-    }
-    if place.path().split('/').any(|name| name.len() > 255) {
-        return Some("its name does not fit");
-    }
-    None
+/// How long a path in a job's results may be, so that the whole path is one that the system takes.
+pub(crate) fn longest(folder: &JobFolder) -> usize {
+    // Room for what is put before a path whose name is taken.
+    let before = folder.root().as_os_str().len() + PROCESS_RESULTS.len() + folder.label().len() + 32;
+    PATH_MAX.saturating_sub(before)
 }
 
 /// Whether a place is the platform's own, so that a job's file gets another.
@@ -88,7 +102,7 @@ mod tests {
     #[test]
     fn what_lies_in_the_results_or_the_working_directory_keeps_its_relative_path() {
         let inside = Inside { working_dir: "/home/u".into(), io_dir: "/home/u/io-dir".into(), ..Inside::default() };
-        let places = Places::of(&inside);
+        let places = Places::of(&inside, 4000);
         let result = |path: &str| Some(Place::Result(path.to_owned()));
         assert_eq!(places.of_path("/home/u/out/fig.png"), result("out/fig.png"));
         assert_eq!(places.of_path("/home/u/io-dir/results/pca/x"), result("pca/x"));
@@ -100,7 +114,18 @@ mod tests {
 
     #[test]
     fn without_a_working_directory_everything_is_outside() {
-        let places = Places::of(&Inside { io_dir: "/home/neurocaasdev/io-dir".into(), ..Inside::default() });
+        let places = Places::of(&Inside { io_dir: "/home/neurocaasdev/io-dir".into(), ..Inside::default() }, 4000);
         assert_eq!(places.of_path("/x"), Some(Place::Result("outside/x".to_owned())));
+    }
+
+    #[test]
+    fn a_path_that_no_file_can_have_here_is_a_fault() {
+        let places = Places::of(&Inside::default(), 600);
+        let fault = |path: String| places.fault(&Place::Result(path));
+        assert_eq!(fault("a/b".to_owned()), None);
+        assert_eq!(fault("d/".repeat(299) + "xx"), None);
+        assert_eq!(fault("d/".repeat(300) + "x"), Some("its path is too long"));
+        assert_eq!(fault("x".repeat(255)), None);
+        assert_eq!(fault("x".repeat(256)), Some("its name does not fit"));
     }
 }

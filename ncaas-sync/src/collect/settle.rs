@@ -4,7 +4,8 @@
 //! another comes to lie under the dataset's label. What goes where is written down before anything is moved, so that a
 //! process that is killed in between is finished by the next one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
@@ -14,9 +15,9 @@ use ncaas_core::layout::{JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::record::fields::ResultFile;
 
 use super::found::{Finds, Found, Raw, What};
-use super::journal::{Journal, Move};
+use super::journal::{FolderMove, Journal, Move};
 use super::places::{Place, is_reserved};
-use super::walk::sum_file;
+use super::stage::{PIECE, sum};
 use crate::names;
 
 /// Decides where each of the finds goes. `earlier` are the paths of results that this dataset left here in an earlier
@@ -38,8 +39,8 @@ pub(crate) fn decide(
         earlier,
         taken: HashSet::new(),
         folders: HashSet::new(),
-        finals: BTreeMap::new(),
-        journal: Journal::default(),
+        missing: RefCell::default(),
+        moves: Vec::with_capacity(finds.found.len()),
     };
     let mut warnings = finds.warnings;
     let (mut links, mut empty) = (Vec::new(), Vec::new());
@@ -50,30 +51,16 @@ pub(crate) fn decide(
             What::Folder => empty.push(found),
         }
     }
+    let folders = deciding.in_one_move(&finds.folders);
     for found in empty {
         deciding.folder(found)?;
     }
-    // A link may lead to another one.
-    while !links.is_empty() {
-        let before = links.len();
-        let mut left = Vec::new();
-        for found in links {
-            if let Some(found) = deciding.link(found)? {
-                left.push(found);
-            }
-        }
-        if left.len() == before {
-            for found in left {
-                warnings.left_out(&found.source, "it is a link that leads out of the results, or nowhere");
-            }
-            break;
-        }
-        links = left;
+    for found in deciding.links(links)? {
+        warnings.left_out(&found.source, "it is a link that leads out of the results, or nowhere");
     }
-    let mut journal = deciding.journal;
-    journal.moves.sort_by(|a, b| a.result.path.cmp(&b.result.path));
-    journal.warnings = warnings.into_words();
-    Ok(journal)
+    let mut moves = deciding.moves;
+    moves.sort_by(|a, b| a.result.path.cmp(&b.result.path));
+    Ok(Journal { folders, moves, warnings: warnings.into_words() })
 }
 
 struct Deciding<'d> {
@@ -88,9 +75,9 @@ struct Deciding<'d> {
     taken: HashSet<String>,
     /// Final folders given out, or known to be folders.
     folders: HashSet<String>,
-    /// From a path in the container to its final path.
-    finals: BTreeMap<String, String>,
-    journal: Journal,
+    /// Whether a folder is not there yet, as far as that has been looked at.
+    missing: RefCell<HashMap<String, bool>>,
+    moves: Vec<Move>,
 }
 
 /// What may lie where a result would go.
@@ -122,13 +109,39 @@ impl Deciding<'_> {
         Ok(())
     }
 
-    /// Places a link, or gives it back where what it leads to has no place (yet).
-    fn link(&mut self, found: Found) -> Result<Option<Found>> {
-        let What::Link { lies, target } = &found.what else { return Ok(None) };
-        let Some(led_to) = self.led_to(&found.source, target) else { return Ok(Some(found)) };
-        let lies = lies.clone();
+    /// Places links, and gives back those that lead to nothing that has a place.
+    fn links(&mut self, mut links: Vec<Found>) -> Result<Vec<Found>> {
+        if links.is_empty() {
+            return Ok(links);
+        }
+        let base = self.base.len() + 1;
+        let end = |moved: &Move| moved.result.path[base..].trim_end_matches('/').to_owned();
+        let mut finals: BTreeMap<String, String> =
+            self.moves.iter().map(|moved| (moved.result.source.clone(), end(moved))).collect();
+        // A link may lead to another one.
+        loop {
+            let before = links.len();
+            let mut left = Vec::new();
+            for found in links {
+                match led_to(&finals, &found) {
+                    Some(led_to) => {
+                        let source = found.source.clone();
+                        let to = self.link(found, &led_to)?;
+                        finals.insert(source, to);
+                    }
+                    None => left.push(found),
+                }
+            }
+            if left.len() == before {
+                return Ok(left);
+            }
+            links = left;
+        }
+    }
+
+    fn link(&mut self, found: Found, led_to: &str) -> Result<String> {
         let to = self.choose(&found.place, |deciding, to| {
-            let text = names::relative(to, &led_to);
+            let text = names::relative(to, led_to);
             match deciding.root.read_link_contents(to) {
                 Ok(there) if there == Path::new(&text) => Ok(There::SameContent),
                 Ok(_) => Ok(There::Another),
@@ -136,40 +149,52 @@ impl Deciding<'_> {
                 Err(error) => deciding.nothing(to, &error),
             }
         })?;
-        let text = names::relative(&to, &led_to);
-        self.add(&found.source, to, lies, Some(text), ResultFile::default());
-        Ok(None)
+        let text = names::relative(&to, led_to);
+        let lies = if let What::Link { lies, .. } = found.what { lies } else { None };
+        self.add(&found.source, to.clone(), lies, Some(text), ResultFile::default());
+        Ok(to)
     }
 
-    /// The final path of what a link in the container leads to, if it is among the results.
-    fn led_to(&self, source: &str, target: &str) -> Option<String> {
-        let path = if target.starts_with('/') {
-            names::plain(target)
-        } else {
-            names::plain(&format!("{}/{target}", source.rsplit_once('/')?.0))
-        };
-        if let Some(led_to) = self.finals.get(&path) {
-            return Some(led_to.clone());
+    /// The folders whose files all go into one that is not there yet, under the names that they have: each is moved as
+    /// it is.
+    fn in_one_move(&self, whole: &[Raw]) -> Vec<FolderMove> {
+        let mut goals: HashMap<&Path, Option<&str>> = whole.iter().map(|folder| (folder.as_path(), None)).collect();
+        for moved in &self.moves {
+            let Some(from) = moved.from.as_ref().map(Raw::as_path) else { continue };
+            let Some(folder) = from.parent().filter(|folder| goals.contains_key(folder)) else { continue };
+            let (above, name) = moved.result.path.rsplit_once('/').unwrap_or_default();
+            let fits = from.file_name().is_some_and(|own| own == name)
+                && goals[folder].is_none_or(|goal| goal == above)
+                && above.strip_prefix(&self.base).is_some_and(|to| self.is_missing(to.trim_start_matches('/')));
+            if fits {
+                goals.insert(folder, Some(above));
+            } else {
+                goals.remove(folder);
+            }
         }
-        // A folder: where one of its files has got its own place below it.
-        let inside = format!("{path}/");
-        let (below, led_to) =
-            self.finals.range(inside.clone()..).next().filter(|(source, _)| source.starts_with(&inside))?;
-        led_to.strip_suffix(&below[path.len()..]).map(str::to_owned)
+        let mut sorted: Vec<(&str, &Path)> = goals.into_iter().filter_map(|(from, goal)| Some((goal?, from))).collect();
+        // What lies further out comes first, so that a folder is there before what goes into it.
+        sorted.sort_unstable();
+        sorted.dedup_by_key(|(goal, _)| *goal);
+        let base = self.base.len() + 1;
+        sorted.into_iter().map(|(goal, from)| FolderMove { from: Raw::of(from), to: goal[base..].to_owned() }).collect()
     }
 
     fn add(&mut self, source: &str, to: String, from: Option<Raw>, link: Option<String>, mut result: ResultFile) {
         let mut above = to.trim_end_matches('/');
         while let Some((folder, _)) = above.rsplit_once('/') {
+            // Those further out have been added with it.
+            if self.folders.contains(folder) {
+                break;
+            }
             self.folders.insert(folder.to_owned());
             above = folder;
         }
         self.taken.insert(to.trim_end_matches('/').to_owned());
-        self.finals.insert(source.to_owned(), to.trim_end_matches('/').to_owned());
         result.path = format!("{}/{to}", self.base);
         result.source = source.to_owned();
         result.partial = self.partial;
-        self.journal.moves.push(Move { from, link, result });
+        self.moves.push(Move { from, link, result });
     }
 
     /// The first final path that is free, or holds the same already.
@@ -201,6 +226,9 @@ impl Deciding<'_> {
     }
 
     fn file_at(&self, to: &str, size: u64, sha256: &str) -> Result<There> {
+        if to.rsplit_once('/').is_some_and(|(folder, _)| self.is_missing(folder)) {
+            return Ok(There::Nothing);
+        }
         let metadata = match self.root.symlink_metadata(to) {
             Ok(metadata) => metadata,
             Err(error) => return self.nothing(to, &error),
@@ -211,13 +239,24 @@ impl Deciding<'_> {
             }
             if metadata.len() == size {
                 let mut file = self.root.open(to).map_err(|error| self.failure("read", to, &error))?;
-                let (_, there) = sum_file(&mut file).map_err(|error| self.failure("read", to, &error))?;
+                let (_, there) =
+                    sum(&mut file, &mut vec![0; PIECE]).map_err(|error| self.failure("read", to, &error))?;
                 if there == sha256 {
                     return Ok(There::SameContent);
                 }
             }
         }
         Ok(There::Another)
+    }
+
+    /// Whether there is no such folder; looked at once, for this is asked for every file in it.
+    fn is_missing(&self, folder: &str) -> bool {
+        if let Some(&known) = self.missing.borrow().get(folder) {
+            return known;
+        }
+        let missing = self.root.symlink_metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        self.missing.borrow_mut().insert(folder.to_owned(), missing);
+        missing
     }
 
     /// What an error means where a path was looked at.
@@ -232,4 +271,21 @@ impl Deciding<'_> {
     fn failure(&self, what: &str, to: &str, error: &io::Error) -> Failure {
         Failure::io(what, &self.path.join(to), error)
     }
+}
+
+/// The final path of what a link in the container leads to, if it is among the results.
+fn led_to(finals: &BTreeMap<String, String>, link: &Found) -> Option<String> {
+    let What::Link { target, .. } = &link.what else { return None };
+    let path = if target.starts_with('/') {
+        names::plain(target)
+    } else {
+        names::plain(&format!("{}/{target}", link.source.rsplit_once('/')?.0))
+    };
+    if let Some(led_to) = finals.get(&path) {
+        return Some(led_to.clone());
+    }
+    // A folder: where one of its files has got its own place below it.
+    let inside = format!("{path}/");
+    let (below, led_to) = finals.range(inside.clone()..).next().filter(|(source, _)| source.starts_with(&inside))?;
+    led_to.strip_suffix(&below[path.len()..]).map(str::to_owned)
 }

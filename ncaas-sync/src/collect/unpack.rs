@@ -1,47 +1,20 @@
-//! From the engine's archive to numbered files on this machine, summed up on the way.
-//!
-//! Names in the archive decide nothing but the place that is noted for the file: it lies under a number until it gets
-//! its place, so whatever a container calls its files, none is written elsewhere.
+//! From the engine's archive to files in the stage, summed up on the way.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::rc::Rc;
 
-use cap_std::fs::{Dir, OpenOptions, PermissionsExt};
 use ncaas_core::engine::archive::{ArchiveReader, cut_off};
-use ncaas_core::failure::{Failure, Result, io_kind};
-use rustix::fs::{Timespec, Timestamps};
-use sha2::{Digest, Sha256};
+use ncaas_core::failure::Result;
+use rustix::fs::Timespec;
 use tar::{Archive, Entry, EntryType};
 
-use super::found::{Finds, Found, Raw, STAGE, What};
+use super::found::{Finds, Found, What};
 use super::inside::{How, Inside};
-use super::places::{Place, Places, fault};
+use super::places::{Place, Places};
 use super::plan::{BYTES_PER_REQUEST, Fetch};
+use super::stage::{PIECE, Stage, StageFolder, Traits, last_name};
 use crate::names;
 use crate::select::Select;
-
-const PIECE: usize = 256 * 1024;
-/// Zeros of at least this many bytes become a hole.
-pub(crate) const HOLE: usize = 64 * 1024;
-
-/// Where archives are unpacked to.
-#[derive(Debug)]
-pub(crate) struct Stage {
-    pub(crate) dir: Dir,
-    next: AtomicU64,
-}
-
-impl Stage {
-    pub(crate) fn new(dir: Dir) -> Stage {
-        Stage { dir, next: AtomicU64::new(0) }
-    }
-
-    /// A name for the next file, as [`STAGE`] and a number.
-    pub(crate) fn number(&self) -> String {
-        format!("{STAGE}/{}", self.next.fetch_add(1, Ordering::Relaxed))
-    }
-}
 
 /// What decides which of an archive's files are kept, and where they come to lie.
 #[derive(Debug)]
@@ -71,7 +44,15 @@ pub(crate) fn unpack(
     rules: &Rules,
 ) -> Result<Unpacked> {
     let mut unpacked = Unpacked::default();
-    let mut unpacking = Unpacking { fetch, stage, rules, numbers: HashMap::new(), buffer: vec![0; PIECE] };
+    let mut unpacking = Unpacking {
+        fetch,
+        stage,
+        rules,
+        files: HashMap::new(),
+        folders: HashMap::new(),
+        current: None,
+        buffer: vec![0; PIECE],
+    };
     let above = fetch.root.trim_end_matches('/').rsplit_once('/').map_or("", |(above, _)| above);
     let mut wasted = 0;
     let mut last_folder: Option<String> = None;
@@ -130,7 +111,10 @@ struct Unpacking<'u> {
     stage: &'u Stage,
     rules: &'u Rules,
     /// Files of this archive by their path, for hard links to them.
-    numbers: HashMap<String, (String, u64, String)>,
+    files: HashMap<String, What>,
+    /// The folders of the stage that stand for those of the container, and the one that was used last.
+    folders: HashMap<String, u64>,
+    current: Option<(String, Rc<StageFolder>)>,
     buffer: Vec<u8>,
 }
 
@@ -155,7 +139,7 @@ impl Unpacking<'_> {
         }
         if let Some(place) = self.place(&folder)
             && is_new
-            && fault(&place).is_none()
+            && self.rules.places.fault(&place).is_none()
             && self.rules.select.takes(&folder, place.path())
         {
             unpacked.finds.found.push(Found { place, source: folder, what: What::Folder });
@@ -176,28 +160,30 @@ impl Unpacking<'_> {
             unpacked.finds.warnings.left_out(&exact, why);
             Ok(())
         };
-        if let Some(why) = fault(&place) {
+        if let Some(why) = self.rules.places.fault(&place) {
             return leave_out(unpacked, why);
         }
         let what = match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let size = entry.size();
-                if size > self.rules.max_size {
-                    return leave_out(unpacked, &format!("it has {size} bytes, more than `--max-size`"));
+                if entry.size() > self.rules.max_size {
+                    return leave_out(unpacked, "it is larger than `--max-size`");
                 }
-                let (lies, sha256) = self.write(entry)?;
-                self.numbers.insert(path, (lies.clone(), size, sha256.clone()));
-                What::File { lies: Raw::Text(lies), size, sha256 }
+                let folder = self.stage_folder(&exact, &mut unpacked.finds)?;
+                let traits = traits(entry);
+                let cannot_read = |error: &std::io::Error| cut_off(error);
+                let what =
+                    self.stage.write(&folder, last_name(&exact), entry, traits, &mut self.buffer, cannot_read)?;
+                self.files.insert(path, what.clone());
+                what
             }
             EntryType::Link => {
                 let target = entry.link_name_bytes().map(|target| full_path(above, &target)).unwrap_or_default();
-                let Some((lies, size, sha256)) = self.numbers.get(&target).cloned() else {
+                let Some(file) = self.files.get(&target).cloned() else {
                     unpacked.again.push(path);
                     return Ok(());
                 };
-                let link = self.stage.number();
-                self.stage.dir.hard_link(local(&lies), &self.stage.dir, local(&link)).map_err(cannot_write)?;
-                What::File { lies: Raw::Text(link), size, sha256 }
+                let folder = self.stage_folder(&exact, &mut unpacked.finds)?;
+                self.stage.link(&file, &folder, last_name(&exact))?
             }
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
@@ -211,74 +197,29 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Writes a file's content: where it lies, and its SHA-256.
-    fn write(&mut self, entry: &mut Entry<'_, ArchiveReader>) -> Result<(String, String)> {
-        let lies = self.stage.number();
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        let mut file = self.stage.dir.open_with(local(&lies), &options).map_err(cannot_write)?;
-        let mut digest = Sha256::new();
-        let mut hole = false;
-        loop {
-            let read = fill(entry, &mut self.buffer).map_err(|error| cut_off(&error))?;
-            if read == 0 {
-                break;
-            }
-            let piece = &self.buffer[..read];
-            digest.update(piece);
-            hole = read >= HOLE && piece.iter().all(|&byte| byte == 0);
-            if hole {
-                file.seek(SeekFrom::Current(read as i64)).map(drop).map_err(cannot_write)?;
-            } else {
-                file.write_all(piece).map_err(cannot_write)?;
-            }
+    /// The folder of the stage for what lies beside `path`.
+    fn stage_folder(&mut self, path: &str, finds: &mut Finds) -> Result<Rc<StageFolder>> {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if let Some((current, staged)) = &self.current
+            && current == folder
+        {
+            return Ok(Rc::clone(staged));
         }
-        if hole {
-            file.set_len(entry.size()).map_err(cannot_write)?;
+        let staged = match self.folders.get(folder) {
+            Some(&number) => self.stage.reopen(number)?,
+            None => self.stage.folder()?,
+        };
+        if self.folders.insert(folder.to_owned(), staged.number()).is_none() {
+            finds.folders.push(staged.path());
         }
-        let header = entry.header();
-        let seconds = header.mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or_default();
-        let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-        let mode = cap_std::fs::Permissions::from_mode(kept_mode(header.mode().unwrap_or(0o644)));
-        file.set_permissions(mode).map_err(cannot_write)?;
-        rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })
-            .map_err(|error| cannot_write(error.into()))?;
-        Ok((lies, hex(&digest.finalize())))
+        let staged = Rc::new(staged);
+        self.current = Some((folder.to_owned(), Rc::clone(&staged)));
+        Ok(staged)
     }
 }
 
-/// The permissions that a result keeps: no setuid, setgid and sticky bits, for whoever made it need not be trusted; and
-/// the user who ran the tool can read it.
-pub(crate) fn kept_mode(mode: u32) -> u32 {
-    mode & 0o777 | 0o400
-}
-
-/// The name below the stage's own folder.
-pub(crate) fn local(lies: &str) -> &str {
-    lies.rsplit('/').next().unwrap_or(lies)
-}
-
-pub(crate) fn cannot_write(error: io::Error) -> Failure {
-    Failure::new(io_kind(&error), format!("cannot write what came from the container: {error}"))
-}
-
-/// Reads until the buffer is full or the entry ends.
-fn fill(entry: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match entry.read(&mut buffer[filled..])? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+fn traits(entry: &Entry<'_, ArchiveReader>) -> Traits {
+    let seconds = entry.header().mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or_default();
+    let mtime = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    Traits { mode: entry.header().mode().unwrap_or(0o644), mtime }
 }

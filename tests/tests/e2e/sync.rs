@@ -1,6 +1,7 @@
 //! ncaas-sync: files out of containers, to buckets and back.
 
 mod collect;
+mod collect_hostile;
 mod hostile;
 mod jobs;
 mod resume;

@@ -1,0 +1,110 @@
+//! Whatever a job leaves in its container, collecting it ends well: kept, or left out and told of.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use ncaas_tests::bucket::files_below;
+use serde_json::json;
+
+use super::collect::{EndedJob, paths};
+use super::trees::sync;
+
+#[test]
+fn folders_nested_deeper_than_any_path_reaches_are_left_out_and_told_of() {
+    let job = EndedJob::of(
+        r#"
+        echo ok > ok; echo r > io-dir/results/r
+        nest() { for n in 1 2 3 4 5; do mkdir -p "$1" && cd -P "$1"; done; echo x > leaf; }
+        (mkdir deep; cd deep; nest "$(printf 'd/%.0s' $(seq 1000))")
+        (cd io-dir/results; mkdir long; cd long; nest "$(printf '%0250d/%.0s' 1 1 2 1 3 1 4 1)")
+        "#,
+        &["--user", "0:0"],
+    );
+    let record = job.collect(&[]).ok().record();
+    assert_eq!(paths(&record), ["ok", "r"]);
+    let warnings = record.warnings.unwrap();
+    for place in ["/deep/", "/io-dir/results/long/"] {
+        let told = warnings.iter().filter(|words| words.contains(place) && words.ends_with("its path is too long"));
+        assert_eq!(told.count(), 1, "{warnings:#?}");
+    }
+    // The library's own removal opens every folder on the way.
+    ncaas_tests::pipe(&format!("rm -rf '{}'", job.home.path().join("io-dir").display())).ok();
+}
+
+#[test]
+fn names_that_become_the_same_text_are_both_kept() {
+    let job = EndedJob::of(
+        r#"mkdir out; echo 1 > "$(printf 'out/a\377')"; echo 2 > 'out/a%FF'; echo 3 > "out/$(printf 'x%.0s' $(seq 255))""#,
+        &[],
+    );
+    let mut found = paths(&job.collect(&[]).ok().record());
+    found.sort();
+    assert_eq!(found, ["a.npy/out/a%FF".to_owned(), "out/a%FF".to_owned(), format!("out/{}", "x".repeat(255))]);
+    let mut both: Vec<String> =
+        found[..2].iter().map(|path| fs::read_to_string(job.results().join(path)).unwrap()).collect();
+    both.sort();
+    assert_eq!(both, ["1\n", "2\n"]);
+}
+
+#[test]
+fn a_sparse_file_fills_no_disk() {
+    let job = EndedJob::of("mkdir out; truncate -s 64M out/sparse; echo end >> out/sparse", &[]);
+    let record = job.collect(&[]).ok().record();
+    assert_eq!(record.results.unwrap()[0].size, (64 << 20) + 4);
+    let file = fs::metadata(job.results().join("out/sparse")).unwrap();
+    assert_eq!(file.len(), (64 << 20) + 4);
+    assert!(file.blocks() * 512 < 4 << 20, "{} blocks", file.blocks());
+}
+
+#[test]
+fn a_folder_is_not_moved_over_what_is_there() {
+    let job = EndedJob::of("mkdir out io-dir/results/out; echo new > out/a; echo new > io-dir/results/out/b", &[]);
+    fs::create_dir_all(job.results().join("out")).unwrap();
+    fs::write(job.results().join("out/a"), "there before").unwrap();
+    let mut found = paths(&job.collect(&[]).ok().record());
+    found.sort();
+    assert_eq!(found, ["a.npy/out/a", "out/b"]);
+    assert_eq!(fs::read_to_string(job.results().join("out/a")).unwrap(), "there before");
+    assert_eq!(files_below(&job.results()), ["a.npy/out/a", "out/a", "out/b"]);
+}
+
+#[test]
+fn what_another_dataset_has_begun_to_move_keeps_its_name() {
+    let job = EndedJob::of("echo first > io-dir/results/same; echo alone > io-dir/results/alone", &[]);
+    // A collection of dataset 2 that died as soon as it had written down what goes where.
+    let work = job.folder().join("work/2/results");
+    fs::create_dir_all(&work).unwrap();
+    fs::write(work.join("same"), "second\n").unwrap();
+    let result =
+        json!({"path": format!("results/{}/process_results/same", job.id), "size": 7, "sha256": "00", "source": "/x"});
+    let head = json!({"container": "c2", "warnings": []});
+    let begun = format!("{head}\n{}\n", json!({"from": "results/same", "result": result}));
+    fs::write(job.folder().join(".ncaas-moves.2"), begun).unwrap();
+    let mut found = paths(&job.collect(&[]).ok().record());
+    found.sort();
+    assert_eq!(found, ["a.npy/same", "alone"]);
+    assert_eq!(fs::read_to_string(job.results().join("same")).unwrap(), "second\n");
+    assert_eq!(fs::read_to_string(job.results().join("a.npy/same")).unwrap(), "first\n");
+    assert!(job.folder().join(".ncaas-results.2").exists(), "the other dataset's collection is done");
+}
+
+#[test]
+fn a_result_that_became_something_else_is_different_and_one_that_went_is_missing() {
+    let job = EndedJob::of("cd io-dir/results; for name in same link folder gone; do echo $name > $name; done", &[]);
+    let record = job.collect(&[]).ok();
+    for name in ["link", "folder", "gone"] {
+        fs::remove_file(job.results().join(name)).unwrap();
+    }
+    symlink("/etc/passwd", job.results().join("link")).unwrap();
+    fs::create_dir(job.results().join("folder")).unwrap();
+    let ran = sync(&job.home, &["verify", "--io-dir-only", "--files"]).stdin(record.stdout).run();
+    assert_eq!(ran.status, 1, "{}", ran.stderr);
+    let mut found: Vec<String> = ran
+        .json()
+        .iter()
+        .filter_map(|line| Some((line["path"].as_str()?, line["io_dir"].as_str()?)))
+        .map(|(path, found)| format!("{} {found}", path.rsplit('/').next().unwrap()))
+        .collect();
+    found.sort();
+    assert_eq!(found, ["folder different", "gone missing", "link different", "same same"]);
+}
