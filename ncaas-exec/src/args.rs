@@ -200,6 +200,7 @@ pub(crate) struct InArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RunArgs {
     /// The image; without it, records on stdin are run
+    #[arg(value_name = "IMAGE")]
     pub(crate) subject: Option<String>,
 
     /// The image of records on stdin that name none

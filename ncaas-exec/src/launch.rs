@@ -60,7 +60,7 @@ fn is_taken_name(error: &Error) -> bool {
 pub(crate) async fn start(engine: &Engine, id: &str, plan: &Plan) -> Result<Container> {
     let started = async {
         Sharing::of(engine, plan).await?.bring(engine, id).await?;
-        start_as_is(engine, id).await
+        start_as_is(engine, id, plan.name.as_deref().unwrap_or(id)).await
     };
     match started.await {
         Ok(()) => engine.container(id).await,
@@ -72,15 +72,18 @@ pub(crate) async fn start(engine: &Engine, id: &str, plan: &Plan) -> Result<Cont
     }
 }
 
-/// Starts a container. One that runs is left as it is.
-pub(crate) async fn start_as_is(engine: &Engine, id: &str) -> Result<()> {
-    match engine.docker().start_container(id, None).await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let failure = refused(&error, "start", Asked::Container(id));
-            Err(diagnosis::of_start(engine, id, failure).await)
+/// Starts a container, which people know by `name`. One that runs is left as it is.
+async fn start_as_is(engine: &Engine, id: &str, name: &str) -> Result<()> {
+    let Err(error) = engine.docker().start_container(id, None).await else { return Ok(()) };
+    let failure = refused(&error, "start", Asked::Container(name));
+    let failure = match error {
+        // What is not there is its network, or what else it is to be given.
+        Error::DockerResponseServerError { status_code: 404, message } if engine.inspect(id).await.is_ok() => {
+            Failure::new(Kind::Usage, format!("cannot start `{name}`: {}", message.trim()))
         }
-    }
+        _ => failure,
+    };
+    Err(diagnosis::of_start(engine, id, failure).await)
 }
 
 /// Removes a container and its anonymous volumes. One that is gone already is as it should be.

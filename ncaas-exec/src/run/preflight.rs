@@ -67,13 +67,24 @@ pub(super) fn room(io_dir: &Path, needed: Option<u64>) -> Result<()> {
     ))
 }
 
-/// The image is for the engine's processor, unless `--platform` says that another is meant.
+/// The image is for the engine's processor, or for the platform that `--platform` says is meant.
 pub(super) fn platform(image: &ImageInspect, settings: &RunSettings, engine: &SystemInfo) -> Result<()> {
     let (Some(of_image), Some(of_engine)) = (&image.architecture, &engine.architecture) else { return Ok(()) };
-    if settings.platform.is_some() || architecture(of_image) == architecture(of_engine) {
+    let os = image.os.as_deref().unwrap_or("linux");
+    if let Some(meant) = &settings.platform {
+        // `linux/arm64/v8`, `linux/arm64`, or `arm64` alone.
+        if meant.split('/').any(|part| architecture(part) == architecture(of_image)) {
+            return Ok(());
+        }
+        return Err(Failure::new(
+            Kind::WrongPlatform,
+            format!("the image is for `{os}/{of_image}`, and `--platform {meant}` is asked for"),
+        )
+        .hint(format!("pull or build it for `{meant}`")));
+    }
+    if architecture(of_image) == architecture(of_engine) {
         return Ok(());
     }
-    let os = image.os.as_deref().unwrap_or("linux");
     Err(Failure::new(
         Kind::WrongPlatform,
         format!("the image is for `{os}/{of_image}`, and the engine's processor is `{}`", architecture(of_engine)),
@@ -105,8 +116,10 @@ mod tests {
         assert!(platform(&image, &settings, &engine("aarch64")).is_ok());
         let refused = platform(&image, &settings, &engine("x86_64"));
         assert_eq!(refused.map_err(|failure| failure.kind), Err(Kind::WrongPlatform));
-        let meant = RunSettings { platform: of("linux/arm64"), ..settings };
-        assert!(platform(&image, &meant, &engine("x86_64")).is_ok());
+        let meant = |name: &str| RunSettings { platform: of(name), ..RunSettings::default() };
+        assert!(platform(&image, &meant("linux/arm64/v8"), &engine("x86_64")).is_ok());
+        let another = platform(&image, &meant("linux/amd64"), &engine("x86_64"));
+        assert_eq!(another.map_err(|failure| failure.kind), Err(Kind::WrongPlatform));
     }
 
     #[test]

@@ -158,6 +158,12 @@ fn what_cannot_start_says_why_and_leaves_no_container() {
     assert_eq!(kind_of(&["--gpus", "require", "--dry-run"]), "gpu-unavailable");
     let dev = place.exec(&["start", FIXTURE, "--gpus", "require"]).run();
     assert_eq!((dev.status, dev.record().error_kind()), (1, "gpu-unavailable"));
+    assert_eq!(kind_of(&["--platform", "linux/s390x"]), "wrong-platform");
+    let network = place.run(&["--network", "no-such-network"], &["ls"]);
+    assert!(
+        network.stderr.contains("cannot start `job__") && network.stderr.contains("no-such-network"),
+        "{network:?}"
+    );
     let bad = place.write("bad.yaml", "a: [");
     assert_eq!(kind_of(&["--config", &bad]), "bad-config");
     let large = place.write("large.yaml", "__dataset_size__: 1000000");
