@@ -4,6 +4,7 @@
 //! its version, range by range, several at a time: a process that is killed leaves it, and the next one asks the server for
 //! what is missing. A file gets its name when it is whole and its SHA-256 is what was stored with the object.
 
+use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
@@ -11,13 +12,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::Entry;
 use ncaas_core::failure::{Failure, Kind, Result};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
-use super::memory::{Buffer, memory};
+use super::memory::memory;
 use super::part::Part;
 use super::{Sha, Transfer, hex, sums, version, with_folder};
 use crate::index::Seen;
@@ -32,9 +34,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// slow for one connection is less so for several; what is asked for is held in memory until what is before it has come.
 const RANGE: u64 = 4 << 20;
 const RANGES_IN_FLIGHT: usize = 8;
-/// How many small files are made at once. A folder takes one new name at a time, and threads that wait for their turn spin:
-/// 64 of them took five times the processor time that two take, and were no faster.
-static MAKING: Semaphore = Semaphore::const_new(2);
+/// How many small files are made at once. A folder takes one new name at a time, and who waits for a turn spins; but where
+/// the folder is on a file server, each name takes its time.
+static MAKING: Semaphore = Semaphore::const_new(8);
 
 impl Transfer {
     /// Brings an object into a file, over what may be there.
@@ -67,12 +69,12 @@ impl Transfer {
         // The semaphore is never closed.
         let _turn = MAKING.acquire().await;
         let written = with_folder(&self.folder, move |folder| {
-            let sha256 = Sha::from(Sha256::digest(&content));
+            let sha256 = Sha::from(content.added_to(Sha256::new()).finalize());
             if stored.is_some_and(|stored| stored != hex(&sha256)) {
                 return Err(mismatch);
             }
             let mut part = Part::new(folder, &path)?;
-            part.file.write_all(content.as_ref()).map_err(|error| folder.failure("write", &path, &error))?;
+            content.write_to(&mut part.file).map_err(|error| folder.failure("write", &path, &error))?;
             part.finish(folder, &path).map(|stamp| (stamp, sha256))
         });
         let (stamp, sha256) = written.await?;
@@ -137,17 +139,17 @@ impl Transfer {
     }
 
     /// Some of an object's content, and the SHA-256 that was stored with all of it, in hex.
-    async fn range(&self, entry: &Entry, range: Range<u64>) -> Result<(Buffer, Option<String>)> {
+    async fn range(&self, entry: &Entry, range: Range<u64>) -> Result<(Content, Option<String>)> {
         let length = range.end - range.start;
-        let mut content = Buffer::new(length, memory(length).await);
+        let mut content = Content { pieces: Vec::new(), size: 0, _memory: memory(length).await };
         let mut tries = 1;
         loop {
-            let before = content.filled();
+            let before = content.size;
             match self.fill(entry, &range, &mut content).await {
                 Ok(stored) => return Ok((content, stored)),
                 // The client tries a request again, but not what breaks off after its answer has begun.
                 Err(failure) if failure.kind == Kind::BucketUnreachable => {
-                    tries = if content.filled() > before { 1 } else { tries + 1 };
+                    tries = if content.size > before { 1 } else { tries + 1 };
                     if tries > TRIES {
                         return Err(failure);
                     }
@@ -159,16 +161,18 @@ impl Transfer {
     }
 
     /// Asks once for what is missing of a range.
-    async fn fill(&self, entry: &Entry, range: &Range<u64>, content: &mut Buffer) -> Result<Option<String>> {
-        let answer = self.ask(entry, range.start + content.filled()..range.end).await?;
+    async fn fill(&self, entry: &Entry, range: &Range<u64>, content: &mut Content) -> Result<Option<String>> {
+        let answer = self.ask(entry, range.start + content.size..range.end).await?;
         let mut body = answer.body;
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| self.broke_off(entry, range.start + content.filled(), &error))?;
-            if !content.push(&piece) {
+            let piece = piece.map_err(|error| self.broke_off(entry, range.start + content.size, &error))?;
+            content.size += piece.len() as u64;
+            content.pieces.push(piece);
+            if range.start + content.size > range.end {
                 return Err(self.changed(entry));
             }
         }
-        let came = range.start + content.filled();
+        let came = range.start + content.size;
         if came == range.end { Ok(answer.sha256) } else { Err(self.cut_short(entry, came)) }
     }
 
@@ -235,12 +239,29 @@ struct Coming {
 
 impl Coming {
     /// Writes content until none comes any more.
-    fn take(mut self, mut content: mpsc::Receiver<Buffer>) -> std::io::Result<Coming> {
-        while let Some(content) = content.blocking_recv() {
-            self.part.file.write_all(content.as_ref())?;
-            self.digest.update(&content);
-            self.size += content.filled();
+    fn take(mut self, mut contents: mpsc::Receiver<Content>) -> std::io::Result<Coming> {
+        while let Some(content) = contents.blocking_recv() {
+            content.write_to(&mut self.part.file)?;
+            self.digest = content.added_to(self.digest);
+            self.size += content.size;
         }
         Ok(self)
+    }
+}
+
+/// What has come of a range, in the pieces in which it came.
+struct Content {
+    pieces: Vec<Bytes>,
+    size: u64,
+    _memory: SemaphorePermit<'static>,
+}
+
+impl Content {
+    fn write_to(&self, file: &mut File) -> std::io::Result<()> {
+        self.pieces.iter().try_for_each(|piece| file.write_all(piece))
+    }
+
+    fn added_to(&self, digest: Sha256) -> Sha256 {
+        self.pieces.iter().fold(digest, |digest, piece| digest.chain_update(piece))
     }
 }

@@ -1,6 +1,6 @@
 //! The memory that content takes on its way, in all transfers together.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -9,10 +9,9 @@ static FREE: Semaphore = Semaphore::const_new(UNITS as usize);
 const UNITS: u32 = 48 * 1024;
 const UNIT: u64 = 1024;
 
-/// Memory of large buffers that are not in use: to get it from the system anew costs more than to fill it.
+/// Memory of parts of the usual size that is not in use: to get it from the system anew costs more than to fill it.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-/// Smaller ones the allocator has at hand, in bytes.
-const LARGE: usize = 1 << 20;
+const USUAL: usize = super::upload::PART as usize;
 
 /// Waits until so many bytes of memory are free.
 pub(super) async fn memory(bytes: u64) -> SemaphorePermit<'static> {
@@ -25,11 +24,10 @@ pub(super) async fn memory(bytes: u64) -> SemaphorePermit<'static> {
     }
 }
 
-/// A piece of content, filled from its beginning.
+/// Memory for one part of a file.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    filled: usize,
     _memory: SemaphorePermit<'static>,
 }
 
@@ -37,46 +35,31 @@ impl Buffer {
     /// One for so many bytes, with the memory that was waited for.
     pub(super) fn new(bytes: u64, memory: SemaphorePermit<'static>) -> Buffer {
         let length = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = spare.iter().position(|spare| spare.len() == length);
-        let bytes = fits.map_or_else(|| vec![0; length], |at| spare.swap_remove(at));
-        Buffer { bytes, filled: 0, _memory: memory }
+        let spare = if length == USUAL { spare().pop() } else { None };
+        Buffer { bytes: spare.unwrap_or_else(|| vec![0; length]), _memory: memory }
     }
+}
 
-    pub(super) fn filled(&self) -> u64 {
-        self.filled as u64
-    }
+fn spare() -> MutexGuard<'static, Vec<Vec<u8>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// Fills it further: whether there was room for it.
-    pub(super) fn push(&mut self, piece: &[u8]) -> bool {
-        match self.bytes.get_mut(self.filled..self.filled + piece.len()) {
-            Some(room) => {
-                room.copy_from_slice(piece);
-                self.filled += piece.len();
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// All of it, to be filled at once.
-    pub(super) fn whole(&mut self) -> &mut [u8] {
-        self.filled = self.bytes.len();
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 }
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.filled]
+        &self.bytes
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes.len() > LARGE {
-            let bytes = std::mem::take(&mut self.bytes);
-            SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        if self.bytes.len() == USUAL {
+            spare().push(std::mem::take(&mut self.bytes));
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::local::blocking;
 /// The largest file that goes in one request, in bytes.
 const AT_ONCE: u64 = 8 << 20;
 /// The size of a part, in bytes.
-const PART: u64 = 8 << 20;
+pub(super) const PART: u64 = 8 << 20;
 /// S3 takes this many parts; the parts of larger files are larger.
 const MOST_PARTS: u64 = 10_000;
 /// How many parts of one file are on their way at once.
@@ -283,7 +283,7 @@ impl Sending<'_> {
             let part;
             (digest, part) = blocking(move || {
                 let mut part = Buffer::new(length, memory);
-                source.fill(part.whole(), from)?;
+                source.fill(part.as_mut(), from)?;
                 let digest = digest.map(|digest| digest.chain_update(part.as_ref()));
                 Ok((digest, Bytes::from_owner(part)))
             })
