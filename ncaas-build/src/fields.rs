@@ -9,6 +9,8 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::tool::Tool;
 
+use crate::terminal::in_words;
+
 /// A record about an image, as the verbs write it. One that came from a pipe keeps all that it held before.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub(crate) struct Image {
@@ -45,6 +47,9 @@ pub(crate) struct Image {
     /// How it was built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) build: Option<Build>,
+    /// The volumes and mounts of the container whose files are not in the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) left_out: Option<Vec<LeftOut>>,
     /// Things the user should know that are no errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) warnings: Option<Vec<String>>,
@@ -90,6 +95,39 @@ pub(crate) struct Build {
     pub(crate) sent_bytes: u64,
     /// Seconds from the first byte to the finished image.
     pub(crate) duration_s: f64,
+}
+
+/// A volume or mount with files in it, which a commit leaves out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct LeftOut {
+    /// Where it is in the container.
+    pub(crate) path: String,
+    /// Its type, in the engine's words: `bind`, `volume`, `tmpfs`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The volume's name.
+    pub(crate) name: Option<String>,
+    /// The folder or file on the engine's machine.
+    pub(crate) source: Option<String>,
+    /// Number of files in it; null where they cannot be counted from here, or not within two seconds.
+    pub(crate) files: Option<u64>,
+    /// Bytes of those files; null as `files`.
+    pub(crate) bytes: Option<u64>,
+    /// How its files get into the image all the same.
+    pub(crate) hint: String,
+}
+
+impl LeftOut {
+    /// What to tell a person.
+    pub(crate) fn in_words(&self) -> String {
+        let what = if self.kind == "volume" { "volume".to_owned() } else { format!("{} mount", self.kind) };
+        let count = match (self.files, self.bytes) {
+            (Some(1), Some(bytes)) => format!(" (1 file, {})", in_words(bytes)),
+            (Some(files), Some(bytes)) => format!(" ({files} files, {})", in_words(bytes)),
+            _ => String::new(),
+        };
+        format!("the files in `{}`{count} are not in the image: it is a {what}; {}", self.path, self.hint)
+    }
 }
 
 /// The step of a Dockerfile that failed: what `error` holds in addition where its kind is `build-failed`.

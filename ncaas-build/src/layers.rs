@@ -16,8 +16,8 @@ pub(crate) struct Layers<'a> {
     layers: HashMap<String, Layer>,
     said: Instant,
     digest: Option<String>,
-    /// Whether the engine was last heard to wait for the registry.
-    retrying: bool,
+    /// The longest that the engine was heard to wait before it asks the registry again, in seconds.
+    waited: u64,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Layer {
 
 impl<'a> Layers<'a> {
     pub(crate) fn new(terminal: &'a Terminal, what: String) -> Self {
-        Layers { terminal, what, layers: HashMap::new(), said: Instant::now(), digest: None, retrying: false }
+        Layers { terminal, what, layers: HashMap::new(), said: Instant::now(), digest: None, waited: 0 }
     }
 
     /// The image's digest in the registry, once it is known.
@@ -44,20 +44,22 @@ impl<'a> Layers<'a> {
         if let Some(digest) = pushed.or_else(|| status.strip_prefix("Digest: ")) {
             self.digest = Some(digest.to_owned());
         }
-        if status.starts_with("Retrying in ") && !self.retrying {
-            self.terminal.print(&format!("{}: the registry does not answer; the engine tries again\n", self.what));
+        if let Some(seconds) = wait(status).filter(|seconds| *seconds > self.waited) {
+            // Every layer counts down on its own, from more in each round: one line a round.
+            self.waited = seconds;
+            let what = &self.what;
+            self.terminal.print(&format!("{what}: the registry fails; the engine tries again in {seconds} s\n"));
         }
-        self.retrying = status.starts_with("Retrying in ");
         let Some(id) = &message.id else { return };
         match &message.progress {
             Some(progress) if progress.total > 0 => self.advance(id, progress.current, progress.total),
-            _ if ends(status) => {
-                if let Some(layer) = self.layers.get_mut(id) {
-                    layer.current = layer.total;
+            _ => {
+                let again = wait(status).is_some();
+                if let Some(layer) = self.layers.get_mut(id).filter(|_| again || ends(status)) {
+                    layer.current = if again { 0 } else { layer.total };
                     layer.bar = None;
                 }
             }
-            _ => {}
         }
         self.say_now_and_then();
     }
@@ -83,10 +85,36 @@ impl<'a> Layers<'a> {
     }
 }
 
+/// How long the engine waits for the registry: `Retrying in 5 seconds`.
+fn wait(status: &str) -> Option<u64> {
+    status.strip_prefix("Retrying in ")?.split(' ').next()?.parse().ok()
+}
+
 /// Whether nothing more is to be heard of a layer.
 fn ends(status: &str) -> bool {
     status.starts_with("Pull complete")
         || status.starts_with("Pushed")
         || status.contains("lready exists")
         || status.starts_with("Mounted from")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "the messages are this test's own")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_longer_wait_is_told_once_and_a_layer_begins_anew() {
+        let terminal = Terminal::new();
+        let mut layers = Layers::new(&terminal, "pushing x".to_owned());
+        let mut hear = |text: &str| {
+            layers.hear(&serde_json::from_str(text).unwrap());
+            (layers.waited, layers.layers["a"].current)
+        };
+        assert_eq!(hear(r#"{"id":"a","status":"Pushing","progressDetail":{"current":5,"total":9}}"#), (0, 5));
+        assert_eq!(hear(r#"{"id":"a","status":"Retrying in 5 seconds","progressDetail":{}}"#), (5, 0));
+        assert_eq!(hear(r#"{"id":"a","status":"Retrying in 1 second","progressDetail":{}}"#), (5, 0));
+        assert_eq!(hear(r#"{"id":"a","status":"Retrying in 10 seconds","progressDetail":{}}"#), (10, 0));
+        assert_eq!(hear(r#"{"id":"a","status":"Pushed","progressDetail":{}}"#), (10, 9));
+    }
 }

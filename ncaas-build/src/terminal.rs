@@ -50,7 +50,7 @@ impl Terminal {
     /// Something of `total` bytes that begins.
     pub(crate) fn progress(&self, what: &str, total: u64) -> Progress {
         let bar = self.bars.as_ref().map(|bars| {
-            let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}");
             let bar = ProgressBar::new(total).with_message(what.to_owned());
             bars.add(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
         });

@@ -40,6 +40,7 @@ pub struct CleanUp {
     containers: Vec<String>,
     labels: Vec<String>,
     images: Vec<String>,
+    volumes: Vec<String>,
 }
 
 impl CleanUp {
@@ -62,6 +63,11 @@ impl CleanUp {
     pub fn image(&mut self, tag: &str) {
         self.images.push(tag.to_owned());
     }
+
+    /// A volume.
+    pub fn volume(&mut self, name: &str) {
+        self.volumes.push(name.to_owned());
+    }
 }
 
 impl Drop for CleanUp {
@@ -80,6 +86,9 @@ impl Drop for CleanUp {
         }
         for image in &self.images {
             quietly(&["rmi", "-f", image]);
+        }
+        for volume in &self.volumes {
+            quietly(&["volume", "rm", volume]);
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
         let message = "the folder has no Dockerfile";
         findings.push(Finding::new(root, None, Trap::NoDockerfile, message, "write one, or name another folder"));
     }
-    let text = if file.exists() { script::read(&file)? } else { String::new() };
+    let text = if file.exists() { script::read(&file)?.unwrap_or_default() } else { String::new() };
     let steps = instructions(&text);
     let ignore = Ignore::read(&root.join(DOCKERIGNORE))?;
     let mut paths = Vec::new();
@@ -81,9 +81,9 @@ fn of_file(entry: &Entry, steps: &[Instruction]) -> Result<Vec<Finding>> {
         // A step of the build may set the bit.
         let made =
             steps.iter().any(|step| step.rest.contains("--chmod") || step.word == "RUN" && step.rest.contains("chmod"));
-        findings = script::of_entry(&entry.host, &text, made || script::is_executable(&entry.host)?);
+        findings = script::of_entry(&entry.host, text.as_deref(), made || script::is_executable(&entry.host)?);
     }
-    findings.extend(script::of_text(&entry.host, &text));
+    findings.extend(script::of_text(&entry.host, &text.unwrap_or_default()));
     Ok(findings)
 }
 
@@ -97,7 +97,8 @@ fn secret(entry: &Entry) -> Option<Finding> {
     let by_name = Ignore::new(SECRETS).is_ok_and(|secrets| secrets.matches(&entry.path, &Matched::default()).0);
     let key = Regex::new(r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b").ok()?;
     let example = entry.path.ends_with(".example") || entry.path.ends_with(".sample");
-    let line = if by_name { None } else { script::read(&entry.host).ok()?.lines().position(|line| key.is_match(line)) };
+    let line = || script::read(&entry.host).ok()??.lines().position(|line| key.is_match(line));
+    let line = if by_name { None } else { line() };
     if example || !by_name && line.is_none() {
         return None;
     }
@@ -110,19 +111,39 @@ fn secret(entry: &Entry) -> Option<Finding> {
 fn missing_sources(root: &Path, file: &Path, steps: &[Instruction], paths: &[String]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for step in steps.iter().filter(|step| matches!(step.word.as_str(), "COPY" | "ADD") && !step.has_document) {
-        for source in sources(&step.rest) {
-            let pattern = source.trim_start_matches("./").trim_matches('/').to_owned();
+        let (sources, apart) = sources(&step.rest);
+        for source in apart {
+            let message = format!(
+                "`{source}` cannot be copied: the builder does not heed quotes, and takes each word for a name"
+            );
+            let remedy = "write the names as a list, `COPY [\"with space\", \"/to/\"]`";
+            findings.push(Finding::new(file, Some(step.line), Trap::MissingSource, message, remedy));
+        }
+        for source in sources {
             // Everything, and what is known only during the build.
+            let pattern = source.trim_start_matches("./").trim_matches('/');
             if pattern.is_empty() || pattern == "." || pattern.contains('$') {
                 continue;
             }
-            let wanted = Ignore::new([pattern.as_str()])?;
-            if paths.iter().any(|path| wanted.matches(path, &Matched::default()).0) {
+            let real = behind_links(root, pattern);
+            let found = |pattern: &str| -> Result<bool> {
+                let wanted = Ignore::new([pattern])?;
+                Ok(paths.iter().any(|path| wanted.matches(path, &Matched::default()).0))
+            };
+            if found(pattern)?
+                || real.as_deref().is_some_and(str::is_empty)
+                || found(real.as_deref().unwrap_or(pattern))?
+            {
                 continue;
             }
-            let (why, remedy) = match root.join(&pattern).exists() {
-                true => ("`.dockerignore` leaves it out", format!("add `!{pattern}` at the end of `.dockerignore`")),
-                false => (
+            let (why, remedy) = match (root.join(pattern).exists(), &real) {
+                (true, Some(real)) => {
+                    ("`.dockerignore` leaves it out", format!("add `!{real}` at the end of `.dockerignore`"))
+                }
+                (true, None) => {
+                    ("a link leads out of the context", "copy what it leads to into the context".to_owned())
+                }
+                (false, _) => (
                     "it is not in the context",
                     "its path is relative to the context, not to the Dockerfile".to_owned(),
                 ),
@@ -134,22 +155,36 @@ fn missing_sources(root: &Path, file: &Path, steps: &[Instruction], paths: &[Str
     Ok(findings)
 }
 
-/// The sources of a COPY or ADD that are in the context.
-fn sources(rest: &str) -> Vec<String> {
-    let (flags, rest): (Vec<&str>, Vec<&str>) = {
-        let words: Vec<&str> = rest.split_whitespace().collect();
-        let at = words.iter().position(|word| !word.starts_with("--")).unwrap_or(words.len());
-        (words[..at].to_vec(), words[at..].to_vec())
-    };
-    if flags.iter().any(|flag| flag.starts_with("--from")) {
-        return Vec::new();
+/// A path or pattern of the context without links, for the walk does not follow them and the builder does. None where it
+/// leads out of the context or nowhere.
+fn behind_links(root: &Path, pattern: &str) -> Option<String> {
+    let parts: Vec<&str> = pattern.split('/').collect();
+    let plain = parts.iter().position(|part| part.contains(['*', '?', '['])).unwrap_or(parts.len());
+    let real = root.join(parts[..plain].join("/")).canonicalize().ok()?;
+    let real = real.strip_prefix(root.canonicalize().ok()?).ok()?;
+    Some(real.join(parts[plain..].join("/")).to_str()?.trim_end_matches('/').to_owned())
+}
+
+/// The sources of a COPY or ADD that are in the context, and the names in quotes that come apart at their spaces.
+fn sources(rest: &str) -> (Vec<String>, Vec<String>) {
+    let mut names = rest.trim();
+    while names.starts_with("--") {
+        let (flag, after) = names.split_once(char::is_whitespace).unwrap_or((names, ""));
+        if flag.starts_with("--from") {
+            return Default::default();
+        }
+        names = after.trim_start();
     }
-    let rest = rest.join(" ");
-    let mut words: Vec<String> = serde_json::from_str(&rest)
-        .unwrap_or_else(|_| rest.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect());
-    words.pop();
-    words.retain(|word| !word.contains("://") && !word.starts_with("git@"));
-    words
+    let local = |mut words: Vec<String>| {
+        words.pop();
+        words.retain(|word| !word.contains("://") && !word.starts_with("git@"));
+        words
+    };
+    if let Ok(words) = serde_json::from_str(names) {
+        return (local(words), Vec::new());
+    }
+    let words = || names.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect();
+    local(shlex::split(names).unwrap_or_else(words)).into_iter().partition(|word| !word.contains(char::is_whitespace))
 }
 
 #[cfg(test)]
@@ -159,10 +194,36 @@ mod tests {
 
     #[test]
     fn sources_are_those_of_the_context() {
-        assert_eq!(sources("--chown=1:1 a b /c/"), ["a", "b"]);
-        assert_eq!(sources(r#"["with space", "/c"]"#), ["with space"]);
-        assert!(sources("--from=build /x /y").is_empty());
-        assert!(sources("https://host/x /y").is_empty());
+        let none = Vec::<String>::new();
+        let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(sources("--chown=1:1 a b /c/"), (of(&["a", "b"]), none.clone()));
+        assert_eq!(sources(r#"["with space", "/c"]"#), (of(&["with space"]), none.clone()));
+        assert_eq!(sources(r#""a" "with space" /c"#), (of(&["a"]), of(&["with space"])));
+        assert_eq!(sources("--from=build /x /y"), (none.clone(), none.clone()));
+        assert_eq!(sources("https://host/x /y"), (none.clone(), none));
+    }
+
+    #[test]
+    fn sources_are_found_behind_links() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("real")).unwrap();
+        std::fs::write(folder.path().join("real/f"), "io-dir/results").unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc", folder.path().join("out")).unwrap();
+        let dockerfile = "FROM x\nCOPY link/f link/* link /a/\nCOPY out/hostname /a/\nCOPY \"real/a b\" link/g /a/\n";
+        let messages = |ignored: &str| -> Vec<String> {
+            std::fs::write(folder.path().join("Dockerfile"), dockerfile).unwrap();
+            std::fs::write(folder.path().join(".dockerignore"), ignored).unwrap();
+            let found = check(folder.path()).unwrap().into_iter();
+            found
+                .map(|found| format!("{} {}", found.line.unwrap_or(0), found.message.replace(" cannot be copied", "")))
+                .collect()
+        };
+        let out = "3 `out/hostname`: a link leads out of the context";
+        let apart = "4 `real/a b`: the builder does not heed quotes, and takes each word for a name";
+        let missing = "4 `link/g`: it is not in the context";
+        assert_eq!(messages(""), [out, apart, missing]);
+        assert!(messages("real").contains(&"2 `link/f`: `.dockerignore` leaves it out".to_owned()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod folder;
 mod script;
+mod shell;
 
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ncaas_core::failure::{IoContext, Result};
 
+use super::shell::commands;
 use super::{Finding, Trap};
 
 /// A larger file is no script.
@@ -17,7 +18,8 @@ const OWN_FOLDER: &str = r#"cd -- "$(dirname -- "${BASH_SOURCE[0]}")""#;
 /// The traps in one script that is named on the command line.
 pub(super) fn check(path: &Path) -> Result<Vec<Finding>> {
     let text = read(path)?;
-    let mut findings = of_entry(path, &text, is_executable(path)?);
+    let mut findings = of_entry(path, text.as_deref(), is_executable(path)?);
+    let text = text.unwrap_or_default();
     findings.extend(of_text(path, &text));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -27,14 +29,15 @@ pub(super) fn check(path: &Path) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What is wrong with a script as the one that the engine starts.
-pub(super) fn of_entry(path: &Path, text: &str, executable: bool) -> Vec<Finding> {
+/// What is wrong with a script as the one that the engine starts. It may have no text: a program can be started too.
+pub(super) fn of_entry(path: &Path, text: Option<&str>, executable: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let name = path.display();
     if !executable {
         let message = "the script is not executable: it runs when typed at a shell, and fails when a job starts it";
         findings.push(Finding::new(path, None, Trap::NotExecutable, message, format!("`chmod +x {name}`")));
     }
+    let Some(text) = text else { return findings };
     if !text.starts_with("#!") {
         let message = "the script names no interpreter in its first line";
         findings.push(Finding::new(path, Some(1), Trap::NoInterpreter, message, "begin it with `#!/usr/bin/env bash`"));
@@ -52,23 +55,13 @@ pub(super) fn of_text(path: &Path, text: &str) -> Vec<Finding> {
         findings.push(Finding::new(path, Some(line + 1), Trap::Crlf, message, remedy));
     }
     let mut hooked = false;
-    for (line, code) in code(text) {
+    for command in commands(text) {
         // With conda's own functions loaded, it works.
-        hooked = hooked || code.contains("conda.sh") || code.contains("shell.bash hook");
-        let command = code.trim_start_matches(|c: char| c.is_whitespace() || "({;&|".contains(c));
-        if !hooked
-            && (command.starts_with("conda activate")
-                || code.contains("&& conda activate")
-                || code.contains("; conda activate"))
-        {
+        hooked = hooked || command.words.iter().any(|word| word.contains("conda.sh") || word.contains("shell.bash"));
+        if !hooked && matches!(command.program(), [conda, activate, ..] if conda == "conda" && activate == "activate") {
             let message = "`conda activate` works at a prompt, and not in a script";
-            findings.push(Finding::new(
-                path,
-                Some(line),
-                Trap::CondaActivate,
-                message,
-                "`source activate ENVIRONMENT`",
-            ));
+            let remedy = "`source activate ENVIRONMENT`";
+            findings.push(Finding::new(path, Some(command.line), Trap::CondaActivate, message, remedy));
         }
     }
     findings
@@ -76,12 +69,11 @@ pub(super) fn of_text(path: &Path, text: &str) -> Vec<Finding> {
 
 /// The first relative path, where the script does not change its folder before.
 fn relative_path(path: &Path, text: &str) -> Option<Finding> {
-    for (line, code) in code(text) {
-        let first = code.split_whitespace().next().unwrap_or_default();
-        if first == "cd" || first == "pushd" || code.contains("&& cd ") {
+    for command in commands(text) {
+        if command.words.first().is_some_and(|first| first == "cd" || first == "pushd") {
             return None;
         }
-        let relative = code.split_whitespace().map(|word| word.trim_matches(['"', '\'', ';', ')'])).find(|word| {
+        let relative = command.words.iter().find(|word| {
             let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c));
             plain
                 && !word.starts_with(['/', '-'])
@@ -89,40 +81,11 @@ fn relative_path(path: &Path, text: &str) -> Option<Finding> {
         });
         if let Some(word) = relative {
             let message = format!("`{word}` is looked for in the job's working directory, not beside the script");
-            return Some(Finding::new(
-                path,
-                Some(line),
-                Trap::RelativePath,
-                message,
-                format!("before it: `{OWN_FOLDER}`"),
-            ));
+            let remedy = format!("before it: `{OWN_FOLDER}`");
+            return Some(Finding::new(path, Some(command.line), Trap::RelativePath, message, remedy));
         }
     }
     None
-}
-
-/// The lines with something to execute, with their numbers: no comments, and none of a help text.
-fn code(text: &str) -> Vec<(usize, &str)> {
-    let mut lines = Vec::new();
-    let mut document: Option<String> = None;
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if let Some(end) = &document {
-            if line == end {
-                document = None;
-            }
-            continue;
-        }
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        lines.push((at + 1, line));
-        document = line.split_once("<<").map(|(_, after)| {
-            after.trim_start_matches(['-', ' ', '"', '\'']).chars().take_while(char::is_ascii_alphanumeric).collect()
-        });
-        document = document.filter(|end: &String| !end.is_empty());
-    }
-    lines
 }
 
 /// Nothing that the container will have speaks of the io-dir.
@@ -133,16 +96,18 @@ pub(super) fn no_io_dir(path: &Path) -> Finding {
 
 /// Whether a file speaks of the io-dir. One that cannot be read does not.
 pub(super) fn mentions_io_dir(path: &Path) -> bool {
-    read(path).is_ok_and(|text| text.contains("io-dir") || text.contains("io_dir"))
+    read(path).is_ok_and(|text| text.is_some_and(|text| text.contains("io-dir") || text.contains("io_dir")))
 }
 
-/// A file as text; nothing of one that is too large for a script, or is no file.
-pub(super) fn read(path: &Path) -> Result<String> {
+/// A file's text. None of one that is too large for a script, or is no text.
+pub(super) fn read(path: &Path) -> Result<Option<String>> {
     let metadata = std::fs::metadata(path).doing("read", path)?;
     if !metadata.is_file() || metadata.len() > LARGE {
-        return Ok(String::new());
+        return Ok(None);
     }
-    Ok(String::from_utf8_lossy(&std::fs::read(path).doing("read", path)?).into_owned())
+    let bytes = std::fs::read(path).doing("read", path)?;
+    // Texts in other encodings are read as far as they can be; programs and archives have zeros.
+    Ok((!bytes.contains(&0)).then(|| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Whether anybody may execute it.
@@ -151,12 +116,13 @@ pub(super) fn is_executable(path: &Path) -> Result<bool> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its file has failed")]
 mod tests {
     use super::*;
 
     fn traps(text: &str) -> Vec<(Trap, Option<usize>)> {
         let path = Path::new("run.sh");
-        let findings = of_entry(path, text, true).into_iter().chain(of_text(path, text));
+        let findings = of_entry(path, Some(text), true).into_iter().chain(of_text(path, text));
         findings.map(|finding| (finding.trap, finding.line)).collect()
     }
 
@@ -170,12 +136,33 @@ mod tests {
     }
 
     #[test]
+    fn conda_activate_is_a_trap_only_where_it_is_a_command() {
+        let harmless = "#!/bin/sh\necho \"first; conda activate x\"\ntrue # then; conda activate x\n";
+        assert_eq!(traps(harmless), []);
+        let traps =
+            traps("#!/bin/sh\ny=$((1<<3))\nif true; then conda activate a; fi\ntrue && \\\n  A=1 conda activate b\n");
+        assert_eq!(traps, [(Trap::CondaActivate, Some(3)), (Trap::CondaActivate, Some(5))]);
+    }
+
+    #[test]
+    fn a_program_is_no_script() {
+        let file = tempfile::NamedTempFile::with_suffix(".sh").unwrap();
+        std::fs::write(file.path(), b"\x7fELF\0\r\n").unwrap();
+        let text = read(file.path()).unwrap();
+        assert_eq!(of_entry(file.path(), text.as_deref(), true), []);
+        assert_eq!(of_text(file.path(), &text.unwrap_or_default()), []);
+    }
+
+    #[test]
     fn each_trap_is_found_at_its_line() {
         assert_eq!(traps("echo\n"), [(Trap::NoInterpreter, Some(1))]);
         assert_eq!(traps("#!/bin/sh\r\necho\r\n"), [(Trap::Crlf, Some(1))]);
         assert_eq!(traps("#!/bin/sh\nif x; then\n  conda activate a\nfi\n"), [(Trap::CondaActivate, Some(3))]);
         assert_eq!(traps("#!/bin/sh\npython3 'lib/pca.py' $1\n"), [(Trap::RelativePath, Some(2))]);
         let path = Path::new("run.sh");
-        assert_eq!(of_entry(path, "#!/bin/sh\n", false).first().map(|found| found.trap), Some(Trap::NotExecutable));
+        assert_eq!(
+            of_entry(path, Some("#!/bin/sh\n"), false).first().map(|found| found.trap),
+            Some(Trap::NotExecutable)
+        );
     }
 }

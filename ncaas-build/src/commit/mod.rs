@@ -15,7 +15,7 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CommitArgs;
-use crate::fields::{Image, Written};
+use crate::fields::{Image, LeftOut, Written};
 use crate::name::split;
 use crate::revision::{self, Revision};
 
@@ -65,10 +65,10 @@ impl Commit<'_> {
             Some(path) => Some(script::check(self.engine, &inspected, path).await?),
             None => None,
         };
-        let mut warnings = mounts::warnings(self.engine, &inspected).await?;
+        let left_out = mounts::left_out(self.engine, &inspected).await?;
         let config = self.config(&inspected, script.as_deref()).await?;
-        warnings.extend(self.added_environment(&inspected).await?);
-        for warning in &warnings {
+        let warnings: Vec<String> = self.added_environment(&inspected).await?.into_iter().collect();
+        for warning in left_out.iter().map(LeftOut::in_words).chain(warnings.iter().cloned()) {
             tool.say(&format!("warning: {warning}"));
         }
         let (repo, tag) = split(&image);
@@ -85,6 +85,7 @@ impl Commit<'_> {
         Image {
             image_id: Some(committed.id),
             commit: self.revision.map(Revision::revision),
+            left_out: (!left_out.is_empty()).then_some(left_out),
             warnings: (!warnings.is_empty()).then_some(warnings),
             ..Image::default()
         }

@@ -101,7 +101,7 @@ struct Pieces<'a> {
 
 impl Pieces<'_> {
     /// Takes in a file's content after its header, and what fills its last block. It is read straight into what is
-    /// handed over: the archive's own way through a small buffer costs half as much CPU again.
+    /// handed over, not through the archive's own small buffer.
     fn take_in(&mut self, file: &File, size: u64, path: &Path) -> Result<()> {
         let mut left = size;
         while left > 0 {

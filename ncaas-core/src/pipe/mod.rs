@@ -142,11 +142,12 @@ impl Pipe {
                 },
             }
         }
-        if interrupted && !at_work.is_empty() {
-            let jobs = at_work.len();
+        let jobs = at_work.len();
+        // What they still show on a terminal goes before anything more is said there.
+        drop(at_work);
+        if interrupted && jobs > 0 {
             self.tool.say(&format!("interrupted with {jobs} at work; the same command again takes them up"));
         }
-        drop(at_work);
         let status = output.finish().await?;
         ended.map(|()| self.tool.status_after(status))
     }

@@ -1,9 +1,10 @@
 //! `ncaas-build commit`.
 
-use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::unique;
+use serde_json::json;
 
-use super::{build, fields, one};
+use super::{build, fields, one, write};
 
 /// A container with scripts good and bad in its home.
 fn container(clean: &mut CleanUp, options: &[&str]) -> String {
@@ -90,18 +91,33 @@ fn files_in_mounts_and_variables_draw_warnings() {
     let mut clean = CleanUp::new();
     let image = unique("committed");
     clean.image(&image);
-    let name = container(&mut clean, &["-v", "/etc:/mounted:ro", "-v", "/empty", "-e", "PASSWORD=sesame"]);
+    let (folder, volume) = (tempfile::tempdir().unwrap(), unique("left-out"));
+    clean.volume(&volume);
+    write(folder.path(), "below/a", "12345");
+    write(folder.path(), "b", "");
+    let (bind, named) = (format!("{}:/mounted:ro", folder.path().display()), format!("{volume}:/home/neurocaasdev/v"));
+    docker(&["run", "--rm", "-v", &named, "--user", "0", FIXTURE, "touch", "/home/neurocaasdev/v/kept"]);
+    let name = container(&mut clean, &["-v", &bind, "-v", &named, "-v", "/empty", "-e", "PASSWORD=sesame"]);
     let ran = build().args(["commit", &name, "-t", &image]).run();
     let record = one(ran.json());
     assert_eq!(ran.status, 0, "{}", ran.stderr);
-    let warnings: Vec<&str> =
-        record["warnings"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+
+    let mut left_out = record["left_out"].as_array().unwrap().clone();
+    left_out.sort_by_key(|one| one["type"].to_string());
+    let [of_bind, of_volume] = &left_out[..] else { panic!("{left_out:?}") };
+    assert_eq!(fields(of_bind), ["path", "type", "name", "source", "files", "bytes", "hint"]);
     assert_eq!(
-        warnings,
-        [
-            "the files in `/mounted` are not in the image: it is a bind mount",
-            "variables of the container become the image's, where others can read them: `PASSWORD`",
-        ]
+        (&of_bind["path"], &of_bind["type"], &of_bind["name"]),
+        (&json!("/mounted"), &json!("bind"), &json!(null))
     );
-    assert!(!ran.stderr.contains("sesame") && !ran.text().contains("sesame"));
+    if !is_remote() {
+        assert_eq!((&of_bind["files"], &of_bind["bytes"]), (&json!(2), &json!(5)));
+        assert!(ran.stderr.contains("the files in `/mounted` (2 files, 5 B) are not in the image: it is a bind mount"));
+    }
+    assert_eq!((&of_volume["path"], &of_volume["name"]), (&json!("/home/neurocaasdev/v"), &json!(volume)));
+    assert_eq!((&of_volume["type"], &of_volume["files"]), (&json!("volume"), &json!(null)));
+
+    let variables = "variables of the container become the image's, where others can read them: `PASSWORD`";
+    assert_eq!(record["warnings"], json!([variables]));
+    assert!(ran.stderr.contains(variables) && !ran.stderr.contains("sesame") && !ran.text().contains("sesame"));
 }
