@@ -1,14 +1,17 @@
 //! Objects from a bucket.
 //!
 //! A small one is written and renamed in one go. A large one goes into a part file whose name is made from the object and
-//! its version, range by range, several at a time: a process that is killed leaves it, and the next one asks the server for
-//! what is missing. A file gets its name when it is whole and its SHA-256 is what was stored with the object.
+//! its version: a process that is killed leaves it, and the next one asks the server for what is missing. As long as no
+//! other large one comes beside it, it is asked for range by range, several at a time: a server, or the way to it, that is
+//! slow for one connection is less so for several. Else it is asked for at once: some servers read all of an object for
+//! each range of it. A file gets its name when it is whole and its SHA-256 is what was stored with the object.
 
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -30,10 +33,14 @@ const SMALL: u64 = 1 << 20;
 /// How often an object is asked for without that anything more of it comes, and how long to wait before the second time.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
-/// How much of a larger one is asked for at once, in bytes, and how often at a time. A server, or the way to it, that is
-/// slow for one connection is less so for several; what is asked for is held in memory until what is before it has come.
-const RANGE: u64 = 4 << 20;
-const RANGES_IN_FLIGHT: usize = 8;
+/// How much of a larger one that comes alone is asked for at once, in bytes, and how often at a time. It is held in memory
+/// until what is before it has come.
+const RANGE: u64 = 16 << 20;
+const RANGES_IN_FLIGHT: usize = 3;
+/// How much is written at once of one that is asked for as a whole, in bytes.
+const BATCH: u64 = 1 << 20;
+/// How many large ones are coming.
+static LARGE: AtomicUsize = AtomicUsize::new(0);
 /// How many small files are made at once. A folder takes one new name at a time, and who waits for a turn spins; but where
 /// the folder is on a file server, each name takes its time.
 static MAKING: Semaphore = Semaphore::const_new(8);
@@ -109,47 +116,84 @@ impl Transfer {
     /// Brings what is missing of a large object, and the SHA-256 that was stored with it, if anything is. What came before
     /// it fails stays.
     async fn rest(&self, entry: &Entry, path: &Path, coming: Coming) -> Result<(Coming, Option<String>)> {
-        let starts = (coming.size..entry.size).step_by(RANGE as usize);
-        let ranges = starts.map(|from| self.range(entry, from..entry.size.min(from + RANGE)));
-        let mut ranges = pin!(stream::iter(ranges).buffered(RANGES_IN_FLIGHT));
         let (sender, receiver) = mpsc::channel(1);
         let shown = self.folder.path().join(path);
+        let from = coming.size;
         let writer =
             tokio::spawn(blocking(move || coming.take(receiver).map_err(|error| Failure::io("write", &shown, &error))));
-        let mut came = Ok(None);
-        while let Some(range) = ranges.next().await {
-            match range {
-                Ok((content, stored)) => {
-                    came = Ok(stored);
-                    if sender.send(content).await.is_err() {
-                        // The writer says why it has ended.
-                        break;
-                    }
-                }
-                Err(failure) => {
-                    came = Err(failure);
-                    break;
-                }
-            }
-        }
+        LARGE.fetch_add(1, Ordering::Relaxed);
+        let came = self.bring(entry, from, &sender).await;
+        LARGE.fetch_sub(1, Ordering::Relaxed);
         drop(sender);
         let written = writer.await.map_err(|_| Failure::new(Kind::Interrupted, "interrupted while a file was written"));
         let coming = written??;
         came.map(|stored| (coming, stored))
     }
 
+    /// Brings an object from a byte on: as long as no other large one comes, by ranges, and the rest of it at once. The
+    /// SHA-256 that was stored with it, in hex.
+    async fn bring(&self, entry: &Entry, mut from: u64, to: &mpsc::Sender<Content>) -> Result<Option<String>> {
+        let starts = (from..entry.size).step_by(RANGE as usize);
+        let starts = starts.take_while(|_| LARGE.load(Ordering::Relaxed) == 1);
+        let ranges = starts.map(|from| self.range(entry, from..entry.size.min(from + RANGE)));
+        let mut ranges = pin!(stream::iter(ranges).buffered(RANGES_IN_FLIGHT));
+        let mut came = None;
+        while let Some(range) = ranges.next().await {
+            let (content, stored) = range?;
+            came = stored;
+            from += content.size;
+            if to.send(content).await.is_err() {
+                // The writer says why it has ended.
+                return Ok(came);
+            }
+        }
+        if from == entry.size { Ok(came) } else { self.at_once(entry, from, to).await }
+    }
+
+    /// Brings an object from a byte on, in one piece.
+    async fn at_once(&self, entry: &Entry, from: u64, to: &mpsc::Sender<Content>) -> Result<Option<String>> {
+        let mut batch = Content::with_room_for(BATCH).await;
+        let take = async |piece| {
+            batch.push(piece);
+            if batch.size < BATCH {
+                return true;
+            }
+            let full = std::mem::replace(&mut batch, Content::with_room_for(BATCH).await);
+            to.send(full).await.is_ok()
+        };
+        let came = self.all_of(entry, from..entry.size, take).await;
+        // The writer says why it has ended; what came before it failed stays.
+        let _ = to.send(batch).await;
+        came
+    }
+
     /// Some of an object's content, and the SHA-256 that was stored with all of it, in hex.
     async fn range(&self, entry: &Entry, range: Range<u64>) -> Result<(Content, Option<String>)> {
-        let length = range.end - range.start;
-        let mut content = Content { pieces: Vec::new(), size: 0, _memory: memory(length).await };
+        let mut content = Content::with_room_for(range.end - range.start).await;
+        let take = async |piece| {
+            content.push(piece);
+            true
+        };
+        let stored = self.all_of(entry, range, take).await?;
+        Ok((content, stored))
+    }
+
+    /// Hands over a range of an object piece by piece, however often that is broken off, until no more is taken. The
+    /// SHA-256 that was stored with the object.
+    async fn all_of(
+        &self,
+        entry: &Entry,
+        mut range: Range<u64>,
+        mut take: impl AsyncFnMut(Bytes) -> bool,
+    ) -> Result<Option<String>> {
         let mut tries = 1;
         loop {
-            let before = content.size;
-            match self.fill(entry, &range, &mut content).await {
-                Ok(stored) => return Ok((content, stored)),
+            let before = range.start;
+            match self.fill(entry, &mut range, &mut take).await {
+                Ok(stored) => return Ok(stored),
                 // The client tries a request again, but not what breaks off after its answer has begun.
                 Err(failure) if failure.kind == Kind::BucketUnreachable => {
-                    tries = if content.size > before { 1 } else { tries + 1 };
+                    tries = if range.start > before { 1 } else { tries + 1 };
                     if tries > TRIES {
                         return Err(failure);
                     }
@@ -160,20 +204,26 @@ impl Transfer {
         }
     }
 
-    /// Asks once for what is missing of a range.
-    async fn fill(&self, entry: &Entry, range: &Range<u64>, content: &mut Content) -> Result<Option<String>> {
-        let answer = self.ask(entry, range.start + content.size..range.end).await?;
+    /// Asks once for what is missing of a range, which begins where that begins.
+    async fn fill(
+        &self,
+        entry: &Entry,
+        missing: &mut Range<u64>,
+        take: &mut impl AsyncFnMut(Bytes) -> bool,
+    ) -> Result<Option<String>> {
+        let answer = self.ask(entry, missing.clone()).await?;
         let mut body = answer.body;
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| self.broke_off(entry, range.start + content.size, &error))?;
-            content.size += piece.len() as u64;
-            content.pieces.push(piece);
-            if range.start + content.size > range.end {
+            let piece = piece.map_err(|error| self.broke_off(entry, missing.start, &error))?;
+            if piece.len() as u64 > missing.end - missing.start {
                 return Err(self.changed(entry));
             }
+            missing.start += piece.len() as u64;
+            if !take(piece).await {
+                return Ok(answer.sha256);
+            }
         }
-        let came = range.start + content.size;
-        if came == range.end { Ok(answer.sha256) } else { Err(self.cut_short(entry, came)) }
+        if missing.is_empty() { Ok(answer.sha256) } else { Err(self.cut_short(entry, missing.start)) }
     }
 
     /// Asks for a range of an object, as it was when it was listed.
@@ -257,6 +307,16 @@ struct Content {
 }
 
 impl Content {
+    /// None yet, with the memory for so many bytes.
+    async fn with_room_for(bytes: u64) -> Content {
+        Content { pieces: Vec::new(), size: 0, _memory: memory(bytes).await }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.size += piece.len() as u64;
+        self.pieces.push(piece);
+    }
+
     fn write_to(&self, file: &mut File) -> std::io::Result<()> {
         self.pieces.iter().try_for_each(|piece| file.write_all(piece))
     }
