@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -20,6 +19,7 @@ use ncaas_core::layout::short_hash;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::folder::{beside, part_of_ours};
 use super::{Folder, Sha, Stamp, Transfer, hex, memory, sums, version, with_folder};
 use crate::index::Seen;
 
@@ -239,21 +239,10 @@ struct Answer {
     sha256: Option<String>,
 }
 
-/// A part file of this process alone.
-fn part_of_ours(path: &Path) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    beside(path, &format!("{OURS}part-{}-{number}", std::process::id()))
-}
-
 /// The part file of an object's version, which any process can go on with.
 fn resumable_part(path: &Path, entry: &Entry) -> PathBuf {
     let what = format!("{}\n{}\n{}", path.display(), entry.key, version(entry));
     beside(path, &format!("{OURS}part-{}{}", short_hash(&what), short_hash(&format!("{what}\n"))))
-}
-
-fn beside(path: &Path, name: &str) -> PathBuf {
-    path.parent().unwrap_or(Path::new("")).join(name)
 }
 
 fn create(folder: &Folder, part: &Path, truncate: bool) -> Result<File> {

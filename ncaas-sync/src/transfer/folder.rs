@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::files;
+use ncaas_core::files::{self, OURS};
 use rustix::fs::OFlags;
 
 use super::stamp::Stamp;
@@ -48,6 +49,36 @@ impl Folder {
         }
     }
 
+    /// Opens a folder below it, and makes it if it is not there.
+    pub(crate) fn below(&self, path: &Path) -> Result<Folder> {
+        let dir = match self.dir.open_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_below(path)?;
+                self.dir.open_dir(path)
+            }
+            dir => dir,
+        };
+        let dir = dir.map_err(|error| self.contained("open", path, &error))?;
+        Ok(Folder { dir, path: self.path.join(path) })
+    }
+
+    /// Writes a file so that whoever opens it sees the old content or the new, and never half of it.
+    pub(crate) fn write_whole(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+            self.below(above)?;
+        }
+        let failed = |error: io::Error| self.contained("write", path, &error);
+        let part = part_of_ours(path);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        let mut file = self.dir.open_with(&part, &options).map_err(failed)?.into_std();
+        let written = write(&mut file).and_then(|()| self.dir.rename(&part, &self.dir, path));
+        written.map_err(|error| {
+            let _ = self.dir.remove_file(&part);
+            failed(error)
+        })
+    }
+
     /// Whether something is there, links that lead elsewhere included.
     pub(crate) fn has(&self, path: &Path) -> bool {
         self.dir.symlink_metadata(path).is_ok()
@@ -82,13 +113,20 @@ impl Folder {
         self.open_file(path).ok()
     }
 
-    pub(crate) fn failure(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
+    /// A failure of an operation on a path in it.
+    pub(crate) fn contained(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
         let shown = self.path.join(path);
         let is_escape = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none();
         if is_escape || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) {
             let why = format!("cannot {what} `{}`: a link leads out of `{}`", shown.display(), self.path.display());
             return Failure::new(Kind::UnsafePath, why).hint("put a copy there instead of the link");
         }
+        Failure::io(what, &shown, error)
+    }
+
+    /// The same for a path that was made from a key.
+    pub(crate) fn failure(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
+        let shown = self.path.join(path);
         match error.kind() {
             io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Failure::new(
                 Kind::BadKey,
@@ -101,7 +139,18 @@ impl Folder {
                 Kind::BadKey,
                 format!("cannot {what} `{}`: a name in it is too long for this file system", shown.display()),
             ),
-            _ => Failure::io(what, &shown, error),
+            _ => self.contained(what, path, error),
         }
     }
+}
+
+/// A part file of this process alone, in the folder of `path`.
+pub(super) fn part_of_ours(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    beside(path, &format!("{OURS}part-{}-{number}", std::process::id()))
+}
+
+pub(super) fn beside(path: &Path, name: &str) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).join(name)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
 
 use ncaas_tests::bucket::files_below;
 use serde_json::json;
@@ -107,4 +108,28 @@ fn a_result_that_became_something_else_is_different_and_one_that_went_is_missing
         .collect();
     found.sort();
     assert_eq!(found, ["folder different", "gone missing", "link different", "same same"]);
+}
+
+#[test]
+fn a_link_in_place_of_a_jobs_folder_is_followed_within_the_io_dir_and_refused_out_of_it() {
+    let job = EndedJob::of("echo r > io-dir/results/r; echo o > o", &[]);
+    let outside = job.home.path().join("outside");
+    for place in [".", "process_results", "logs", "work", "work/1", "work/1/results"] {
+        let folder: PathBuf = job.folder().join(place).components().collect();
+        fs::create_dir_all(&folder).unwrap();
+        fs::rename(&folder, &outside).unwrap();
+        symlink(&outside, &folder).unwrap();
+        let before = files_below(&outside);
+        let ran = job.collect(&[]).ended_saying(1, "");
+        assert_eq!(ran.record().error_kind(), "unsafe-path", "{place}: {}", ran.stderr);
+        assert_eq!(files_below(&outside), before, "{place}");
+        fs::remove_file(&folder).unwrap();
+        fs::rename(&outside, &folder).unwrap();
+    }
+    fs::rename(job.folder(), job.home.path().join("io-dir/elsewhere")).unwrap();
+    symlink("../elsewhere", job.folder()).unwrap();
+    let mut found = paths(&job.collect(&[]).ok().record());
+    found.sort();
+    assert_eq!(found, ["o", "r"]);
+    assert_eq!(files_below(&job.results()), found);
 }
