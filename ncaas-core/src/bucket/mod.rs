@@ -102,6 +102,17 @@ impl Bucket {
         }
     }
 
+    /// Begins an upload in parts on S3, which [`Bucket::as_s3`] goes on with: its id. `sha256` is what the content is to be,
+    /// in hex.
+    pub async fn begin_parts(&self, key: &Key, sha256: &str) -> Result<String> {
+        match &self.0 {
+            Place::Dir(dir) => {
+                Err(Failure::new(Kind::BucketError, format!("`{}` is a directory and takes no parts", dir.address)))
+            }
+            Place::S3(s3) => s3.begin_parts(key, sha256).await,
+        }
+    }
+
     /// What an error of that client is, in the words of all the others. `key` is none for the bucket as a whole.
     pub fn s3_failure<E>(&self, what: &str, key: Option<&Key>, error: &SdkError<E, HttpResponse>) -> Failure
     where

@@ -87,6 +87,35 @@ async fn a_server_that_talks_nonsense_does_not_fill_the_message() {
     assert!(!failure.message.contains('\n'));
 }
 
+/// A server that lists an empty bucket, and says of every object that it is gone, with the length that it had.
+async fn having_lost_all(listener: TcpListener) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 8192];
+        let read = stream.read(&mut request).await.unwrap();
+        let answer: &[u8] = match str::from_utf8(&request[..read]).unwrap().contains("list-type=2") {
+            true => b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<ListBucketResult/>",
+            false => b"HTTP/1.1 404 Not Found\r\ncontent-length: 4096\r\nconnection: close\r\n\r\n<Error/>",
+        };
+        stream.write_all(answer).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_gone_also_where_the_answer_that_says_so_breaks_off() {
+    let listener = listener().await;
+    let client = client_of(&listener).await;
+    let read = async {
+        let bucket = Bucket::with_client(client, "pca").await.unwrap();
+        bucket.read(&key("lab/gone"), 100).await.unwrap_err()
+    };
+    let failure = tokio::select! {
+        failure = read => failure,
+        () = having_lost_all(listener) => unreachable!("it answers forever"),
+    };
+    assert_eq!(failure.kind, Kind::ObjectNotFound, "{failure}");
+}
+
 /// Hands everything on to the real server, but loses the answers to the first `lost` PUT requests.
 async fn losing_answers(listener: TcpListener, lost: &Cell<u32>) {
     let url = std::env::var("AWS_ENDPOINT_URL").unwrap();

@@ -169,11 +169,15 @@ async fn one(
         What::Unusable(why) => return FileRecord::failed(&path, &key, FileOutcome::LeftOut, &why, tool),
         What::EmptyFolder if there.is_some() => return FileRecord::plain(&path, &key, FileOutcome::Unchanged),
         What::EmptyFolder => match Key::new(key.as_str()) {
-            Ok(folder) => transfer
-                .bucket
-                .put(&folder, Vec::new())
-                .await
-                .map(|()| FileRecord::plain(&path, &key, FileOutcome::New)),
+            Ok(folder) => match transfer.put_folder(&folder).await {
+                Ok(true) => Ok(FileRecord::plain(&path, &key, FileOutcome::New)),
+                Ok(false) => {
+                    let why = format!("`{path}` cannot go into a bucket: its server keeps no empty folders");
+                    let why = Failure::new(Kind::BucketError, why);
+                    Ok(FileRecord::failed(&path, &key, FileOutcome::LeftOut, &why, tool))
+                }
+                Err(failure) => Err(failure),
+            },
             Err(failure) => Err(failure),
         },
         What::File(stamp) => match Key::new(key.as_str()) {

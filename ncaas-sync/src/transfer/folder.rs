@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::files::{self, OURS};
+use ncaas_core::files;
 use rustix::fs::OFlags;
 
+use super::part::Part;
 use super::stamp::Stamp;
 
 /// A folder, and the files below it by their relative paths. Links are followed as long as they stay in it.
@@ -64,19 +64,9 @@ impl Folder {
 
     /// Writes a file so that whoever opens it sees the old content or the new, and never half of it.
     pub(crate) fn write_whole(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-        if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
-            self.below(above)?;
-        }
-        let failed = |error: io::Error| self.contained("write", path, &error);
-        let part = part_of_ours(path);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        let mut file = self.dir.open_with(&part, &options).map_err(failed)?.into_std();
-        let written = write(&mut file).and_then(|()| self.dir.rename(&part, &self.dir, path));
-        written.map_err(|error| {
-            let _ = self.dir.remove_file(&part);
-            failed(error)
-        })
+        let mut part = Part::new(self, path)?;
+        write(&mut part.file).map_err(|error| self.contained("write", path, &error))?;
+        part.finish(self, path).map(drop)
     }
 
     /// Whether something is there, links that lead elsewhere included.
@@ -142,15 +132,4 @@ impl Folder {
             _ => self.contained(what, path, error),
         }
     }
-}
-
-/// A part file of this process alone, in the folder of `path`.
-pub(super) fn part_of_ours(path: &Path) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    beside(path, &format!("{OURS}part-{}-{number}", std::process::id()))
-}
-
-pub(super) fn beside(path: &Path, name: &str) -> PathBuf {
-    path.parent().unwrap_or(Path::new("")).join(name)
 }

@@ -6,6 +6,8 @@
 
 mod download;
 mod folder;
+mod memory;
+mod part;
 mod resume;
 mod same;
 mod stamp;
@@ -18,7 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ncaas_core::bucket::{Bucket, Entry, Key};
 use ncaas_core::failure::{IoContext, Result};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::index::{Index, Seen};
 use crate::local::blocking;
@@ -26,22 +27,6 @@ pub(crate) use folder::Folder;
 pub(crate) use resume::unfinished;
 pub(crate) use stamp::Stamp;
 pub(crate) use sums::{Sha, hex, unhex};
-
-/// How much content may be in memory at once, in all transfers together, in units of [`UNIT`].
-static MEMORY: Semaphore = Semaphore::const_new(MEMORY_UNITS as usize);
-const MEMORY_UNITS: u32 = 48 * 1024;
-const UNIT: u64 = 1024;
-
-/// Waits until so many bytes of memory are free.
-async fn memory(bytes: u64) -> SemaphorePermit<'static> {
-    let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(MEMORY_UNITS).clamp(1, MEMORY_UNITS);
-    loop {
-        // The semaphore is never closed.
-        if let Ok(permit) = MEMORY.acquire_many(units).await {
-            return permit;
-        }
-    }
-}
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +110,17 @@ impl Transfer {
         };
         self.index().insert(path, sent);
         Ok(done)
+    }
+
+    /// Makes an empty folder: whether it is there now. Of the servers that keep the objects as files, some forget it, and
+    /// some make a file of that name, which would be in the way of what comes into the folder.
+    pub(crate) async fn put_folder(&self, key: &Key) -> Result<bool> {
+        self.bucket.put(key, Vec::new()).await?;
+        if self.bucket.exists_under(key.as_str()).await? {
+            return Ok(true);
+        }
+        self.bucket.delete(key).await?;
+        Ok(false)
     }
 
     /// Downloads an object into a file, which gets its name when it is whole, unless the same is there. `stamp` is the

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
@@ -20,15 +21,16 @@ use ncaas_core::bucket::Key;
 use ncaas_core::failure::{Failure, Kind, Result};
 use sha2::{Digest, Sha256};
 
+use super::memory::{Buffer, memory};
 use super::resume::{Begun, Unfinished};
-use super::{Sha, Stamp, Transfer, hex, memory, sums, with_folder};
+use super::{Sha, Stamp, Transfer, hex, sums, with_folder};
 use crate::index::Seen;
 use crate::local::blocking;
 
 /// The largest file that goes in one request, in bytes.
 const AT_ONCE: u64 = 8 << 20;
 /// The size of a part, in bytes.
-const PART: u64 = 8 << 20;
+pub(super) const PART: u64 = 8 << 20;
 /// S3 takes this many parts; the parts of larger files are larger.
 const MOST_PARTS: u64 = 10_000;
 /// How many parts of one file are on their way at once.
@@ -123,11 +125,14 @@ impl Source {
     fn read(&self, from: u64, length: u64) -> Result<Vec<u8>> {
         let length = length.min(self.stamp.size.saturating_sub(from));
         let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-        match self.file.read_exact_at(&mut bytes, from) {
-            Ok(()) => Ok(bytes),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
-            Err(error) => Err(self.failure(&error)),
-        }
+        self.fill(&mut bytes, from).map(|()| bytes)
+    }
+
+    fn fill(&self, bytes: &mut [u8], from: u64) -> Result<()> {
+        self.file.read_exact_at(bytes, from).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.changed(),
+            _ => self.failure(&error),
+        })
     }
 
     /// All of a small one, and its SHA-256.
@@ -226,36 +231,17 @@ impl Sending<'_> {
     }
 
     async fn begin(&self, sha256: &Sha, part: u64) -> Result<Begun> {
-        let request = self.client.create_multipart_upload().bucket(self.bucket).key(self.key.as_str());
-        let answer = request.metadata(SHA256, hex(sha256)).send().await;
-        let upload = match &answer {
-            Ok(answer) => answer.upload_id().map(str::to_owned),
-            // rclone's server names the answer's root element otherwise than S3, which the SDK does not take.
-            Err(error) => error
-                .raw_response()
-                .filter(|response| response.status().is_success())
-                .and_then(|response| upload_id(response.body().bytes()?)),
-        };
         let bucket = &self.transfer.bucket;
-        match (upload, answer) {
-            (Some(upload), _) => {
-                let begun = Begun {
-                    address: bucket.address().to_owned(),
-                    key: self.key.as_str().to_owned(),
-                    upload,
-                    size: self.source.stamp.size,
-                    part,
-                    sha256: hex(sha256),
-                };
-                begun.remember();
-                Ok(begun)
-            }
-            (None, Err(error)) => Err(bucket.s3_failure("write", Some(self.key), &error)),
-            (None, Ok(_)) => Err(Failure::new(
-                Kind::BucketError,
-                format!("cannot write `{}/{}`: the server gives no upload id", bucket.address(), self.key),
-            )),
-        }
+        let begun = Begun {
+            address: bucket.address().to_owned(),
+            key: self.key.as_str().to_owned(),
+            upload: bucket.begin_parts(self.key, &hex(sha256)).await?,
+            size: self.source.stamp.size,
+            part,
+            sha256: hex(sha256),
+        };
+        begun.remember();
+        Ok(begun)
     }
 
     /// The parts that an earlier process has sent; none where the server knows nothing of the upload any more.
@@ -282,23 +268,27 @@ impl Sending<'_> {
         let mut in_flight = FuturesUnordered::new();
         let count = begun.size.div_ceil(begun.part);
         for number in (1..=i32::try_from(count).unwrap_or(i32::MAX)).filter(|number| !is_there.contains(number)) {
-            if in_flight.len() >= PARTS_IN_FLIGHT {
-                parts.extend(in_flight.next().await.transpose()?);
-            }
-            let permit = memory(begun.part).await;
-            let (source, length) = (self.source.clone(), begun.part);
-            let bytes;
-            (digest, bytes) = blocking(move || {
-                let bytes = source.read(u64::try_from(number - 1).unwrap_or_default() * length, length)?;
-                let digest = digest.map(|digest| digest.chain_update(&bytes));
-                Ok((digest, bytes))
+            let from = u64::try_from(number - 1).unwrap_or_default() * begun.part;
+            let length = begun.part.min(begun.size - from);
+            let mut memory = pin!(memory(length));
+            // Parts under way give their memory back only if they are seen to: of several files that all waited for it
+            // with parts of their own, none would go on.
+            let memory = loop {
+                tokio::select! {
+                    Some(part) = in_flight.next() => parts.push(part?),
+                    memory = &mut memory, if in_flight.len() < PARTS_IN_FLIGHT => break memory,
+                }
+            };
+            let source = self.source.clone();
+            let part;
+            (digest, part) = blocking(move || {
+                let mut part = Buffer::new(length, memory);
+                source.fill(part.as_mut(), from)?;
+                let digest = digest.map(|digest| digest.chain_update(part.as_ref()));
+                Ok((digest, Bytes::from_owner(part)))
             })
             .await?;
-            in_flight.push(async move {
-                let sent = self.send_part(&begun.upload, number, bytes.into()).await;
-                drop(permit);
-                sent
-            });
+            in_flight.push(self.send_part(&begun.upload, number, part));
         }
         while let Some(part) = in_flight.next().await {
             parts.push(part?);
@@ -339,11 +329,4 @@ fn completed(number: i32, etag: Option<&str>) -> CompletedPart {
 
 fn unquoted(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
-}
-
-/// The upload's id in the XML of an answer. Ids are made for URLs: nothing in them is escaped.
-fn upload_id(body: &[u8]) -> Option<String> {
-    let (_, rest) = str::from_utf8(body).ok()?.split_once("<UploadId>")?;
-    let (id, _) = rest.split_once("</UploadId>")?;
-    Some(id.to_owned()).filter(|id| !id.is_empty())
 }

@@ -41,6 +41,10 @@ impl S3Bucket {
             SdkError::TimeoutError(_) => {
                 Failure::new(Kind::BucketUnreachable, format!("{cannot}: {} does not answer in time", self.server))
             }
+            // rclone's server says that a file is gone with the length that the file had.
+            SdkError::ResponseError(answer) if key.is_some() && answer.raw().status().as_u16() == 404 => {
+                Failure::new(Kind::ObjectNotFound, format!("{cannot}: there is no such object"))
+            }
             SdkError::ResponseError(_) => Failure::new(
                 Kind::BucketUnreachable,
                 format!("{cannot}: {} broke off: {}", self.server, innermost(error)),

@@ -9,6 +9,7 @@ mod transfer;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, ChecksumType, CreateBucketConfiguration};
 use base64::Engine as _;
@@ -113,15 +114,14 @@ impl S3Bucket {
         }
     }
 
+    /// An object whose content is yet to come.
+    async fn get(&self, key: &Key) -> Result<GetObjectOutput> {
+        let request = self.client.get_object().bucket(&*self.name).key(key.as_str());
+        request.send().await.map_err(|error| self.failure("read", Some(key), &error))
+    }
+
     pub(super) async fn read(&self, key: &Key, limit: u64) -> Result<(Vec<u8>, Version)> {
-        let response = self
-            .client
-            .get_object()
-            .bucket(&*self.name)
-            .key(key.as_str())
-            .send()
-            .await
-            .map_err(|error| self.failure("read", Some(key), &error))?;
+        let response = self.get(key).await?;
         let size = response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
         if size > limit {
             return Err(super::too_large(key, limit));

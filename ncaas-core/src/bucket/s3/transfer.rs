@@ -61,7 +61,7 @@ impl S3Bucket {
             Ok((source, content))
         })
         .await?;
-        let upload = &self.begin_parts(key, &content).await?;
+        let upload = &self.begin_parts(key, &content.sha256).await?;
         let done = match self.send_parts(source, key, upload, &content).await {
             Ok(parts) => self.complete(key, upload, parts).await,
             Err(failure) => Err(failure),
@@ -74,10 +74,10 @@ impl S3Bucket {
         done.map(|()| content)
     }
 
-    /// Begins an upload in parts: its id.
-    async fn begin_parts(&self, key: &Key, content: &Content) -> Result<String> {
+    /// Begins an upload in parts: its id. `sha256` is what the content is to be, in hex.
+    pub(in crate::bucket) async fn begin_parts(&self, key: &Key, sha256: &str) -> Result<String> {
         let request = self.client.create_multipart_upload().bucket(&*self.name).key(key.as_str());
-        let begun = request.metadata(SHA256, &content.sha256).send().await;
+        let begun = request.metadata(SHA256, sha256).send().await;
         let id = match &begun {
             Ok(answer) => answer.upload_id().map(str::to_owned),
             // rclone's server names the answer's root element otherwise than S3, which the SDK does not take.
@@ -162,14 +162,7 @@ impl S3Bucket {
 
     /// Copies an object's content into an open file. `path` is for messages only.
     pub(in crate::bucket) async fn fetch(&self, key: &Key, into: std::fs::File, path: &Path) -> Result<Content> {
-        let response = self
-            .client
-            .get_object()
-            .bucket(&*self.name)
-            .key(key.as_str())
-            .send()
-            .await
-            .map_err(|error| self.failure("read", Some(key), &error))?;
+        let response = self.get(key).await?;
         let size = response.content_length().and_then(|size| u64::try_from(size).ok());
         let stored = response.metadata().and_then(|metadata| metadata.get(SHA256)).cloned();
         let mut into = tokio::fs::File::from_std(into);

@@ -105,6 +105,20 @@ fn a_tree_goes_to_s3_and_back() {
     there_and_back(&TestBucket::s3("sync"));
 }
 
+#[test]
+fn more_large_files_than_memory_holds_parts_of_go_at_once() {
+    let bucket = TestBucket::s3("sync");
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("tree");
+    fs::create_dir(&folder).unwrap();
+    for number in 0..8 {
+        fs::File::create(folder.join(number.to_string())).unwrap().set_len(17 << 20).unwrap();
+    }
+    let target = format!("{}/t", bucket.address());
+    let pushed = sync(&home, &["push", folder.to_str().unwrap(), &target]).run().ok().json().remove(0);
+    assert_eq!((number(&pushed, "new"), number(&pushed, "bytes")), (8, 8 * (17 << 20)));
+}
+
 fn changes_are_seen(bucket: &TestBucket) {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("tree");
@@ -139,6 +153,21 @@ fn changes_are_seen(bucket: &TestBucket) {
     let changed: Vec<_> = outcomes(&pushed).into_iter().filter(|(_, outcome)| outcome != "unchanged").collect();
     assert_eq!(changed, [("gone".to_owned(), "deleted".to_owned()), ("same".to_owned(), "changed".to_owned())]);
     assert_eq!((bucket.text("t/same").as_str(), bucket.get("t/gone")), ("54321", None));
+
+    // The same of what was pulled, where status and pull look at it.
+    let io_dir = home.path().join("io-dir");
+    let of_io_dir = ["--io-dir", io_dir.to_str().unwrap(), "--checksum"];
+    sync(&home, &[&["pull", target], &of_io_dir[..2]].concat()).run().ok();
+    let path = io_dir.join("t/same");
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, "12345").unwrap();
+    fs::File::options().append(true).open(&path).unwrap().set_modified(before).unwrap();
+    let status = sync(&home, &[&["status", target], &of_io_dir[..]].concat()).run().ok().json();
+    assert_eq!(status.len(), 1);
+    assert_eq!((&status[0]["path"], &status[0]["status"]), (&"same".into(), &"changed".into()));
+    let pulled = sync(&home, &[&["pull", target], &of_io_dir[..]].concat()).run().ok().json().remove(0);
+    assert_eq!((number(&pulled, "changed"), number(&pulled, "unchanged")), (1, 3), "{pulled}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "54321");
 }
 
 #[test]

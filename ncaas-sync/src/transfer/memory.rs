@@ -1,0 +1,65 @@
+//! The memory that content takes on its way, in all transfers together.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// How much content may be in memory at once, in units of [`UNIT`].
+static FREE: Semaphore = Semaphore::const_new(UNITS as usize);
+const UNITS: u32 = 48 * 1024;
+const UNIT: u64 = 1024;
+
+/// Memory of parts of the usual size that is not in use: to get it from the system anew costs more than to fill it.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+const USUAL: usize = super::upload::PART as usize;
+
+/// Waits until so many bytes of memory are free.
+pub(super) async fn memory(bytes: u64) -> SemaphorePermit<'static> {
+    let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(UNITS).clamp(1, UNITS);
+    loop {
+        // The semaphore is never closed.
+        if let Ok(permit) = FREE.acquire_many(units).await {
+            return permit;
+        }
+    }
+}
+
+/// Memory for one part of a file.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    _memory: SemaphorePermit<'static>,
+}
+
+impl Buffer {
+    /// One for so many bytes, with the memory that was waited for.
+    pub(super) fn new(bytes: u64, memory: SemaphorePermit<'static>) -> Buffer {
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let spare = if length == USUAL { spare().pop() } else { None };
+        Buffer { bytes: spare.unwrap_or_else(|| vec![0; length]), _memory: memory }
+    }
+}
+
+fn spare() -> MutexGuard<'static, Vec<Vec<u8>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.bytes.len() == USUAL {
+            spare().push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
