@@ -214,9 +214,13 @@ impl JobFolder {
     /// The record that was saved when this job ended, if it did. Running a stage twice finds here what the first time
     /// came to, also after the container has gone.
     pub fn saved_record(&self) -> Option<Record> {
-        let line = std::fs::read(self.record_file()).ok()?;
-        // What an earlier attempt came to is not what this one comes to.
-        Record::parse(&line).ok().filter(|saved| saved.job().is_none_or(|job| job.attempt == self.attempt))
+        self.own_record(&std::fs::read(self.record_file()).ok()?)
+    }
+
+    /// The record in a line that was saved for this job; none where an earlier attempt left it, for what that came to is
+    /// not what this one comes to.
+    pub fn own_record(&self, line: &[u8]) -> Option<Record> {
+        Record::parse(line).ok().filter(|saved| saved.job().is_none_or(|job| job.attempt == self.attempt))
     }
 }
 

@@ -176,7 +176,8 @@ pub(crate) struct UploadsArgs {
 /// What lies under the container's working directory keeps its relative path, everything else goes under `outside/`.
 /// Caches, temporary files and the like are left out. Links are kept where they stay within the results, sparse files
 /// stay sparse, and bytes of a name that are no text become `%FF`. Devices, FIFOs, sockets, links that lead out, and
-/// what lies too deep to have a path in the io-dir are left out, and the record says so. setuid bits are dropped.
+/// what lies too deep to have a path in the io-dir are left out, and the record says so. setuid bits are dropped. A link
+/// in place of one of the job's own folders is an error (`unsafe-path`) where it leads out of the io-dir.
 ///
 /// Killed at any point, the same command again goes on. A record lists some 200,000 results; a job that made more ends
 /// with an error, its files in the io-dir, and its container stays.
@@ -201,7 +202,8 @@ pub(crate) struct CollectArgs {
     #[arg(long, value_name = "GLOB")]
     pub(crate) expect: Vec<String>,
 
-    /// Leave out files larger than this: bytes, or with K, M, G or T
+    /// Leave out files larger than this: bytes, or with K, M, G or T. All of a file is read for its checksum, also where
+    /// it is sparse: one of 100G of nothing takes minutes, though no room
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_size: Option<u64>,
 

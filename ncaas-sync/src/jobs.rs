@@ -7,13 +7,8 @@ use ncaas_core::engine::container::describe;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files;
-use ncaas_core::layout::JobFolder;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, Known};
-use ncaas_core::tool::Tool;
-
-/// How the name of a saved record ends.
-const RECORD: &str = ".record.json";
 
 /// The record of a container that was named: what its job was started from, or for one that is no job's a record of its
 /// own, whose results go to a folder that has the container's name.
@@ -56,29 +51,10 @@ fn group_folder(group: &str) -> Result<&str> {
     Ok(group)
 }
 
-/// Saves the whole record in the job's logs, with the failure that this stage puts on it, if it does.
-pub(crate) fn save_record(record: &Record, folder: &JobFolder, tool: Tool, failure: Option<&Failure>) -> Result<()> {
-    let Some(failure) = failure else { return files::write_whole(&folder.record_file(), &record.to_line()) };
-    let mut record = record.clone();
-    record.fail(tool.name(), failure);
-    files::write_whole(&folder.record_file(), &record.to_line())
-}
-
 /// Does several things side by side, and fails with the first that fails.
 pub(crate) async fn all(
     each: impl IntoIterator<Item = impl Future<Output = Result<()>>>,
     at_once: usize,
 ) -> Result<()> {
     stream::iter(each).buffer_unordered(at_once).try_collect().await
-}
-
-/// The saved records of the job's other datasets.
-pub(crate) fn saved_records(folder: &JobFolder) -> Vec<Record> {
-    let own = folder.record_file();
-    let names = std::fs::read_dir(folder.logs()).into_iter().flatten().flatten();
-    names
-        .map(|entry| entry.path())
-        .filter(|path| *path != own && path.to_string_lossy().ends_with(RECORD))
-        .filter_map(|path| Record::parse(&std::fs::read(path).ok()?).ok())
-        .collect()
 }

@@ -6,18 +6,18 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::files::{OURS, temporary_beside};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files::OURS;
 use ncaas_core::layout::{RESULTS, WORK};
 use ncaas_core::record::fields::ResultFile;
 use serde::{Deserialize, Serialize};
 
 use super::found::Raw;
+use super::home::Home;
 
 /// What one container's job has come to.
 #[derive(Debug, Default)]
@@ -60,73 +60,68 @@ struct Head<'h> {
 
 const MOVES: &str = "moves.";
 
-/// Where a dataset's journal is while its results are being moved.
-pub(crate) fn moves_file(folder: &Path, dataset: u64) -> PathBuf {
-    folder.join(format!("{OURS}{MOVES}{dataset}"))
+/// Where in a job's folder a dataset's journal is while its results are being moved.
+pub(crate) fn moves_file(dataset: u64) -> PathBuf {
+    format!("{OURS}{MOVES}{dataset}").into()
 }
 
 /// Where the journal of a dataset's finished collection is.
-pub(crate) fn results_file(folder: &Path, dataset: u64) -> PathBuf {
-    folder.join(format!("{OURS}results.{dataset}"))
+pub(crate) fn results_file(dataset: u64) -> PathBuf {
+    format!("{OURS}results.{dataset}").into()
 }
 
 /// Finishes what others have begun to move in a job's folder, who hold its lock no more. Where they were going nobody
 /// else has been yet: that holds no longer once somebody else is given names there.
-pub(crate) fn finish_begun(folder: &Path, root: &Dir) -> Result<()> {
+pub(crate) fn finish_begun(home: &Home) -> Result<()> {
     let beginning = format!("{OURS}{MOVES}");
-    for entry in std::fs::read_dir(folder).doing("list", folder)? {
-        let name = entry.doing("list", folder)?.file_name();
+    let failed = |error: io::Error| home.failure("list", Path::new(""), &error);
+    for entry in home.dir().entries().map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
         let dataset = name.to_str().and_then(|name| name.strip_prefix(&beginning)?.parse().ok());
         if let Some(dataset) = dataset
-            && let Some((_, journal)) = Journal::read(&moves_file(folder, dataset))?
+            && let Some((_, journal)) = Journal::read(home, &moves_file(dataset))?
         {
-            journal.carry_out(folder, root, dataset)?;
-            finish(folder, dataset)?;
+            journal.complete(home, dataset)?;
         }
     }
     Ok(())
 }
 
-/// Writes down that everything has been moved.
-fn finish(folder: &Path, dataset: u64) -> Result<()> {
-    let (moves, done) = (moves_file(folder, dataset), results_file(folder, dataset));
-    std::fs::rename(&moves, &done).doing("write", &done)
-}
-
 impl Journal {
     /// Reads a container's journal; none where there is none, or one of another container.
-    pub(crate) fn of(container: &str, path: &Path) -> Result<Option<Journal>> {
-        Ok(Journal::read(path)?.filter(|(of, _)| of == container).map(|(_, journal)| journal))
+    pub(crate) fn of(container: &str, home: &Home, path: &Path) -> Result<Option<Journal>> {
+        Ok(Journal::read(home, path)?.filter(|(of, _)| of == container).map(|(_, journal)| journal))
     }
 
     /// Reads a journal, if it is there, and whose it is.
-    fn read(path: &Path) -> Result<Option<(String, Journal)>> {
-        let file = match File::open(path) {
-            Ok(file) => file,
+    fn read(home: &Home, path: &Path) -> Result<Option<(String, Journal)>> {
+        let failed = |error: io::Error| home.failure("read", path, &error);
+        let file = match home.dir().open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Failure::io("read", path, &error)),
+            file => file.map_err(failed)?,
         };
         let mut lines = BufReader::new(file).lines();
-        let broken =
-            |error: serde_json::Error| Failure::new(Kind::Io, format!("cannot read `{}`: {error}", path.display()));
-        let Some(head) = lines.next().transpose().doing("read", path)? else { return Ok(None) };
+        let broken = |error: serde_json::Error| {
+            let shown = home.job().root().join(path);
+            Failure::new(Kind::Io, format!("cannot read `{}`: {error}", shown.display()))
+        };
+        let Some(head) = lines.next().transpose().map_err(failed)? else { return Ok(None) };
         let head: Head = serde_json::from_str(&head).map_err(broken)?;
         let container = head.container.into_owned();
         let (folders, warnings) = (head.folders.into_owned(), head.warnings.into_owned());
         let mut journal = Journal { folders, moves: Vec::new(), warnings };
         for line in lines {
-            journal.moves.push(serde_json::from_str(&line.doing("read", path)?).map_err(broken)?);
+            journal.moves.push(serde_json::from_str(&line.map_err(failed)?).map_err(broken)?);
         }
         Ok(Some((container, journal)))
     }
 
     /// Writes it so that it is there whole or not at all, and survives a power cut.
-    pub(crate) fn write(&self, path: &Path, container: &str) -> Result<()> {
-        let mut file = temporary_beside(path)?;
+    pub(crate) fn write(&self, home: &Home, dataset: u64, container: &str) -> Result<()> {
         let (warnings, folders) = (Cow::from(&self.warnings), Cow::from(&self.folders));
         let head = Head { container: container.into(), warnings, folders };
-        let mut write = || -> io::Result<()> {
-            let mut out = BufWriter::new(file.as_file_mut());
+        home.write_with(&moves_file(dataset), |file| {
+            let mut out = BufWriter::new(file);
             serde_json::to_writer(&mut out, &head)?;
             for one in &self.moves {
                 out.write_all(b"\n")?;
@@ -134,26 +129,27 @@ impl Journal {
             }
             out.write_all(b"\n")?;
             out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()
-        };
-        write().doing("write", path)?;
-        file.persist(path).map(drop).map_err(|error| error.error).doing("write", path)
+        })
     }
 
     /// Moves everything that is not moved yet, and writes that down.
-    pub(crate) fn complete(&self, folder: &Path, root: &Dir, dataset: u64) -> Result<()> {
-        self.carry_out(folder, root, dataset)?;
-        finish(folder, dataset)
+    pub(crate) fn complete(&self, home: &Home, dataset: u64) -> Result<()> {
+        self.carry_out(home, dataset)?;
+        let done = results_file(dataset);
+        let renamed = home.dir().rename(moves_file(dataset), home.dir(), &done);
+        renamed.map_err(|error| home.failure("write", &done, &error))
     }
 
-    fn carry_out(&self, folder: &Path, root: &Dir, dataset: u64) -> Result<()> {
+    fn carry_out(&self, home: &Home, dataset: u64) -> Result<()> {
+        let root = home.dir();
         let failed = |to: &Path| {
-            let path = folder.join(to);
-            move |error: io::Error| Failure::io("write", &path, &error)
+            let path = to.to_owned();
+            move |error: io::Error| home.failure("write", &path, &error)
         };
         let work = match root.open_dir(Path::new(WORK).join(dataset.to_string())) {
             // All that was in it has been moved before.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            work => work.map_err(|error| Failure::io("open", &folder.join(WORK), &error))?,
+            work => work.map_err(|error| home.failure("open", Path::new(WORK), &error))?,
         };
         let mut moved = HashSet::new();
         for one in &self.folders {
@@ -168,7 +164,7 @@ impl Journal {
                 }
             }
         }
-        let base = Path::new(RESULTS).join(folder.file_name().unwrap_or_default());
+        let base = Path::new(RESULTS).join(home.job().root().file_name().unwrap_or_default());
         let (mut into, mut out_of) = (Opened::default(), Opened::default());
         for one in &self.moves {
             let to = Path::new(&one.result.path).strip_prefix(&base).unwrap_or(Path::new(""));

@@ -10,6 +10,7 @@ mod direct;
 mod expect;
 mod fetch;
 mod found;
+mod home;
 pub(crate) mod inside;
 mod journal;
 mod places;
@@ -23,12 +24,11 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use ncaas_core::engine::{LazyEngine, Owner};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::inputs;
-use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, RESULTS, WORK};
+use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS, WORK};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Known, ResultFile, Status};
@@ -40,8 +40,9 @@ use crate::{jobs, local};
 use direct::Layer;
 use expect::Expected;
 use found::{Finds, STAGE};
+use home::Home;
 use inside::Inside;
-use journal::{Journal, finish_begun, moves_file, results_file};
+use journal::{Journal, finish_begun, results_file};
 use places::{Places, longest};
 pub(crate) use stage::open_folder;
 use unpack::Rules;
@@ -110,11 +111,11 @@ impl Collecting {
         }
         let job = record.job().ok_or_else(|| Failure::lacks("job"))?;
         jobs::fill_io_dir(record, &self.args.io_dir.io_dir)?;
-        let folder = JobFolder::of(record)?;
-        let lock = local::lock(folder.root(), format!("collect.{}", job.dataset)).await?;
+        let home = Arc::new(Home::open(record)?);
+        let lock = home.lock(&format!("collect.{}", job.dataset)).await?;
         let partial = container.status != Some(Status::Success);
-        let journal = self.collected(record, &folder, job.dataset, &container.id, partial).await?;
-        place_config(record, &folder)?;
+        let journal = self.collected(record, &home, job.dataset, &container.id, partial).await?;
+        place_config(record, &home)?;
         let (warnings, mut results) = journal.into_parts();
         let (all, listed) = (results.len(), listed(&results));
         let outcome = match partial {
@@ -125,7 +126,7 @@ impl Collecting {
         results.truncate(listed);
         record.set("results", &results);
         warnings.into_iter().for_each(|warning| record.warn(warning));
-        jobs::save_record(record, &folder, self.tool, outcome.as_ref().err())?;
+        self.save_record(record, &home, outcome.as_ref().err())?;
         drop(lock);
         outcome
     }
@@ -134,38 +135,37 @@ impl Collecting {
     async fn collected(
         &self,
         record: &Record,
-        folder: &JobFolder,
+        home: &Arc<Home>,
         dataset: u64,
         container: &str,
         partial: bool,
     ) -> Result<Journal> {
-        let place = (folder.clone(), container.to_owned());
-        let others = local::lock(folder.root(), "collect").await?;
+        let place = (Arc::clone(home), container.to_owned());
+        let others = home.lock("collect").await?;
         if let Some(journal) = local::blocking(move || taken_up(&place.0, dataset, &place.1)).await? {
             return Ok(journal);
         }
         drop(others);
-        let finds = match self.find(folder, container).await {
+        let finds = match self.find(home, container).await {
             Ok(finds) => finds,
             Err(failure) => {
                 // What is half there would only take room, where the disk is full for instance.
-                let _ = std::fs::remove_dir_all(folder.work().join(STAGE));
+                let _ = home.dir().remove_dir_all(home.work().join(STAGE));
                 return Err(match failure.kind {
-                    Kind::DiskFull => failure.context(format!("in `{}`", folder.root().display())),
+                    Kind::DiskFull => failure.context(format!("in `{}`", home.job().root().display())),
                     _ => failure,
                 });
             }
         };
-        let others = local::lock(folder.root(), "collect").await?;
-        let (folder, container) = (folder.clone(), container.to_owned());
-        let earlier = earlier_results(record, &folder);
+        let others = home.lock("collect").await?;
+        let (home, container) = (Arc::clone(home), container.to_owned());
+        let earlier = earlier_results(record, &home);
         let journal = local::blocking(move || {
-            let root = open(folder.root())?;
-            finish_begun(folder.root(), &root)?;
-            let journal = settle::decide(&folder, &root, finds, partial, &earlier)?;
-            journal.write(&moves_file(folder.root(), dataset), &container)?;
-            journal.complete(folder.root(), &root, dataset)?;
-            tidy(&root, &folder);
+            finish_begun(&home)?;
+            let journal = settle::decide(&home, finds, partial, &earlier)?;
+            journal.write(&home, dataset, &container)?;
+            journal.complete(&home, dataset)?;
+            tidy(&home);
             Ok(journal)
         })
         .await?;
@@ -174,9 +174,8 @@ impl Collecting {
     }
 
     /// Everything that the job has produced, where it lies now.
-    async fn find(&self, folder: &JobFolder, container: &str) -> Result<Finds> {
+    async fn find(&self, home: &Arc<Home>, container: &str) -> Result<Finds> {
         let engine = self.engine.get().await?;
-        let stage = folder.work().join(STAGE);
         let inspected = match engine.inspect(container).await {
             Ok(inspected) => Some(inspected),
             Err(failure) if failure.kind == Kind::ContainerNotFound => None,
@@ -185,20 +184,21 @@ impl Collecting {
         let gone = inspected.is_none();
         let layer = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(Layer::of);
         let inside = inspected.as_ref().map_or_else(Inside::of_a_gone_one, Inside::of);
-        let rules = Arc::new(self.rules(inside, folder));
-        local::fresh_folder(stage.clone()).await?;
+        let rules = Arc::new(self.rules(inside, home.job()));
+        let stage = Arc::clone(home);
+        let stage = local::blocking(move || stage.fresh_folder(&stage.work().join(STAGE))).await?;
+        let mounted = home.mounted()?;
         if !gone {
-            let mounted = [folder.work_results(), folder.work_logs()].into_iter().filter(|path| path.exists());
-            engine.repair_ownership(container, &mounted.collect::<Vec<_>>(), Owner::current()).await?;
+            engine.repair_ownership(container, &mounted, Owner::current()).await?;
         }
-        let mut finds = self.find_mounted(folder, &rules).await?;
+        let mut finds = self.find_mounted(home, &rules).await?;
         if gone {
             finds
                 .warnings
                 .add(format!("container `{container}` is gone, and with it what it wrote outside its results"));
         } else {
             let from = &self.args.from;
-            finds.append(fetch::fetch(engine, rules, open(&stage)?, layer, from).await?);
+            finds.append(fetch::fetch(engine, rules, stage, layer, from).await?);
         }
         Ok(finds)
     }
@@ -213,10 +213,10 @@ impl Collecting {
     }
 
     /// What the job wrote into its results and logs folders, which lie on this machine unless the engine is elsewhere.
-    async fn find_mounted(&self, folder: &JobFolder, rules: &Arc<Rules>) -> Result<Finds> {
-        let (path, rules) = (folder.work(), Arc::clone(rules));
+    async fn find_mounted(&self, home: &Arc<Home>, rules: &Arc<Rules>) -> Result<Finds> {
+        let (home, rules) = (Arc::clone(home), Arc::clone(rules));
         local::blocking(move || {
-            let work = open(&path)?;
+            let (work, path) = (home.open_dir(&home.work())?, home.job().work());
             let mut finds = Finds::default();
             for (name, inside) in [(RESULTS, rules.inside.results()), (LOGS, rules.inside.logs())] {
                 finds.append(walk(&work, &path, name, &inside, &rules)?);
@@ -225,33 +225,37 @@ impl Collecting {
         })
         .await
     }
+
+    /// Saves the whole record in the job's logs, with the failure that this stage puts on it, if it does.
+    fn save_record(&self, record: &Record, home: &Home, failure: Option<&Failure>) -> Result<()> {
+        let path = home.within(&home.job().record_file());
+        let Some(failure) = failure else { return home.write_whole(&path, &record.to_line()) };
+        let mut record = record.clone();
+        record.fail(self.tool.name(), failure);
+        home.write_whole(&path, &record.to_line())
+    }
 }
 
 /// What another process has begun, or done: whatever was on its way arrives first.
-fn taken_up(folder: &JobFolder, dataset: u64, container: &str) -> Result<Option<Journal>> {
-    let root = open(folder.root())?;
-    finish_begun(folder.root(), &root)?;
-    let journal = Journal::of(container, &results_file(folder.root(), dataset))?;
+fn taken_up(home: &Home, dataset: u64, container: &str) -> Result<Option<Journal>> {
+    finish_begun(home)?;
+    let journal = Journal::of(container, home, &results_file(dataset))?;
     if journal.is_some() {
-        tidy(&root, folder);
+        tidy(home);
     }
     Ok(journal)
 }
 
-fn open(path: &Path) -> Result<Dir> {
-    Dir::open_ambient_dir(path, ambient_authority()).doing("open", path)
-}
-
 /// The results that this dataset has left in an earlier run, and that no other dataset shares.
-fn earlier_results(record: &Record, folder: &JobFolder) -> HashSet<String> {
+fn earlier_results(record: &Record, home: &Home) -> HashSet<String> {
     let of = |record: &Record| record.results().unwrap_or_default().into_iter().map(|result| result.path);
-    let mut earlier: HashSet<String> = folder.saved_record().iter().flat_map(of).collect();
+    let mut earlier: HashSet<String> = home.saved_record().iter().flat_map(of).collect();
     if earlier.is_empty() {
         return earlier;
     }
     let datasets = record.job().map_or(1, |job| job.datasets);
     if datasets > 1 {
-        for other in jobs::saved_records(folder) {
+        for other in home.other_records() {
             for path in of(&other) {
                 earlier.remove(&path);
             }
@@ -261,19 +265,22 @@ fn earlier_results(record: &Record, folder: &JobFolder) -> HashSet<String> {
 }
 
 /// Puts a copy of the config beside the results, under its own name.
-fn place_config(record: &Record, folder: &JobFolder) -> Result<()> {
+fn place_config(record: &Record, home: &Home) -> Result<()> {
     let Some(name) = record.text("configname") else { return Ok(()) };
     let place = inputs::place(record, name, CONFIGS)?;
     let Some(own_name) = place.host.file_name() else { return Ok(()) };
-    local::copy_whole(&place.host, &folder.process_results().join(own_name))
+    let content = std::fs::read(&place.host).doing("read", &place.host)?;
+    let to = Path::new(PROCESS_RESULTS).join(own_name);
+    if home.read(&to).is_some_and(|there| there == content) {
+        return Ok(());
+    }
+    home.write_whole(&to, &content)
 }
 
 /// Removes what a finished collection leaves behind: the stage, and folders that are empty by now. What was left out
 /// stays where it is.
-fn tidy(root: &Dir, folder: &JobFolder) {
-    let work = folder.work();
-    let Some(number) = work.file_name() else { return };
-    let work = Path::new(WORK).join(number);
+fn tidy(home: &Home) {
+    let (root, work) = (home.dir(), home.work());
     // What cannot be removed is in nobody's way.
     let _ = root.remove_dir_all(work.join(STAGE));
     if let Ok(dir) = root.open_dir(&work) {

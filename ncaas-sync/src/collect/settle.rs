@@ -11,10 +11,11 @@ use std::path::Path;
 
 use cap_std::fs::Dir;
 use ncaas_core::failure::{Failure, Result};
-use ncaas_core::layout::{JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::layout::{LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::record::fields::ResultFile;
 
 use super::found::{Finds, Found, Raw, What};
+use super::home::Home;
 use super::journal::{FolderMove, Journal, Move};
 use super::places::{Place, is_reserved};
 use super::stage::{PIECE, sum};
@@ -22,17 +23,12 @@ use crate::names;
 
 /// Decides where each of the finds goes. `earlier` are the paths of results that this dataset left here in an earlier
 /// run, and nobody else shares: they may be replaced.
-pub(crate) fn decide(
-    folder: &JobFolder,
-    root: &Dir,
-    finds: Finds,
-    partial: bool,
-    earlier: &HashSet<String>,
-) -> Result<Journal> {
+pub(crate) fn decide(home: &Home, finds: Finds, partial: bool, earlier: &HashSet<String>) -> Result<Journal> {
+    let folder = home.job();
     let job = names::path_text(folder.root().file_name().unwrap_or_default().as_ref());
     let mut deciding = Deciding {
-        root,
-        path: folder.root(),
+        home,
+        root: home.dir(),
         label: folder.label(),
         base: format!("{RESULTS}/{job}"),
         partial,
@@ -64,8 +60,8 @@ pub(crate) fn decide(
 }
 
 struct Deciding<'d> {
+    home: &'d Home,
     root: &'d Dir,
-    path: &'d Path,
     label: &'d str,
     /// The job's folder, relative to the io-dir.
     base: String,
@@ -269,7 +265,7 @@ impl Deciding<'_> {
     }
 
     fn failure(&self, what: &str, to: &str, error: &io::Error) -> Failure {
-        Failure::io(what, &self.path.join(to), error)
+        self.home.failure(what, Path::new(to), error)
     }
 }
 

@@ -10,6 +10,7 @@ use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use rustix::fs::OFlags;
 
+use super::part::Part;
 use super::stamp::Stamp;
 
 /// A folder, and the files below it by their relative paths. Links are followed as long as they stay in it.
@@ -48,6 +49,26 @@ impl Folder {
         }
     }
 
+    /// Opens a folder below it, and makes it if it is not there.
+    pub(crate) fn below(&self, path: &Path) -> Result<Folder> {
+        let dir = match self.dir.open_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_below(path)?;
+                self.dir.open_dir(path)
+            }
+            dir => dir,
+        };
+        let dir = dir.map_err(|error| self.contained("open", path, &error))?;
+        Ok(Folder { dir, path: self.path.join(path) })
+    }
+
+    /// Writes a file so that whoever opens it sees the old content or the new, and never half of it.
+    pub(crate) fn write_whole(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        let mut part = Part::new(self, path)?;
+        write(&mut part.file).map_err(|error| self.contained("write", path, &error))?;
+        part.finish(self, path).map(drop)
+    }
+
     /// Whether something is there, links that lead elsewhere included.
     pub(crate) fn has(&self, path: &Path) -> bool {
         self.dir.symlink_metadata(path).is_ok()
@@ -82,13 +103,20 @@ impl Folder {
         self.open_file(path).ok()
     }
 
-    pub(crate) fn failure(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
+    /// A failure of an operation on a path in it.
+    pub(crate) fn contained(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
         let shown = self.path.join(path);
         let is_escape = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none();
         if is_escape || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) {
             let why = format!("cannot {what} `{}`: a link leads out of `{}`", shown.display(), self.path.display());
             return Failure::new(Kind::UnsafePath, why).hint("put a copy there instead of the link");
         }
+        Failure::io(what, &shown, error)
+    }
+
+    /// The same for a path that was made from a key.
+    pub(crate) fn failure(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
+        let shown = self.path.join(path);
         match error.kind() {
             io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Failure::new(
                 Kind::BadKey,
@@ -101,7 +129,7 @@ impl Folder {
                 Kind::BadKey,
                 format!("cannot {what} `{}`: a name in it is too long for this file system", shown.display()),
             ),
-            _ => Failure::io(what, &shown, error),
+            _ => self.contained(what, path, error),
         }
     }
 }

@@ -317,7 +317,7 @@ fn an_engine_that_is_away_loses_no_record_and_no_result() {
 }
 
 /// The engine's socket behind a TCP port, as an engine on another machine is.
-fn engine_elsewhere() -> String {
+pub(super) fn engine_elsewhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let host = std::env::var("DOCKER_HOST").unwrap_or("unix:///var/run/docker.sock".to_owned());

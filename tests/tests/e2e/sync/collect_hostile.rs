@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
 
 use ncaas_tests::bucket::files_below;
 use serde_json::json;
 
-use super::collect::{EndedJob, paths};
+use super::collect::{EndedJob, engine_elsewhere, paths};
 use super::trees::sync;
 
 #[test]
@@ -107,4 +108,117 @@ fn a_result_that_became_something_else_is_different_and_one_that_went_is_missing
         .collect();
     found.sort();
     assert_eq!(found, ["folder different", "gone missing", "link different", "same same"]);
+}
+
+#[test]
+fn a_link_in_place_of_a_jobs_folder_is_followed_within_the_io_dir_and_refused_out_of_it() {
+    let job = EndedJob::of("echo r > io-dir/results/r; echo o > o", &[]);
+    let outside = job.home.path().join("outside");
+    for place in [".", "process_results", "logs", "work", "work/1", "work/1/results"] {
+        let folder: PathBuf = job.folder().join(place).components().collect();
+        fs::create_dir_all(&folder).unwrap();
+        fs::rename(&folder, &outside).unwrap();
+        symlink(&outside, &folder).unwrap();
+        let before = files_below(&outside);
+        let ran = job.collect(&[]).ended_saying(1, "");
+        assert_eq!(ran.record().error_kind(), "unsafe-path", "{place}: {}", ran.stderr);
+        assert_eq!(files_below(&outside), before, "{place}");
+        fs::remove_file(&folder).unwrap();
+        fs::rename(&outside, &folder).unwrap();
+    }
+    fs::rename(job.folder(), job.home.path().join("io-dir/elsewhere")).unwrap();
+    symlink("../elsewhere", job.folder()).unwrap();
+    let mut found = paths(&job.collect(&[]).ok().record());
+    found.sort();
+    assert_eq!(found, ["o", "r"]);
+    assert_eq!(files_below(&job.results()), found);
+}
+
+#[test]
+fn sockets_are_left_out_whether_the_layer_is_read_or_the_engine_asked() {
+    let job = EndedJob::of(
+        r#"mkdir out; echo f > out/f; ln -s "$PWD/out/socket" /dev/log; syslogd -n -O /tmp/log & until [ -S out/socket ]; do sleep 0.01; done; kill -9 $!"#,
+        &["--user", "0:0", "--workdir", "/home/neurocaasdev"],
+    );
+    for (host, why) in
+        [(None, "it is a socket"), (Some(engine_elsewhere()), "the engine does not give it: it is a socket")]
+    {
+        let run = sync(&job.home, &["collect"]).stdin(job.record().to_string());
+        let run = if let Some(host) = host { run.env("DOCKER_HOST", host) } else { run };
+        let record = run.run().ok().record();
+        assert_eq!(paths(&record), ["out/f"]);
+        let warnings = record.warnings.unwrap();
+        assert!(warnings.iter().any(|words| words.contains(&format!("/out/socket`: {why}"))), "{warnings:?}");
+        fs::remove_dir_all(job.folder()).unwrap();
+    }
+}
+
+#[test]
+fn a_hard_link_to_what_is_no_result_becomes_a_file_and_leaves_the_other_as_it_is() {
+    let mut job = EndedJob::of("echo r > io-dir/results/r", &[]);
+    let inputs = job.home.path().join("io-dir/inputs");
+    fs::create_dir_all(&inputs).unwrap();
+    fs::write(inputs.join("x"), "input\n").unwrap();
+    fs::hard_link(inputs.join("x"), job.folder().join("work/1/results/x")).unwrap();
+    assert_eq!(paths(&job.collect(&[]).ok().record()), ["r", "x"]);
+    assert_eq!(fs::read_to_string(inputs.join("x")).unwrap(), "input\n");
+    assert_eq!(fs::read_to_string(job.results().join("x")).unwrap(), "input\n");
+
+    job.container =
+        job.run(1, "mkdir out; ln /etc/passwd out/passwd; ln /tmp/../etc/group out/group", &["--user", "0:0"]);
+    for host in [None, Some(engine_elsewhere())] {
+        fs::remove_dir_all(job.results()).unwrap();
+        let _ = fs::remove_file(job.folder().join(".ncaas-results.1"));
+        let run = sync(&job.home, &["collect"]).stdin(job.record().to_string());
+        let run = if let Some(host) = host { run.env("DOCKER_HOST", host) } else { run };
+        let found = paths(&run.run().ok().record());
+        let linked: Vec<&String> = found.iter().filter(|path| path.starts_with("out/")).collect();
+        assert_eq!(linked, ["out/group", "out/passwd"], "{found:?}");
+        assert!(fs::read_to_string(job.results().join("out/passwd")).unwrap().starts_with("root:x:0:0"));
+    }
+}
+
+#[test]
+fn a_file_that_has_become_a_folder_when_the_job_ran_again_keeps_both() {
+    let mut job = EndedJob::of("cd io-dir/results; echo 1 > a; mkdir b; echo 1 > b/x; echo 1 > c", &[]);
+    assert_eq!(paths(&job.collect(&[]).ok().record()), ["a", "b/x", "c"]);
+    job.container = job.run(1, "cd io-dir/results; mkdir a; echo 2 > a/x; echo 2 > b; echo 2 > c", &[]);
+    let found = paths(&job.collect(&[]).ok().record());
+    assert_eq!(found, ["a.npy/a/x", "a.npy/b", "c"]);
+    let content = |path: &str| fs::read_to_string(job.results().join(path)).unwrap();
+    assert_eq!(["a", "b/x"].map(content), ["1\n", "1\n"]);
+    assert_eq!(["a.npy/a/x", "a.npy/b", "c"].map(content), ["2\n", "2\n", "2\n"]);
+}
+
+#[test]
+fn two_datasets_collected_at_once_keep_both_their_files_of_one_name() {
+    let mut job = EndedJob::of("for n in $(seq 50); do echo 1 > io-dir/results/$n; done; echo 1 > o", &[]);
+    let second = job.run(2, "for n in $(seq 50); do echo 2 > io-dir/results/$n; done; echo 2 > o", &[]);
+    let both: Vec<String> = [(1, job.container.clone()), (2, second)]
+        .into_iter()
+        .map(|(dataset, container)| {
+            let mut record = job.record();
+            record["job"]["dataset"] = dataset.into();
+            record["job"]["datasets"] = 2.into();
+            record["job"]["label"] = format!("set{dataset}").into();
+            record["container"]["id"] = container.into();
+            record.to_string()
+        })
+        .collect();
+    let collected: Vec<ncaas_tests::Ran> = std::thread::scope(|scope| {
+        let running: Vec<_> = both
+            .iter()
+            .map(|record| scope.spawn(|| sync(&job.home, &["collect"]).stdin(record.as_str()).run()))
+            .collect();
+        running.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for (ran, content) in collected.into_iter().zip(["1\n", "2\n"]) {
+        let results = ran.ok().record().results.unwrap();
+        assert_eq!(results.len(), 51);
+        for result in results {
+            let path = job.home.path().join("io-dir").join(&result.path);
+            assert_eq!(fs::read_to_string(&path).unwrap(), content, "{}", result.path);
+        }
+    }
+    assert_eq!(files_below(&job.results()).len(), 102);
 }

@@ -178,6 +178,46 @@ fn a_result_that_is_not_what_the_record_says_keeps_the_job_from_ending() {
     assert_eq!(jobs.results_in_bucket(), ["process_results/c.yaml"], "the other files still go, and no end.txt");
 }
 
+fn the_bucket_is_verified(jobs: &Jobs) {
+    let mut record = jobs.ended(1, 1);
+    let result = record["results"][0].clone();
+    for name in ["changed", "same_size", "gone"] {
+        fs::write(jobs.folder().join("process_results").join(name), "12345").unwrap();
+        let mut result = result.clone();
+        result["path"] = format!("results/job__pca_1/process_results/{name}").into();
+        record["results"].as_array_mut().unwrap().push(result);
+    }
+    jobs.run(&["push"], &record).ok();
+    jobs.run(&["verify"], &record).ok();
+    let key = |name: &str| format!("lab/results/job__pca_1/process_results/{name}");
+    jobs.bucket.put(&key("changed"), "123");
+    jobs.bucket.put(&key("same_size"), "1234x");
+    let mut moved = record["results"][3].clone();
+    moved["path"] = "results/job__pca_1/process_results/never".into();
+    record["results"][3] = moved;
+    let ran = jobs.run(&["verify", "--bucket-only", "--files"], &record);
+    let told = "of 4 files that `job__pca_1` made, 2 different in the bucket, 1 missing in the bucket";
+    let lines = ran.ended_saying(1, told).json();
+    let mut found: Vec<String> = lines
+        .iter()
+        .filter_map(|line| Some((line["path"].as_str()?, line["bucket"].as_str()?)))
+        .map(|(path, found)| format!("{} {found}", path.rsplit('/').next().unwrap()))
+        .collect();
+    found.sort();
+    assert_eq!(found, ["changed different", "never missing", "result1 same", "same_size different"]);
+    jobs.run(&["verify", "--io-dir-only"], &record).ended_saying(1, "1 missing in the io-dir (`");
+}
+
+#[test]
+fn what_was_changed_or_is_missing_in_a_directory_is_found() {
+    the_bucket_is_verified(&Jobs::on(TestBucket::directory("pca")));
+}
+
+#[test]
+fn what_was_changed_or_is_missing_on_s3_is_found() {
+    the_bucket_is_verified(&Jobs::on(TestBucket::s3("verify")));
+}
+
 #[test]
 fn results_go_where_the_submission_says() {
     let jobs = Jobs::on(TestBucket::directory("pca"));
