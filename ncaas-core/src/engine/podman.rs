@@ -2,7 +2,7 @@
 //!
 //! - Its events come only to whoever listens while they are read ([`Engine::history`](super::Engine)), and a `stop` that
 //!   the container heeds leaves none: [`Engine::stop`] sends the signals itself.
-//! - It does not see that a container was killed for memory: the kernel's log says so ([`super::kernel`]).
+//! - It does not see that a container was killed for memory: the kernel's log says so.
 //! - An archive goes into a mount only where the mount itself is named ([`Engine::repair_ownership`]).
 //! - A mount is written into a line of CSV without quoting: see [`is_safe_in_mount`].
 

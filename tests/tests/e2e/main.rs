@@ -6,6 +6,7 @@ mod exec_end;
 mod exec_engine;
 mod exec_inside;
 mod exec_remote;
+mod exec_replay;
 mod exec_run;
 mod logs;
 mod logs_save;
