@@ -24,6 +24,12 @@ const LARGEST_RECORD: u64 = 64 << 20;
 /// How the name of a saved record ends.
 const RECORD: &str = ".record.json";
 
+/// The folder of a record's job, opened below the io-dir, and made if it is not there.
+pub(crate) fn folder_of(record: &Record, job: &JobFolder) -> Result<Folder> {
+    let io_dir = Folder::make(Path::new(record.need("io_dir")?))?;
+    io_dir.below(&Path::new(RESULTS).join(job.root().file_name().unwrap_or_default()))
+}
+
 /// A job's folder.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -35,9 +41,7 @@ impl Home {
     /// Opens that of a record's job, and makes it if it is not there.
     pub(crate) fn open(record: &Record) -> Result<Home> {
         let job = JobFolder::of(record)?;
-        let io_dir = Folder::make(Path::new(record.need("io_dir")?))?;
-        let below = Path::new(RESULTS).join(job.root().file_name().unwrap_or_default());
-        let folder = io_dir.below(&below)?;
+        let folder = folder_of(record, &job)?;
         for shared in [PROCESS_RESULTS, LOGS, WORK].map(Path::new).into_iter().filter(|shared| folder.has(shared)) {
             folder.below(shared)?;
         }

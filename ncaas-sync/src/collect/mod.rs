@@ -41,6 +41,7 @@ use direct::Layer;
 use expect::Expected;
 use found::{Finds, STAGE};
 use home::Home;
+pub(crate) use home::folder_of;
 use inside::Inside;
 use journal::{Journal, finish_begun, results_file};
 use places::{Places, longest};

@@ -19,8 +19,9 @@ use ncaas_core::tool::Tool;
 
 use super::{FILES_AT_ONCE, end};
 use crate::buckets::Buckets;
+use crate::collect::folder_of;
 use crate::report::{FileOutcome, FileRecord, write};
-use crate::transfer::{Folder, Sha, Transfer, unhex};
+use crate::transfer::{Sha, Transfer, unhex};
 use crate::{cancelled, jobs, local};
 
 /// Pushes jobs.
@@ -46,7 +47,7 @@ impl Pushing<'_> {
         jobs::fill_io_dir(record, self.io_dir)?;
         let folder = JobFolder::of(record)?;
         let (bucket, prefix) = self.target(record, &job).await?;
-        let transfer = Transfer::unindexed(bucket, Folder::make(folder.root())?);
+        let transfer = Transfer::unindexed(bucket, folder_of(record, &folder)?);
         let ended = record.container().is_some_and(|container| container.has_ended());
         let transfer = if ended || failed { transfer } else { transfer.of_growing() };
         let one = One { pushing: self, output, transfer, prefix, folder };

@@ -266,3 +266,16 @@ fn no_bucket_and_no_server_lose_no_record() {
     record["job"]["bucket"] = "/nonexistent/pca".into();
     assert_eq!(jobs.run(&["pull"], &record).ended_saying(1, "no bucket").record().error_kind(), "bucket-not-found");
 }
+
+/// A development container has the whole io-dir, and could put a link there.
+#[test]
+fn nothing_is_pushed_from_outside_of_the_io_dir() {
+    let jobs = Jobs::on(TestBucket::directory("pca"));
+    let record = jobs.ended(1, 1);
+    let elsewhere = jobs.home.path().join("elsewhere");
+    fs::rename(jobs.folder(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, jobs.folder()).unwrap();
+    let ran = jobs.run(&["push"], &record);
+    assert_eq!((ran.status, ran.record().error_kind()), (1, "unsafe-path"), "{}", ran.stderr);
+    assert_eq!(jobs.results_in_bucket(), Vec::<String>::new());
+}
