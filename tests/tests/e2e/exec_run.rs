@@ -260,7 +260,7 @@ fn a_secret_reaches_the_job_and_nothing_that_is_kept() {
     let ended = place.exec(&["wait"]).stdin(ran.stdout).run().ok();
     assert_eq!(ended.record().container.unwrap().exit_code, Some(0));
     let dry = place.exec(&["run", FIXTURE, "--dry-run", "--secret-env", "TOKEN"]).env("TOKEN", secret).run().ok();
-    assert!(!dry.text().contains(secret) && dry.text().contains("--env TOKEN"));
+    assert!(!dry.text().contains(secret) && (is_remote() || dry.text().contains("--env TOKEN")));
     let without = place.exec(&["run", FIXTURE, "--secret-env", "NCAAS_NOT_SET"]).run();
     assert_eq!(without.record().error_kind(), "usage");
 }
