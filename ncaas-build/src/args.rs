@@ -100,7 +100,8 @@ pub(crate) struct ImageArgs {
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
 
-    /// Value of an ARG of the Dockerfile; without `=V`, that of the environment variable K
+    /// Value of an ARG of the Dockerfile; without `=V`, that of the environment variable K. The proxies of the docker CLI's
+    /// config.json are such values, too
     #[arg(long, value_name = "K=V")]
     pub(crate) build_arg: Vec<String>,
 

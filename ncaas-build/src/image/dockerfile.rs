@@ -46,17 +46,39 @@ pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
     instructions
 }
 
-/// The words that end the documents which a line begins: `EOF` of `<<EOF`, `<<-EOF`, `<<"EOF"`.
+/// The words that end the documents which a line begins: `EOF` of `<<EOF`, `<<-EOF`, `3<<"EOF"`. Only a word of its own
+/// begins one, as BuildKit has it (`parser.ParseHeredoc`): `$((a<<b))` is arithmetic, `"<<EOF"` a text, `<<<` for a shell.
 fn documents(rest: &str) -> Vec<String> {
-    rest.split("<<")
-        .skip(1)
-        .filter_map(|after| {
-            let after = after.strip_prefix('-').unwrap_or(after).trim_start_matches(['"', '\'']);
-            let word: String = after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            // `<<3` is arithmetic, and `<<<` a string for a shell.
-            word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_').then_some(word)
-        })
-        .collect()
+    let begun = |word: String| {
+        let after = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
+        let end = after.strip_prefix('-').unwrap_or(after).replace(['"', '\''], "");
+        (!end.is_empty() && !end.contains('<')).then_some(end)
+    };
+    words(rest).into_iter().filter_map(begun).collect()
+}
+
+/// The words of a line, their quotes left where they are.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quote = None;
+    let mut escaped = false;
+    for c in line.chars() {
+        if c.is_whitespace() && quote.is_none() && !escaped {
+            words.push(std::mem::take(&mut word));
+            continue;
+        }
+        match quote {
+            _ if escaped => {}
+            Some(open) if open == c => quote = None,
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped && quote != Some('\'');
+        word.push(c);
+    }
+    words.push(word);
+    words
 }
 
 /// A parser directive at the head of the file, `# syntax=...`.
@@ -94,6 +116,16 @@ mod tests {
             instructions(text).into_iter().map(|i| (i.line, i.word, i.rest)).collect();
         let expected = [(3, "FROM", "a as b"), (4, "RUN", "x && y"), (8, "COPY", "<<EOF /f"), (11, "CMD", "z")];
         assert_eq!(words, expected.map(|(line, word, rest)| (line, word.to_owned(), rest.to_owned())));
+    }
+
+    #[test]
+    fn only_a_word_of_its_own_begins_a_document() {
+        assert_eq!(documents("cat <<-\"END\" 3<<TWO"), ["END", "TWO"]);
+        for none in
+            ["x=$((a<<b))", "echo \"see <<EOF there\"", "echo '<<A'", "cat <<<word", "x=$((1 << 3))", "a\\ <<EOF"]
+        {
+            assert!(documents(none).is_empty(), "{none}");
+        }
     }
 
     #[test]

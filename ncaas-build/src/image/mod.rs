@@ -142,6 +142,15 @@ impl Plan {
             None => tool.say(&format!("the build context is {} in {} files", in_words(size.bytes), size.files)),
         }
         let mut wishes = self.wishes.clone();
+        match engine.address().proxies() {
+            // One given in capitals is meant for both ways to write it.
+            Ok(mut proxies) => {
+                proxies.retain(|name, _| !wishes.arguments.keys().any(|given| given.eq_ignore_ascii_case(name)));
+                wishes.arguments.extend(proxies);
+            }
+            // Most builds need none.
+            Err(failure) => tool.say(&failure.message),
+        }
         wishes.labels.entry(revision::CREATED.to_owned()).or_insert_with(|| self.time(&size));
         let begun = Instant::now();
         let outcome = self.run(engine, wishes, &size, &terminal).await?;

@@ -3,6 +3,7 @@
 //! `contexts/meta/<sha256 of the name>/meta.json` holds the address, `contexts/tls/<the same>/docker/` the
 //! certificates (docker/cli, `cli/context/store`).
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -23,10 +24,22 @@ pub(super) struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Config {
-    #[serde(default, rename = "currentContext")]
     current_context: String,
+    /// By the engine's address, and `default` for the others.
+    proxies: BTreeMap<String, Proxies>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Proxies {
+    http_proxy: String,
+    https_proxy: String,
+    no_proxy: String,
+    ftp_proxy: String,
+    all_proxy: String,
 }
 
 #[derive(Deserialize)]
@@ -90,9 +103,31 @@ impl<'a> Environment<'a> {
     }
 
     fn current_context(&self) -> Result<String> {
-        let Some(directory) = self.directory() else { return Ok(String::new()) };
-        let config: Option<Config> = read(&directory.join("config.json"))?;
-        Ok(config.map(|config| config.current_context).unwrap_or_default())
+        Ok(self.config()?.current_context)
+    }
+
+    /// The proxies for what runs in containers of the engine at an address, as variables, in capitals and not: programs
+    /// look for either (docker/cli, `cli/config/configfile`, `ParseProxyConfig`).
+    pub(super) fn proxies(&self, host: &str) -> Result<BTreeMap<String, String>> {
+        let mut known = self.config()?.proxies;
+        let Some(proxies) = known.remove(host).or_else(|| known.remove("default")) else { return Ok(BTreeMap::new()) };
+        let Proxies { http_proxy, https_proxy, no_proxy, ftp_proxy, all_proxy } = proxies;
+        let named = [
+            ("http_proxy", http_proxy),
+            ("https_proxy", https_proxy),
+            ("no_proxy", no_proxy),
+            ("ftp_proxy", ftp_proxy),
+            ("all_proxy", all_proxy),
+        ];
+        let named = named.into_iter().filter(|(_, value)| !value.is_empty());
+        Ok(named
+            .flat_map(|(name, value)| [(name.to_ascii_uppercase(), value.clone()), (name.to_owned(), value)])
+            .collect())
+    }
+
+    fn config(&self) -> Result<Config> {
+        let Some(directory) = self.directory() else { return Ok(Config::default()) };
+        Ok(read(&directory.join("config.json"))?.unwrap_or_default())
     }
 
     /// The CLI's configuration directory.
@@ -186,6 +221,21 @@ mod tests {
             configured.resolve(&[("DOCKER_CONTEXT", "default")]).unwrap().to_string(),
             "unix:///var/run/docker.sock"
         );
+    }
+
+    #[test]
+    fn proxies_are_those_of_the_engine_or_else_the_default() {
+        let configured = Configured::new(
+            r#"{"proxies":{"default":{"httpProxy":"http://p:1","noProxy":"a,b"},"tcp://h:1":{"httpsProxy":"http://q:2"}}}"#,
+        );
+        let config = configured.directory.path().display().to_string();
+        let variable = |name: &str| (name == "DOCKER_CONFIG").then(|| config.clone());
+        let proxies = |host| Environment::new(&variable).proxies(host).unwrap();
+        let words = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let default =
+            [("HTTP_PROXY", "http://p:1"), ("http_proxy", "http://p:1"), ("NO_PROXY", "a,b"), ("no_proxy", "a,b")];
+        assert_eq!(proxies("unix:///var/run/docker.sock"), words(&default));
+        assert_eq!(proxies("tcp://h:1"), words(&[("HTTPS_PROXY", "http://q:2"), ("https_proxy", "http://q:2")]));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod context;
 mod parse;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -110,6 +111,19 @@ impl Address {
                 None => Ok(Address { endpoint: Endpoint::Unix(DEFAULT_SOCKET.into()), origin: Origin::Default }),
             },
         }
+    }
+
+    /// The proxies that the docker CLI's configuration has for what runs in this engine's containers, as variables:
+    /// `HTTP_PROXY`, `http_proxy`, ... They may hold a password.
+    ///
+    /// # Errors
+    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where the configuration cannot be read.
+    pub fn proxies(&self) -> Result<BTreeMap<String, String>> {
+        let host = match &self.endpoint {
+            Endpoint::Tcp { authority, .. } => format!("tcp://{authority}"),
+            endpoint => endpoint.to_string(),
+        };
+        context::Environment::new(&|name| std::env::var(name).ok()).proxies(&host)
     }
 
     /// Whether the engine is to be taken for one on another machine, where paths of this one mean nothing.

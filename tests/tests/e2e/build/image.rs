@@ -128,23 +128,31 @@ fn what_the_engine_has_is_not_sent_to_buildkit_again() {
 }
 
 #[test]
-fn arguments_labels_and_stages_reach_the_build() {
+fn arguments_labels_stages_and_proxies_reach_the_build() {
     let image = unique("build");
     let mut clean = CleanUp::new();
     clean.image(&image);
     let folder = context("this is not it");
+    // Proxies are no part of what BuildKit knows a step again by: the image's name makes it one of its own.
     let dockerfile = format!(
-        "FROM {FIXTURE} AS one\nARG A\nARG B\nUSER root\nRUN echo \"$A $B\" >/args\nFROM one AS two\nRUN exit 1\n"
+        "FROM {FIXTURE} AS one\nARG A\nARG B\nUSER root\nRUN echo \"$A $B $https_proxy $NO_PROXY\" >/args # {image}\nFROM one AS two\nRUN exit 1\n"
+    );
+    let config = tempfile::tempdir().unwrap();
+    write(
+        config.path(),
+        "config.json",
+        r#"{"proxies":{"default":{"httpsProxy":"http://p:1","noProxy":"from the config"}}}"#,
     );
     write(folder.path(), "other/File", &dockerfile);
     let ran = build()
         .args(["image", "-t", &image, "-f", "other/File", "--target", "one", "--label", "k=v w"])
-        .args(["--build-arg", "A=a b", "--build-arg", "B", "."])
+        .args(["--build-arg", "A=a b", "--build-arg", "B", "--build-arg", "NO_PROXY=c", "."])
         .env("B", "from outside")
+        .env("DOCKER_CONFIG", config.path())
         .dir(folder.path())
         .run();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
-    assert_eq!(docker(&["run", "--rm", &image, "cat", "/args"]), "a b from outside");
+    assert_eq!(docker(&["run", "--rm", &image, "cat", "/args"]), "a b from outside http://p:1 c");
     assert_eq!(docker(&["image", "inspect", "--format", "{{.Config.Labels.k}}", &image]), "v w");
 }
 
