@@ -61,7 +61,7 @@ pub(crate) struct SchemaArg {
 ///
 /// User neurocaasdev (uid 1000), its home, the io-dir and bash, on any distribution's image or root file system.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    \
+#[command(after_help = "Examples:\n  \
     ncaas-build base --from continuumio/anaconda3 -t neurocaas/contrib:base-conda")]
 pub(crate) struct BaseArgs {
     /// Image to make it from [default: debian:bookworm-slim]
@@ -85,8 +85,8 @@ pub(crate) struct BaseArgs {
 /// With BuildKit where the engine has it, with the classic builder otherwise. What `.dockerignore` names is left out of
 /// the context, by the rules of `docker build`.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    \
-    ncaas-build image . | ncaas-exec run --data d.npy --config c.yaml | ncaas-logs save")]
+#[command(after_help = "Examples:\n  \
+    ncaas-build image . | ncaas-exec run --data d.npy --config c.yaml |\n      ncaas-logs save")]
 pub(crate) struct ImageArgs {
     /// Folder with the files that the Dockerfile copies from
     #[arg(default_value = ".")]
@@ -137,7 +137,7 @@ pub(crate) struct ImageArgs {
 ///
 /// Writes a record for each, with line and remedy; the exit status is 1 where there is one.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    ncaas-build check . && ncaas-build image .")]
+#[command(after_help = "Examples:\n  ncaas-build check . && ncaas-build image .")]
 pub(crate) struct CheckArgs {
     /// Scripts, or folders with a Dockerfile [default: .]
     #[arg(value_name = "SCRIPT|CONTEXT")]
@@ -151,7 +151,7 @@ pub(crate) struct CheckArgs {
 ///
 /// What lies in volumes and mounts is not saved, and the record warns of it.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    \
+#[command(after_help = "Examples:\n  \
     ncaas-build commit pca-dev --script /home/neurocaasdev/pca/run.sh")]
 pub(crate) struct CommitArgs {
     /// The container, by name or id
@@ -187,7 +187,7 @@ pub(crate) struct CommitArgs {
 ///
 /// With the credentials that `docker login` keeps, helpers included. Reads records from stdin where no image is named.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    ncaas-build pull neurocaas/contrib:pca.356d78a")]
+#[command(after_help = "Examples:\n  ncaas-build pull neurocaas/contrib:pca.356d78a")]
 pub(crate) struct PullArgs {
     /// The images, `[registry/]name[:tag]`
     pub(crate) images: Vec<String>,
@@ -204,7 +204,7 @@ pub(crate) struct PullArgs {
 ///
 /// With the credentials that `docker login` keeps, helpers included. Reads records from stdin where no image is named.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    ncaas-build image . | ncaas-build push")]
+#[command(after_help = "Examples:\n  ncaas-build image . | ncaas-build push")]
 pub(crate) struct PushArgs {
     /// The images, `[registry/]name[:tag]`
     pub(crate) images: Vec<String>,
@@ -215,7 +215,7 @@ pub(crate) struct PushArgs {
 
 /// Give an image a second name
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    \
+#[command(after_help = "Examples:\n  \
     ncaas-build tag neurocaas/contrib:pca.356d78a registry.example.com/lab/pca:1")]
 pub(crate) struct TagArgs {
     /// The image
@@ -234,7 +234,7 @@ pub(crate) struct TagArgs {
 ///
 /// Ours are those in neurocaas/contrib, and those with an io-dir.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    ncaas-build ls | jq -r '[.image, .commit, .size / 1e6] | @tsv'")]
+#[command(after_help = "Examples:\n  ncaas-build ls | jq -r '[.image, .commit, .size / 1e6] | @tsv'")]
 pub(crate) struct LsArgs {
     /// All images of the engine, not ours alone
     #[arg(short, long)]
@@ -248,8 +248,8 @@ pub(crate) struct LsArgs {
 ///
 /// Reads records from stdin where no image is named.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    \
-    ncaas-build ls | jq -c 'select(.commit // \"\" | endswith(\"-dirty\"))' | ncaas-build rm")]
+#[command(after_help = "Examples:\n  \
+    ncaas-build ls | jq -c 'select(.commit // \"\" | endswith(\"-dirty\"))' |\n      ncaas-build rm")]
 pub(crate) struct RmArgs {
     /// The images
     pub(crate) images: Vec<String>,
@@ -264,7 +264,7 @@ pub(crate) struct RmArgs {
 
 /// Save an image into a file
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    ncaas-build save neurocaas/contrib:pca.356d78a -o pca.tar")]
+#[command(after_help = "Examples:\n  ncaas-build save neurocaas/contrib:pca.356d78a -o pca.tar")]
 pub(crate) struct SaveArgs {
     /// The image
     #[arg(required_unless_present = "schema")]
@@ -280,7 +280,7 @@ pub(crate) struct SaveArgs {
 
 /// Load the images in a file
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "EXAMPLE\n    ncaas-build load pca.tar")]
+#[command(after_help = "Examples:\n  ncaas-build load pca.tar")]
 pub(crate) struct LoadArgs {
     /// A file that `ncaas-build save` or `docker save` made
     #[arg(required_unless_present = "schema")]

@@ -19,5 +19,6 @@ pub mod files;
 pub mod inputs;
 pub mod layout;
 pub mod pipe;
+pub mod quantity;
 pub mod record;
 pub mod tool;

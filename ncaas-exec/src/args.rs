@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::PipeArgs;
+use ncaas_core::quantity::bytes;
 use ncaas_core::record::fields::{Gpus, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -89,7 +90,7 @@ pub(crate) struct SettingsArgs {
     pub(crate) secret_env: Vec<String>,
 
     /// Memory limit: 512m, 4g
-    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub(crate) memory: Option<u64>,
 
     /// Processors: 2, 0.5
@@ -97,7 +98,7 @@ pub(crate) struct SettingsArgs {
     pub(crate) cpus: Option<f64>,
 
     /// Size of /dev/shm
-    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub(crate) shm_size: Option<u64>,
 
     /// One GPU: `require` fails where there is none, `auto` goes without and says so
@@ -325,48 +326,50 @@ pub(crate) enum Format {
 }
 
 const START_EXAMPLE: &str = "\
-EXAMPLE:
+Examples:
   ncaas-exec start neurocaas/contrib:base --name dev
   ncaas-exec shell dev";
 
 const SHELL_EXAMPLE: &str = "\
-EXAMPLE:
+Examples:
   ncaas-exec start neurocaas/contrib:base | ncaas-exec shell";
 
 const IN_EXAMPLE: &str = "\
-EXAMPLE:
-  ncaas-exec in dev -- ./run.sh io-dir/inputs/session1.npy io-dir/configs/config.yaml
+Examples:
+  ncaas-exec in dev -- ./run.sh io-dir/inputs/session1.npy io-dir/configs/c.yaml
   tar c src | ncaas-exec in -i dev -- tar x
 
 Exit status: the command's own; 125 where this tool failed, or ended the command after --timeout.";
 
 const RUN_EXAMPLE: &str = "\
-EXAMPLE:
-  ncaas-exec run neurocaas/contrib:pca.356d78a --data session1.npy --config config.yaml | ncaas-exec wait
+Examples:
+  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
+      ncaas-exec wait
   echo '{\"image\":\"neurocaas/contrib:base\",\"command\":[\"ls\"]}' | ncaas-exec run
 
 The dataset's and the config's path in the container are $1 and $2 of the command, and the variables data and config.";
 
 const WAIT_EXAMPLE: &str = "\
-EXAMPLE:
-  ncaas-exec run neurocaas/contrib:pca.356d78a | ncaas-exec wait | jq .container.status
+Examples:
+  ncaas-exec run neurocaas/contrib:pca.356d78a | ncaas-exec wait |
+      jq .container.status
   ncaas-exec wait dev
 
 Exit status: with one CONTAINER its own exit code, and 125 where this tool failed; as a filter 0 or 1.";
 
 const STOP_EXAMPLE: &str = "\
-EXAMPLE:
+Examples:
   ncaas-exec stop dev
   ncaas-exec ls | jq -c 'select(.job.group == \"lab\")' | ncaas-exec stop";
 
 const RM_EXAMPLE: &str = "\
-EXAMPLE:
+Examples:
   ncaas-exec rm --older-than 7d --status success
-  ncaas-exec ls --all --format json | jq -c 'select(.image == \"old\")' | ncaas-exec rm
+  ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
 
 A record that carries an error keeps its container, and one that runs is left alone.";
 
 const LS_EXAMPLE: &str = "\
-EXAMPLE:
+Examples:
   ncaas-exec ls
-  ncaas-exec ls --all --format json | jq -r '.container | [.name, .status] | @tsv'";
+  ncaas-exec ls --all | jq -r '.container | [.name, .status] | @tsv'";

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::PipeArgs;
+use ncaas_core::quantity;
 use ncaas_core::tool::{ExitStatus, Tool};
 use regex::bytes::Regex;
 
@@ -23,22 +24,24 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Every line of output, as a record or as text
-    #[command(after_help = "EXAMPLE:\n  ncaas-logs lines --follow --text pca\n  \
+    #[command(after_help = "Examples:\n  ncaas-logs lines --follow --text pca\n  \
         ncaas-logs lines --grep '(?i)error' pca | jq -r .line\n  \
-        ncaas-logs lines --text --tail 20 io-dir/results/job__pca_1/logs/session1.npy.log")]
+        ncaas-logs lines --text --tail 20 io-dir/results/job__pca_1/logs/d.npy.log")]
     Lines(LinesArgs),
     /// How a container fares, or how it ended
-    #[command(after_help = "EXAMPLE:\n  ncaas-logs state pca | jq .container.status")]
+    #[command(after_help = "Examples:\n  ncaas-logs state pca | jq .container.status")]
     State(StateArgs),
     /// What a container uses of the machine, sample by sample
-    #[command(after_help = "EXAMPLE:\n  ncaas-logs usage pca | jq '{cpu_percent, memory_bytes}'")]
+    #[command(after_help = "Examples:\n  ncaas-logs usage pca | jq '{cpu_percent, memory_bytes}'")]
     Usage(UsageArgs),
     /// Draw when jobs ran, how they ended and what they used
-    #[command(after_help = "EXAMPLE:\n  ncaas-logs plot --output jobs.png io-dir/lab/results/*/logs/*.record.json")]
+    #[command(after_help = "Examples:\n  ncaas-logs plot --output jobs.png io-dir/lab/results/*/logs/*.record.json")]
     Plot(PlotArgs),
     /// Keep a job's log, status file and certificate up to date, and its record when it has ended
-    #[command(after_help = "EXAMPLE:\n  ncaas-exec run --image neurocaas/contrib:pca.356d78a data.npy | \
-        ncaas-logs save --live | jq .container.state")]
+    #[command(
+        after_help = "Examples:\n  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |\n      \
+        ncaas-logs save --live | jq .container.state"
+    )]
     Save(SaveArgs),
     /// Remove a helper container when the process that needs it has ended; for this program's own use
     #[command(name = log::helper::VERB, hide = true)]
@@ -55,7 +58,7 @@ pub(crate) struct UsageArgs {
     pub(crate) containers: Vec<String>,
 
     /// Time between two samples, like 10s or 1m; the engine takes one a second
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = quantity::time)]
     pub(crate) every: Duration,
 
     #[command(flatten)]
@@ -153,9 +156,9 @@ pub(crate) struct SaveArgs {
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
-    /// Also emit a job's record, as running, whenever its files have changed: every SECONDS at most
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
-    pub(crate) live: Option<f64>,
+    /// Also emit a job's record, as running, whenever its files have changed, and at most so often
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = quantity::time)]
+    pub(crate) live: Option<Duration>,
 
     /// Where the io-dir of a record that names none is
     #[arg(long, value_name = "DIR", default_value = "io-dir")]

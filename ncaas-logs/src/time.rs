@@ -1,7 +1,5 @@
 //! Times on the command line.
 
-use std::time::Duration;
-
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
@@ -14,13 +12,6 @@ pub(crate) fn parse(text: &str) -> Result<Stamp, String> {
         "neither a time like 2026-11-22T10:24:55.5Z or 2026-11-22T11:24, nor how long ago like 1h30m, nor Unix seconds"
             .to_owned()
     })
-}
-
-/// Reads a duration like `10s`, `1m30s` or `2`, in seconds where it has no unit.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
-    let duration = seconds.or_else(|| text.parse().ok()).and_then(|duration| Duration::try_from(duration).ok());
-    duration.filter(|duration| !duration.is_zero()).ok_or_else(|| "no length of time like 10s or 1m30s".to_owned())
 }
 
 fn at(text: &str, now: Timestamp, local: TimeZone) -> Option<Timestamp> {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use jiff::SignedDuration;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::PipeArgs;
+use ncaas_core::quantity;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::job::State;
@@ -52,9 +52,10 @@ impl Args {
 /// What is in the bucket unchanged is not sent again. Emits one record for the submission.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-EXAMPLE
-  ncaas-submit send ./pca/lab --data session1.npy session2.npy --config config.yaml
-  ncaas-submit send s3://pca/lab --data lab/inputs/session1.npy --config lab/configs/config.yaml")]
+Examples:
+  ncaas-submit send ./pca/lab --data d1.npy d2.npy --config c.yaml
+  ncaas-submit send s3://pca/lab --data lab/inputs/d.npy \\
+      --config lab/configs/c.yaml")]
 pub(crate) struct SendArgs {
     /// The bucket and the group in it: `s3://pca/lab`, or `./pca/lab` for a directory
     #[arg(value_name = "BUCKET/GROUP")]
@@ -95,9 +96,10 @@ pub(crate) struct SendArgs {
 /// what it left undone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-EXAMPLE
-  ncaas-submit watch s3://pca | ncaas-sync pull | ncaas-exec run --image IMAGE | ncaas-logs save --live | \\
-      ncaas-sync collect | ncaas-sync push | ncaas-exec rm
+Examples:
+  ncaas-submit watch s3://pca | ncaas-sync pull | ncaas-exec run --image IMAGE |
+      ncaas-logs save --live | ncaas-sync collect | ncaas-sync push |
+      ncaas-exec rm
   ncaas-submit watch s3://pca --notify
   ncaas-submit watch ./pca --once | jq .job.id")]
 pub(crate) struct WatchArgs {
@@ -109,7 +111,7 @@ pub(crate) struct WatchArgs {
     pub(crate) once: bool,
 
     /// For how long what `--once` has handed on is left alone by others
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration, requires = "once")]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = quantity::time, requires = "once")]
     pub(crate) hold: Duration,
 
     /// Look into this group only; may be given several times
@@ -125,7 +127,7 @@ pub(crate) struct WatchArgs {
     pub(crate) notify: bool,
 
     /// How often to list what is there, where nothing else tells of new submissions
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = quantity::time)]
     pub(crate) poll: Duration,
 
     /// Let submissions name datasets, configs and results in that other bucket by `s3://` paths; several with commas
@@ -143,7 +145,7 @@ pub(crate) struct WatchArgs {
 /// bucket that it lies in, or to those of `--in`; where there is neither, only its form is checked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-EXAMPLE
+Examples:
   ncaas-submit check ./pca/lab/submissions/1_submit.json
   ncaas-submit check my_submit.json --in s3://pca/lab | jq -r '.error.message'
   ncaas-submit watch ./pca --once | ncaas-submit check")]
@@ -181,7 +183,7 @@ pub(crate) struct Subject {
 /// Emits a record for each, with `state`, `submitted_at`, `claimed_at`, `owner`, `ended_at`, `datasets_done` and `jobs`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-EXAMPLE
+Examples:
   ncaas-submit ls s3://pca | jq -r '[.job.id, .state, .owner] | @tsv'
   ncaas-submit ls ./pca --state failed --state refused | ncaas-submit retry")]
 pub(crate) struct LsArgs {
@@ -202,8 +204,9 @@ pub(crate) struct LsArgs {
 /// Says how they fare as it changes, and emits the record of each. The status is 0 only if all succeeded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-EXAMPLE
-  ncaas-submit send ./pca/lab --data x.npy --config c.yaml | ncaas-submit wait | ncaas-sync pull --results
+Examples:
+  ncaas-submit send ./pca/lab --data d.npy --config c.yaml | ncaas-submit wait |
+      jq -r .job.id | uniq | xargs -n 1 ncaas-sync pull ./pca/lab --results
   ncaas-submit wait s3://pca/lab job__pca_1606753161")]
 pub(crate) struct WaitArgs {
     #[command(flatten)]
@@ -216,7 +219,7 @@ pub(crate) struct WaitArgs {
 /// Cancel submissions: none of their jobs starts any more, and those that run are stopped
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-EXAMPLE
+Examples:
   ncaas-submit cancel s3://pca/lab job__pca_1606753161
   ncaas-submit ls s3://pca --state waiting --state running | ncaas-submit cancel")]
 pub(crate) struct CancelArgs {
@@ -230,7 +233,7 @@ pub(crate) struct CancelArgs {
 /// Have watchers take submissions up again that have ended, were refused or were cancelled
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-EXAMPLE
+Examples:
   ncaas-submit retry s3://pca/lab job__pca_1606753161
   ncaas-submit ls s3://pca --state refused | ncaas-submit retry")]
 pub(crate) struct RetryArgs {
@@ -248,7 +251,7 @@ pub(crate) struct RetryArgs {
 /// Make a bucket, groups in it, and their folders; what is there already stays
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-EXAMPLE
+Examples:
   ncaas-submit init ./pca --group lab
   ncaas-submit init s3://pca --group lab --group other --queue | jq -r .queue")]
 pub(crate) struct InitArgs {
@@ -262,12 +265,6 @@ pub(crate) struct InitArgs {
     /// Make an SQS queue too that the bucket tells of new submissions, for `watch --queue`
     #[arg(long)]
     pub(crate) queue: bool,
-}
-
-/// A time as people write it: `2s`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|error| format!("{error}; write it as `90s` or `1h 30m`"))?;
-    Duration::try_from(duration).map_err(|_| "a time cannot be negative".to_owned())
 }
 
 /// `K=V` with a value that is JSON, or else text.
@@ -286,14 +283,6 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn times_are_as_people_write_them() {
-        assert_eq!(duration("2s").unwrap(), Duration::from_secs(2));
-        assert_eq!(duration("1h 30m").unwrap(), Duration::from_secs(5400));
-        assert_eq!(duration("200ms").unwrap(), Duration::from_millis(200));
-        assert!(duration("-1s").is_err() && duration("soon").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::PipeArgs;
+use ncaas_core::quantity;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::select::SelectArgs;
@@ -83,7 +84,8 @@ pub(crate) struct DiffArgs {
 #[command(after_help = "\
 Examples:
   ncaas-sync status s3://pca/lab
-  ncaas-sync status s3://pca/lab/inputs ./recordings --all | jq -r 'select(.status == \"new\") | .path'")]
+  ncaas-sync status s3://pca/lab/inputs ./data --all |
+      jq -r 'select(.status == \"new\") | .path'")]
 pub(crate) struct StatusArgs {
     /// The group, as `s3://bucket/group` or `dir/group`; with DIR, any prefix
     #[arg(value_name = "BUCKET/GROUP", required_unless_present = "schema")]
@@ -159,7 +161,7 @@ pub(crate) struct UploadsArgs {
     pub(crate) target: Option<String>,
 
     /// Only those begun longer ago than this: `90m`, `12h`, `7d`
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = quantity::time)]
     pub(crate) older_than: Option<Duration>,
 
     /// Drop them
@@ -184,7 +186,8 @@ pub(crate) struct UploadsArgs {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  ncaas-exec run --image pca x.npy config.yaml | ncaas-logs save | ncaas-sync collect
+  ncaas-exec run pca --data d.npy --config c.yaml | ncaas-logs save |
+      ncaas-sync collect
   ncaas-sync collect my-container --from out --exclude '*.tmp'")]
 pub(crate) struct CollectArgs {
     /// The container, by name or id; without it, records from stdin
@@ -204,7 +207,7 @@ pub(crate) struct CollectArgs {
 
     /// Leave out files larger than this: bytes, or with K, M, G or T. All of a file is read for its checksum, also where
     /// it is sparse: one of 100G of nothing takes minutes, though no room
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
     pub(crate) max_size: Option<u64>,
 
     #[command(flatten)]
@@ -222,7 +225,8 @@ pub(crate) struct CollectArgs {
 #[command(after_help = "\
 Examples:
   ncaas-submit watch s3://pca | ncaas-sync pull --io-dir ./io-dir
-  ncaas-sync pull s3://pca/lab --data lab/inputs/session1.npy --config lab/configs/config.yaml
+  ncaas-sync pull s3://pca/lab --data lab/inputs/d.npy \\
+      --config lab/configs/c.yaml
   ncaas-sync pull s3://pca/lab --results job__pca_1606753161
   ncaas-sync pull ./bucket/lab")]
 pub(crate) struct PullArgs {
@@ -277,8 +281,9 @@ pub(crate) struct ChecksumArgs {
 #[command(after_help = "\
 Examples:
   ncaas-sync collect | ncaas-sync push
-  ncaas-sync push ./recordings s3://pca/lab/inputs/recordings
-  ncaas-sync push ./recordings s3://pca/lab/inputs/recordings --delete --files | jq -c 'select(.outcome)'")]
+  ncaas-sync push ./data s3://pca/lab/inputs/data
+  ncaas-sync push ./data s3://pca/lab/inputs/data --delete --files |
+      jq -r 'select(.outcome == \"deleted\") | .path'")]
 pub(crate) struct PushArgs {
     /// A folder; without it, records from stdin
     #[arg(value_name = "DIR", requires = "target")]
@@ -304,56 +309,4 @@ pub(crate) struct PushArgs {
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
-}
-
-/// A number of bytes: `2048`, `10K`, `1.5G`. The letters are powers of 1024.
-pub(crate) fn size(text: &str) -> std::result::Result<u64, String> {
-    let upper = text.trim().to_ascii_uppercase();
-    let plain = upper.trim_end_matches("IB").trim_end_matches('B');
-    let (number, unit) = match plain.char_indices().last() {
-        Some((at, letter)) if letter.is_ascii_alphabetic() => (&plain[..at], letter),
-        _ => (plain, ' '),
-    };
-    let power = match unit {
-        ' ' => 0,
-        'K' => 1,
-        'M' => 2,
-        'G' => 3,
-        'T' => 4,
-        _ => return Err(format!("`{unit}` is none of K, M, G and T")),
-    };
-    match number.trim().parse::<f64>() {
-        Ok(number) if number >= 0.0 && number.is_finite() => Ok((number * 1024_f64.powi(power)) as u64),
-        _ => Err("it is not a number with K, M, G or T behind it".to_owned()),
-    }
-}
-
-/// A length of time: `90` seconds, `90m`, `12h`, `7d`.
-pub(crate) fn age(text: &str) -> std::result::Result<Duration, String> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let seconds = match unit {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86400,
-        _ => return Err(format!("`{unit}` is none of s, m, h and d")),
-    };
-    let number: u64 = number.parse().map_err(|_| "it is not a number with s, m, h or d behind it".to_owned())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "it is too long".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        assert_eq!(size("2048"), Ok(2048));
-        assert_eq!(size("1.5k"), Ok(1536));
-        assert_eq!(size("2GiB"), Ok(2 << 30));
-        assert_eq!(age("7d"), Ok(Duration::from_secs(7 * 86400)));
-        assert!(age("x").is_err() && age("5w").is_err());
-        assert!(size("-1").is_err() && size("x").is_err() && size("5Q").is_err());
-    }
 }

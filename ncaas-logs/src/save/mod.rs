@@ -31,6 +31,8 @@ pub(crate) use places::Places;
 
 /// How often files are brought up to date where the command line does not say.
 const INTERVAL: Duration = Duration::from_secs(5);
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
@@ -41,7 +43,7 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     let saver = Saver {
         engines: LazyEngine::default(),
         live: args.live.is_some(),
-        interval: args.live.map_or(INTERVAL, |seconds| Duration::from_secs_f64(seconds.clamp(0.1, 86_400.0))),
+        interval: args.live.map_or(INTERVAL, |interval| interval.clamp(SHORTEST, LONGEST)),
         io_dir: args.io_dir,
     };
     let pipe = Pipe::new(tool, args.pipe.jobs_or(crate::subject::FOLLOWED)).takes_errors();

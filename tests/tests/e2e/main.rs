@@ -8,6 +8,7 @@ mod exec_inside;
 mod exec_remote;
 mod exec_replay;
 mod exec_run;
+mod help;
 mod logs;
 mod logs_save;
 mod pipe;

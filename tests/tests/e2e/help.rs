@@ -1,0 +1,70 @@
+//! What `--help` prints as examples is understood.
+
+use ncaas_tests::{Run, pipe_in};
+
+const TOOLS: [&str; 5] = ["ncaas-build", "ncaas-exec", "ncaas-logs", "ncaas-sync", "ncaas-submit"];
+/// So wide is the narrowest terminal that people have; help that is wider is broken there, and no shell takes it.
+const WIDTH: usize = 80;
+
+/// By whose commit an image is named.
+const REPOSITORY: &str =
+    "git init --quiet . && git -c user.name=n -c user.email=e commit --quiet --allow-empty --message m";
+
+/// Each call of a tool leaves its arguments behind where the tool does not understand them; none gets an engine.
+const STAND_INS: &str = r#"
+    for tool in ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit; do
+        eval "$tool() { try $tool \"\$@\"; }"
+    done
+    try() {
+        local said=stderr.$BASHPID
+        DOCKER_HOST=unix:///nowhere timeout 2 "$@" </dev/null >/dev/null 2>"$said"
+        (($? != 2)) || { echo "$*"; cat "$said"; } >>misunderstood
+    }
+"#;
+
+fn help(tool: &str, verb: &[&str]) -> String {
+    Run::tool(tool).args(verb).arg("--help").run().ok().text()
+}
+
+/// The indented lines below a heading.
+fn below<'a>(help: &'a str, heading: &str) -> Vec<&'a str> {
+    help.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| line.starts_with("  ")).collect()
+}
+
+/// What is wrong with the examples of a tool's verbs.
+fn complaints(tool: &str) -> Vec<String> {
+    let help_of_tool = help(tool, &[]);
+    let verbs = below(&help_of_tool, "Commands:").into_iter().filter(|line| !line.starts_with("    "));
+    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.len() > 4, "{help_of_tool}");
+    let mut complaints = Vec::new();
+    for verb in verbs.into_iter().filter(|verb| *verb != "help") {
+        let help = help(tool, &[verb]);
+        let examples = below(&help, "Examples:");
+        if examples.is_empty() {
+            complaints.push(format!("{tool} {verb} has no example"));
+        }
+        let wide = examples.iter().filter(|line| line.chars().count() > WIDTH);
+        complaints.extend(wide.map(|line| format!("{tool} {verb}, too wide: {line}")));
+        let folder = tempfile::tempdir().unwrap();
+        // What the examples call by name, as far as a tool looks for it before it looks for anything else.
+        for name in ["pca/lab", "bucket/lab", "data"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        // A directory stands in for S3, and has no queue.
+        let examples = examples.join("\n").replace("s3://", "./").replace("--notify", "").replace("--queue", "");
+        pipe_in(folder.path(), &format!("{REPOSITORY}\n{STAND_INS}\n{examples}\nwait"), &[]);
+        let misunderstood = std::fs::read_to_string(folder.path().join("misunderstood"));
+        complaints.extend(misunderstood.map(|lines| format!("{tool} {verb}, misunderstood: {lines}")));
+    }
+    complaints
+}
+
+#[test]
+fn every_verb_has_examples_which_its_tools_understand() {
+    let complaints: Vec<String> = std::thread::scope(|scope| {
+        let tools = TOOLS.map(|tool| scope.spawn(move || complaints(tool)));
+        tools.into_iter().flat_map(|tool| tool.join().unwrap()).collect()
+    });
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
