@@ -59,7 +59,8 @@ impl Engine {
         // An engine sets its flag only when it hears of the kill in time, and Podman hardly ever.
         let is_open = evidence.is_empty() && !killed && (is_podman || container.signal == Some(KILL));
         let unchanged = killed_before.is_some() && killed_for_memory() == killed_before;
-        let by_kernel = if is_open && !unchanged && !self.is_remote() { log_tells_of(&container.id) } else { None };
+        let asks_kernel = is_open && !unchanged && !self.is_remote();
+        let by_kernel = if asks_kernel { log_tells_of(&container.id, since_start(container)) } else { None };
         if by_kernel == Some(true) {
             evidence.push("the kernel's log".to_owned());
         }
@@ -70,7 +71,7 @@ impl Engine {
                 evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
                 Oom::Known(false)
             }
-            // The log may have lost its beginning: it proves a kill, and not that there was none.
+            // Where it kills many at once the kernel leaves some out, and a KILL came from somewhere.
             () if by_kernel == Some(false) && container.signal != Some(KILL) => Oom::Known(false),
             () => Oom::Unknown,
         });
@@ -169,6 +170,13 @@ impl Engine {
         let until = format!("{}.{:09}", end.as_second(), end.subsec_nanosecond());
         self.docker().events(Some(EventsOptions { since: Some("0".to_owned()), until: Some(until), filters }))
     }
+}
+
+/// How long ago it was started, at least.
+fn since_start(container: &Container) -> Duration {
+    let started: Option<Timestamp> = container.started_at.as_deref().and_then(|at| at.parse().ok());
+    let ago = started.and_then(|started| Timestamp::now().duration_since(started).try_into().ok());
+    ago.unwrap_or(Duration::MAX)
 }
 
 fn is_since_start(event: &EventMessage, started: Option<&str>) -> bool {
