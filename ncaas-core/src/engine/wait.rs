@@ -52,6 +52,8 @@ impl Engine {
         let mut killed_before = None;
         loop {
             let id = full_id.as_deref().unwrap_or(id);
+            // Counted before the look: what is killed while the engine looks is not among them.
+            let killed_by_now = killed_before.or_else(killed_for_memory);
             let inspected = match within(LOOK, self.inspect(id)).await {
                 Ok(inspected) => inspected,
                 Err(failure) => {
@@ -64,7 +66,7 @@ impl Engine {
                 self.examine_end(&mut container, killed_before).await;
                 return Ok(container);
             }
-            killed_before = killed_before.or_else(killed_for_memory);
+            killed_before = killed_by_now;
             if told {
                 sleep(DISAGREEMENT).await;
             }
