@@ -136,7 +136,11 @@ impl<'a> Exec<'a> {
     pub(crate) async fn outcome(&self, engine_spoke: bool) -> Result<Outcome> {
         let about = Asked::Container(&self.asks.container);
         let look = async || self.engine.docker().inspect_exec(&self.id).await.asking("run a command in", about);
-        let mut inspected = look().await?;
+        let mut inspected = match look().await {
+            // What broke its connection may have broken those that are kept for use.
+            Err(failure) if failure.kind == Kind::EngineUnreachable => look().await?,
+            looked => looked?,
+        };
         // Podman gives one that runs the exit code 0, and may take a moment to hear of its end.
         for _ in 0..LOOKS_FOR_END {
             if inspected.running != Some(true) {
@@ -154,6 +158,18 @@ impl<'a> Exec<'a> {
                 format!("the connection to the process in `{}` broke off", self.asks.container),
             )),
         }
+    }
+
+    /// Ends a process that nobody hears of any more, as far as that can be done. The failure says so, and what to do.
+    pub(crate) async fn abandon(&self, signal: &str, failure: Failure, hint: &str) -> Failure {
+        let message = match failure.kind {
+            // A second connection would be waited for as long as the first.
+            Kind::EngineUnreachable => format!("{}; the process may still run", failure.message),
+            _ if self.signal(signal).await.is_ok() => format!("{}, and it was ended", failure.message),
+            // The container has gone too.
+            _ => return failure,
+        };
+        Failure { message, ..failure }.hint(hint)
     }
 
     /// Sends a signal to the process and to all that it has started.

@@ -111,8 +111,8 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         Ok(outcome) => outcome,
         // A connection that broke off leaves the command running, with nobody to hear of it.
         Err(failure) => {
-            let _ = exec.signal("KILL").await;
-            return Err(failure);
+            let hint = "run it again; with `ncaas-exec in --detach` it would need no connection";
+            return Err(exec.abandon("KILL", failure, hint).await);
         }
     };
     match outcome {

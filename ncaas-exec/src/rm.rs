@@ -25,15 +25,9 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         Some(chosen) => Input::records(chosen.find(connection.get().await?).await?),
         None => subject::input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
-    let work = async |record: &mut Record, _: &_| {
-        // The word of the stage before counts, not how the container fares by now: a job that has ended since then still
-        // has its results in there. Its record comes again when they have been brought away.
-        let told = record.container().unwrap_or_default();
-        if !told.has_ended() && !told.state.is_empty() && !named && !args.force {
-            return Ok(());
-        }
-        let engine = connection.get().await?;
+    let one = async |engine: &Engine, record: &mut Record| {
         // Most have ended as they are told to have. Where it cannot be done so, a look says why.
+        let told = record.container().unwrap_or_default();
         let known = told.has_ended() && !subject::is_unknown(record);
         if known && clear_away(engine, record, &told.id, args.force).await.is_ok() {
             return Ok(());
@@ -50,6 +44,15 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
             _ if !container.has_ended() => launch::remove(engine, &container.id, args.force).await,
             _ => clear_away(engine, record, &container.id, args.force).await,
         }
+    };
+    let work = async |record: &mut Record, _: &_| {
+        // The word of the stage before counts, not how the container fares by now: a job that has ended since then still
+        // has its results in there. Its record comes again when they have been brought away.
+        let told = record.container().unwrap_or_default();
+        if !told.has_ended() && !told.state.is_empty() && !named && !args.force {
+            return Ok(());
+        }
+        connection.patiently(tool, record, one).await
     };
     connection.ahead_of(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await
 }

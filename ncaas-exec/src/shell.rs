@@ -30,17 +30,27 @@ pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
     let work = async |record: &mut Record, _: &Output| {
         let engine = connection.get().await?;
         let container = subject::look(engine, record).await?;
-        exit_code.set(Some(enter(engine, &container.id, args.user.as_deref()).await?));
+        exit_code.set(Some(enter(engine, &container.name, args.user.as_deref()).await?));
         Ok(())
     };
-    // One after the other: there is one terminal. The record goes on to a next stage, but not onto the terminal.
+    // The record goes on to a next stage, but not onto the terminal.
+    let failed = Cell::new(None);
+    let at_terminal = async |record: &mut Record, output: &Output| {
+        if let Err(failure) = work(record, output).await {
+            tool.complain(&failure);
+            failed.set(Some(failure.kind.exit_status()));
+        }
+        Ok(())
+    };
+    // One after the other: there is one terminal.
     let pipe = Pipe::new(tool, 1);
     let status = match std::io::stdout().is_terminal() {
-        true => pipe.each(input, work).await?,
+        true => pipe.each(input, at_terminal).await?,
         false => pipe.filter(input, work).await?,
     };
-    match exit_code.get() {
-        Some(code) if status.0 <= 1 => Ok(ExitStatus(u8::try_from(code).unwrap_or(1))),
+    match (failed.get(), exit_code.get()) {
+        (Some(failed), _) if status == ExitStatus::SUCCESS => Ok(ExitStatus(failed)),
+        (None, Some(code)) if status.0 <= 1 => Ok(ExitStatus(u8::try_from(code).unwrap_or(1))),
         _ => Ok(status),
     }
 }
@@ -61,8 +71,13 @@ async fn enter(engine: &Engine, container: &str, user: Option<&str>) -> Result<i
         let terminal = Terminal::take()?;
         let engine_spoke = converse(&exec, container, &terminal).await?;
         drop(terminal);
-        if let Outcome::Exited(code) = exec.outcome(engine_spoke).await? {
-            return Ok(code);
+        match exec.outcome(engine_spoke).await {
+            Ok(Outcome::Exited(code)) => return Ok(code),
+            Ok(Outcome::NotStarted(_)) => {}
+            // As when a terminal is closed.
+            Err(failure) => {
+                return Err(exec.abandon("HUP", failure, "the same command again opens another shell").await);
+            }
         }
     }
     Err(Failure::new(Kind::ScriptNotFound, format!("there is neither bash nor sh in `{container}`")))

@@ -1,6 +1,6 @@
 //! `ncaas-exec stop`: TERM, and after a while KILL.
 
-use ncaas_core::engine::LazyEngine;
+use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -20,17 +20,15 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
     let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-exec stop")?;
     let connection = LazyEngine::default();
     let grace = i32::try_from(args.grace).unwrap_or(i32::MAX);
-    let work = async |record: &mut Record, _: &_| {
-        let engine = connection.get().await?;
+    let one = async |engine: &Engine, record: &mut Record| {
         let container = subject::look(engine, record).await?;
         if !container.has_ended() {
             engine.stop(&container.id, grace).await?;
             let container = engine.container(&container.id).await?;
-            let id = container.id.clone();
-            record.tell(container);
-            subject::repair_ownership(engine, record, &id).await?;
+            subject::tell(engine, record, container).await?;
         }
         Ok(())
     };
-    Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work).await
+    let work = async |record: &mut Record, _: &_| connection.patiently(tool, record, one).await;
+    connection.ahead_of(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await
 }

@@ -1,5 +1,6 @@
 //! Which container a record or an argument means.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use bollard::models::ContainerInspectResponse;
@@ -65,20 +66,24 @@ fn started_from(inspected: &ContainerInspectResponse) -> Option<Record> {
     Record::parse(label.as_bytes()).ok()
 }
 
-/// Makes what an ended container left in its folders of this machine the user's, whoever it ran as. Of what a development
-/// container can see, jobs' folders are left out: one of them may run.
+/// Writes into a record how its container fares. What one that has ended left on this machine becomes the user's.
+pub(crate) async fn tell(engine: &Engine, record: &mut Record, container: Container) -> Result<()> {
+    let (id, has_ended) = (container.id.clone(), container.has_ended());
+    record.tell(container);
+    if has_ended { repair_ownership(engine, record, &id).await } else { Ok(()) }
+}
+
+/// Makes what an ended container left in its folders of this machine the user's, whoever it ran as.
 pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
-    let folders = match (JobFolder::of(record), record.text("io_dir")) {
-        (Ok(folder), _) => vec![folder.work_results(), folder.work_logs()],
-        (Err(_), Some(io_dir)) if record.job().is_none() => {
-            let io_dir = Path::new(io_dir);
-            let entries = std::fs::read_dir(io_dir.join(layout::RESULTS)).into_iter().flatten().flatten();
-            let of_nobody = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"job__"));
-            let folders = of_nobody.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
-            folders.chain([io_dir.join(layout::LOGS)]).collect()
-        }
-        _ => return Ok(()),
-    };
-    let folders: Vec<PathBuf> = folders.into_iter().filter(|folder| folder.exists()).collect();
-    engine.repair_ownership(container, &folders, Owner::current()).await
+    let is_there = |folder: &PathBuf| folder.exists();
+    if let Ok(folder) = JobFolder::of(record) {
+        let folders: Vec<PathBuf> = [folder.work_results(), folder.work_logs()].into_iter().filter(is_there).collect();
+        return engine.repair_ownership(container, &folders, Owner::current()).await;
+    }
+    let (Some(io_dir), None) = (record.text("io_dir"), record.job()) else { return Ok(()) };
+    let folders = [layout::RESULTS, layout::LOGS].map(|name| Path::new(io_dir).join(name)).into_iter();
+    let folders: Vec<PathBuf> = folders.filter(is_there).collect();
+    // A development container can see the folders of jobs too, and one of these may run.
+    let is_jobs = |name: &OsStr| name.as_encoded_bytes().starts_with(b"job__");
+    engine.repair_ownership_except(container, &folders, Owner::current(), is_jobs).await
 }

@@ -1,6 +1,6 @@
 //! `ncaas-exec wait`: until jobs have ended, and how they did.
 
-use ncaas_core::engine::LazyEngine;
+use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Pipe, print_schema};
@@ -24,7 +24,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     let connection = LazyEngine::default();
     let exit_code = std::cell::Cell::new(None);
     let work = async |record: &mut Record, _: &_| {
-        let ended = one(&connection, record).await;
+        let ended = one(tool, &connection, record).await;
         exit_code.set(record.container().and_then(|container| container.exit_code));
         ended
     };
@@ -43,28 +43,35 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     }
 }
 
-async fn one(connection: &LazyEngine, record: &mut Record) -> Result<()> {
+async fn one(tool: Tool, connection: &LazyEngine, record: &mut Record) -> Result<()> {
     let has_ended = record.container().is_some_and(|container| container.has_ended());
     if has_ended && !record.as_map().contains_key("exec") {
         return Ok(());
     }
-    let engine = connection.get().await?;
     if let Some(detached) = record.known()?.exec.filter(|detached| detached.exit_code.is_none()) {
-        let exit_code = detach::wait(engine, &subject::container_of(record)?, &detached).await?;
+        let wait = async |engine: &Engine, record: &mut Record| {
+            detach::wait(engine, &subject::container_of(record)?, &detached).await
+        };
+        let exit_code = connection.patiently(tool, record, wait).await?;
         record.merge(&Known { exec: Some(Detached { exit_code: Some(exit_code), ..detached }), ..Known::default() });
         return Ok(());
     }
-    let waited = async {
+    let begin = async |engine: &Engine, record: &mut Record| {
         if subject::is_unknown(record) {
             subject::look(engine, record).await?;
         }
+        Ok(engine.clone())
+    };
+    let waited = async {
+        // From here on the wait has a patience of its own.
+        let engine = connection.patiently(tool, record, begin).await?;
         engine.wait(&subject::container_of(record)?).await
     };
     match waited.await {
         Ok(container) => {
-            let id = container.id.clone();
-            record.tell(container);
-            return subject::repair_ownership(engine, record, &id).await;
+            let tell =
+                async |engine: &Engine, record: &mut Record| subject::tell(engine, record, container.clone()).await;
+            return connection.patiently(tool, record, tell).await;
         }
         // It may have been removed since, and what became of it saved.
         Err(failure) if failure.kind == Kind::ContainerNotFound => {

@@ -24,6 +24,11 @@ pub fn is_podman() -> bool {
     *ANSWER.get_or_init(|| docker(&["version"]).contains("Podman Engine"))
 }
 
+/// The option of `docker run` for a log driver that keeps every byte as it was written.
+pub fn driver_of_bytes() -> &'static str {
+    if is_podman() { "--log-driver=k8s-file" } else { "--log-driver=local" }
+}
+
 /// Whether the engine is on another machine, as far as the tools can tell.
 pub fn is_remote() -> bool {
     std::env::var("DOCKER_HOST").is_ok_and(|host| host.starts_with("ssh://"))

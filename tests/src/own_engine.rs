@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -26,15 +27,17 @@ impl OwnEngine {
     /// # Panics
     /// Where it does not start.
     pub fn start(options: &[&str]) -> Self {
+        // Several tests may run in one process.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = std::process::id() + 1009 * STARTED.fetch_add(1, Ordering::Relaxed);
         // An interface's name has at most 15 characters. A bridge of its own, for none at all (`--bridge=none`) would
         // take away that of the machine's engine.
-        let bridge = format!("ncaas{:x}", std::process::id());
+        let bridge = format!("ncaas{number:x}");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut engine = OwnEngine { dir: tempfile::tempdir().unwrap(), bridge, options, daemon: None };
         fs::create_dir(engine.programs()).unwrap();
         ip(&["link", "add", &engine.bridge, "type", "bridge"]);
-        let number = std::process::id() % 250 + 1;
-        ip(&["address", "add", &format!("172.29.{number}.1/24"), "dev", &engine.bridge]);
+        ip(&["address", "add", &format!("172.29.{}.1/24", number % 250 + 1), "dev", &engine.bridge]);
         ip(&["link", "set", &engine.bridge, "up"]);
         engine.up();
         let line = format!("docker save {FIXTURE} | docker --host {} load", engine.host());

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bollard::errors::Error;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State};
 use jiff::Timestamp;
 
@@ -51,10 +52,16 @@ impl Engine {
     }
 }
 
-/// Whether Podman says `stopped`: the process has ended, and what it came to is not written down yet. The Docker Engine
-/// knows no such state, and the client cannot read it.
-pub(super) fn is_between_states<T>(answer: &Result<T, bollard::errors::Error>) -> bool {
-    matches!(answer, Err(bollard::errors::Error::JsonDataError { message, .. }) if message.contains("`stopped`"))
+/// Whether Podman finds the process ended, and what it came to not written down yet. It says `stopped` then, a state that
+/// the Docker Engine does not know and the client cannot read; or that it cannot read the process's `/proc/N/cgroup`.
+pub(super) fn is_between_states<T>(answer: &Result<T, Error>) -> bool {
+    match answer {
+        Err(Error::JsonDataError { message, .. }) => message.contains("`stopped`"),
+        Err(Error::DockerResponseServerError { status_code: 500, message }) => {
+            message.contains("/cgroup: no such process") || message.contains("/cgroup: no such file")
+        }
+        _ => false,
+    }
 }
 
 /// How a container fares, by the engine's answer.

@@ -11,8 +11,9 @@ use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, EventMessage,
 };
 use bollard::query_parameters::EventsOptions;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use crate::engine::Engine;
 use crate::engine::container::describe;
@@ -27,8 +28,12 @@ const DEADLY: [&str; 6] = ["1", "2", "3", "6", "9", "15"];
 const LOST: i64 = 255;
 /// How many events an engine remembers (moby, `daemon/events`, `eventsLimit`).
 const REMEMBERED: usize = 256;
-/// How long Podman is listened to: it reads its events to us in this time, and stops then, wherever it is.
-const LISTEN: Duration = Duration::from_millis(500);
+/// How long Podman is listened to at most: it reads its events to us in this time, and stops then, wherever it is.
+const LISTEN: Duration = Duration::from_secs(3);
+/// How long it is listened to after it has told of the end: a `stop` that had to kill comes after it.
+const AFTER_THE_END: Duration = Duration::from_millis(150);
+/// An attribute that only Podman gives its events.
+const PODMANS: &str = "containerExitCode";
 
 impl Engine {
     /// Adds to what is known about an ended container who and what ended it. `killed_before` is
@@ -38,7 +43,7 @@ impl Engine {
         if !container.has_ended() || container.started_at.is_none() {
             return;
         }
-        let Some((events, is_podman)) = self.remembered_of(&container.id).await else { return };
+        let Some((events, is_podman)) = self.remembered_of(container).await else { return };
         let since = |event: &&EventMessage| is_since_start(event, container.started_at.as_deref());
         let oom_event = events.iter().filter(since).any(|event| event.action.as_deref() == Some("oom"));
         let killed = events.iter().filter(since).any(is_deadly_kill);
@@ -54,7 +59,8 @@ impl Engine {
         // An engine sets its flag only when it hears of the kill in time, and Podman hardly ever.
         let is_open = evidence.is_empty() && !killed && (is_podman || container.signal == Some(KILL));
         let unchanged = killed_before.is_some() && killed_for_memory() == killed_before;
-        let by_kernel = if is_open && !unchanged && !self.is_remote() { log_tells_of(&container.id) } else { None };
+        let asks_kernel = is_open && !unchanged && !self.is_remote();
+        let by_kernel = if asks_kernel { log_tells_of(&container.id, since_start(container)) } else { None };
         if by_kernel == Some(true) {
             evidence.push("the kernel's log".to_owned());
         }
@@ -65,7 +71,7 @@ impl Engine {
                 evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
                 Oom::Known(false)
             }
-            // The log may have lost its beginning: it proves a kill, and not that there was none.
+            // Where it kills many at once the kernel leaves some out, and a KILL came from somewhere.
             () if by_kernel == Some(false) && container.signal != Some(KILL) => Oom::Known(false),
             () => Oom::Unknown,
         });
@@ -79,7 +85,7 @@ impl Engine {
             _ if killed && remembered => Some(StoppedBy::User),
             _ if (ended_itself && !killed) || remembered => None,
             // The engine has forgotten its start: it was restarted since, and ends what ran before, or much has happened.
-            _ => match self.history(None, Duration::ZERO).await {
+            _ => match self.history(None).await {
                 Some(all) if all.len() < REMEMBERED => Some(StoppedBy::Engine),
                 _ if killed => Some(StoppedBy::User),
                 _ => None,
@@ -90,7 +96,7 @@ impl Engine {
     /// How a container ended that was removed before it could be asked, as the engine's events tell it. None where they
     /// tell nothing of it.
     pub async fn end_of_removed(&self, container: &Container) -> Option<Container> {
-        let (events, _) = self.remembered_of(&container.id).await?;
+        let (events, _) = self.remembered_of(container).await?;
         let of = |action: &str| {
             let since_start = events.iter().filter(|event| is_since_start(event, container.started_at.as_deref()));
             since_start.rev().find(|event| event.action.as_deref() == Some(action))
@@ -118,30 +124,59 @@ impl Engine {
     }
 
     /// The events of a container that the engine remembers, and whether it is Podman.
-    async fn remembered_of(&self, id: &str) -> Option<(Vec<EventMessage>, bool)> {
-        let events = self.history(Some(id), Duration::ZERO).await?;
-        // Podman says nothing to one who does not stay. Any other engine has forgotten.
-        if events.is_empty() && self.is_podman().await {
-            return Some((self.history(Some(id), LISTEN).await?, true));
+    async fn remembered_of(&self, container: &Container) -> Option<(Vec<EventMessage>, bool)> {
+        let events = self.history(Some(&container.id)).await?;
+        // Podman says nothing to one who does not stay, or the first of it. Any other engine has forgotten.
+        let is_podman = match events.is_empty() {
+            true => self.is_podman().await,
+            false => events.iter().any(|event| attribute(event, PODMANS).is_some()),
+        };
+        if !is_podman {
+            return Some((events, false));
         }
-        Some((events, false))
+        Some((self.listen(container).await?, true))
     }
 
-    /// The events that the engine remembers, of one container or of all that there is, and those that come in the time
-    /// that it is listened to.
-    async fn history(&self, id: Option<&str>, listen: Duration) -> Option<Vec<EventMessage>> {
+    /// The events that the engine remembers, of one container or of all that there is.
+    async fn history(&self, id: Option<&str>) -> Option<Vec<EventMessage>> {
+        let events: Vec<_> = self.events(id, Duration::ZERO).await.collect().await;
+        events.into_iter().collect::<Result<_, _>>().ok()
+    }
+
+    /// Podman's events of a container that has ended.
+    async fn listen(&self, container: &Container) -> Option<Vec<EventMessage>> {
+        let mut events = Box::pin(self.events(Some(&container.id), LISTEN).await);
+        let mut all = Vec::new();
+        let mut patience = LISTEN;
+        while let Ok(Some(event)) = timeout(patience, events.next()).await {
+            let event = event.ok()?;
+            if event.action.as_deref() == Some("die") && is_since_start(&event, container.started_at.as_deref()) {
+                patience = AFTER_THE_END;
+            }
+            all.push(event);
+        }
+        Some(all)
+    }
+
+    /// All events until now, and those that come while the engine is listened to.
+    async fn events(
+        &self,
+        id: Option<&str>,
+        listen: Duration,
+    ) -> impl Stream<Item = Result<EventMessage, bollard::errors::Error>> + Send + use<> {
         let filters = id.map(|id| HashMap::from([("container".to_owned(), vec![id.to_owned()])]));
         // Without an end the engine would wait for more.
         let end = Timestamp::now() + self.clock_ahead().await + listen;
         let until = format!("{}.{:09}", end.as_second(), end.subsec_nanosecond());
-        let options = EventsOptions { since: Some("0".to_owned()), until: Some(until), filters };
-        let mut events = Box::pin(self.docker().events(Some(options)));
-        let mut all = Vec::new();
-        while let Some(event) = events.next().await {
-            all.push(event.ok()?);
-        }
-        Some(all)
+        self.docker().events(Some(EventsOptions { since: Some("0".to_owned()), until: Some(until), filters }))
     }
+}
+
+/// How long ago it was started, at least.
+fn since_start(container: &Container) -> Duration {
+    let started: Option<Timestamp> = container.started_at.as_deref().and_then(|at| at.parse().ok());
+    let ago = started.and_then(|started| Timestamp::now().duration_since(started).try_into().ok());
+    ago.unwrap_or(Duration::MAX)
 }
 
 fn is_since_start(event: &EventMessage, started: Option<&str>) -> bool {
@@ -153,11 +188,14 @@ fn is_since_start(event: &EventMessage, started: Option<&str>) -> bool {
     }
 }
 
+fn attribute<'e>(event: &'e EventMessage, name: &str) -> Option<&'e str> {
+    event.actor.as_ref()?.attributes.as_ref()?.get(name).map(String::as_str)
+}
+
 /// Whether somebody asked the engine to end the container. Podman does not say with which signal.
 fn is_deadly_kill(event: &EventMessage) -> bool {
-    let signal = || event.actor.as_ref()?.attributes.as_ref()?.get("signal").cloned();
     match event.action.as_deref() {
-        Some("kill") => signal().is_none_or(|signal| DEADLY.contains(&signal.as_str())),
+        Some("kill") => attribute(event, "signal").is_none_or(|signal| DEADLY.contains(&signal)),
         Some("stop") => true,
         _ => false,
     }

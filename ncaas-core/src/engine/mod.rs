@@ -27,6 +27,7 @@ pub mod labels;
 mod lazy;
 mod ownership;
 pub mod path;
+mod patience;
 pub mod podman;
 pub mod reference;
 mod ssh;
@@ -45,7 +46,8 @@ pub use dial::Wire;
 pub use errors::{Asked, EngineContext, failure, no_container, no_image};
 pub use lazy::LazyEngine;
 pub use ownership::Owner;
-pub use wait::{ABSENCE, GRACE};
+pub use patience::ABSENCE;
+pub use wait::GRACE;
 
 /// The client's own timeout, in seconds. It bounds the time to an answer's first byte, and a commit or a stop answers
 /// only when it is done: what needs a deadline has one of its own.

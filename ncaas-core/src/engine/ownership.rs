@@ -10,6 +10,7 @@
 //! (moby, `pkg/archive`, `createTarFile`: a link is made with `link(2)`, then its owner and mode are set. Podman does
 //! the same, buildah's `copier`.)
 
+use std::ffi::OsStr;
 use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -19,7 +20,7 @@ use bollard::models::ContainerInspectResponse;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use crate::engine::archive::{ArchiveWriter, cut_off, disorder};
 use crate::engine::errors::{Asked, EngineContext};
@@ -76,13 +77,27 @@ impl Survey {
 
 impl Engine {
     /// Makes all that is in `folders` of this machine `owner`'s, to read and to remove. They are mounted in
-    /// the container `id`, which has ended. A folder where nothing is another's costs a walk through it; with a remote
-    /// engine there is nothing to do.
+    /// the container `id`, or lie in what is, and it has ended. A folder where nothing is another's costs a walk through
+    /// it; with a remote engine there is nothing to do.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::AccessDenied`] where the engine cannot do it, because it maps users to
     /// others (`userns-remap`) or the file system refuses.
     pub async fn repair_ownership(&self, id: &str, folders: &[PathBuf], owner: Owner) -> Result<()> {
+        self.repair_ownership_except(id, folders, owner, |_| false).await
+    }
+
+    /// The same, but for what lies in one of `folders` and has a name that `except` is true of.
+    ///
+    /// # Errors
+    /// As [`Engine::repair_ownership`].
+    pub async fn repair_ownership_except(
+        &self,
+        id: &str,
+        folders: &[PathBuf],
+        owner: Owner,
+        except: fn(&OsStr) -> bool,
+    ) -> Result<()> {
         if self.is_remote() {
             return Ok(());
         }
@@ -90,7 +105,7 @@ impl Engine {
         for folder in folders {
             let mut before = None;
             loop {
-                let survey = survey(folder, owner).await?;
+                let survey = survey(folder, owner, except).await?;
                 if survey.is_clean() {
                     break;
                 }
@@ -111,7 +126,7 @@ impl Engine {
                     container = Some((self.inspect(id).await?, self.as_it_maps(owner).await?));
                 }
                 if let Some((inspected, mapped)) = &container
-                    && let Err(failure) = self.give(inspected, folder, owner, *mapped).await
+                    && let Err(failure) = self.give(inspected, folder, owner, *mapped, except).await
                 {
                     remove_links(folder)?;
                     return Err(failure);
@@ -129,6 +144,7 @@ impl Engine {
         folder: &Path,
         owner: Owner,
         mapped: Owner,
+        except: fn(&OsStr) -> bool,
     ) -> Result<()> {
         let (into, name) = mounted_at(inspected, folder, self.is_podman().await)?;
         let id = inspected.id.as_deref().unwrap_or_default();
@@ -136,7 +152,10 @@ impl Engine {
         self.upload(id, &into, move |archive| {
             // Where this fails the folder itself is another's: its turn comes in the next round.
             let links = TempDir::with_prefix_in(LINKS, &folder).ok();
-            let result = append(archive, &folder, &name, links.as_ref().map(TempDir::path), owner, mapped);
+            // What cannot be seen yet is what the next round is for.
+            let all = entries(&folder, except).flatten();
+            let foreign = all.filter(|entry| entry.metadata().is_ok_and(|file| !owner.owns(&file)));
+            let result = append(archive, &folder, &name, links.as_ref().map(TempDir::path), foreign, mapped);
             // The engine reads them while the answer is awaited; the next survey removes them.
             if let Some(links) = links {
                 let _ = links.keep();
@@ -150,18 +169,21 @@ impl Engine {
     async fn as_it_maps(&self, owner: Owner) -> Result<Owner> {
         let info = within(ANSWER, async { self.docker().info().await.asking("ask", Asked::Engine) }).await?;
         let rootless = info.security_options.unwrap_or_default().iter().any(|option| option.contains("name=rootless"));
-        Ok(if rootless { Owner { uid: 0, gid: 0 } } else { owner })
+        // Podman does not say so: whoever it runs as, its own folder is that user's.
+        let folder = info.docker_root_dir.and_then(|folder| fs::metadata(folder).ok());
+        let is_users = rootless || folder.is_some_and(|folder| owner.owns(&folder));
+        Ok(if is_users && owner.uid != 0 { Owner { uid: 0, gid: 0 } } else { owner })
     }
 }
 
 /// Counts what is not the owner's in a folder. Clears away what an earlier round left there, and opens what is the
 /// owner's and shut to it.
-async fn survey(folder: &Path, owner: Owner) -> Result<Survey> {
+async fn survey(folder: &Path, owner: Owner, except: fn(&OsStr) -> bool) -> Result<Survey> {
     let folder = folder.to_owned();
     let survey = move || {
         remove_links(&folder)?;
         let mut survey = Survey::default();
-        for entry in WalkDir::new(&folder) {
+        for entry in entries(&folder, except) {
             match entry.and_then(|entry| Ok((entry.metadata()?, entry.into_path()))) {
                 Ok((file, path)) if owner.owns(&file) => survey.opened += u64::from(open_up(&path, &file)?),
                 Ok(_) => survey.foreign += 1,
@@ -213,23 +235,25 @@ fn open_up(path: &Path, file: &Metadata) -> Result<bool> {
     Ok(true)
 }
 
+/// All in a folder and the folder itself, but for second links and what lies in it under some names.
+fn entries(folder: &Path, except: fn(&OsStr) -> bool) -> impl Iterator<Item = walkdir::Result<DirEntry>> + use<> {
+    let is_left_out = move |name: &OsStr| except(name) || name.as_encoded_bytes().starts_with(LINKS.as_bytes());
+    WalkDir::new(folder).into_iter().filter_entry(move |entry| entry.depth() != 1 || !is_left_out(entry.file_name()))
+}
+
 /// Writes what has to be given into the archive: folders as they are, all else as links in the folder `links`.
 fn append(
     archive: &mut Builder<ArchiveWriter>,
     folder: &Path,
     name: &str,
     links: Option<&Path>,
-    owner: Owner,
+    foreign: impl Iterator<Item = DirEntry>,
     mapped: Owner,
 ) -> io::Result<()> {
     let links_name = links.and_then(Path::file_name).unwrap_or_default();
     let mut count = 0_u64;
-    // What cannot be seen yet is what the next round is for.
-    for entry in WalkDir::new(folder).into_iter().filter_entry(|entry| links != Some(entry.path())).flatten() {
+    for entry in foreign {
         let (Ok(metadata), Ok(relative)) = (entry.metadata(), entry.path().strip_prefix(folder)) else { continue };
-        if owner.owns(&metadata) {
-            continue;
-        }
         let path = Path::new(name).join(relative);
         if metadata.is_dir() {
             let mut header = header(archive, &metadata, EntryType::Directory, mapped)?;
@@ -261,24 +285,27 @@ fn header(archive: &mut Builder<ArchiveWriter>, file: &Metadata, kind: EntryType
 
 /// Where the container has a folder of this machine: the folder to write an archive into, and the name in it.
 ///
-/// That is the folder above, since the Docker Engine leaves the owner of the folder itself as it is. Podman writes what is
-/// addressed to the folder above beside the mount and not into it.
+/// That is the folder above, since the Docker Engine leaves the owner of the folder itself as it is. Podman writes into a
+/// mount only what is addressed to the mount itself.
 fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path, is_podman: bool) -> Result<(String, String)> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let wanted = real(folder);
     let mounts = inspected.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("bind"));
-    let destination = mounts
-        .filter(|mount| mount.source.as_deref().is_some_and(|source| real(Path::new(source)) == wanted))
-        .find_map(|mount| mount.destination.as_deref());
-    let destination = destination.map(|path| path.trim_end_matches('/'));
-    let found = match destination {
-        Some(destination) if is_podman => Some((destination, ".")),
-        Some(destination) => destination.rsplit_once('/'),
-        None => None,
-    };
-    let (into, name) = found.ok_or_else(|| {
+    let places = mounts.filter_map(|mount| {
+        let source = real(Path::new(mount.source.as_deref()?));
+        let within = wanted.strip_prefix(&source).ok()?.to_str()?.to_owned();
+        Some((mount.destination.as_deref()?.trim_end_matches('/'), within))
+    });
+    // Of mounts in one another, the innermost has it.
+    let (destination, within) = places.min_by_key(|(_, within)| within.len()).ok_or_else(|| {
         let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
         Failure::new(Kind::EngineError, format!("`{}` is not mounted in container `{name}`", folder.display()))
     })?;
+    let path = format!("{destination}/{within}");
+    let (into, name) = match path.trim_end_matches('/').rsplit_once('/') {
+        _ if is_podman && within.is_empty() => (destination, "."),
+        _ if is_podman => (destination, within.as_str()),
+        above => above.unwrap_or_default(),
+    };
     Ok((if into.is_empty() { "/" } else { into }.to_owned(), name.to_owned()))
 }

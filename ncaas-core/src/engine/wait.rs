@@ -9,18 +9,15 @@ use std::time::Duration;
 use bollard::query_parameters::{StopContainerOptions, WaitContainerOptions};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::engine::container::{describe, time_limit};
 use crate::engine::errors::{Asked, EngineContext};
 use crate::engine::kernel::killed_for_memory;
+use crate::engine::patience::Patience;
 use crate::engine::{Engine, reference, within};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::Result;
 use crate::record::fields::Container;
-
-/// How long an engine may be away (a restart, an upgrade) before a wait gives up with
-/// [`Kind::EngineUnreachable`].
-pub const ABSENCE: Duration = Duration::from_secs(60);
 
 /// Between the signal that asks a job to end (TERM, unless its image says otherwise) and KILL, in seconds.
 pub const GRACE: i32 = 10;
@@ -42,8 +39,9 @@ impl Engine {
     /// `select!` it with a ticker.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`] where it has been removed; [`Kind::EngineUnreachable`] where the engine stays away
-    /// for longer than [`ABSENCE`].
+    /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound) where it has been removed;
+    /// [`EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where the engine stays away for longer than
+    /// [`ABSENCE`](crate::engine::ABSENCE).
     pub async fn wait(&self, id: &str) -> Result<Container> {
         let id = reference::container(id)?;
         let mut patience = Patience::default();
@@ -54,6 +52,8 @@ impl Engine {
         let mut killed_before = None;
         loop {
             let id = full_id.as_deref().unwrap_or(id);
+            // Counted before the look: what is killed while the engine looks is not among them.
+            let killed_by_now = killed_before.or_else(killed_for_memory);
             let inspected = match within(LOOK, self.inspect(id)).await {
                 Ok(inspected) => inspected,
                 Err(failure) => {
@@ -66,7 +66,7 @@ impl Engine {
                 self.examine_end(&mut container, killed_before).await;
                 return Ok(container);
             }
-            killed_before = killed_before.or_else(killed_for_memory);
+            killed_before = killed_by_now;
             if told {
                 sleep(DISAGREEMENT).await;
             }
@@ -92,7 +92,7 @@ impl Engine {
     /// Asks a container to end, and after `grace` seconds makes it. One that has ended already is left as it is.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`], or the engine does not answer or cannot do it.
+    /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer or cannot do it.
     pub async fn stop(&self, id: &str, grace: i32) -> Result<()> {
         if self.is_podman().await {
             return self.stop_by_signals(id, grace).await;
@@ -134,29 +134,6 @@ fn time_left(container: &Container, limit: Duration, clock_ahead: SignedDuration
     Some(limit.saturating_sub(ran.try_into().unwrap_or_default()))
 }
 
-/// How long an engine that fails is put up with.
-#[derive(Default)]
-struct Patience {
-    since: Option<Instant>,
-    pause: Duration,
-}
-
-impl Patience {
-    const FIRST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(3);
-
-    /// Sleeps a little longer each time; gives the failure back where waiting cannot help, or has not for too long.
-    async fn endure(&mut self, failure: Failure) -> Result<()> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if failure.kind == Kind::ContainerNotFound || since.elapsed() >= ABSENCE {
-            return Err(failure);
-        }
-        self.pause = (self.pause * 2).clamp(Self::FIRST, Self::LONGEST);
-        sleep(self.pause).await;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,15 +155,5 @@ mod tests {
             Some(Duration::ZERO)
         );
         assert_eq!(time_left(&Container::default(), limit, SignedDuration::ZERO), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_engine_that_stays_away_is_given_up_after_a_bounded_time() {
-        let begun = Instant::now();
-        let mut patience = Patience::default();
-        let away = || Failure::new(Kind::EngineUnreachable, "away");
-        while patience.endure(away()).await.is_ok() {}
-        assert!(begun.elapsed() >= ABSENCE && begun.elapsed() < ABSENCE + Patience::LONGEST * 2);
-        assert!(Patience::default().endure(Failure::new(Kind::ContainerNotFound, "gone")).await.is_err());
     }
 }

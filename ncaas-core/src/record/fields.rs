@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::failure::Kind;
 pub use crate::record::container::{Container, Detached, Oom, Status, StoppedBy};
@@ -79,10 +78,6 @@ impl Known {
     /// `image` or an `io_dir` of its own would choose what runs, and where.
     pub fn has_field(name: &str) -> bool {
         schemars::schema_for!(Known).get("properties").is_some_and(|fields| fields.get(name).is_some())
-    }
-
-    pub(super) fn deserialize_from(fields: &Map<String, Value>) -> serde_json::Result<Self> {
-        Known::deserialize(fields)
     }
 }
 

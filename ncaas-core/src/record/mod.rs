@@ -7,8 +7,8 @@
 mod container;
 pub mod fields;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Kind, Result};
@@ -16,6 +16,8 @@ use fields::{Container, Datasets, ErrorInfo, Job, Known, Logs, ResultFile, Statu
 
 /// How much of a line that is no record its error record carries, in bytes.
 const BAD_LINE_START: usize = 200;
+/// How long the words about a wrong field may be, in characters: the value itself may be among them.
+const WORDS_LIMIT: usize = 200;
 
 /// A job's record. See the module's words on what it keeps.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -61,9 +63,17 @@ impl Record {
     /// # Errors
     /// [`Kind::BadRecord`] where one has another type than ours.
     pub fn known(&self) -> Result<Known> {
-        Known::deserialize_from(&self.fields).map_err(|error| {
-            Failure::new(Kind::BadRecord, format!("a field of the record is not what it has to be: {error}"))
-        })
+        Known::deserialize(&self.fields).map_err(|_| self.wrong_field())
+    }
+
+    /// The failure of a record with a field of another type than ours. Where that is costs more to follow than the rest
+    /// of the reading: it is looked for only when it is known to be there.
+    fn wrong_field(&self) -> Failure {
+        let found = serde_path_to_error::deserialize::<_, Known>(&self.fields);
+        let words = found.err().map_or_else(String::new, |error| format!("`{}`: {}", error.path(), error.inner()));
+        let words: String = words.chars().take(WORDS_LIMIT).collect();
+        Failure::new(Kind::BadRecord, format!("a field of the record is not what it has to be: {words}"))
+            .hint("`--schema` prints what each field has to be")
     }
 
     /// The job, where the record has one.

@@ -44,7 +44,27 @@ fn a_line_that_is_no_object_says_what_it_is() {
     let failure = Record::parse(b"[1]").unwrap_err();
     assert_eq!(failure.kind, Kind::BadRecord);
     assert_eq!(failure.message, "the line is an array, not a JSON object");
-    assert_eq!(Record::parse(b"{\"command\":\"ls\"}").unwrap_err().kind, Kind::BadRecord);
+}
+
+#[test]
+fn a_field_of_another_type_is_named_with_its_path() {
+    let said = |line: &str| {
+        let failure = Record::parse(line.as_bytes()).unwrap_err();
+        assert_eq!(failure.kind, Kind::BadRecord);
+        failure.message
+    };
+    let long = format!(r#"{{"logs":{{"lines":"{}"}}}}"#, "é".repeat(5000));
+    let cases = [
+        (r#"{"command":"ls"}"#, "`command`: invalid type: string \"ls\", expected a sequence"),
+        (r#"{"image":"i","run":{"timeout_s":"5"}}"#, "`run.timeout_s`: invalid type: string \"5\", expected u64"),
+        (r#"{"results":[{"path":"a","size":1,"source":"b"},{"path":7}]}"#, "`results[1].path`: invalid type: number"),
+        (r#"{"job":{"dataset":1}}"#, "`job`: missing field `id`"),
+        (&long, "`logs.lines`: invalid type: string \"éé"),
+    ];
+    for (line, words) in cases {
+        let message = said(line);
+        assert!(message.contains(words) && message.len() < 600, "{line:.100}: {message}");
+    }
 }
 
 #[test]

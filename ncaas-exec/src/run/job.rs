@@ -6,13 +6,15 @@ use std::path::Path;
 use bollard::models::ImageInspect;
 use jiff::Timestamp;
 use ncaas_core::engine::labels;
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files::make_folder;
 use ncaas_core::inputs::{Place, place};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Input, Job, RunSettings};
 
 use super::checksum;
+use super::folders::Folders;
 use crate::plan::{Plan, Shared};
 use crate::settings::Environment;
 
@@ -63,27 +65,22 @@ impl Inputs {
     }
 }
 
-/// Gives a record that has no job one of its own: `job__<analysis>_<time>`, with a folder that nobody else has. Without
-/// `claim` no folder is made.
-pub(super) fn give_job(record: &mut Record, claim: bool) -> Result<()> {
-    if record.job().is_some() {
-        return Ok(());
-    }
+/// Gives a record that has no job one of its own: `job__<analysis>_<time>`, with a folder that nobody else has, among
+/// `folders`. Without these no folder is made.
+pub(super) fn give_job(record: &mut Record, mut folders: Option<&mut Folders>) -> Result<()> {
     let analysis = layout::analysis_of_image(record.need("image")?);
     let results = Path::new(record.need("io_dir")?).join(layout::RESULTS);
-    if claim {
-        ncaas_core::files::make_folder(&results)?;
+    if folders.is_some() {
+        make_folder(&results)?;
     }
     loop {
         let timestamp = Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string();
         let id = layout::job_id(&analysis, &timestamp)?;
-        if claim {
-            let folder = results.join(&id);
-            match std::fs::create_dir(&folder) {
-                // Another job of the same microsecond has it.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-                made => made.doing("make the folder", &folder)?,
-            }
+        // Another job of the same microsecond may have it.
+        if let Some(folders) = &mut folders
+            && !folders.claim(&results.join(&id))?
+        {
+            continue;
         }
         let label = record.dataname().and_then(|data| layout::labels(&data.names()).into_iter().next());
         record.set("job", &Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, label, ..Job::default() });

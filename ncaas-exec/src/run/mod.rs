@@ -1,8 +1,10 @@
 //! `ncaas-exec run`: an image as a job, detached.
 
 mod admission;
+mod before;
 mod checksum;
 mod config;
+mod folders;
 mod job;
 mod preflight;
 mod replay;
@@ -12,11 +14,10 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use bollard::models::SystemInfo;
-use ncaas_core::engine::container::describe;
 use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
-use ncaas_core::layout::{self, JobFolder};
+use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known, RunSettings};
@@ -26,8 +27,11 @@ use tokio::sync::OnceCell;
 use crate::args::RunArgs;
 use crate::plan::Plan;
 use crate::settings::Flags;
-use crate::{diagnosis, launch};
+use crate::sharing::Sharing;
+use crate::{diagnosis, launch, subject};
 use admission::Admission;
+use before::{ended_before, has_container, is_fresh, made_before};
+use folders::Folders;
 use job::Inputs;
 
 pub(crate) use admission::any_gpu;
@@ -54,7 +58,8 @@ pub(crate) async fn run(tool: Tool, args: RunArgs) -> Result<ExitStatus> {
         examined: RefCell::default(),
     };
     let at_once = args.pipe.jobs_or(0).max(RECORDS_AT_ONCE);
-    Pipe::new(tool, at_once).filter(input, async |record: &mut Record, _| work.run(record).await).await
+    let pipe = Pipe::new(tool, at_once).filter(input, async |record: &mut Record, _| work.run(record).await);
+    work.connection.ahead_of(pipe).await
 }
 
 fn input(tool: Tool, args: &RunArgs) -> Result<Input> {
@@ -126,7 +131,7 @@ struct Work {
 impl Work {
     async fn run(&self, record: &mut Record) -> Result<()> {
         self.fill.fill(record);
-        let mut settings = self.flags.fill(record)?;
+        let settings = self.flags.fill(record)?;
         record.need("image")?;
         if let Some(ended) = ended_before(record)
             && !self.dry_run
@@ -135,13 +140,26 @@ impl Work {
             return Ok(());
         }
         let inputs = Inputs::of(record)?;
-        let engine = self.connection.get().await?;
+        let begin =
+            async |engine: &Engine, record: &mut Record| self.begin(engine, record, settings.clone(), &inputs).await;
+        self.connection.patiently(self.tool, record, begin).await
+    }
+
+    /// Takes up the job where it stands: nowhere yet, or with a container that another run, or an attempt of this one,
+    /// has made.
+    async fn begin(
+        &self,
+        engine: &Engine,
+        record: &mut Record,
+        mut settings: RunSettings,
+        inputs: &Inputs,
+    ) -> Result<()> {
         let info = self.info(engine, &settings).await?;
         if !self.dry_run && self.take_over(engine, info, record, &settings).await? {
             return Ok(());
         }
 
-        preflight::inputs(&inputs)?;
+        preflight::inputs(inputs)?;
         let image = launch::image(engine, record.need(if self.replays { "image_id" } else { "image" })?).await?;
         preflight::platform(&image, &settings, info)?;
         let bounds = inputs.config.as_ref().map(|config| config::bounds(&config.host)).transpose()?.unwrap_or_default();
@@ -151,22 +169,39 @@ impl Work {
         }
         record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
 
-        job::give_job(record, !self.dry_run)?;
-        let mut plan = job::plan(record, &settings, &inputs, &image)?;
+        let mut folders = Folders::default();
+        if record.job().is_some() {
+            // Another run may be about to start the same job.
+            folders.in_use = true;
+        } else {
+            job::give_job(record, (!self.dry_run).then_some(&mut folders))?;
+        }
+        let mut plan = job::plan(record, &settings, inputs, &image)?;
         if self.dry_run {
             let (gpu, warning) = any_gpu(info, &settings)?;
             plan.gpu = gpu;
             self.warn(record, warning.as_deref());
             plan.labels.insert(labels::RECORD.to_owned(), as_label(record));
-            record.set("dry_run", &plan.description(!engine.is_remote()));
+            // What has to be copied into it no line of `docker run` brings there.
+            let mounts_all = Sharing::of(engine, &plan).await?.copied.is_empty();
+            record.set("dry_run", &plan.description(mounts_all));
             return Ok(());
         }
-        let folder = JobFolder::of(record)?;
-        preflight::folders(&folder)?;
-        preflight::room(folder.root(), bounds.disk_bytes)?;
-        let container = self.launch(engine, info, record, &inputs, plan).await?;
-        record.merge(&Known { container: Some(container), ..Known::default() });
-        Ok(())
+        let launched = async {
+            let folder = JobFolder::of(record)?;
+            folders.make(&folder)?;
+            preflight::room(folder.root(), bounds.disk_bytes)?;
+            self.launch(engine, info, record, inputs, plan, &mut folders).await
+        };
+        match launched.await {
+            // A short one may have ended by now.
+            Ok(container) => subject::tell(engine, record, container).await,
+            Err(failure) => {
+                // A start that has failed as far as we know may still have been one.
+                folders.in_use &= has_container(engine, record).await;
+                Err(failure)
+            }
+        }
     }
 
     /// Goes on with the job's container where another run has started one. False where there is none, or one that was
@@ -186,7 +221,7 @@ impl Work {
         {
             place.keep_until_end_of(engine, &container.id);
         }
-        record.merge(&Known { container: Some(container), ..Known::default() });
+        subject::tell(engine, record, container).await?;
         Ok(true)
     }
 
@@ -214,6 +249,7 @@ impl Work {
         record: &mut Record,
         inputs: &Inputs,
         mut plan: Plan,
+        folders: &mut Folders,
     ) -> Result<Container> {
         let name = plan.name.clone().unwrap_or_default();
         let place = self.admission.enter(engine, info, &name, &plan.settings).await?;
@@ -231,6 +267,7 @@ impl Work {
         }
         plan.labels.insert(labels::RECORD.to_owned(), as_label(record));
 
+        folders.in_use = true;
         let id = match launch::create(engine, &plan).await {
             Ok(id) => id,
             Err(failure) if failure.kind == Kind::NameInUse => {
@@ -278,44 +315,4 @@ impl Work {
 /// The record as its container carries it.
 fn as_label(record: &Record) -> String {
     String::from_utf8_lossy(record.to_line().trim_ascii_end()).into_owned()
-}
-
-/// The container of this job that is there already.
-async fn made_before(engine: &Engine, record: &Record) -> Result<Option<Container>> {
-    let Some(job) = record.job() else { return Ok(None) };
-    let name = layout::container_name(&job, record.need("io_dir")?);
-    let inspected = match engine.inspect(&name).await {
-        Ok(inspected) => inspected,
-        Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
-        Err(failure) => return Err(failure),
-    };
-    let label = inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::JOB));
-    if label != Some(&job.id) {
-        return Err(Failure::new(Kind::NameInUse, format!("a container `{name}` is there that is not of this job"))
-            .hint(format!("rename it, or remove it: `docker rm {name}`")));
-    }
-    Ok(Some(describe(&inspected)))
-}
-
-/// Whether a container was made and never started: whoever made it was cut short.
-fn is_fresh(container: &Container) -> bool {
-    container.state == "created" && !container.has_ended()
-}
-
-/// What became of this job when it was run before: a saved record tells it, also after its container has gone.
-fn ended_before(record: &Record) -> Option<Known> {
-    record.job()?;
-    let saved = JobFolder::of(record).ok()?.saved_record()?;
-    let known = saved.known().ok()?;
-    if saved.has_error() || !known.container.as_ref()?.has_ended() {
-        return None;
-    }
-    Some(Known {
-        image: known.image,
-        image_id: known.image_id,
-        container: known.container,
-        logs: known.logs,
-        results: known.results,
-        ..Known::default()
-    })
 }

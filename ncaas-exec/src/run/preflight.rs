@@ -1,17 +1,13 @@
 //! What is made sure of before a job's container is made, so that nothing has to be cleaned up after it.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bollard::models::{ImageInspect, SystemInfo};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::files::make_folder;
 use ncaas_core::inputs::Place;
-use ncaas_core::layout::JobFolder;
 use ncaas_core::record::fields::RunSettings;
 
 use super::job::Inputs;
-use crate::plan::{OPEN, SHUT};
 
 /// Room that any job needs on the disk, in bytes.
 const LEAST_ROOM: u64 = 64 << 20;
@@ -29,22 +25,6 @@ pub(super) fn inputs(inputs: &Inputs) -> Result<()> {
     };
     inputs.data.iter().try_for_each(|place| check("dataset", place))?;
     inputs.config.iter().try_for_each(|place| check("config", place))
-}
-
-/// Makes the folders that the container writes to.
-pub(super) fn folders(folder: &JobFolder) -> Result<()> {
-    let own = folder.work();
-    make_folder(&own)?;
-    set_mode(&own, SHUT)?;
-    for path in [folder.work_results(), folder.work_logs()] {
-        make_folder(&path)?;
-        set_mode(&path, OPEN)?;
-    }
-    Ok(())
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).doing("set the permissions of", path)
 }
 
 /// There is room on the disk of the io-dir: as much as the config says that the job needs.

@@ -12,7 +12,7 @@ mod status_file;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ncaas_core::engine::LazyEngine;
+use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
@@ -41,6 +41,7 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     allow_many_connections();
     let input = crate::subject::input(tool, &args.containers, "ncaas-exec run ... | ncaas-logs save")?;
     let saver = Saver {
+        tool,
         engines: LazyEngine::default(),
         live: args.live.is_some(),
         interval: args.live.map_or(INTERVAL, |interval| interval.clamp(SHORTEST, LONGEST)),
@@ -59,6 +60,7 @@ fn allow_many_connections() {
 }
 
 struct Saver {
+    tool: Tool,
     engines: LazyEngine,
     live: bool,
     interval: Duration,
@@ -102,11 +104,8 @@ impl Saver {
         let wanted = crate::subject::container(record)?;
         let saved_before =
             |record: &Record, id: &str| Places::of(record).ok()?.saved().filter(|saved| has_ended(saved, id));
-        let look = async {
-            let engine = self.engines.get().await?;
-            Ok((engine, engine.inspect(&wanted).await?))
-        };
-        let (engine, inspected) = match look.await {
+        let look = async |engine: &Engine, _: &mut Record| Ok((engine.clone(), engine.inspect(&wanted).await?));
+        let (engine, inspected) = match self.engines.patiently(self.tool, record, look).await {
             Ok(seen) => seen,
             Err(failure) => match saved_before(record, &wanted) {
                 Some(saved) => return adopt(record, &saved).map(|()| None),
@@ -120,7 +119,7 @@ impl Saver {
             return adopt(record, &saved).map(|()| None);
         }
         let places = Places::of(record)?;
-        Following::begin(engine, &inspected, record, places).map(Some)
+        Following::begin(&engine, &inspected, record, places).map(Some)
     }
 }
 

@@ -64,6 +64,9 @@ pub(crate) fn unpack(
         }
         unpacking.keep_empty(last_folder.take(), &mut unpacked);
         if entry.header().entry_type() == EntryType::Directory {
+            if unpacking.fetch.wanted.as_ref().is_some_and(|wanted| wanted.contains_key(&path)) {
+                unpacked.seen.insert(path.clone());
+            }
             last_folder = Some(path);
         } else if unpacking.wants(&path) {
             unpacked.seen.insert(path.clone());
@@ -134,9 +137,6 @@ impl Unpacking<'_> {
     fn keep_empty(&self, folder: Option<String>, unpacked: &mut Unpacked) {
         let Some(folder) = folder else { return };
         let is_new = self.fetch.wanted.as_ref().is_none_or(|wanted| wanted.get(&folder) == Some(&How::Added));
-        if self.fetch.wanted.as_ref().is_some_and(|wanted| wanted.contains_key(&folder)) {
-            unpacked.seen.insert(folder.clone());
-        }
         if let Some(place) = self.place(&folder)
             && is_new
             && self.rules.places.fault(&place).is_none()

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
 use ncaas_tests::Run;
 use ncaas_tests::engine::FIXTURE;
@@ -51,6 +51,50 @@ impl Place {
         }
         Waiting { child, output }
     }
+}
+
+/// A tool that is fed records.
+struct Filter {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    words: BufReader<ChildStderr>,
+}
+
+impl Filter {
+    fn new(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let words = BufReader::new(child.stderr.take().unwrap());
+        Filter { child, input, output, words }
+    }
+
+    fn write(&mut self, record: &Value) {
+        writeln!(self.input, "{record}").unwrap();
+    }
+
+    fn read(&mut self) -> Value {
+        serde_json::from_str(&line(&mut self.output)).unwrap()
+    }
+
+    /// The next line for people.
+    fn said(&mut self) -> String {
+        line(&mut self.words)
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    line
 }
 
 /// A `wait` at work.
@@ -107,6 +151,47 @@ fn jobs_that_outlive_their_engine_end_as_they_end() {
     let ended = waiting.containers().remove(0);
     assert_eq!((&ended["exit_code"], &ended["status"]), (&json!(3), &json!("failed")), "{ended}");
     assert_eq!((&ended["stopped_by"], &ended["oom"]), (&Value::Null, &json!(false)), "{ended}");
+}
+
+#[test]
+fn a_record_that_comes_while_the_engine_restarts_waits_for_it_and_a_person_does_not() {
+    let mut place = Place::new(&[]);
+    let exec = |arguments: &[&str]| place.exec(arguments).into_command();
+    let running = place.start(&[], "sleep 600");
+    let [gone, ended] = ["1", "2"].map(|_| {
+        let id = place.engine.docker(&["run", "--detach", FIXTURE, "true"]);
+        place.engine.docker(&["wait", &id]);
+        json!({"container": {"id": id, "state": "exited", "status": "success"}})
+    });
+    // These have reached the engine before.
+    let new = json!({"image": FIXTURE, "command": ["sleep", "600"]});
+    let mut seen = vec![(Filter::new(exec(&["run"])), new.clone()), (Filter::new(exec(&["rm"])), ended)];
+    for ((filter, _), first) in seen.iter_mut().zip([new, gone]) {
+        filter.write(&first);
+        assert_eq!(filter.read()["error"], Value::Null);
+    }
+    // These have not, but their records say that it was there.
+    let mut save = Run::tool("ncaas-logs").arg("save").env("DOCKER_HOST", place.engine.host()).into_command();
+    save.current_dir(place.dir.path());
+    let late = [exec(&["wait"]), exec(&["stop"]), save];
+    let by_hand = [place.exec(&["wait", "job"]), place.exec(&["run", FIXTURE]), place.exec(&["stop", "job"])];
+    place.engine.restart(|_| {
+        for ran in by_hand.map(Run::run) {
+            let words = &ran.stderr;
+            assert!([3, 125].contains(&ran.status) && !words.contains("waiting"), "{}: {words}", ran.status);
+            assert_eq!(ran.json()[0]["error"]["kind"], "engine-unreachable");
+        }
+        seen.extend(late.map(|command| (Filter::new(command), running.clone())));
+        for (filter, record) in &mut seen {
+            filter.write(record);
+            let words = filter.said();
+            assert!(words.ends_with("waiting for it, up to 60 s\n"), "{words}");
+        }
+    });
+    for (mut filter, _) in seen {
+        let record = filter.read();
+        assert_eq!(record["error"], Value::Null, "{record}");
+    }
 }
 
 #[test]

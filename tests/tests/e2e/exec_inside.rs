@@ -120,14 +120,23 @@ fn a_detached_command_keeps_its_output_and_exit_code() {
 }
 
 #[test]
-fn a_development_container_shares_the_whole_io_dir_and_ends_at_once_when_told() {
+fn a_development_container_shares_the_whole_io_dir_ends_at_once_when_told_and_leaves_files_of_ours() {
     let dev = Dev::new();
-    dev.inside(&[], &["sh", "-c", "echo 1 > io-dir/results/made; ls io-dir"]).run().ok();
-    let made = std::fs::read_to_string(dev.dir.path().join("io-dir/results/made")).ok();
+    let results = dev.dir.path().join("io-dir/results");
+    std::fs::create_dir(results.join("job__of_another")).unwrap();
+    std::os::unix::fs::chown(results.join("job__of_another"), Some(4321), None).unwrap();
+    let make = "cd io-dir/results; echo 1 > made; mkdir -m 700 deep; echo 2 > deep/made; echo 3 > ../logs/made";
+    dev.inside(&["--user", "12345"], &["sh", "-c", make]).run().ok();
+    let made = std::fs::read_to_string(results.join("made")).ok();
     assert_eq!(made.as_deref(), if is_remote() { None } else { Some("1\n") });
     let began = Instant::now();
     Run::tool("ncaas-exec").args(["stop", &dev.name]).run().ok();
     assert!(began.elapsed() < Duration::from_secs(8), "it did not hear the signal");
+    let owner = |path: &str| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(results.join(path)).unwrap());
+    for path in ["made", "deep", "deep/made", "../logs/made"].into_iter().filter(|_| !is_remote()) {
+        assert_eq!(owner(path), owner("."), "{path}");
+    }
+    assert_eq!(owner("job__of_another"), 4321, "a job may run in it");
     Run::tool("ncaas-exec").args(["rm", &dev.name]).run().ok();
 }
 
@@ -168,9 +177,8 @@ fn a_shell_that_is_killed_leaves_the_terminal_as_it_was() {
     script.args(["-qec", &inner, "/dev/null"]).env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = script.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut stdin, b"touch io-dir/results/up\n").unwrap();
-    let up = dev.dir.path().join("io-dir/results/up");
-    wait_until("the shell", Duration::from_secs(10), || up.exists());
+    std::io::Write::write_all(&mut stdin, b"sleep 6666\n").unwrap();
+    wait_until("the shell", Duration::from_secs(20), || dev.processes("sleep 6666") > 0);
     let pid = std::fs::read_to_string(pid).unwrap();
     Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap();
     let output = child.wait_with_output().unwrap();

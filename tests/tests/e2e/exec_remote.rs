@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ncaas_tests::bucket::TestBucket;
@@ -109,7 +109,43 @@ fn a_command_on_a_remote_engine_has_its_streams_and_its_status() {
     remote.break_off();
     let output = child.wait_with_output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(125), "{words}");
-    assert!(words.contains("ncaas-exec: "), "{words}");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), &b"up\n"[..]), "{words}");
+    let expected = format!(
+        "ncaas-exec: the connection to the process in `{name}` broke off, and it was ended\n\
+         hint: run it again; with `ncaas-exec in --detach` it would need no connection\n"
+    );
+    assert_eq!(words, expected);
+    wait_until("its end", Duration::from_secs(10), || !runs());
+}
+
+#[test]
+fn a_shell_whose_connection_breaks_gives_the_terminal_back_and_says_why() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Loopback::new());
+    let name = unique("dev");
+    let mut clean_up = CleanUp::new();
+    clean_up.container(&name);
+    let start = Run::tool("ncaas-exec").args(["start", FIXTURE, "--name", &name]).dir(folder.path());
+    assert_eq!(remotely(start, &remote).run().status, 0);
+    // The terminal's own shell is no interactive one, which would see to its terminal itself.
+    let inner = format!(
+        "before=$(stty -g); ncaas-exec shell {name}; echo status $?; [ \"$before\" = \"$(stty -g)\" ] && echo as it was"
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &inner, "/dev/null"]).env("SHELL", "/bin/sh").envs(remote.environment());
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"sleep 7772\n").unwrap();
+    let runs = || docker(&["exec", &name, "ps", "-o", "args"]).contains("sleep 7772");
+    wait_until("the shell", Duration::from_secs(20), runs);
+    remote.break_off();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    assert!(!text.contains("\"error\""), "a record is not for the terminal: {text}");
+    let expected = format!(
+        "ncaas-exec: the connection to the process in `{name}` broke off, and it was ended\n\
+         hint: the same command again opens another shell\nstatus 1\nas it was\n"
+    );
+    assert!(text.ends_with(&expected), "{text}");
     wait_until("its end", Duration::from_secs(10), || !runs());
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_podman, is_remote};
 use ncaas_tests::pipe_in;
 use serde_json::Value;
 
@@ -25,22 +25,21 @@ fn a_dry_run_resolves_everything_and_starts_nothing() {
 #[test]
 fn the_docker_run_line_of_a_dry_run_does_the_same_when_it_is_typed() {
     let place = Place::new();
-    let data = place.write("a, b'\"$(touch owned);`id`é.npy", "data\n");
-    let flags = [
-        "run",
-        FIXTURE,
-        "--dry-run",
-        "--data",
-        &data,
-        "--io-dir",
-        "io, \"dir",
-        "-e",
-        "E=$(id);\n'",
-        "--timeout",
-        "50s",
-    ];
+    let odd = place.write("a, b'\"$(touch owned);`id`é.npy", "data\n");
+    let (data, io_dir) = match is_podman() {
+        true => (place.write("a b'$(touch owned);`id`é.npy", "data\n"), "io 'dir"),
+        false => (odd.clone(), "io, \"dir"),
+    };
+    let flags = ["run", FIXTURE, "--dry-run", "--io-dir", io_dir, "-e", "E=$(id);\n'", "--timeout", "50s"];
+    if is_podman() && !is_remote() {
+        // It cannot mount this one, so that the line would not do the same.
+        let copied = place.exec(&flags).args(["--data", &odd]).run().ok().json().remove(0);
+        assert_eq!(copied["dry_run"]["docker_run"], Value::Null);
+        let unsafe_path = place.exec(&["run", FIXTURE, "--dry-run", "--io-dir", "io, \"dir"]).run();
+        assert_eq!(unsafe_path.record().error_kind(), "unsafe-path");
+    }
     let script = r#"printf '%s|' "$1" "$data" "$E"; cat "$1"; echo r > io-dir/results/r"#;
-    let limits = ["--memory", "64m", "--user", "1234:1234", "--", "sh", "-c", script];
+    let limits = ["--data", &data, "--memory", "64m", "--user", "1234:1234", "--", "sh", "-c", script];
     let planned = place.exec(&flags).args(limits).run().ok().json().remove(0);
     if is_remote() {
         assert_eq!(planned["dry_run"]["docker_run"], Value::Null, "no line brings files to another machine");
@@ -62,7 +61,7 @@ fn the_docker_run_line_of_a_dry_run_does_the_same_when_it_is_typed() {
     let path = format!("/home/neurocaasdev/io-dir/inputs/{data}");
     assert_eq!(docker(&["logs", &id]), format!("{path}|{path}|$(id);\n'|data"));
     assert!(!place.path().join("owned").exists());
-    let results = place.path().join("io, \"dir/results").join(job).join("work/1/results/r");
+    let results = place.path().join(io_dir).join("results").join(job).join("work/1/results/r");
     let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
     assert_eq!(owner(&results), owner(place.path()));
 }

@@ -1,6 +1,7 @@
 //! `ncaas-exec run`, `wait`, `ls` and `rm`: a job from its start to its removal, and what keeps one from starting.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -49,6 +50,12 @@ impl Place {
         ended.record()
     }
 
+    /// The jobs' folders.
+    fn folders(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path().join("io-dir/results")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     pub(crate) fn write(&self, name: &str, content: &str) -> String {
         fs::write(self.path().join(name), content).unwrap();
         name.to_owned()
@@ -59,8 +66,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         // Every job has a folder here that is named as it is, also where the test failed.
         let mut clean_up = CleanUp::new();
-        for job in fs::read_dir(self.path().join("io-dir/results")).into_iter().flatten().flatten() {
-            clean_up.labelled(&format!("org.neurocaas.job={}", job.file_name().to_string_lossy()));
+        for job in self.folders() {
+            clean_up.labelled(&format!("org.neurocaas.job={job}"));
         }
     }
 }
@@ -160,15 +167,65 @@ fn what_cannot_start_says_why_and_leaves_no_container() {
     assert_eq!((dev.status, dev.record().error_kind()), (1, "gpu-unavailable"));
     assert_eq!(kind_of(&["--platform", "linux/s390x"]), "wrong-platform");
     let network = place.run(&["--network", "no-such-network"], &["ls"]);
-    assert!(
-        network.stderr.contains("cannot start `job__") && network.stderr.contains("no-such-network"),
-        "{network:?}"
-    );
+    let cannot = if is_podman() { "cannot create `job__" } else { "cannot start `job__" };
+    assert!(network.stderr.contains(cannot) && network.stderr.contains("no-such-network"), "{}", network.stderr);
     let bad = place.write("bad.yaml", "a: [");
     assert_eq!(kind_of(&["--config", &bad]), "bad-config");
     let large = place.write("large.yaml", "__dataset_size__: 1000000");
     assert_eq!(kind_of(&["--config", &large]), "disk-full");
     assert_eq!(place.exec(&["run", "no.such/image:1"]).run().record().error_kind(), "image-not-found");
+    assert_eq!(place.folders(), Vec::<String>::new());
+}
+
+#[test]
+fn a_start_that_fails_takes_away_the_empty_folders_that_it_made_and_no_others() {
+    let place = Place::new();
+    let id = ncaas_tests::unique("job__folders");
+    let folder = place.path().join("io-dir/results").join(&id);
+    let job = json!({"job": {"id": id, "dataset": 1, "datasets": 2}, "image": FIXTURE, "command": ["nothere"]});
+    let fails = || {
+        let ran = place.exec(&["run"]).stdin(job.to_string()).run();
+        assert_eq!(ran.record().error_kind(), "script-not-found", "{}", ran.stderr);
+    };
+    fails();
+    assert!(!folder.exists());
+    fs::create_dir_all(folder.join("work/1/results")).unwrap();
+    fails();
+    assert!(folder.join("work/1/results").exists() && !folder.join("work/1/logs").exists());
+    fs::remove_dir_all(folder.join("work/1")).unwrap();
+    fs::write(folder.join("work/note"), "of somebody").unwrap();
+    fails();
+    assert!(folder.join("work/note").exists() && !folder.join("work/1").exists());
+}
+
+#[test]
+fn an_image_that_is_removed_between_two_records_fails_the_second_and_says_so() {
+    let (place, mut clean_up) = (Place::new(), CleanUp::new());
+    let tag = format!("ncaas-test/{}:1", ncaas_tests::unique("removed"));
+    clean_up.image(&tag);
+    docker(&["tag", FIXTURE, &tag]);
+    let line = json!({"image": tag, "command": ["sh", "-c", "exit 3"]}).to_string() + "\n";
+    let mut command = place.exec(&["run"]).into_command();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    input.write_all(line.as_bytes()).unwrap();
+    let mut first = String::new();
+    output.read_line(&mut first).unwrap();
+    docker(&["rmi", &tag]);
+    input.write_all(line.as_bytes()).unwrap();
+    drop(input);
+    let mut second = String::new();
+    output.read_line(&mut second).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let error = serde_json::from_str::<Value>(&second).unwrap()["error"].take();
+    let hint = format!("`ncaas-build pull {tag}`, or build it with `ncaas-build image`");
+    assert_eq!((&error["kind"], &error["hint"]), (&json!("image-not-found"), &json!(hint)), "{second}");
+    let said = format!("ncaas-exec: no image `{tag}` on this engine\nhint: {hint}\n");
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(1), said.as_str()));
+    let container = place.exec(&["wait"]).stdin(first).run().record().container.unwrap();
+    assert_eq!((container.status.as_deref(), container.exit_code), (Some("failed"), Some(3)));
 }
 
 #[test]
@@ -307,7 +364,7 @@ fn a_run_that_is_interrupted_leaves_its_job_running_and_ls_tells_of_it() {
     let mut command = place.exec(&["run", "-j", "1"]).into_command();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("{line}\n{line}\n").as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(format!("{line}\n{line}\n").as_bytes()).unwrap();
     let io_dir = place.path().join("io-dir").to_string_lossy().into_owned();
     let of_this_test = || -> Vec<Value> {
         let listed = Run::tool("ncaas-exec").args(["ls"]).run().ok().json();
@@ -322,6 +379,7 @@ fn a_run_that_is_interrupted_leaves_its_job_running_and_ls_tells_of_it() {
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["container"]["state"], "running");
     assert_eq!(listed[0]["command"], json!(["sleep", "60"]));
+    assert_eq!(place.folders(), [listed[0]["job"]["id"].as_str().unwrap()], "the second job was not started");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_podman};
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker, driver_of_bytes, is_podman};
 use ncaas_tests::{Ran, Run, pipe, tools, unique, wait_until};
 use serde_json::Value;
 
@@ -121,15 +121,21 @@ fn a_large_log_is_read_through_a_helper_that_does_not_stay() {
 fn a_hundred_thousand_lines_of_the_stream_come_once_and_in_order() {
     let mut clean_up = CleanUp::new();
     let script = "busybox seq 1 100000";
-    let name = start(&mut clean_up, &["--log-driver=local", "--log-opt=max-size=100m"], script);
+    // Podman's file can be read, and is: its stream is for whom that is not allowed.
+    let run = if is_podman() { |arguments: &[&str]| as_nobody(&[&["lines"], arguments].concat()) } else { lines };
+    let name = start(&mut clean_up, &[driver_of_bytes(), "--log-opt=max-size=100m"], script);
     let is_whole = |arguments: &[&str]| {
-        let text = lines(&[arguments, &["--text", &name]].concat()).ok().text();
+        let text = run(&[arguments, &["--text", &name]].concat()).ok().text();
         let numbers = text.lines().map(|line| line.rsplit(' ').next().unwrap());
         assert!(numbers.eq((1..=100_000).map(|number| number.to_string())), "{arguments:?}");
     };
     is_whole(&["--follow"]);
     is_whole(&[]);
-    is_whole(&["--follow", "--tail=1000000"]);
+    if is_podman() {
+        assert_eq!(lines(&["--follow", "--tail=100000", &name]).ok().json().len(), 100_000, "by its file");
+    } else {
+        is_whole(&["--follow", "--tail=1000000"]);
+    }
 }
 
 #[test]
@@ -137,7 +143,8 @@ fn memory_is_bounded_when_lines_are_long_and_nobody_reads_them() {
     let mut clean_up = CleanUp::new();
     let script = r#"head -c 1000000 /dev/zero | tr '\0' '"' > /tmp/l; for i in {1..30}; do cat /tmp/l; echo; done
         head -c 40000000 /dev/zero | tr '\0' x"#;
-    for driver in ["--log-driver=json-file", "--log-driver=local"] {
+    let of_docker = ["--log-driver=json-file", "--log-driver=local"];
+    for &driver in if is_podman() { &["--log-driver=k8s-file"][..] } else { &of_docker } {
         let name = finished(&mut clean_up, &[driver, "--log-opt=max-size=1g"], script);
         let mut reader =
             Command::new(tools().join("ncaas-logs")).args(["lines", &name]).stdout(Stdio::piped()).spawn().unwrap();
@@ -166,7 +173,11 @@ fn details_are_the_attributes_that_the_logs_options_give() {
     let mut clean_up = CleanUp::new();
     let options = ["--label=lab=a b,=é", "--env=SEED=7", "--log-opt=labels=lab", "--log-opt=env=SEED"];
     let name = finished(&mut clean_up, &options, "echo 'a=1 b'; head -c 40000 /dev/zero | tr '\\0' x; echo; echo >&2");
-    let expected = serde_json::json!({"SEED": "7", "lab": "a b,=é"});
+    // Podman's log has no attributes.
+    let expected = match is_podman() {
+        true => serde_json::json!({}),
+        false => serde_json::json!({"SEED": "7", "lab": "a b,=é"}),
+    };
     for ran in [lines(&["--details", &name]), as_nobody(&["lines", "--details", &name])] {
         let records = ran.ok().json();
         let of_stdout = records.iter().filter(|line| line["stream"] == "stdout");
@@ -175,8 +186,9 @@ fn details_are_the_attributes_that_the_logs_options_give() {
         assert!(records.iter().all(|line| line["details"] == expected), "{}", records[0]);
     }
     let text = lines(&["--details", "--text", "--stdout", &name]).ok().text();
-    assert!(text.lines().next().unwrap().ends_with(" SEED=7,lab=a+b%2C%3D%C3%A9 a=1 b"), "{text:.200}");
-    let without = finished(&mut clean_up, &["--log-driver=local"], "echo 'a=1 b'");
+    let end = if is_podman() { " a=1 b" } else { " SEED=7,lab=a+b%2C%3D%C3%A9 a=1 b" };
+    assert!(text.lines().next().unwrap().ends_with(end), "{text:.200}");
+    let without = finished(&mut clean_up, &[driver_of_bytes()], "echo 'a=1 b'");
     let records = lines(&["--details", &without]).ok().json();
     assert_eq!((&records[0]["line"], &records[0]["details"]), (&"a=1 b".into(), &serde_json::json!({})));
 }
@@ -191,6 +203,14 @@ fn compressed_files_of_a_rotated_log_leave_no_gap() {
     for ran in [lines(&[&name]), lines(&["--follow", &name]), as_nobody(&["lines", &name])] {
         let records = ran.ok().json();
         let printed = field(&records, "line");
+        if is_podman() {
+            // It has thrown the beginning away, and told nobody.
+            assert!(
+                !printed.is_empty()
+                    && expected.ends_with(&printed.iter().map(|&line| line.to_owned()).collect::<Vec<_>>())
+            );
+            continue;
+        }
         let different = printed.iter().zip(&expected).find(|(printed, expected)| printed != expected);
         assert_eq!((different, printed.len()), (None, expected.len()));
     }
@@ -199,8 +219,7 @@ fn compressed_files_of_a_rotated_log_leave_no_gap() {
 #[test]
 fn bytes_that_are_no_utf_8_come_in_base64_where_the_driver_keeps_them() {
     let mut clean_up = CleanUp::new();
-    let driver = if is_podman() { "--log-driver=k8s-file" } else { "--log-driver=local" };
-    let name = finished(&mut clean_up, &[driver], r"printf 'a\377\nplain\n'");
+    let name = finished(&mut clean_up, &[driver_of_bytes()], r"printf 'a\377\nplain\n'");
     let records = lines(&[&name]).ok().json();
     assert_eq!((&records[0]["bytes"], &records[0]["line"]), (&"Yf8=".into(), &Value::Null));
     assert_eq!(records[1]["line"], "plain");

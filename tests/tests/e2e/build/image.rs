@@ -103,8 +103,9 @@ fn a_cache_and_a_secret_need_no_flag_for_buildkit() {
     assert_eq!(record["build"]["builder"], "buildkit");
     assert_eq!(docker(&["run", "--rm", &image, "cat", "/size"]), "6 /run/secrets/token");
     assert!(!ran.stderr.contains("sesame") && !ran.text().contains("sesame"));
-    let left = docker(&["run", "--rm", &image, "ls", "-a", "/run/secrets"]);
-    assert!(!left.contains("token"), "the secret is in the image: {left}");
+    // Old engines leave the empty folder.
+    let left = docker(&["run", "--rm", &image, "sh", "-c", "! [ -d /run/secrets ] || ls -A /run/secrets"]);
+    assert_eq!(left, "", "the secret is in the image");
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn what_the_engine_has_is_not_sent_to_buildkit_again() {
     let image = unique("build");
     let mut clean = CleanUp::new();
     clean.image(&image);
-    let folder = context(&format!("FROM {FIXTURE}\nCOPY --chmod=644 data link/x /d/\n"));
+    let folder = context(&format!("FROM {FIXTURE}\nCOPY --chmod=755 data link/x /d/\n"));
     write(folder.path(), "data", &"x".repeat(3 << 20));
     write(folder.path(), "real/x", "reached");
     std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();

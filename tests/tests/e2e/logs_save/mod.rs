@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ncaas_tests::bucket::files_below;
-use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_podman};
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker, driver_of_bytes, is_podman};
 use ncaas_tests::record::JobRecord;
 use ncaas_tests::{Ran, Run, unique, wait_until};
 use serde_json::{Value, json};
@@ -302,7 +302,7 @@ fn what_was_saved_is_not_saved_again_and_outlives_the_container() {
 #[test]
 fn lines_are_read_from_what_was_saved_when_the_container_has_gone() {
     let mut submission = Submission::new(1);
-    let record = submission.start(1, &["--log-driver=local"], HOSTILE);
+    let record = submission.start(1, &[driver_of_bytes()], HOSTILE);
     let id = docker_id(&record);
     docker(&["wait", &id]);
     let lines = |arguments: &[&str]| Run::tool("ncaas-logs").arg("lines").args(arguments).dir(submission.logs()).run();
