@@ -69,7 +69,7 @@ fn started_from(inspected: &ContainerInspectResponse) -> Option<Record> {
 /// container can see, jobs' folders are left out: one of them may run.
 pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
     let folders = match (JobFolder::of(record), record.text("io_dir")) {
-        (Ok(folder), _) => vec![folder.work_results(), folder.work_logs()],
+        (Ok(job), _) => job.mounted(&job.open()?)?,
         (Err(_), Some(io_dir)) if record.job().is_none() => {
             let io_dir = Path::new(io_dir);
             let entries = std::fs::read_dir(io_dir.join(layout::RESULTS)).into_iter().flatten().flatten();

@@ -141,7 +141,7 @@ impl Work {
             return Ok(());
         }
 
-        preflight::inputs(&inputs)?;
+        preflight::inputs(record, &inputs)?;
         let image = launch::image(engine, record.need(if self.replays { "image_id" } else { "image" })?).await?;
         preflight::platform(&image, &settings, info)?;
         let bounds = inputs.config.as_ref().map(|config| config::bounds(&config.host)).transpose()?.unwrap_or_default();
@@ -162,7 +162,7 @@ impl Work {
             return Ok(());
         }
         let folder = JobFolder::of(record)?;
-        preflight::folders(&folder)?;
+        folder.make_work()?;
         preflight::room(folder.root(), bounds.disk_bytes)?;
         let container = self.launch(engine, info, record, &inputs, plan).await?;
         record.merge(&Known { container: Some(container), ..Known::default() });
@@ -316,6 +316,7 @@ fn ended_before(record: &Record) -> Option<Known> {
         container: known.container,
         logs: known.logs,
         results: known.results,
+        results_file: known.results_file,
         ..Known::default()
     })
 }

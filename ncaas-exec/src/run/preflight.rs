@@ -1,50 +1,30 @@
 //! What is made sure of before a job's container is made, so that nothing has to be cleaned up after it.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bollard::models::{ImageInspect, SystemInfo};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::files::make_folder;
-use ncaas_core::inputs::Place;
-use ncaas_core::layout::JobFolder;
+use ncaas_core::inputs::{Place, is_folder};
+use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
 
 use super::job::Inputs;
-use crate::plan::{OPEN, SHUT};
 
 /// Room that any job needs on the disk, in bytes.
 const LEAST_ROOM: u64 = 64 << 20;
 
 /// The dataset and the config are there, and are what their names say: a file, or with a `/` at the end a folder.
-pub(super) fn inputs(inputs: &Inputs) -> Result<()> {
+pub(super) fn inputs(record: &Record, inputs: &Inputs) -> Result<()> {
     let check = |what: &str, place: &Place| {
-        let path = &place.host;
-        let found = std::fs::metadata(path).doing(&format!("read the {what}"), path)?;
-        if place.is_folder && !found.is_dir() {
-            return Err(Failure::new(Kind::FileNotFound, format!("the {what} `{}` is no folder", path.display()))
+        if !is_folder(record, place, what)? && place.is_folder {
+            let path = place.host.display();
+            return Err(Failure::new(Kind::FileNotFound, format!("the {what} `{path}` is no folder"))
                 .hint("a name that ends in `/` is a folder's; leave the `/` out"));
         }
         Ok(())
     };
     inputs.data.iter().try_for_each(|place| check("dataset", place))?;
     inputs.config.iter().try_for_each(|place| check("config", place))
-}
-
-/// Makes the folders that the container writes to.
-pub(super) fn folders(folder: &JobFolder) -> Result<()> {
-    let own = folder.work();
-    make_folder(&own)?;
-    set_mode(&own, SHUT)?;
-    for path in [folder.work_results(), folder.work_logs()] {
-        make_folder(&path)?;
-        set_mode(&path, OPEN)?;
-    }
-    Ok(())
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).doing("set the permissions of", path)
 }
 
 /// There is room on the disk of the io-dir: as much as the config says that the job needs.
