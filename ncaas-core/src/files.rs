@@ -1,6 +1,5 @@
-//! Files that appear whole or not at all, and locks between processes.
+//! Files that appear whole or not at all. [`crate::folder`] has the same for folders that a container can write to.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -44,19 +43,6 @@ pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
 /// When one cannot be made.
 pub fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).doing("make the folder", path)
-}
-
-/// Waits until nobody else holds the lock of that name in `folder`, and holds it until the file is dropped. The system
-/// lets go of it when the process dies.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub fn lock(folder: &Path, name: &str) -> Result<File> {
-    make_folder(folder)?;
-    let path = folder.join(format!("{OURS}{name}.lock"));
-    let file = File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
-    file.lock().doing("lock", &path)?;
-    Ok(file)
 }
 
 /// The path as an absolute one, links in it kept. Nothing needs to be there.

@@ -3,9 +3,11 @@
 //! A job from a bucket names them by key (`lab/inputs/session1.npy`), a job from arguments by absolute path. The stage
 //! that brings them and the stage that mounts them both ask here.
 
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::folder::Folder;
 use crate::layout::base_name;
 use crate::record::Record;
 
@@ -54,6 +56,40 @@ pub fn place(record: &Record, name: &str, folder: &str) -> Result<Place> {
     let mirrored = within.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     let inside = if mirrored { within.trim_end_matches('/').to_owned() } else { flat() };
     Ok(Place { host, inside, is_folder })
+}
+
+/// Whether a folder is where an input is to be, and no file. What a group's job reads lies in its io-dir: a link leads
+/// nowhere else. A job from arguments reads what its user has named. `what` says in a failure what is read.
+///
+/// # Errors
+/// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] where a link leads out of the io-dir.
+pub fn is_folder(record: &Record, place: &Place, what: &str) -> Result<bool> {
+    let doing = format!("read the {what}");
+    let Some(io_dir) = within(record)? else {
+        return std::fs::metadata(&place.host).map(|there| there.is_dir()).doing(&doing, &place.host);
+    };
+    let path = io_dir.within(&place.host);
+    io_dir.dir().metadata(path).map(|there| there.is_dir()).map_err(|error| io_dir.contained(&doing, path, &error))
+}
+
+/// The content of an input that is a file, as [`is_folder`] looks at it.
+///
+/// # Errors
+/// [`Kind::UnsafePath`] where a link leads out of the io-dir.
+pub fn read(record: &Record, place: &Place) -> Result<Vec<u8>> {
+    let Some(io_dir) = within(record)? else { return std::fs::read(&place.host).doing("read", &place.host) };
+    let (mut file, _) = io_dir.open_file(io_dir.within(&place.host))?;
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).doing("read", &place.host)?;
+    Ok(content)
+}
+
+/// The io-dir that a group's job cannot leave.
+fn within(record: &Record) -> Result<Option<Folder>> {
+    match record.job().and_then(|job| job.group) {
+        Some(_) => Folder::open(Path::new(record.need("io_dir")?)).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// A key as a relative path, if every part of it is a plain name.

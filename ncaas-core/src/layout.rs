@@ -4,16 +4,20 @@
 //! inputs/  configs/  submissions/
 //! results/<job id>/
 //!   process_results/         what the analysis produced; the config; end.txt, last
-//!   logs/                    certificate.txt, DATASET_NAME:<label>_STATUS.txt, <label>.log, <label>.record.json
+//!   logs/                    certificate.txt, DATASET_NAME:<label>_STATUS.txt, <label>.log, <label>.record.json,
+//!                            <label>.results.jsonl where those are too many for the record
 //!   work/<dataset>/results/  where that dataset's container writes, until collect has brought it together (io-dir only)
 //!   work/<dataset>/logs/
 //! ```
 
 use std::path::{Path, PathBuf};
 
+use cap_std::fs::{Permissions, PermissionsExt};
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, Kind, Result};
+use crate::folder::Folder;
+use crate::pipe::MAX_LINE;
 use crate::record::Record;
 use crate::record::fields::{Datasets, Job};
 
@@ -31,6 +35,11 @@ pub const LOGS: &str = "logs";
 pub const PROCESS_RESULTS: &str = "process_results";
 /// In a job's folder in an io-dir: what its containers write, a folder for each dataset.
 pub const WORK: &str = "work";
+/// Modes of the folders that a container writes to, whatever user it runs as, and of those above them, which keep
+/// everybody else of this machine out.
+pub const OPEN: u32 = 0o777;
+/// See [`OPEN`].
+pub const SHUT: u32 = 0o700;
 /// What the platform's pollers wait for in `process_results`.
 pub const END: &str = "end.txt";
 /// How a submit file's name ends.
@@ -161,6 +170,65 @@ impl JobFolder {
         &self.root
     }
 
+    /// The io-dir that it lies in.
+    fn io_dir(&self) -> &Path {
+        self.root.ancestors().nth(2).unwrap_or(&self.root)
+    }
+
+    /// Opens it, and makes it where it is not there. A development container has the whole io-dir, and may put links in the
+    /// place of its folders: through what is opened here none leads out.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`] where a link leads out of the io-dir, or one of its own folders out of it.
+    pub fn open(&self) -> Result<Folder> {
+        let folder = Folder::make(self.io_dir())?;
+        let folder = folder.below(folder.within(&self.root))?;
+        for shared in [PROCESS_RESULTS, LOGS, WORK].map(Path::new) {
+            match folder.open_below(shared) {
+                Err(failure) if failure.kind != Kind::FileNotFound || folder.has(shared) => return Err(failure),
+                _ => {}
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Makes the folders that the job's container is to have mounted: open to whatever user that runs as, in a folder that is
+    /// shut to the others of this machine.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`] where something else is in the place of one: the engine would follow it.
+    pub fn make_work(&self) -> Result<()> {
+        let folder = self.open()?;
+        for (path, mode) in [(self.work(), SHUT), (self.work_results(), OPEN), (self.work_logs(), OPEN)] {
+            let below = folder.within(&path);
+            if !folder.has_folder(below)? {
+                folder.make_below(below)?;
+            }
+            let made = folder.dir().set_permissions(below, Permissions::from_mode(mode));
+            made.map_err(|error| folder.failure("set the permissions of", below, &error))?;
+        }
+        Ok(())
+    }
+
+    /// The folders that the job's container has mounted, of those that are there.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`] where something else is in the place of one: the engine would follow it.
+    pub fn mounted(&self) -> Result<Vec<PathBuf>> {
+        let opened = Folder::open(self.io_dir()).and_then(|io_dir| io_dir.open_below(io_dir.within(&self.root)));
+        let folder = match opened {
+            Err(failure) if failure.kind == Kind::FileNotFound => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let mut there = Vec::new();
+        for path in [self.work_results(), self.work_logs()] {
+            if folder.has_folder(folder.within(&path))? {
+                there.push(path);
+            }
+        }
+        Ok(there)
+    }
+
     /// What the names of this dataset's files are made of.
     pub fn label(&self) -> &str {
         &self.label
@@ -169,11 +237,6 @@ impl JobFolder {
     /// `logs`, shared by the submission's datasets.
     pub fn logs(&self) -> PathBuf {
         self.root.join(LOGS)
-    }
-
-    /// `process_results`, shared by the submission's datasets.
-    pub fn process_results(&self) -> PathBuf {
-        self.root.join(PROCESS_RESULTS)
     }
 
     /// `work/<dataset>`: this dataset's alone.
@@ -191,11 +254,6 @@ impl JobFolder {
         self.work().join(LOGS)
     }
 
-    /// `certificate.txt`.
-    pub fn certificate(&self) -> PathBuf {
-        self.logs().join(CERTIFICATE)
-    }
-
     /// `DATASET_NAME:<label>_STATUS.txt`.
     pub fn status_file(&self) -> PathBuf {
         self.logs().join(format!("DATASET_NAME:{}_STATUS.txt", self.label))
@@ -211,10 +269,17 @@ impl JobFolder {
         self.logs().join(record_file_name(&self.label))
     }
 
+    /// `<label>.results.jsonl`: the results of a job that made more than a record can list.
+    pub fn results_file(&self) -> PathBuf {
+        self.logs().join(format!("{}.results.jsonl", self.label))
+    }
+
     /// The record that was saved when this job ended, if it did. Running a stage twice finds here what the first time
     /// came to, also after the container has gone.
     pub fn saved_record(&self) -> Option<Record> {
-        self.own_record(&std::fs::read(self.record_file()).ok()?)
+        let io_dir = Folder::open(self.io_dir()).ok()?;
+        let folder = io_dir.open_below(io_dir.within(&self.root)).ok()?;
+        self.own_record(&folder.read(folder.within(&self.record_file()), MAX_LINE as u64)?)
     }
 
     /// The record in a line that was saved for this job; none where an earlier attempt left it, for what that came to is

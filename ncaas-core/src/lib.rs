@@ -6,7 +6,8 @@
 //! - [`tool`]: how each program starts and ends
 //! - [`layout`]: where things lie in a bucket and in an io-dir
 //! - [`inputs`]: where a dataset and a config lie on this machine and in the container
-//! - [`files`]: files that appear whole or not at all, and locks
+//! - [`files`]: files that appear whole or not at all
+//! - [`folder`]: the same below a folder out of which no link leads, and locks
 //! - `engine`: the Docker Engine (feature `engine`)
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
 
@@ -16,6 +17,7 @@ pub mod bucket;
 pub mod engine;
 pub mod failure;
 pub mod files;
+pub mod folder;
 pub mod inputs;
 pub mod layout;
 pub mod pipe;

@@ -30,6 +30,14 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 /// # Errors
 /// Words that say how to write it.
 pub fn time(text: &str) -> Result<Duration, String> {
+    time_or_none(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| no_time(text))
+}
+
+/// [`time`], or `0s`.
+///
+/// # Errors
+/// Words that say how to write it.
+pub fn time_or_none(text: &str) -> Result<Duration, String> {
     let seconds = match text.parse::<f64>() {
         Ok(seconds) => Some(seconds),
         Err(_) => {
@@ -38,9 +46,13 @@ pub fn time(text: &str) -> Result<Duration, String> {
         }
     };
     match seconds {
-        Some(seconds) if seconds > 0.0 && seconds < 1e10 => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(format!("`{text}` is no length of time: write for example `90s`, `5m`, `1h30m` or `7d`")),
+        Some(seconds) if (0.0..1e10).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(no_time(text)),
     }
+}
+
+fn no_time(text: &str) -> String {
+    format!("`{text}` is no length of time: write for example `90s`, `5m`, `1h30m` or `7d`")
 }
 
 #[cfg(test)]
@@ -69,5 +81,7 @@ mod tests {
         for wrong in ["", "0", "-5s", "soon", "inf", "1x"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(time_or_none("0s"), Ok(Duration::ZERO));
+        assert!(time_or_none("-1s").is_err() && time_or_none("").is_err());
     }
 }

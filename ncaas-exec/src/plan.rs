@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType};
+use ncaas_core::layout::{OPEN, SHUT};
 use ncaas_core::record::fields::RunSettings;
 use serde::Serialize;
 
@@ -15,11 +16,6 @@ use crate::settings::Environment;
 /// engine set up otherwise would keep a part of the log, or none.
 const LOG_DRIVER: &str = "json-file";
 const LOG_SIZE: (&str, &str) = ("max-size", "1000t");
-
-/// Modes of the folders that a container writes to, whatever user it runs as, and of those above them, which keep
-/// everybody else of this machine out.
-pub(crate) const OPEN: u32 = 0o777;
-pub(crate) const SHUT: u32 = 0o700;
 
 /// A container as it is to be.
 #[derive(Debug, Default)]

@@ -75,14 +75,13 @@ pub(crate) async fn tell(engine: &Engine, record: &mut Record, container: Contai
 
 /// Makes what an ended container left in its folders of this machine the user's, whoever it ran as.
 pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
-    let is_there = |folder: &PathBuf| folder.exists();
-    if let Ok(folder) = JobFolder::of(record) {
-        let folders: Vec<PathBuf> = [folder.work_results(), folder.work_logs()].into_iter().filter(is_there).collect();
+    if let Ok(job) = JobFolder::of(record) {
+        let folders = job.mounted()?;
         return engine.repair_ownership(container, &folders, Owner::current()).await;
     }
     let (Some(io_dir), None) = (record.text("io_dir"), record.job()) else { return Ok(()) };
     let folders = [layout::RESULTS, layout::LOGS].map(|name| Path::new(io_dir).join(name)).into_iter();
-    let folders: Vec<PathBuf> = folders.filter(is_there).collect();
+    let folders: Vec<PathBuf> = folders.filter(|folder| folder.exists()).collect();
     // A development container can see the folders of jobs too, and one of these may run.
     let is_jobs = |name: &OsStr| name.as_encoded_bytes().starts_with(b"job__");
     engine.repair_ownership_except(container, &folders, Owner::current(), is_jobs).await

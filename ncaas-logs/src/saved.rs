@@ -1,10 +1,12 @@
 //! What `save` has written of a job, for when its container has gone: found by the job's record, or named by a file.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::record::Record;
 
+use crate::log::{Query, SavedLog};
 use crate::save::Places;
 use crate::subject;
 
@@ -14,9 +16,41 @@ const RECORD: &str = ".record.json";
 /// A job's saved files.
 #[derive(Debug)]
 pub(crate) struct Saved {
-    pub(crate) log: PathBuf,
+    pub(crate) log: LogPlace,
     /// None where the job was not followed to its end.
     pub(crate) record: Option<Record>,
+}
+
+/// Where a saved log lies.
+#[derive(Debug)]
+pub(crate) enum LogPlace {
+    /// Where the user has said.
+    Named(PathBuf),
+    /// In its job's folder, or that of containers' logs.
+    Of(Places),
+}
+
+impl LogPlace {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            LogPlace::Named(path) => path,
+            LogPlace::Of(places) => &places.log,
+        }
+    }
+
+    /// # Errors
+    /// Where it cannot be opened, or a link leads out of the io-dir.
+    pub(crate) fn open(&self, query: Query) -> Result<SavedLog> {
+        let path = self.path();
+        let file = match self {
+            LogPlace::Named(path) => File::open(path).doing("read", path)?,
+            LogPlace::Of(places) => {
+                let folder = places.open()?;
+                folder.open_file(folder.within(path))?.0
+            }
+        };
+        Ok(SavedLog::new(file, path, query))
+    }
 }
 
 impl Saved {
@@ -33,23 +67,23 @@ impl Saved {
             return Ok(None);
         }
         if let Some(stem) = argument.strip_suffix(RECORD) {
-            return Ok(Some(Saved { log: format!("{stem}{LOG}").into(), record: Some(read(path)?) }));
+            return Ok(Some(Saved { log: LogPlace::Named(format!("{stem}{LOG}").into()), record: Some(read(path)?) }));
         }
         std::fs::metadata(path).doing("read", path)?;
         let stem = argument.strip_suffix(LOG).unwrap_or(argument);
-        Ok(Some(Saved { log: path.to_owned(), record: read(format!("{stem}{RECORD}").as_ref()).ok() }))
+        Ok(Some(Saved { log: LogPlace::Named(path.to_owned()), record: read(format!("{stem}{RECORD}").as_ref()).ok() }))
     }
 
     /// The files of a record's job or container, where its io-dir is on this machine.
     pub(crate) fn of(record: &Record) -> Option<Self> {
         let places = Places::of(record).ok()?;
-        let saved = places.job.as_ref().map_or_else(|| places.saved(), |job| job.saved_record());
+        let saved = places.saved();
         let wanted = subject::container(record).ok();
         let is_other = saved
             .as_ref()
             .and_then(Record::container)
             .is_some_and(|container| wanted.is_some_and(|wanted| wanted != container.id && wanted != container.name));
-        if is_other { None } else { Some(Saved { log: places.log, record: saved }) }
+        if is_other { None } else { Some(Saved { log: LogPlace::Of(places), record: saved }) }
     }
 }
 

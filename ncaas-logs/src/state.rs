@@ -27,7 +27,7 @@ pub(crate) async fn state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
 
 async fn look(record: &mut Record, args: &StateArgs, engines: &LazyEngine) -> Result<()> {
     if let Some(saved) = subject::named_file(record, &args.containers)? {
-        *record = saved.record.ok_or_else(|| unfinished(&saved.log))?;
+        *record = saved.record.ok_or_else(|| unfinished(saved.log.path()))?;
         return Ok(());
     }
     match ask(record, engines).await {

@@ -111,7 +111,7 @@ pub(crate) struct WatchArgs {
     pub(crate) once: bool,
 
     /// For how long what `--once` has handed on is left alone by others
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = quantity::time, requires = "once")]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = quantity::time_or_none, requires = "once")]
     pub(crate) hold: Duration,
 
     /// Look into this group only; may be given several times

@@ -112,7 +112,9 @@ pub(crate) struct StatusArgs {
 
 /// Check every file of a job against the checksums in its record, in the io-dir and in the bucket
 ///
-/// All content is read. A record whose files are not all there, or not all as they were, comes out with an error.
+/// All content is read. A record whose files are not all there, or not all as they were, comes out with an error. Files
+/// that the record does not name are no matter of it: the datasets of a submission share their folder, and `status` shows
+/// how the io-dir and the bucket differ.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:

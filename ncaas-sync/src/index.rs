@@ -54,6 +54,10 @@ impl Index {
     }
 
     pub(crate) fn insert(&mut self, path: &Path, seen: Seen) {
+        // What is not kept for the next run is of no use: there may be a million files.
+        if self.path.is_none() {
+            return;
+        }
         let name = name(path);
         if self.seen.get(&name) != Some(&seen) {
             self.seen.insert(name, seen);

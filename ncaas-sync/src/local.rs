@@ -1,10 +1,6 @@
 //! Files of this machine, worked on where that does not keep the runtime's only thread from its other work.
 
-use std::fs::File;
-use std::path::Path;
-
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files;
 
 /// Runs what blocks on a thread of its own.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -17,8 +13,8 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T>
     }
 }
 
-/// Waits for a lock between processes and tasks, held until the file is dropped.
-pub(crate) async fn lock(folder: &Path, name: impl Into<String>) -> Result<File> {
-    let (folder, name) = (folder.to_owned(), name.into());
-    blocking(move || files::lock(&folder, &name)).await
+/// Whether bytes are nothing but zeros, and enough of them for a file system to leave them out.
+pub(crate) fn is_hole(bytes: &[u8]) -> bool {
+    const BLOCK: usize = 4096;
+    bytes.len() >= BLOCK && bytes.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()])
 }

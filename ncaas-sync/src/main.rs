@@ -17,6 +17,7 @@ mod place;
 mod pull;
 mod push;
 mod report;
+mod results;
 mod select;
 mod status;
 mod transfer;

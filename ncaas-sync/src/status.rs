@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 use ncaas_core::bucket::{Bucket, Target};
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::WORK;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
@@ -74,7 +74,13 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
         }
     };
     let bucket = Bucket::open(&place.bucket).await?;
-    let transfer = Transfer::new(bucket, Folder::open(&folder)?, &place.prefix, args.checksum.on);
+    let opened = Folder::open(&folder).map_err(|failure| match failure.kind {
+        Kind::FileNotFound => {
+            failure.hint("`ncaas-sync pull` brings a group there; a second argument names another folder")
+        }
+        _ => failure,
+    })?;
+    let transfer = Transfer::new(bucket, opened, &place.prefix, args.checksum.on);
     let both = Both::new(transfer.folder.clone(), &transfer.bucket, &place.prefix);
     let records = both.pairs().map(async |pair: Result<Pair>| match pair? {
         pair if is_of_this_machine(&pair.path) => Ok(None),

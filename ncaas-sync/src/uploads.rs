@@ -36,12 +36,15 @@ pub(crate) async fn uploads(tool: Tool, args: UploadsArgs) -> Result<ExitStatus>
     if args.schema {
         return print_schema::<UploadRecord>().await;
     }
-    Pipe::new(tool, 1).source(async |output| list(&args, output).await).await
+    Pipe::new(tool, 1).source(async |output| list(tool, &args, output).await).await
 }
 
-async fn list(args: &UploadsArgs, output: &Output) -> Result<()> {
+async fn list(tool: Tool, args: &UploadsArgs, output: &Output) -> Result<()> {
     let place = Place::parse(args.target.as_deref().unwrap_or_default())?;
     let bucket = Bucket::open(&place.bucket).await?;
+    if bucket.as_s3().is_none() {
+        tool.say(&format!("`{}` is a directory: nothing is uploaded there in parts", bucket.address()));
+    }
     let now = Timestamp::now();
     for (upload, begun) in unfinished(&bucket, &place.prefix).await? {
         let age = now.duration_since(begun).as_secs();

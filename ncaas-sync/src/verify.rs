@@ -1,16 +1,17 @@
 //! `ncaas-sync verify`: every file of a job against the SHA-256 in its record, in the io-dir and in the bucket.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Seek;
+use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Bucket, Key, Target};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::{LOGS, RESULTS};
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, MAX_LINE, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, Known, ResultFile};
+use ncaas_core::record::fields::{Job, Known, ResultFile, ResultsFile};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -18,16 +19,17 @@ use serde::Serialize;
 use crate::args::VerifyArgs;
 use crate::buckets::Buckets;
 use crate::jobs;
+use crate::local::blocking;
 use crate::report::write;
+use crate::results::Results;
 use crate::transfer::{Folder, Transfer};
 
 /// How many jobs are verified at once.
 const AT_ONCE: usize = 2;
 /// How many files of one.
 const FILES_AT_ONCE: usize = 8;
-/// How the name of a saved record ends, and how large one may be.
+/// How the name of a saved record ends.
 const RECORD: &str = ".record.json";
-const LARGEST_RECORD: u64 = 64 << 20;
 
 /// How one file of a job is found: a line of `--files`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -81,7 +83,7 @@ impl Verifying<'_> {
         let mut records = Vec::new();
         while let Some(page) = listing.next_page().await? {
             for entry in page.entries.into_iter().filter(|entry| entry.key.as_str().ends_with(RECORD)) {
-                let (line, _) = bucket.read(&entry.key, LARGEST_RECORD).await?;
+                let (line, _) = bucket.read(&entry.key, MAX_LINE as u64).await?;
                 let mut record = Record::parse(&line)?;
                 // An error that the job ended with is no reason not to look at its files; and the io-dir it was run in
                 // may be another machine's.
@@ -101,9 +103,10 @@ impl Verifying<'_> {
     }
 
     async fn one(&self, record: &mut Record, output: &Output) -> Result<()> {
-        let Some(results) = record.results() else {
+        let told = record.results_file();
+        if record.results().is_none() && told.is_none() {
             return Err(Failure::lacks("results").hint("`ncaas-sync collect` lists them, with their checksums"));
-        };
+        }
         jobs::fill_io_dir(record, &self.args.io_dir.io_dir)?;
         let io_dir = Path::new(record.need("io_dir")?);
         let job = record.job().unwrap_or_default();
@@ -118,12 +121,25 @@ impl Verifying<'_> {
         };
         // A folder that is not there has none of the files.
         let folder = if here { Some(Folder::open(io_dir).ok()) } else { None };
-        let each = results.iter().map(|result| look(result, folder.as_ref(), bucket.as_ref(), &job));
+        let results = match &told {
+            None => Results::of(record.results().unwrap_or_default()),
+            Some(told) => listed(told, folder.as_ref(), bucket.as_ref(), &job).await?,
+        };
+        // The list is itself a file of the job.
+        let list = told.map(|told| ResultFile {
+            path: told.path,
+            size: told.size,
+            sha256: Some(told.sha256),
+            ..ResultFile::default()
+        });
+        let (folder, bucket, job) = (folder.as_ref(), bucket.as_ref(), &job);
+        let each = results.chain(list.map(Ok)).map(async |result| look(&result?, folder, bucket, job).await);
         let mut looked = stream::iter(each).buffer_unordered(FILES_AT_ONCE);
         let mut faults: BTreeMap<String, usize> = BTreeMap::new();
-        let mut first = None;
+        let (mut first, mut files) = (None, 0_u64);
         while let Some(found) = looked.next().await {
             let found = found?;
+            files += 1;
             for (place, state) in [("in the io-dir", found.io_dir), ("in the bucket", found.bucket)] {
                 if let Some(state) = state.filter(|state| *state != Found::Same) {
                     let word = if state == Found::Missing { "missing" } else { "different" };
@@ -137,7 +153,7 @@ impl Verifying<'_> {
         }
         let Some(first) = first else { return Ok(()) };
         let faults: Vec<String> = faults.into_iter().map(|(what, count)| format!("{count} {what}")).collect();
-        let words = format!("of {} files that `{}` made, {} (`{first}`)", results.len(), job.id, faults.join(", "));
+        let words = format!("of {files} files that `{}` made, {} (`{first}`)", job.id, faults.join(", "));
         Err(Failure::new(Kind::ChecksumMismatch, words).hint("`ncaas-sync verify --files` shows each"))
     }
 
@@ -150,6 +166,48 @@ impl Verifying<'_> {
         }
         Ok(Some((self.buckets.get(address).await?, format!("{group}/{RESULTS}/{}/", job.id))))
     }
+}
+
+/// The results in a file: the one in the io-dir, where that is what the record says, else the one in the bucket.
+async fn listed(
+    told: &ResultsFile,
+    folder: Option<&Option<Folder>>,
+    bucket: Option<&(Bucket, String)>,
+    job: &Job,
+) -> Result<Results> {
+    let mut here = Err(Failure::new(Kind::FileNotFound, format!("no `{}`, which lists the job's results", told.path)));
+    if let Some(Some(folder)) = folder {
+        let path = Path::new(&told.path);
+        let (told, shown) = (told.clone(), folder.path().join(path));
+        here = match folder.open_file(path) {
+            Ok((file, _)) => blocking(move || Results::filed(file, &told, shown)).await,
+            Err(failure) => Err(failure),
+        };
+    }
+    let (Err(failure), Some((bucket, prefix))) = (&here, bucket) else { return here };
+    let key = key(&told.path, prefix, job)?;
+    let shown = PathBuf::from(format!("{}/{key}", bucket.address()));
+    let copy = || {
+        let file = tempfile::tempfile()?;
+        Ok((file.try_clone()?, file))
+    };
+    let (into, mut file) = copy().doing("write in", &std::env::temp_dir())?;
+    match bucket.download_into(&key, into, &shown).await {
+        Err(missing) if missing.kind == Kind::ObjectNotFound => return Err(failure.clone()),
+        downloaded => downloaded.map(drop)?,
+    }
+    let told = told.clone();
+    blocking(move || {
+        file.rewind().doing("read", &shown)?;
+        Results::filed(file, &told, shown)
+    })
+    .await
+}
+
+/// The key of a path of the job's.
+fn key(path: &str, prefix: &str, job: &Job) -> Result<Key> {
+    let below = format!("{RESULTS}/{}/", job.id);
+    Key::new(format!("{prefix}{}", path.strip_prefix(&below).unwrap_or(path)))
 }
 
 async fn look(
@@ -167,9 +225,7 @@ async fn look(
         });
     }
     if let Some((bucket, prefix)) = bucket {
-        let below = format!("{RESULTS}/{}/", job.id);
-        let path = result.path.strip_prefix(&below).unwrap_or(&result.path);
-        found.bucket = Some(there(result, bucket, &Key::new(format!("{prefix}{path}"))?).await?);
+        found.bucket = Some(there(result, bucket, &key(&result.path, prefix, job)?).await?);
     }
     Ok(found)
 }

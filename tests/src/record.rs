@@ -25,6 +25,7 @@ pub struct JobRecord {
     pub logs: Option<Logs>,
     pub usage: Option<Usage>,
     pub results: Option<Vec<ResultFile>>,
+    pub results_file: Option<ResultsFile>,
     pub setup: Option<Vec<Value>>,
     pub warnings: Option<Vec<String>>,
     pub error: Option<Error>,
@@ -114,6 +115,16 @@ pub struct ResultFile {
     pub source: String,
     #[serde(default)]
     pub partial: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see JobRecord")]
+pub struct ResultsFile {
+    pub path: String,
+    pub count: u64,
+    pub size: u64,
+    pub sha256: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

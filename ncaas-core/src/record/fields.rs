@@ -59,9 +59,12 @@ pub struct Known {
     /// ended: absent for a job that was too short, or had ended before it was followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// The files that it produced.
+    /// The files that it produced; none of them where `results_file` lists them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub results: Option<Vec<ResultFile>>,
+    /// The file that lists all that it produced, where that is too much for a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results_file: Option<ResultsFile>,
     /// What the job manager did for the submission before its container started: the certificate's set-up log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Vec<SetupEvent>>,
@@ -254,6 +257,20 @@ pub struct ResultFile {
     /// True where the job did not succeed: the file may not be whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+}
+
+/// A file that lists a job's results, a line of JSON each, as they would stand in its record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ResultsFile {
+    /// Path relative to the io-dir, `results/<job id>/logs/<label>.results.jsonl`.
+    pub path: String,
+    /// How many results it lists.
+    pub count: u64,
+    /// Its own size in bytes.
+    pub size: u64,
+    /// SHA-256 of its content, in hex.
+    pub sha256: String,
 }
 
 /// One step of the job manager's work for a submission.

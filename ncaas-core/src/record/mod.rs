@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Kind, Result};
-use fields::{Container, Datasets, ErrorInfo, Job, Known, Logs, ResultFile, Status};
+use fields::{Container, Datasets, ErrorInfo, Job, Known, Logs, ResultFile, ResultsFile, Status};
 
 /// How much of a line that is no record its error record carries, in bytes.
 const BAD_LINE_START: usize = 200;
@@ -99,6 +99,11 @@ impl Record {
     /// The results that were collected, where they were.
     pub fn results(&self) -> Option<Vec<ResultFile>> {
         self.read("results")
+    }
+
+    /// The file that lists them, where they are too many for the record.
+    pub fn results_file(&self) -> Option<ResultsFile> {
+        self.read("results_file")
     }
 
     /// The error that an earlier stage, or this one, has put on the record.

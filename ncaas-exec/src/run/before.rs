@@ -51,6 +51,7 @@ pub(super) fn ended_before(record: &Record) -> Option<Known> {
         container: known.container,
         logs: known.logs,
         results: known.results,
+        results_file: known.results_file,
         ..Known::default()
     })
 }

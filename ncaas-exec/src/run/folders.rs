@@ -1,14 +1,10 @@
 //! The folders that a job writes to: made before its container, and gone again where none comes to be.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{IoContext, Result};
-use ncaas_core::files::make_folder;
 use ncaas_core::layout::JobFolder;
-
-use crate::plan::{OPEN, SHUT};
 
 /// Those that were made for a job. Dropped, they go again as far as they are empty, unless they are in use.
 #[derive(Debug, Default)]
@@ -34,22 +30,12 @@ impl Folders {
 
     /// Makes those that a job's container writes to.
     pub(super) fn make(&mut self, folder: &JobFolder) -> Result<()> {
-        let own = folder.work();
-        for above in [Some(folder.root()), own.parent()].into_iter().flatten() {
-            self.make_one(above)?;
-        }
-        for (path, mode) in [(own, SHUT), (folder.work_results(), OPEN), (folder.work_logs(), OPEN)] {
-            self.make_one(&path)?;
-            let mode = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(&path, mode).doing("set the permissions of", &path)?;
-        }
-        Ok(())
-    }
-
-    fn make_one(&mut self, path: &Path) -> Result<()> {
-        make_folder(path.parent().unwrap_or(path))?;
-        // What is there, and no folder, fails in the second.
-        if self.claim(path)? { Ok(()) } else { make_folder(path) }
+        let work = folder.work();
+        let shared = [folder.root(), work.parent().unwrap_or(&work)].map(Path::to_owned);
+        let own = [work, folder.work_results(), folder.work_logs()];
+        let missing = shared.into_iter().chain(own).filter(|path| path.symlink_metadata().is_err());
+        self.made.extend(missing);
+        folder.make_work()
     }
 }
 

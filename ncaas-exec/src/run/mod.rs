@@ -159,7 +159,7 @@ impl Work {
             return Ok(());
         }
 
-        preflight::inputs(inputs)?;
+        preflight::inputs(record, inputs)?;
         let image = launch::image(engine, record.need(if self.replays { "image_id" } else { "image" })?).await?;
         preflight::platform(&image, &settings, info)?;
         let bounds = inputs.config.as_ref().map(|config| config::bounds(&config.host)).transpose()?.unwrap_or_default();

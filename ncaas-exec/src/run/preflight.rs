@@ -4,7 +4,8 @@ use std::path::Path;
 
 use bollard::models::{ImageInspect, SystemInfo};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::inputs::Place;
+use ncaas_core::inputs::{Place, is_folder};
+use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
 
 use super::job::Inputs;
@@ -13,12 +14,11 @@ use super::job::Inputs;
 const LEAST_ROOM: u64 = 64 << 20;
 
 /// The dataset and the config are there, and are what their names say: a file, or with a `/` at the end a folder.
-pub(super) fn inputs(inputs: &Inputs) -> Result<()> {
+pub(super) fn inputs(record: &Record, inputs: &Inputs) -> Result<()> {
     let check = |what: &str, place: &Place| {
-        let path = &place.host;
-        let found = std::fs::metadata(path).doing(&format!("read the {what}"), path)?;
-        if place.is_folder && !found.is_dir() {
-            return Err(Failure::new(Kind::FileNotFound, format!("the {what} `{}` is no folder", path.display()))
+        if !is_folder(record, place, what)? && place.is_folder {
+            let path = place.host.display();
+            return Err(Failure::new(Kind::FileNotFound, format!("the {what} `{path}` is no folder"))
                 .hint("a name that ends in `/` is a folder's; leave the `/` out"));
         }
         Ok(())

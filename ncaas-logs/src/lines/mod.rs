@@ -4,8 +4,6 @@ mod tail;
 mod text;
 mod write;
 
-use std::path::Path;
-
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::describe;
 use ncaas_core::engine::{Engine, LazyEngine};
@@ -15,8 +13,8 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LinesArgs;
-use crate::log::{Line, Log, Query, Rejoin, SavedLog, Stream};
-use crate::saved::Saved;
+use crate::log::{Line, Log, Query, Rejoin, Stream};
+use crate::saved::{LogPlace, Saved};
 use crate::subject;
 use write::{LineRecord, Writer};
 
@@ -54,7 +52,7 @@ impl Lister<'_> {
                 subject::complete(record, &inspected);
                 self.list_container(record, engine, &inspected, output).await
             }
-            Err(failure) => match Saved::of(record).filter(|saved| saved.log.exists()) {
+            Err(failure) => match Saved::of(record).filter(|saved| saved.log.path().exists()) {
                 Some(saved) => self.list_saved(record, saved, output).await,
                 None => Err(failure),
             },
@@ -98,19 +96,20 @@ impl Lister<'_> {
 
     /// The lines of a log that was saved: of a container that has gone, or an engine that is away.
     async fn list_saved(&self, record: &mut Record, saved: Saved, output: &Output) -> Result<()> {
-        match saved.record {
-            Some(saved) => *record = saved,
+        let Saved { log: place, record: ended } = saved;
+        match ended {
+            Some(ended) => *record = ended,
             None => self.tool.say(&format!(
                 "`{}` may be no more than a part: its job was not followed to its end",
-                saved.log.display()
+                place.path().display()
             )),
         }
         let query = self.query();
         let left_out = match self.args.tail {
             None => 0,
-            Some(count) => lines_in(&saved.log, query.clone()).await?.saturating_sub(count),
+            Some(count) => lines_in(&place, query.clone()).await?.saturating_sub(count),
         };
-        let mut log = SavedLog::open(&saved.log, query)?;
+        let mut log = place.open(query)?;
         let mut writer = Writer::new(record, self.args, self.several);
         let mut rejoin = Rejoin::default();
         let (mut seen, mut more) = (0, true);
@@ -142,8 +141,8 @@ impl Lister<'_> {
 }
 
 /// How many lines of a saved log are wanted.
-async fn lines_in(log: &Path, query: Query) -> Result<usize> {
-    let mut log = SavedLog::open(log, query)?;
+async fn lines_in(place: &LogPlace, query: Query) -> Result<usize> {
+    let mut log = place.open(query)?;
     let mut rejoin = Rejoin::default();
     let mut lines = 0;
     let mut count = |line: &Line<'_>| lines += usize::from(line.begins);

@@ -33,11 +33,9 @@ pub(crate) struct SavedLog {
 }
 
 impl SavedLog {
-    /// # Errors
-    /// Where the file cannot be opened.
-    pub(crate) fn open(path: &Path, query: Query) -> Result<Self> {
-        let file = File::open(path).doing("read", path)?;
-        Ok(SavedLog { path: path.to_owned(), file, query, buffer: vec![0; CHUNK], filled: 0, open: None, number: 1 })
+    /// One that is open; `path` is for messages.
+    pub(crate) fn new(file: File, path: &Path, query: Query) -> Self {
+        SavedLog { path: path.to_owned(), file, query, buffer: vec![0; CHUNK], filled: 0, open: None, number: 1 }
     }
 
     /// Reads some, and gives the entries in it. False at the end.
@@ -108,7 +106,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
         std::fs::write(&path, content).unwrap();
-        let mut log = SavedLog::open(&path, Query::default())?;
+        let mut log = SavedLog::new(File::open(&path).unwrap(), &path, Query::default());
         let (mut rejoin, mut lines) = (Rejoin::default(), Vec::new());
         let mut keep = |line: &Line<'_>| {
             let start = String::from_utf8_lossy(&line.bytes[..line.bytes.len().min(9)]).into_owned();

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use ncaas_core::failure::Result;
-use ncaas_core::files;
-use ncaas_core::layout::JobFolder;
+use ncaas_core::folder::Folder;
+use ncaas_core::layout::{CERTIFICATE, LOGS};
 use ncaas_core::record::fields::SetupEvent;
 
 const TITLE: &str = "PER ENVIRONMENT MONITORING:";
@@ -23,6 +23,8 @@ DATASET_NAME:<dataset>_STATUS.txt, how its analysis fares and the beginning and 
 ";
 const SETUP: &str = "ENVIRONMENT SETUP LOG:";
 const REASONS: &str = "FAILURES:";
+/// How much of an old certificate is read, in bytes: far more than the datasets of a submission take.
+const LARGEST: u64 = 64 << 20;
 
 /// How a dataset fares, in the platform's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,16 +122,12 @@ pub(crate) struct Submission {
 ///
 /// # Errors
 /// When the job's logs cannot be written.
-pub(crate) fn update(folder: &JobFolder, submission: &Submission, number: usize, entry: &Entry) -> Result<()> {
-    let _held = files::lock(&folder.logs(), "certificate")?;
-    let path = folder.certificate();
-    let old = std::fs::read(&path).unwrap_or_default();
+pub(crate) fn update(job: &Folder, submission: &Submission, number: usize, entry: &Entry) -> Result<()> {
+    let _held = job.lock(Path::new(LOGS), "certificate")?;
+    let path = Path::new(LOGS).join(CERTIFICATE);
+    let old = job.read(&path, LARGEST).unwrap_or_default();
     let new = replace(&String::from_utf8_lossy(&old), submission, number, entry);
-    if new.as_bytes() == old { Ok(()) } else { write(&path, &new) }
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    files::write_whole(path, text.as_bytes())
+    if new.as_bytes() == old { Ok(()) } else { job.write_whole(&path, new.as_bytes()) }
 }
 
 /// The certificate's new text, given its old one.
@@ -322,8 +320,7 @@ mod tests {
     #[test]
     fn many_writers_at_once_lose_no_line() {
         let folder = tempfile::tempdir().unwrap();
-        let record = format!(r#"{{"io_dir":"{}","job":{{"id":"job__a_1"}}}}"#, folder.path().display());
-        let folder = JobFolder::of(&ncaas_core::record::Record::parse(record.as_bytes()).unwrap()).unwrap();
+        let folder = Folder::make(&folder.path().join("logs")).and_then(|_| Folder::open(folder.path())).unwrap();
         std::thread::scope(|scope| {
             for number in 1..=40 {
                 let folder = &folder;
@@ -335,7 +332,7 @@ mod tests {
                 });
             }
         });
-        let text = std::fs::read_to_string(folder.certificate()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("logs/certificate.txt")).unwrap();
         for (at, line) in dataset_lines(&text).iter().enumerate() {
             assert!(line.starts_with(&format!("DATANAME: d{} ", at + 1)) && line.contains("COMMAND: 2 "), "{line}");
         }

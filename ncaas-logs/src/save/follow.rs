@@ -6,7 +6,6 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::describe;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known, Logs};
@@ -64,7 +63,7 @@ impl Following {
         };
         Ok(Following {
             engine: engine.clone(),
-            file: LogFile::new(places.log.clone())?,
+            file: LogFile::new(places.open()?, &places.log)?,
             report: Report::new(record, places, Some(inspected)),
             log,
             unreadable,
@@ -257,14 +256,13 @@ impl Following {
         let published = self.file.publish();
         let sample = self.sampler.gauge().last();
         self.report.write(&Now { container: Some(&self.container), sample, failure: Some(failure) }, &self.heard)?;
-        files::write_whole(&self.report.places.record, &record.to_line()).and(published)
+        self.report.save(record).and(published)
     }
 
     fn write_last(&mut self, record: &mut Record) -> Result<()> {
         self.written = None;
         self.write(0)?;
         self.tell(record);
-        // Last of all: whoever finds it finds the others whole.
-        files::write_whole(&self.report.places.record, &record.to_line())
+        self.report.save(record)
     }
 }

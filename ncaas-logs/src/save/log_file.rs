@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ncaas_core::failure::{Failure, IoContext, Result};
-use ncaas_core::files;
+use ncaas_core::folder::Folder;
 use tokio::time::Instant;
 
 use crate::log::{Line, Stream};
@@ -26,6 +26,8 @@ const BUFFER: usize = 64 << 10;
 /// A log file that is being written.
 #[derive(Debug)]
 pub(crate) struct LogFile {
+    folder: Folder,
+    /// In the folder.
     path: PathBuf,
     gathered: File,
     buffer: Vec<u8>,
@@ -37,15 +39,14 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// A log that is to lie at `path`.
+    /// A log that is to lie at `path`, below `folder`.
     ///
     /// # Errors
     /// When its folder cannot be written.
-    pub(crate) fn new(path: PathBuf) -> Result<Self> {
-        let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
-        files::make_folder(&folder)?;
-        let gathered = tempfile::tempfile_in(&folder).doing("write in", &folder)?;
-        Ok(LogFile { path, gathered, buffer: Vec::new(), open: None, next_copy: Instant::now(), failed: None })
+    pub(crate) fn new(folder: Folder, path: &Path) -> Result<Self> {
+        let path = folder.within(path).to_owned();
+        let gathered = folder.nameless_file(path.parent().unwrap_or(Path::new("")))?;
+        Ok(LogFile { folder, path, gathered, buffer: Vec::new(), open: None, next_copy: Instant::now(), failed: None })
     }
 
     /// Adds a line.
@@ -81,7 +82,7 @@ impl LogFile {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
-        let written = self.gathered.write_all(&self.buffer).doing("write", &self.path);
+        let written = self.gathered.write_all(&self.buffer).doing("write", &self.folder.path().join(&self.path));
         self.failed = written.clone().err();
         written?;
         // A long line's memory is not kept for the short ones after it.
@@ -101,11 +102,12 @@ impl LogFile {
     pub(crate) fn publish(&mut self) -> Result<()> {
         let begun = Instant::now();
         self.flush()?;
-        let mut copy = files::temporary_beside(&self.path)?;
-        self.gathered.seek(SeekFrom::Start(0)).doing("read", &self.path)?;
-        // In the kernel, without a way through our memory.
-        std::io::copy(&mut self.gathered, copy.as_file_mut()).doing("write", &self.path)?;
-        copy.persist(&self.path).map(drop).map_err(|error| error.error).doing("write", &self.path)?;
+        let LogFile { folder, path, gathered, .. } = self;
+        folder.write_with(path, |copy| {
+            gathered.seek(SeekFrom::Start(0))?;
+            // In the kernel, without a way through our memory.
+            std::io::copy(gathered, copy).map(drop)
+        })?;
         self.next_copy = Instant::now() + begun.elapsed().max(Duration::from_millis(1)) * SHARE;
         Ok(())
     }
@@ -125,7 +127,7 @@ mod tests {
     fn every_byte_stands_behind_its_time_and_stream() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logs/x.log");
-        let mut log = LogFile::new(path.clone()).unwrap();
+        let mut log = LogFile::new(Folder::open(folder.path()).unwrap(), &path).unwrap();
         log.push(&line(Stream::Stdout, b"a\r\xff\0"));
         log.publish().unwrap();
         log.push(&Line { ends: false, broken: false, ..line(Stream::Stdout, b"long") });

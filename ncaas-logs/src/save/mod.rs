@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Result};
-use ncaas_core::files;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
@@ -146,7 +145,7 @@ fn report_failure(record: &Record, places: Places, words: &str) -> Result<()> {
     let container = record.container();
     let now = Now { container: container.as_ref(), failure: Some(words), ..Now::default() };
     report.write(&now, &heard)?;
-    files::write_whole(&report.places.record, &record.to_line())
+    report.save(record)
 }
 
 fn with_failure(record: &Record, failure: &Failure) -> Record {

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use ncaas_core::engine::reference;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files;
+use ncaas_core::folder::Folder;
 use ncaas_core::inputs;
 use ncaas_core::layout::{JobFolder, LOGS, SUBMISSIONS, record_file_name};
+use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Datasets;
 
@@ -53,9 +55,27 @@ impl Places {
         })
     }
 
-    /// The record that was saved when the job ended, if it did.
+    /// Opens the folder in which they all lie: the job's, or that of containers' logs. What a development container puts in
+    /// their place leads nowhere else.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`](ncaas_core::failure::Kind::UnsafePath) where a link leads out of the io-dir.
+    pub(crate) fn open(&self) -> Result<Folder> {
+        match &self.job {
+            Some(job) => job.open(),
+            None => Folder::make(&self.logs),
+        }
+    }
+
+    /// The record that was saved when the job or the container ended, if it did.
     pub(crate) fn saved(&self) -> Option<Record> {
-        Record::parse(&std::fs::read(&self.record).ok()?).ok()
+        match &self.job {
+            Some(job) => job.saved_record(),
+            None => {
+                let folder = Folder::open(&self.logs).ok()?;
+                Record::parse(&folder.read(folder.within(&self.record), MAX_LINE as u64)?).ok()
+            }
+        }
     }
 }
 
@@ -94,7 +114,7 @@ pub(crate) fn submission(record: &Record) -> (Submission, usize) {
 fn datanames_of_submit_file(record: &Record) -> Option<Vec<String>> {
     let key = record.job()?.submission?;
     let place = inputs::place(record, &key, SUBMISSIONS).ok()?;
-    let submit: Record = Record::parse(&std::fs::read(place.host).ok()?).ok()?;
+    let submit: Record = Record::parse(&inputs::read(record, &place).ok()?).ok()?;
     match submit.dataname()? {
         Datasets::Many(names) => Some(names),
         Datasets::One(_) => None,

@@ -78,8 +78,11 @@ impl Report {
             heard,
             log_name: &log_name,
         };
-        status.write(&self.places.status)?;
-        let Some(folder) = &self.places.job else { return Ok(()) };
+        let folder = self.places.open()?;
+        folder.write_whole(folder.within(&self.places.status), &status.to_json())?;
+        if self.places.job.is_none() {
+            return Ok(());
+        }
         // By the engine's clock; ours only where no container ever ran.
         let latest = [started.and_then(|at| at.parse().ok()), heard.last.and_then(|stamp| stamp.time())];
         let latest = latest.into_iter().chain([now.sample.map(|sample| sample.time)]).flatten().max();
@@ -103,9 +106,18 @@ impl Report {
             let name = self.submission.datanames.get(number - 1).filter(|_| numbers.end() > numbers.start());
             let dataname = name.unwrap_or(&entry.dataname).clone();
             let reason = entry.reason.clone().filter(|_| number == self.number);
-            certificate::update(folder, &self.submission, number, &Entry { dataname, reason, ..entry.clone() })?;
+            certificate::update(&folder, &self.submission, number, &Entry { dataname, reason, ..entry.clone() })?;
         }
         Ok(())
+    }
+
+    /// Saves the whole record: whoever finds it finds the others whole.
+    ///
+    /// # Errors
+    /// When the job's logs cannot be written.
+    pub(crate) fn save(&self, record: &Record) -> Result<()> {
+        let folder = self.places.open()?;
+        folder.write_whole(folder.within(&self.places.record), &record.to_line())
     }
 
     /// Null while it runs, the exit code, or what truly happened.

@@ -1,10 +1,6 @@
 //! `DATASET_NAME:<dataset>_STATUS.txt`: how one dataset fares, and the beginning and end of what it printed, as JSON
 //! with its fields in the platform's order.
 
-use std::path::Path;
-
-use ncaas_core::failure::Result;
-use ncaas_core::files;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -48,15 +44,8 @@ struct File<'a> {
 }
 
 impl Status<'_> {
-    /// Replaces the dataset's status file.
-    ///
-    /// # Errors
-    /// When the job's logs cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        files::write_whole(path, &self.to_json())
-    }
-
-    fn to_json(&self) -> Vec<u8> {
+    /// The status file's content.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
         const UNKNOWN: &str = "N/A";
         let or_unknown = |text: &'_ str| if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() };
         let file = File {

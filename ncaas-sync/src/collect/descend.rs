@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use cap_std::fs::{Dir, DirEntry, FileTypeExt, Metadata};
+use cap_std::fs::{Dir, FileTypeExt, Metadata};
 use ncaas_core::failure::{Failure, Result};
 
 use super::found::{Finds, Found, What};
@@ -88,16 +88,16 @@ pub(crate) fn descend(top: &Top<'_>, rules: &Rules, take: &mut impl Take, finds:
             Err(error) if error.kind() == io::ErrorKind::NotFound && path == top.path => return Ok(()),
             opened => opened.map_err(|error| failed("read", &error))?,
         };
-        let entries = dir.entries().and_then(Iterator::collect);
-        let mut entries: Vec<DirEntry> = entries.map_err(|error| failed("list", &error))?;
-        entries.sort_by_key(DirEntry::file_name);
-        if entries.is_empty() {
+        // In the order in which they come: there may be a million in one folder.
+        let mut entries = dir.entries().map_err(|error| failed("list", &error))?.peekable();
+        if entries.peek().is_none() {
             empty(&inside, rules, take, finds);
             continue;
         }
-        let mut folder = Folder { dir, path, inside, is_whole: true };
+        let mut folder = Folder { dir, path: path.clone(), inside, is_whole: true };
         let mut below = Vec::new();
         for entry in entries {
+            let entry = entry.map_err(|error| failed("list", &error))?;
             let name = entry.file_name();
             let source = format!("{}/{}", folder.inside, names::text(name.as_bytes()));
             let metadata = entry.metadata();
@@ -117,7 +117,8 @@ pub(crate) fn descend(top: &Top<'_>, rules: &Rules, take: &mut impl Take, finds:
             }
         }
         take.left(&folder, finds);
-        waiting.extend(below.into_iter().rev());
+        below.sort_unstable_by(|a, b| b.cmp(a));
+        waiting.extend(below);
     }
     Ok(())
 }
@@ -128,7 +129,7 @@ fn empty(inside: &str, rules: &Rules, take: &impl Take, finds: &mut Finds) {
         && rules.select.takes(inside, place.path())
         && take.keeps_empty(inside)
     {
-        finds.found.push(Found { place, source: inside.to_owned(), what: What::Folder });
+        finds.found.push(Found::new(inside, What::Folder));
     }
 }
 
@@ -160,7 +161,7 @@ fn one(entry: &Entry<'_>, rules: &Rules, take: &mut impl Take, finds: &mut Finds
     } else {
         take.file(entry)?
     };
-    finds.found.push(Found { place, source: entry.source.to_owned(), what });
+    finds.found.push(Found::new(entry.source, what));
     Ok(!is_link)
 }
 

@@ -18,7 +18,7 @@ use rustix::fs::Timespec;
 
 use super::descend::{Entry, Folder, Take, Top, descend};
 use super::found::{Finds, What};
-use super::stage::{PIECE, Stage, StageFolder, Traits, last_name, open_file};
+use super::stage::{PIECE, Stage, StageFolder, Staged, Traits, last_name, open_file};
 use super::unpack::Rules;
 
 /// Where the engine mounts files of its own, which it does not list as mounts: 28.5 leaves empty ones beneath them.
@@ -76,7 +76,7 @@ struct Copying<'c> {
     /// Where the files of the folder go that is being read; none before its first.
     folder: Option<StageFolder>,
     /// Files that have more than one name, by their inode.
-    links: HashMap<u64, What>,
+    links: HashMap<u64, Staged>,
     buffer: Vec<u8>,
 }
 
@@ -98,7 +98,7 @@ impl Take for Copying<'_> {
         let name = last_name(entry.source);
         let inode = entry.metadata.ino();
         if let Some(file) = self.links.get(&inode) {
-            return self.stage.link(file, folder, name);
+            return self.stage.link(file, folder, name).map(What::File);
         }
         let mut file = open_file(&entry.folder.dir, entry.name).map_err(|error| entry.failure("read", &error))?;
         let mtime = Timespec { tv_sec: entry.metadata.mtime(), tv_nsec: entry.metadata.mtime_nsec() };
@@ -106,13 +106,13 @@ impl Take for Copying<'_> {
         let cannot_read = |error: &std::io::Error| entry.failure("read", error);
         let written = self.stage.write(folder, name, &mut file, traits, &mut self.buffer, cannot_read)?;
         if entry.metadata.nlink() > 1 {
-            self.links.insert(inode, written.clone());
+            self.links.insert(inode, Staged { file: written.clone(), name: name.to_owned() });
         }
-        Ok(written)
+        Ok(What::File(written))
     }
 
     fn link(&self, _: &Entry<'_>, target: String) -> What {
-        What::Link { lies: None, target }
+        What::Link { lies: None, target: target.into() }
     }
 
     fn left(&mut self, _: &Folder, finds: &mut Finds) {

@@ -23,39 +23,47 @@ impl Expected {
         Ok(Expected { globs: globs.collect::<Result<_>>()? })
     }
 
-    /// Fails where something is missing: what the command line says, else what the container's label says.
-    pub(crate) async fn check(&self, results: &[ResultFile], engine: Option<&Engine>, container: &str) -> Result<()> {
+    /// What a container's job must produce: what the command line says, else what the container's label says.
+    pub(crate) async fn of(&self, engine: Option<&Engine>, container: &str) -> Result<Expecting> {
         if !self.globs.is_empty() {
-            return self.all_there(results);
+            return Ok(self.begin());
         }
-        let Some(engine) = engine else { return Ok(()) };
+        let Some(engine) = engine else { return Ok(Expecting::default()) };
         // A container that is gone expects nothing any more.
-        let Ok(inspected) = engine.inspect(container).await else { return Ok(()) };
+        let Ok(inspected) = engine.inspect(container).await else { return Ok(Expecting::default()) };
         let label = inspected.config.and_then(|config| config.labels?.remove(LABEL)).unwrap_or_default();
         let patterns: Vec<String> =
             label.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-        Expected::new(&patterns)?.all_there(results)
+        Ok(Expected::new(&patterns)?.begin())
     }
 
-    fn all_there(&self, results: &[ResultFile]) -> Result<()> {
-        let missing: Vec<String> = self
-            .globs
-            .iter()
-            .filter(|(_, glob)| !results.iter().any(|result| glob.is_match(within(&result.path))))
-            .map(|(pattern, _)| format!("`{pattern}`"))
-            .collect();
+    fn begin(&self) -> Expecting {
+        Expecting { missing: self.globs.clone(), results: 0 }
+    }
+}
+
+/// What is still expected, as results are seen one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Expecting {
+    missing: Vec<(String, GlobSet)>,
+    results: u64,
+}
+
+impl Expecting {
+    pub(crate) fn see(&mut self, result: &ResultFile) {
+        self.results += 1;
+        self.missing.retain(|(_, glob)| !glob.is_match(within(&result.path)));
+    }
+
+    /// Fails where something has not been seen.
+    pub(crate) fn outcome(&self) -> Result<()> {
+        let missing: Vec<String> = self.missing.iter().map(|(pattern, _)| format!("`{pattern}`")).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(
-            Kind::ResultsMissing,
-            format!(
-                "the job exited with 0, but none of its {} results matches {}",
-                results.len(),
-                missing.join(" or ")
-            ),
-        )
-        .hint("its log says what it did instead: `ncaas-logs lines`"))
+        let words =
+            format!("the job exited with 0, but none of its {} results matches {}", self.results, missing.join(" or "));
+        Err(Failure::new(Kind::ResultsMissing, words).hint("its log says what it did instead: `ncaas-logs lines`"))
     }
 }
 
@@ -73,11 +81,15 @@ mod tests {
     #[test]
     fn each_glob_has_to_match_a_result() {
         let result = ResultFile { path: "results/job__a_1/process_results/out/a.npy".into(), ..Default::default() };
-        let expected =
-            |patterns: &[&str]| Expected::new(&patterns.iter().map(|&p| p.to_owned()).collect::<Vec<_>>()).unwrap();
-        assert!(expected(&["*.npy"]).all_there(std::slice::from_ref(&result)).is_ok());
-        assert!(expected(&["out/*.npy"]).all_there(std::slice::from_ref(&result)).is_ok());
-        let failure = expected(&["*.npy", "*.png"]).all_there(&[result]).unwrap_err();
+        let outcome = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|&p| p.to_owned()).collect();
+            let mut expecting = Expected::new(&patterns).unwrap().begin();
+            expecting.see(&result);
+            expecting.outcome()
+        };
+        assert!(outcome(&["*.npy"]).is_ok());
+        assert!(outcome(&["out/*.npy"]).is_ok());
+        let failure = outcome(&["*.npy", "*.png"]).unwrap_err();
         assert_eq!(failure.kind, Kind::ResultsMissing);
         assert!(failure.message.contains("`*.png`") && !failure.message.contains("`*.npy`"));
     }

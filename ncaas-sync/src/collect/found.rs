@@ -1,38 +1,88 @@
 //! What was found of a job: a file, a link or an empty folder, where it lies now and where it came from.
 
+use std::borrow::Cow;
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use super::places::Place;
+use super::places::Places;
+use super::stage::last_name;
+use crate::transfer::Sha;
 
 /// Below the work folder: what came out of the container.
 pub(crate) const STAGE: &str = ".ncaas-stage";
 
-/// One thing that a job has produced.
+/// One thing that a job has produced. There may be a million of them: what follows from its source is not kept beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    pub(crate) place: Place,
     /// Absolute path in the container.
-    pub(crate) source: String,
+    pub(crate) source: Box<str>,
     pub(crate) what: What,
+    /// Which of the names that its place can have it got, from 0 for the place's own; none for what is not kept.
+    pub(crate) named: Option<u16>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum What {
-    File {
-        /// Where it lies now, relative to the dataset's work folder.
-        lies: Raw,
-        size: u64,
-        /// In hex.
-        sha256: String,
-    },
+    File(File),
     Link {
         /// Where it lies now; none for one that came in an archive.
-        lies: Option<Raw>,
-        /// What it points to, as it stands in it.
-        target: String,
+        lies: Option<Box<Raw>>,
+        /// What it points to: as it stands in it, and once it has a name, from there.
+        target: Box<str>,
     },
     /// An empty folder.
     Folder,
+}
+
+/// A file's content, and where it lies now.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    pub(crate) lies: Lies,
+    pub(crate) size: u64,
+    pub(crate) sha256: Sha,
+}
+
+/// Where a file lies, in the dataset's work folder.
+#[derive(Debug, Clone)]
+pub(crate) enum Lies {
+    /// In the stage's folder of that number, under its last name.
+    Staged(u32),
+    /// Where the container wrote it, in a folder that was mounted.
+    Mounted,
+    /// The same under a name that is no text.
+    At(Box<Raw>),
+}
+
+impl Found {
+    pub(crate) fn new(source: &str, what: What) -> Found {
+        Found { source: source.into(), what, named: None }
+    }
+
+    /// Where it lies, relative to the dataset's work folder; none for what is made where it belongs.
+    pub(crate) fn lies(&self, places: &Places) -> Option<Cow<'_, Raw>> {
+        match &self.what {
+            What::File(File { lies: Lies::Staged(number), .. }) => {
+                Some(Cow::Owned(Raw::Text(format!("{STAGE}/{number}/{}", last_name(&self.source)))))
+            }
+            What::File(File { lies: Lies::Mounted, .. }) => {
+                places.mounted(&self.source).map(|path| Cow::Owned(Raw::Text(path)))
+            }
+            What::File(File { lies: Lies::At(path), .. }) => Some(Cow::Borrowed(path)),
+            What::Link { lies, .. } => lies.as_deref().map(Cow::Borrowed),
+            What::Folder => None,
+        }
+    }
+}
+
+impl Lies {
+    /// Of a file in a mounted folder, by its path in the work folder.
+    pub(crate) fn mounted(path: &Path) -> Lies {
+        match Raw::of(path) {
+            Raw::Text(_) => Lies::Mounted,
+            raw @ Raw::Bytes(_) => Lies::At(Box::new(raw)),
+        }
+    }
 }
 
 /// A path that need not be UTF-8.
@@ -48,12 +98,12 @@ impl Raw {
         String::from_utf8(bytes).map_or_else(|error| Raw::Bytes(error.into_bytes()), Raw::Text)
     }
 
-    pub(crate) fn of(path: &std::path::Path) -> Raw {
+    pub(crate) fn of(path: &Path) -> Raw {
         use std::os::unix::ffi::OsStrExt;
         Raw::new(path.as_os_str().as_bytes().to_vec())
     }
 
-    pub(crate) fn as_path(&self) -> &std::path::Path {
+    pub(crate) fn as_path(&self) -> &Path {
         use std::os::unix::ffi::OsStrExt;
         match self {
             Raw::Text(text) => text.as_ref(),
@@ -73,7 +123,11 @@ pub(crate) struct Finds {
 
 impl Finds {
     pub(crate) fn append(&mut self, mut others: Finds) {
-        self.found.append(&mut others.found);
+        if self.found.is_empty() {
+            self.found = others.found;
+        } else {
+            self.found.append(&mut others.found);
+        }
         self.folders.append(&mut others.folders);
         self.warnings.extend(others.warnings);
     }

@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Lines, Write};
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
@@ -16,16 +17,19 @@ use ncaas_core::layout::{RESULTS, WORK};
 use ncaas_core::record::fields::ResultFile;
 use serde::{Deserialize, Serialize};
 
+use super::decided::Decided;
 use super::found::Raw;
 use super::home::Home;
 
-/// What one container's job has come to.
-#[derive(Debug, Default)]
+/// What one container's job has come to, read a line at a time: there may be a million of them.
+#[derive(Debug)]
 pub(crate) struct Journal {
-    /// Folders that are moved as they are, before all else.
-    pub(crate) folders: Vec<FolderMove>,
-    pub(crate) moves: Vec<Move>,
+    pub(crate) container: String,
     pub(crate) warnings: Vec<String>,
+    /// Folders that are moved as they are, before all else.
+    folders: Vec<FolderMove>,
+    lines: Lines<BufReader<File>>,
+    shown: PathBuf,
 }
 
 /// One thing on its way to its final name.
@@ -78,69 +82,65 @@ pub(crate) fn finish_begun(home: &Home) -> Result<()> {
     for entry in home.dir().entries().map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let dataset = name.to_str().and_then(|name| name.strip_prefix(&beginning)?.parse().ok());
-        if let Some(dataset) = dataset
-            && let Some((_, journal)) = Journal::read(home, &moves_file(dataset))?
-        {
-            journal.complete(home, dataset)?;
+        if let Some(dataset) = dataset {
+            complete(home, dataset)?;
         }
     }
     Ok(())
 }
 
-impl Journal {
-    /// Reads a container's journal; none where there is none, or one of another container.
-    pub(crate) fn of(container: &str, home: &Home, path: &Path) -> Result<Option<Journal>> {
-        Ok(Journal::read(home, path)?.filter(|(of, _)| of == container).map(|(_, journal)| journal))
-    }
-
-    /// Reads a journal, if it is there, and whose it is.
-    fn read(home: &Home, path: &Path) -> Result<Option<(String, Journal)>> {
-        let failed = |error: io::Error| home.failure("read", path, &error);
-        let file = match home.dir().open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(failed)?,
-        };
-        let mut lines = BufReader::new(file).lines();
-        let broken = |error: serde_json::Error| {
-            let shown = home.job().root().join(path);
-            Failure::new(Kind::Io, format!("cannot read `{}`: {error}", shown.display()))
-        };
-        let Some(head) = lines.next().transpose().map_err(failed)? else { return Ok(None) };
-        let head: Head = serde_json::from_str(&head).map_err(broken)?;
-        let container = head.container.into_owned();
-        let (folders, warnings) = (head.folders.into_owned(), head.warnings.into_owned());
-        let mut journal = Journal { folders, moves: Vec::new(), warnings };
-        for line in lines {
-            journal.moves.push(serde_json::from_str(&line.map_err(failed)?).map_err(broken)?);
-        }
-        Ok(Some((container, journal)))
-    }
-
-    /// Writes it so that it is there whole or not at all, and survives a power cut.
-    pub(crate) fn write(&self, home: &Home, dataset: u64, container: &str) -> Result<()> {
-        let (warnings, folders) = (Cow::from(&self.warnings), Cow::from(&self.folders));
-        let head = Head { container: container.into(), warnings, folders };
-        home.write_with(&moves_file(dataset), |file| {
-            let mut out = BufWriter::new(file);
-            serde_json::to_writer(&mut out, &head)?;
-            for one in &self.moves {
-                out.write_all(b"\n")?;
-                serde_json::to_writer(&mut out, one)?;
-            }
+/// Writes down what goes where, so that it is there whole or not at all, and survives a power cut.
+pub(crate) fn write(home: &Home, dataset: u64, container: &str, decided: &Decided) -> Result<()> {
+    let (warnings, folders) = (Cow::from(&decided.warnings), Cow::from(&decided.folders));
+    let head = Head { container: container.into(), warnings, folders };
+    home.folder().write_with(&moves_file(dataset), |file| {
+        let mut out = BufWriter::new(file);
+        serde_json::to_writer(&mut out, &head)?;
+        for one in decided.moves() {
             out.write_all(b"\n")?;
-            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()
+            serde_json::to_writer(&mut out, &one)?;
+        }
+        out.write_all(b"\n")?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()
+    })
+}
+
+/// Moves everything that is not moved yet, and writes that down.
+pub(crate) fn complete(home: &Home, dataset: u64) -> Result<()> {
+    let Some(journal) = Journal::open(home, &moves_file(dataset))? else { return Ok(()) };
+    journal.carry_out(home, dataset)?;
+    let done = results_file(dataset);
+    let renamed = home.dir().rename(moves_file(dataset), home.dir(), &done);
+    renamed.map_err(|error| home.failure("write", &done, &error))
+}
+
+impl Journal {
+    /// Reads the beginning of a journal, if it is there.
+    pub(crate) fn open(home: &Home, path: &Path) -> Result<Option<Journal>> {
+        let file = match home.folder().open_file(path) {
+            Err(failure) if failure.kind == Kind::FileNotFound => return Ok(None),
+            opened => opened?.0,
+        };
+        let shown = home.job().root().join(path);
+        let mut lines = BufReader::new(file).lines();
+        let Some(head) = lines.next() else { return Ok(None) };
+        let head = head.map_err(|error| Failure::io("read", &shown, &error))?;
+        let head: Head = serde_json::from_str(&head).map_err(|error| broken(&shown, &error))?;
+        let (container, warnings, folders) =
+            (head.container.into_owned(), head.warnings.into_owned(), head.folders.into_owned());
+        Ok(Some(Journal { container, warnings, folders, lines, shown }))
+    }
+
+    /// What it says of each thing, with the length of its line.
+    pub(crate) fn moves(&mut self) -> impl Iterator<Item = Result<(Move, usize)>> + '_ {
+        let Journal { lines, shown, .. } = self;
+        lines.map(|line| {
+            let line = line.map_err(|error| Failure::io("read", shown, &error))?;
+            Ok((serde_json::from_str(&line).map_err(|error| broken(shown, &error))?, line.len()))
         })
     }
 
-    /// Moves everything that is not moved yet, and writes that down.
-    pub(crate) fn complete(&self, home: &Home, dataset: u64) -> Result<()> {
-        self.carry_out(home, dataset)?;
-        let done = results_file(dataset);
-        let renamed = home.dir().rename(moves_file(dataset), home.dir(), &done);
-        renamed.map_err(|error| home.failure("write", &done, &error))
-    }
-
-    fn carry_out(&self, home: &Home, dataset: u64) -> Result<()> {
+    fn carry_out(mut self, home: &Home, dataset: u64) -> Result<()> {
         let root = home.dir();
         let failed = |to: &Path| {
             let path = to.to_owned();
@@ -152,7 +152,8 @@ impl Journal {
             work => work.map_err(|error| home.failure("open", Path::new(WORK), &error))?,
         };
         let mut moved = HashSet::new();
-        for one in &self.folders {
+        let folders = std::mem::take(&mut self.folders);
+        for one in &folders {
             let to = Path::new(&one.to);
             root.create_dir_all(to.parent().unwrap_or(Path::new(""))).map_err(failed(to))?;
             match gone(work.rename(one.from.as_path(), root, to)) {
@@ -166,7 +167,8 @@ impl Journal {
         }
         let base = Path::new(RESULTS).join(home.job().root().file_name().unwrap_or_default());
         let (mut into, mut out_of) = (Opened::default(), Opened::default());
-        for one in &self.moves {
+        for one in self.moves() {
+            let (one, _) = one?;
             let to = Path::new(&one.result.path).strip_prefix(&base).unwrap_or(Path::new(""));
             if one.result.path.ends_with('/') {
                 root.create_dir_all(to).map_err(failed(to))?;
@@ -192,11 +194,10 @@ impl Journal {
         }
         Ok(())
     }
+}
 
-    /// What the record's `warnings` and `results` are.
-    pub(crate) fn into_parts(self) -> (Vec<String>, Vec<ResultFile>) {
-        (self.warnings, self.moves.into_iter().map(|one| one.result).collect())
-    }
+fn broken(shown: &Path, error: &serde_json::Error) -> Failure {
+    Failure::new(Kind::Io, format!("cannot read `{}`: {error}", shown.display()))
 }
 
 /// The folder that was opened last: what comes next mostly lies in the same.

@@ -4,6 +4,7 @@
 //! container outside its mounts is staged under numbers; everything found gets a final name; that is written down;
 //! the files are moved; that too is written down. See [`journal`].
 
+mod decided;
 mod descend;
 pub(crate) mod details;
 mod direct;
@@ -13,6 +14,7 @@ mod found;
 mod home;
 pub(crate) mod inside;
 mod journal;
+mod listing;
 mod places;
 mod plan;
 mod settle;
@@ -26,24 +28,25 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use ncaas_core::engine::{LazyEngine, Owner};
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS, WORK};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Known, ResultFile, Status};
+use ncaas_core::record::fields::{Known, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
+use crate::results::Results;
 use crate::select::Select;
 use crate::{jobs, local};
 use direct::Layer;
-use expect::Expected;
+use expect::{Expected, Expecting};
 use found::{Finds, STAGE};
 use home::Home;
-pub(crate) use home::folder_of;
 use inside::Inside;
 use journal::{Journal, finish_begun, results_file};
+use listing::{Listing, list};
 use places::{Places, longest};
 pub(crate) use stage::open_folder;
 use unpack::Rules;
@@ -74,28 +77,6 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
 /// How deep empty folders are looked for that may be removed: a job may nest them without end.
 const DEEPEST: usize = 64;
 
-/// How many bytes of a record its results may take: it stays well within the longest line that the next stage reads.
-const RESULTS_BYTES: usize = 48 << 20;
-
-/// How many of the results a record can list.
-fn listed(results: &[ResultFile]) -> usize {
-    let mut room = RESULTS_BYTES;
-    let fits = |result: &&ResultFile| {
-        let bytes = serde_json::to_vec(result).map_or(0, |line| line.len() + 1);
-        room = room.saturating_sub(bytes);
-        room > 0
-    };
-    results.iter().take_while(fits).count()
-}
-
-fn too_many(all: usize, listed: usize) -> Failure {
-    let words = format!(
-        "the job made {all} files, of which its record can list {listed}: all are in the io-dir, the others in no record"
-    );
-    Failure::new(Kind::TooLarge, words)
-        .hint("pack them into fewer files in the job, or leave some out with `--exclude`")
-}
-
 struct Collecting {
     tool: Tool,
     engine: LazyEngine,
@@ -115,17 +96,23 @@ impl Collecting {
         let home = Arc::new(Home::open(record)?);
         let lock = home.lock(&format!("collect.{}", job.dataset)).await?;
         let partial = container.status != Some(Status::Success);
-        let journal = self.collected(record, &home, job.dataset, &container.id, partial).await?;
+        self.collected(record, &home, job.dataset, &container.id, partial).await?;
         place_config(record, &home)?;
-        let (warnings, mut results) = journal.into_parts();
-        let (all, listed) = (results.len(), listed(&results));
-        let outcome = match partial {
-            _ if listed < all => Err(too_many(all, listed)),
-            false => self.expected.check(&results, self.engine.get().await.ok(), &container.id).await,
-            true => Ok(()),
+        let mut expecting = match partial {
+            true => Expecting::default(),
+            false => self.expected.of(self.engine.get().await.ok(), &container.id).await?,
         };
-        results.truncate(listed);
+        let from = Arc::clone(&home);
+        let listing = move || {
+            let listing = list(&from, job.dataset, |result| expecting.see(result))?;
+            Ok((listing, expecting.outcome()))
+        };
+        let (Listing { results, file, warnings }, outcome) = local::blocking(listing).await?;
         record.set("results", &results);
+        match file {
+            Some(file) => record.set("results_file", &file),
+            None => record.remove("results_file"),
+        }
         warnings.into_iter().for_each(|warning| record.warn(warning));
         self.save_record(record, &home, outcome.as_ref().err())?;
         drop(lock);
@@ -140,15 +127,15 @@ impl Collecting {
         dataset: u64,
         container: &str,
         partial: bool,
-    ) -> Result<Journal> {
+    ) -> Result<()> {
         let place = (Arc::clone(home), container.to_owned());
         let others = home.lock("collect").await?;
-        if let Some(journal) = local::blocking(move || taken_up(&place.0, dataset, &place.1)).await? {
-            return Ok(journal);
+        if local::blocking(move || is_taken_up(&place.0, dataset, &place.1)).await? {
+            return Ok(());
         }
         drop(others);
-        let finds = match self.find(home, container).await {
-            Ok(finds) => finds,
+        let (finds, places) = match self.find(home, container).await {
+            Ok(found) => found,
             Err(failure) => {
                 // What is half there would only take room, where the disk is full for instance.
                 let _ = home.dir().remove_dir_all(home.work().join(STAGE));
@@ -161,21 +148,22 @@ impl Collecting {
         let others = home.lock("collect").await?;
         let (home, container) = (Arc::clone(home), container.to_owned());
         let earlier = earlier_results(record, &home);
-        let journal = local::blocking(move || {
+        local::blocking(move || {
             finish_begun(&home)?;
-            let journal = settle::decide(&home, finds, partial, &earlier)?;
-            journal.write(&home, dataset, &container)?;
-            journal.complete(&home, dataset)?;
+            let decided = settle::decide(&home, finds, places, partial, &earlier)?;
+            journal::write(&home, dataset, &container, &decided)?;
+            drop(decided);
+            journal::complete(&home, dataset)?;
             tidy(&home);
-            Ok(journal)
+            Ok(())
         })
         .await?;
         drop(others);
-        Ok(journal)
+        Ok(())
     }
 
-    /// Everything that the job has produced, where it lies now.
-    async fn find(&self, home: &Arc<Home>, container: &str) -> Result<Finds> {
+    /// Everything that the job has produced, where it lies now, and what says where it belongs.
+    async fn find(&self, home: &Arc<Home>, container: &str) -> Result<(Finds, Places)> {
         let engine = self.engine.get().await?;
         let inspected = match engine.inspect(container).await {
             Ok(inspected) => Some(inspected),
@@ -192,6 +180,7 @@ impl Collecting {
         if !gone {
             engine.repair_ownership(container, &mounted, Owner::current()).await?;
         }
+        let places = rules.places.clone();
         let mut finds = self.find_mounted(home, &rules).await?;
         if gone {
             finds
@@ -201,7 +190,7 @@ impl Collecting {
             let from = &self.args.from;
             finds.append(fetch::fetch(engine, rules, stage, layer, from).await?);
         }
-        Ok(finds)
+        Ok((finds, places))
     }
 
     fn rules(&self, inside: Inside, folder: &JobFolder) -> Rules {
@@ -230,34 +219,36 @@ impl Collecting {
     /// Saves the whole record in the job's logs, with the failure that this stage puts on it, if it does.
     fn save_record(&self, record: &Record, home: &Home, failure: Option<&Failure>) -> Result<()> {
         let path = home.within(&home.job().record_file());
-        let Some(failure) = failure else { return home.write_whole(&path, &record.to_line()) };
+        let Some(failure) = failure else { return home.folder().write_whole(&path, &record.to_line()) };
         let mut record = record.clone();
         record.fail(self.tool.name(), failure);
-        home.write_whole(&path, &record.to_line())
+        home.folder().write_whole(&path, &record.to_line())
     }
 }
 
-/// What another process has begun, or done: whatever was on its way arrives first.
-fn taken_up(home: &Home, dataset: u64, container: &str) -> Result<Option<Journal>> {
+/// Whether another process has collected it, or begun to: whatever was on its way arrives first.
+fn is_taken_up(home: &Home, dataset: u64, container: &str) -> Result<bool> {
     finish_begun(home)?;
-    let journal = Journal::of(container, home, &results_file(dataset))?;
-    if journal.is_some() {
+    let is_done = Journal::open(home, &results_file(dataset))?.is_some_and(|journal| journal.container == container);
+    if is_done {
         tidy(home);
     }
-    Ok(journal)
+    Ok(is_done)
 }
 
 /// The results that this dataset has left in an earlier run, and that no other dataset shares.
 fn earlier_results(record: &Record, home: &Home) -> HashSet<String> {
-    let of = |record: &Record| record.results().unwrap_or_default().into_iter().map(|result| result.path);
-    let mut earlier: HashSet<String> = home.saved_record().iter().flat_map(of).collect();
+    // A list that is not what its record says tells nothing: what is there then stays, beside what comes.
+    let of = |record: &Record| Results::open(record, home.folder()).ok().into_iter().flatten();
+    let paths = |record: &Record| of(record).flatten().map(|result| result.path).collect::<Vec<_>>();
+    let mut earlier: HashSet<String> = home.saved_record().iter().flat_map(paths).collect();
     if earlier.is_empty() {
         return earlier;
     }
     let datasets = record.job().map_or(1, |job| job.datasets);
     if datasets > 1 {
         for other in home.other_records() {
-            for path in of(&other) {
+            for path in paths(&other) {
                 earlier.remove(&path);
             }
         }
@@ -270,12 +261,12 @@ fn place_config(record: &Record, home: &Home) -> Result<()> {
     let Some(name) = record.text("configname") else { return Ok(()) };
     let place = inputs::place(record, name, CONFIGS)?;
     let Some(own_name) = place.host.file_name() else { return Ok(()) };
-    let content = std::fs::read(&place.host).doing("read", &place.host)?;
+    let content = inputs::read(record, &place)?;
     let to = Path::new(PROCESS_RESULTS).join(own_name);
-    if home.read(&to).is_some_and(|there| there == content) {
+    if home.folder().read(&to, content.len() as u64 + 1).is_some_and(|there| there == content) {
         return Ok(());
     }
-    home.write_whole(&to, &content)
+    home.folder().write_whole(&to, &content)
 }
 
 /// Removes what a finished collection leaves behind: the stage, and folders that are empty by now. What was left out
@@ -301,20 +292,5 @@ fn remove_empty(dir: &Dir, depth: usize) {
             }
             let _ = dir.remove_dir(entry.file_name());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_lists_as_many_results_as_the_next_stage_can_read() {
-        let long = ResultFile { path: "\n".repeat(4000), source: "/x".into(), ..ResultFile::default() };
-        let results = vec![long; 20_000];
-        let listed = listed(&results);
-        let bytes = serde_json::to_vec(&results[..listed]).map_or(0, |line| line.len());
-        assert!(listed > 0 && bytes <= RESULTS_BYTES && bytes < ncaas_core::pipe::MAX_LINE, "{listed}, {bytes}");
-        assert!(listed < results.len());
     }
 }

@@ -1,7 +1,7 @@
 //! Where in a job's results a file of a container comes to lie.
 
 use ncaas_core::files::OURS;
-use ncaas_core::layout::{END, JobFolder, PROCESS_RESULTS};
+use ncaas_core::layout::{END, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
 
 use super::inside::Inside;
 use crate::names;
@@ -65,6 +65,12 @@ impl Places {
             format!("{OUTSIDE}/{}", some(path.trim_start_matches('/'))?)
         };
         Some(Place::Result(result))
+    }
+
+    /// Where in a dataset's work folder lies what the container has at a path, if that is in a folder that is mounted.
+    pub(crate) fn mounted(&self, path: &str) -> Option<String> {
+        let of = |folder: &str, name: &str| names::below(path, folder).map(|rest| format!("{name}/{rest}"));
+        of(&self.results, RESULTS).or_else(|| of(&self.logs, LOGS))
     }
 
     /// Why something cannot be kept under a place's name, if it cannot.

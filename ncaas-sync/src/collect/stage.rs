@@ -6,32 +6,39 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use ncaas_core::failure::{Failure, Result, io_kind};
 use rustix::fs::{Mode, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
-use super::found::{Raw, STAGE, What};
+use super::found::{File, Lies, Raw, STAGE};
+use crate::local::is_hole;
+use crate::transfer::Sha;
 
 /// How much is read at once.
 pub(crate) const PIECE: usize = 1 << 20;
-/// Zeros of at least this many bytes become a hole.
-const HOLE: usize = 64 * 1024;
 
 /// All numbered folders.
 #[derive(Debug)]
 pub(crate) struct Stage {
     dir: Dir,
-    next: AtomicU64,
+    next: AtomicU32,
 }
 
 /// One of them.
 #[derive(Debug)]
 pub(crate) struct StageFolder {
     dir: Dir,
-    number: u64,
+    number: u32,
+}
+
+/// A file in the stage, with the name that it has there.
+#[derive(Debug, Clone)]
+pub(crate) struct Staged {
+    pub(crate) file: File,
+    pub(crate) name: String,
 }
 
 /// A file's permissions and time.
@@ -43,7 +50,7 @@ pub(crate) struct Traits {
 
 impl Stage {
     pub(crate) fn new(dir: Dir) -> Stage {
-        Stage { dir, next: AtomicU64::new(0) }
+        Stage { dir, next: AtomicU32::new(0) }
     }
 
     /// A new folder.
@@ -54,7 +61,7 @@ impl Stage {
     }
 
     /// A folder that was made before.
-    pub(crate) fn reopen(&self, number: u64) -> Result<StageFolder> {
+    pub(crate) fn reopen(&self, number: u32) -> Result<StageFolder> {
         let dir = self.dir.open_dir(number.to_string()).map_err(cannot_write)?;
         Ok(StageFolder { dir, number })
     }
@@ -68,7 +75,7 @@ impl Stage {
         traits: Traits,
         buffer: &mut [u8],
         cannot_read: impl Fn(&io::Error) -> Failure,
-    ) -> Result<What> {
+    ) -> Result<File> {
         let (mut file, lies) = self.create(folder, name, kept_mode(traits.mode))?;
         let mut digest = Sha256::new();
         let mut size = 0;
@@ -79,7 +86,7 @@ impl Stage {
             if !piece.is_empty() {
                 digest.update(piece);
                 size += read as u64;
-                hole = read >= HOLE && piece.iter().all(|&byte| byte == 0);
+                hole = is_hole(piece);
                 if hole {
                     file.seek(SeekFrom::Current(read as i64)).map_err(cannot_write)?;
                 } else {
@@ -97,38 +104,39 @@ impl Stage {
             .map_err(|error| cannot_write(error.into()))?;
         let times = Timestamps { last_access: traits.mtime, last_modification: traits.mtime };
         rustix::fs::futimens(&file, &times).map_err(|error| cannot_write(error.into()))?;
-        Ok(What::File { lies, size, sha256: hex(&digest.finalize()) })
+        Ok(File { lies, size, sha256: digest.finalize().into() })
     }
 
     /// Makes a second name of a file in the stage.
-    pub(crate) fn link(&self, file: &What, folder: &StageFolder, name: &str) -> Result<What> {
-        let What::File { lies, size, sha256 } = file else { return Ok(file.clone()) };
-        let old = lies.as_path().strip_prefix(STAGE).unwrap_or(lies.as_path());
-        let lies = match self.dir.hard_link(old, &folder.dir, name) {
+    pub(crate) fn link(&self, staged: &Staged, folder: &StageFolder, name: &str) -> Result<File> {
+        let Staged { file, name: old } = staged;
+        let Lies::Staged(number) = file.lies else { return Ok(file.clone()) };
+        let old = format!("{number}/{old}");
+        let lies = match self.dir.hard_link(&old, &folder.dir, name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let own = self.folder()?;
-                self.dir.hard_link(old, &own.dir, name).map_err(cannot_write)?;
-                own.lies(name)
+                self.dir.hard_link(&old, &own.dir, name).map_err(cannot_write)?;
+                own.lies()
             }
-            done => done.map(|()| folder.lies(name)).map_err(cannot_write)?,
+            done => done.map(|()| folder.lies()).map_err(cannot_write)?,
         };
-        Ok(What::File { lies, size: *size, sha256: sha256.clone() })
+        Ok(File { lies, ..file.clone() })
     }
 
-    fn create(&self, folder: &StageFolder, name: &str, mode: u32) -> Result<(File, Raw)> {
+    fn create(&self, folder: &StageFolder, name: &str, mode: u32) -> Result<(cap_std::fs::File, Lies)> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         match folder.dir.open_with(name, &options) {
             // Two names that differ only in bytes that are no text may be the same as text: here they are kept apart,
             // and in the end they get two names.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.create(&self.folder()?, name, mode),
-            file => Ok((file.map_err(cannot_write)?, folder.lies(name))),
+            file => Ok((file.map_err(cannot_write)?, folder.lies())),
         }
     }
 }
 
 impl StageFolder {
-    pub(crate) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
@@ -137,8 +145,8 @@ impl StageFolder {
         Raw::Text(format!("{STAGE}/{}", self.number))
     }
 
-    fn lies(&self, name: &str) -> Raw {
-        Raw::Text(format!("{STAGE}/{}/{name}", self.number))
+    fn lies(&self) -> Lies {
+        Lies::Staged(self.number)
     }
 }
 
@@ -154,7 +162,7 @@ pub(crate) fn last_name(path: &str) -> &str {
 }
 
 /// Size and SHA-256 of what is left to read.
-pub(crate) fn sum(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, String)> {
+pub(crate) fn sum(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, Sha)> {
     let mut digest = Sha256::new();
     let mut size = 0;
     loop {
@@ -162,7 +170,7 @@ pub(crate) fn sum(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, S
         digest.update(&buffer[..read]);
         size += read as u64;
         if read < buffer.len() {
-            return Ok((size, hex(&digest.finalize())));
+            return Ok((size, digest.finalize().into()));
         }
     }
 }
@@ -187,15 +195,6 @@ fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 /// Opens a folder that is one, and no link to one.
 pub(crate) fn open_folder(dir: &Dir, path: impl AsRef<Path>) -> io::Result<Dir> {
     let mut options = OpenOptions::new();
@@ -206,7 +205,7 @@ pub(crate) fn open_folder(dir: &Dir, path: impl AsRef<Path>) -> io::Result<Dir> 
 }
 
 /// Opens a file to read that is no link, without waiting where it is a FIFO by now.
-pub(crate) fn open_file(dir: &Dir, name: &OsStr) -> io::Result<File> {
+pub(crate) fn open_file(dir: &Dir, name: &OsStr) -> io::Result<cap_std::fs::File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW).bits().cast_signed());
     dir.open_with(name, &options)

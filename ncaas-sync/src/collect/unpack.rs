@@ -12,7 +12,7 @@ use super::found::{Finds, Found, What};
 use super::inside::{How, Inside};
 use super::places::{Place, Places};
 use super::plan::{BYTES_PER_REQUEST, Fetch};
-use super::stage::{PIECE, Stage, StageFolder, Traits, last_name};
+use super::stage::{PIECE, Stage, StageFolder, Staged, Traits, last_name};
 use crate::names;
 use crate::select::Select;
 
@@ -114,9 +114,9 @@ struct Unpacking<'u> {
     stage: &'u Stage,
     rules: &'u Rules,
     /// Files of this archive by their path, for hard links to them.
-    files: HashMap<String, What>,
+    files: HashMap<String, Staged>,
     /// The folders of the stage that stand for those of the container, and the one that was used last.
-    folders: HashMap<String, u64>,
+    folders: HashMap<String, u32>,
     current: Option<(String, Rc<StageFolder>)>,
     buffer: Vec<u8>,
 }
@@ -142,7 +142,7 @@ impl Unpacking<'_> {
             && self.rules.places.fault(&place).is_none()
             && self.rules.select.takes(&folder, place.path())
         {
-            unpacked.finds.found.push(Found { place, source: folder, what: What::Folder });
+            unpacked.finds.found.push(Found::new(&folder, What::Folder));
         }
     }
 
@@ -173,8 +173,9 @@ impl Unpacking<'_> {
                 let cannot_read = |error: &std::io::Error| cut_off(error);
                 let what =
                     self.stage.write(&folder, last_name(&exact), entry, traits, &mut self.buffer, cannot_read)?;
-                self.files.insert(path, what.clone());
-                what
+                let name = last_name(&exact).to_owned();
+                self.files.insert(path, Staged { file: what.clone(), name });
+                What::File(what)
             }
             EntryType::Link => {
                 let target = entry.link_name_bytes().map(|target| full_path(above, &target)).unwrap_or_default();
@@ -183,17 +184,17 @@ impl Unpacking<'_> {
                     return Ok(());
                 };
                 let folder = self.stage_folder(&exact, &mut unpacked.finds)?;
-                self.stage.link(&file, &folder, last_name(&exact))?
+                What::File(self.stage.link(&file, &folder, last_name(&exact))?)
             }
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-                What::Link { lies: None, target: names::text(&target) }
+                What::Link { lies: None, target: names::text(&target).into() }
             }
             EntryType::Fifo => return leave_out(unpacked, "it is a FIFO"),
             EntryType::Char | EntryType::Block => return leave_out(unpacked, "it is a device"),
             _ => return leave_out(unpacked, "it is neither a file nor a folder"),
         };
-        unpacked.finds.found.push(Found { place, source: exact, what });
+        unpacked.finds.found.push(Found::new(&exact, what));
         Ok(())
     }
 

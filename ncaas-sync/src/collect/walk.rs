@@ -6,7 +6,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, Permissions, PermissionsExt};
 use ncaas_core::failure::Result;
 
 use super::descend::{Entry, Folder, Take, Top, descend};
-use super::found::{Finds, Raw, What};
+use super::found::{File, Finds, Lies, Raw, What};
 use super::stage::{PIECE, kept_mode, open_file, sum};
 use super::unpack::Rules;
 
@@ -44,11 +44,11 @@ impl Take for Walk<'_> {
         }
         let mut file = open_file(dir, entry.name).map_err(|error| entry.failure("read", &error))?;
         let (size, sha256) = sum(&mut file, &mut self.buffer).map_err(|error| entry.failure("read", &error))?;
-        Ok(What::File { lies: Raw::of(&entry.folder.path.join(entry.name)), size, sha256 })
+        Ok(What::File(File { lies: Lies::mounted(&entry.folder.path.join(entry.name)), size, sha256 }))
     }
 
     fn link(&self, entry: &Entry<'_>, target: String) -> What {
-        What::Link { lies: Some(Raw::of(&entry.folder.path.join(entry.name))), target }
+        What::Link { lies: Some(Box::new(Raw::of(&entry.folder.path.join(entry.name)))), target: target.into() }
     }
 
     fn left(&mut self, folder: &Folder, finds: &mut Finds) {

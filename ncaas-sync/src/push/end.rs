@@ -1,22 +1,24 @@
 //! `end.txt`: once, last, when every dataset of the submission has ended.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
-use ncaas_core::files;
-use ncaas_core::layout::{END, JobFolder, LOGS, PROCESS_RESULTS};
+use ncaas_core::layout::{END, LOGS, PROCESS_RESULTS};
+use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 
+use crate::transfer::Transfer;
+
 /// How the name of a saved record ends.
 const RECORD: &str = ".record.json";
-/// A saved record lists its results: 300,000 of them, as a line may.
-const LARGEST_RECORD: u64 = 64 << 20;
 const CONTENT: &str = "end of analysis\n";
 
-/// Writes it into the bucket, and then into the io-dir, if the saved records of all datasets are in the bucket.
-pub(crate) async fn write_if_all_ended(bucket: &Bucket, prefix: &str, job: &Job, folder: &JobFolder) -> Result<()> {
+/// Writes it into the bucket, and then into the job's folder here, if the saved records of all datasets are in the bucket.
+pub(crate) async fn write_if_all_ended(between: &Transfer, prefix: &str, job: &Job) -> Result<()> {
+    let Transfer { bucket, folder, .. } = between;
     let end = Key::new(format!("{prefix}{PROCESS_RESULTS}/{END}"))?;
     if !all_ended(bucket, prefix, job).await? {
         return Ok(());
@@ -24,8 +26,8 @@ pub(crate) async fn write_if_all_ended(bucket: &Bucket, prefix: &str, job: &Job,
     if bucket.head(&end).await?.is_none() {
         bucket.put(&end, CONTENT).await?;
     }
-    let here = folder.process_results().join(END);
-    if here.exists() { Ok(()) } else { files::write_whole(&here, CONTENT.as_bytes()) }
+    let here = Path::new(PROCESS_RESULTS).join(END);
+    if folder.has(&here) { Ok(()) } else { folder.write_whole(&here, CONTENT.as_bytes()) }
 }
 
 async fn all_ended(bucket: &Bucket, prefix: &str, job: &Job) -> Result<bool> {
@@ -41,7 +43,7 @@ async fn all_ended(bucket: &Bucket, prefix: &str, job: &Job) -> Result<bool> {
     }
     let mut ended = BTreeSet::new();
     for key in records {
-        match bucket.read(&key, LARGEST_RECORD).await {
+        match bucket.read(&key, MAX_LINE as u64).await {
             Ok((line, _)) => {
                 let theirs = Record::parse(&line).ok().and_then(|record| record.job());
                 // What an earlier attempt left says nothing about this one.

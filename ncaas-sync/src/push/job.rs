@@ -3,8 +3,11 @@
 //! The order is what its readers rely on: results, then logs, then the saved record, which says that the job is all
 //! there, and `end.txt` when that holds for every dataset of the submission.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key};
@@ -19,9 +22,9 @@ use ncaas_core::tool::Tool;
 
 use super::{FILES_AT_ONCE, end};
 use crate::buckets::Buckets;
-use crate::collect::folder_of;
 use crate::report::{FileOutcome, FileRecord, write};
-use crate::transfer::{Sha, Transfer, unhex};
+use crate::results::{Results, within_job};
+use crate::transfer::{Sha, Stamp, Transfer, unhex};
 use crate::{cancelled, jobs, local};
 
 /// Pushes jobs.
@@ -47,7 +50,7 @@ impl Pushing<'_> {
         jobs::fill_io_dir(record, self.io_dir)?;
         let folder = JobFolder::of(record)?;
         let (bucket, prefix) = self.target(record, &job).await?;
-        let transfer = Transfer::unindexed(bucket, folder_of(record, &folder)?);
+        let transfer = Transfer::unindexed(bucket, folder.open()?);
         let ended = record.container().is_some_and(|container| container.has_ended());
         let transfer = if ended || failed { transfer } else { transfer.of_growing() };
         let one = One { pushing: self, output, transfer, prefix, folder };
@@ -61,8 +64,9 @@ impl Pushing<'_> {
         }
         one.results(record).await?;
         one.logs().await?;
+        one.results_file(record).await?;
         one.saved_record().await?;
-        end::write_if_all_ended(&one.transfer.bucket, &one.prefix, &job, &one.folder).await
+        end::write_if_all_ended(&one.transfer, &one.prefix, &job).await
     }
 
     /// Without its claim, which lies in the group's own folder, the submission is taken up again: nothing was wrong with it.
@@ -110,38 +114,52 @@ struct One<'p> {
 impl One<'_> {
     /// The job's results, and the config beside them. One that fails does not keep back the others.
     async fn results(&self, record: &Record) -> Result<()> {
-        let base = format!("{RESULTS}/{}/", record.job().unwrap_or_default().id);
-        let results = record.results().unwrap_or_default();
-        let mut files: Vec<(String, Option<Sha>)> = results
-            .iter()
-            .map(|result| {
-                let path = result.path.strip_prefix(&base).unwrap_or(&result.path).to_owned();
-                (path, result.sha256.as_deref().and_then(unhex))
-            })
-            .collect();
-        if let Some(name) = record.text("configname")
-            && let Ok(place) = inputs::place(record, name, CONFIGS)
-            && let Some(name) = place.host.file_name().and_then(|name| name.to_str())
-        {
-            let config = format!("{PROCESS_RESULTS}/{name}");
-            if self.transfer.folder.has(Path::new(&config)) && !files.iter().any(|(path, _)| *path == config) {
-                files.push((config, None));
-            }
-        }
-        if files.is_empty() {
+        let (folder, of) = (Arc::clone(&self.transfer.folder), record.clone());
+        let mut results = local::blocking(move || Results::open(&of, &folder)).await?.peekable();
+        let config = self.config(record);
+        if results.peek().is_none() && config.is_none() {
             return Ok(());
         }
         let there = &self.there().await?;
-        let each = files.into_iter().map(|(path, known)| async move {
-            let known_there = there.get(&path);
-            self.result(&path, known_there, known).await
+        let is_result = Cell::new(false);
+        let files = results.map(|result| {
+            let result = result?;
+            let path = within_job(&result.path).to_string_lossy().into_owned();
+            is_result.set(is_result.get() || config.as_ref() == Some(&path));
+            Ok((path, result.sha256.as_deref().and_then(unhex)))
         });
-        let mut failures: Vec<Failure> =
-            stream::iter(each).buffer_unordered(FILES_AT_ONCE).filter_map(async |done| done.err()).collect().await;
-        match failures.len() {
-            0 => Ok(()),
-            1 => Err(failures.remove(0)),
-            more => Err(failures.remove(0).context(format!("{more} files were not pushed, the first of them"))),
+        let config = std::iter::once_with(|| config.clone().filter(|_| !is_result.get()).map(|path| Ok((path, None))));
+        let each = files.chain(config.flatten()).map(|file: Result<(String, Option<Sha>)>| async move {
+            let (path, known) = file?;
+            self.result(&path, there.get(&path), known).await
+        });
+        let (mut first, mut failed) = (None, 0_u64);
+        let mut each = pin!(stream::iter(each).buffer_unordered(FILES_AT_ONCE));
+        while let Some(done) = each.next().await {
+            if let Err(failure) = done {
+                failed += 1;
+                first.get_or_insert(failure);
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some(failure) if failed == 1 => Err(failure),
+            Some(failure) => Err(failure.context(format!("{failed} files were not pushed, the first of them"))),
+        }
+    }
+
+    /// Where the config lies beside the results, if it does.
+    fn config(&self, record: &Record) -> Option<String> {
+        let place = inputs::place(record, record.text("configname")?, CONFIGS).ok()?;
+        let path = format!("{PROCESS_RESULTS}/{}", place.host.file_name()?.to_str()?);
+        self.transfer.folder.has(Path::new(&path)).then_some(path)
+    }
+
+    /// The file that lists the results, where those are too many for the record.
+    async fn results_file(&self, record: &Record) -> Result<()> {
+        match record.results_file() {
+            Some(told) => self.file(within_job(&told.path), None, unhex(&told.sha256)).await,
+            None => Ok(()),
         }
     }
 
@@ -186,7 +204,8 @@ impl One<'_> {
     async fn certificate(&self) -> Result<()> {
         let path = Path::new(LOGS).join(CERTIFICATE);
         if self.transfer.folder.has(&path) {
-            let _lock = local::lock(self.folder.root(), "push").await?;
+            let folder = Arc::clone(&self.transfer.folder);
+            let _lock = local::blocking(move || folder.lock(Path::new(""), "push")).await?;
             self.file(&path, None, None).await?;
         }
         Ok(())
@@ -203,7 +222,7 @@ impl One<'_> {
     }
 
     fn within(&self, path: &Path) -> PathBuf {
-        path.strip_prefix(self.folder.root()).unwrap_or(path).to_owned()
+        self.transfer.folder.within(path).to_owned()
     }
 
     fn key(&self, path: &str) -> Result<Key> {
@@ -213,7 +232,7 @@ impl One<'_> {
     async fn file(&self, path: &Path, there: Option<&Entry>, known: Option<Sha>) -> Result<()> {
         let text = path.to_str().unwrap_or_default();
         let key = self.key(text)?;
-        let stamp = self.transfer.folder.stamp(path);
+        let stamp = Stamp::at(&self.transfer.folder, path);
         match self.transfer.put(path, &key, there, stamp.as_ref(), known).await {
             Ok(done) => {
                 self.note(&FileRecord::done(text, key.as_str(), &done)).await;

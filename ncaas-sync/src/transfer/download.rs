@@ -7,7 +7,7 @@
 //! each range of it. A file gets its name when it is whole and its SHA-256 is what was stored with the object.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::pin::pin;
@@ -19,14 +19,15 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::Entry;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::folder::Part;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::memory::memory;
-use super::part::Part;
-use super::{Sha, Transfer, hex, sums, version, with_folder};
+use super::part::resume;
+use super::{Sha, Stamp, Transfer, hex, sums, version, with_folder};
 use crate::index::Seen;
-use crate::local::blocking;
+use crate::local::{blocking, is_hole};
 
 /// The largest object that is held in memory as a whole, in bytes.
 const SMALL: u64 = 1 << 20;
@@ -66,8 +67,8 @@ impl Transfer {
             return Err(self.changed(entry));
         }
         let to = path.to_owned();
-        let stamp = with_folder(&self.folder, move |folder| part.finish(folder, &to)).await?;
-        Ok(Seen::new(stamp, sums::unhex(&content.sha256).unwrap_or_default(), version(entry)))
+        let file = with_folder(&self.folder, move |folder| part.finish(folder, &to)).await?;
+        Ok(Seen::new(Stamp::of(&file), sums::unhex(&content.sha256).unwrap_or_default(), version(entry)))
     }
 
     async fn small(&self, entry: &Entry, path: &Path) -> Result<Seen> {
@@ -82,7 +83,7 @@ impl Transfer {
             }
             let mut part = Part::new(folder, &path)?;
             content.write_to(&mut part.file).map_err(|error| folder.failure("write", &path, &error))?;
-            part.finish(folder, &path).map(|stamp| (stamp, sha256))
+            part.finish(folder, &path).map(|file| (Stamp::of(&file), sha256))
         });
         let (stamp, sha256) = written.await?;
         Ok(Seen::new(stamp, sha256, version(entry)))
@@ -91,9 +92,8 @@ impl Transfer {
     async fn large(&self, entry: &Entry, path: &Path) -> Result<Seen> {
         let to = path.to_owned();
         let what = format!("{}\n{}\n{}", path.display(), entry.key, version(entry));
-        let open = move |folder: &_| {
-            Part::resume(folder, &to, &what).map(|(part, digest, size)| Coming { part, digest, size })
-        };
+        let open =
+            move |folder: &_| resume(folder, &to, &what).map(|(part, digest, size)| Coming { part, digest, size });
         let coming = with_folder(&self.folder, open).await?;
         let (coming, stored) = self.rest(entry, path, coming).await?;
         let stored = match stored {
@@ -107,7 +107,7 @@ impl Transfer {
                 coming.part.discard();
                 return Err(mismatch);
             }
-            coming.part.finish(folder, &path).map(|stamp| (stamp, sha256))
+            coming.part.finish(folder, &path).map(|file| (Stamp::of(&file), sha256))
         });
         let (stamp, sha256) = finished.await?;
         Ok(Seen::new(stamp, sha256, version(entry)))
@@ -291,9 +291,11 @@ impl Coming {
     /// Writes content until none comes any more.
     fn take(mut self, mut contents: mpsc::Receiver<Content>) -> std::io::Result<Coming> {
         while let Some(content) = contents.blocking_recv() {
-            content.write_to(&mut self.part.file)?;
+            content.write_with_holes(&mut self.part.file)?;
             self.digest = content.added_to(self.digest);
             self.size += content.size;
+            // A hole at the end is not there by itself, and whoever goes on begins at the end.
+            self.part.file.set_len(self.size)?;
         }
         Ok(self)
     }
@@ -319,6 +321,13 @@ impl Content {
 
     fn write_to(&self, file: &mut File) -> std::io::Result<()> {
         self.pieces.iter().try_for_each(|piece| file.write_all(piece))
+    }
+
+    /// Zeros become holes: in a bucket a sparse file holds them all.
+    fn write_with_holes(&self, file: &mut File) -> std::io::Result<()> {
+        self.pieces.iter().try_for_each(|piece| {
+            if is_hole(piece) { file.seek_relative(piece.len() as i64) } else { file.write_all(piece) }
+        })
     }
 
     fn added_to(&self, digest: Sha256) -> Sha256 {

@@ -5,7 +5,6 @@
 //! it or from its ETag.
 
 mod download;
-mod folder;
 mod memory;
 mod part;
 mod resume;
@@ -23,10 +22,10 @@ use ncaas_core::failure::{IoContext, Result};
 
 use crate::index::{Index, Seen};
 use crate::local::blocking;
-pub(crate) use folder::Folder;
+pub(crate) use ncaas_core::folder::Folder;
 pub(crate) use resume::unfinished;
 pub(crate) use stamp::Stamp;
-pub(crate) use sums::{Sha, hex, unhex};
+pub(crate) use sums::{Sha, hex, sha256, unhex};
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -115,11 +115,13 @@ impl Unfinished {
     pub(crate) async fn drop_parts(&self) -> Result<()> {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(()) };
         let request = client.abort_multipart_upload().bucket(bucket).key(self.key.as_str()).upload_id(&self.id);
-        request
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| self.bucket.s3_failure("drop the upload of", Some(&self.key), &error))
+        match request.send().await {
+            // Somebody else has dropped or finished it since it was listed.
+            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+            dropped => {
+                dropped.map(drop).map_err(|error| self.bucket.s3_failure("drop the upload of", Some(&self.key), &error))
+            }
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl Transfer {
             None => {
                 let to_look_at = path.to_owned();
                 let found = with_folder(&self.folder, move |folder| {
-                    Ok(folder.try_open_file(&to_look_at).map(|(_, stamp)| stamp))
+                    Ok(folder.open_file(&to_look_at).ok().map(|(_, file)| Stamp::of(&file)))
                 });
                 match found.await? {
                     Some(stamp) if stamp.size == entry.size => stamp,

@@ -2,6 +2,9 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use ncaas_core::folder::Folder;
 
 /// Size, times and number of a file. The change time cannot be set back, unlike the modification time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,6 +36,12 @@ impl Stamp {
             changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
             inode: metadata.ino(),
         }
+    }
+
+    /// That of the file at a path, if there is one.
+    pub(crate) fn at(folder: &Folder, path: &Path) -> Option<Stamp> {
+        let metadata = folder.dir().metadata(path).ok().filter(cap_std::fs::Metadata::is_file)?;
+        Some(Stamp::of_contained(&metadata))
     }
 
     /// Whether nobody has written to the file between the two. To link or rename it changes its change time too, so that

@@ -49,7 +49,8 @@ impl Transfer {
         let (to_open, grows, is_s3) = (path.to_owned(), self.grows, self.bucket.as_s3().is_some());
         let permit = memory(size.unwrap_or(AT_ONCE).min(AT_ONCE)).await;
         let (source, whole) = with_folder(&self.folder, move |folder| {
-            let (file, stamp) = folder.open_file(&to_open)?;
+            let (file, metadata) = folder.open_file(&to_open)?;
+            let stamp = Stamp::of(&metadata);
             let source = Source { file: Arc::new(file), stamp, path: folder.path().join(&to_open), grows };
             let whole = if is_s3 && stamp.size <= AT_ONCE { Some(source.whole(known)?) } else { None };
             Ok((source, whole))

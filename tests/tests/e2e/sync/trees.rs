@@ -1,7 +1,7 @@
 //! Folders and prefixes: pushed, pulled, compared, and nothing lost on the way.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 
 use ncaas_tests::Run;
@@ -267,4 +267,24 @@ fn datasets_and_a_config_are_brought_for_a_run_from_arguments() {
     sync(&home, &missing).run().ended_saying(1, "lab/inputs/none`: there is no such object");
     let elsewhere = [&arguments[..5], &["other/inputs/a"]].concat();
     sync(&home, &elsewhere).run().ended_saying(1, "`other/inputs/a` is not one of the group's keys");
+}
+
+#[test]
+fn a_sparse_file_comes_back_with_its_holes() {
+    const SIZE: u64 = 40 << 20;
+    let bucket = TestBucket::s3("sparse");
+    let home = tempfile::tempdir().unwrap();
+    let from = home.path().join("from");
+    write(&from, "sparse", "begins");
+    let file = fs::File::options().write(true).open(from.join("sparse")).unwrap();
+    file.write_all_at(b"in the middle", SIZE / 2).unwrap();
+    file.set_len(SIZE).unwrap();
+    let target = format!("{}/lab", bucket.address());
+    sync(&home, &["push", from.to_str().unwrap(), &target]).run().ok();
+    let back = home.path().join("back");
+    sync(&home, &["pull", &target, "--io-dir", back.to_str().unwrap()]).run().ok();
+    let there = back.join("lab/sparse");
+    assert!(fs::read(&there).unwrap() == fs::read(from.join("sparse")).unwrap());
+    let blocks = fs::metadata(&there).unwrap().blocks();
+    assert!(blocks * 512 < SIZE / 2, "{blocks} blocks");
 }

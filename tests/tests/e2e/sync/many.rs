@@ -1,0 +1,65 @@
+//! A job that made more results than a record can list: all are kept, listed, pushed and verified.
+
+use std::fs;
+
+use ncaas_tests::bucket::TestBucket;
+use serde_json::{Value, json};
+
+use super::collect::EndedJob;
+use super::trees::sync;
+
+#[test]
+fn more_results_than_a_record_can_list_are_listed_in_a_file_that_goes_where_they_go() {
+    const COUNT: usize = 7000;
+    // Long paths, so that few files are many bytes of a record.
+    let script = r#"
+        d=io-dir/results/$(printf "%0250d/" 1 2 3); mkdir -p "$d"; cd "$d"
+        n=$(printf "%050d" 0); seq 7000 | sed "s/^/$n/" | xargs touch
+        "#;
+    let job = EndedJob::of(script, &[]);
+    let first = job.collect(&["--expect", "*7000"]).ok().record();
+    assert_eq!(first.results.map(|results| results.len()), Some(0));
+    let told = first.results_file.clone().unwrap();
+    assert_eq!(told.path, format!("results/{}/logs/a.npy.results.jsonl", job.id));
+    let io_dir = job.home.path().join("io-dir");
+    let list = fs::read_to_string(io_dir.join(&told.path)).unwrap();
+    assert_eq!((told.count, told.size), (COUNT as u64, list.len() as u64));
+    let results: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(results.len(), COUNT);
+    assert!(results.iter().all(|result| io_dir.join(result["path"].as_str().unwrap()).is_file()));
+    let saved: Value = serde_json::from_slice(&fs::read(job.folder().join("logs/a.npy.record.json")).unwrap()).unwrap();
+    assert_eq!(saved["results_file"]["count"], COUNT);
+    let again = job.collect(&["--expect", "*7001"]);
+    let again = again.ended_saying(1, "none of its 7000 results matches `*7001`").record();
+    assert_eq!(
+        (again.results_file.clone(), again.error_kind()),
+        (Some(told.clone()), "results-missing"),
+        "a second run finds the same"
+    );
+
+    let bucket = TestBucket::directory("pca");
+    let mut record = job.record();
+    record["job"]["bucket"] = bucket.address().into();
+    record["job"]["group"] = "lab".into();
+    record["results"] = json!([]);
+    record["results_file"] = saved["results_file"].clone();
+    for name in ["a.npy.log", "DATASET_NAME:a.npy_STATUS.txt", "certificate.txt"] {
+        fs::write(job.folder().join("logs").join(name), "text").unwrap();
+    }
+    let run = |arguments: &[&str]| sync(&job.home, arguments).stdin(record.to_string()).run();
+    run(&["push"]).ok();
+    let list_key = format!("lab/{}", told.path);
+    assert!(bucket.keys().contains(&list_key));
+    assert!(bucket.keys().iter().any(|key| key.ends_with("/end.txt")));
+    run(&["verify"]).ok();
+    run(&["verify", "--bucket-only"]).ok();
+    let one = results[COUNT / 2]["path"].as_str().unwrap();
+    bucket.put(&format!("lab/{one}"), "something");
+    run(&["verify"]).ended_saying(1, "of 7001 files that");
+    // A list that was shortened would hide what is missing.
+    bucket.put(&list_key, &list[..list.len() / 2]);
+    run(&["verify", "--bucket-only"]).ended_saying(1, "does not list what its record says");
+    fs::write(io_dir.join(&told.path), &list[..list.len() / 2]).unwrap();
+    let ran = run(&["push"]);
+    assert_eq!((ran.status, ran.record().error_kind()), (1, "checksum-mismatch"), "{}", ran.stderr);
+}
