@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::engine::Engine;
 use crate::engine::container::describe;
-use crate::engine::kernel::{killed_for_memory, log_tells_of};
+use crate::engine::kernel::{KilledForMemory, log_tells_of};
 use crate::record::fields::{Container, Oom, Status, StoppedBy};
 
 /// KILL: what the kernel sends for memory, and the engine after a while.
@@ -36,9 +36,9 @@ const AFTER_THE_END: Duration = Duration::from_millis(150);
 const PODMANS: &str = "containerExitCode";
 
 impl Engine {
-    /// Adds to what is known about an ended container who and what ended it. `killed_before` is
-    /// [`killed_for_memory`] at a time when the container still ran, where that is known.
-    pub(super) async fn examine_end(&self, container: &mut Container, killed_before: Option<u64>) {
+    /// Adds to what is known about an ended container who and what ended it, and `killed_before` where it was counted when
+    /// the container seemed to run.
+    pub(super) async fn examine_end(&self, container: &mut Container, killed_before: Option<KilledForMemory>) {
         let ended_itself = container.signal.is_none() && container.exit_code != Some(LOST);
         if !container.has_ended() || container.started_at.is_none() {
             return;
@@ -58,16 +58,19 @@ impl Engine {
         }
         // An engine sets its flag only when it hears of the kill in time, and Podman hardly ever.
         let is_open = evidence.is_empty() && !killed && (is_podman || container.signal == Some(KILL));
-        let unchanged = killed_before.is_some() && killed_for_memory() == killed_before;
-        let asks_kernel = is_open && !unchanged && !self.is_remote();
-        let by_kernel = if asks_kernel { log_tells_of(&container.id, since_start(container)) } else { None };
+        let is_here = is_open && !self.is_remote();
+        let by_kernel = if is_here { log_tells_of(&container.id, since_start(container)) } else { None };
+        // Of a child that was killed while nobody counted the count says nothing.
+        let counted = killed_before.filter(|_| is_here && container.signal == Some(KILL));
+        let finished = container.finished_at.as_deref().and_then(|at| at.parse().ok());
+        let is_none_killed = counted.zip(finished).is_some_and(|(counted, end)| counted.are_all_before(end));
         if by_kernel == Some(true) {
             evidence.push("the kernel's log".to_owned());
         }
         container.oom = Some(match () {
             () if !evidence.is_empty() => Oom::Known(true),
             () if !is_open => Oom::Known(false),
-            () if unchanged && !self.is_remote() => {
+            () if is_none_killed => {
                 evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
                 Oom::Known(false)
             }

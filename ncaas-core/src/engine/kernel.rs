@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// The kernel's log, one record a read.
 const LOG: &str = "/dev/kmsg";
 /// The longest record that the kernel gives (`CONSOLE_EXT_LOG_MAX`).
@@ -13,11 +15,29 @@ const RECORD: usize = 8192;
 /// process stand in it, and each is named after its container.
 const KILLED: &str = "oom-kill:";
 
-/// How many processes the kernel has killed for memory since this machine started (`oom_kill` in `/proc/vmstat`); none
-/// where it does not say.
-pub(super) fn killed_for_memory() -> Option<u64> {
-    let counters = fs::read_to_string("/proc/vmstat").ok()?;
-    counters.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+/// How long after a process's end an engine may still take it for one that runs.
+const HEARSAY: Duration = Duration::from_secs(1);
+
+/// How many processes the kernel had killed for memory by some moment, since this machine started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KilledForMemory {
+    processes: u64,
+    at: Timestamp,
+}
+
+impl KilledForMemory {
+    /// As many as now (`oom_kill` in `/proc/vmstat`); none where the kernel does not say.
+    pub(super) fn by_now() -> Option<Self> {
+        let at = Timestamp::now();
+        let counters = fs::read_to_string("/proc/vmstat").ok()?;
+        let processes = counters.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())?;
+        Some(KilledForMemory { processes, at })
+    }
+
+    /// Whether none has been killed from that moment on until now, and a process that ended at `end` was alive then.
+    pub(super) fn are_all_before(self, end: Timestamp) -> bool {
+        self.at + HEARSAY <= end && Self::by_now().is_some_and(|now| now.processes == self.processes)
+    }
 }
 
 /// Whether the kernel's log tells of a process of this container, by its full id, that was killed for memory in the last
@@ -67,8 +87,18 @@ fn next(log: &mut File, record: &mut [u8]) -> Option<Option<usize>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose kernel does not count has failed")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_from_just_before_the_end_proves_nothing() {
+        let killed = KilledForMemory::by_now().unwrap();
+        assert!(!killed.are_all_before(killed.at + HEARSAY / 2));
+        assert!(killed.are_all_before(killed.at + HEARSAY * 2));
+        let fewer = KilledForMemory { processes: killed.processes + 1, ..killed };
+        assert!(!fewer.are_all_before(killed.at + HEARSAY * 2));
+    }
 
     #[test]
     fn a_log_that_has_lost_its_beginning_proves_nothing_of_the_time_before() {

@@ -23,6 +23,8 @@ pub struct LazyEngine {
     engine: OnceCell<Engine>,
     /// The person has been told that the engine is waited for.
     told: AtomicBool,
+    /// It was waited for in vain: the next records need not.
+    given_up: AtomicBool,
 }
 
 impl LazyEngine {
@@ -62,8 +64,11 @@ impl LazyEngine {
         for _ in 0..OUTAGES {
             let worked = async { work(self.get().await?, record).await }.await;
             let seen = || self.engine.initialized() || is_alive(record);
+            self.given_up.fetch_and(worked.is_err(), Ordering::Relaxed);
             match worked {
-                Err(failure) if failure.kind == Kind::EngineUnreachable && seen() => {
+                Err(failure)
+                    if failure.kind == Kind::EngineUnreachable && seen() && !self.given_up.load(Ordering::Relaxed) =>
+                {
                     self.outlast(tool, failure).await?;
                 }
                 worked => return worked,
@@ -79,7 +84,10 @@ impl LazyEngine {
         }
         let mut patience = Patience::default();
         loop {
-            patience.endure(failure).await?;
+            if let Err(failure) = patience.endure(failure).await {
+                self.given_up.store(true, Ordering::Relaxed);
+                return Err(failure);
+            }
             let answered = async { self.get().await?.ping(ANSWER).await };
             match answered.await {
                 Ok(()) => break,

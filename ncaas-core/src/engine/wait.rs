@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::engine::container::{describe, time_limit};
 use crate::engine::errors::{Asked, EngineContext};
-use crate::engine::kernel::killed_for_memory;
+use crate::engine::kernel::KilledForMemory;
 use crate::engine::patience::Patience;
 use crate::engine::{Engine, reference, within};
 use crate::failure::Result;
@@ -53,7 +53,7 @@ impl Engine {
         loop {
             let id = full_id.as_deref().unwrap_or(id);
             // Counted before the look: what is killed while the engine looks is not among them.
-            let killed_by_now = killed_before.or_else(killed_for_memory);
+            let killed_by_now = killed_before.or_else(KilledForMemory::by_now);
             let inspected = match within(LOOK, self.inspect(id)).await {
                 Ok(inspected) => inspected,
                 Err(failure) => {
