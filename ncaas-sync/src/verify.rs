@@ -1,4 +1,6 @@
 //! `ncaas-sync verify`: every file of a job against the SHA-256 in its record, in the io-dir and in the bucket.
+//!
+//! A list of results that is in the bucket alone is copied below TMPDIR, under no name.
 
 use std::collections::BTreeMap;
 use std::io::Seek;

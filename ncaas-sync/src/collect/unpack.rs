@@ -1,6 +1,7 @@
 //! From the engine's archive to files in the stage, summed up on the way.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use ncaas_core::engine::archive::{ArchiveReader, cut_off};
@@ -49,6 +50,7 @@ pub(crate) fn unpack(
         stage,
         rules,
         files: HashMap::new(),
+        key: RandomState::new(),
         folders: HashMap::new(),
         current: None,
         buffer: vec![0; PIECE],
@@ -69,7 +71,9 @@ pub(crate) fn unpack(
             }
             last_folder = Some(path);
         } else if unpacking.wants(&path) {
-            unpacked.seen.insert(path.clone());
+            if fetch.wanted.is_some() {
+                unpacked.seen.insert(path.clone());
+            }
             unpacking.take(&mut entry, path, above, &mut unpacked)?;
         } else {
             wasted += entry.size();
@@ -113,8 +117,9 @@ struct Unpacking<'u> {
     fetch: &'u Fetch,
     stage: &'u Stage,
     rules: &'u Rules,
-    /// Files of this archive by their path, for hard links to them.
-    files: HashMap<String, Staged>,
+    /// Where among the finds the files of this archive are, by a sum of their path: for hard links to them.
+    files: HashMap<u64, usize>,
+    key: RandomState,
     /// The folders of the stage that stand for those of the container, and the one that was used last.
     folders: HashMap<String, u32>,
     current: Option<(String, Rc<StageFolder>)>,
@@ -173,13 +178,15 @@ impl Unpacking<'_> {
                 let cannot_read = |error: &std::io::Error| cut_off(error);
                 let what =
                     self.stage.write(&folder, last_name(&exact), entry, traits, &mut self.buffer, cannot_read)?;
-                let name = last_name(&exact).to_owned();
-                self.files.insert(path, Staged { file: what.clone(), name });
+                // A name that is no text may read as another's.
+                if path == exact {
+                    self.files.insert(self.key.hash_one(&path), unpacked.finds.found.len());
+                }
                 What::File(what)
             }
             EntryType::Link => {
-                let target = entry.link_name_bytes().map(|target| full_path(above, &target)).unwrap_or_default();
-                let Some(file) = self.files.get(&target).cloned() else {
+                let target = entry.link_name_bytes().unwrap_or_default();
+                let Some(file) = self.file_at(above, &target, &unpacked.finds) else {
                     unpacked.again.push(path);
                     return Ok(());
                 };
@@ -196,6 +203,18 @@ impl Unpacking<'_> {
         };
         unpacked.finds.found.push(Found::new(&exact, what));
         Ok(())
+    }
+
+    /// The file of this archive that a hard link leads to.
+    fn file_at(&self, above: &str, target: &[u8], finds: &Finds) -> Option<Staged> {
+        let path = full_path(above, str::from_utf8(target).ok()?.as_bytes());
+        let found = finds.found.get(*self.files.get(&self.key.hash_one(&path))?)?;
+        match &found.what {
+            What::File(file) if *found.source == *path => {
+                Some(Staged { file: file.clone(), name: last_name(&path).to_owned() })
+            }
+            _ => None,
+        }
     }
 
     /// The folder of the stage for what lies beside `path`.
