@@ -278,7 +278,8 @@ pub(crate) struct ChecksumArgs {
 ///
 /// As a filter: the logs of a running job; of an ended one its results, its logs, and `end.txt` at last, when all
 /// datasets of its submission have ended. What is there already, with the same content, is not sent again, and an upload
-/// that was cut off goes on with the parts that are missing.
+/// that was cut off goes on with the parts that are missing. `--checksum` is for folders: what a job has written is always
+/// read.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:

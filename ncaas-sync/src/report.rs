@@ -1,6 +1,9 @@
 //! What became of files, one record a file, and of a tree, in one record.
 
-use ncaas_core::failure::Failure;
+use std::collections::HashSet;
+use std::path::Path;
+
+use ncaas_core::failure::{Failure, Kind};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
@@ -8,6 +11,7 @@ use ncaas_core::tool::Tool;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::names;
 use crate::transfer::{Done, Outcome};
 
 /// What became of one file: a line of `--files`.
@@ -93,8 +97,7 @@ impl FileRecord {
 }
 
 impl TreeRecord {
-    /// Counts one file in.
-    pub(crate) fn count(&mut self, file: &FileRecord) {
+    fn count(&mut self, file: &FileRecord) {
         self.files += 1;
         match file.outcome {
             FileOutcome::Unchanged => self.unchanged += 1,
@@ -110,6 +113,45 @@ impl TreeRecord {
         if file.outcome == FileOutcome::Failed && self.error.is_none() {
             self.error.clone_from(&file.error);
         }
+    }
+}
+
+/// What becomes of a tree, told while it does.
+pub(crate) struct Tally<'t> {
+    tool: Tool,
+    output: &'t Output,
+    /// Whether each file has a record.
+    files: bool,
+    /// What was advised already: of a thousand files that one remedy helps, the first one names it.
+    hints: HashSet<String>,
+    pub(crate) total: TreeRecord,
+}
+
+impl<'t> Tally<'t> {
+    /// Of a folder on this machine and a place in a bucket.
+    pub(crate) fn new(tool: Tool, output: &'t Output, files: bool, folder: &Path, place: String) -> Tally<'t> {
+        let total = TreeRecord { folder: names::path_text(folder), place, ..TreeRecord::default() };
+        Tally { tool, output, files, hints: HashSet::new(), total }
+    }
+
+    /// Counts one file in.
+    pub(crate) async fn note(&mut self, file: &FileRecord) {
+        self.total.count(file);
+        if let Some(error) = &file.error {
+            let hint = error.hint.clone().filter(|hint| self.hints.insert(hint.clone()));
+            self.tool.complain(&Failure { kind: error.kind, message: error.message.clone(), hint });
+        }
+        if self.files {
+            write(self.output, file).await;
+        }
+    }
+
+    /// Says that nothing was deleted, of so many files or objects, and why.
+    pub(crate) fn nothing_deleted(&mut self, of: &str, why: &str) {
+        let words = format!("nothing was deleted, of {of}: {why}");
+        let failure = Failure::new(Kind::Usage, words).hint("`ncaas-sync status` shows them");
+        self.tool.complain(&failure);
+        self.total.error.get_or_insert_with(|| info(&failure, self.tool));
     }
 }
 

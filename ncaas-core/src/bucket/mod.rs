@@ -16,6 +16,7 @@ mod probe;
 mod s3;
 mod source;
 
+use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub use address::{S3Address, Target};
 pub use key::{Key, url_decoded};
 pub use listing::Listing;
 pub use object::{Content, Entry, Page, Unusable, Version};
-pub use s3::aws_settings;
+pub use s3::{aws_settings, sums_metadata};
 
 use dir::DirBucket;
 use s3::S3Bucket;
@@ -102,14 +103,14 @@ impl Bucket {
         }
     }
 
-    /// Begins an upload in parts on S3, which [`Bucket::as_s3`] goes on with: its id. `sha256` is what the content is to be,
-    /// in hex.
-    pub async fn begin_parts(&self, key: &Key, sha256: &str) -> Result<String> {
+    /// Begins an upload in parts on S3, which [`Bucket::as_s3`] goes on with: its id. `sums` is what
+    /// [`sums_metadata`] makes of the content that is to come.
+    pub async fn begin_parts(&self, key: &Key, sums: HashMap<String, String>) -> Result<String> {
         match &self.0 {
             Place::Dir(dir) => {
                 Err(Failure::new(Kind::BucketError, format!("`{}` is a directory and takes no parts", dir.address)))
             }
-            Place::S3(s3) => s3.begin_parts(key, sha256).await,
+            Place::S3(s3) => s3.begin_parts(key, sums).await,
         }
     }
 

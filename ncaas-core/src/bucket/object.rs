@@ -23,6 +23,9 @@ pub struct Entry {
     /// SHA-256 of the content as lower-case hex, where it was stored when the object was uploaded. S3 tells it only of
     /// single objects, so listings do not have it; a directory never has it.
     pub sha256: Option<String>,
+    /// CRC-64/NVME of the content, where the server has made it or it was stored when the object was uploaded. Known as
+    /// rarely as `sha256`.
+    pub crc64nvme: Option<u64>,
 }
 
 /// Which content of an object was read, for writing only if it is still there.

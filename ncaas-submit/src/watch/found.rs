@@ -162,6 +162,7 @@ mod tests {
             modified: Timestamp::UNIX_EPOCH,
             etag: None,
             sha256: None,
+            crc64nvme: None,
         };
         assert!(queue.is_new(&entry));
         assert!(!queue.is_new(&entry));

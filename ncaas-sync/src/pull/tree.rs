@@ -4,12 +4,11 @@ use std::path::Path;
 use std::pin::pin;
 
 use futures_util::StreamExt;
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::Result;
 use ncaas_core::pipe::Output;
 use ncaas_core::tool::Tool;
 
-use crate::names;
-use crate::report::{FileOutcome, FileRecord, TreeRecord, info, write};
+use crate::report::{FileOutcome, FileRecord, Tally, TreeRecord};
 use crate::transfer::Transfer;
 use crate::tree::{Both, Pair, Remote, What};
 
@@ -37,19 +36,20 @@ pub(crate) async fn bring(
         transfer,
         prefix,
         how,
-        output,
         deletes: Vec::new(),
         complete: true,
-        total: TreeRecord {
-            folder: names::path_text(transfer.folder.path()),
-            place: format!("{}/{prefix}", transfer.bucket.address()),
-            ..TreeRecord::default()
-        },
+        tally: Tally::new(
+            tool,
+            output,
+            how.files,
+            transfer.folder.path(),
+            format!("{}/{prefix}", transfer.bucket.address()),
+        ),
     };
     bringing.all().await?;
     bringing.delete().await;
     transfer.save();
-    Ok(bringing.total)
+    Ok(bringing.tally.total)
 }
 
 struct Bringing<'b> {
@@ -57,12 +57,11 @@ struct Bringing<'b> {
     transfer: &'b Transfer,
     prefix: &'b str,
     how: How,
-    output: &'b Output,
     /// Paths that have no object.
     deletes: Vec<String>,
     /// Whether all that is in the bucket is known to be.
     complete: bool,
-    total: TreeRecord,
+    tally: Tally<'b>,
 }
 
 impl Bringing<'_> {
@@ -94,13 +93,7 @@ impl Bringing<'_> {
 
     async fn note(&mut self, file: FileRecord) {
         self.complete &= file.outcome != FileOutcome::LeftOut;
-        self.total.count(&file);
-        if let Some(error) = &file.error {
-            self.tool.complain(&Failure { kind: error.kind, message: error.message.clone(), hint: error.hint.clone() });
-        }
-        if self.how.files {
-            write(self.output, &file).await;
-        }
+        self.tally.note(&file).await;
     }
 
     /// Removes what has no object, unless it is not certain that there is none.
@@ -109,17 +102,13 @@ impl Bringing<'_> {
             return;
         }
         let kept = match () {
-            () if self.total.files == 0 => Some("nothing is in the bucket there"),
+            () if self.tally.total.files == 0 => Some("nothing is in the bucket there"),
             () if !self.complete => Some("not everything in the bucket could be used"),
-            () if self.total.failed > 0 => Some("not everything in the bucket was brought here"),
+            () if self.tally.total.failed > 0 => Some("not everything in the bucket was brought here"),
             () => None,
         };
         if let Some(why) = kept {
-            let words = format!("nothing was deleted, of {} files that have no object: {why}", self.deletes.len());
-            let failure = Failure::new(Kind::Usage, words).hint("`ncaas-sync status` shows them");
-            self.tool.complain(&failure);
-            self.total.error.get_or_insert_with(|| info(&failure, self.tool));
-            return;
+            return self.tally.nothing_deleted(&format!("{} files that have no object", self.deletes.len()), why);
         }
         for path in std::mem::take(&mut self.deletes) {
             let key = format!("{}{path}", self.prefix);

@@ -10,9 +10,8 @@ use ncaas_core::files;
 use ncaas_core::pipe::Output;
 use ncaas_core::tool::Tool;
 
-use crate::names;
 use crate::place::Place;
-use crate::report::{FileOutcome, FileRecord, TreeRecord, emit, info, write};
+use crate::report::{FileOutcome, FileRecord, Tally, emit};
 use crate::transfer::{Folder, Transfer};
 use crate::tree::{Both, Pair, Remote, What};
 
@@ -39,20 +38,14 @@ pub(crate) async fn push(tool: Tool, folder: &Path, place: &Place, how: How, out
         transfer: &transfer,
         prefix: &place.prefix,
         how,
-        output,
         deletes: Vec::new(),
         unusable: Vec::new(),
-        total: TreeRecord {
-            folder: names::path_text(&path),
-            place: format!("{}/{}", bucket.address(), place.prefix),
-            ..TreeRecord::default()
-        },
+        tally: Tally::new(tool, output, how.files, &path, format!("{}/{}", bucket.address(), place.prefix)),
     };
     pushing.all().await?;
     pushing.delete().await;
-    let total = pushing.total;
     transfer.save();
-    emit(output, &total).await;
+    emit(output, &pushing.tally.total).await;
     Ok(())
 }
 
@@ -61,12 +54,11 @@ struct Pushing<'p> {
     transfer: &'p Transfer,
     prefix: &'p str,
     how: How,
-    output: &'p Output,
     /// Paths in the bucket that have no file.
     deletes: Vec<String>,
     /// Paths that cannot go into a bucket. What lies below one may have come there otherwise: it stays.
     unusable: Vec<String>,
-    total: TreeRecord,
+    tally: Tally<'p>,
 }
 
 impl Pushing<'_> {
@@ -100,13 +92,7 @@ impl Pushing<'_> {
         if file.outcome == FileOutcome::LeftOut {
             self.unusable.push(format!("{}/", file.path));
         }
-        self.total.count(&file);
-        if let Some(error) = &file.error {
-            self.tool.complain(&Failure { kind: error.kind, message: error.message.clone(), hint: error.hint.clone() });
-        }
-        if self.how.files {
-            write(self.output, &file).await;
-        }
+        self.tally.note(&file).await;
     }
 
     /// Removes what has no file, unless it is not certain that there is none.
@@ -117,18 +103,12 @@ impl Pushing<'_> {
             return;
         }
         let kept = match () {
-            () if self.total.files == 0 => Some("the folder is empty"),
-            () if self.total.failed > 0 => Some("not everything in the folder was brought there"),
+            () if self.tally.total.files == 0 => Some("the folder is empty"),
+            () if self.tally.total.failed > 0 => Some("not everything in the folder was brought there"),
             () => None,
         };
         if let Some(why) = kept {
-            let count = deletes.len();
-            let failure =
-                Failure::new(Kind::Usage, format!("nothing was deleted, of {count} objects that have no file: {why}"))
-                    .hint("`ncaas-sync status` shows them");
-            self.tool.complain(&failure);
-            self.total.error.get_or_insert_with(|| info(&failure, self.tool));
-            return;
+            return self.tally.nothing_deleted(&format!("{} objects that have no file", deletes.len()), why);
         }
         for path in deletes {
             let key = format!("{}{path}", self.prefix);

@@ -1,12 +1,14 @@
 //! One file from this machine to a bucket, or the other way, unless the same content is there already.
 //!
 //! The same means the same content. What a file's content is follows from its checksum, which an [`Index`] remembers for
-//! as long as the file's size, times and inode stay; what an object's content is, from the SHA-256 that was stored with
-//! it or from its ETag.
+//! as long as the file's size, times and inode stay; what an object's content is, from the SHA-256 and CRC-64/NVME that
+//! were stored with it or from its ETag.
 
+mod content;
 mod download;
 mod memory;
 mod part;
+mod ranges;
 mod resume;
 mod same;
 mod stamp;
@@ -152,7 +154,7 @@ impl Transfer {
 
 /// The SHA-256 of an open file, in hex. `path` is for messages only.
 pub(crate) async fn sum(file: File, path: PathBuf) -> Result<String> {
-    blocking(move || sums::sha256(&file, u64::MAX).doing("read", &path).map(|(_, sum)| hex(&sum))).await
+    blocking(move || sums::sha256(&file).doing("read", &path).map(|sum| hex(&sum))).await
 }
 
 /// What tells one content of an object from another: its ETag; for a file in a directory its size and time.

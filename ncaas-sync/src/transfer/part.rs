@@ -6,10 +6,10 @@ use std::path::Path;
 use ncaas_core::failure::Result;
 use ncaas_core::folder::{Folder, Part};
 use ncaas_core::layout::short_hash;
-use sha2::{Digest, Sha256};
 
-/// Opens one: `what` tells it from others of the same path. Its sum so far, and its size; it stands at its end.
-pub(super) fn resume(folder: &Folder, path: &Path, what: &str) -> Result<(Part, Sha256, u64)> {
+/// Opens one: `what` tells it from others of the same path. What it has goes to `summing`; with its size, at whose end it
+/// stands.
+pub(super) fn resume(folder: &Folder, path: &Path, what: &str, summing: &mut impl Write) -> Result<(Part, u64)> {
     let name = format!("{}{}", short_hash(what), short_hash(&format!("{what}\n")));
     let failed = |error: &io::Error| folder.failure("write", path, error);
     loop {
@@ -19,21 +19,7 @@ pub(super) fn resume(folder: &Folder, path: &Path, what: &str) -> Result<(Part, 
         if !part.has_its_name() {
             continue;
         }
-        let mut summing = Summing(Sha256::new());
-        let size = io::copy(&mut part.file, &mut summing).map_err(|error| failed(&error))?;
-        return Ok((part, summing.0, size));
-    }
-}
-
-struct Summing(Sha256);
-
-impl Write for Summing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let size = io::copy(&mut part.file, summing).map_err(|error| failed(&error))?;
+        return Ok((part, size));
     }
 }

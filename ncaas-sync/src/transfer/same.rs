@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use ncaas_core::bucket::{Bucket, Entry};
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::failure::{Failure, IoContext, Result};
 
-use super::sums::{sha256, sha256_and_etag, unhex};
+use super::sums::{self, Etag, Known, unhex};
 use super::{Done, Outcome, Sha, Stamp, Transfer, hex, version, with_folder};
 use crate::index::Seen;
 
@@ -16,7 +16,7 @@ impl Transfer {
     /// What is known of the two if they are the same.
     ///
     /// In the order of what it costs: their sizes; what the index remembers; the file's checksums against the object's
-    /// ETag, or against the SHA-256 that was stored with it.
+    /// ETag, or against the SHA-256 or CRC-64/NVME that was stored with it.
     pub(crate) async fn same(&self, path: &Path, entry: &Entry, stamp: Option<&Stamp>) -> Result<Option<Done>> {
         if stamp.is_some_and(|stamp| stamp.size != entry.size) {
             return Ok(None);
@@ -50,31 +50,29 @@ impl Transfer {
 
     /// Reads the file: its SHA-256, if its content is the object's.
     async fn is_read_to_be(&self, path: &Path, entry: &Entry) -> Result<Option<Sha>> {
-        let part = match entry.etag.as_deref().map(etag_kind) {
-            Some(EtagKind::Md5) => Some(None),
-            Some(EtagKind::Parts(count)) => part_size(entry.size, count).map(Some),
+        let etag = match entry.etag.as_deref().map(etag_kind) {
+            Some(EtagKind::Md5) => Some(Etag::new(None)),
+            Some(EtagKind::Parts(count)) => part_size(entry.size, count).map(|part| Etag::new(Some(part))),
             _ => None,
         };
         let to_read = path.to_owned();
-        let (sha256, etag) = with_folder(&self.folder, move |folder| {
+        let (sums, etag) = with_folder(&self.folder, move |folder| {
             let (file, _) = folder.open_file(&to_read)?;
-            let failed = |error: std::io::Error| Failure::io("read", &folder.path().join(&to_read), &error);
-            match part {
-                Some(part) => {
-                    sha256_and_etag(&file, part).map(|(_, sha256, etag)| (sha256, Some(etag))).map_err(failed)
-                }
-                None => sha256(&file, u64::MAX).map(|(_, sha256)| (sha256, None)).map_err(failed),
-            }
+            sums::with_etag(&file, etag).doing("read", &folder.path().join(&to_read))
         })
         .await?;
         if etag.is_some() && etag == entry.etag {
-            return Ok(Some(sha256));
+            return Ok(Some(sums.sha256));
         }
         // An MD5 that differs is a difference; other ETags are not made of the content alone.
         if matches!(entry.etag.as_deref().map(etag_kind), Some(EtagKind::Md5)) && !self.may_be_encrypted(entry).await? {
             return Ok(None);
         }
-        Ok((self.stored_sum(entry).await? == Some(sha256)).then_some(sha256))
+        let known = match self.bucket.as_s3() {
+            Some(_) => self.known(entry).await?,
+            None => Known { sha256: unhex(&Self::content_sum(&self.bucket, entry).await?), crc64nvme: None },
+        };
+        Ok(known.is(&sums).then_some(sums.sha256))
     }
 
     /// Whether an ETag that looks like an MD5 may be none: with some kinds of encryption, S3 makes it otherwise. Then the
@@ -87,16 +85,14 @@ impl Transfer {
             || head.ssekms_key_id().is_some())
     }
 
-    /// The SHA-256 of an object: that which was stored with it; of a file in a directory, that of its content.
-    async fn stored_sum(&self, entry: &Entry) -> Result<Option<Sha>> {
-        if self.bucket.as_s3().is_some() {
-            let sum = match &entry.sha256 {
-                Some(sum) => Some(sum.clone()),
-                None => self.bucket.head(&entry.key).await?.and_then(|entry| entry.sha256),
-            };
-            return Ok(sum.as_deref().and_then(unhex));
-        }
-        Ok(unhex(&Self::content_sum(&self.bucket, entry).await?))
+    /// What was stored with an object. Listings do not tell it.
+    pub(super) async fn known(&self, entry: &Entry) -> Result<Known> {
+        let looked_at = match entry.sha256 {
+            Some(_) => None,
+            None => self.bucket.head(&entry.key).await?,
+        };
+        let entry = looked_at.as_ref().unwrap_or(entry);
+        Ok(Known { sha256: entry.sha256.as_deref().and_then(unhex), crc64nvme: entry.crc64nvme })
     }
 
     /// The SHA-256 of an object's content, in hex, by reading all of it.

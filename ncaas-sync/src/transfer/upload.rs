@@ -17,13 +17,13 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use ncaas_core::bucket::Key;
+use ncaas_core::bucket::{Key, sums_metadata};
 use ncaas_core::failure::{Failure, Kind, Result};
-use sha2::{Digest, Sha256};
 
 use super::memory::{Buffer, memory};
 use super::resume::{Begun, Unfinished};
-use super::{Sha, Stamp, Transfer, hex, sums, with_folder};
+use super::sums::{self, Known, Summing, Sums};
+use super::{Sha, Stamp, Transfer, hex, with_folder};
 use crate::index::Seen;
 use crate::local::blocking;
 
@@ -35,8 +35,6 @@ pub(super) const PART: u64 = 8 << 20;
 const MOST_PARTS: u64 = 10_000;
 /// How many parts of one file are on their way at once.
 const PARTS_IN_FLIGHT: usize = 4;
-/// The user metadata that holds an object's SHA-256, as ncaas-core writes and reads it.
-const SHA256: &str = "sha256";
 
 /// The size of the parts that a file of that size goes in.
 pub(super) fn part_size(size: u64) -> u64 {
@@ -63,7 +61,7 @@ impl Transfer {
         let stamp = source.stamp;
         let sending = Sending { transfer: self, client, bucket, key, source };
         let (sha256, etag) = match whole {
-            Some((bytes, sha256)) => (sha256, sending.at_once(bytes, &sha256).await?),
+            Some((bytes, sums)) => (sums.sha256, sending.at_once(bytes, &sums).await?),
             None => {
                 drop(permit);
                 sending.in_parts(known).await?
@@ -78,11 +76,8 @@ impl Transfer {
             return self.copy_beginning(source, key).await;
         }
         let file = source.file.try_clone().map_err(|error| source.failure(&error))?;
-        if let Some(known) = known {
-            let (_, sha256) = source.sum().await?;
-            if sha256 != known {
-                return Err(source.is_another());
-            }
+        if known.is_some() {
+            source.sums(known).await?;
         }
         let content = self.bucket.upload_file(file, &source.path, key).await?;
         let sha256 = sums::unhex(&content.sha256).unwrap_or_default();
@@ -136,21 +131,24 @@ impl Source {
         })
     }
 
-    /// All of a small one, and its SHA-256.
-    fn whole(&self, known: Option<Sha>) -> Result<(Vec<u8>, Sha)> {
+    /// All of a small one, and its checksums, if the SHA-256 is the one that is known.
+    fn whole(&self, sha256: Option<Sha>) -> Result<(Vec<u8>, Sums)> {
         let bytes = self.read(0, AT_ONCE)?;
         self.check()?;
-        let sha256 = Sha::from(Sha256::digest(&bytes));
-        if known.is_some_and(|known| known != sha256) { Err(self.is_another()) } else { Ok((bytes, sha256)) }
+        let mut summing = Summing::against(Known { sha256, crc64nvme: None });
+        summing.update(&bytes);
+        summing.finish().map(|sums| (bytes, sums)).ok_or_else(|| self.is_another())
     }
 
-    async fn sum(&self) -> Result<(u64, Sha)> {
+    /// Its checksums, if the SHA-256 is the one that is known.
+    async fn sums(&self, sha256: Option<Sha>) -> Result<Sums> {
         let source = self.clone();
         blocking(move || {
-            let sum = sums::sha256(&source.file, if source.grows { source.stamp.size } else { u64::MAX })
-                .map_err(|error| source.failure(&error))?;
+            let limit = if source.grows { source.stamp.size } else { u64::MAX };
+            let sums = sums::of_file(&source.file, limit, Known { sha256, crc64nvme: None });
+            let sums = sums.map_err(|error| source.failure(&error))?;
             source.check()?;
-            Ok(sum)
+            sums.ok_or_else(|| source.is_another())
         })
         .await
     }
@@ -187,9 +185,10 @@ struct Sending<'s> {
 }
 
 impl Sending<'_> {
-    async fn at_once(&self, bytes: Vec<u8>, sha256: &Sha) -> Result<String> {
+    async fn at_once(&self, bytes: Vec<u8>, sums: &Sums) -> Result<String> {
         let put = self.client.put_object().bucket(self.bucket).key(self.key.as_str());
-        let put = put.metadata(SHA256, hex(sha256)).body(ByteStream::from(bytes));
+        let stored = sums_metadata(&hex(&sums.sha256), Some(sums.crc64nvme));
+        let put = put.set_metadata(Some(stored)).body(ByteStream::from(bytes));
         let sent =
             put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
         Ok(unquoted(sent.e_tag()))
@@ -199,25 +198,23 @@ impl Sending<'_> {
         let part = part_size(self.source.stamp.size);
         let begun = Begun::find(self.transfer.bucket.address(), self.key, self.source.stamp.size, part);
         // What an earlier process has sent counts only if it was of this very content.
-        let sha256 = match known {
-            Some(known) if begun.is_none() => known,
-            _ => self.source.sum().await?.1,
+        let (sha256, crc64nvme) = match known {
+            Some(known) if begun.is_none() => (known, None),
+            _ => self.source.sums(known).await.map(|sums| (sums.sha256, Some(sums.crc64nvme)))?,
         };
-        if known.is_some_and(|known| known != sha256) {
-            return Err(self.source.is_another());
-        }
+        let known = Known { sha256: Some(sha256), crc64nvme };
         let (begun, there) = match begun {
             Some(begun) if begun.sha256 == hex(&sha256) => match self.parts_there(&begun).await? {
                 Some(there) => (begun, there),
-                None => (self.begin(&sha256, part).await?, Vec::new()),
+                None => (self.begin(&known, part).await?, Vec::new()),
             },
             Some(other) => {
                 self.abort(&other.upload).await;
-                (self.begin(&sha256, part).await?, Vec::new())
+                (self.begin(&known, part).await?, Vec::new())
             }
-            None => (self.begin(&sha256, part).await?, Vec::new()),
+            None => (self.begin(&known, part).await?, Vec::new()),
         };
-        let parts = match self.send_parts(&begun, there, sha256).await {
+        let parts = match self.send_parts(&begun, there, known).await {
             // Of a file that has changed no part is of use.
             Err(failure) if failure.kind == Kind::ChecksumMismatch => {
                 self.abort(&begun.upload).await;
@@ -231,15 +228,16 @@ impl Sending<'_> {
         Ok((sha256, etag))
     }
 
-    async fn begin(&self, sha256: &Sha, part: u64) -> Result<Begun> {
+    async fn begin(&self, known: &Known, part: u64) -> Result<Begun> {
         let bucket = &self.transfer.bucket;
+        let sha256 = known.sha256.map(|sha256| hex(&sha256)).unwrap_or_default();
         let begun = Begun {
             address: bucket.address().to_owned(),
             key: self.key.as_str().to_owned(),
-            upload: bucket.begin_parts(self.key, &hex(sha256)).await?,
+            upload: bucket.begin_parts(self.key, sums_metadata(&sha256, known.crc64nvme)).await?,
             size: self.source.stamp.size,
             part,
-            sha256: hex(sha256),
+            sha256,
         };
         begun.remember();
         Ok(begun)
@@ -261,9 +259,9 @@ impl Sending<'_> {
         Ok(Some(parts.map(|part| completed(part.number, Some(&part.etag))).collect()))
     }
 
-    async fn send_parts(&self, begun: &Begun, there: Vec<CompletedPart>, sha256: Sha) -> Result<Vec<CompletedPart>> {
+    async fn send_parts(&self, begun: &Begun, there: Vec<CompletedPart>, known: Known) -> Result<Vec<CompletedPart>> {
         // With parts missing from the sum there is none; then the file was summed up before, and its stamp tells.
-        let mut digest = there.is_empty().then(Sha256::new);
+        let mut summing = there.is_empty().then(|| Summing::against(known));
         let mut parts = there;
         let is_there: std::collections::HashSet<i32> = parts.iter().filter_map(CompletedPart::part_number).collect();
         let mut in_flight = FuturesUnordered::new();
@@ -282,11 +280,13 @@ impl Sending<'_> {
             };
             let source = self.source.clone();
             let part;
-            (digest, part) = blocking(move || {
+            (summing, part) = blocking(move || {
                 let mut part = Buffer::new(length, memory);
                 source.fill(part.as_mut(), from)?;
-                let digest = digest.map(|digest| digest.chain_update(part.as_ref()));
-                Ok((digest, Bytes::from_owner(part)))
+                if let Some(summing) = &mut summing {
+                    summing.update(part.as_ref());
+                }
+                Ok((summing, Bytes::from_owner(part)))
             })
             .await?;
             in_flight.push(self.send_part(&begun.upload, number, part));
@@ -295,7 +295,7 @@ impl Sending<'_> {
             parts.push(part?);
         }
         self.source.check()?;
-        if digest.is_some_and(|digest| Sha::from(digest.finalize()) != sha256) {
+        if summing.is_some_and(|summing| summing.finish().is_none()) {
             return Err(self.source.is_another());
         }
         parts.sort_by_key(CompletedPart::part_number);

@@ -182,7 +182,7 @@ impl DirBucket {
 
 fn entry(key: Key, size: u64, metadata: &Metadata) -> Entry {
     let modified = metadata.modified().ok().and_then(|time| Timestamp::try_from(time.into_std()).ok());
-    Entry { key, size, modified: modified.unwrap_or_default(), etag: None, sha256: None }
+    Entry { key, size, modified: modified.unwrap_or_default(), etag: None, sha256: None, crc64nvme: None }
 }
 
 /// Nothing is there, or a file is where the key has a folder.

@@ -101,6 +101,7 @@ fn entry(key: Key, object: &Object) -> Entry {
         modified: timestamp(object.last_modified()),
         etag: object.e_tag().map(unquoted),
         sha256: None,
+        crc64nvme: None,
     }
 }
 

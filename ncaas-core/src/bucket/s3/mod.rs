@@ -6,6 +6,7 @@ mod failure;
 mod list;
 mod transfer;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
@@ -25,6 +26,20 @@ use super::object::{Entry, Version, hex, sha256};
 
 /// The user metadata (`x-amz-meta-sha256`) that holds the SHA-256 of an object's content as lower-case hex.
 const SHA256: &str = "sha256";
+
+/// The user metadata that holds its CRC-64/NVME, as S3 writes it in headers: eight bytes, the highest first, in Base64.
+const CRC64NVME: &str = "crc64nvme";
+
+fn crc64nvme(text: &str) -> Option<u64> {
+    STANDARD.decode(text).ok()?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// What is stored with content of that SHA-256, in hex, and that CRC-64/NVME, if that is known: user metadata, which every
+/// server keeps.
+pub fn sums_metadata(sha256: &str, crc64nvme: Option<u64>) -> HashMap<String, String> {
+    let crc64nvme = crc64nvme.map(|sum| (CRC64NVME.to_owned(), STANDARD.encode(sum.to_be_bytes())));
+    std::iter::once((SHA256.to_owned(), sha256.to_owned())).chain(crc64nvme).collect()
+}
 
 /// A bucket on a server.
 #[derive(Debug, Clone)]
@@ -91,15 +106,23 @@ impl S3Bucket {
             Err(error) if failure::is_not_found(&error) => return Ok(None),
             Err(error) => return Err(self.failure("read", Some(key), &error)),
         };
-        let stored = response.metadata().and_then(|metadata| metadata.get(SHA256)).cloned();
-        let whole = response.checksum_type() != Some(&ChecksumType::Composite);
-        let of_server = response.checksum_sha256().filter(|_| whole).and_then(|sum| STANDARD.decode(sum).ok());
+        let stored = |name| response.metadata().and_then(|metadata| metadata.get(name)).map(String::as_str);
+        let of_sender = (stored(SHA256).map(str::to_owned), stored(CRC64NVME).and_then(crc64nvme));
+        let (sha256, crc64nvme) = match of_sender {
+            // The server's own are of what it got, and tell nothing of what was sent.
+            (None, None) if response.checksum_type() != Some(&ChecksumType::Composite) => {
+                let sha256 = response.checksum_sha256().and_then(|sum| STANDARD.decode(sum).ok());
+                (sha256.map(|sum| hex(&sum)), response.checksum_crc64_nvme().and_then(crc64nvme))
+            }
+            of_sender => of_sender,
+        };
         Ok(Some(Entry {
             key: key.clone(),
             size: response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
             modified: list::timestamp(response.last_modified()),
             etag: response.e_tag().map(list::unquoted),
-            sha256: of_server.map(|sum| hex(&sum)).or(stored),
+            sha256,
+            crc64nvme,
         }))
     }
 

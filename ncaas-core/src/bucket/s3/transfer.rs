@@ -4,6 +4,7 @@
 //! at [`IN_FLIGHT`] + 1 parts. Parts are read in order by one reader that sums them up, so that what was sent is what
 //! the stored SHA-256 says. An upload that is dropped in the middle leaves its parts on the server, but no object.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -18,7 +19,7 @@ use crate::bucket::source::Source;
 use crate::bucket::{blocking, long_blocking};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
-use super::{S3Bucket, SHA256};
+use super::{S3Bucket, SHA256, sums_metadata};
 
 /// The size of a part in bytes: the smallest that S3 takes.
 const PART: u64 = 5 * 1024 * 1024;
@@ -61,7 +62,7 @@ impl S3Bucket {
             Ok((source, content))
         })
         .await?;
-        let upload = &self.begin_parts(key, &content.sha256).await?;
+        let upload = &self.begin_parts(key, sums_metadata(&content.sha256, None)).await?;
         let done = match self.send_parts(source, key, upload, &content).await {
             Ok(parts) => self.complete(key, upload, parts).await,
             Err(failure) => Err(failure),
@@ -74,10 +75,10 @@ impl S3Bucket {
         done.map(|()| content)
     }
 
-    /// Begins an upload in parts: its id. `sha256` is what the content is to be, in hex.
-    pub(in crate::bucket) async fn begin_parts(&self, key: &Key, sha256: &str) -> Result<String> {
+    /// Begins an upload in parts: its id. `sums` are stored with it.
+    pub(in crate::bucket) async fn begin_parts(&self, key: &Key, sums: HashMap<String, String>) -> Result<String> {
         let request = self.client.create_multipart_upload().bucket(&*self.name).key(key.as_str());
-        let begun = request.metadata(SHA256, sha256).send().await;
+        let begun = request.set_metadata(Some(sums)).send().await;
         let id = match &begun {
             Ok(answer) => answer.upload_id().map(str::to_owned),
             // rclone's server names the answer's root element otherwise than S3, which the SDK does not take.
