@@ -10,14 +10,13 @@ use super::trees::sync;
 
 #[test]
 fn more_results_than_a_record_can_list_are_listed_in_a_file_that_goes_where_they_go() {
-    const COUNT: usize = 7000;
-    // Long paths, so that few files are many bytes of a record.
+    const COUNT: usize = 1500;
+    // Each byte of these names is six of a record, so that few files are too many.
     let script = r#"
-        d=io-dir/results/$(printf "%0250d/" 1 2 3); mkdir -p "$d"; cd "$d"
-        n=$(printf "%050d" 0); seq 7000 | sed "s/^/$n/" | xargs touch
+        n=$(printf '\001%.0s' $(seq 250)); d="io-dir/results/$n/$n/$n"; mkdir -p "$d"; cd "$d"; seq 1500 | xargs touch
         "#;
     let job = EndedJob::of(script, &[]);
-    let first = job.collect(&["--expect", "*7000"]).ok().record();
+    let first = job.collect(&["--expect", "*1500"]).ok().record();
     assert_eq!(first.results.map(|results| results.len()), Some(0));
     let told = first.results_file.clone().unwrap();
     assert_eq!(told.path, format!("results/{}/logs/a.npy.results.jsonl", job.id));
@@ -29,8 +28,8 @@ fn more_results_than_a_record_can_list_are_listed_in_a_file_that_goes_where_they
     assert!(results.iter().all(|result| io_dir.join(result["path"].as_str().unwrap()).is_file()));
     let saved: Value = serde_json::from_slice(&fs::read(job.folder().join("logs/a.npy.record.json")).unwrap()).unwrap();
     assert_eq!(saved["results_file"]["count"], COUNT);
-    let again = job.collect(&["--expect", "*7001"]);
-    let again = again.ended_saying(1, "none of its 7000 results matches `*7001`").record();
+    let again = job.collect(&["--expect", "*1501"]);
+    let again = again.ended_saying(1, "none of its 1500 results matches `*1501`").record();
     assert_eq!(
         (again.results_file.clone(), again.error_kind()),
         (Some(told.clone()), "results-missing"),
@@ -55,7 +54,7 @@ fn more_results_than_a_record_can_list_are_listed_in_a_file_that_goes_where_they
     run(&["verify", "--bucket-only"]).ok();
     let one = results[COUNT / 2]["path"].as_str().unwrap();
     bucket.put(&format!("lab/{one}"), "something");
-    run(&["verify"]).ended_saying(1, "of 7001 files that");
+    run(&["verify"]).ended_saying(1, "of 1501 files that");
     // A list that was shortened would hide what is missing.
     bucket.put(&list_key, &list[..list.len() / 2]);
     run(&["verify", "--bucket-only"]).ended_saying(1, "does not list what its record says");
