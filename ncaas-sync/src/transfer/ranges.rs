@@ -28,6 +28,8 @@ const RANGE: u64 = 8 << 20;
 const RANGES_IN_FLIGHT: usize = 4;
 /// How much of one that comes beside others: the connections of those keep the way full, and each request has its cost.
 const RANGE_BESIDE_OTHERS: u64 = 64 << 20;
+/// An answer that takes longer, and longer than what it brings, is slow.
+const SLOW: Duration = Duration::from_secs(1);
 /// How much is handed on at once of what comes piece by piece, in bytes.
 const BATCH: u64 = 1 << 20;
 
@@ -46,7 +48,7 @@ impl Transfer {
             let asked = Instant::now();
             let Some(came) = self.piecewise(entry, range.clone(), to).await? else { return Ok(()) };
             from = range.end;
-            is_slow_to_answer = came.waited > asked.elapsed() / 2;
+            is_slow_to_answer = came.waited > SLOW.max(asked.elapsed() / 2);
             if !is_slow_to_answer && Large::is_alone() {
                 let Some(next) = self.several(entry, from, to).await? else { return Ok(()) };
                 from = next;

@@ -80,7 +80,9 @@ fn the_docker_cli_is_agreed_with() {
     let mut clean = CleanUp::new();
     let without_buildkit = WithoutBuildKit::start();
     for patterns in PATTERNS {
-        let folder = tree(patterns, "FROM scratch\nCOPY . /ctx/\n");
+        // Steps of this test alone: what the engine knows of others' may be removed with their images at any time.
+        let dockerfile = format!("FROM scratch\nLABEL of={}\nCOPY . /ctx/\n", unique("ignore"));
+        let folder = tree(patterns, &dockerfile);
         let [theirs, classic, buildkit] = ["cli", "classic", "buildkit"].map(|how| {
             let image = unique(&format!("ignore-{how}"));
             clean.image(&image);
