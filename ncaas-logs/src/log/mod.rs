@@ -15,6 +15,7 @@ mod json_file;
 mod k8s_file;
 mod lines;
 mod podman;
+mod query;
 mod resume;
 mod saved;
 mod stream;
@@ -32,10 +33,12 @@ use tokio::time::{Instant, sleep};
 pub(crate) use details::Translated;
 pub(crate) use entry::{Entry, Stamp, Stream};
 pub(crate) use lines::{Line, Rejoin};
+pub(crate) use query::Query;
 pub(crate) use saved::SavedLog;
 
 use archive::Archive;
 use files::Files;
+use json_file::JsonFile;
 use podman::{PAUSES, is_podmans};
 use resume::Recent;
 use stream::{Ask, EngineStream};
@@ -53,31 +56,6 @@ const MANY: u64 = 20_000;
 /// since a time reads the whole log to find it.
 const END: u64 = 8192;
 
-/// What is wanted of a log.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Query {
-    /// Go on as the container writes, until it has ended.
-    pub(crate) follow: bool,
-    /// From this time on.
-    pub(crate) since: Option<Stamp>,
-    /// Up to and with this time.
-    pub(crate) until: Option<Stamp>,
-    /// One of the streams alone.
-    pub(crate) only: Option<Stream>,
-    /// Not all, but so many entries from the end.
-    pub(crate) tail: Option<u64>,
-    /// Each line with the attributes that the log's options give it.
-    pub(crate) details: bool,
-}
-
-impl Query {
-    fn wants(&self, entry: &Entry<'_>) -> bool {
-        self.since.is_none_or(|since| entry.stamp >= since)
-            && self.until.is_none_or(|until| entry.stamp <= until)
-            && self.only.is_none_or(|only| entry.stream == only)
-    }
-}
-
 /// What the log's driver has not kept, as far as can be seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Lost {
@@ -85,6 +63,14 @@ pub(crate) struct Lost {
     pub(crate) replaced: u64,
     /// Lines of its files that cannot be read.
     pub(crate) damaged: u64,
+}
+
+impl Lost {
+    /// And what was seen to be lost in a file that has been read to its end.
+    fn add(&mut self, file: &JsonFile) {
+        self.replaced += file.replaced;
+        self.damaged += file.damaged;
+    }
 }
 
 /// A log that is being read.
@@ -240,8 +226,7 @@ impl Log {
             Source::Files(files) => {
                 let more = files.read(give_from_file)?;
                 if !more {
-                    lost.replaced += files.parser().replaced;
-                    lost.damaged += files.parser().damaged;
+                    lost.add(files.parser());
                     self.source = if follow { Source::Between } else { Source::Ended };
                 }
                 // A long file is no reason to keep others waiting.
@@ -261,8 +246,7 @@ impl Log {
                     }
                     Some(_) => self.look_on().await?,
                     None => {
-                        lost.replaced += files.parser().replaced;
-                        lost.damaged += files.parser().damaged;
+                        lost.add(files.parser());
                         self.source = Source::Ended;
                     }
                 }
@@ -278,8 +262,7 @@ impl Log {
                     Ok(true) if archive.has_begun() => *instead = None,
                     Ok(true) => {}
                     Ok(false) => {
-                        lost.replaced += archive.parser().replaced;
-                        lost.damaged += archive.parser().damaged;
+                        lost.add(archive.parser());
                         self.source = if follow { Source::Between } else { Source::Ended };
                     }
                     Err(failure) => match instead.take() {

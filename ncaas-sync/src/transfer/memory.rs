@@ -6,7 +6,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How much content may be in memory at once, in units of [`UNIT`].
 static FREE: Semaphore = Semaphore::const_new(UNITS as usize);
-const UNITS: u32 = 48 * 1024;
+const UNITS: u32 = 40 * 1024;
 const UNIT: u64 = 1024;
 
 /// Memory of parts of the usual size that is not in use: to get it from the system anew costs more than to fill it.

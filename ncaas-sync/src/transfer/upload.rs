@@ -5,7 +5,7 @@
 //! somebody said it has to be: a file that changes meanwhile is not stored.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -46,11 +46,13 @@ impl Transfer {
     pub(super) async fn upload(&self, path: &Path, key: &Key, known: Option<Sha>, size: Option<u64>) -> Result<Seen> {
         let (to_open, grows, is_s3) = (path.to_owned(), self.grows, self.bucket.as_s3().is_some());
         let permit = memory(size.unwrap_or(AT_ONCE).min(AT_ONCE)).await;
+        // From this thread: the allocator keeps what is free again for each thread that asked for it, and there are many.
+        let room = Vec::with_capacity(size.filter(|size| *size <= AT_ONCE).map_or(0, |size| size as usize));
         let (source, whole) = with_folder(&self.folder, move |folder| {
             let (file, metadata) = folder.open_file(&to_open)?;
             let stamp = Stamp::of(&metadata);
             let source = Source { file: Arc::new(file), stamp, path: folder.path().join(&to_open), grows };
-            let whole = if is_s3 && stamp.size <= AT_ONCE { Some(source.whole(known)?) } else { None };
+            let whole = if is_s3 && stamp.size <= AT_ONCE { Some(source.whole(known, room)?) } else { None };
             Ok((source, whole))
         })
         .await?;
@@ -131,9 +133,12 @@ impl Source {
         })
     }
 
-    /// All of a small one, and its checksums, if the SHA-256 is the one that is known.
-    fn whole(&self, sha256: Option<Sha>) -> Result<(Vec<u8>, Sums)> {
-        let bytes = self.read(0, AT_ONCE)?;
+    /// All of a small one, read into `bytes`, and its checksums, if the SHA-256 is the one that is known.
+    fn whole(&self, sha256: Option<Sha>, mut bytes: Vec<u8>) -> Result<(Vec<u8>, Sums)> {
+        let read = (&*self.file).take(self.stamp.size).read_to_end(&mut bytes).map_err(|error| self.failure(&error))?;
+        if (read as u64) < self.stamp.size {
+            return Err(self.changed());
+        }
         self.check()?;
         let mut summing = Summing::against(Known { sha256, crc64nvme: None });
         summing.update(&bytes);

@@ -1,7 +1,7 @@
 //! `ncaas-exec run`, `wait`, `ls` and `rm`: a job from its start to its removal, and what keeps one from starting.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Place {
     }
 
     /// The jobs' folders.
-    fn folders(&self) -> Vec<String> {
+    pub(crate) fn folders(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path().join("io-dir/results")).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
@@ -141,128 +141,6 @@ fn a_job_sees_its_inputs_read_only_and_writes_results_whoever_it_is() {
 }
 
 #[test]
-fn what_cannot_start_says_why_and_leaves_no_container() {
-    let place = Place::new();
-    let cases: [(&[&str], &str); 5] = [
-        (&["nothere"], "script-not-found"),
-        (&["/home"], "script-not-found"),
-        (&["/etc/passwd"], "script-not-executable"),
-        (&["./io-dir"], "script-not-found"),
-        (&["/no/such/script.sh"], "script-not-found"),
-    ];
-    for (command, kind) in cases {
-        let ran = place.run(&[], command);
-        let record = ran.record();
-        assert_eq!((ran.status, record.error_kind()), (1, kind), "{command:?}: {}", ran.stderr);
-        assert!(record.container.is_none());
-        let label = format!("org.neurocaas.job={}", record.job.unwrap().id);
-        assert!(containers_labelled(&label).is_empty(), "{command:?}");
-    }
-    let kind_of = |flags: &[&str]| place.run(flags, &["ls"]).record().error_kind().to_owned();
-    assert_eq!(kind_of(&["--data", "nowhere.npy"]), "file-not-found");
-    assert_eq!(kind_of(&["--config", "nowhere.yaml"]), "file-not-found");
-    assert_eq!(kind_of(&["--gpus", "require"]), "gpu-unavailable");
-    assert_eq!(kind_of(&["--gpus", "require", "--dry-run"]), "gpu-unavailable");
-    let dev = place.exec(&["start", FIXTURE, "--gpus", "require"]).run();
-    assert_eq!((dev.status, dev.record().error_kind()), (1, "gpu-unavailable"));
-    assert_eq!(kind_of(&["--platform", "linux/s390x"]), "wrong-platform");
-    let network = place.run(&["--network", "no-such-network"], &["ls"]);
-    let cannot = if is_podman() { "cannot create `job__" } else { "cannot start `job__" };
-    assert!(network.stderr.contains(cannot) && network.stderr.contains("no-such-network"), "{}", network.stderr);
-    let bad = place.write("bad.yaml", "a: [");
-    assert_eq!(kind_of(&["--config", &bad]), "bad-config");
-    let large = place.write("large.yaml", "__dataset_size__: 1000000");
-    assert_eq!(kind_of(&["--config", &large]), "disk-full");
-    assert_eq!(place.exec(&["run", "no.such/image:1"]).run().record().error_kind(), "image-not-found");
-    assert_eq!(place.folders(), Vec::<String>::new());
-}
-
-#[test]
-fn a_start_that_fails_takes_away_the_empty_folders_that_it_made_and_no_others() {
-    let place = Place::new();
-    let id = ncaas_tests::unique("job__folders");
-    let folder = place.path().join("io-dir/results").join(&id);
-    let job = json!({"job": {"id": id, "dataset": 1, "datasets": 2}, "image": FIXTURE, "command": ["nothere"]});
-    let fails = || {
-        let ran = place.exec(&["run"]).stdin(job.to_string()).run();
-        assert_eq!(ran.record().error_kind(), "script-not-found", "{}", ran.stderr);
-    };
-    fails();
-    assert!(!folder.exists());
-    fs::create_dir_all(folder.join("work/1/results")).unwrap();
-    fails();
-    assert!(folder.join("work/1/results").exists() && !folder.join("work/1/logs").exists());
-    fs::remove_dir_all(folder.join("work/1")).unwrap();
-    fs::write(folder.join("work/note"), "of somebody").unwrap();
-    fails();
-    assert!(folder.join("work/note").exists() && !folder.join("work/1").exists());
-}
-
-#[test]
-fn an_image_that_is_removed_between_two_records_fails_the_second_and_says_so() {
-    let (place, mut clean_up) = (Place::new(), CleanUp::new());
-    let tag = format!("ncaas-test/{}:1", ncaas_tests::unique("removed"));
-    clean_up.image(&tag);
-    docker(&["tag", FIXTURE, &tag]);
-    let line = json!({"image": tag, "command": ["sh", "-c", "exit 3"]}).to_string() + "\n";
-    let mut command = place.exec(&["run"]).into_command();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    input.write_all(line.as_bytes()).unwrap();
-    let mut first = String::new();
-    output.read_line(&mut first).unwrap();
-    docker(&["rmi", &tag]);
-    input.write_all(line.as_bytes()).unwrap();
-    drop(input);
-    let mut second = String::new();
-    output.read_line(&mut second).unwrap();
-    let ended = child.wait_with_output().unwrap();
-    let error = serde_json::from_str::<Value>(&second).unwrap()["error"].take();
-    let hint = format!("`ncaas-build pull {tag}`, or build it with `ncaas-build image`");
-    assert_eq!((&error["kind"], &error["hint"]), (&json!("image-not-found"), &json!(hint)), "{second}");
-    let said = format!("ncaas-exec: no image `{tag}` on this engine\nhint: {hint}\n");
-    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(1), said.as_str()));
-    let container = place.exec(&["wait"]).stdin(first).run().record().container.unwrap();
-    assert_eq!((container.status.as_deref(), container.exit_code), (Some("failed"), Some(3)));
-}
-
-#[test]
-fn a_script_whose_interpreter_is_missing_is_told_from_one_that_names_none() {
-    let place = Place::new();
-    let mut clean_up = CleanUp::new();
-    let cases = [
-        ("#!/no/such/python\nprint(1)\n", "its interpreter `/no/such/python` is not in the image"),
-        ("#!/bin/sh\r\necho\r\n", "its lines end in CR LF"),
-        ("echo hello\n", "its first line names no interpreter"),
-        ("#!/usr/bin/env python9\n", "its interpreter `python9` is not in the image"),
-    ];
-    for (at, (script, words)) in cases.iter().enumerate() {
-        let name = ncaas_tests::unique("interpreter");
-        clean_up.container(&name);
-        clean_up.image(&format!("ncaas-test/{name}:{at}"));
-        let write = r#"printf %s "$0" > "$HOME/run.sh"; chmod +x "$HOME/run.sh""#;
-        docker(&["run", "--name", &name, FIXTURE, "sh", "-c", write, script]);
-        let tag = format!("ncaas-test/{name}:{at}");
-        let made = Run::tool("ncaas-build").args(["commit", &name, "--tag", &tag]).run();
-        assert_eq!(made.status, 0, "{}", made.stderr);
-        let ran = place.exec(&["run", &format!("ncaas-test/{name}:{at}"), "--", "./run.sh"]).run();
-        assert_eq!(ran.record().error_kind(), "bad-interpreter");
-        assert!(ran.stderr.contains(words), "{}", ran.stderr);
-    }
-}
-
-#[test]
-fn auto_goes_without_a_gpu_and_says_so() {
-    let place = Place::new();
-    let ran = place.run(&["--gpus", "auto"], &["true"]);
-    let warning = "the engine has no runtime for GPUs: the job runs without one";
-    assert_eq!(ran.record().warnings.unwrap(), [warning]);
-    ran.ended(0, &format!("ncaas-exec: {warning}\n"));
-}
-
-#[test]
 fn a_job_that_was_started_is_not_started_again_by_a_second_run() {
     let place = Place::new();
     let job = json!({"job": {"id": ncaas_tests::unique("job__again"), "dataset": 1, "datasets": 1}, "image": FIXTURE, "command": ["sleep", "60"]});
@@ -286,21 +164,6 @@ fn a_container_that_was_made_and_never_started_is_started_by_the_next_run() {
     fs::create_dir_all(place.path().join("io-dir/results").join(&id)).unwrap();
     let record = place.exec(&["run"]).stdin(job).run().ok().record();
     assert!(record.container.unwrap().started_at.is_some());
-}
-
-#[test]
-fn a_name_that_another_container_has_is_an_error() {
-    let place = Place::new();
-    let mut clean_up = CleanUp::new();
-    let id = ncaas_tests::unique("job__taken");
-    let job =
-        json!({"job": {"id": id, "dataset": 1, "datasets": 1}, "image": FIXTURE, "command": ["true"]}).to_string();
-    let plan = place.exec(&["run", "--dry-run"]).stdin(job.clone()).run().ok().json().remove(0);
-    let name = plan["dry_run"]["name"].as_str().unwrap();
-    clean_up.container(name);
-    docker(&["create", "--name", name, FIXTURE, "true"]);
-    let ran = place.exec(&["run"]).stdin(job).run();
-    assert_eq!((ran.status, ran.record().error_kind()), (1, "name-in-use"));
 }
 
 #[test]
