@@ -2,27 +2,47 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use ncaas_tests::bucket::{TestBucket, files_below};
+use tempfile::TempDir;
 
 use super::trees::sync;
 
 /// One byte more than parts of 6 MiB hold, which is no size that any tool is known for: the ETag tells nothing.
 const SIZE: usize = (6 << 20) + 1;
 
+/// A folder with one large file, as it was pushed.
+struct Pushed {
+    bucket: TestBucket,
+    home: TempDir,
+    folder: PathBuf,
+    target: String,
+    /// The object's metadata.
+    stored: HashMap<String, String>,
+}
+
+impl Pushed {
+    fn new() -> Self {
+        let bucket = TestBucket::s3("checksums");
+        let TestBucket::S3 { name, client, runtime } = &bucket else { unreachable!() };
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("tree");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("large"), vec![1; SIZE]).unwrap();
+        let target = format!("{}/lab", bucket.address());
+        sync(&home, &["push", folder.to_str().unwrap(), &target]).run().ok();
+        let head = runtime.block_on(client.head_object().bucket(name).key("lab/large").send()).unwrap();
+        let stored = head.metadata().unwrap().clone();
+        Pushed { bucket, home, folder, target, stored }
+    }
+}
+
 #[test]
 fn a_large_object_that_is_not_what_was_stored_with_it_gets_no_file() {
-    let bucket = TestBucket::s3("checksums");
+    let Pushed { bucket, home, target, stored, .. } = Pushed::new();
     let TestBucket::S3 { name, client, runtime } = &bucket else { unreachable!() };
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("tree");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("large"), vec![1; SIZE]).unwrap();
-    let target = format!("{}/lab", bucket.address());
-    sync(&home, &["push", folder.to_str().unwrap(), &target]).run().ok();
-    let head = runtime.block_on(client.head_object().bucket(name).key("lab/large").send()).unwrap();
-    let stored = head.metadata().unwrap().clone();
     let mut damaged = vec![1; SIZE];
     damaged[SIZE / 2] = 2;
     for kept in [&["sha256", "crc64nvme"][..], &["sha256"], &["crc64nvme"]] {
@@ -39,16 +59,9 @@ fn a_large_object_that_is_not_what_was_stored_with_it_gets_no_file() {
 
 #[test]
 fn an_object_whose_etag_tells_nothing_is_known_by_its_crc() {
-    let bucket = TestBucket::s3("checksums");
+    let Pushed { bucket, home, folder, target, stored } = Pushed::new();
     let TestBucket::S3 { name, client, runtime } = &bucket else { unreachable!() };
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("tree");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("large"), vec![1; SIZE]).unwrap();
-    let target = format!("{}/lab", bucket.address());
-    sync(&home, &["push", folder.to_str().unwrap(), &target]).run().ok();
-    let head = runtime.block_on(client.head_object().bucket(name).key("lab/large").send()).unwrap();
-    let crc = head.metadata().unwrap()["crc64nvme"].clone();
+    let crc = stored["crc64nvme"].clone();
     runtime.block_on(async {
         let upload = client.create_multipart_upload().bucket(name).key("lab/large").metadata("crc64nvme", crc);
         let id = upload.send().await.unwrap().upload_id.unwrap();
