@@ -192,6 +192,18 @@ impl JobFolder {
         Ok(folder)
     }
 
+    /// Opens it, if it is there.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`] where a link leads out of the io-dir.
+    pub fn open_existing(&self) -> Result<Option<Folder>> {
+        let opened = Folder::open(self.io_dir()).and_then(|io_dir| io_dir.open_below(io_dir.within(&self.root)));
+        match opened {
+            Err(failure) if failure.kind == Kind::FileNotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     /// Makes the folders that the job's container is to have mounted: open to whatever user that runs as, in a folder that is
     /// shut to the others of this machine.
     ///
@@ -210,16 +222,11 @@ impl JobFolder {
         Ok(())
     }
 
-    /// The folders that the job's container has mounted, of those that are there.
+    /// The folders that the job's container has mounted, of those that are there in the opened folder of the job.
     ///
     /// # Errors
     /// [`Kind::UnsafePath`] where something else is in the place of one: the engine would follow it.
-    pub fn mounted(&self) -> Result<Vec<PathBuf>> {
-        let opened = Folder::open(self.io_dir()).and_then(|io_dir| io_dir.open_below(io_dir.within(&self.root)));
-        let folder = match opened {
-            Err(failure) if failure.kind == Kind::FileNotFound => return Ok(Vec::new()),
-            opened => opened?,
-        };
+    pub fn mounted(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
         let mut there = Vec::new();
         for path in [self.work_results(), self.work_logs()] {
             if folder.has_folder(folder.within(&path))? {
@@ -277,8 +284,7 @@ impl JobFolder {
     /// The record that was saved when this job ended, if it did. Running a stage twice finds here what the first time
     /// came to, also after the container has gone.
     pub fn saved_record(&self) -> Option<Record> {
-        let io_dir = Folder::open(self.io_dir()).ok()?;
-        let folder = io_dir.open_below(io_dir.within(&self.root)).ok()?;
+        let folder = self.open_existing().ok()??;
         self.own_record(&folder.read(folder.within(&self.record_file()), MAX_LINE as u64)?)
     }
 

@@ -76,7 +76,10 @@ pub(crate) async fn tell(engine: &Engine, record: &mut Record, container: Contai
 /// Makes what an ended container left in its folders of this machine the user's, whoever it ran as.
 pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
     if let Ok(job) = JobFolder::of(record) {
-        let folders = job.mounted()?;
+        let folders = match job.open_existing()? {
+            Some(folder) => job.mounted(&folder)?,
+            None => Vec::new(),
+        };
         return engine.repair_ownership(container, &folders, Owner::current()).await;
     }
     let (Some(io_dir), None) = (record.text("io_dir"), record.job()) else { return Ok(()) };

@@ -73,7 +73,7 @@ impl Home {
 
     /// The folders that the job's container has mounted, of those that are there.
     pub(crate) fn mounted(&self) -> Result<Vec<PathBuf>> {
-        self.job.mounted()
+        self.job.mounted(&self.folder)
     }
 
     /// Waits for a lock between processes and tasks, held until the file is dropped.
