@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
-use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine, labels, reference};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels, reference};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::layout::CONTAINER_IO_DIR;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
@@ -72,7 +72,7 @@ impl Base<'_> {
             }
             None => reference::image(self.args.from.as_deref().unwrap_or(FROM))?,
         };
-        let look = async || engine.docker().inspect_image(from).await.asking("look at", Asked::Image(from));
+        let look = async || engine.docker().inspect_image(from).await.engine_context("look at", Subject::Image(from));
         let inspected = match look().await {
             Err(failure) if failure.kind == Kind::ImageNotFound => {
                 fetch(engine, &Terminal::new(), from, None).await.map_err(without_registry)?;
@@ -85,7 +85,7 @@ impl Base<'_> {
         if is_id {
             self.named.set(true);
             let options = TagImageOptions { repo: Some(self.name.to_owned()), tag: None };
-            engine.docker().tag_image(&id, Some(options)).await.asking("name", Asked::Image(&id))?;
+            engine.docker().tag_image(&id, Some(options)).await.engine_context("name", Subject::Image(&id))?;
         }
         let folder =
             tempfile::tempdir().map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), &error))?;
@@ -107,7 +107,7 @@ impl Base<'_> {
         let engine = self.engine.get().await?;
         let options = RemoveImageOptions { noprune: true, ..Default::default() };
         let removed = engine.docker().remove_image(self.name, Some(options), None).await;
-        match removed.asking("remove", Asked::Image(self.name)) {
+        match removed.engine_context("remove", Subject::Image(self.name)) {
             Err(failure) if failure.kind == Kind::ImageNotFound => Ok(()),
             removed => removed.map(drop),
         }

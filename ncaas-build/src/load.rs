@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ncaas_core::engine::{Asked, Engine, EngineContext};
+use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files::absolute;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
@@ -25,7 +25,8 @@ pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
             let engine = Engine::connect().await?;
             let loaded = read(&engine, &file).await?;
             for name in loaded {
-                let inspected = engine.docker().inspect_image(&name).await.asking("look at", Asked::Image(&name))?;
+                let inspected =
+                    engine.docker().inspect_image(&name).await.engine_context("look at", Subject::Image(&name))?;
                 let mut one = record.clone();
                 let image = Some(name).filter(|name| !name.starts_with("sha256:"));
                 Image { image, image_id: inspected.id, ..Image::default() }.merge_into(&mut one);

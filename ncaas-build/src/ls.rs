@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bollard::models::ImageSummary;
 use bollard::query_parameters::ListImagesOptions;
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::analysis_of_image;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
@@ -24,7 +24,8 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
         .source(async |output: &Output| {
             let engine = Engine::connect().await?;
             let options = ListImagesOptions::default();
-            let mut found = engine.docker().list_images(Some(options)).await.asking("list images of", Asked::Engine)?;
+            let mut found =
+                engine.docker().list_images(Some(options)).await.engine_context("list images of", Subject::Engine)?;
             found.sort_by_key(|image| std::cmp::Reverse(image.created));
             for image in &found {
                 for name in &image.repo_tags {

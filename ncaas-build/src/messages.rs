@@ -178,7 +178,7 @@ pub(crate) fn body(source: impl AsyncRead + Unpin + Send + 'static, path: &Path)
 /// # Errors
 /// Where there is no connection, it breaks, or the body cannot be had.
 pub(crate) async fn send(engine: &Engine, request: Request<Body>) -> Result<Response<Incoming>> {
-    let stream = engine.dial().await?;
+    let stream = engine.open_raw_connection().await?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .handshake(hyper_util::rt::TokioIo::new(stream))
         .await

@@ -22,7 +22,7 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     Pipe::new(tool, args.pipe.jobs_or(JOBS))
         .filter(input, async |record: &mut Record, _: &_| {
             let engine = engine.get().await?;
-            let image = reference::image(record.need("image")?)?.to_owned();
+            let image = reference::image(record.require("image")?)?.to_owned();
             let digest = fetch(engine, &terminal, &image, args.platform.as_deref()).await?;
             arrived(engine, &image, digest).await?.merge_into(record);
             Ok(())

@@ -1,6 +1,6 @@
 //! `ncaas-build push`: images to their registries.
 
-use ncaas_core::engine::{Asked, EngineContext, LazyEngine, reference};
+use ncaas_core::engine::{EngineContext, LazyEngine, Subject, reference};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -22,9 +22,9 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     Pipe::new(tool, args.pipe.jobs_or(JOBS))
         .filter(input, async |record: &mut Record, _: &_| {
             let engine = engine.get().await?;
-            let image = reference::image(record.need("image")?)?.to_owned();
+            let image = reference::image(record.require("image")?)?.to_owned();
             // The engine would tell of it only in words, and only after it has asked the registry.
-            engine.docker().inspect_image(&image).await.asking("look at", Asked::Image(&image))?;
+            engine.docker().inspect_image(&image).await.engine_context("look at", Subject::Image(&image))?;
             let (repository, tag) = split(&image);
             let tag = form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish();
             let moving = Moving { engine, terminal: &terminal, image: &image, verb: "push", doing: "pushing" };

@@ -1,6 +1,6 @@
 //! An image on its way between the engine and a registry, in either direction.
 
-use ncaas_core::engine::{Asked, Engine, EngineContext};
+use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
 
 use crate::credentials;
@@ -71,7 +71,7 @@ impl Moving<'_> {
 
 /// What there is to say of an image that was moved.
 pub(crate) async fn arrived(engine: &Engine, image: &str, digest: Option<String>) -> Result<Image> {
-    let inspected = engine.docker().inspect_image(image).await.asking("look at", Asked::Image(image))?;
+    let inspected = engine.docker().inspect_image(image).await.engine_context("look at", Subject::Image(image))?;
     let known = || {
         let digests = inspected.repo_digests.iter().flatten();
         let repository = split(image).0;

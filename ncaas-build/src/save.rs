@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use futures_util::StreamExt;
-use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{IoContext, Result};
 use ncaas_core::files::{absolute, make_folder, temporary_beside};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
@@ -25,8 +25,9 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     Pipe::new(tool, 1)
         .filter(Input::record(known.record()), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
-            let image = reference::image(record.need("image")?)?.to_owned();
-            let inspected = engine.docker().inspect_image(&image).await.asking("look at", Asked::Image(&image))?;
+            let image = reference::image(record.require("image")?)?.to_owned();
+            let inspected =
+                engine.docker().inspect_image(&image).await.engine_context("look at", Subject::Image(&image))?;
             let size = write(&engine, &image, &file, inspected.size.unwrap_or_default().unsigned_abs()).await?;
             Image { image_id: inspected.id, size: Some(size), ..Image::default() }.merge_into(record);
             Ok(())
@@ -42,7 +43,7 @@ async fn write(engine: &Engine, image: &str, file: &Path, expected: u64) -> Resu
     let mut pieces = std::pin::pin!(engine.docker().export_image(image));
     let mut size = 0;
     while let Some(piece) = pieces.next().await {
-        let piece = piece.asking("save", Asked::Image(image))?;
+        let piece = piece.engine_context("save", Subject::Image(image))?;
         part.write_all(&piece).doing("write", file)?;
         size += piece.len() as u64;
         progress.set(&terminal, size, expected.max(size));

@@ -1,7 +1,7 @@
 //! `ncaas-build tag`: a second name for an image.
 
 use bollard::query_parameters::TagImageOptions;
-use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -27,8 +27,9 @@ pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
                 return Err(Failure::new(Kind::Usage, format!("`{target}` is a digest, not a name to give")));
             }
             let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
-            engine.docker().tag_image(source, Some(options)).await.asking("tag", Asked::Image(source))?;
-            let inspected = engine.docker().inspect_image(target).await.asking("look at", Asked::Image(target))?;
+            engine.docker().tag_image(source, Some(options)).await.engine_context("tag", Subject::Image(source))?;
+            let inspected =
+                engine.docker().inspect_image(target).await.engine_context("look at", Subject::Image(target))?;
             Image { image_id: inspected.id, ..Image::default() }.merge_into(record);
             Ok(())
         })

@@ -102,7 +102,7 @@ impl Kind {
 
     /// Whether the same job may well succeed later without anybody changing the submission or its image. Such a
     /// failure does not end a submission: it is taken up again.
-    pub fn may_pass(self) -> bool {
+    pub fn is_transient(self) -> bool {
         matches!(
             self,
             Kind::EngineUnreachable
@@ -183,7 +183,7 @@ impl Failure {
     }
 
     /// A record that lacks `field`, which `verb` needs.
-    pub fn lacks(field: &str) -> Self {
+    pub fn missing_field(field: &str) -> Self {
         Failure::new(Kind::BadRecord, format!("the record has no `{field}`"))
     }
 

@@ -7,7 +7,7 @@ use crate::failure::{IoContext, Result};
 
 /// How the names of files begin that are ours alone and no results: files that are still being written, and locks.
 /// They are never listed, collected or uploaded.
-pub const OURS: &str = ".ncaas-";
+pub const TEMPORARY_PREFIX: &str = ".ncaas-";
 
 /// Writes a file so that whoever opens it sees the old content or the new, and never half of it.
 ///
@@ -31,7 +31,7 @@ pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     let folder = path.parent().unwrap_or(Path::new("."));
     tempfile::Builder::new()
-        .prefix(OURS)
+        .prefix(TEMPORARY_PREFIX)
         .permissions(std::fs::Permissions::from_mode(0o666))
         .tempfile_in(folder)
         .doing("write in", folder)

@@ -13,7 +13,7 @@ use crate::record::Record;
 
 /// A dataset or config in two places.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct InputPath {
     /// Absolute path on this machine.
     pub host: PathBuf,
     /// Path in the container, relative to its io-dir: `inputs/session1.npy`.
@@ -30,7 +30,7 @@ pub struct Place {
 /// # Errors
 /// [`Kind::BadKey`] where the name leads out of the job's group, or is not absolute for a job from arguments;
 /// [`Kind::BadRecord`] where the record has no io-dir.
-pub fn place(record: &Record, name: &str, folder: &str) -> Result<Place> {
+pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
     let is_folder = name.ends_with('/');
     let flat = || format!("{folder}/{}", base_name(name));
     let Some(group) = record.job().and_then(|job| job.group) else {
@@ -41,12 +41,12 @@ pub fn place(record: &Record, name: &str, folder: &str) -> Result<Place> {
                 format!("`{name}` is neither a key in a bucket nor an absolute path"),
             ));
         }
-        return Ok(Place { host, inside: flat(), is_folder });
+        return Ok(InputPath { host, inside: flat(), is_folder });
     };
-    let io_dir = Path::new(record.need("io_dir")?);
+    let io_dir = Path::new(record.require("io_dir")?);
     if let Some(elsewhere) = name.strip_prefix("s3://") {
         let host = io_dir.join(folder).join("s3").join(plain(elsewhere, name)?);
-        return Ok(Place { host, inside: flat(), is_folder });
+        return Ok(InputPath { host, inside: flat(), is_folder });
     }
     let within = name
         .strip_prefix(&group)
@@ -55,7 +55,7 @@ pub fn place(record: &Record, name: &str, folder: &str) -> Result<Place> {
     let host = io_dir.join(plain(within, name)?);
     let mirrored = within.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     let inside = if mirrored { within.trim_end_matches('/').to_owned() } else { flat() };
-    Ok(Place { host, inside, is_folder })
+    Ok(InputPath { host, inside, is_folder })
 }
 
 /// Whether a folder is where an input is to be, and no file. What a group's job reads lies in its io-dir: a link leads
@@ -63,7 +63,7 @@ pub fn place(record: &Record, name: &str, folder: &str) -> Result<Place> {
 ///
 /// # Errors
 /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] where a link leads out of the io-dir.
-pub fn is_folder(record: &Record, place: &Place, what: &str) -> Result<bool> {
+pub fn is_folder(record: &Record, place: &InputPath, what: &str) -> Result<bool> {
     let doing = format!("read the {what}");
     let Some(io_dir) = within(record)? else {
         return std::fs::metadata(&place.host).map(|there| there.is_dir()).doing(&doing, &place.host);
@@ -76,7 +76,7 @@ pub fn is_folder(record: &Record, place: &Place, what: &str) -> Result<bool> {
 ///
 /// # Errors
 /// [`Kind::UnsafePath`] where a link leads out of the io-dir.
-pub fn read(record: &Record, place: &Place) -> Result<Vec<u8>> {
+pub fn read(record: &Record, place: &InputPath) -> Result<Vec<u8>> {
     let Some(io_dir) = within(record)? else { return std::fs::read(&place.host).doing("read", &place.host) };
     let (mut file, _) = io_dir.open_file(io_dir.within(&place.host))?;
     let mut content = Vec::new();
@@ -87,7 +87,7 @@ pub fn read(record: &Record, place: &Place) -> Result<Vec<u8>> {
 /// The io-dir that a group's job cannot leave.
 fn within(record: &Record) -> Result<Option<Folder>> {
     match record.job().and_then(|job| job.group) {
-        Some(_) => Folder::open(Path::new(record.need("io_dir")?)).map(Some),
+        Some(_) => Folder::open(Path::new(record.require("io_dir")?)).map(Some),
         None => Ok(None),
     }
 }
@@ -109,9 +109,9 @@ mod tests {
     use super::*;
     use crate::layout::INPUTS;
 
-    fn from_bucket(name: &str) -> Result<Place> {
+    fn from_bucket(name: &str) -> Result<InputPath> {
         let record = Record::parse(br#"{"job":{"id":"job__a_1","group":"lab"},"io_dir":"/d/lab"}"#).unwrap();
-        place(&record, name, INPUTS)
+        locate(&record, name, INPUTS)
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_job_from_arguments_names_paths() {
         let record = Record::parse(br#"{"job":{"id":"job__a_1"},"io_dir":"/d"}"#).unwrap();
-        assert_eq!(place(&record, "/data/x.npy", INPUTS).unwrap().inside, "inputs/x.npy");
-        assert_eq!(place(&record, "data/x.npy", INPUTS).unwrap_err().kind, Kind::BadKey);
+        assert_eq!(locate(&record, "/data/x.npy", INPUTS).unwrap().inside, "inputs/x.npy");
+        assert_eq!(locate(&record, "data/x.npy", INPUTS).unwrap_err().kind, Kind::BadKey);
     }
 }

@@ -37,13 +37,13 @@ pub const PROCESS_RESULTS: &str = "process_results";
 pub const WORK: &str = "work";
 /// Modes of the folders that a container writes to, whatever user it runs as, and of those above them, which keep
 /// everybody else of this machine out.
-pub const OPEN: u32 = 0o777;
-/// See [`OPEN`].
-pub const SHUT: u32 = 0o700;
+pub const MODE_SHARED: u32 = 0o777;
+/// See [`MODE_SHARED`].
+pub const MODE_PRIVATE: u32 = 0o700;
 /// What the platform's pollers wait for in `process_results`.
-pub const END: &str = "end.txt";
+pub const END_FILE: &str = "end.txt";
 /// How a submit file's name ends.
-pub const SUBMIT: &str = "submit.json";
+pub const SUBMIT_SUFFIX: &str = "submit.json";
 /// The certificate's file name.
 pub const CERTIFICATE: &str = "certificate.txt";
 /// In a job's folder in a bucket: which watcher has handed the submission on. Where it is gone, and `end.txt` is not
@@ -52,8 +52,8 @@ pub const CLAIM: &str = "claim.json";
 /// In a job's folder in a bucket: that the submission's jobs are not to start, and those that run are to stop.
 pub const CANCEL: &str = "cancel.json";
 /// At a bucket's root: what the watchers of the bucket tell one another, and try out. No group has this name.
-pub const OURS: &str = ".ncaas";
-/// In [`OURS`]: a watcher's word that it lives.
+pub const STATE_FOLDER: &str = ".ncaas";
+/// In [`STATE_FOLDER`]: a watcher's word that it lives.
 pub const WATCHERS: &str = ".ncaas/watchers/";
 /// The io-dir in a container, where neither an image label nor a flag says otherwise.
 pub const CONTAINER_IO_DIR: &str = "/home/neurocaasdev/io-dir";
@@ -104,7 +104,7 @@ pub fn base_name(name: &str) -> &str {
 
 /// The labels of a submission's datasets: what the names of their log and status files are made of. A dataset's base
 /// name; where an earlier one has it already, its number is added.
-pub fn labels(datasets: &[&str]) -> Vec<String> {
+pub fn dataset_labels(datasets: &[&str]) -> Vec<String> {
     let mut labels: Vec<String> = Vec::with_capacity(datasets.len());
     for (at, dataset) in datasets.iter().enumerate() {
         let base = file_label(base_name(dataset));
@@ -145,9 +145,9 @@ impl JobFolder {
     ///
     /// # Errors
     /// [`Kind::BadRecord`] where the record has no job or io-dir, or a job id that is no folder's name.
-    pub fn of(record: &Record) -> Result<Self> {
-        let job = record.job().ok_or_else(|| Failure::lacks("job"))?;
-        JobFolder::new(Path::new(record.need("io_dir")?), &job, record.dataname().as_ref())
+    pub fn for_record(record: &Record) -> Result<Self> {
+        let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
+        JobFolder::new(Path::new(record.require("io_dir")?), &job, record.dataname().as_ref())
     }
 
     fn new(io_dir: &Path, job: &Job, dataname: Option<&Datasets>) -> Result<Self> {
@@ -211,7 +211,9 @@ impl JobFolder {
     /// [`Kind::UnsafePath`] where something else is in the place of one: the engine would follow it.
     pub fn make_work(&self) -> Result<()> {
         let folder = self.open()?;
-        for (path, mode) in [(self.work(), SHUT), (self.work_results(), OPEN), (self.work_logs(), OPEN)] {
+        for (path, mode) in
+            [(self.work(), MODE_PRIVATE), (self.work_results(), MODE_SHARED), (self.work_logs(), MODE_SHARED)]
+        {
             let below = folder.within(&path);
             if !folder.has_folder(below)? {
                 folder.make_below(below)?;
@@ -333,8 +335,8 @@ mod tests {
 
     #[test]
     fn datasets_of_the_same_base_name_have_labels_of_their_own() {
-        assert_eq!(labels(&["a/x.npy", "b/x.npy", "c/folder/"]), ["x.npy", "x.npy.2", "folder"]);
-        assert!(labels(&[&"é".repeat(150)])[0].len() <= LABEL_MAX);
+        assert_eq!(dataset_labels(&["a/x.npy", "b/x.npy", "c/folder/"]), ["x.npy", "x.npy.2", "folder"]);
+        assert!(dataset_labels(&[&"é".repeat(150)])[0].len() <= LABEL_MAX);
     }
 
     #[test]
@@ -359,7 +361,7 @@ mod tests {
     fn a_job_cannot_name_a_folder_outside_the_results() {
         for id in ["..", "a/b", ""] {
             let record = Record::parse(format!(r#"{{"io_dir":"/d","job":{{"id":"{id}"}}}}"#).as_bytes()).unwrap();
-            assert_eq!(JobFolder::of(&record).unwrap_err().kind, Kind::BadRecord);
+            assert_eq!(JobFolder::for_record(&record).unwrap_err().kind, Kind::BadRecord);
         }
     }
 }

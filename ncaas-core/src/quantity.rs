@@ -8,7 +8,7 @@ use jiff::{Span, SpanRelativeTo, Unit};
 ///
 /// # Errors
 /// Words that say how to write it.
-pub fn bytes(text: &str) -> Result<u64, String> {
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &lower[digits.len()..] {
@@ -29,15 +29,15 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// Words that say how to write it.
-pub fn time(text: &str) -> Result<Duration, String> {
-    time_or_none(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| no_time(text))
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse_duration_or_zero(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| no_time(text))
 }
 
-/// [`time`], or `0s`.
+/// [`parse_duration`], or `0s`.
 ///
 /// # Errors
 /// Words that say how to write it.
-pub fn time_or_none(text: &str) -> Result<Duration, String> {
+pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     let seconds = match text.parse::<f64>() {
         Ok(seconds) => Some(seconds),
         Err(_) => {
@@ -61,27 +61,27 @@ mod tests {
 
     #[test]
     fn sizes_are_those_of_the_docker_cli() {
-        assert_eq!(bytes("512m"), Ok(512 << 20));
-        assert_eq!(bytes("1.5G"), Ok(3 << 29));
-        assert_eq!(bytes("2GiB"), Ok(2 << 30));
-        assert_eq!(bytes("100"), Ok(100));
+        assert_eq!(parse_bytes("512m"), Ok(512 << 20));
+        assert_eq!(parse_bytes("1.5G"), Ok(3 << 29));
+        assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
+        assert_eq!(parse_bytes("100"), Ok(100));
         for wrong in ["", "g", "-1g", "0", "4x", "1e30g", "NaN"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_length_of_time_is_seconds_or_has_units() {
-        assert_eq!(time("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(time("0.2"), Ok(Duration::from_millis(200)));
-        assert_eq!(time("200ms"), Ok(Duration::from_millis(200)));
-        assert_eq!(time("1h30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(time("1h 30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(time("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("0.2"), Ok(Duration::from_millis(200)));
+        assert_eq!(parse_duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(7 * 86400)));
         for wrong in ["", "0", "-5s", "soon", "inf", "1x"] {
-            assert!(time(wrong).is_err(), "{wrong}");
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(time_or_none("0s"), Ok(Duration::ZERO));
-        assert!(time_or_none("-1s").is_err() && time_or_none("").is_err());
+        assert_eq!(parse_duration_or_zero("0s"), Ok(Duration::ZERO));
+        assert!(parse_duration_or_zero("-1s").is_err() && parse_duration_or_zero("").is_err());
     }
 }

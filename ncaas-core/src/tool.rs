@@ -48,12 +48,12 @@ impl Tool {
     }
 
     /// Says something to the person at stderr.
-    pub fn say(self, words: &str) {
+    pub fn note(self, words: &str) {
         self.write_stderr(&format!("{}: {words}\n", self.name));
     }
 
     /// Says what failed, and its remedy on a line of its own.
-    pub fn complain(self, failure: &Failure) {
+    pub fn report_failure(self, failure: &Failure) {
         self.write_stderr(&format!("{}\n", failure.for_people(self.name)));
     }
 
@@ -87,7 +87,7 @@ impl Tool {
 pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Result<ExitStatus>) -> ExitCode {
     let tool = Tool { name };
     std::panic::set_hook(Box::new(move |panic| {
-        tool.say(&format!("this is a defect in {name}: {panic}"));
+        tool.note(&format!("this is a defect in {name}: {panic}"));
     }));
     let outcome = hear_signals().and_then(|()| {
         let arguments = A::parse();
@@ -101,7 +101,7 @@ pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Res
         outcome
     });
     let ExitStatus(status) = outcome.unwrap_or_else(|failure| {
-        tool.complain(&failure);
+        tool.report_failure(&failure);
         tool.status_after(failure.kind.exit_status())
     });
     ExitCode::from(status)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::PipeArgs;
-use ncaas_core::quantity::bytes;
+use ncaas_core::quantity::parse_bytes;
 use ncaas_core::record::fields::{Gpus, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -90,7 +90,7 @@ pub(crate) struct SettingsArgs {
     pub(crate) secret_env: Vec<String>,
 
     /// Memory limit: 512m, 4g
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) memory: Option<u64>,
 
     /// Processors: 2, 0.5
@@ -98,7 +98,7 @@ pub(crate) struct SettingsArgs {
     pub(crate) cpus: Option<f64>,
 
     /// Size of /dev/shm
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) shm_size: Option<u64>,
 
     /// One GPU: `require` fails where there is none, `auto` goes without and says so

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
-use ncaas_core::record::fields::Detached;
+use ncaas_core::record::fields::DetachedExec;
 use tokio::time::sleep;
 
 use crate::exec::{Asks, Exec, Outcome, may_be_the_engines_word};
@@ -37,7 +37,7 @@ const EXIT_CODE: u64 = 8;
 ///
 /// # Errors
 /// [`Kind::ScriptNotFound`] where the container has no shell.
-pub(crate) async fn start(engine: &Engine, asks: Asks) -> Result<Detached> {
+pub(crate) async fn start(engine: &Engine, asks: Asks) -> Result<DetachedExec> {
     let inspected = engine.inspect(&asks.container).await?;
     let labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
     let io_dir = labels.get(labels::IO_DIR).map_or(layout::CONTAINER_IO_DIR, String::as_str);
@@ -55,11 +55,11 @@ pub(crate) async fn start(engine: &Engine, asks: Asks) -> Result<Detached> {
     let mut streams = exec.start().await?;
     let mut said = Vec::new();
     while let Some(piece) = streams.output.next().await {
-        said.extend_from_slice(&piece.asking("run a command in", Asked::Container(&about))?.into_bytes());
+        said.extend_from_slice(&piece.engine_context("run a command in", Subject::Container(&about))?.into_bytes());
     }
     let said = String::from_utf8_lossy(&said).into_owned();
     match (exec.outcome(may_be_the_engines_word(said.as_bytes())).await?, said.lines().collect::<Vec<_>>().as_slice()) {
-        (Outcome::Exited(0), [exit_file, output]) => Ok(Detached {
+        (Outcome::Exited(0), [exit_file, output]) => Ok(DetachedExec {
             name,
             command,
             output: (!output.starts_with("/proc/")).then(|| (*output).to_owned()),
@@ -77,7 +77,7 @@ pub(crate) async fn start(engine: &Engine, asks: Asks) -> Result<Detached> {
 ///
 /// # Errors
 /// [`Kind::Killed`] where its container ended before it did.
-pub(crate) async fn wait(engine: &Engine, container: &str, detached: &Detached) -> Result<i64> {
+pub(crate) async fn wait(engine: &Engine, container: &str, detached: &DetachedExec) -> Result<i64> {
     loop {
         // In this order: a container that has ended writes no more.
         let ended = engine.container(container).await?.has_ended();

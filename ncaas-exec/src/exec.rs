@@ -11,7 +11,7 @@ use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
-use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use tokio::io::AsyncWrite;
 use tokio::time::sleep;
@@ -114,7 +114,7 @@ impl<'a> Exec<'a> {
                 return Err(Failure::new(Kind::EngineError, format!("the container `{container}` does not run"))
                     .hint("`ncaas-exec ls --all` says how it fares; `docker start` starts it again"));
             }
-            created => created.asking("run a command in", Asked::Container(&container))?.id,
+            created => created.engine_context("run a command in", Subject::Container(&container))?.id,
         };
         Ok(Exec { engine, asks, id, mark })
     }
@@ -123,7 +123,7 @@ impl<'a> Exec<'a> {
     pub(crate) async fn start(&self) -> Result<Streams> {
         let options = StartExecOptions { tty: self.asks.terminal, ..Default::default() };
         let started = self.engine.docker().start_exec(&self.id, Some(options)).await;
-        match started.asking("run a command in", Asked::Container(&self.asks.container))? {
+        match started.engine_context("run a command in", Subject::Container(&self.asks.container))? {
             StartExecResults::Attached { output, input } => Ok(Streams { output, input }),
             StartExecResults::Detached => {
                 Err(Failure::new(Kind::EngineError, "the engine gives no streams of the process"))
@@ -134,8 +134,8 @@ impl<'a> Exec<'a> {
     /// What it has come to, once its streams have ended. `engine_spoke` says that they may have carried the engine's word
     /// and no output: then a process that has no number was never there. (Podman takes the number away at the end.)
     pub(crate) async fn outcome(&self, engine_spoke: bool) -> Result<Outcome> {
-        let about = Asked::Container(&self.asks.container);
-        let look = async || self.engine.docker().inspect_exec(&self.id).await.asking("run a command in", about);
+        let about = Subject::Container(&self.asks.container);
+        let look = async || self.engine.docker().inspect_exec(&self.id).await.engine_context("run a command in", about);
         let mut inspected = match look().await {
             // What broke its connection may have broken those that are kept for use.
             Err(failure) if failure.kind == Kind::EngineUnreachable => look().await?,
@@ -191,12 +191,12 @@ impl<'a> Exec<'a> {
             ..Default::default()
         };
         let docker = self.engine.docker();
-        let about = Asked::Container(&self.asks.container);
-        let id = docker.create_exec(&self.asks.container, options).await.asking("end a command in", about)?.id;
-        let started = docker.start_exec(&id, None).await.asking("end a command in", about)?;
+        let about = Subject::Container(&self.asks.container);
+        let id = docker.create_exec(&self.asks.container, options).await.engine_context("end a command in", about)?.id;
+        let started = docker.start_exec(&id, None).await.engine_context("end a command in", about)?;
         if let StartExecResults::Attached { mut output, .. } = started {
             while let Some(piece) = output.next().await {
-                piece.asking("end a command in", about)?;
+                piece.engine_context("end a command in", about)?;
             }
         }
         Ok(())
@@ -206,7 +206,7 @@ impl<'a> Exec<'a> {
     pub(crate) async fn resize(&self, rows: u16, columns: u16) -> Result<()> {
         let options = bollard::query_parameters::ResizeExecOptions { h: i32::from(rows), w: i32::from(columns) };
         let resized = self.engine.docker().resize_exec(&self.id, options).await;
-        resized.asking("resize a terminal in", Asked::Container(&self.asks.container))
+        resized.engine_context("resize a terminal in", Subject::Container(&self.asks.container))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use futures_util::StreamExt;
-use ncaas_core::engine::{Asked, Engine, EngineContext};
+use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
@@ -23,14 +23,14 @@ use crate::subject;
 /// The exit status where we failed, and not the command.
 const OUR_FAILURE: u8 = 125;
 /// Between TERM and KILL at a timeout.
-const GRACE: Duration = Duration::from_secs(10);
+const STOP_GRACE_S: Duration = Duration::from_secs(10);
 /// The same after Ctrl-C: the tool has to end within a second.
 const SHORT_GRACE: Duration = Duration::from_millis(300);
 
 pub(crate) async fn inside(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     match one(tool, args).await {
         Err(failure) if failure.kind != Kind::Interrupted => {
-            tool.complain(&failure);
+            tool.report_failure(&failure);
             Ok(ExitStatus(OUR_FAILURE))
         }
         ended => ended,
@@ -78,7 +78,7 @@ async fn one(tool: Tool, args: InArgs) -> Result<ExitStatus> {
                     break Ended::Interrupted;
                 }
                 () = at(deadline) => {
-                    end(&exec, "TERM", GRACE, pass).await?;
+                    end(&exec, "TERM", STOP_GRACE_S, pass).await?;
                     break Ended::TimedOut;
                 }
                 () = &mut send, if sending => sending = false,
@@ -201,7 +201,7 @@ impl Passing {
     async fn pass(&mut self) -> Result<Reader> {
         let mut first = true;
         while let Some(piece) = self.output.next().await {
-            let piece = piece.asking("read from the command in", Asked::Container(&self.container))?;
+            let piece = piece.engine_context("read from the command in", Subject::Container(&self.container))?;
             let is_doubtful = match first {
                 true => may_be_the_engines_word(piece.as_ref()),
                 false => !self.held.is_empty() && may_be_the_engines_next_word(piece.as_ref()),

@@ -3,7 +3,7 @@
 use bollard::errors::Error;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
-use ncaas_core::engine::{Asked, Engine, EngineContext, reference};
+use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::fields::Container;
 
@@ -17,7 +17,7 @@ use crate::sharing::Sharing;
 /// [`Kind::ImageNotFound`].
 pub(crate) async fn image(engine: &Engine, name: &str) -> Result<ImageInspect> {
     let name = reference::image(name)?;
-    engine.docker().inspect_image(name).await.asking("run", Asked::Image(name))
+    engine.docker().inspect_image(name).await.engine_context("run", Subject::Image(name))
 }
 
 /// Makes the container. Its id.
@@ -30,7 +30,7 @@ pub(crate) async fn create(engine: &Engine, plan: &Plan) -> Result<String> {
         platform: plan.settings.platform.clone().unwrap_or_default(),
     };
     let sharing = Sharing::of(engine, plan).await?;
-    let about = Asked::NewContainer { name: plan.name.as_deref().unwrap_or("a container"), image: &plan.image };
+    let about = Subject::NewContainer { name: plan.name.as_deref().unwrap_or("a container"), image: &plan.image };
     let created = engine.docker().create_container(Some(options), plan.body(&sharing.mounted)).await;
     match created {
         Ok(created) => Ok(created.id),
@@ -75,7 +75,7 @@ pub(crate) async fn start(engine: &Engine, id: &str, plan: &Plan) -> Result<Cont
 /// Starts a container, which people know by `name`. One that runs is left as it is.
 async fn start_as_is(engine: &Engine, id: &str, name: &str) -> Result<()> {
     let Err(error) = engine.docker().start_container(id, None).await else { return Ok(()) };
-    let failure = refused(&error, "start", Asked::Container(name));
+    let failure = refused(&error, "start", Subject::Container(name));
     let failure = match error {
         // What is not there is its network, or what else it is to be given.
         Error::DockerResponseServerError { status_code: 404, message } if engine.inspect(id).await.is_ok() => {
@@ -96,13 +96,13 @@ pub(crate) async fn remove(engine: &Engine, id: &str, force: bool) -> Result<()>
         Err(Error::DockerResponseServerError { status_code: 409, ref message }) if message.contains("in progress") => {
             Ok(())
         }
-        removed => removed.asking("remove", Asked::Container(id)),
+        removed => removed.engine_context("remove", Subject::Container(id)),
     }
 }
 
 /// The failure of a request that the engine refused. A 400 says that what was asked for cannot be, and no second try
 /// will change that.
-fn refused(error: &Error, verb: &str, about: Asked<'_>) -> Failure {
+fn refused(error: &Error, verb: &str, about: Subject<'_>) -> Failure {
     let failure = ncaas_core::engine::failure(error, verb, about);
     match error {
         Error::DockerResponseServerError { status_code: 400, .. } if failure.kind == Kind::EngineError => {

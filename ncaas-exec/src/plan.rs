@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType};
-use ncaas_core::layout::{OPEN, SHUT};
+use ncaas_core::layout::{MODE_PRIVATE, MODE_SHARED};
 use ncaas_core::record::fields::RunSettings;
 use serde::Serialize;
 
@@ -175,8 +175,10 @@ impl Plan {
         let written: Vec<&Path> =
             self.shared.iter().filter(|shared| !shared.read_only).map(|shared| shared.host.as_path()).collect();
         let above = written.iter().filter_map(|folder| folder.parent()).collect::<BTreeSet<_>>();
-        let folders =
-            above.into_iter().map(|folder| (SHUT, folder)).chain(written.iter().map(|folder| (OPEN, *folder)));
+        let folders = above
+            .into_iter()
+            .map(|folder| (MODE_PRIVATE, folder))
+            .chain(written.iter().map(|folder| (MODE_SHARED, *folder)));
         let make = folders.map(|(mode, folder)| {
             let words = ["install", "-d", "-m", &format!("{mode:o}"), &folder.to_string_lossy()].map(str::to_owned);
             shell_line(&words)

@@ -4,7 +4,7 @@ use ncaas_core::quantity;
 
 /// A length of time in whole seconds, at least one.
 pub(crate) fn seconds(text: &str) -> Result<u64, String> {
-    quantity::time(text).map(|time| time.as_secs_f64().ceil() as u64)
+    quantity::parse_duration(text).map(|time| time.as_secs_f64().ceil() as u64)
 }
 
 /// A number of processors, `0.5` for half of one.

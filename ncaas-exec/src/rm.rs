@@ -52,9 +52,9 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         if !told.has_ended() && !told.state.is_empty() && !named && !args.force {
             return Ok(());
         }
-        connection.patiently(tool, record, one).await
+        connection.with_retry(tool, record, one).await
     };
-    connection.ahead_of(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await
+    connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await
 }
 
 /// Removes a container that has ended, after what it left on this machine has been made the user's.

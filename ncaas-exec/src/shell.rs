@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::IsTerminal;
 
 use futures_util::StreamExt;
-use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
@@ -37,7 +37,7 @@ pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
     let failed = Cell::new(None);
     let at_terminal = async |record: &mut Record, output: &Output| {
         if let Err(failure) = work(record, output).await {
-            tool.complain(&failure);
+            tool.report_failure(&failure);
             failed.set(Some(failure.kind.exit_status()));
         }
         Ok(())
@@ -99,7 +99,7 @@ async fn converse(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Resu
             piece = output.next() => match piece {
                 None => return Ok(engine_spoke),
                 Some(piece) => {
-                    let bytes = piece.asking("read from the shell in", Asked::Container(container))?.into_bytes();
+                    let bytes = piece.engine_context("read from the shell in", Subject::Container(container))?.into_bytes();
                     if std::mem::take(&mut first) && may_be_the_engines_word(&bytes) {
                         engine_spoke = true;
                     } else {

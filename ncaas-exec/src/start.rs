@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine, labels};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files::make_folder;
 use ncaas_core::layout;
@@ -43,11 +43,11 @@ pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
 
 async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, name: Option<String>) -> Result<()> {
     let settings = flags.fill(record)?;
-    let image = launch::image(engine, record.need("image")?).await?;
+    let image = launch::image(engine, record.require("image")?).await?;
     record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
-    let io_dir = Path::new(record.need("io_dir")?).to_owned();
+    let io_dir = Path::new(record.require("io_dir")?).to_owned();
     if !io_dir.is_absolute() {
-        return Err(Failure::lacks("io_dir").hint("an absolute path"));
+        return Err(Failure::missing_field("io_dir").hint("an absolute path"));
     }
     for folder in [layout::INPUTS, layout::CONFIGS, layout::RESULTS, layout::LOGS] {
         make_folder(&io_dir.join(folder))?;
@@ -61,10 +61,10 @@ async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, na
     }
     let (gpu, warning) = match settings.gpus {
         None => (None, None),
-        Some(_) => any_gpu(&engine.docker().info().await.asking("ask", Asked::Engine)?, &settings)?,
+        Some(_) => any_gpu(&engine.docker().info().await.engine_context("ask", Subject::Engine)?, &settings)?,
     };
     if let Some(warning) = &warning {
-        tool.say(warning);
+        tool.note(warning);
         record.warn(warning);
     }
     let mut plan = Plan {
@@ -82,7 +82,7 @@ async fn one(tool: Tool, engine: &Engine, record: &mut Record, flags: &Flags, na
     plan.labels = [(labels::TOOL.to_owned(), tool.name().to_owned()), (labels::RECORD.to_owned(), line)].into();
     let id = launch::create(engine, &plan).await?;
     let container = launch::start(engine, &id, &plan).await?;
-    tool.say(&format!("`{}` is up: `ncaas-exec shell {0}` steps into it", container.name));
+    tool.note(&format!("`{}` is up: `ncaas-exec shell {0}` steps into it", container.name));
     record.merge(&Known { container: Some(container), ..Known::default() });
     Ok(())
 }

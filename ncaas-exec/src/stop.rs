@@ -29,6 +29,6 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
         }
         Ok(())
     };
-    let work = async |record: &mut Record, _: &_| connection.patiently(tool, record, one).await;
-    connection.ahead_of(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await
+    let work = async |record: &mut Record, _: &_| connection.with_retry(tool, record, one).await;
+    connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await
 }

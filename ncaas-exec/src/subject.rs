@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use bollard::models::ContainerInspectResponse;
-use ncaas_core::engine::container::describe;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, Owner, labels};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::layout::{self, JobFolder};
@@ -30,7 +30,7 @@ pub(crate) fn of_name(name: &str) -> Record {
 }
 
 /// The id or name of the container that a record means.
-pub(crate) fn container_of(record: &Record) -> Result<String> {
+pub(crate) fn find_container(record: &Record) -> Result<String> {
     if let Some(container) = record.container() {
         let id = if container.id.is_empty() { container.name } else { container.id };
         if !id.is_empty() {
@@ -39,7 +39,7 @@ pub(crate) fn container_of(record: &Record) -> Result<String> {
     }
     match (record.job(), record.text("io_dir")) {
         (Some(job), Some(io_dir)) => Ok(layout::container_name(&job, io_dir)),
-        _ => Err(Failure::lacks("container")),
+        _ => Err(Failure::missing_field("container")),
     }
 }
 
@@ -51,8 +51,8 @@ pub(crate) fn is_unknown(record: &Record) -> bool {
 /// Looks at a record's container, and writes into the record how it fares. A record that knows nothing but its
 /// container has from its label what it was started from.
 pub(crate) async fn look(engine: &Engine, record: &mut Record) -> Result<Container> {
-    let inspected = engine.inspect(&container_of(record)?).await?;
-    let container = describe(&inspected);
+    let inspected = engine.inspect(&find_container(record)?).await?;
+    let container = container_from_inspect(&inspected);
     if is_unknown(record) {
         *record = started_from(&inspected).unwrap_or_default();
     }
@@ -69,13 +69,13 @@ fn started_from(inspected: &ContainerInspectResponse) -> Option<Record> {
 /// Writes into a record how its container fares. What one that has ended left on this machine becomes the user's.
 pub(crate) async fn tell(engine: &Engine, record: &mut Record, container: Container) -> Result<()> {
     let (id, has_ended) = (container.id.clone(), container.has_ended());
-    record.tell(container);
+    record.set_container(container);
     if has_ended { repair_ownership(engine, record, &id).await } else { Ok(()) }
 }
 
 /// Makes what an ended container left in its folders of this machine the user's, whoever it ran as.
 pub(crate) async fn repair_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
-    if let Ok(job) = JobFolder::of(record) {
+    if let Ok(job) = JobFolder::for_record(record) {
         let folders = match job.open_existing()? {
             Some(folder) => job.mounted(&folder)?,
             None => Vec::new(),

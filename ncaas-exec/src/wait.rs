@@ -5,7 +5,7 @@ use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Detached, Known};
+use ncaas_core::record::fields::{DetachedExec, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ContainersArgs;
@@ -28,7 +28,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
         exit_code.set(record.container().and_then(|container| container.exit_code));
         ended
     };
-    let status = connection.ahead_of(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await;
+    let status = connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(AT_ONCE)).filter(input, work)).await;
     if args.containers.len() != 1 {
         return status;
     }
@@ -37,7 +37,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
         (Ok(_), Some(code)) => Ok(ExitStatus(u8::try_from(code).unwrap_or(OUR_FAILURE))),
         (Ok(_), None) => Ok(ExitStatus(OUR_FAILURE)),
         (Err(failure), _) => {
-            tool.complain(&failure);
+            tool.report_failure(&failure);
             Ok(ExitStatus(OUR_FAILURE))
         }
     }
@@ -50,10 +50,11 @@ async fn one(tool: Tool, connection: &LazyEngine, record: &mut Record) -> Result
     }
     if let Some(detached) = record.known()?.exec.filter(|detached| detached.exit_code.is_none()) {
         let wait = async |engine: &Engine, record: &mut Record| {
-            detach::wait(engine, &subject::container_of(record)?, &detached).await
+            detach::wait(engine, &subject::find_container(record)?, &detached).await
         };
-        let exit_code = connection.patiently(tool, record, wait).await?;
-        record.merge(&Known { exec: Some(Detached { exit_code: Some(exit_code), ..detached }), ..Known::default() });
+        let exit_code = connection.with_retry(tool, record, wait).await?;
+        record
+            .merge(&Known { exec: Some(DetachedExec { exit_code: Some(exit_code), ..detached }), ..Known::default() });
         return Ok(());
     }
     let begin = async |engine: &Engine, record: &mut Record| {
@@ -64,18 +65,18 @@ async fn one(tool: Tool, connection: &LazyEngine, record: &mut Record) -> Result
     };
     let waited = async {
         // From here on the wait has a patience of its own.
-        let engine = connection.patiently(tool, record, begin).await?;
-        engine.wait(&subject::container_of(record)?).await
+        let engine = connection.with_retry(tool, record, begin).await?;
+        engine.wait(&subject::find_container(record)?).await
     };
     match waited.await {
         Ok(container) => {
             let tell =
                 async |engine: &Engine, record: &mut Record| subject::tell(engine, record, container.clone()).await;
-            return connection.patiently(tool, record, tell).await;
+            return connection.with_retry(tool, record, tell).await;
         }
         // It may have been removed since, and what became of it saved.
         Err(failure) if failure.kind == Kind::ContainerNotFound => {
-            let saved = JobFolder::of(record).ok().and_then(|folder| folder.saved_record()?.container());
+            let saved = JobFolder::for_record(record).ok().and_then(|folder| folder.saved_record()?.container());
             record.merge(&Known { container: Some(saved.ok_or(failure)?), ..Known::default() });
         }
         Err(failure) => return Err(failure),

@@ -58,7 +58,7 @@ pub(crate) struct UsageArgs {
     pub(crate) containers: Vec<String>,
 
     /// Time between two samples, like 10s or 1m; the engine takes one a second
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = quantity::time)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = quantity::parse_duration)]
     pub(crate) every: Duration,
 
     #[command(flatten)]
@@ -157,7 +157,7 @@ pub(crate) struct SaveArgs {
     pub(crate) containers: Vec<String>,
 
     /// Also emit a job's record, as running, whenever its files have changed, and at most so often
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = quantity::time)]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = quantity::parse_duration)]
     pub(crate) live: Option<Duration>,
 
     /// Where the io-dir of a record that names none is

@@ -1,7 +1,7 @@
 //! Which container a verb works on: named by its arguments, or by the records that come in.
 
 use bollard::models::ContainerInspectResponse;
-use ncaas_core::engine::container::describe;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::labels;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::pipe::Input;
@@ -69,9 +69,9 @@ impl Owner {
 
 /// The id or name of the record's container.
 pub(crate) fn container(record: &Record) -> Result<String> {
-    let container = record.container().ok_or_else(|| Failure::lacks("container"))?;
+    let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
     let name = if container.id.is_empty() { container.name } else { container.id };
-    if name.is_empty() { Err(Failure::lacks("container.id")) } else { Ok(name) }
+    if name.is_empty() { Err(Failure::missing_field("container.id")) } else { Ok(name) }
 }
 
 /// Adds to the record what the engine says of its container; first, where the record names nothing but a container,
@@ -83,5 +83,5 @@ pub(crate) fn complete(record: &mut Record, inspected: &ContainerInspectResponse
     {
         *record = started_from;
     }
-    record.merge(&Known { container: Some(describe(inspected)), ..Known::default() });
+    record.merge(&Known { container: Some(container_from_inspect(inspected)), ..Known::default() });
 }

@@ -111,7 +111,7 @@ pub(crate) struct WatchArgs {
     pub(crate) once: bool,
 
     /// For how long what `--once` has handed on is left alone by others
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = quantity::time_or_none, requires = "once")]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = quantity::parse_duration_or_zero, requires = "once")]
     pub(crate) hold: Duration,
 
     /// Look into this group only; may be given several times
@@ -127,7 +127,7 @@ pub(crate) struct WatchArgs {
     pub(crate) notify: bool,
 
     /// How often to list what is there, where nothing else tells of new submissions
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = quantity::time)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = quantity::parse_duration)]
     pub(crate) poll: Duration,
 
     /// Let submissions name datasets, configs and results in that other bucket by `s3://` paths; several with commas

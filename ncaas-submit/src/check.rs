@@ -118,7 +118,7 @@ async fn check_file(tool: Tool, name: &str, target: Option<&Target>, bypass: &[S
         ..Job::default()
     };
     if let Some(refusal) = submission.refusal() {
-        tool.complain(&refusal.context(format!("`{name}`")));
+        tool.report_failure(&refusal.context(format!("`{name}`")));
     }
     for mut record in submission.records(&job, tool.name()) {
         record.merge(&Known { setup: Some(log.events()), ..Known::default() });
@@ -136,7 +136,7 @@ async fn check_record(record: &mut Record, target: Option<&Target>, bypass: &[St
         }
         (_, Some(target)) => Place::open(target).await?,
         (_, None) => {
-            Place { bucket: None, group: record.need("configname")?.split('/').next().unwrap_or("").to_owned() }
+            Place { bucket: None, group: record.require("configname")?.split('/').next().unwrap_or("").to_owned() }
         }
     };
     let mut fields = record.as_map().clone();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::failure::{Kind, Result};
-use ncaas_core::layout::{self, CANCEL, CERTIFICATE, END, LOGS, PROCESS_RESULTS};
+use ncaas_core::layout::{self, CANCEL, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Status;
 use serde::Serialize;
@@ -61,7 +61,7 @@ impl Folder {
 
     /// When the whole job ended; none while it has not.
     pub(crate) async fn ended_at(&self) -> Result<Option<Timestamp>> {
-        let end = self.key(&format!("{PROCESS_RESULTS}/{END}"))?;
+        let end = self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))?;
         Ok(self.bucket.head(&end).await?.map(|entry| entry.modified))
     }
 
@@ -104,7 +104,7 @@ impl Folder {
     /// Removes what says that the job, or a dataset of it, has ended.
     pub(crate) async fn forget_the_end(&self) -> Result<()> {
         // The end first: a job whose records are gone must not look as if it had ended.
-        self.bucket.delete(&self.key(&format!("{PROCESS_RESULTS}/{END}"))?).await?;
+        self.bucket.delete(&self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))?).await?;
         for key in self.saved_record_keys().await? {
             self.bucket.delete(&key).await?;
         }

@@ -59,7 +59,7 @@ async fn look(bucket: &Bucket, entry: Entry, states: &[State]) -> Result<Option<
     let submission = match bucket.read(&entry.key, submission::LARGEST).await {
         Ok((content, _)) => Submission::read(&content, &Reach::everywhere(bucket.address(), &group)),
         Err(failure) if failure.kind == Kind::ObjectNotFound => return Ok(None),
-        Err(failure) if failure.kind.may_pass() => return Err(failure),
+        Err(failure) if failure.kind.is_transient() => return Err(failure),
         Err(failure) => Submission::refused(failure.message),
     };
     let id = submission.timestamp.as_deref().map(|timestamp| layout::job_id(bucket.name(), timestamp));

@@ -116,5 +116,5 @@ async fn has_objects(bucket: &Bucket, folder: &str) -> Result<bool> {
 
 /// Whether a failed look is the submission's own fault, and not one that may pass.
 fn is_a_reason(failure: &Failure) -> bool {
-    !failure.kind.may_pass()
+    !failure.kind.is_transient()
 }

@@ -55,7 +55,7 @@ impl Buckets {
     /// # Errors
     /// When it came from no bucket, or its bucket does not answer.
     pub(crate) async fn job_of(&self, record: &Record) -> Result<BucketJob> {
-        let job = record.job().ok_or_else(|| Failure::lacks("job"))?;
+        let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
         let (Some(address), Some(group)) = (job.bucket, job.group) else {
             return Err(Failure::new(Kind::BadRecord, format!("`{}` came from no bucket", job.id)));
         };

@@ -60,7 +60,7 @@ async fn tell(tool: Tool, job: &BucketJob, said: &mut Vec<Line>) -> Result<()> {
         if said.get(at).is_some_and(|said| said.status == line.status) {
             continue;
         }
-        tool.say(&format!("`{}`: {} ({})", line.dataset, line.status.to_lowercase(), line.last_command));
+        tool.note(&format!("`{}`: {} ({})", line.dataset, line.status.to_lowercase(), line.last_command));
         match said.get_mut(at) {
             Some(said) => *said = line,
             None => said.push(line),
@@ -73,7 +73,7 @@ async fn results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Vec<Rec
     let saved = job.results.saved_records().await?;
     if saved.is_empty() {
         // Another tool than ours has run it: the end is all that is known.
-        tool.say(&format!("`{}` has ended, and no records tell how", job.id));
+        tool.note(&format!("`{}` has ended, and no records tell how", job.id));
         return Ok(vec![record.clone()]);
     }
     let mut records: Vec<Record> = saved.into_values().collect();
@@ -82,7 +82,7 @@ async fn results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Vec<Rec
             record.remove(field);
         }
         if let Some(error) = record.error() {
-            tool.say(&error.message);
+            tool.note(&error.message);
         }
     }
     Ok(records)

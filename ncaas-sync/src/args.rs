@@ -163,7 +163,7 @@ pub(crate) struct UploadsArgs {
     pub(crate) target: Option<String>,
 
     /// Only those begun longer ago than this: `90m`, `12h`, `7d`
-    #[arg(long, value_name = "AGE", value_parser = quantity::time)]
+    #[arg(long, value_name = "AGE", value_parser = quantity::parse_duration)]
     pub(crate) older_than: Option<Duration>,
 
     /// Drop them
@@ -209,7 +209,7 @@ pub(crate) struct CollectArgs {
 
     /// Leave out files larger than this: bytes, or with K, M, G or T. All of a file is read for its checksum, also where
     /// it is sparse: one of 100G of nothing takes minutes, though no room
-    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
     pub(crate) max_size: Option<u64>,
 
     #[command(flatten)]

@@ -81,7 +81,7 @@ pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
     };
     let pipe = Pipe::new(tool, args.pipe.jobs_or(AT_ONCE));
     pipe.each(input, async |record: &mut Record, output: &Output| {
-        let container = record.container().ok_or_else(|| Failure::lacks("container"))?;
+        let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         let engine = engine.get().await?;
         one(engine, &container.id, &select, args.size, output).await
     })
@@ -163,10 +163,10 @@ fn described(
 /// The size of all that is in a mount; none where it cannot be read.
 async fn size_of(engine: &Engine, id: &str, path: &str) -> Result<Option<u64>> {
     let sum = engine.download(id, path, |archive| {
-        let cut_off = |error: std::io::Error| ncaas_core::engine::archive::cut_off(&error);
+        let archive_interrupted = |error: std::io::Error| ncaas_core::engine::archive::archive_interrupted(&error);
         let mut size = 0;
-        for entry in archive.entries().map_err(cut_off)? {
-            size += entry.map_err(cut_off)?.size();
+        for entry in archive.entries().map_err(archive_interrupted)? {
+            size += entry.map_err(archive_interrupted)?.size();
         }
         Ok(size)
     });

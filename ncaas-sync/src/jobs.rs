@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ncaas_core::engine::container::describe;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files;
@@ -14,7 +14,7 @@ use ncaas_core::record::fields::{Job, Known};
 /// own, whose results go to a folder that has the container's name.
 pub(crate) async fn of_container(engine: &Engine, name: &str) -> Result<Record> {
     let inspected = engine.inspect(name).await?;
-    let container = describe(&inspected);
+    let container = container_from_inspect(&inspected);
     let label = inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::RECORD));
     let mut record = label.and_then(|label| Record::parse(label.as_bytes()).ok()).unwrap_or_default();
     let image = inspected.config.and_then(|config| config.image).unwrap_or_default();

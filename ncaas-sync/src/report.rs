@@ -139,7 +139,7 @@ impl<'t> Tally<'t> {
         self.total.count(file);
         if let Some(error) = &file.error {
             let hint = error.hint.clone().filter(|hint| self.hints.insert(hint.clone()));
-            self.tool.complain(&Failure { kind: error.kind, message: error.message.clone(), hint });
+            self.tool.report_failure(&Failure { kind: error.kind, message: error.message.clone(), hint });
         }
         if self.files {
             write(self.output, file).await;
@@ -150,7 +150,7 @@ impl<'t> Tally<'t> {
     pub(crate) fn nothing_deleted(&mut self, of: &str, why: &str) {
         let words = format!("nothing was deleted, of {of}: {why}");
         let failure = Failure::new(Kind::Usage, words).hint("`ncaas-sync status` shows them");
-        self.tool.complain(&failure);
+        self.tool.report_failure(&failure);
         self.total.error.get_or_insert_with(|| info(&failure, self.tool));
     }
 }

@@ -13,7 +13,7 @@ use cap_std::fs::{Dir, FileTypeExt};
 use futures_util::{Stream, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key, Listing};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files::OURS;
+use ncaas_core::files::TEMPORARY_PREFIX;
 use tokio::sync::mpsc;
 
 use crate::collect::open_folder;
@@ -166,7 +166,7 @@ impl Walk<'_> {
         for entry in dir.entries().map_err(|error| failed(&error))? {
             let entry = entry.map_err(|error| failed(&error))?;
             let name = entry.file_name().as_bytes().to_vec();
-            if !name.starts_with(OURS.as_bytes()) {
+            if !name.starts_with(TEMPORARY_PREFIX.as_bytes()) {
                 let is_folder = entry.file_type().map_err(|error| failed(&error))?.is_dir();
                 names.push((name, is_folder));
             }

@@ -43,7 +43,7 @@ async fn list(tool: Tool, args: &UploadsArgs, output: &Output) -> Result<()> {
     let place = Place::parse(args.target.as_deref().unwrap_or_default())?;
     let bucket = Bucket::open(&place.bucket).await?;
     if bucket.as_s3().is_none() {
-        tool.say(&format!("`{}` is a directory: nothing is uploaded there in parts", bucket.address()));
+        tool.note(&format!("`{}` is a directory: nothing is uploaded there in parts", bucket.address()));
     }
     let now = Timestamp::now();
     for (upload, begun) in unfinished(&bucket, &place.prefix).await? {

@@ -107,10 +107,10 @@ impl Verifying<'_> {
     async fn one(&self, record: &mut Record, output: &Output) -> Result<()> {
         let told = record.results_file();
         if record.results().is_none() && told.is_none() {
-            return Err(Failure::lacks("results").hint("`ncaas-sync collect` lists them, with their checksums"));
+            return Err(Failure::missing_field("results").hint("`ncaas-sync collect` lists them, with their checksums"));
         }
         jobs::fill_io_dir(record, &self.args.io_dir.io_dir)?;
-        let io_dir = Path::new(record.need("io_dir")?);
+        let io_dir = Path::new(record.require("io_dir")?);
         let job = record.job().unwrap_or_default();
         let (here, there) = match (self.args.io_dir_only, self.args.bucket_only) {
             (true, _) => (true, false),

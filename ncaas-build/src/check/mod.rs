@@ -82,7 +82,7 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
                     let at = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
                     let words = format!("`{}{at}`: {}", finding.file, finding.message);
                     let failure = Failure::new(Kind::BuildFailed, words).hint(&finding.remedy);
-                    tool.complain(&failure);
+                    tool.report_failure(&failure);
                     output.note_failure(&failure);
                     output.emit(&record(&finding)).await;
                 }

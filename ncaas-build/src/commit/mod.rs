@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bollard::models::{ContainerConfig, ContainerInspectResponse};
 use bollard::query_parameters::CommitContainerOptions;
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels, reference};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -54,8 +54,8 @@ struct Commit<'a> {
 
 impl Commit<'_> {
     async fn run(&self, tool: Tool, record: &mut Record) -> Result<()> {
-        let image = record.need("image")?.to_owned();
-        let inspected = self.engine.inspect(record.need("container_id")?).await?;
+        let image = record.require("image")?.to_owned();
+        let inspected = self.engine.inspect(record.require("container_id")?).await?;
         let id = inspected.id.clone().unwrap_or_default();
         record.set("container_id", &id);
         if !self.args.force {
@@ -69,7 +69,7 @@ impl Commit<'_> {
         let config = self.config(&inspected, script.as_deref()).await?;
         let warnings: Vec<String> = self.added_environment(&inspected).await?.into_iter().collect();
         for warning in left_out.iter().map(LeftOut::in_words).chain(warnings.iter().cloned()) {
-            tool.say(&format!("warning: {warning}"));
+            tool.note(&format!("warning: {warning}"));
         }
         let (repo, tag) = split(&image);
         let options = CommitContainerOptions {
@@ -81,7 +81,8 @@ impl Commit<'_> {
             ..Default::default()
         };
         let docker = self.engine.docker();
-        let committed = docker.commit_container(options, config).await.asking("save", Asked::Container(&id))?;
+        let committed =
+            docker.commit_container(options, config).await.engine_context("save", Subject::Container(&id))?;
         Image {
             image_id: Some(committed.id),
             commit: self.revision.map(Revision::revision),
@@ -94,7 +95,7 @@ impl Commit<'_> {
     }
 
     async fn refuse_to_replace(&self, image: &str) -> Result<()> {
-        match self.engine.docker().inspect_image(image).await.asking("look at", Asked::Image(image)) {
+        match self.engine.docker().inspect_image(image).await.engine_context("look at", Subject::Image(image)) {
             Ok(_) => Err(Failure::new(Kind::NameInUse, format!("an image `{image}` is there already"))
                 .hint("choose another name with `-t`, or take it away from that image with `--force`")),
             Err(failure) if failure.kind == Kind::ImageNotFound => Ok(()),
@@ -127,7 +128,7 @@ impl Commit<'_> {
 
     async fn config_of_image(&self, inspected: &ContainerInspectResponse) -> Result<bollard::models::ImageConfig> {
         let image = inspected.image.as_deref().unwrap_or_default();
-        let image = self.engine.docker().inspect_image(image).await.asking("look at", Asked::Image(image))?;
+        let image = self.engine.docker().inspect_image(image).await.engine_context("look at", Subject::Image(image))?;
         Ok(image.config.unwrap_or_default())
     }
 

@@ -78,7 +78,8 @@ fn count(source: PathBuf) -> Option<(u64, u64)> {
 async fn has_files(engine: &Engine, id: &str, path: &str) -> Result<bool> {
     let found = engine
         .download(id, path, |archive| {
-            let entries = archive.entries().map_err(|error| ncaas_core::engine::archive::cut_off(&error))?;
+            let entries =
+                archive.entries().map_err(|error| ncaas_core::engine::archive::archive_interrupted(&error))?;
             // Folders alone are nothing that could be lost.
             let mut files =
                 entries.map_while(std::result::Result::ok).filter(|entry| !entry.header().entry_type().is_dir());

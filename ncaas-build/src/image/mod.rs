@@ -64,7 +64,7 @@ pub(crate) async fn report(tool: Tool, record: &mut Record, output: &Output, bui
     match built {
         Ok(image) => image.merge_into(record),
         Err(BuildFailure { failure, step }) => {
-            tool.complain(&failure);
+            tool.report_failure(&failure);
             output.note_failure(&failure);
             record.fail(tool.name(), &failure);
             if let Some(step) = step {
@@ -138,8 +138,8 @@ impl Plan {
         let size = context::measure(&self.context, &self.ignore()?, Descend::IfReachable)?;
         let warning = size.warning();
         match &warning {
-            Some(warning) => tool.say(warning),
-            None => tool.say(&format!("the build context is {} in {} files", in_words(size.bytes), size.files)),
+            Some(warning) => tool.note(warning),
+            None => tool.note(&format!("the build context is {} in {} files", in_words(size.bytes), size.files)),
         }
         let mut wishes = self.wishes.clone();
         match engine.address().proxies() {
@@ -149,7 +149,7 @@ impl Plan {
                 wishes.arguments.extend(proxies);
             }
             // Most builds need none.
-            Err(failure) => tool.say(&failure.message),
+            Err(failure) => tool.note(&failure.message),
         }
         wishes.labels.entry(revision::CREATED.to_owned()).or_insert_with(|| self.time(&size));
         let begun = Instant::now();

@@ -4,7 +4,7 @@ use crate::failure::{Failure, Kind, Result};
 
 use super::dir::Walk;
 use super::object::Page;
-use super::{Bucket, Place, blocking, s3};
+use super::{Backend, Bucket, blocking, s3};
 
 /// A listing in progress. Only an `Ok(None)` is its end: after a failure nothing follows, and what was not listed by then
 /// is not known not to be there.
@@ -20,8 +20,8 @@ enum State {
 impl Listing {
     pub(super) fn new(bucket: &Bucket, prefix: &str, after: Option<&str>, flat: bool) -> Listing {
         Listing(match bucket.0.clone() {
-            Place::Dir(dir) => State::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
-            Place::S3(s3) => State::S3(Box::new(s3::Listing::new(s3, prefix, after, flat))),
+            Backend::Dir(dir) => State::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
+            Backend::S3(s3) => State::S3(Box::new(s3::Listing::new(s3, prefix, after, flat))),
         })
     }
 

@@ -42,10 +42,10 @@ const PAGE: usize = 1000;
 
 /// A bucket that is there. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Bucket(Place);
+pub struct Bucket(Backend);
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Backend {
     Dir(DirBucket),
     S3(S3Bucket),
 }
@@ -56,22 +56,22 @@ impl Bucket {
     /// Fails with `bucket-not-found`, `bucket-unreachable` or `access-denied`.
     pub async fn open(address: &str) -> Result<Bucket> {
         match s3_name(address)? {
-            Some(name) => S3Bucket::open(&name).await.map(Place::S3).map(Bucket),
-            None => DirBucket::open(Path::new(address)).map(Place::Dir).map(Bucket),
+            Some(name) => S3Bucket::open(&name).await.map(Backend::S3).map(Bucket),
+            None => DirBucket::open(Path::new(address)).map(Backend::Dir).map(Bucket),
         }
     }
 
     /// Opens a bucket and makes it if it is not there.
     pub async fn create(address: &str) -> Result<Bucket> {
         match s3_name(address)? {
-            Some(name) => S3Bucket::create(&name).await.map(Place::S3).map(Bucket),
-            None => DirBucket::create(Path::new(address)).map(Place::Dir).map(Bucket),
+            Some(name) => S3Bucket::create(&name).await.map(Backend::S3).map(Bucket),
+            None => DirBucket::create(Path::new(address)).map(Backend::Dir).map(Bucket),
         }
     }
 
     /// Opens a bucket on S3 with a client that has settings of its own, and makes sure that it is there.
     pub async fn with_client(client: aws_sdk_s3::Client, name: &str) -> Result<Bucket> {
-        S3Bucket::with_client(client, name).await.map(Place::S3).map(Bucket)
+        S3Bucket::with_client(client, name).await.map(Backend::S3).map(Bucket)
     }
 
     /// Takes `BUCKET/GROUP` apart: `s3://pca/lab`, or `dir/lab`.
@@ -82,24 +82,24 @@ impl Bucket {
     /// The analysis: the bucket's name, or the directory's own name.
     pub fn name(&self) -> &str {
         match &self.0 {
-            Place::Dir(dir) => &dir.name,
-            Place::S3(s3) => &s3.name,
+            Backend::Dir(dir) => &dir.name,
+            Backend::S3(s3) => &s3.name,
         }
     }
 
     /// What a record carries in `job.bucket`: `s3://name`, or the directory's absolute path without links.
     pub fn address(&self) -> &str {
         match &self.0 {
-            Place::Dir(dir) => &dir.address,
-            Place::S3(s3) => &s3.address,
+            Backend::Dir(dir) => &dir.address,
+            Backend::S3(s3) => &s3.address,
         }
     }
 
     /// The S3 client and the bucket's name, for what only S3 has.
     pub fn as_s3(&self) -> Option<(&aws_sdk_s3::Client, &str)> {
         match &self.0 {
-            Place::Dir(_) => None,
-            Place::S3(s3) => Some((&s3.client, &s3.name)),
+            Backend::Dir(_) => None,
+            Backend::S3(s3) => Some((&s3.client, &s3.name)),
         }
     }
 
@@ -107,10 +107,10 @@ impl Bucket {
     /// [`sums_metadata`] makes of the content that is to come.
     pub async fn begin_parts(&self, key: &Key, sums: HashMap<String, String>) -> Result<String> {
         match &self.0 {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 Err(Failure::new(Kind::BucketError, format!("`{}` is a directory and takes no parts", dir.address)))
             }
-            Place::S3(s3) => s3.begin_parts(key, sums).await,
+            Backend::S3(s3) => s3.begin_parts(key, sums).await,
         }
     }
 
@@ -120,8 +120,8 @@ impl Bucket {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         match &self.0 {
-            Place::Dir(dir) => Failure::new(Kind::BucketError, format!("cannot {what} `{}`: {error}", dir.address)),
-            Place::S3(s3) => s3.failure(what, key, error),
+            Backend::Dir(dir) => Failure::new(Kind::BucketError, format!("cannot {what} `{}`: {error}", dir.address)),
+            Backend::S3(s3) => s3.failure(what, key, error),
         }
     }
 
@@ -141,7 +141,7 @@ impl Bucket {
     /// Whether there is an object whose key begins with `prefix`. An empty folder counts.
     pub async fn exists_under(&self, prefix: &str) -> Result<bool> {
         match &self.0 {
-            Place::Dir(_) => {
+            Backend::Dir(_) => {
                 let mut listing = self.list(prefix, None);
                 while let Some(page) = listing.next_page().await? {
                     if !page.entries.is_empty() {
@@ -150,7 +150,7 @@ impl Bucket {
                 }
                 Ok(false)
             }
-            Place::S3(s3) => s3.exists_under(prefix).await,
+            Backend::S3(s3) => s3.exists_under(prefix).await,
         }
     }
 
@@ -158,11 +158,11 @@ impl Bucket {
     /// or not; on S3 only an object of that very name.
     pub async fn head(&self, key: &Key) -> Result<Option<Entry>> {
         match self.0.clone() {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 let key = key.clone();
                 blocking(move || dir.head(&key)).await
             }
-            Place::S3(s3) => s3.head(key).await,
+            Backend::S3(s3) => s3.head(key).await,
         }
     }
 
@@ -172,11 +172,11 @@ impl Bucket {
     pub async fn read(&self, key: &Key, limit: u64) -> Result<(Vec<u8>, Version)> {
         key.must_name_an_object()?;
         match self.0.clone() {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 let key = key.clone();
                 blocking(move || dir.read(&key, limit)).await
             }
-            Place::S3(s3) => s3.read(key, limit).await,
+            Backend::S3(s3) => s3.read(key, limit).await,
         }
     }
 
@@ -185,11 +185,11 @@ impl Bucket {
         let bytes = bytes.into();
         fits(key, &bytes)?;
         match self.0.clone() {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 let key = key.clone();
                 blocking(move || dir.put(&key, &bytes)).await
             }
-            Place::S3(s3) => s3.put(key, bytes).await,
+            Backend::S3(s3) => s3.put(key, bytes).await,
         }
     }
 
@@ -198,11 +198,11 @@ impl Bucket {
         let bytes = bytes.into();
         fits(key, &bytes)?;
         match self.0.clone() {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 let key = key.clone();
                 blocking(move || dir.put_new(&key, &bytes)).await
             }
-            Place::S3(s3) => s3.put_new(key, bytes).await,
+            Backend::S3(s3) => s3.put_new(key, bytes).await,
         }
     }
 
@@ -212,22 +212,22 @@ impl Bucket {
         key.must_name_an_object()?;
         let bytes = bytes.into();
         match self.0.clone() {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 let (key, version) = (key.clone(), version.clone());
                 blocking(move || dir.put_if(&key, &bytes, &version)).await
             }
-            Place::S3(s3) => s3.put_if(key, bytes, version).await,
+            Backend::S3(s3) => s3.put_if(key, bytes, version).await,
         }
     }
 
     /// Removes an object; that there is none is no failure. A folder is removed only if it is empty.
     pub async fn delete(&self, key: &Key) -> Result<()> {
         match self.0.clone() {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 let key = key.clone();
                 blocking(move || dir.delete(&key)).await
             }
-            Place::S3(s3) => s3.delete(key).await,
+            Backend::S3(s3) => s3.delete(key).await,
         }
     }
 
@@ -247,11 +247,11 @@ impl Bucket {
     async fn store(&self, source: Source, key: &Key) -> Result<Content> {
         key.must_name_an_object()?;
         match self.0.clone() {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 let key = key.clone();
                 long_blocking(move |wanted| dir.store(source, &key, wanted)).await
             }
-            Place::S3(s3) => s3.store(source, key).await,
+            Backend::S3(s3) => s3.store(source, key).await,
         }
     }
 
@@ -274,11 +274,11 @@ impl Bucket {
     pub async fn download_into(&self, key: &Key, file: File, path: &Path) -> Result<Content> {
         key.must_name_an_object()?;
         match self.0.clone() {
-            Place::Dir(dir) => {
+            Backend::Dir(dir) => {
                 let (key, path) = (key.clone(), path.to_owned());
                 long_blocking(move |wanted| dir.fetch(&key, &file, &path, wanted)).await
             }
-            Place::S3(s3) => s3.fetch(key, file, path).await,
+            Backend::S3(s3) => s3.fetch(key, file, path).await,
         }
     }
 }

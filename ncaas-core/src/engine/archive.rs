@@ -13,7 +13,7 @@ use tar::{Archive, Builder};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking, yield_now};
 
-use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::{Engine, reference};
 use crate::failure::{Failure, Kind, Result};
 
@@ -70,7 +70,7 @@ impl Engine {
         drop(pieces);
         yield_now().await;
         match (reader.await.unwrap_or_else(disorder), broken) {
-            (Err(_), Some(error)) => Err(error).asking("read", Asked::Container(id)),
+            (Err(_), Some(error)) => Err(error).engine_context("read", Subject::Container(id)),
             (read, _) => read,
         }
     }
@@ -91,7 +91,7 @@ impl Engine {
             let mut archive = Builder::new(ArchiveWriter::new(sender.clone()));
             let written = write(&mut archive).and_then(|()| {
                 let finished = archive.into_inner().and_then(|mut rest| rest.flush());
-                finished.map_err(|error| cut_off(&error))
+                finished.map_err(|error| archive_interrupted(&error))
             });
             if let Err(failure) = &written {
                 // Ends the request in disorder, lest the engine take a part for the whole.
@@ -123,7 +123,7 @@ impl Engine {
         verb: &str,
     ) -> Failure {
         if !matches!(error, bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) {
-            return super::failure(error, &format!("{verb} `{path}` in"), Asked::Container(id));
+            return super::failure(error, &format!("{verb} `{path}` in"), Subject::Container(id));
         }
         match self.inspect(id).await {
             Ok(_) => Failure::new(Kind::FileNotFound, format!("no `{path}` in container `{id}`")),
@@ -133,7 +133,7 @@ impl Engine {
 }
 
 /// The failure of an archive that is not whole, for closures of [`Engine::download`] and [`Engine::upload`].
-pub fn cut_off(error: &io::Error) -> Failure {
+pub fn archive_interrupted(error: &io::Error) -> Failure {
     Failure::new(Kind::EngineError, format!("the archive from or to the container broke off: {error}"))
 }
 

@@ -9,7 +9,7 @@ use bollard::errors::Error;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State};
 use jiff::Timestamp;
 
-use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::{Engine, labels, reference};
 use crate::failure::Result;
 use crate::record::fields::{Container, Oom, Status};
@@ -38,7 +38,7 @@ impl Engine {
             tokio::time::sleep(BETWEEN_STATES).await;
             inspected = self.docker().inspect_container(id, None).await;
         }
-        inspected.asking("inspect", Asked::Container(id))
+        inspected.engine_context("inspect", Subject::Container(id))
     }
 
     /// How a container fares.
@@ -46,8 +46,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::inspect`].
     pub async fn container(&self, id: &str) -> Result<Container> {
-        let mut container = describe(&self.inspect(id).await?);
-        self.examine_end(&mut container, None).await;
+        let mut container = container_from_inspect(&self.inspect(id).await?);
+        self.add_exit_cause(&mut container, None).await;
         Ok(container)
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn is_between_states<T>(answer: &Result<T, Error>) -> bool {
 }
 
 /// How a container fares, by the engine's answer.
-pub fn describe(inspected: &ContainerInspectResponse) -> Container {
+pub fn container_from_inspect(inspected: &ContainerInspectResponse) -> Container {
     let none = ContainerState::default();
     let state = inspected.state.as_ref().unwrap_or(&none);
     let started = time(state.started_at.as_deref());
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn times_keep_the_engines_nanoseconds() {
-        let container = describe(&inspected(exited(0)));
+        let container = container_from_inspect(&inspected(exited(0)));
         assert_eq!(container.name, "pca");
         assert_eq!(container.started_at.as_deref(), Some("2026-11-22T10:24:55.51660844Z"));
         assert_eq!(container.finished_at.as_deref(), Some("2026-11-22T10:24:56.122608441Z"));
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_process_that_ended_before_the_engine_noted_its_start_took_no_time() {
         let brief = ContainerState { started_at: Some("2026-11-22T10:24:56.2Z".to_owned()), ..exited(0) };
-        assert_eq!(describe(&inspected(brief)).duration_s, Some(0.0));
+        assert_eq!(container_from_inspect(&inspected(brief)).duration_s, Some(0.0));
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
             finished_at: Some("0001-01-01T00:00:00Z".to_owned()),
             ..Default::default()
         };
-        let container = describe(&inspected(running));
+        let container = container_from_inspect(&inspected(running));
         assert_eq!((container.status, container.exit_code, container.finished_at), (None, None, None));
         assert!(container.started_at.is_some());
     }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_second_start_does_not_show_the_end_of_the_first() {
         let again = ContainerState { status: Some(State::RUNNING), ..exited(1) };
-        let container = describe(&inspected(again));
+        let container = container_from_inspect(&inspected(again));
         assert_eq!((container.finished_at, container.duration_s), (None, None));
     }
 
@@ -218,31 +218,31 @@ mod tests {
             started_at: Some("0001-01-01T00:00:00Z".to_owned()),
             ..Default::default()
         };
-        let container = describe(&inspected(failed));
+        let container = container_from_inspect(&inspected(failed));
         assert!(container.has_ended());
         assert_eq!((container.status, container.started_at), (Some(Status::Failed), None));
         let fresh = ContainerState { status: Some(State::CREATED), exit_code: Some(0), ..Default::default() };
-        assert!(!describe(&inspected(fresh)).has_ended());
+        assert!(!container_from_inspect(&inspected(fresh)).has_ended());
     }
 
     #[test]
     fn a_kill_is_out_of_memory_only_where_the_engine_says_so() {
-        assert_eq!(describe(&inspected(exited(137))).status, Some(Status::Killed));
-        assert_eq!(describe(&inspected(exited(143))).status, Some(Status::Killed));
-        assert_eq!(describe(&inspected(exited(255))).status, Some(Status::Failed));
+        assert_eq!(container_from_inspect(&inspected(exited(137))).status, Some(Status::Killed));
+        assert_eq!(container_from_inspect(&inspected(exited(143))).status, Some(Status::Killed));
+        assert_eq!(container_from_inspect(&inspected(exited(255))).status, Some(Status::Failed));
         let oom = ContainerState { oom_killed: Some(true), ..exited(137) };
-        assert_eq!(describe(&inspected(oom)).status, Some(Status::OutOfMemory));
+        assert_eq!(container_from_inspect(&inspected(oom)).status, Some(Status::OutOfMemory));
         let child = ContainerState { oom_killed: Some(true), ..exited(0) };
-        let child = describe(&inspected(child));
+        let child = container_from_inspect(&inspected(child));
         assert_eq!((child.status, child.oom_killed), (Some(Status::Success), true));
     }
 
     #[test]
     fn a_job_that_ran_as_long_as_it_may_is_a_timeout_whatever_its_exit_code() {
         let long = |code| ContainerState { finished_at: Some("2026-11-22T10:24:58Z".to_owned()), ..exited(code) };
-        assert_eq!(describe(&with_limit(long(143), "2")).status, Some(Status::Timeout));
-        assert_eq!(describe(&with_limit(long(0), "2")).status, Some(Status::Timeout));
-        assert_eq!(describe(&with_limit(long(143), "3")).status, Some(Status::Killed));
-        assert_eq!(describe(&with_limit(long(1), "nonsense")).status, Some(Status::Failed));
+        assert_eq!(container_from_inspect(&with_limit(long(143), "2")).status, Some(Status::Timeout));
+        assert_eq!(container_from_inspect(&with_limit(long(0), "2")).status, Some(Status::Timeout));
+        assert_eq!(container_from_inspect(&with_limit(long(143), "3")).status, Some(Status::Killed));
+        assert_eq!(container_from_inspect(&with_limit(long(1), "nonsense")).status, Some(Status::Failed));
     }
 }

@@ -18,7 +18,7 @@ const MESSAGE_BEGINNING: usize = 400;
 
 /// What a request to the engine was about. It decides what a 404 or a 409 means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked<'a> {
+pub enum Subject<'a> {
     /// The engine itself: ping, info, lists.
     Engine,
     /// An image, by name or id.
@@ -34,11 +34,11 @@ pub enum Asked<'a> {
     },
 }
 
-impl Asked<'_> {
+impl Subject<'_> {
     fn subject(self) -> String {
         match self {
-            Asked::Engine => "the engine".to_owned(),
-            Asked::Image(name) | Asked::Container(name) | Asked::NewContainer { name, .. } => format!("`{name}`"),
+            Subject::Engine => "the engine".to_owned(),
+            Subject::Image(name) | Subject::Container(name) | Subject::NewContainer { name, .. } => format!("`{name}`"),
         }
     }
 }
@@ -46,17 +46,17 @@ impl Asked<'_> {
 /// Adds to the client's result what was being done to what, as [`crate::failure::IoContext`] does for files.
 pub trait EngineContext<T> {
     /// `cannot <verb> <subject>: <reason>`, as a [`Failure`].
-    fn asking(self, verb: &str, about: Asked<'_>) -> Result<T>;
+    fn engine_context(self, verb: &str, about: Subject<'_>) -> Result<T>;
 }
 
 impl<T> EngineContext<T> for std::result::Result<T, Error> {
-    fn asking(self, verb: &str, about: Asked<'_>) -> Result<T> {
+    fn engine_context(self, verb: &str, about: Subject<'_>) -> Result<T> {
         self.map_err(|error| failure(&error, verb, about))
     }
 }
 
 /// The failure that an error of the client is, given what was being done to what.
-pub fn failure(error: &Error, verb: &str, about: Asked<'_>) -> Failure {
+pub fn failure(error: &Error, verb: &str, about: Subject<'_>) -> Failure {
     let cannot = format!("cannot {verb} {}", about.subject());
     match error {
         Error::DockerResponseServerError { status_code, message } => {
@@ -84,12 +84,12 @@ pub fn failure(error: &Error, verb: &str, about: Asked<'_>) -> Failure {
 }
 
 /// An answer with an HTTP status that is no success.
-fn refusal(status: u16, message: &str, cannot: &str, about: Asked<'_>) -> Failure {
+fn refusal(status: u16, message: &str, cannot: &str, about: Subject<'_>) -> Failure {
     match (status, about) {
-        (404, Asked::Image(image)) => no_image(image),
-        (404, Asked::NewContainer { image, .. }) => no_image(image).context(cannot),
-        (404, Asked::Container(name)) => no_container(name),
-        (409, Asked::NewContainer { .. }) => {
+        (404, Subject::Image(image)) => image_not_found(image),
+        (404, Subject::NewContainer { image, .. }) => image_not_found(image).context(cannot),
+        (404, Subject::Container(name)) => container_not_found(name),
+        (409, Subject::NewContainer { .. }) => {
             Failure::new(Kind::NameInUse, format!("{cannot}: a container of that name is there already"))
                 .hint("choose another name, or remove that container with `ncaas-exec rm`")
         }
@@ -103,13 +103,13 @@ fn refusal(status: u16, message: &str, cannot: &str, about: Asked<'_>) -> Failur
 }
 
 /// The failure of an image that is not on the engine.
-pub fn no_image(image: &str) -> Failure {
+pub fn image_not_found(image: &str) -> Failure {
     Failure::new(Kind::ImageNotFound, format!("no image `{image}` on this engine"))
         .hint(format!("`ncaas-build pull {image}`, or build it with `ncaas-build image`"))
 }
 
 /// The failure of a container that is not on the engine.
-pub fn no_container(name: &str) -> Failure {
+pub fn container_not_found(name: &str) -> Failure {
     Failure::new(Kind::ContainerNotFound, format!("no container `{name}` on this engine"))
 }
 
@@ -172,39 +172,39 @@ fn bounded(message: &str) -> String {
 mod tests {
     use super::*;
 
-    fn answered(status_code: u16, about: Asked<'_>) -> Failure {
+    fn answered(status_code: u16, about: Subject<'_>) -> Failure {
         failure(&Error::DockerResponseServerError { status_code, message: "Some\nwords".to_owned() }, "start", about)
     }
 
     #[test]
     fn a_404_is_about_what_was_asked_for() {
-        assert_eq!(answered(404, Asked::Image("a")).kind, Kind::ImageNotFound);
-        assert_eq!(answered(404, Asked::Container("a")).message, "no container `a` on this engine");
-        let new = answered(404, Asked::NewContainer { name: "pca", image: "i:1" });
+        assert_eq!(answered(404, Subject::Image("a")).kind, Kind::ImageNotFound);
+        assert_eq!(answered(404, Subject::Container("a")).message, "no container `a` on this engine");
+        let new = answered(404, Subject::NewContainer { name: "pca", image: "i:1" });
         assert_eq!(new.kind, Kind::ImageNotFound);
         assert_eq!(new.message, "cannot start `pca`: no image `i:1` on this engine");
     }
 
     #[test]
     fn a_409_is_a_taken_name_only_where_a_name_was_asked_for() {
-        assert_eq!(answered(409, Asked::NewContainer { name: "a", image: "i" }).kind, Kind::NameInUse);
-        assert_eq!(answered(409, Asked::Container("a")).kind, Kind::EngineError);
+        assert_eq!(answered(409, Subject::NewContainer { name: "a", image: "i" }).kind, Kind::NameInUse);
+        assert_eq!(answered(409, Subject::Container("a")).kind, Kind::EngineError);
     }
 
     #[test]
     fn the_engines_words_come_on_one_line_and_bounded() {
-        assert_eq!(answered(500, Asked::Container("a")).message, "cannot start `a`: Some words");
+        assert_eq!(answered(500, Subject::Container("a")).message, "cannot start `a`: Some words");
         let long = Error::DockerStreamError { error: "é".repeat(5000) + ": no such file" };
-        let message = failure(&long, "start", Asked::Engine).message;
+        let message = failure(&long, "start", Subject::Engine).message;
         assert!(message.chars().count() < MESSAGE_LIMIT + 50 && message.ends_with(": no such file"), "{message}");
     }
 
     #[test]
     fn a_refused_socket_is_no_unreachable_engine() {
         let denied = Error::from(io::Error::from(io::ErrorKind::PermissionDenied));
-        assert_eq!(failure(&denied, "reach", Asked::Engine).kind, Kind::AccessDenied);
+        assert_eq!(failure(&denied, "reach", Subject::Engine).kind, Kind::AccessDenied);
         let refused = Error::from(io::Error::from(io::ErrorKind::ConnectionRefused));
-        assert_eq!(failure(&refused, "reach", Asked::Engine).kind, Kind::EngineUnreachable);
+        assert_eq!(failure(&refused, "reach", Subject::Engine).kind, Kind::EngineUnreachable);
     }
 
     #[test]
@@ -213,6 +213,6 @@ mod tests {
             status_code: 500,
             message: "write /var/lib/docker/x: no space left on device".to_owned(),
         };
-        assert_eq!(failure(&full, "commit", Asked::Container("a")).kind, Kind::DiskFull);
+        assert_eq!(failure(&full, "commit", Subject::Container("a")).kind, Kind::DiskFull);
     }
 }

@@ -10,7 +10,7 @@ use bollard::query_parameters::ListContainersOptions;
 
 use crate::engine::Engine;
 use crate::engine::container::{BETWEEN_STATES, BETWEEN_STATES_LOOKS, is_between_states};
-use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::errors::{EngineContext, Subject};
 use crate::failure::Result;
 use crate::record::Record;
 
@@ -83,7 +83,7 @@ impl Engine {
             tokio::time::sleep(BETWEEN_STATES).await;
             found = self.docker().list_containers(Some(options.clone())).await;
         }
-        let found = found.asking("list containers of", Asked::Engine)?;
+        let found = found.engine_context("list containers of", Subject::Engine)?;
         Ok(found.into_iter().map(Labelled::from_summary).collect())
     }
 
@@ -91,7 +91,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the engine does not answer.
-    pub async fn container_of(&self, record: &Record) -> Result<Option<Labelled>> {
+    pub async fn find_container(&self, record: &Record) -> Result<Option<Labelled>> {
         let (Some(job), Some(identity)) = (record.job(), record.identity()) else { return Ok(None) };
         let found = self.labelled(&[&format!("{JOB}={}", job.id)]).await?;
         Ok(found.into_iter().find(|one| one.record().is_some_and(|of| of.identity().as_ref() == Some(&identity))))

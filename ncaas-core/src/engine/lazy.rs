@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use super::Engine;
-use super::patience::{ABSENCE, Patience};
+use super::backoff::{Backoff, OUTAGE_LIMIT};
 use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
 use crate::tool::Tool;
@@ -38,7 +38,7 @@ impl LazyEngine {
 
     /// Does `work`, and connects meanwhile: a stage that waits for its first record has the engine at hand when it
     /// comes.
-    pub async fn ahead_of<T>(&self, work: impl Future<Output = T>) -> T {
+    pub async fn connect_during<T>(&self, work: impl Future<Output = T>) -> T {
         let connect = async {
             // The first record that needs the engine tries again, and tells of the failure.
             let _ = self.get().await;
@@ -54,8 +54,8 @@ impl LazyEngine {
     /// was seen where it has answered us before, or where the record says that its container has not ended.
     ///
     /// # Errors
-    /// What `work` fails with; [`Kind::EngineUnreachable`] where the engine stays away for longer than [`ABSENCE`].
-    pub async fn patiently<T>(
+    /// What `work` fails with; [`Kind::EngineUnreachable`] where the engine stays away for longer than [`OUTAGE_LIMIT`].
+    pub async fn with_retry<T>(
         &self,
         tool: Tool,
         record: &mut Record,
@@ -80,11 +80,11 @@ impl LazyEngine {
     /// Waits until the engine answers again.
     async fn outlast(&self, tool: Tool, mut failure: Failure) -> Result<()> {
         if !self.told.swap(true, Ordering::Relaxed) {
-            tool.say(&format!("{failure}; waiting for it, up to {} s", ABSENCE.as_secs()));
+            tool.note(&format!("{failure}; waiting for it, up to {} s", OUTAGE_LIMIT.as_secs()));
         }
-        let mut patience = Patience::default();
+        let mut patience = Backoff::default();
         loop {
-            if let Err(failure) = patience.endure(failure).await {
+            if let Err(failure) = patience.wait(failure).await {
                 self.given_up.store(true, Ordering::Relaxed);
                 return Err(failure);
             }

@@ -8,7 +8,7 @@
 //! - [`container`]: how a container fares, in a record's words
 //! - [`labels`]: how containers of ours are found again
 //! - [`archive`]: files in and out of containers; [`path`]: one of them
-//! - [`Engine::dial`]: a connection of its own, for what the client cannot do
+//! - [`Engine::open_raw_connection`]: a connection of its own, for what the client cannot do
 //! - [`Engine::repair_ownership`]: what a job left on this machine becomes the user's
 //! - [`reference`](mod@reference): which names may go into a request
 //!
@@ -18,17 +18,17 @@
 
 pub mod address;
 pub mod archive;
+mod backoff;
 pub mod container;
-mod dial;
-mod ending;
 mod errors;
+mod exit_cause;
 mod kernel;
 pub mod labels;
 mod lazy;
 mod ownership;
 pub mod path;
-mod patience;
 pub mod podman;
+mod raw_connection;
 pub mod reference;
 mod ssh;
 mod wait;
@@ -42,12 +42,12 @@ use tokio::sync::OnceCell;
 use crate::failure::{Failure, Kind, Result};
 use address::{Address, Endpoint, Tls};
 
-pub use dial::Wire;
-pub use errors::{Asked, EngineContext, failure, no_container, no_image};
+pub use backoff::OUTAGE_LIMIT;
+pub use errors::{EngineContext, Subject, container_not_found, failure, image_not_found};
 pub use lazy::LazyEngine;
 pub use ownership::Owner;
-pub use patience::ABSENCE;
-pub use wait::GRACE;
+pub use raw_connection::RawConnection;
+pub use wait::STOP_GRACE_S;
 
 /// The client's own timeout, in seconds. It bounds the time to an answer's first byte, and a commit or a stop answers
 /// only when it is done: what needs a deadline has one of its own.
@@ -108,7 +108,7 @@ impl Engine {
     /// # Errors
     /// [`Kind::EngineUnreachable`], [`Kind::AccessDenied`].
     pub async fn ping(&self, deadline: Duration) -> Result<()> {
-        within(deadline, async { self.docker.ping().await.asking("reach", Asked::Engine) }).await.map(|_| ())
+        within(deadline, async { self.docker.ping().await.engine_context("reach", Subject::Engine) }).await.map(|_| ())
     }
 }
 
@@ -153,7 +153,7 @@ fn client(address: &Address) -> Result<Docker> {
     match client {
         Ok(client) => Ok(client.with_request_modifier(repair_registry_auth)),
         // Certificates that cannot be read, a socket that is not there: nothing was sent anywhere.
-        Err(error) => Err(Failure { kind: Kind::EngineUnreachable, ..failure(&error, "reach", Asked::Engine) }),
+        Err(error) => Err(Failure { kind: Kind::EngineUnreachable, ..failure(&error, "reach", Subject::Engine) }),
     }
 }
 

@@ -22,8 +22,8 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::engine::archive::{ArchiveWriter, cut_off, disorder};
-use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::archive::{ArchiveWriter, archive_interrupted, disorder};
+use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::{Engine, within};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
@@ -160,14 +160,14 @@ impl Engine {
             if let Some(links) = links {
                 let _ = links.keep();
             }
-            result.map_err(|error| cut_off(&error))
+            result.map_err(|error| archive_interrupted(&error))
         })
         .await
     }
 
     /// `owner` as the engine has to be told of it: to one that runs as the user, the user is root.
     async fn as_it_maps(&self, owner: Owner) -> Result<Owner> {
-        let info = within(ANSWER, async { self.docker().info().await.asking("ask", Asked::Engine) }).await?;
+        let info = within(ANSWER, async { self.docker().info().await.engine_context("ask", Subject::Engine) }).await?;
         let rootless = info.security_options.unwrap_or_default().iter().any(|option| option.contains("name=rootless"));
         // Podman does not say so: whoever it runs as, its own folder is that user's.
         let folder = info.docker_root_dir.and_then(|folder| fs::metadata(folder).ok());

@@ -5,7 +5,7 @@ use std::io::Read;
 use bollard::container::PathStatResponse;
 use bollard::query_parameters::ContainerArchiveInfoOptions;
 
-use crate::engine::archive::cut_off;
+use crate::engine::archive::archive_interrupted;
 use crate::engine::{Engine, reference};
 use crate::failure::{Failure, Kind, Result};
 
@@ -110,12 +110,12 @@ impl Engine {
     pub async fn read_file(&self, id: &str, path: &str, limit: u64) -> Result<Vec<u8>> {
         let subject = format!("`{path}` in container `{id}`");
         self.download(id, path, move |archive| {
-            let mut entries = archive.entries().map_err(|error| cut_off(&error))?;
-            let entry = entries.next().transpose().map_err(|error| cut_off(&error))?;
+            let mut entries = archive.entries().map_err(|error| archive_interrupted(&error))?;
+            let entry = entries.next().transpose().map_err(|error| archive_interrupted(&error))?;
             match entry {
                 Some(entry) if entry.header().entry_type().is_file() => {
                     let mut content = Vec::new();
-                    entry.take(limit).read_to_end(&mut content).map_err(|error| cut_off(&error))?;
+                    entry.take(limit).read_to_end(&mut content).map_err(|error| archive_interrupted(&error))?;
                     Ok(content)
                 }
                 _ => Err(Failure::new(Kind::FileNotFound, format!("{subject} is no regular file"))),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bollard::query_parameters::KillContainerOptions;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::errors::{Asked, EngineContext};
+use super::errors::{EngineContext, Subject};
 use super::{Engine, reference};
 use crate::failure::Result;
 
@@ -54,12 +54,12 @@ impl Engine {
         match self.docker().kill_container(id, Some(options)).await {
             // What has ended meanwhile is as it should be.
             Err(_) if self.is_ended(id).await? => Ok(()),
-            signalled => signalled.asking("stop", Asked::Container(id)),
+            signalled => signalled.engine_context("stop", Subject::Container(id)),
         }
     }
 
     async fn is_ended(&self, id: &str) -> Result<bool> {
-        Ok(super::container::describe(&self.inspect(id).await?).has_ended())
+        Ok(super::container::container_from_inspect(&self.inspect(id).await?).has_ended())
     }
 }
 

@@ -3,7 +3,7 @@
 //! The client puts them there as they are, and a URL's `..` is resolved before it is sent: a record that names its
 //! container `../images/x` would have an image removed. Every name from outside passes here first.
 
-use crate::engine::errors::{no_container, no_image};
+use crate::engine::errors::{container_not_found, image_not_found};
 use crate::failure::{Failure, Kind, Result};
 
 /// The name or id of a container, if it can be one (moby's rule: letters, digits, `_`, `.` and `-`, beginning with a
@@ -17,7 +17,7 @@ pub fn container(name: &str) -> Result<&str> {
     if starts_well && chars.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
         Ok(name)
     } else {
-        Err(no_container(name))
+        Err(container_not_found(name))
     }
 }
 
@@ -31,7 +31,7 @@ pub fn image(name: &str) -> Result<&str> {
     if allowed && parts_are_names {
         Ok(name)
     } else {
-        Err(no_image(name).hint("an image's name is `[registry/]name[:tag]`: letters, digits, `_`, `.`, `-`"))
+        Err(image_not_found(name).hint("an image's name is `[registry/]name[:tag]`: letters, digits, `_`, `.`, `-`"))
     }
 }
 

@@ -11,16 +11,16 @@ use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{sleep, timeout};
 
-use crate::engine::container::{describe, time_limit};
-use crate::engine::errors::{Asked, EngineContext};
+use crate::engine::backoff::Backoff;
+use crate::engine::container::{container_from_inspect, time_limit};
+use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::kernel::KilledForMemory;
-use crate::engine::patience::Patience;
 use crate::engine::{Engine, reference, within};
 use crate::failure::Result;
 use crate::record::fields::Container;
 
 /// Between the signal that asks a job to end (TERM, unless its image says otherwise) and KILL, in seconds.
-pub const GRACE: i32 = 10;
+pub const STOP_GRACE_S: i32 = 10;
 
 /// How long one look at a container may take.
 const LOOK: Duration = Duration::from_secs(30);
@@ -41,10 +41,10 @@ impl Engine {
     /// # Errors
     /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound) where it has been removed;
     /// [`EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where the engine stays away for longer than
-    /// [`ABSENCE`](crate::engine::ABSENCE).
+    /// [`OUTAGE_LIMIT`](crate::engine::OUTAGE_LIMIT).
     pub async fn wait(&self, id: &str) -> Result<Container> {
         let id = reference::container(id)?;
-        let mut patience = Patience::default();
+        let mut patience = Backoff::default();
         let mut clock = None;
         let mut told = false;
         // Its name may come to mean another container: after the first look it is known by its id.
@@ -57,13 +57,13 @@ impl Engine {
             let inspected = match within(LOOK, self.inspect(id)).await {
                 Ok(inspected) => inspected,
                 Err(failure) => {
-                    patience.endure(failure).await?;
+                    patience.wait(failure).await?;
                     continue;
                 }
             };
-            let mut container = describe(&inspected);
+            let mut container = container_from_inspect(&inspected);
             if container.has_ended() {
-                self.examine_end(&mut container, killed_before).await;
+                self.add_exit_cause(&mut container, killed_before).await;
                 return Ok(container);
             }
             killed_before = killed_by_now;
@@ -76,13 +76,13 @@ impl Engine {
             }
             let left = limit.and_then(|limit| time_left(&container, limit, clock.unwrap_or_default()));
             if left == Some(Duration::ZERO) {
-                match self.stop(id, GRACE).await {
-                    Ok(()) => patience = Patience::default(),
-                    Err(failure) => patience.endure(failure).await?,
+                match self.stop(id, STOP_GRACE_S).await {
+                    Ok(()) => patience = Backoff::default(),
+                    Err(failure) => patience.wait(failure).await?,
                 }
                 told = true;
             } else {
-                patience = Patience::default();
+                patience = Backoff::default();
                 told = self.wait_for_word(id, &container.state, left).await;
             }
             full_id = Some(container.id);
@@ -99,7 +99,7 @@ impl Engine {
         }
         let id = reference::container(id)?;
         let options = StopContainerOptions { t: Some(grace), ..Default::default() };
-        self.docker().stop_container(id, Some(options)).await.asking("stop", Asked::Container(id))
+        self.docker().stop_container(id, Some(options)).await.engine_context("stop", Subject::Container(id))
     }
 
     /// Waits until the engine says something about the container's end, or it is time to look anyway. True where the
@@ -121,7 +121,7 @@ impl Engine {
             return SignedDuration::ZERO;
         }
         let asked = Timestamp::now();
-        let info = within(LOOK, async { self.docker().info().await.asking("ask", Asked::Engine) }).await;
+        let info = within(LOOK, async { self.docker().info().await.engine_context("ask", Subject::Engine) }).await;
         let engine = info.ok().and_then(|info| info.system_time?.parse::<Timestamp>().ok());
         engine.map_or(SignedDuration::ZERO, |engine| engine.duration_since(asked))
     }

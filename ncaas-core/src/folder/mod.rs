@@ -3,7 +3,7 @@
 //! A container can put links in the place of files and folders that it sees. The io-dir is opened by its path, which is the
 //! user's; all below it by handle: a link that stays in it is followed, and one that leaves is refused.
 
-mod part;
+mod partial_file;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-pub use part::Part;
+pub use partial_file::PartialFile;
 use rustix::fs::OFlags;
 
 use crate::failure::{Failure, IoContext, Kind, Result};
-use crate::files::{self, OURS};
+use crate::files::{self, TEMPORARY_PREFIX};
 
 /// A folder, and the files below it by their relative paths. Links are followed as long as they stay in it.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Folder {
     /// # Errors
     /// When the disk is full, or a link leads out.
     pub fn write_with(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-        let mut part = Part::new(self, path)?;
+        let mut part = PartialFile::new(self, path)?;
         write(&mut part.file).map_err(|error| self.contained("write", path, &error))?;
         part.finish(self, path).map(drop)
     }
@@ -132,7 +132,7 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be written.
     pub fn nameless_file(&self, folder: &Path) -> Result<File> {
-        let part = Part::new(self, &folder.join("nameless"))?;
+        let part = PartialFile::new(self, &folder.join("nameless"))?;
         part.file.try_clone().map_err(|error| self.contained("write in", folder, &error))
     }
 
@@ -173,7 +173,7 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be written, or a link leads out.
     pub fn lock(&self, folder: &Path, name: &str) -> Result<File> {
-        let path = folder.join(format!("{OURS}{name}.lock"));
+        let path = folder.join(format!("{TEMPORARY_PREFIX}{name}.lock"));
         let mut options = OpenOptions::new();
         // To open a FIFO to write is to wait for somebody who reads it.
         options.create(true).truncate(false).write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());

@@ -146,7 +146,7 @@ impl Pipe {
         // What they still show on a terminal goes before anything more is said there.
         drop(at_work);
         if interrupted && jobs > 0 {
-            self.tool.say(&format!("interrupted with {jobs} at work; the same command again takes them up"));
+            self.tool.note(&format!("interrupted with {jobs} at work; the same command again takes them up"));
         }
         let status = output.finish().await?;
         ended.map(|()| self.tool.status_after(status))
@@ -160,7 +160,7 @@ impl Pipe {
         let mut record = match line {
             Ok(record) => record,
             Err((start, failure)) => {
-                self.tool.complain(&failure);
+                self.tool.report_failure(&failure);
                 output.note_failure(&failure);
                 return output.emit(&Record::from_bad_line(&start, &failure, self.tool.name())).await;
             }
@@ -170,7 +170,7 @@ impl Pipe {
         let pass_by = record.has_error() && !self.takes_errors;
         let goes_out = if pass_by { Ok(true) } else { work(&mut record, output).await };
         let goes_out = goes_out.unwrap_or_else(|failure| {
-            self.tool.complain(&failure);
+            self.tool.report_failure(&failure);
             output.note_failure(&failure);
             record.fail(self.tool.name(), &failure);
             true

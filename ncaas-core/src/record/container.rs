@@ -97,7 +97,7 @@ pub enum StoppedBy {
 
 /// A command that was left to itself in a running container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Detached {
+pub struct DetachedExec {
     /// Its name, which no other of that container has.
     pub name: String,
     /// Command and arguments.

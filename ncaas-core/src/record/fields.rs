@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Kind;
-pub use crate::record::container::{Container, Detached, Oom, Status, StoppedBy};
+pub use crate::record::container::{Container, DetachedExec, Oom, Status, StoppedBy};
 
 /// Everything that a job's record may hold. A record may hold more: unknown fields pass through unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,7 +51,7 @@ pub struct Known {
     pub container: Option<Container>,
     /// A command that goes on in the container by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exec: Option<Detached>,
+    pub exec: Option<DetachedExec>,
     /// Where its log and status files are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,

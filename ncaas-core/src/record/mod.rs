@@ -120,8 +120,8 @@ impl Record {
     ///
     /// # Errors
     /// [`Kind::BadRecord`] where it is not there.
-    pub fn need(&self, field: &str) -> Result<&str> {
-        self.text(field).ok_or_else(|| Failure::lacks(field))
+    pub fn require(&self, field: &str) -> Result<&str> {
+        self.text(field).ok_or_else(|| Failure::missing_field(field))
     }
 
     /// Whether the record carries an error.
@@ -202,7 +202,7 @@ impl Record {
     }
 
     /// Sets how the container fares, with what the user should know of its end.
-    pub fn tell(&mut self, container: Container) {
+    pub fn set_container(&mut self, container: Container) {
         if let Some(warning) = container.warning() {
             self.warn(warning);
         }

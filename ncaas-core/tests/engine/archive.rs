@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use ncaas_core::engine::archive::cut_off;
+use ncaas_core::engine::archive::archive_interrupted;
 use ncaas_core::engine::path::PathKind;
 use ncaas_core::failure::{Failure, Kind, Result};
 
@@ -30,7 +30,7 @@ async fn a_file_goes_in_and_comes_out_in_a_container_that_never_ran() {
         .engine
         .upload(&container.name, "/tmp", move |archive| {
             let mut head = header(SIZE, 0o640);
-            archive.append_data(&mut head, name, io::repeat(7).take(SIZE)).map_err(|error| cut_off(&error))
+            archive.append_data(&mut head, name, io::repeat(7).take(SIZE)).map_err(|error| archive_interrupted(&error))
         })
         .await
         .unwrap();
@@ -38,10 +38,10 @@ async fn a_file_goes_in_and_comes_out_in_a_container_that_never_ran() {
     let (size, owner, sum) = container
         .engine
         .download(&container.name, &path, |archive| {
-            let mut entries = archive.entries().map_err(|error| cut_off(&error))?;
-            let mut entry = entries.next().unwrap().map_err(|error| cut_off(&error))?;
+            let mut entries = archive.entries().map_err(|error| archive_interrupted(&error))?;
+            let mut entry = entries.next().unwrap().map_err(|error| archive_interrupted(&error))?;
             let mut content = Vec::new();
-            entry.read_to_end(&mut content).map_err(|error| cut_off(&error))?;
+            entry.read_to_end(&mut content).map_err(|error| archive_interrupted(&error))?;
             let owner = (entry.header().uid().unwrap(), entry.header().gid().unwrap());
             Ok((content.len() as u64, owner, content.iter().all(|byte| *byte == 7)))
         })
@@ -84,7 +84,9 @@ async fn upload_much(container: &TestContainer, into: &str, then: Result<()>) ->
         .engine
         .upload(&container.name, into, move |archive| {
             let mut head = header(SIZE, 0o644);
-            archive.append_data(&mut head, "much", io::repeat(7).take(SIZE)).map_err(|error| cut_off(&error))?;
+            archive
+                .append_data(&mut head, "much", io::repeat(7).take(SIZE))
+                .map_err(|error| archive_interrupted(&error))?;
             then
         })
         .await

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::CreateContainerOptions;
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 
 /// An image with BusyBox in it and nothing else, made once and kept.
@@ -67,8 +67,8 @@ impl TestContainer {
     }
 
     pub(crate) async fn start(&self) -> Result<()> {
-        let about = Asked::Container(&self.name);
-        self.engine.docker().start_container(&self.name, None).await.asking("start", about)
+        let about = Subject::Container(&self.name);
+        self.engine.docker().start_container(&self.name, None).await.engine_context("start", about)
     }
 
     /// A container of this shell script, started.

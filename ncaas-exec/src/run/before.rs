@@ -1,6 +1,6 @@
 //! What became of a job when it was run before.
 
-use ncaas_core::engine::container::describe;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
@@ -10,7 +10,7 @@ use ncaas_core::record::fields::{Container, Known};
 /// The container of this job that is there already.
 pub(super) async fn made_before(engine: &Engine, record: &Record) -> Result<Option<Container>> {
     let Some(job) = record.job() else { return Ok(None) };
-    let name = layout::container_name(&job, record.need("io_dir")?);
+    let name = layout::container_name(&job, record.require("io_dir")?);
     let inspected = match engine.inspect(&name).await {
         Ok(inspected) => inspected,
         Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
@@ -21,7 +21,7 @@ pub(super) async fn made_before(engine: &Engine, record: &Record) -> Result<Opti
         return Err(Failure::new(Kind::NameInUse, format!("a container `{name}` is there that is not of this job"))
             .hint(format!("rename it, or remove it: `docker rm {name}`")));
     }
-    Ok(Some(describe(&inspected)))
+    Ok(Some(container_from_inspect(&inspected)))
 }
 
 /// Whether the engine has a container of this job, or does not say.
@@ -40,7 +40,7 @@ pub(super) fn is_fresh(container: &Container) -> bool {
 /// How it ended: a saved record tells it, also after its container has gone.
 pub(super) fn ended_before(record: &Record) -> Option<Known> {
     record.job()?;
-    let saved = JobFolder::of(record).ok()?.saved_record()?;
+    let saved = JobFolder::for_record(record).ok()?.saved_record()?;
     let known = saved.known().ok()?;
     if saved.has_error() || !known.container.as_ref()?.has_ended() {
         return None;

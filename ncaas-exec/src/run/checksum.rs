@@ -6,14 +6,14 @@ use std::io::Read;
 use std::path::Path;
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::inputs::Place;
+use ncaas_core::inputs::InputPath;
 use ncaas_core::record::fields::Input;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use walkdir::WalkDir;
 
 /// The size and checksum of a dataset or config of that name; of a folder as [`Input::sha256`] says.
-pub(super) async fn of(name: &str, place: &Place) -> Result<Input> {
+pub(super) async fn of(name: &str, place: &InputPath) -> Result<Input> {
     let (name, path) = (name.to_owned(), place.host.clone());
     let summed = spawn_blocking(move || {
         let (size, sha256) = if path.is_dir() { folder(&path)? } else { file(&path)? };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use ncaas_core::engine::labels;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::make_folder;
-use ncaas_core::inputs::{Place, place};
+use ncaas_core::inputs::{InputPath, locate};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Input, Job, RunSettings};
@@ -22,9 +22,9 @@ use crate::settings::Environment;
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
     /// The dataset.
-    pub(super) data: Option<Place>,
+    pub(super) data: Option<InputPath>,
     /// The config.
-    pub(super) config: Option<Place>,
+    pub(super) config: Option<InputPath>,
     /// Their names in the record, in this order.
     names: Vec<String>,
 }
@@ -37,7 +37,7 @@ impl Inputs {
     pub(super) fn of(record: &Record) -> Result<Self> {
         let data = match record.dataname() {
             None => None,
-            Some(Datasets::One(name)) => Some(place(record, &name, layout::INPUTS)?),
+            Some(Datasets::One(name)) => Some(locate(record, &name, layout::INPUTS)?),
             Some(Datasets::Many(_)) => {
                 return Err(Failure::new(
                     Kind::BadRecord,
@@ -45,7 +45,7 @@ impl Inputs {
                 ));
             }
         };
-        let config = record.text("configname").map(|name| place(record, name, layout::CONFIGS)).transpose()?;
+        let config = record.text("configname").map(|name| locate(record, name, layout::CONFIGS)).transpose()?;
         let dataname = record.dataname();
         let names = dataname.iter().flat_map(Datasets::names).chain(record.text("configname"));
         Ok(Inputs { names: names.map(str::to_owned).collect(), data, config })
@@ -60,7 +60,7 @@ impl Inputs {
         Ok(summed)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &InputPath> {
         self.data.iter().chain(&self.config)
     }
 }
@@ -68,8 +68,8 @@ impl Inputs {
 /// Gives a record that has no job one of its own: `job__<analysis>_<time>`, with a folder that nobody else has, among
 /// `folders`. Without these no folder is made.
 pub(super) fn give_job(record: &mut Record, mut folders: Option<&mut Folders>) -> Result<()> {
-    let analysis = layout::analysis_of_image(record.need("image")?);
-    let results = Path::new(record.need("io_dir")?).join(layout::RESULTS);
+    let analysis = layout::analysis_of_image(record.require("image")?);
+    let results = Path::new(record.require("io_dir")?).join(layout::RESULTS);
     if folders.is_some() {
         make_folder(&results)?;
     }
@@ -82,7 +82,7 @@ pub(super) fn give_job(record: &mut Record, mut folders: Option<&mut Folders>) -
         {
             continue;
         }
-        let label = record.dataname().and_then(|data| layout::labels(&data.names()).into_iter().next());
+        let label = record.dataname().and_then(|data| layout::dataset_labels(&data.names()).into_iter().next());
         record.set("job", &Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, label, ..Job::default() });
         return Ok(());
     }
@@ -90,10 +90,10 @@ pub(super) fn give_job(record: &mut Record, mut folders: Option<&mut Folders>) -
 
 /// The container that a record asks for.
 pub(super) fn plan(record: &Record, settings: &RunSettings, inputs: &Inputs, image: &ImageInspect) -> Result<Plan> {
-    let job = record.job().ok_or_else(|| Failure::lacks("job"))?;
-    let folder = JobFolder::of(record)?;
+    let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
+    let folder = JobFolder::for_record(record)?;
     let io_dir = io_dir_inside(settings, image);
-    let inside = |place: &Place| format!("{io_dir}/{}", place.inside);
+    let inside = |place: &InputPath| format!("{io_dir}/{}", place.inside);
     let data = inputs.data.as_ref().map(inside);
     let config = inputs.config.as_ref().map(inside);
 
@@ -121,7 +121,7 @@ pub(super) fn plan(record: &Record, settings: &RunSettings, inputs: &Inputs, ima
     labels.extend(settings.timeout_s.map(|timeout| (labels::TIMEOUT.to_owned(), timeout.to_string())));
 
     Ok(Plan {
-        name: Some(layout::container_name(&job, record.need("io_dir")?)),
+        name: Some(layout::container_name(&job, record.require("io_dir")?)),
         image: image.id.clone().unwrap_or_default(),
         command: (!command.is_empty()).then_some(command),
         program,

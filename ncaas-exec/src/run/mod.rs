@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use bollard::models::SystemInfo;
-use ncaas_core::engine::{Asked, Engine, EngineContext, LazyEngine, labels};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::JobFolder;
@@ -59,7 +59,7 @@ pub(crate) async fn run(tool: Tool, args: RunArgs) -> Result<ExitStatus> {
     };
     let at_once = args.pipe.jobs_or(0).max(RECORDS_AT_ONCE);
     let pipe = Pipe::new(tool, at_once).filter(input, async |record: &mut Record, _| work.run(record).await);
-    work.connection.ahead_of(pipe).await
+    work.connection.connect_during(pipe).await
 }
 
 fn input(tool: Tool, args: &RunArgs) -> Result<Input> {
@@ -132,7 +132,7 @@ impl Work {
     async fn run(&self, record: &mut Record) -> Result<()> {
         self.fill.fill(record);
         let settings = self.flags.fill(record)?;
-        record.need("image")?;
+        record.require("image")?;
         if let Some(ended) = ended_before(record)
             && !self.dry_run
         {
@@ -142,7 +142,7 @@ impl Work {
         let inputs = Inputs::of(record)?;
         let begin =
             async |engine: &Engine, record: &mut Record| self.begin(engine, record, settings.clone(), &inputs).await;
-        self.connection.patiently(self.tool, record, begin).await
+        self.connection.with_retry(self.tool, record, begin).await
     }
 
     /// Takes up the job where it stands: nowhere yet, or with a container that another run, or an attempt of this one,
@@ -160,7 +160,7 @@ impl Work {
         }
 
         preflight::inputs(record, inputs)?;
-        let image = launch::image(engine, record.need(if self.replays { "image_id" } else { "image" })?).await?;
+        let image = launch::image(engine, record.require(if self.replays { "image_id" } else { "image" })?).await?;
         preflight::platform(&image, &settings, info)?;
         let bounds = inputs.config.as_ref().map(|config| config::bounds(&config.host)).transpose()?.unwrap_or_default();
         settings.timeout_s = [settings.timeout_s, bounds.timeout_s].into_iter().flatten().min();
@@ -188,7 +188,7 @@ impl Work {
             return Ok(());
         }
         let launched = async {
-            let folder = JobFolder::of(record)?;
+            let folder = JobFolder::for_record(record)?;
             folders.make(&folder)?;
             preflight::room(folder.root(), bounds.disk_bytes)?;
             self.launch(engine, info, record, inputs, plan, &mut folders).await
@@ -230,7 +230,7 @@ impl Work {
     async fn info(&self, engine: &Engine, settings: &RunSettings) -> Result<&SystemInfo> {
         let by_itself = engine.is_remote() || settings.memory.is_some() || settings.gpus.is_some();
         if by_itself {
-            let ask = async || engine.docker().info().await.asking("ask", Asked::Engine);
+            let ask = async || engine.docker().info().await.engine_context("ask", Subject::Engine);
             return self.info.get_or_try_init(ask).await;
         }
         let here = async || SystemInfo {
@@ -291,7 +291,7 @@ impl Work {
 impl Work {
     fn warn(&self, record: &mut Record, warning: Option<&str>) {
         if let Some(warning) = warning {
-            self.tool.say(warning);
+            self.tool.note(warning);
             record.warn(warning);
         }
     }

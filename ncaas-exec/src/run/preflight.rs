@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bollard::models::{ImageInspect, SystemInfo};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::inputs::{Place, is_folder};
+use ncaas_core::inputs::{InputPath, is_folder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
 
@@ -15,7 +15,7 @@ const LEAST_ROOM: u64 = 64 << 20;
 
 /// The dataset and the config are there, and are what their names say: a file, or with a `/` at the end a folder.
 pub(super) fn inputs(record: &Record, inputs: &Inputs) -> Result<()> {
-    let check = |what: &str, place: &Place| {
+    let check = |what: &str, place: &InputPath| {
         if !is_folder(record, place, what)? && place.is_folder {
             let path = place.host.display();
             return Err(Failure::new(Kind::FileNotFound, format!("the {what} `{path}` is no folder"))

@@ -5,7 +5,7 @@ mod text;
 mod write;
 
 use bollard::models::ContainerInspectResponse;
-use ncaas_core::engine::container::describe;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
@@ -68,7 +68,7 @@ impl Lister<'_> {
     ) -> Result<()> {
         let mut query = self.query();
         // Nothing more comes, and so nothing has to be looked for a second time.
-        query.follow &= !describe(inspected).has_ended();
+        query.follow &= !container_from_inspect(inspected).has_ended();
         let mut writer = Writer::new(record, self.args, self.several);
         let mut log = match self.args.tail {
             None => Log::open(engine, inspected, query)?,
@@ -99,7 +99,7 @@ impl Lister<'_> {
         let Saved { log: place, record: ended } = saved;
         match ended {
             Some(ended) => *record = ended,
-            None => self.tool.say(&format!(
+            None => self.tool.note(&format!(
                 "`{}` may be no more than a part: its job was not followed to its end",
                 place.path().display()
             )),

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use ncaas_core::engine::{Asked, Engine, Wire, failure};
+use ncaas_core::engine::{Engine, RawConnection, Subject, failure};
 use ncaas_core::failure::{Failure, Result};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +21,7 @@ const FIELDS: usize = 64;
 /// An answer that is being read.
 pub(super) struct Answer {
     id: String,
-    wire: Box<dyn Wire>,
+    wire: Box<dyn RawConnection>,
     buffer: Vec<u8>,
     filled: usize,
     framing: Framing,
@@ -47,7 +47,7 @@ impl Answer {
     pub(super) async fn to(engine: &Engine, id: &str, query: &str) -> Result<Self> {
         let mut answer = Answer {
             id: id.to_owned(),
-            wire: engine.dial().await?,
+            wire: engine.open_raw_connection().await?,
             buffer: vec![0; BUFFER],
             filled: 0,
             framing: Framing::UntilClosed,
@@ -200,7 +200,7 @@ fn broken(id: &str, err: io::Error) -> Failure {
 }
 
 fn failed(id: &str, error: &bollard::errors::Error) -> Failure {
-    failure(error, "read the log of", Asked::Container(id))
+    failure(error, "read the log of", Subject::Container(id))
 }
 
 #[cfg(test)]

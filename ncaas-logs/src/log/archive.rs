@@ -11,7 +11,7 @@ use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::DownloadFromContainerOptions;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use ncaas_core::engine::{Asked, Engine, EngineContext};
+use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
 
 use super::entry::Entry;
@@ -88,7 +88,7 @@ impl Archive {
                     }
                     return Ok(true);
                 }
-                Some(Err(error)) => return Err(error).asking("read", Asked::Engine),
+                Some(Err(error)) => return Err(error).engine_context("read", Subject::Engine),
                 None if tar.is_whole() => {
                     self.reading = None;
                     self.entries.next_file(&mut give);
@@ -126,7 +126,7 @@ async fn open(engine: Engine, image: String, folder: String, name: String) -> Re
             Ok(Some(Reading { body: Box::pin(body), tar: Tar::default(), _helper: helper }))
         }
         Some(Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. })) | None => Ok(None),
-        Some(Err(error)) => Err(error).asking("read", Asked::Engine),
+        Some(Err(error)) => Err(error).engine_context("read", Subject::Engine),
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::short_hash;
 use ncaas_core::tool::ExitStatus;
@@ -65,7 +65,7 @@ impl Helper {
             Ok(_) => Ok(helper),
             Err(error) => {
                 helper.was_not_made();
-                Err(error).asking("make a helper on", Asked::Engine)
+                Err(error).engine_context("make a helper on", Subject::Engine)
             }
         }
     }
@@ -134,7 +134,7 @@ pub(crate) async fn remove_when_alone(name: &str) -> Result<ExitStatus> {
 
 async fn remove(engine: &Engine, name: &str) -> Result<()> {
     let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-    engine.docker().remove_container(name, Some(options)).await.asking("remove", Asked::Container(name))
+    engine.docker().remove_container(name, Some(options)).await.engine_context("remove", Subject::Container(name))
 }
 
 /// Removes helpers that nobody has removed.

@@ -26,7 +26,7 @@ use std::time::Duration;
 use bollard::models::ContainerInspectResponse;
 use jiff::Timestamp;
 use ncaas_core::engine::Engine;
-use ncaas_core::engine::container::describe;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Failure, Kind, Result};
 use tokio::time::{Instant, sleep};
 
@@ -44,7 +44,7 @@ use resume::Recent;
 use stream::{Ask, EngineStream};
 
 /// How long an engine may be away before a follower gives up.
-const ABSENCE: Duration = Duration::from_secs(60);
+const OUTAGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Between looks at a container that does not run, or an engine that does not answer.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -157,7 +157,7 @@ impl Log {
             None => log.open_stream(),
         };
         // Files that the engine may rotate meanwhile cannot be had one after the other without a gap.
-        let is_still = describe(inspected).has_ended() || !rotates(inspected);
+        let is_still = container_from_inspect(inspected).has_ended() || !rotates(inspected);
         let mixes = log.is_podman && (log.query.follow || log.query.tail.is_some());
         log.archive = if as_files && is_still && !mixes {
             Archive::of(engine, inspected, log.query.details).map(Box::new)
@@ -288,7 +288,7 @@ impl Log {
                 // It has been removed, and what there was has been seen.
                 Err(failure) if follow && failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
                 Err(failure) if follow => {
-                    self.endure(failure)?;
+                    self.wait(failure)?;
                     self.source = Source::Between;
                 }
                 Err(failure) => return Err(failure),
@@ -300,7 +300,7 @@ impl Log {
                 Ok(false) => self.source = Source::Ended,
                 Err(failure) if failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
                 Err(failure) => {
-                    self.endure(failure)?;
+                    self.wait(failure)?;
                     self.source = Source::Between;
                 }
             },
@@ -314,7 +314,7 @@ impl Log {
         match self.engine.inspect(&self.id).await {
             Ok(inspected) => {
                 self.away = None;
-                let container = describe(&inspected);
+                let container = container_from_inspect(&inspected);
                 let restarts = inspected.state.as_ref().and_then(|state| state.restarting).unwrap_or_default();
                 if container.has_ended() && !restarts {
                     self.source = Source::Last(self.resumed(false, Some(END)));
@@ -327,7 +327,7 @@ impl Log {
             }
             Err(failure) if failure.kind == Kind::ContainerNotFound => self.source = Source::Ended,
             Err(failure) => {
-                self.endure(failure)?;
+                self.wait(failure)?;
                 sleep(PAUSE).await;
             }
         }
@@ -335,9 +335,9 @@ impl Log {
     }
 
     /// Puts up with an engine that does not answer, for a while.
-    fn endure(&mut self, failure: Failure) -> Result<()> {
+    fn wait(&mut self, failure: Failure) -> Result<()> {
         let away = *self.away.get_or_insert_with(Instant::now);
-        if away.elapsed() < ABSENCE { Ok(()) } else { Err(failure) }
+        if away.elapsed() < OUTAGE_LIMIT { Ok(()) } else { Err(failure) }
     }
 
     /// Goes on from where this log has ended, which was asked for from its end backwards.

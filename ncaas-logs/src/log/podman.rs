@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use bollard::models::ContainerInspectResponse;
-use ncaas_core::engine::container::describe;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Kind, Result};
 
 use super::files::Files;
@@ -40,11 +40,11 @@ impl Log {
         let has_ended = match self.engine.inspect(&self.id).await {
             Ok(inspected) => {
                 self.away = None;
-                describe(&inspected).has_ended()
+                container_from_inspect(&inspected).has_ended()
             }
             Err(failure) if failure.kind == Kind::ContainerNotFound => true,
             Err(failure) => {
-                self.endure(failure)?;
+                self.wait(failure)?;
                 false
             }
         };

@@ -55,7 +55,7 @@ pub(crate) async fn plot(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
     }
     let timeline = Timeline::new(rows.into_inner());
     if timeline.rows.is_empty() {
-        tool.say("no record tells of a job that ran: the picture is empty");
+        tool.note("no record tells of a job that ran: the picture is empty");
     }
     let is_png = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
     let picture = if is_png { draw::png(&timeline)? } else { draw::svg(&timeline) };

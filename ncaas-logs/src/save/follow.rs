@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::Engine;
-use ncaas_core::engine::container::describe;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
@@ -55,7 +55,7 @@ impl Following {
         record: &Record,
         places: Places,
     ) -> Result<Self> {
-        let container = describe(inspected);
+        let container = container_from_inspect(inspected);
         let query = Query { follow: !container.has_ended(), ..Query::default() };
         let (log, unreadable) = match Log::open(engine, inspected, query) {
             Ok(log) => (Some(log), None),
@@ -118,7 +118,7 @@ impl Following {
                         Ok(container) => container,
                         // Removed at once, as `docker run --rm` does; the engine's events still tell how it ended.
                         Err(failure) if failure.kind == Kind::ContainerNotFound => {
-                            engine.end_of_removed(&self.container).await.ok_or(failure)?
+                            engine.exit_of_removed(&self.container).await.ok_or(failure)?
                         }
                         Err(failure) => return Err(failure),
                     };
@@ -136,7 +136,7 @@ impl Following {
                     if self.is_changed(turn) {
                         // How it fares may have changed too: it has started, or was paused.
                         if let Ok(inspected) = self.engine.inspect(&id).await {
-                            let container = describe(&inspected);
+                            let container = container_from_inspect(&inspected);
                             // Its end is told once, when all of its log has been read.
                             if container.has_ended() {
                                 continue;
@@ -235,7 +235,7 @@ impl Following {
     /// Puts what is known by now on the record.
     fn tell(&self, record: &mut Record) {
         let dir = self.report.places.logs.to_string_lossy().into_owned();
-        record.tell(self.container.clone());
+        record.set_container(self.container.clone());
         record.merge(&Known {
             logs: Some(Logs { dir, lines: self.heard.lines, bytes: self.heard.bytes }),
             usage: self.sampler.gauge().usage(),

@@ -104,7 +104,7 @@ impl Saver {
         let saved_before =
             |record: &Record, id: &str| Places::of(record).ok()?.saved().filter(|saved| has_ended(saved, id));
         let look = async |engine: &Engine, _: &mut Record| Ok((engine.clone(), engine.inspect(&wanted).await?));
-        let (engine, inspected) = match self.engines.patiently(self.tool, record, look).await {
+        let (engine, inspected) = match self.engines.with_retry(self.tool, record, look).await {
             Ok(seen) => seen,
             Err(failure) => match saved_before(record, &wanted) {
                 Some(saved) => return adopt(record, &saved).map(|()| None),

@@ -32,7 +32,7 @@ impl Places {
     /// [`Kind::BadRecord`](ncaas_core::failure::Kind::BadRecord) where the record says neither.
     pub(crate) fn of(record: &Record) -> Result<Self> {
         if record.job().is_some() {
-            let job = JobFolder::of(record)?;
+            let job = JobFolder::for_record(record)?;
             return Ok(Places {
                 logs: job.logs(),
                 log: job.log_file(),
@@ -42,10 +42,10 @@ impl Places {
             });
         }
         let name = record.container().map(|container| container.name).filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| Failure::lacks("job"))?;
+        let name = name.ok_or_else(|| Failure::missing_field("job"))?;
         // What can be a container's name leads out of no folder.
         let name = reference::container(&name)?;
-        let logs = Path::new(record.need("io_dir")?).join(LOGS);
+        let logs = Path::new(record.require("io_dir")?).join(LOGS);
         Ok(Places {
             log: logs.join(format!("{name}.log")),
             status: logs.join(format!("DATASET_NAME:{name}_STATUS.txt")),
@@ -113,7 +113,7 @@ pub(crate) fn submission(record: &Record) -> (Submission, usize) {
 /// The names of all datasets, from the submit file that lies beside them.
 fn datanames_of_submit_file(record: &Record) -> Option<Vec<String>> {
     let key = record.job()?.submission?;
-    let place = inputs::place(record, &key, SUBMISSIONS).ok()?;
+    let place = inputs::locate(record, &key, SUBMISSIONS).ok()?;
     let submit: Record = Record::parse(&inputs::read(record, &place).ok()?).ok()?;
     match submit.dataname()? {
         Datasets::Many(names) => Some(names),

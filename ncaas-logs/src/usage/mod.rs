@@ -45,7 +45,7 @@ pub(crate) async fn usage(tool: Tool, args: UsageArgs) -> Result<ExitStatus> {
         subject::complete(record, &inspected);
         let container = record.container().unwrap_or_default();
         if container.has_ended() {
-            tool.say(&format!("`{}` has ended: there is nothing to measure", container.name));
+            tool.note(&format!("`{}` has ended: there is nothing to measure", container.name));
             return Ok(());
         }
         let owner = Owner::of(record, several);

@@ -10,7 +10,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName;
 use ncaas_core::bucket::{Bucket, aws_settings};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::SUBMIT;
+use ncaas_core::layout::SUBMIT_SUFFIX;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -69,7 +69,7 @@ async fn notify(s3: &aws_sdk_s3::Client, bucket: &str, queue_arn: &str) -> Resul
     let now = now.map_err(|error| refused(bucket, "read", &error))?;
     let mut queues = now.queue_configurations.unwrap_or_default();
     queues.retain(|queue| queue.id() != Some(ID));
-    let ending = FilterRule::builder().name(FilterRuleName::Suffix).value(SUBMIT).build();
+    let ending = FilterRule::builder().name(FilterRuleName::Suffix).value(SUBMIT_SUFFIX).build();
     let filter = NotificationConfigurationFilter::builder().key(S3KeyFilter::builder().filter_rules(ending).build());
     let ours = QueueConfiguration::builder()
         .id(ID)

@@ -6,7 +6,7 @@ mod upload;
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT};
+use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT_SUFFIX};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, Known};
@@ -123,7 +123,7 @@ fn other_buckets(fields: &Map<String, Value>) -> Vec<String> {
 
 /// The key of the submit file: it begins with the timestamp, so that new ones are listed after old ones.
 fn submit_key(group: &str, timestamp: &str) -> Result<Key> {
-    Key::new(format!("{group}/{SUBMISSIONS}/{timestamp}_{SUBMIT}"))
+    Key::new(format!("{group}/{SUBMISSIONS}/{timestamp}_{SUBMIT_SUFFIX}"))
 }
 
 /// Now, as a timestamp that sorts as time goes: `2026_11_22_10_24_55_123456`.

@@ -87,7 +87,7 @@ impl<'a> Uploader<'a> {
             .await?;
         let uploads = stream::iter(&part.files).count().await;
         if uploads > 1 {
-            self.tool.say(&format!("`{}` is in the bucket: {uploads} files", part.name));
+            self.tool.note(&format!("`{}` is in the bucket: {uploads} files", part.name));
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Submission {
     pub(crate) fn records(&self, job: &Job, tool: &str) -> Vec<Record> {
         let names: Vec<&str> = self.datasets.iter().map(Name::as_str).collect();
         let Some(refusal) = self.refusal() else {
-            let labels = layout::labels(&names);
+            let labels = layout::dataset_labels(&names);
             let datasets = names.len() as u64;
             let each = names.iter().zip(labels).zip(1..);
             return each

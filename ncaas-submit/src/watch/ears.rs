@@ -40,7 +40,7 @@ impl Ears {
             None => Kernel::watch(bucket.address().as_ref()),
         };
         let told = told.unwrap_or_else(|failure| {
-            tool.complain(&failure);
+            tool.report_failure(&failure);
             None
         });
         let (kernel, notices) = told.unzip();
@@ -51,7 +51,7 @@ impl Ears {
     pub(super) fn open(&self, lister: &Lister) {
         let mut kernel = self.kernel.borrow_mut();
         if let Some(Err(failure)) = kernel.as_mut().map(|kernel| kernel.arm(lister.groups())) {
-            self.tool.complain(&failure);
+            self.tool.report_failure(&failure);
             *kernel = None;
         }
     }

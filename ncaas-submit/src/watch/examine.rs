@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::{self, CANCEL, SUBMIT};
+use ncaas_core::layout::{self, CANCEL, SUBMIT_SUFFIX};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::fields::{Job, Known};
 
@@ -104,7 +104,7 @@ impl Watch {
         match self.bucket.read(&found.key, submission::LARGEST).await {
             Ok((content, _)) => Ok(Some(Submission::read(&content, &reach))),
             Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(None),
-            Err(failure) if failure.kind.may_pass() => Err(failure),
+            Err(failure) if failure.kind.is_transient() => Err(failure),
             Err(failure) => Ok(Some(Submission::refused(failure.message))),
         }
     }
@@ -200,7 +200,8 @@ impl Watch {
             }
             if let Some(error) = record.error() {
                 let failure = Failure { kind: error.kind, message: error.message, hint: error.hint };
-                self.tool.complain(&failure.context(format!("`{}`", job.submission.as_deref().unwrap_or_default())));
+                self.tool
+                    .report_failure(&failure.context(format!("`{}`", job.submission.as_deref().unwrap_or_default())));
             }
             output.emit(record).await;
         }
@@ -243,7 +244,7 @@ impl Watch {
 /// The job's id of a submission that has no usable timestamp: made from the submit file's name.
 pub(crate) fn id_of_refused(bucket: &Bucket, key: &Key) -> String {
     let name = key.base_name();
-    let stem = name.strip_suffix(SUBMIT).unwrap_or(name).trim_end_matches(['_', '-', '.']);
+    let stem = name.strip_suffix(SUBMIT_SUFFIX).unwrap_or(name).trim_end_matches(['_', '-', '.']);
     let stem = if stem.is_empty() { "submit" } else { stem };
     let hash = layout::short_hash(key.as_str());
     let analysis = bucket.name();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ncaas_core::bucket::{Entry, Key};
-use ncaas_core::layout::{SUBMISSIONS, SUBMIT};
+use ncaas_core::layout::{SUBMISSIONS, SUBMIT_SUFFIX};
 use tokio::sync::Notify;
 
 /// How what was there before is said to have been found.
@@ -37,7 +37,7 @@ impl Found {
 pub(super) fn is_submit_file(key: &str) -> bool {
     let below = key.split_once('/').and_then(|(group, below)| (!group.starts_with('.')).then_some(below));
     let name = below.and_then(|below| below.strip_prefix(SUBMISSIONS)).and_then(|name| name.strip_prefix('/'));
-    name.is_some_and(|name| name.ends_with(SUBMIT))
+    name.is_some_and(|name| name.ends_with(SUBMIT_SUFFIX))
 }
 
 /// Those that wait. What was here before is not taken in again, unless it has changed since.

@@ -179,7 +179,7 @@ impl Lister {
     fn note(&mut self, group: &str, page: Page) -> Vec<Entry> {
         for unusable in page.unusable {
             if !self.unusable.contains(&unusable.name) {
-                self.tool.complain(&unusable.why.context("cannot be a submission"));
+                self.tool.report_failure(&unusable.why.context("cannot be a submission"));
                 self.unusable.push(unusable.name);
             }
         }

@@ -128,10 +128,10 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
 impl Watch {
     /// Says at the start where claims cannot be relied on.
     async fn check_conditional_writes(&self) -> Result<()> {
-        if self.bucket.honours_conditional_writes(&Key::new(layout::OURS)?).await? {
+        if self.bucket.honours_conditional_writes(&Key::new(layout::STATE_FOLDER)?).await? {
             return Ok(());
         }
-        self.tool.complain(
+        self.tool.report_failure(
             &Failure::new(
                 Kind::BucketError,
                 format!("`{}` takes conditional writes and ignores their conditions", self.bucket.address()),
@@ -167,7 +167,7 @@ impl Watch {
             }
         }
         if elsewhere > 0 {
-            self.tool.say(&format!(
+            self.tool.note(&format!(
                 "left {elsewhere} submission(s) to the watchers that have claimed them\n\
                  hint: `ncaas-submit ls BUCKET` shows whose they are; `retry --force` takes one away, to be handed on again"
             ));
@@ -280,7 +280,7 @@ async fn open_queue(args: &WatchArgs, bucket: &Bucket, tool: Tool) -> Result<Opt
         None => return Ok(None),
     };
     if args.notify {
-        tool.say(&format!("`{}` tells the queue `{url}` of new submissions", bucket.address()));
+        tool.note(&format!("`{}` tells the queue `{url}` of new submissions", bucket.address()));
     }
     queue::Queue::open(&url, bucket.name(), &args.group).await.map(Some)
 }

@@ -124,7 +124,7 @@ fn tell(root: &Path, event: notify::Result<Event>, to: &UnboundedSender<Notice>)
 fn submit_file(root: &Path, path: &Path) -> Option<Notice> {
     let key = path.strip_prefix(root).ok()?.to_str()?;
     let name = key.rsplit('/').next()?;
-    if !is_submit_file(key) || name.starts_with(ncaas_core::files::OURS) {
+    if !is_submit_file(key) || name.starts_with(ncaas_core::files::TEMPORARY_PREFIX) {
         return None;
     }
     Key::new(key).ok().map(Notice::File)

@@ -21,15 +21,15 @@ impl Trouble {
     /// Says what failed, unless it is what was said last.
     pub(super) fn tell(&self, failure: &Failure) {
         if self.now.replace(Some(failure.kind)) != Some(failure.kind) {
-            self.tool.complain(failure);
-            self.tool.say("the watch goes on, and takes up what it misses");
+            self.tool.report_failure(failure);
+            self.tool.note("the watch goes on, and takes up what it misses");
         }
     }
 
     /// Says that it answers again, if it did not.
     pub(super) fn is_over(&self) {
         if self.now.take().is_some() {
-            self.tool.say(&format!("{} answers again", self.with));
+            self.tool.note(&format!("{} answers again", self.with));
         }
     }
 }

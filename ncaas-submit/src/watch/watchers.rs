@@ -90,7 +90,7 @@ impl Watchers {
         if self.beaten.get().is_some_and(|beaten| beaten.elapsed() < BEAT) {
             return Ok(());
         }
-        self.say(ALIVE, false).await
+        self.note(ALIVE, false).await
     }
 
     /// Ends in good order, and has what was handed on left alone for so long.
@@ -98,7 +98,7 @@ impl Watchers {
         if self.beaten.get().is_none() {
             return Ok(());
         }
-        self.say(hold, true).await
+        self.note(hold, true).await
     }
 
     /// Ends in good order: others may take up at once what is not done.
@@ -109,7 +109,7 @@ impl Watchers {
         }
     }
 
-    async fn say(&self, lasts: Duration, holds: bool) -> Result<()> {
+    async fn note(&self, lasts: Duration, holds: bool) -> Result<()> {
         let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
         let word = Word {
             id: self.id.clone(),

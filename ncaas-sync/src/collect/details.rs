@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use ncaas_core::engine::Engine;
-use ncaas_core::engine::archive::cut_off;
+use ncaas_core::engine::archive::archive_interrupted;
 use ncaas_core::engine::path::PathKind;
 use ncaas_core::failure::{Kind, Result};
 use tar::EntryType;
@@ -47,8 +47,8 @@ async fn of_one(engine: &Engine, inside: &Inside, fetch: Fetch) -> Result<HashMa
         let mut known = HashMap::new();
         let above = fetch.root.trim_end_matches('/').rsplit_once('/').map_or("", |(above, _)| above);
         let mut wasted = 0;
-        for entry in archive.entries().map_err(|error| cut_off(&error))? {
-            let entry = entry.map_err(|error| cut_off(&error))?;
+        for entry in archive.entries().map_err(|error| archive_interrupted(&error))? {
+            let entry = entry.map_err(|error| archive_interrupted(&error))?;
             let path = full_path(above, &entry.path_bytes());
             if fetch.wanted.as_ref().is_none_or(|wanted| wanted.contains_key(&path)) {
                 let kind = match entry.header().entry_type() {

@@ -27,7 +27,7 @@ pub(crate) struct Home {
 impl Home {
     /// Opens that of a record's job, and makes it if it is not there.
     pub(crate) fn open(record: &Record) -> Result<Home> {
-        let job = JobFolder::of(record)?;
+        let job = JobFolder::for_record(record)?;
         let folder = job.open()?;
         Ok(Home { job, folder })
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use bollard::models::{ChangeType, ContainerInspectResponse};
-use ncaas_core::engine::{Asked, Engine, EngineContext, labels};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::{CONTAINER_IO_DIR, LOGS, RESULTS};
 
@@ -109,7 +109,8 @@ fn mounted(mount: &bollard::models::MountPoint) -> Option<Mounted> {
 /// What a container has changed in its own file system, in the order of the paths. What lies in its mounts is not in it.
 pub(crate) async fn changes(engine: &Engine, inside: &Inside) -> Result<Vec<Change>> {
     let id = &inside.id;
-    let changes = engine.docker().container_changes(id).await.asking("list the changes of", Asked::Container(id))?;
+    let changes =
+        engine.docker().container_changes(id).await.engine_context("list the changes of", Subject::Container(id))?;
     let mut changes: Vec<Change> = changes
         .into_iter()
         .flatten()

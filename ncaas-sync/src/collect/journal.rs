@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files::OURS;
+use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::{RESULTS, WORK};
 use ncaas_core::record::fields::ResultFile;
 use serde::{Deserialize, Serialize};
@@ -66,18 +66,18 @@ const MOVES: &str = "moves.";
 
 /// Where in a job's folder a dataset's journal is while its results are being moved.
 pub(crate) fn moves_file(dataset: u64) -> PathBuf {
-    format!("{OURS}{MOVES}{dataset}").into()
+    format!("{TEMPORARY_PREFIX}{MOVES}{dataset}").into()
 }
 
 /// Where the journal of a dataset's finished collection is.
 pub(crate) fn results_file(dataset: u64) -> PathBuf {
-    format!("{OURS}results.{dataset}").into()
+    format!("{TEMPORARY_PREFIX}results.{dataset}").into()
 }
 
 /// Finishes what others have begun to move in a job's folder, who hold its lock no more. Where they were going nobody
 /// else has been yet: that holds no longer once somebody else is given names there.
 pub(crate) fn finish_begun(home: &Home) -> Result<()> {
-    let beginning = format!("{OURS}{MOVES}");
+    let beginning = format!("{TEMPORARY_PREFIX}{MOVES}");
     let failed = |error: io::Error| home.failure("list", Path::new(""), &error);
     for entry in home.dir().entries().map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();

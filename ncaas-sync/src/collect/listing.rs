@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use ncaas_core::failure::Result;
-use ncaas_core::folder::Part;
+use ncaas_core::folder::PartialFile;
 use ncaas_core::layout::RESULTS;
 use ncaas_core::record::fields::{ResultFile, ResultsFile};
 use sha2::{Digest, Sha256};
@@ -55,7 +55,7 @@ pub(crate) fn list(home: &Home, dataset: u64, mut see: impl FnMut(&ResultFile)) 
 fn write(home: &Home, dataset: u64) -> Result<ResultsFile> {
     let path = home.within(&home.job().results_file());
     let cannot_write = |error: io::Error| home.failure("write", &path, &error);
-    let mut part = Part::new(home.folder(), &path)?;
+    let mut part = PartialFile::new(home.folder(), &path)?;
     let mut out = BufWriter::new(Summing { into: &mut part.file, digest: Sha256::new(), size: 0 });
     let mut count = 0;
     if let Some(mut journal) = Journal::open(home, &results_file(dataset))? {

@@ -87,11 +87,11 @@ struct Collecting {
 
 impl Collecting {
     async fn one(&self, record: &mut Record) -> Result<()> {
-        let container = record.container().ok_or_else(|| Failure::lacks("container"))?;
+        let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         if !container.has_ended() {
             return Ok(());
         }
-        let job = record.job().ok_or_else(|| Failure::lacks("job"))?;
+        let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
         jobs::fill_io_dir(record, &self.args.io_dir.io_dir)?;
         let home = Arc::new(Home::open(record)?);
         let lock = home.lock(&format!("collect.{}", job.dataset)).await?;
@@ -259,7 +259,7 @@ fn earlier_results(record: &Record, home: &Home) -> HashSet<String> {
 /// Puts a copy of the config beside the results, under its own name.
 fn place_config(record: &Record, home: &Home) -> Result<()> {
     let Some(name) = record.text("configname") else { return Ok(()) };
-    let place = inputs::place(record, name, CONFIGS)?;
+    let place = inputs::locate(record, name, CONFIGS)?;
     let Some(own_name) = place.host.file_name() else { return Ok(()) };
     let content = inputs::read(record, &place)?;
     let to = Path::new(PROCESS_RESULTS).join(own_name);

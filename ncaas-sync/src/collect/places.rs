@@ -1,13 +1,13 @@
 //! Where in a job's results a file of a container comes to lie.
 
-use ncaas_core::files::OURS;
-use ncaas_core::layout::{END, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::files::TEMPORARY_PREFIX;
+use ncaas_core::layout::{END_FILE, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
 
 use super::inside::Inside;
 use crate::names;
 
 /// What the results of a job do not hold under its own name at their top: the platform's pollers wait for it.
-const RESERVED: &str = END;
+const RESERVED: &str = END_FILE;
 
 /// Below which name what a container wrote outside its working directory comes to lie.
 const OUTSIDE: &str = "outside";
@@ -75,7 +75,7 @@ impl Places {
 
     /// Why something cannot be kept under a place's name, if it cannot.
     pub(crate) fn fault(&self, place: &Place) -> Option<&'static str> {
-        if place.path().split('/').any(|name| name.starts_with(OURS)) {
+        if place.path().split('/').any(|name| name.starts_with(TEMPORARY_PREFIX)) {
             return Some("names that begin with `.ncaas-` are kept for files that are still being written");
         }
         if place.path().len() > self.longest {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
-use ncaas_core::engine::archive::{ArchiveReader, cut_off};
+use ncaas_core::engine::archive::{ArchiveReader, archive_interrupted};
 use ncaas_core::failure::Result;
 use rustix::fs::Timespec;
 use tar::{Archive, Entry, EntryType};
@@ -58,8 +58,8 @@ pub(crate) fn unpack(
     let above = fetch.root.trim_end_matches('/').rsplit_once('/').map_or("", |(above, _)| above);
     let mut wasted = 0;
     let mut last_folder: Option<String> = None;
-    for entry in archive.entries().map_err(|error| cut_off(&error))? {
-        let mut entry = entry.map_err(|error| cut_off(&error))?;
+    for entry in archive.entries().map_err(|error| archive_interrupted(&error))? {
+        let mut entry = entry.map_err(|error| archive_interrupted(&error))?;
         let (above, path) = place_of(&fetch.root, above, &entry.path_bytes());
         if last_folder.as_deref().is_some_and(|folder| names::below(&path, folder).is_some()) {
             last_folder = None;
@@ -175,7 +175,7 @@ impl Unpacking<'_> {
                 }
                 let folder = self.stage_folder(&exact, &mut unpacked.finds)?;
                 let traits = traits(entry);
-                let cannot_read = |error: &std::io::Error| cut_off(error);
+                let cannot_read = |error: &std::io::Error| archive_interrupted(error);
                 let what =
                     self.stage.write(&folder, last_name(&exact), entry, traits, &mut self.buffer, cannot_read)?;
                 // A name that is no text may read as another's.

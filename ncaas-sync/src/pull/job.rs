@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::inputs::place;
+use ncaas_core::inputs::locate;
 use ncaas_core::layout::{CONFIGS, INPUTS, SUBMISSIONS};
 use ncaas_core::record::Record;
 
@@ -34,13 +34,13 @@ impl Bringing<'_> {
         if cancelled::is_cancelled(&self.buckets, &job).await? {
             return Err(cancelled::failure(&job));
         }
-        let io_dir = record.need("io_dir")?;
-        let datasets = record.dataname().ok_or_else(|| Failure::lacks("dataname"))?;
+        let io_dir = record.require("io_dir")?;
+        let datasets = record.dataname().ok_or_else(|| Failure::missing_field("dataname"))?;
         let mut wanted: Vec<(&str, &str)> = datasets.names().into_iter().map(|name| (name, INPUTS)).collect();
         wanted.extend(record.text("configname").map(|name| (name, CONFIGS)));
         wanted.extend(job.submission.as_deref().map(|name| (name, SUBMISSIONS)));
         for (name, kind) in wanted {
-            let place = place(record, name, kind)?;
+            let place = locate(record, name, kind)?;
             let to = place.host.strip_prefix(io_dir).unwrap_or(&place.host);
             let (bucket, key) = self.buckets.find(own, name).await?;
             bring_input(&self.transfer(io_dir, bucket)?, &key, to).await?;

@@ -22,7 +22,7 @@ pub(crate) async fn bring(tool: Tool, target: &str, args: &PullArgs, output: &Ou
     let bucket = Bucket::open(&target.bucket).await?;
     let io_dir = files::absolute(&args.io_dir.io_dir)?.join(&target.group);
     let group = format!("{}/", target.group);
-    let asked = Asked { tool, bucket, io_dir, group, args, output };
+    let asked = Subject { tool, bucket, io_dir, group, args, output };
     if !args.data.is_empty() || args.config.is_some() {
         return asked.inputs().await;
     }
@@ -32,7 +32,7 @@ pub(crate) async fn bring(tool: Tool, target: &str, args: &PullArgs, output: &Ou
     }
 }
 
-struct Asked<'a> {
+struct Subject<'a> {
     tool: Tool,
     bucket: Bucket,
     /// The group's folder in the io-dir.
@@ -43,7 +43,7 @@ struct Asked<'a> {
     output: &'a Output,
 }
 
-impl Asked<'_> {
+impl Subject<'_> {
     fn transfer(&self, below: &str) -> Result<Transfer> {
         let folder = Folder::make(&self.io_dir.join(below))?;
         Ok(Transfer::new(self.bucket.clone(), folder, &format!("{}{below}", self.group), self.args.checksum.on))
@@ -108,7 +108,7 @@ impl Asked<'_> {
         if total.files == 0 && total.error.is_none() {
             let failure = Failure::new(Kind::ObjectNotFound, format!("nothing is at `{}`", total.place))
                 .hint(format!("`ncaas-submit ls {}` shows what the bucket holds", self.bucket.address()));
-            self.tool.complain(&failure);
+            self.tool.report_failure(&failure);
             total.error = Some(info(&failure, self.tool));
         }
         emit(self.output, &total).await;

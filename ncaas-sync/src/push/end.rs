@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
-use ncaas_core::layout::{END, LOGS, PROCESS_RESULTS};
+use ncaas_core::layout::{END_FILE, LOGS, PROCESS_RESULTS};
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
@@ -19,14 +19,14 @@ const CONTENT: &str = "end of analysis\n";
 /// Writes it into the bucket, and then into the job's folder here, if the saved records of all datasets are in the bucket.
 pub(crate) async fn write_if_all_ended(between: &Transfer, prefix: &str, job: &Job) -> Result<()> {
     let Transfer { bucket, folder, .. } = between;
-    let end = Key::new(format!("{prefix}{PROCESS_RESULTS}/{END}"))?;
+    let end = Key::new(format!("{prefix}{PROCESS_RESULTS}/{END_FILE}"))?;
     if !all_ended(bucket, prefix, job).await? {
         return Ok(());
     }
     if bucket.head(&end).await?.is_none() {
         bucket.put(&end, CONTENT).await?;
     }
-    let here = Path::new(PROCESS_RESULTS).join(END);
+    let here = Path::new(PROCESS_RESULTS).join(END_FILE);
     if folder.has(&here) { Ok(()) } else { folder.write_whole(&here, CONTENT.as_bytes()) }
 }
 

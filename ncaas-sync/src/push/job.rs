@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key};
-use ncaas_core::engine::{GRACE, LazyEngine};
+use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::layout::{CERTIFICATE, CLAIM, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS, job_prefix};
@@ -45,16 +45,16 @@ impl Pushing<'_> {
         let failed = record.has_error();
         let Some(job) = record.job().filter(|job| job.bucket.is_some() && job.group.is_some()) else {
             // The results of a job from arguments are where they belong, in its io-dir.
-            return if failed || record.job().is_some() { Ok(()) } else { Err(Failure::lacks("job")) };
+            return if failed || record.job().is_some() { Ok(()) } else { Err(Failure::missing_field("job")) };
         };
         jobs::fill_io_dir(record, self.io_dir)?;
-        let folder = JobFolder::of(record)?;
+        let folder = JobFolder::for_record(record)?;
         let (bucket, prefix) = self.target(record, &job).await?;
         let transfer = Transfer::unindexed(bucket, folder.open()?);
         let ended = record.container().is_some_and(|container| container.has_ended());
         let transfer = if ended || failed { transfer } else { transfer.of_growing() };
         let one = One { pushing: self, output, transfer, prefix, folder };
-        if record.error().is_some_and(|error| error.kind.may_pass()) {
+        if record.error().is_some_and(|error| error.kind.is_transient()) {
             one.certificate().await?;
             return self.give_back(&job).await;
         }
@@ -82,8 +82,8 @@ impl Pushing<'_> {
         if !cancelled::is_cancelled(&self.buckets, job).await? {
             return Ok(());
         }
-        self.tool.say(&format!("stopping `{}`: its submission is cancelled", container.name));
-        match self.engine.get().await?.stop(&container.id, GRACE).await {
+        self.tool.note(&format!("stopping `{}`: its submission is cancelled", container.name));
+        match self.engine.get().await?.stop(&container.id, STOP_GRACE_S).await {
             Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(()),
             stopped => stopped,
         }
@@ -150,7 +150,7 @@ impl One<'_> {
 
     /// Where the config lies beside the results, if it does.
     fn config(&self, record: &Record) -> Option<String> {
-        let place = inputs::place(record, record.text("configname")?, CONFIGS).ok()?;
+        let place = inputs::locate(record, record.text("configname")?, CONFIGS).ok()?;
         let path = format!("{PROCESS_RESULTS}/{}", place.host.file_name()?.to_str()?);
         self.transfer.folder.has(Path::new(&path)).then_some(path)
     }

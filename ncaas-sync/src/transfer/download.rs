@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ncaas_core::bucket::Entry;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::folder::Part;
+use ncaas_core::folder::PartialFile;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -38,7 +38,7 @@ impl Transfer {
     /// From a directory.
     async fn copy_out(&self, entry: &Entry, path: &Path) -> Result<Seen> {
         let to = path.to_owned();
-        let part = with_folder(&self.folder, move |folder| Part::new(folder, &to)).await?;
+        let part = with_folder(&self.folder, move |folder| PartialFile::new(folder, &to)).await?;
         let shown = self.folder.path().join(path);
         let into = part.file.try_clone().map_err(|error| Failure::io("write", &shown, &error))?;
         let content = self.bucket.download_into(&entry.key, into, &shown).await?;
@@ -61,7 +61,7 @@ impl Transfer {
             if stored.is_some_and(|stored| stored != hex(&sha256)) {
                 return Err(mismatch);
             }
-            let mut part = Part::new(folder, &path)?;
+            let mut part = PartialFile::new(folder, &path)?;
             content.write_to(&mut part.file).map_err(|error| folder.failure("write", &path, &error))?;
             part.finish(folder, &path).map(|stamp| (stamp, sha256))
         });
@@ -116,7 +116,7 @@ impl Transfer {
 
 /// A large object, as far as it has come.
 struct Coming {
-    part: Part,
+    part: PartialFile,
     summing: Summing,
     size: u64,
 }

@@ -85,7 +85,7 @@ impl FileSync for Folders {
     type TarStreamStream = Packets;
 
     async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Packets>, Status> {
-        let asked = Asked::from_metadata(request.metadata());
+        let asked = Subject::from_metadata(request.metadata());
         let root = match asked.one("dir-name") {
             Some("context") => &self.context.0,
             Some("dockerfile") => &self.dockerfile.0,
@@ -111,9 +111,9 @@ impl FileSync for Folders {
 }
 
 /// What the engine says about a folder that it wants, in the call's metadata.
-struct Asked(HashMap<String, Vec<String>>);
+struct Subject(HashMap<String, Vec<String>>);
 
-impl Asked {
+impl Subject {
     fn from_metadata(metadata: &MetadataMap) -> Self {
         let mut asked: HashMap<String, Vec<String>> = HashMap::new();
         for name in ["dir-name", "include-patterns", "exclude-patterns", "followpaths"] {
@@ -124,7 +124,7 @@ impl Asked {
             let values = values.map(|value| if encoded { unescape(&value) } else { value.into_owned() });
             asked.insert(name.to_owned(), values.collect());
         }
-        Asked(asked)
+        Subject(asked)
     }
 
     fn all(&self, name: &str) -> &[String] {

@@ -85,7 +85,7 @@ impl Gate {
 }
 
 /// Runs a transfer until the flow is shut at `limit`, kills it, and opens the flow again.
-fn cut_off(run: ncaas_tests::Run, flow: &Flow, limit: u64) {
+fn archive_interrupted(run: ncaas_tests::Run, flow: &Flow, limit: u64) {
     flow.limit.store(limit, Ordering::Relaxed);
     let mut child =
         run.into_command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -112,7 +112,7 @@ fn an_upload_and_a_download_that_were_killed_go_on_where_they_stopped() {
     let target = format!("{}/lab", bucket.address());
     let push = || sync(&home, &["push", folder.to_str().unwrap(), &target]).env("AWS_ENDPOINT_URL", &gate.url);
 
-    cut_off(push(), &gate.sent, CUT_OFF_AT);
+    archive_interrupted(push(), &gate.sent, CUT_OFF_AT);
     let uploads = sync(&home, &["uploads", &target]).run().ok().json();
     assert_eq!(uploads.len(), 1);
     let none = sync(&home, &["uploads", &target, "--older-than", "1h", "--drop"]).run().ok();
@@ -128,7 +128,7 @@ fn an_upload_and_a_download_that_were_killed_go_on_where_they_stopped() {
     let pull =
         || sync(&home, &["pull", &target, "--io-dir", io_dir.to_str().unwrap()]).env("AWS_ENDPOINT_URL", &gate.url);
     gate.received.passed.store(0, Ordering::Relaxed);
-    cut_off(pull(), &gate.received, SIZE * 5 / 6);
+    archive_interrupted(pull(), &gate.received, SIZE * 5 / 6);
     assert!(!io_dir.join("lab/large").exists(), "no file has its name before it is whole");
     pull().run().ok();
     let received = gate.received.passed();

@@ -16,16 +16,16 @@ use super::{Engine, ssh};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 /// Bytes to and from the engine.
-pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait RawConnection: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> RawConnection for T {}
 
 impl Engine {
     /// Opens a connection over which HTTP/1.1 is spoken with the engine.
     ///
     /// # Errors
     /// [`Kind::EngineUnreachable`].
-    pub async fn dial(&self) -> Result<Box<dyn Wire>> {
+    pub async fn open_raw_connection(&self) -> Result<Box<dyn RawConnection>> {
         let gone = |error: io::Error| {
             Failure::new(Kind::EngineUnreachable, format!("no Docker Engine answers at `{}`: {error}", self.address))
         };

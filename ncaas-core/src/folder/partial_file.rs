@@ -11,12 +11,12 @@ use rustix::fs::OFlags;
 
 use super::Folder;
 use crate::failure::Result;
-use crate::files::OURS;
+use crate::files::TEMPORARY_PREFIX;
 
 /// A file that is being written, beside its place until all of it is there. It stays in the folder that it was opened in,
 /// wherever that is moved meanwhile.
 #[derive(Debug)]
-pub struct Part {
+pub struct PartialFile {
     /// What is to be written to.
     pub file: File,
     within: Dir,
@@ -27,26 +27,26 @@ pub struct Part {
     stays: bool,
 }
 
-impl Part {
+impl PartialFile {
     /// An empty one of this process alone, which goes when it is dropped.
     ///
     /// # Errors
     /// When the folder of `path` cannot be written.
-    pub fn new(folder: &Folder, path: &Path) -> Result<Part> {
+    pub fn new(folder: &Folder, path: &Path) -> Result<PartialFile> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("{OURS}part-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Part::open(folder, path, name, false)
+        let name = format!("{TEMPORARY_PREFIX}part-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        PartialFile::open(folder, path, name, false)
     }
 
     /// One of a name that other processes know, which stays when it is dropped.
     ///
     /// # Errors
     /// When the folder of `path` cannot be written.
-    pub fn named(folder: &Folder, path: &Path, name: &str) -> Result<Part> {
-        Part::open(folder, path, format!("{OURS}part-{name}"), true)
+    pub fn named(folder: &Folder, path: &Path, name: &str) -> Result<PartialFile> {
+        PartialFile::open(folder, path, format!("{TEMPORARY_PREFIX}part-{name}"), true)
     }
 
-    fn open(folder: &Folder, path: &Path, name: String, stays: bool) -> Result<Part> {
+    fn open(folder: &Folder, path: &Path, name: String, stays: bool) -> Result<PartialFile> {
         let failed = |error: &io::Error| folder.failure("write", path, error);
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let within = match folder.dir().open_dir(parent) {
@@ -62,7 +62,7 @@ impl Part {
         options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = within.open_with(&name, &options).map_err(|error| failed(&error))?.into_std();
         let becomes = path.file_name().unwrap_or(OsStr::new("")).to_owned();
-        Ok(Part { file, within, name: name.into(), becomes, stays })
+        Ok(PartialFile { file, within, name: name.into(), becomes, stays })
     }
 
     /// Whether it is still what its name stands for.
@@ -93,7 +93,7 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         if !self.stays {
             let _ = self.within.remove_file(&self.name);

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::engine::Engine;
-use crate::engine::container::describe;
+use crate::engine::container::container_from_inspect;
 use crate::engine::kernel::{KilledForMemory, log_tells_of};
 use crate::record::fields::{Container, Oom, Status, StoppedBy};
 
@@ -38,7 +38,7 @@ const PODMANS: &str = "containerExitCode";
 impl Engine {
     /// Adds to what is known about an ended container who and what ended it, and `killed_before` where it was counted when
     /// the container seemed to run.
-    pub(super) async fn examine_end(&self, container: &mut Container, killed_before: Option<KilledForMemory>) {
+    pub(super) async fn add_exit_cause(&self, container: &mut Container, killed_before: Option<KilledForMemory>) {
         let ended_itself = container.signal.is_none() && container.exit_code != Some(LOST);
         if !container.has_ended() || container.started_at.is_none() {
             return;
@@ -98,7 +98,7 @@ impl Engine {
 
     /// How a container ended that was removed before it could be asked, as the engine's events tell it. None where they
     /// tell nothing of it.
-    pub async fn end_of_removed(&self, container: &Container) -> Option<Container> {
+    pub async fn exit_of_removed(&self, container: &Container) -> Option<Container> {
         let (events, _) = self.remembered_of(container).await?;
         let of = |action: &str| {
             let since_start = events.iter().filter(|event| is_since_start(event, container.started_at.as_deref()));
@@ -115,14 +115,14 @@ impl Engine {
             finished_at: Some(Timestamp::from_nanosecond(died.time_nano?.into()).ok()?.to_string()),
             ..ContainerState::default()
         };
-        let mut ended = describe(&ContainerInspectResponse {
+        let mut ended = container_from_inspect(&ContainerInspectResponse {
             id: Some(container.id.clone()),
             name: Some(container.name.clone()),
             state: Some(state),
             config: Some(ContainerConfig { labels: Some(attributes.clone()), ..ContainerConfig::default() }),
             ..ContainerInspectResponse::default()
         });
-        self.examine_end(&mut ended, None).await;
+        self.add_exit_cause(&mut ended, None).await;
         Some(ended)
     }
 

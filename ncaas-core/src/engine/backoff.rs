@@ -7,23 +7,23 @@ use tokio::time::{Instant, sleep};
 use crate::failure::{Failure, Kind, Result};
 
 /// How long an engine may be away (a restart, an upgrade) before it is given up with [`Kind::EngineUnreachable`].
-pub const ABSENCE: Duration = Duration::from_secs(60);
+pub const OUTAGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is left of the patience with an engine that fails.
 #[derive(Default)]
-pub(super) struct Patience {
+pub(super) struct Backoff {
     since: Option<Instant>,
     pause: Duration,
 }
 
-impl Patience {
+impl Backoff {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(3);
 
     /// Sleeps a little longer each time; gives the failure back where waiting cannot help, or has not for too long.
-    pub(super) async fn endure(&mut self, failure: Failure) -> Result<()> {
+    pub(super) async fn wait(&mut self, failure: Failure) -> Result<()> {
         let since = *self.since.get_or_insert_with(Instant::now);
-        if failure.kind == Kind::ContainerNotFound || since.elapsed() >= ABSENCE {
+        if failure.kind == Kind::ContainerNotFound || since.elapsed() >= OUTAGE_LIMIT {
             return Err(failure);
         }
         self.pause = (self.pause * 2).clamp(Self::FIRST, Self::LONGEST);
@@ -39,10 +39,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_engine_that_stays_away_is_given_up_after_a_bounded_time() {
         let begun = Instant::now();
-        let mut patience = Patience::default();
+        let mut patience = Backoff::default();
         let away = || Failure::new(Kind::EngineUnreachable, "away");
-        while patience.endure(away()).await.is_ok() {}
-        assert!(begun.elapsed() >= ABSENCE && begun.elapsed() < ABSENCE + Patience::LONGEST * 2);
-        assert!(Patience::default().endure(Failure::new(Kind::ContainerNotFound, "gone")).await.is_err());
+        while patience.wait(away()).await.is_ok() {}
+        assert!(begun.elapsed() >= OUTAGE_LIMIT && begun.elapsed() < OUTAGE_LIMIT + Backoff::LONGEST * 2);
+        assert!(Backoff::default().wait(Failure::new(Kind::ContainerNotFound, "gone")).await.is_err());
     }
 }
