@@ -72,15 +72,23 @@ pub fn is_folder(record: &Record, place: &InputPath, what: &str) -> Result<bool>
     io_dir.dir().metadata(path).map(|there| there.is_dir()).map_err(|error| io_dir.contained(&doing, path, &error))
 }
 
-/// The content of an input that is a file, as [`is_folder`] looks at it.
+/// The content of an input that is a file of at most `limit` bytes. Links are followed as [`is_folder`] does.
 ///
 /// # Errors
-/// [`Kind::UnsafePath`] where a link leads out of the io-dir.
-pub fn read(record: &Record, place: &InputPath) -> Result<Vec<u8>> {
-    let Some(io_dir) = within(record)? else { return std::fs::read(&place.host).doing("read", &place.host) };
-    let (mut file, _) = io_dir.open_file(io_dir.within(&place.host))?;
+/// [`Kind::TooLarge`]; [`Kind::UnsafePath`] if a link leads out of the io-dir.
+pub fn read(record: &Record, place: &InputPath, limit: u64) -> Result<Vec<u8>> {
+    let file = match within(record)? {
+        Some(io_dir) => io_dir.open_file(io_dir.within(&place.host))?.0,
+        None => std::fs::File::open(&place.host).doing("read", &place.host)?,
+    };
     let mut content = Vec::new();
-    file.read_to_end(&mut content).doing("read", &place.host)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).doing("read", &place.host)?;
+    if content.len() as u64 > limit {
+        return Err(Failure::new(
+            Kind::TooLarge,
+            format!("cannot read `{}`: it is larger than {limit} bytes", place.host.display()),
+        ));
+    }
     Ok(content)
 }
 

@@ -6,6 +6,8 @@
 //! - [`tool`]: how each program starts and ends
 //! - [`layout`]: where things lie in a bucket and in an io-dir
 //! - [`inputs`]: where a dataset and a config lie on this machine and in the container
+//! - [`config`]: what a job's config says to the platform
+//! - [`text`]: text from outside, made fit to be shown
 //! - [`files`]: files that appear whole or not at all
 //! - [`folder`]: the same below a folder out of which no link leads, and locks
 //! - `engine`: the Docker Engine (feature `engine`)
@@ -13,6 +15,7 @@
 
 #[cfg(feature = "bucket")]
 pub mod bucket;
+pub mod config;
 #[cfg(feature = "engine")]
 pub mod engine;
 pub mod failure;
@@ -23,4 +26,5 @@ pub mod layout;
 pub mod pipe;
 pub mod quantity;
 pub mod record;
+pub mod text;
 pub mod tool;

@@ -5,7 +5,6 @@ mod cancel;
 mod certificate;
 mod check;
 mod claim;
-mod config;
 mod init;
 mod job;
 mod ls;

@@ -2,9 +2,9 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ncaas_core::bucket::Bucket;
+use ncaas_core::config;
 use ncaas_core::failure::{Failure, Kind, Result};
 
-use crate::config;
 use crate::setup::SetupLog;
 use crate::submission::{Name, Submission};
 
@@ -21,7 +21,10 @@ pub(crate) async fn check(submission: &mut Submission, bucket: &Bucket, log: &mu
         Ok(bucket) => {
             reasons.extend(check_datasets(&bucket, &submission.datasets, log).await?);
             if let Some(name) = &submission.config {
-                reasons.extend(check_config(&bucket, name, log).await?);
+                match check_config(&bucket, name, log).await? {
+                    Ok(warnings) => submission.warnings.extend(warnings),
+                    Err(reason) => reasons.push(reason),
+                }
             }
         }
         Err(failure) if is_a_reason(&failure) || failure.kind == Kind::BucketNotFound => {
@@ -80,25 +83,26 @@ async fn look_for_dataset(bucket: &Bucket, name: &Name) -> Result<Result<String,
     }
 }
 
-async fn check_config(bucket: &Bucket, name: &Name, log: &mut SetupLog) -> Result<Vec<String>> {
+/// Warnings about the config, or the reason why the submission is refused for it.
+async fn check_config(bucket: &Bucket, name: &Name, log: &mut SetupLog) -> Result<Result<Vec<String>, String>> {
     if !is_in(bucket, name) {
-        return Ok(Vec::new());
+        return Ok(Ok(Vec::new()));
     }
-    if let Err(reason) = config::check_name(name.as_str()) {
-        return Ok(vec![reason]);
+    if !config::has_config_extension(name.as_str()) {
+        return Ok(Err(format!("the config {name} ends in none of `.json`, `.yaml` and `.yml`")));
     }
-    match bucket.read(name.key(), config::LARGEST).await {
-        Ok((content, _)) => match config::check(name.as_str(), &content) {
-            Ok(()) => {
+    match bucket.read(name.key(), config::MAX_SIZE).await {
+        Ok((content, _)) => match config::parse(name.as_str(), &content) {
+            Ok(config) => {
                 log.note(format!("read the config {name}, {} bytes", content.len()));
-                Ok(Vec::new())
+                Ok(Ok(config.warnings))
             }
-            Err(reasons) => Ok(reasons),
+            Err(failure) => Ok(Err(failure.message)),
         },
         Err(failure) if failure.kind == Kind::ObjectNotFound => {
-            Ok(vec![format!("there is nothing under the config's key {name}")])
+            Ok(Err(format!("there is nothing under the config's key {name}")))
         }
-        Err(failure) if is_a_reason(&failure) => Ok(vec![failure.message]),
+        Err(failure) if is_a_reason(&failure) => Ok(Err(failure.message)),
         Err(failure) => Err(failure),
     }
 }

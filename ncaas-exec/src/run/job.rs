@@ -5,10 +5,11 @@ use std::path::Path;
 
 use bollard::models::ImageInspect;
 use jiff::Timestamp;
+use ncaas_core::config::{self, Config};
 use ncaas_core::engine::labels;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::make_folder;
-use ncaas_core::inputs::{InputPath, locate};
+use ncaas_core::inputs::{self, InputPath, locate};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Input, Job, RunSettings};
@@ -49,6 +50,17 @@ impl Inputs {
         let dataname = record.dataname();
         let names = dataname.iter().flat_map(Datasets::names).chain(record.text("configname"));
         Ok(Inputs { names: names.map(str::to_owned).collect(), data, config })
+    }
+
+    /// What the config says to the platform. One given as an argument may have a format of its analysis's own, in which
+    /// nothing is the platform's.
+    pub(super) fn read_config(&self, record: &Record) -> Result<Config> {
+        let Some(path) = &self.config else { return Ok(Config::default()) };
+        let name = path.host.to_string_lossy();
+        if !config::has_config_extension(&name) {
+            return Ok(Config::default());
+        }
+        config::parse(&name, &inputs::read(record, path, config::MAX_SIZE)?)
     }
 
     /// Their sizes and checksums.

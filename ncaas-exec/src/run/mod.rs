@@ -3,7 +3,6 @@
 mod admission;
 mod before;
 mod checksum;
-mod config;
 mod folders;
 mod job;
 mod preflight;
@@ -162,8 +161,11 @@ impl Work {
         preflight::inputs(record, inputs)?;
         let image = launch::image(engine, record.require(if self.replays { "image_id" } else { "image" })?).await?;
         preflight::platform(&image, &settings, info)?;
-        let bounds = inputs.config.as_ref().map(|config| config::bounds(&config.host)).transpose()?.unwrap_or_default();
-        settings.timeout_s = [settings.timeout_s, bounds.timeout_s].into_iter().flatten().min();
+        let config = inputs.read_config(record)?;
+        for warning in &config.warnings {
+            self.warn(record, Some(warning));
+        }
+        settings.timeout_s = [settings.timeout_s, config.timeout_s].into_iter().flatten().min();
         if let Some(timeout) = settings.timeout_s {
             record.set("run", &RunSettings { timeout_s: Some(timeout), ..RunSettings::default() });
         }
@@ -190,7 +192,7 @@ impl Work {
         let launched = async {
             let folder = JobFolder::for_record(record)?;
             folders.make(&folder)?;
-            preflight::room(folder.root(), bounds.disk_bytes)?;
+            preflight::room(folder.root(), config.disk_bytes)?;
             self.launch(engine, info, record, inputs, plan, &mut folders).await
         };
         match launched.await {

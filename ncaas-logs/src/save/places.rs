@@ -114,7 +114,7 @@ pub(crate) fn submission(record: &Record) -> (Submission, usize) {
 fn datanames_of_submit_file(record: &Record) -> Option<Vec<String>> {
     let key = record.job()?.submission?;
     let place = inputs::locate(record, &key, SUBMISSIONS).ok()?;
-    let submit: Record = Record::parse(&inputs::read(record, &place).ok()?).ok()?;
+    let submit: Record = Record::parse(&inputs::read(record, &place, MAX_LINE as u64).ok()?).ok()?;
     match submit.dataname()? {
         Datasets::Many(names) => Some(names),
         Datasets::One(_) => None,

@@ -261,7 +261,7 @@ fn place_config(record: &Record, home: &Home) -> Result<()> {
     let Some(name) = record.text("configname") else { return Ok(()) };
     let place = inputs::locate(record, name, CONFIGS)?;
     let Some(own_name) = place.host.file_name() else { return Ok(()) };
-    let content = inputs::read(record, &place)?;
+    let content = inputs::read(record, &place, u64::MAX)?;
     let to = Path::new(PROCESS_RESULTS).join(own_name);
     if home.folder().read(&to, content.len() as u64 + 1).is_some_and(|there| there == content) {
         return Ok(());

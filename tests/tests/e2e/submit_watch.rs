@@ -230,7 +230,7 @@ fn new_groups_and_folders_are_found() {
     let watching = Watching::start(&bucket, &[]);
     watching.wait_for(&hand_in(&bucket, "1"));
     bucket.put("new/inputs/x.npy", "x");
-    bucket.put("new/configs/c.yaml", "");
+    bucket.put("new/configs/c.yaml", "n: 1\n");
     bucket.put("new/submissions/2024/submit.json", submission("2").replace("lab/", "new/"));
     watching.wait_for("job__pca_2");
     let only = Watching::start(&bucket, &["--group", "new"]);

@@ -1,0 +1,85 @@
+//! JSON as Python's `json` module reads it: `NaN`, `Infinity` and `-Infinity` are numbers, and duplicate keys are kept.
+
+use std::collections::HashSet;
+
+use jiter::{JsonErrorType, JsonValue};
+
+use super::{Fields, Value};
+
+/// The fields of a JSON object.
+///
+/// # Errors
+/// The cause, with its position.
+pub(super) fn parse(text: &str) -> Result<Fields, String> {
+    let value = JsonValue::parse(text.as_bytes(), true).map_err(|error| {
+        let position = error.get_position(text.as_bytes());
+        format!("{} at line {}, column {}", cause(&error.error_type), position.line, position.column)
+    })?;
+    let JsonValue::Object(object) = &value else {
+        return Err(format!("it is {}, not an object", words(&value)));
+    };
+    let mut duplicates = Vec::new();
+    find_duplicates(&value, &mut duplicates);
+    let fields = object.iter().map(|(key, value)| (key.clone().into_owned(), simplify(value))).collect();
+    Ok(Fields { fields, duplicates })
+}
+
+fn simplify(value: &JsonValue<'_>) -> Value {
+    match value {
+        JsonValue::Null => Value::Null,
+        JsonValue::Int(number) => Value::Number(*number as f64),
+        JsonValue::Float(number) => Value::Number(*number),
+        // Beyond 64 bits: out of every range that the platform knows.
+        JsonValue::BigInt(number) => Value::Other(number.to_string()),
+        other => Value::Other(words(other)),
+    }
+}
+
+fn words(value: &JsonValue<'_>) -> String {
+    match value {
+        JsonValue::Null => "null".to_owned(),
+        JsonValue::Bool(value) => value.to_string(),
+        JsonValue::Str(text) => format!("the string `{text}`"),
+        JsonValue::Array(_) => "an array".to_owned(),
+        JsonValue::Object(_) => "an object".to_owned(),
+        _ => "a number".to_owned(),
+    }
+}
+
+/// Adds the keys that an object has more than once. The parser bounds the depth.
+fn find_duplicates(value: &JsonValue<'_>, duplicates: &mut Vec<String>) {
+    match value {
+        JsonValue::Object(object) => {
+            let mut seen = HashSet::new();
+            for (key, value) in object.iter() {
+                if !seen.insert(key) {
+                    duplicates.push(key.clone().into_owned());
+                }
+                find_duplicates(value, duplicates);
+            }
+        }
+        JsonValue::Array(values) => values.iter().for_each(|value| find_duplicates(value, duplicates)),
+        _ => {}
+    }
+}
+
+/// The parser's error in words for people.
+fn cause(error: &JsonErrorType) -> &'static str {
+    match error {
+        JsonErrorType::EofWhileParsingList
+        | JsonErrorType::EofWhileParsingObject
+        | JsonErrorType::EofWhileParsingString
+        | JsonErrorType::EofWhileParsingValue => "the text ends too early",
+        JsonErrorType::ExpectedColon => "`:` is missing",
+        JsonErrorType::ExpectedListCommaOrEnd => "`,` or `]` is missing",
+        JsonErrorType::ExpectedObjectCommaOrEnd => "`,` or `}` is missing",
+        JsonErrorType::ExpectedSomeIdent | JsonErrorType::ExpectedSomeValue => "this is not a JSON value",
+        JsonErrorType::InvalidNumber | JsonErrorType::NumberOutOfRange => "the number is malformed",
+        JsonErrorType::ControlCharacterWhileParsingString => "a string contains a line break, tab or control character",
+        JsonErrorType::KeyMustBeAString => "a key must be in double quotes",
+        JsonErrorType::TrailingComma => "`,` stands before the closing bracket",
+        JsonErrorType::TrailingCharacters => "text follows the end of the object",
+        JsonErrorType::RecursionLimitExceeded => "it is nested too deeply",
+        _ => "a string contains an invalid escape sequence",
+    }
+}

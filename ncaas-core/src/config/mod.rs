@@ -1,0 +1,171 @@
+//! The config of a job: whether it parses, and the two fields of it that the platform reads.
+//!
+//! A config is what Python reads, because the analyses do: JSON as Python's `json` module reads it, YAML as PyYAML's
+//! `safe_load` reads it. All other fields are the analysis's own, and are not interpreted. The tool that checks a
+//! submission and the tool that runs the job both call [`parse`]: a config that passes the one does not fail the other.
+
+mod json;
+mod yaml;
+
+use crate::failure::{Failure, Kind, Result};
+use crate::text;
+
+/// The largest config that is read, in bytes.
+pub const MAX_SIZE: u64 = 16 << 20;
+
+/// Minutes that the job may run.
+const DURATION: &str = "__duration__";
+/// Disk space that the job needs, in GB (10^9 bytes).
+const DATASET_SIZE: &str = "__dataset_size__";
+
+/// How many duplicate keys of one config are reported.
+const MAX_WARNINGS: usize = 10;
+/// How much of a value or key a message shows, in characters.
+const SHOWN: usize = 60;
+
+/// The platform's part of a config.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `__duration__` in seconds: how long the job may run.
+    pub timeout_s: Option<u64>,
+    /// `__dataset_size__` in bytes: how much disk space the job needs.
+    pub disk_bytes: Option<u64>,
+    /// Things the user should know that are no errors.
+    pub warnings: Vec<String>,
+}
+
+/// The format of a config, which its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Yaml,
+}
+
+/// Whether the name is a config's: it ends in `.json`, `.yaml` or `.yml`, in any case.
+pub fn has_config_extension(name: &str) -> bool {
+    format_from_name(name).is_some()
+}
+
+/// Reads a config. `name` is its key or path.
+///
+/// # Errors
+/// [`Kind::BadConfig`] where the name has another extension, the content does not parse or is not a mapping, or one of the
+/// platform's fields is not a number above 0; [`Kind::TooLarge`] above [`MAX_SIZE`].
+pub fn parse(name: &str, content: &[u8]) -> Result<Config> {
+    let refuse =
+        |cause: String| Failure::new(Kind::BadConfig, format!("the config `{}` {cause}", text::one_line(name)));
+    if content.len() as u64 > MAX_SIZE {
+        let message = format!("the config `{}` is larger than {} MiB", text::one_line(name), MAX_SIZE >> 20);
+        return Err(Failure::new(Kind::TooLarge, message));
+    }
+    let format =
+        format_from_name(name).ok_or_else(|| refuse("ends in none of `.json`, `.yaml` and `.yml`".to_owned()))?;
+    let content = decode(content).map_err(refuse)?;
+    let fields = match format {
+        Format::Json => json::parse(content).map_err(|cause| refuse(format!("does not parse as JSON: {cause}")))?,
+        // JSON is YAML, but for the tabs that it may be indented with.
+        Format::Yaml => yaml::parse(content)
+            .or_else(|cause| json::parse(content).map_err(|_| cause))
+            .map_err(|cause| refuse(format!("does not parse as YAML: {cause}")))?,
+    };
+    let number = |field: &str, unit: f64| match fields.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Number(number)) if *number > 0.0 && number * unit < 1e18 => Ok(Some((number * unit).ceil() as u64)),
+        Some(value) => Err(format!("`{field}` must be a number above 0, not {}", value.shown())),
+    };
+    let (timeout_s, disk_bytes) = match (number(DURATION, 60.0), number(DATASET_SIZE, 1e9)) {
+        (Ok(timeout_s), Ok(disk_bytes)) => (timeout_s, disk_bytes),
+        (duration, size) => {
+            let causes: Vec<String> = [duration.err(), size.err()].into_iter().flatten().collect();
+            return Err(refuse(format!("is not valid: {}", causes.join("; "))));
+        }
+    };
+    let mut warnings = fields.duplicate_warnings(name);
+    if name.to_ascii_lowercase().ends_with(".yml") {
+        warnings.push(format!(
+            "the NeuroCAAS platform refuses the config `{}`: it accepts `.yaml`, not `.yml`",
+            text::one_line(name)
+        ));
+    }
+    Ok(Config { timeout_s, disk_bytes, warnings })
+}
+
+fn format_from_name(name: &str) -> Option<Format> {
+    let name = name.to_ascii_lowercase();
+    if name.ends_with(".json") {
+        Some(Format::Json)
+    } else if name.ends_with(".yaml") || name.ends_with(".yml") {
+        Some(Format::Yaml)
+    } else {
+        None
+    }
+}
+
+/// The content as text. Python on the platform reads UTF-8 alone.
+fn decode(content: &[u8]) -> std::result::Result<&str, String> {
+    if content.starts_with(b"\xff\xfe")
+        || content.starts_with(b"\xfe\xff")
+        || content.iter().take(4).any(|&byte| byte == 0)
+    {
+        return Err("is encoded in UTF-16 or UTF-32: save it as UTF-8".to_owned());
+    }
+    std::str::from_utf8(text::without_bom(content)).map_err(|error| {
+        let before = &content[..error.valid_up_to().min(content.len())];
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        format!("is not encoded in UTF-8, but probably in Latin-1 or Windows-1252 (line {line}): save it as UTF-8")
+    })
+}
+
+/// The fields at the top of a config.
+#[derive(Debug, Default)]
+struct Fields {
+    /// In their order, merged ones first. A field may be there more than once.
+    fields: Vec<(String, Value)>,
+    /// Keys that some mapping of the config has more than once.
+    duplicates: Vec<String>,
+}
+
+impl Fields {
+    /// The value of a field: the last one that the config has.
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.fields.iter().rev().find(|(field, _)| field == name).map(|(_, value)| value)
+    }
+
+    fn duplicate_warnings(&self, name: &str) -> Vec<String> {
+        let name = text::one_line(name);
+        let shown = self.duplicates.iter().take(MAX_WARNINGS);
+        let mut warnings: Vec<String> = shown
+            .map(|key| {
+                format!("the config `{name}` has `{}` more than once: the last one counts", text::shorten(key, SHOWN))
+            })
+            .collect();
+        if self.duplicates.len() > MAX_WARNINGS {
+            let more = self.duplicates.len() - MAX_WARNINGS;
+            warnings.push(format!("the config `{name}` has {more} more duplicate keys"));
+        }
+        warnings
+    }
+}
+
+/// A value as far as the platform distinguishes it.
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Null,
+    Number(f64),
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl Value {
+    fn shown(&self) -> String {
+        match self {
+            Value::Null => "null".to_owned(),
+            Value::Number(number) => number.to_string(),
+            Value::Other(words) => text::shorten(&text::one_line(words), SHOWN),
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose config is not read has failed")]
+mod tests;

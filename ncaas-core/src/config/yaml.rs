@@ -1,0 +1,374 @@
+//! YAML as PyYAML's `safe_load` reads it: YAML 1.1 with its numbers and merge keys, and no tags but the standard ones.
+//!
+//! The parser reports events. They become nodes of one list, in which an alias is the index of the node that it stands
+//! for: memory grows with the text, not with what its aliases unfold to.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+
+use super::{Fields, Value};
+
+/// How deep a config may be nested, aliases included. Python's own limit is not much higher.
+const MAX_DEPTH: usize = 200;
+/// How many nodes a config may unfold to.
+const MAX_UNFOLDED: u64 = 10_000_000;
+
+/// The standard tags that a scalar, a sequence and a mapping may have.
+const SCALAR_TAGS: [&str; 7] = ["null", "bool", "int", "float", "binary", "timestamp", "str"];
+const SEQUENCE_TAGS: [&str; 3] = ["seq", "omap", "pairs"];
+const MAPPING_TAGS: [&str; 2] = ["map", "set"];
+
+/// The fields of a YAML mapping.
+///
+/// # Errors
+/// The cause, with its line.
+pub(super) fn parse(text: &str) -> Result<Fields, String> {
+    if let Some(character) =
+        text.chars().find(|character| character.is_control() && !"\t\n\r\u{85}".contains(*character))
+    {
+        return Err(format!("it contains the control character U+{:04X}", u32::from(character)));
+    }
+    let mut document = Document::default();
+    let mut documents = 0;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| {
+            format!("{} at line {}, column {}", error.info(), error.marker().line(), error.marker().col() + 1)
+        })?;
+        if matches!(event, Event::DocumentStart(_)) {
+            documents += 1;
+            if documents > 1 {
+                return Err("it has more than one document".to_owned());
+            }
+        }
+        document.add(event).map_err(|cause| format!("{cause} at line {}", span.start.line()))?;
+    }
+    document.fields()
+}
+
+/// A node, by its index in [`Document::nodes`].
+type Id = usize;
+
+#[derive(Debug)]
+enum Content {
+    Scalar { text: String, kind: ScalarKind },
+    Sequence(Vec<Id>),
+    Mapping(Vec<(Id, Id)>),
+}
+
+/// What a scalar is, as far as its value can be told from its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum ScalarKind {
+    Null,
+    Bool,
+    Number,
+    Merge,
+    Text,
+}
+
+#[derive(Debug)]
+struct Node {
+    content: Content,
+    /// How many nodes it unfolds to, and how deep they are nested.
+    unfolded: u64,
+    depth: usize,
+}
+
+/// A sequence or mapping whose end has not come.
+#[derive(Debug)]
+struct Open {
+    is_mapping: bool,
+    anchor: usize,
+    children: Vec<Id>,
+}
+
+#[derive(Debug, Default)]
+struct Document {
+    nodes: Vec<Node>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Id>,
+    duplicates: Vec<String>,
+    root: Option<Id>,
+}
+
+impl Document {
+    fn add(&mut self, event: Event<'_>) -> Result<(), String> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                check_tag(tag.as_deref(), &SCALAR_TAGS)?;
+                let kind = scalar_kind(&text, style == ScalarStyle::Plain, tag.as_deref())?;
+                self.finish(Content::Scalar { text: text.into_owned(), kind }, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                check_tag(tag.as_deref(), &SEQUENCE_TAGS)?;
+                self.begin(false, anchor)
+            }
+            Event::MappingStart(anchor, tag) => {
+                check_tag(tag.as_deref(), &MAPPING_TAGS)?;
+                self.begin(true, anchor)
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(Open { is_mapping, anchor, children }) = self.open.pop() else { return Ok(()) };
+                let content = if is_mapping { self.mapping(&children)? } else { Content::Sequence(children) };
+                self.finish(content, anchor)
+            }
+            Event::Alias(anchor) => {
+                let id = *self.anchors.get(&anchor).ok_or("an alias stands inside the value that it names")?;
+                self.place(id);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, is_mapping: bool, anchor: usize) -> Result<(), String> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err("it is nested too deeply".to_owned());
+        }
+        self.open.push(Open { is_mapping, anchor, children: Vec::new() });
+        Ok(())
+    }
+
+    /// Adds a node that is complete.
+    fn finish(&mut self, content: Content, anchor: usize) -> Result<(), String> {
+        let children: Vec<Id> = match &content {
+            Content::Scalar { .. } => Vec::new(),
+            Content::Sequence(items) => items.clone(),
+            Content::Mapping(entries) => entries.iter().flat_map(|(key, value)| [*key, *value]).collect(),
+        };
+        let children = children.iter().filter_map(|id| self.nodes.get(*id));
+        let (mut unfolded, mut depth) = (1_u64, 0);
+        for child in children {
+            unfolded = unfolded.saturating_add(child.unfolded);
+            depth = depth.max(child.depth + 1);
+        }
+        if unfolded > MAX_UNFOLDED || depth > MAX_DEPTH {
+            return Err("its aliases unfold to too many or too deeply nested values".to_owned());
+        }
+        let id = self.nodes.len();
+        self.nodes.push(Node { content, unfolded, depth });
+        // 0 stands for no anchor.
+        if anchor != 0 {
+            self.anchors.insert(anchor, id);
+        }
+        self.place(id);
+        Ok(())
+    }
+
+    /// Makes a node the child of the one that is open.
+    fn place(&mut self, id: Id) {
+        match self.open.last_mut() {
+            Some(open) => open.children.push(id),
+            None => self.root = Some(id),
+        }
+    }
+
+    /// A mapping of keys and values in turn.
+    fn mapping(&mut self, children: &[Id]) -> Result<Content, String> {
+        let entries: Vec<(Id, Id)> = children.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+        let mut seen = HashSet::new();
+        let mut duplicates = Vec::new();
+        for (key, value) in &entries {
+            let Content::Scalar { text, kind } = &self.nodes[*key].content else {
+                return Err("a key is a sequence or mapping".to_owned());
+            };
+            if *kind == ScalarKind::Merge {
+                self.merged(*value)?;
+            } else if !seen.insert((text, *kind)) {
+                duplicates.push(text.clone());
+            }
+        }
+        self.duplicates.extend(duplicates);
+        Ok(Content::Mapping(entries))
+    }
+
+    /// The mappings that a merge key adds, the one that counts most last.
+    fn merged(&self, value: Id) -> Result<Vec<&[(Id, Id)]>, String> {
+        let mapping = |id: Id| match &self.nodes[id].content {
+            Content::Mapping(entries) => Ok(entries.as_slice()),
+            _ => Err("the value of `<<` is neither a mapping nor a list of mappings".to_owned()),
+        };
+        match &self.nodes[value].content {
+            Content::Sequence(items) => items.iter().rev().map(|item| mapping(*item)).collect(),
+            _ => Ok(vec![mapping(value)?]),
+        }
+    }
+
+    fn fields(self) -> Result<Fields, String> {
+        let root = self.root.map(|id| &self.nodes[id].content);
+        let Some(Content::Mapping(entries)) = root else {
+            let words = match root {
+                None => "is empty",
+                Some(Content::Scalar { kind: ScalarKind::Null, .. }) => "is empty",
+                Some(Content::Scalar { .. }) => "is a single value",
+                Some(_) => "is a list",
+            };
+            return Err(format!("it {words}, and a config must be a mapping of names to values"));
+        };
+        let mut fields = Vec::new();
+        self.flatten(entries, &mut fields)?;
+        Ok(Fields { fields, duplicates: self.duplicates })
+    }
+
+    /// Adds a mapping's fields: those of its merge keys first, which its own override.
+    fn flatten(&self, entries: &[(Id, Id)], fields: &mut Vec<(String, Value)>) -> Result<(), String> {
+        let kind_of = |id: Id| match &self.nodes[id].content {
+            Content::Scalar { text, kind } => Some((text, *kind)),
+            _ => None,
+        };
+        for (key, value) in entries {
+            if let Some((_, ScalarKind::Merge)) = kind_of(*key) {
+                for merged in self.merged(*value)? {
+                    self.flatten(merged, fields)?;
+                }
+            }
+        }
+        for (key, value) in entries {
+            if let Some((text, ScalarKind::Text)) = kind_of(*key) {
+                fields.push((text.clone(), self.simplify(*value)));
+            }
+        }
+        Ok(())
+    }
+
+    fn simplify(&self, id: Id) -> Value {
+        match &self.nodes[id].content {
+            Content::Scalar { kind: ScalarKind::Null, .. } => Value::Null,
+            Content::Scalar { kind: ScalarKind::Number, text } => {
+                number(text).map_or_else(|| Value::Other(text.clone()), Value::Number)
+            }
+            Content::Scalar { kind: ScalarKind::Text, text } => Value::Other(format!("the string `{text}`")),
+            Content::Scalar { text, .. } => Value::Other(text.clone()),
+            Content::Sequence(_) => Value::Other("a list".to_owned()),
+            Content::Mapping(_) => Value::Other("a mapping".to_owned()),
+        }
+    }
+}
+
+/// Whether a node may have its tag: none, or a standard one of its kind.
+fn check_tag(tag: Option<&Tag>, standard: &[&str]) -> Result<(), String> {
+    let Some(tag) = tag else { return Ok(()) };
+    let is_plain = tag.handle.is_empty() && tag.suffix == "!" || tag.handle == "!" && tag.suffix.is_empty();
+    if is_plain || standard_tag(tag).is_some_and(|name| standard.contains(&name.as_ref())) {
+        return Ok(());
+    }
+    let name = standard_tag(tag).map_or_else(|| format!("{}{}", tag.handle, tag.suffix), |name| format!("!!{name}"));
+    Err(format!("the tag `{name}` is not supported"))
+}
+
+/// The name of a standard tag: `int` for `!!int`.
+fn standard_tag(tag: &Tag) -> Option<Cow<'_, str>> {
+    if tag.is_yaml_core_schema() {
+        return Some(Cow::Borrowed(&tag.suffix));
+    }
+    format!("{}{}", tag.handle, tag.suffix).strip_prefix("tag:yaml.org,2002:").map(|name| Cow::Owned(name.to_owned()))
+}
+
+fn scalar_kind(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<ScalarKind, String> {
+    let explicit = tag.and_then(standard_tag);
+    match explicit.as_deref() {
+        Some("null") => Ok(ScalarKind::Null),
+        Some("bool") => Ok(ScalarKind::Bool),
+        Some(name @ ("int" | "float")) => {
+            let is_number = number(text).is_some() || text.trim().parse::<f64>().is_ok();
+            if is_number {
+                Ok(ScalarKind::Number)
+            } else {
+                Err(format!("`!!{name}` stands before a value that is not a number"))
+            }
+        }
+        Some(_) => Ok(ScalarKind::Text),
+        None if !is_plain || tag.is_some() => Ok(ScalarKind::Text),
+        None => Ok(match text {
+            "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
+            "<<" => ScalarKind::Merge,
+            _ if is_bool(text) => ScalarKind::Bool,
+            _ if number(text).is_some() => ScalarKind::Number,
+            _ => ScalarKind::Text,
+        }),
+    }
+}
+
+fn is_bool(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let is_word = ["yes", "no", "true", "false", "on", "off"].contains(&lower.as_str());
+    let rest_is = |test: fn(&u8) -> bool| text.as_bytes().iter().skip(1).all(test);
+    is_word && (text == lower || rest_is(u8::is_ascii_lowercase) || text == text.to_ascii_uppercase())
+}
+
+/// A number in the forms of YAML 1.1 that PyYAML's resolver knows: with underscores, in binary, octal, hexadecimal or to
+/// the base 60; an exponent needs a fraction before it and a sign.
+fn number(text: &str) -> Option<f64> {
+    let (sign, body) = match text.as_bytes().first()? {
+        b'-' => (-1.0, &text[1..]),
+        b'+' => (1.0, &text[1..]),
+        _ => (1.0, text),
+    };
+    match body {
+        ".inf" | ".Inf" | ".INF" => return Some(sign * f64::INFINITY),
+        ".nan" | ".NaN" | ".NAN" if body == text => return Some(f64::NAN),
+        _ => {}
+    }
+    let starts_well = body.starts_with(|first: char| first.is_ascii_digit()) || body == text && body.starts_with('.');
+    if !starts_well {
+        return None;
+    }
+    let digits = body.replace('_', "");
+    let radix = |digits: &str, radix: u32| {
+        let all = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+        all.then(|| {
+            digits
+                .chars()
+                .fold(0.0, |sum, digit| sum * f64::from(radix) + f64::from(digit.to_digit(radix).unwrap_or(0)))
+        })
+    };
+    let unsigned = if let Some(binary) = digits.strip_prefix("0b") {
+        radix(binary, 2)
+    } else if let Some(hexadecimal) = digits.strip_prefix("0x") {
+        radix(hexadecimal, 16)
+    } else if digits.contains(':') {
+        base_60(&digits)
+    } else if digits.contains('.') {
+        fraction(&digits)
+    } else if digits.len() > 1 && digits.starts_with('0') {
+        radix(&digits, 8)
+    } else {
+        radix(&digits, 10)
+    };
+    unsigned.map(|number| sign * number)
+}
+
+/// `1:30` is 90; the last part may have a fraction.
+fn base_60(digits: &str) -> Option<f64> {
+    let mut parts = digits.split(':');
+    let first = parts.next().filter(|first| first.bytes().all(|digit| digit.is_ascii_digit()))?;
+    let is_whole = !digits.contains('.');
+    if is_whole && first.starts_with('0') {
+        return None;
+    }
+    parts.try_fold(first.parse::<f64>().ok()?, |sum, part| {
+        let whole = part.split('.').next().unwrap_or(part);
+        let fits = (1..=2).contains(&whole.len()) && whole.bytes().all(|digit| digit.is_ascii_digit());
+        part.parse::<f64>().ok().filter(|number| fits && *number < 60.0).map(|number| sum * 60.0 + number)
+    })
+}
+
+/// `1.5`, `.5`, `1.`, `1.5e+3`.
+fn fraction(digits: &str) -> Option<f64> {
+    let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (digits, None),
+    };
+    let is_signed = |exponent: &str| {
+        exponent.len() > 1
+            && exponent.starts_with(['+', '-'])
+            && exponent[1..].bytes().all(|digit| digit.is_ascii_digit())
+    };
+    let (whole, part) = mantissa.split_once('.')?;
+    let all_digits = whole.bytes().chain(part.bytes()).all(|digit| digit.is_ascii_digit());
+    if !all_digits || whole.is_empty() && part.is_empty() || exponent.is_some_and(|exponent| !is_signed(exponent)) {
+        return None;
+    }
+    digits.parse().ok()
+}

@@ -1,0 +1,73 @@
+//! Text from outside, made fit to be shown.
+//!
+//! Keys, file names, job output, image metadata and messages of servers hold whatever their authors put into them. On
+//! a terminal, control sequences in them would set its title, write its clipboard or clear what it shows.
+
+use std::borrow::Cow;
+
+/// The content without the byte order mark that some editors put before UTF-8.
+pub fn without_bom(content: &[u8]) -> &[u8] {
+    content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
+}
+
+/// The text without control sequences and control characters, line breaks and tabs apart.
+pub fn strip_control(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    // Line by line: a sequence that has no end hides no more than the rest of its line.
+    let lines = text.split_inclusive('\n').map(|line| console::strip_ansi_codes(line));
+    let stripped: String = lines.collect();
+    Cow::Owned(stripped.chars().filter(|character| !is_hidden(*character)).collect())
+}
+
+/// The same on one line: line breaks and tabs become spaces.
+pub fn one_line(text: &str) -> String {
+    let is_break = |c: char| matches!(c, '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let breaks_kept: String = text.chars().map(|c| if is_break(c) { '\n' } else { c }).collect();
+    strip_control(&breaks_kept).replace('\n', " ")
+}
+
+/// At most so many characters of a text, with `…` where something is left out.
+pub fn shorten(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Whether a terminal acts on the character instead of showing it: C0 and C1 controls, and marks that reorder text.
+fn is_hidden(character: char) -> bool {
+    let reorders = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (character.is_control() && !matches!(character, '\n' | '\t')) || reorders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_sequences_do_not_reach_a_terminal() {
+        let cases = [
+            ("plain é text\n\tindented", "plain é text\n\tindented"),
+            ("\u{1b}[31mred\u{1b}[0m", "red"),
+            ("\u{1b}]0;title\u{7}after", "after"),
+            ("\u{1b}]52;c;ZXZpbA==\u{1b}\\after", "after"),
+            ("\u{9b}2Jafter", "after"),
+            ("a\u{8}\u{0}b\rc\u{7f}", "abc"),
+            ("\u{1b}c\u{202e}reset", "reset"),
+        ];
+        for (text, shown) in cases {
+            let stripped = strip_control(text);
+            assert!(!stripped.chars().any(is_hidden), "{text:?}: {stripped:?}");
+            assert_eq!(stripped, shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_stays_on_one_line() {
+        assert_eq!(one_line("a\nb\u{2028}c\td"), "a b c d");
+        assert_eq!(shorten("ééé", 2), "éé…");
+        assert_eq!(shorten("éé", 2), "éé");
+    }
+}
