@@ -3,20 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use ncaas_core::failure::Result;
 use ncaas_core::pipe::PipeArgs;
-use ncaas_core::tool::{ExitStatus, Tool};
 
-/// Images of an analysis: from a Dockerfile, a base or a container, tagged by commit, to and from registries
+/// Build, save, pull and push the images of analyses
 #[derive(Debug, Parser)]
 #[command(name = "ncaas-build", version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     Base(BaseArgs),
     Image(ImageArgs),
     Check(CheckArgs),
@@ -30,25 +28,6 @@ enum Verb {
     Load(LoadArgs),
 }
 
-impl Args {
-    /// Runs the verb.
-    pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
-        match self.verb {
-            Verb::Base(args) => crate::base::base(tool, args).await,
-            Verb::Image(args) => crate::image::image(tool, args).await,
-            Verb::Check(args) => crate::check::check(tool, args).await,
-            Verb::Commit(args) => crate::commit::commit(tool, args).await,
-            Verb::Pull(args) => crate::pull::pull(tool, args).await,
-            Verb::Push(args) => crate::push::push(tool, args).await,
-            Verb::Tag(args) => crate::tag::tag(tool, args).await,
-            Verb::Ls(args) => crate::ls::ls(tool, args).await,
-            Verb::Rm(args) => crate::rm::rm(tool, args).await,
-            Verb::Save(args) => crate::save::save(tool, args).await,
-            Verb::Load(args) => crate::load::load(tool, args).await,
-        }
-    }
-}
-
 /// The flag of verbs that read no records.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct SchemaArg {
@@ -57,22 +36,23 @@ pub(crate) struct SchemaArg {
     pub(crate) schema: bool,
 }
 
-/// Make the base image that analyses are built on
+/// Build the base image for analyses
 ///
-/// User neurocaasdev (uid 1000), its home, the io-dir and bash, on any distribution's image or root file system.
+/// The base image has the user neurocaasdev (uid 1000) with a home directory, the io-dir and bash. It can be built on
+/// the image of any distribution, or on a root file system.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     ncaas-build base --from continuumio/anaconda3 -t neurocaas/contrib:base-conda")]
 pub(crate) struct BaseArgs {
-    /// Image to make it from [default: debian:bookworm-slim]
+    /// Image to build on [default: debian:bookworm-slim]
     #[arg(long, value_name = "REF", conflicts_with = "rootfs")]
     pub(crate) from: Option<String>,
 
-    /// Root file system to make it from: a folder, or a tar archive (also compressed)
+    /// Root file system to build on: a folder, or a tar archive (plain or compressed)
     #[arg(long, value_name = "TAR|DIR")]
     pub(crate) rootfs: Option<PathBuf>,
 
-    /// Name of the image [default: neurocaas/contrib:base]
+    /// Name of the new image [default: neurocaas/contrib:base]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
 
@@ -82,50 +62,50 @@ pub(crate) struct BaseArgs {
 
 /// Build an image from a Dockerfile
 ///
-/// With BuildKit where the engine has it, with the classic builder otherwise. What `.dockerignore` names is left out of
+/// Uses BuildKit if the engine has it, otherwise the classic builder. Files that `.dockerignore` names are left out of
 /// the context, by the rules of `docker build`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     ncaas-build image . | ncaas-exec run --data d.npy --config c.yaml |\n      ncaas-logs save")]
 pub(crate) struct ImageArgs {
-    /// Folder with the files that the Dockerfile copies from
+    /// Folder with the files that the Dockerfile copies
     #[arg(default_value = ".")]
     pub(crate) context: PathBuf,
 
-    /// The Dockerfile [default: CONTEXT/Dockerfile]
+    /// Path of the Dockerfile [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, by the git repository of CONTEXT]
+    /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, from the git repository of CONTEXT]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
 
-    /// Value of an ARG of the Dockerfile; without `=V`, that of the environment variable K. The proxies of the docker CLI's
-    /// config.json are such values, too
+    /// Set an ARG of the Dockerfile. `K` alone takes the value of the environment variable K. The proxies in the docker
+    /// CLI's config.json are set too
     #[arg(long, value_name = "K=V")]
     pub(crate) build_arg: Vec<String>,
 
-    /// Label of the image
+    /// Set a label of the image
     #[arg(long, value_name = "K=V", value_parser = pair)]
     pub(crate) label: Vec<(String, String)>,
 
-    /// Build this stage of the Dockerfile, not the last one
+    /// Build this stage of the Dockerfile instead of the last one
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
 
-    /// Build for this platform, as `linux/arm64`
+    /// Build for this platform, for example `linux/arm64`
     #[arg(long)]
     pub(crate) platform: Option<String>,
 
-    /// Run every step again
+    /// Run every step again, without the build cache
     #[arg(long)]
     pub(crate) no_cache: bool,
 
-    /// Ask the registry for a newer base image
+    /// Pull a newer version of the base image if the registry has one
     #[arg(long)]
     pub(crate) pull: bool,
 
-    /// A secret for `RUN --mount=type=secret,id=ID`: `id=ID,src=FILE` or `id=ID,env=NAME`
+    /// Provide a secret for `RUN --mount=type=secret,id=ID`: `id=ID,src=FILE` or `id=ID,env=NAME`
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Vec<String>,
 
@@ -133,9 +113,9 @@ pub(crate) struct ImageArgs {
     pub(crate) schema: SchemaArg,
 }
 
-/// Look for the known traps in scripts and build contexts
+/// Check scripts and build contexts for common mistakes
 ///
-/// Writes a record for each, with line and remedy; the exit status is 1 where there is one.
+/// Writes one record for each mistake, with its line and remedy. The exit status is 1 if there is any.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  ncaas-build check . && ncaas-build image .")]
 pub(crate) struct CheckArgs {
@@ -147,35 +127,35 @@ pub(crate) struct CheckArgs {
     pub(crate) schema: SchemaArg,
 }
 
-/// Save a container into an image
+/// Save a container as an image
 ///
-/// What lies in volumes and mounts is not saved, and the record warns of it.
+/// Files in volumes and mounts are not saved: the record has a warning for each.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     ncaas-build commit pca-dev --script /home/neurocaasdev/pca/run.sh")]
 pub(crate) struct CommitArgs {
-    /// The container, by name or id
+    /// Name or id of the container
     #[arg(required_unless_present = "schema")]
     pub(crate) container: Option<String>,
 
-    /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, by the git repository of the working
+    /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, from the git repository of the working
     /// directory]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
 
-    /// Script in the container that the image is to run on a job's dataset and config
+    /// Script in the container that jobs of the image run, with dataset and config as its arguments
     #[arg(long, value_name = "PATH")]
     pub(crate) script: Option<String>,
 
-    /// Environment variable of the image
+    /// Set an environment variable of the image
     #[arg(long, value_name = "K=V", value_parser = pair)]
     pub(crate) env: Vec<(String, String)>,
 
-    /// What is said about the image in its history
+    /// Describe the image in its history
     #[arg(long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
 
-    /// Take the name away from an image that has it
+    /// Replace an image of the same name
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -183,16 +163,16 @@ pub(crate) struct CommitArgs {
     pub(crate) schema: SchemaArg,
 }
 
-/// Bring images from their registries
+/// Pull images from registries
 ///
-/// With the credentials that `docker login` keeps, helpers included. Reads records from stdin where no image is named.
+/// Uses the credentials of `docker login`, credential helpers included. Reads records from stdin if no image is named.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  ncaas-build pull neurocaas/contrib:pca.356d78a")]
 pub(crate) struct PullArgs {
     /// The images, `[registry/]name[:tag]`
     pub(crate) images: Vec<String>,
 
-    /// Pull for this platform, as `linux/arm64`
+    /// Pull for this platform, for example `linux/arm64`
     #[arg(long)]
     pub(crate) platform: Option<String>,
 
@@ -200,9 +180,9 @@ pub(crate) struct PullArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Take images to their registries
+/// Push images to registries
 ///
-/// With the credentials that `docker login` keeps, helpers included. Reads records from stdin where no image is named.
+/// Uses the credentials of `docker login`, credential helpers included. Reads records from stdin if no image is named.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  ncaas-build image . | ncaas-build push")]
 pub(crate) struct PushArgs {
@@ -222,7 +202,7 @@ pub(crate) struct TagArgs {
     #[arg(required_unless_present = "schema")]
     pub(crate) source: Option<String>,
 
-    /// Its new name, taken away from the image that has it
+    /// The new name. An image that has this name loses it
     #[arg(required_unless_present = "schema")]
     pub(crate) target: Option<String>,
 
@@ -230,13 +210,13 @@ pub(crate) struct TagArgs {
     pub(crate) schema: SchemaArg,
 }
 
-/// List our images, the newest first: analysis, commit, size, age
+/// List analysis images, newest first: name, commit, size, age
 ///
-/// Ours are those in neurocaas/contrib, and those with an io-dir.
+/// An analysis image is in neurocaas/contrib, or has an io-dir label.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  ncaas-build ls | jq -r '[.image, .commit, .size / 1e6] | @tsv'")]
 pub(crate) struct LsArgs {
-    /// All images of the engine, not ours alone
+    /// List all images of the engine
     #[arg(short, long)]
     pub(crate) all: bool,
 
@@ -246,7 +226,7 @@ pub(crate) struct LsArgs {
 
 /// Remove images
 ///
-/// Reads records from stdin where no image is named.
+/// Reads records from stdin if no image is named.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     ncaas-build ls | jq -c 'select(.commit // \"\" | endswith(\"-dirty\"))' |\n      ncaas-build rm")]
@@ -254,7 +234,7 @@ pub(crate) struct RmArgs {
     /// The images
     pub(crate) images: Vec<String>,
 
-    /// Also where a stopped container was made from it
+    /// Remove an image even if a stopped container uses it
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -262,7 +242,7 @@ pub(crate) struct RmArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Save an image into a file
+/// Save an image to a file
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  ncaas-build save neurocaas/contrib:pca.356d78a -o pca.tar")]
 pub(crate) struct SaveArgs {
@@ -270,7 +250,7 @@ pub(crate) struct SaveArgs {
     #[arg(required_unless_present = "schema")]
     pub(crate) image: Option<String>,
 
-    /// The file, a tar archive that `docker load` reads as well
+    /// The file: a tar archive that `docker load` reads too
     #[arg(short, long, value_name = "FILE", required_unless_present = "schema")]
     pub(crate) output: Option<PathBuf>,
 
@@ -278,7 +258,7 @@ pub(crate) struct SaveArgs {
     pub(crate) schema: SchemaArg,
 }
 
-/// Load the images in a file
+/// Load images from a file
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  ncaas-build load pca.tar")]
 pub(crate) struct LoadArgs {
@@ -290,11 +270,11 @@ pub(crate) struct LoadArgs {
     pub(crate) schema: SchemaArg,
 }
 
-/// `K=V`.
+/// Parses `K=V`.
 fn pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("has to be `K=V`".to_owned()),
+        _ => Err("expected `K=V`".to_owned()),
     }
 }
 
@@ -303,7 +283,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         super::Args::command().debug_assert();
     }
 }

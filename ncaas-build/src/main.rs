@@ -1,28 +1,31 @@
-//! Images of an analysis: from a Dockerfile, a base or a container, tagged by commit, to and from registries.
+//! Builds the images of analyses, and moves them between engines, registries and files.
 
 mod args;
-mod base;
-mod check;
-mod commit;
-mod credentials;
-mod fields;
-mod image;
-mod layers;
-mod load;
-mod ls;
-mod messages;
-mod name;
-mod pull;
-mod push;
+mod builder;
+mod commands;
+mod engine_stream;
+mod git_revision;
+mod image_name;
+mod image_record;
+mod progress;
 mod registry;
-mod revision;
-mod rm;
-mod save;
-mod tag;
-mod terminal;
 
 use std::process::ExitCode;
 
+use args::{Args, Verb};
+
 fn main() -> ExitCode {
-    ncaas_core::tool::run("ncaas-build", async |tool, args: args::Args| args.run(tool).await)
+    ncaas_core::tool::run("ncaas-build", async |tool, args: Args| match args.verb {
+        Verb::Base(args) => commands::base::base(tool, args).await,
+        Verb::Image(args) => commands::image::image(tool, args).await,
+        Verb::Check(args) => commands::check::check(tool, args).await,
+        Verb::Commit(args) => commands::commit::commit(tool, args).await,
+        Verb::Pull(args) => commands::pull::pull(tool, args).await,
+        Verb::Push(args) => commands::push::push(tool, args).await,
+        Verb::Tag(args) => commands::tag::tag(tool, args).await,
+        Verb::Ls(args) => commands::ls::ls(tool, args).await,
+        Verb::Rm(args) => commands::rm::rm(tool, args).await,
+        Verb::Save(args) => commands::save::save(tool, args).await,
+        Verb::Load(args) => commands::load::load(tool, args).await,
+    })
 }

@@ -1,0 +1,106 @@
+//! Which entries of a folder a Dockerfile's `COPY` sources need: the paths themselves, and what links on the way lead
+//! to. As fsutil's `followlinks.go`.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use crate::builder::dockerignore::Ignore;
+
+/// How many links may lead to one another.
+const LINKS: usize = 255;
+
+/// The paths as patterns, with all that links among them lead to. None where one is the folder itself.
+pub(super) fn paths(root: &Path, wanted: &[String]) -> Option<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for path in wanted {
+        let mut budget = LINKS;
+        follow(root, &plain(Path::new(path)), &mut found, &mut budget)?;
+    }
+    Some(found.into_iter().collect())
+}
+
+/// Follows one path: `rest` is what of it is still to be looked at. None where all of the folder is wanted.
+fn follow(root: &Path, path: &[String], found: &mut BTreeSet<String>, budget: &mut usize) -> Option<()> {
+    if path.is_empty() {
+        return None;
+    }
+    for at in 0..path.len() {
+        for step in expand(root, &path[..at], &path[at]) {
+            let here = [&path[..at], std::slice::from_ref(&step)].concat();
+            let Ok(target) = std::fs::read_link(root.join(here.join("/"))) else {
+                if step != path[at] {
+                    // A name that a pattern stands for: the rest of the path may hold links below it.
+                    follow(root, &[&here, &path[at + 1..]].concat(), found, budget)?;
+                }
+                continue;
+            };
+            found.insert(here.join("/"));
+            if *budget == 0 {
+                return Some(());
+            }
+            *budget -= 1;
+            // A link that is absolute begins at the context's root: it will be followed in the image.
+            let from: PathBuf = if target.is_absolute() { PathBuf::new() } else { here[..at].iter().collect() };
+            let mut led_to = plain(&from.join(target.strip_prefix("/").unwrap_or(&target)));
+            led_to.extend_from_slice(&path[at + 1..]);
+            follow(root, &led_to, found, budget)?;
+            if step == path[at] {
+                return Some(());
+            }
+        }
+    }
+    found.insert(path.join("/"));
+    Some(())
+}
+
+/// The names in a folder that a part of a path stands for.
+fn expand(root: &Path, folder: &[String], part: &str) -> Vec<String> {
+    if !part.contains(['*', '?', '[']) {
+        return vec![part.to_owned()];
+    }
+    let Ok(pattern) = Ignore::new([part]) else { return Vec::new() };
+    let entries = std::fs::read_dir(root.join(folder.join("/"))).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| pattern.matches(name, &Default::default()).0).collect()
+}
+
+/// The parts of a path within the folder: what would lead out of it stays at its root.
+fn plain(path: &Path) -> Vec<String> {
+    let mut parts = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+            Component::ParentDir => drop(parts.pop()),
+            _ => {}
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot make its links has failed")]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn followed(root: &Path, wanted: &[&str]) -> Option<Vec<String>> {
+        paths(root, &wanted.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn links_on_the_way_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir_all(root.join("real/deep")).unwrap();
+        symlink("real", root.join("link")).unwrap();
+        symlink("/real/deep", root.join("absolute")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink("../../../etc", root.join("out")).unwrap();
+        assert_eq!(followed(root, &["/link/deep/x"]).unwrap(), ["link", "real/deep/x"]);
+        assert_eq!(followed(root, &["absolute"]).unwrap(), ["absolute", "real/deep"]);
+        assert_eq!(followed(root, &["l*k/x"]).unwrap(), ["l*k/x", "link", "real/x"]);
+        assert_eq!(followed(root, &["out"]).unwrap(), ["etc", "out"]);
+        assert_eq!(followed(root, &["loop"]).unwrap(), ["loop"]);
+        assert_eq!(followed(root, &["a", "."]), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! `ncaas-build check`: looks for the known traps in a script or a build context, before they cost a build or a job.
+
+mod context;
+mod finding;
+mod script;
+mod shell_commands;
+
+use std::path::PathBuf;
+
+use crate::args::CheckArgs;
+use crate::image_record::Written;
+use finding::Finding;
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+/// Writes a record for every trap that is found. The exit status is 1 where there is one.
+pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<Written<Finding>>().await;
+    }
+    let paths = if args.paths.is_empty() { vec![PathBuf::from(".")] } else { args.paths };
+    Pipe::new(tool, 1)
+        .source(async |output: &Output| {
+            for path in &paths {
+                let metadata = std::fs::metadata(path).doing("read", path)?;
+                let findings = if metadata.is_dir() { context::check(path)? } else { script::check(path)? };
+                for finding in findings {
+                    let at = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+                    let words = format!("`{}{at}`: {}", finding.file, finding.message);
+                    let failure = Failure::new(Kind::BuildFailed, words).hint(&finding.remedy);
+                    tool.report_failure(&failure);
+                    output.note_failure(&failure);
+                    output.emit(&record(&finding)).await;
+                }
+            }
+            Ok(())
+        })
+        .await
+}
+
+fn record(finding: &Finding) -> Record {
+    let mut record = Record::default();
+    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(finding) {
+        for (name, value) in &fields {
+            record.set(name, value);
+        }
+    }
+    record
+}

@@ -1,0 +1,37 @@
+//! `ncaas-build tag`: a second name for an image.
+
+use bollard::query_parameters::TagImageOptions;
+use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::TagArgs;
+use crate::image_name::split;
+use crate::image_record::{Image, Written};
+
+/// Gives an image a second name.
+pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<Written<Image>>().await;
+    }
+    let (source, target) = (args.source.unwrap_or_default(), args.target.unwrap_or_default());
+    let record = Image { image: Some(target.clone()), ..Image::default() }.record();
+    Pipe::new(tool, 1)
+        .filter(Input::record(record), async |record: &mut Record, _: &_| {
+            let engine = Engine::connect().await?;
+            let (source, target) = (reference::image(&source)?, reference::image(&target)?);
+            let (repo, tag) = split(target);
+            if tag.contains(':') {
+                return Err(Failure::new(Kind::Usage, format!("`{target}` is a digest, not a name to give")));
+            }
+            let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
+            engine.docker().tag_image(source, Some(options)).await.engine_context("tag", Subject::Image(source))?;
+            let inspected =
+                engine.docker().inspect_image(target).await.engine_context("look at", Subject::Image(target))?;
+            Image { image_id: inspected.id, ..Image::default() }.merge_into(record);
+            Ok(())
+        })
+        .await
+}
