@@ -5,6 +5,7 @@
 //! - [`failure`]: every way in which a tool can fail, with exit status and hint
 //! - [`tool`]: how each program starts and ends
 //! - [`layout`]: where things lie in a bucket and in an io-dir
+//! - [`io_dir`]: the io-dir of a record
 //! - [`inputs`]: where a dataset and a config lie on this machine and in the container
 //! - [`config`]: what a job's config says to the platform
 //! - [`text`]: text from outside, made fit to be shown
@@ -22,6 +23,7 @@ pub mod failure;
 pub mod files;
 pub mod folder;
 pub mod inputs;
+pub mod io_dir;
 pub mod layout;
 pub mod pipe;
 pub mod quantity;

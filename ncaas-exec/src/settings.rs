@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
+use ncaas_core::io_dir::{DEFAULT_IO_DIR, fill_io_dir};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
 
 use crate::args::SettingsArgs;
-
-/// The io-dir where nothing else is said.
-const IO_DIR: &str = "io-dir";
 
 /// What the flags say, read once for all records.
 #[derive(Debug)]
@@ -51,13 +49,13 @@ impl Flags {
             platform: args.platform,
             mount: args.mount,
         };
-        let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(IO_DIR)))?;
+        let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
         Ok(Flags { settings, io_dir })
     }
 
     /// Fills in what the record lacks, setting by setting, and gives all of them back.
     pub(crate) fn fill(&self, record: &mut Record) -> Result<RunSettings> {
-        record.fill("io_dir", &self.io_dir.to_string_lossy());
+        fill_io_dir(record, &self.io_dir)?;
         let own = record.known()?.run.unwrap_or_default();
         let flags = self.settings.clone();
         let mut env = flags.env.unwrap_or_default();

@@ -1,12 +1,10 @@
 //! What the verbs do alike with a job's record.
 
-use std::path::Path;
-
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, labels};
-use ncaas_core::failure::{Failure, Result};
-use ncaas_core::files;
+use ncaas_core::failure::Result;
+pub(crate) use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, Known};
 
@@ -22,33 +20,6 @@ pub(crate) async fn of_container(engine: &Engine, name: &str) -> Result<Record> 
     record.fill("image", &image);
     record.merge(&Known { container: Some(container), ..Known::default() });
     Ok(record)
-}
-
-/// Says where the io-dir is, where the record does not: `DIR/<group>` for a job from a bucket, else `DIR`.
-pub(crate) fn fill_io_dir(record: &mut Record, io_dir: &Path) -> Result<()> {
-    if record.text("io_dir").is_some() {
-        return Ok(());
-    }
-    let mut path = files::absolute(io_dir)?;
-    if let Some(group) = record.job().and_then(|job| job.group) {
-        path.push(group_folder(&group)?);
-    }
-    let text = path.to_str().ok_or_else(|| {
-        Failure::new(
-            ncaas_core::failure::Kind::Usage,
-            format!("`{}` cannot be the io-dir: its path is not UTF-8, and records are", path.display()),
-        )
-    })?;
-    record.fill("io_dir", &text);
-    Ok(())
-}
-
-/// A group as a folder's name.
-fn group_folder(group: &str) -> Result<&str> {
-    if group.is_empty() || group.contains('/') || group == "." || group == ".." {
-        return Err(Failure::new(ncaas_core::failure::Kind::BadKey, format!("`{group}` is no group's name")));
-    }
-    Ok(group)
 }
 
 /// Does several things side by side, and fails with the first that fails.

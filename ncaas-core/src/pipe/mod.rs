@@ -6,6 +6,7 @@
 //! what happened into an exit status. Futures that are in work when a signal comes are dropped: what they do must
 //! leave nothing half-written when dropped at any await.
 
+mod args;
 mod input;
 mod output;
 
@@ -13,37 +14,18 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use schemars::JsonSchema;
 use tokio::sync::Mutex;
 
+pub use args::{PipeArgs, SchemaArgs};
 pub use input::{Input, MAX_LINE};
 pub use output::Output;
 
 use crate::failure::{Failure, Result};
 use crate::record::Record;
 use crate::tool::{ExitStatus, Tool};
-
-/// The flags that every filter has.
-#[derive(Debug, Clone, Args)]
-pub struct PipeArgs {
-    /// Work on at most N records at once
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: Option<u16>,
-
-    /// Print the JSON Schema of the records that the verb reads and writes
-    #[arg(long, exclusive = true)]
-    pub schema: bool,
-}
-
-impl PipeArgs {
-    /// How many records to work on at once, where the command line does not say.
-    pub fn jobs_or(&self, default: usize) -> usize {
-        self.jobs.map_or(default, usize::from)
-    }
-}
 
 /// Writes the JSON Schema of `T`, for `--schema`.
 ///

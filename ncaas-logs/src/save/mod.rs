@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Result};
+use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
@@ -22,7 +23,6 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::SaveArgs;
 use follow::Following;
 use heard::Heard;
-use places::fill_io_dir;
 use report::{Now, Report, words_of_error, words_of_failure};
 
 pub(crate) use heard::last_state;

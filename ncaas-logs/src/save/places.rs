@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::engine::reference;
 use ncaas_core::failure::{Failure, Result};
-use ncaas_core::files;
 use ncaas_core::folder::Folder;
 use ncaas_core::inputs;
 use ncaas_core::layout::{JobFolder, LOGS, SUBMISSIONS, record_file_name};
@@ -77,19 +76,6 @@ impl Places {
             }
         }
     }
-}
-
-/// Gives a record that has none the io-dir that `ncaas-sync pull` would give it.
-///
-/// # Errors
-/// When the working directory is gone.
-pub(crate) fn fill_io_dir(record: &mut Record, io_dir: &Path) -> Result<()> {
-    let mut io_dir = files::absolute(io_dir)?;
-    if let Some(group) = record.job().and_then(|job| job.group) {
-        io_dir.push(group);
-    }
-    record.fill("io_dir", &io_dir.to_string_lossy());
-    Ok(())
 }
 
 /// What the record says of its submission as a whole, and which of its datasets it is about.
