@@ -85,6 +85,10 @@ pub enum Kind {
     Io,
     /// Somebody has cancelled the submission.
     Cancelled,
+    /// Another watcher has taken the submission over: this work no longer counts.
+    Superseded,
+    /// The submission was lost too often with the machines that ran it.
+    Lost,
     /// Ended by a signal before it was done.
     Interrupted,
 }
@@ -115,6 +119,7 @@ impl Kind {
                 | Kind::DiskFull
                 | Kind::Io
                 | Kind::Interrupted
+                | Kind::Superseded
         )
     }
 

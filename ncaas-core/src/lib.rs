@@ -6,6 +6,7 @@
 //! - [`tool`]: how each program starts and ends
 //! - [`layout`]: where things lie in a bucket and in an io-dir
 //! - [`io_dir`]: the io-dir of a record
+//! - [`lease`]: whether a watcher of this machine still holds the claims of its records
 //! - [`inputs`]: where a dataset and a config lie on this machine and in the container
 //! - [`config`]: what a job's config says to the platform
 //! - [`text`]: text from outside, made fit to be shown
@@ -13,9 +14,12 @@
 //! - [`folder`]: the same below a folder out of which no link leads, and locks
 //! - `engine`: the Docker Engine (feature `engine`)
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
+//! - `claim`: which watcher is responsible for a submission (feature `bucket`)
 
 #[cfg(feature = "bucket")]
 pub mod bucket;
+#[cfg(feature = "bucket")]
+pub mod claim;
 pub mod config;
 #[cfg(feature = "engine")]
 pub mod engine;
@@ -25,6 +29,7 @@ pub mod folder;
 pub mod inputs;
 pub mod io_dir;
 pub mod layout;
+pub mod lease;
 pub mod pipe;
 pub mod quantity;
 pub mod record;

@@ -57,6 +57,15 @@ pub struct Job {
     pub datasets: u64,
     pub label: Option<String>,
     pub attempt: Option<u64>,
+    pub claim: Option<JobClaim>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see JobRecord")]
+pub struct JobClaim {
+    pub number: u64,
+    pub watcher: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -114,6 +114,18 @@ pub struct Job {
     /// was saved of an earlier one no longer counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u64>,
+    /// The claim under which a watcher handed it on; none for a job that no watcher handed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<JobClaim>,
+}
+
+/// The claim that a record was handed on under.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobClaim {
+    /// Its number. The work of a record is superseded when the bucket's claim has a higher one.
+    pub number: u64,
+    /// Id of the watcher.
+    pub watcher: String,
 }
 
 fn one() -> u64 {

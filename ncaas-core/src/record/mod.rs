@@ -6,6 +6,7 @@
 
 mod container;
 pub mod fields;
+pub mod submission;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,114 @@
+//! Claims: which watcher is responsible for a submission.
+//!
+//! A claim is an object in the job's folder of the bucket. Watchers create it and take it over with conditional writes only,
+//! and each time its number rises. A record carries the number of the claim it was handed on under, so a stage can find
+//! out that its work has been superseded. The claim stays when the submission has ended, and shows whose folder it is.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::bucket::{Bucket, Key, Version};
+use crate::failure::{Failure, Kind, Result};
+use crate::layout::{self, CLAIM};
+use crate::record::fields::Job;
+
+/// The largest claim that is read, in bytes.
+const MAX_SIZE: u64 = 64 << 10;
+
+/// The content of `claim.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Key of the submit file.
+    pub submission: String,
+    /// Id of the watcher; empty where no watcher has it.
+    pub watcher: String,
+    /// The watcher's host name and process id, for people.
+    pub owner: String,
+    /// When it was made or taken over, RFC 3339.
+    pub claimed_at: Timestamp,
+    /// The attempt at the submission, from 1. `ncaas-submit retry` starts a new one: what an earlier attempt saved does not
+    /// count.
+    #[serde(default = "first")]
+    pub attempt: u64,
+    /// Rises each time a watcher claims the submission. Work under a lower number is superseded.
+    #[serde(default)]
+    pub number: u64,
+    /// How many times in this attempt a watcher on another host took it over from one that had died.
+    #[serde(default)]
+    pub losses: u32,
+}
+
+fn first() -> u64 {
+    1
+}
+
+impl Claim {
+    /// A claim that no watcher has: the next watcher takes it over.
+    pub fn free(submission: &str, attempt: u64, number: u64) -> Self {
+        Claim {
+            submission: submission.to_owned(),
+            watcher: String::new(),
+            owner: String::new(),
+            claimed_at: Timestamp::now(),
+            attempt,
+            number,
+            losses: 0,
+        }
+    }
+
+    /// Whether no watcher has it.
+    pub fn is_free(&self) -> bool {
+        self.watcher.is_empty()
+    }
+
+    /// The claim as it is written.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Whether the work of a job's record has been superseded by another watcher's claim, or by a new attempt.
+    pub fn supersedes(&self, job: &Job) -> bool {
+        job.claim.as_ref().is_some_and(|own| self.number > own.number)
+    }
+}
+
+/// The key of a job's claim.
+///
+/// # Errors
+/// [`Kind::BadKey`] where group or job id cannot be part of a key.
+pub fn key(group: &str, job_id: &str) -> Result<Key> {
+    Key::new(format!("{}{CLAIM}", layout::job_prefix(group, job_id)))
+}
+
+/// The claim on a job and its version; none where there is no claim. An unreadable claim counts as free.
+///
+/// # Errors
+/// When the bucket does not answer.
+pub async fn read(bucket: &Bucket, group: &str, job_id: &str) -> Result<Option<(Claim, Version)>> {
+    match bucket.read(&key(group, job_id)?, MAX_SIZE).await {
+        Ok((content, version)) => {
+            let claim = serde_json::from_slice(&content).unwrap_or_else(|_| Claim::free("", 1, 0));
+            Ok(Some((claim, version)))
+        }
+        Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Makes sure that a record's work still counts. A record that no watcher handed on always counts, and so does one whose
+/// claim is gone.
+///
+/// # Errors
+/// [`Kind::Superseded`] where another watcher has the submission by now; a failure of the bucket.
+pub async fn check_current(bucket: &Bucket, job: &Job) -> Result<()> {
+    let (Some(group), Some(_)) = (&job.group, &job.claim) else { return Ok(()) };
+    match read(bucket, group, &job.id).await? {
+        Some((claim, _)) if claim.supersedes(job) => Err(superseded(&job.id, &claim.owner)),
+        _ => Ok(()),
+    }
+}
+
+fn superseded(id: &str, owner: &str) -> Failure {
+    let by = if owner.is_empty() { "a new attempt".to_owned() } else { format!("the watcher `{owner}`") };
+    Failure::new(Kind::Superseded, format!("`{id}` has been taken over by {by}"))
+}

@@ -1,0 +1,352 @@
+//! Leases: whether a watcher of this machine still holds the claims under which it handed records on.
+//!
+//! A stage that cannot read the bucket has to know whether its work still counts: after the machine slept, another watcher
+//! may have taken the submission over. Each watcher keeps a folder of its own on this machine. `lease.json` in it has a
+//! deadline that the watcher moves on after it has confirmed its claims in the bucket, and the claims that it has lost. The
+//! deadline counts in CLOCK_BOOTTIME, which goes on while the machine sleeps and which nobody sets. A file `lock` is locked
+//! while the watcher runs. Stages ask through `retry/` that a record be handed on again.
+//!
+//! The folder is found by the watcher's id, never by a path in a record. Where it does not exist the record comes from
+//! another machine, and nothing is known against it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::files;
+use crate::layout::short_hash;
+use crate::record::Record;
+use crate::record::fields::{Job, JobClaim};
+
+/// How long a stage waits for a watcher that runs and has not renewed its lease.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// How often it looks.
+const POLL: Duration = Duration::from_millis(200);
+
+const LEASE: &str = "lease.json";
+const LOCK: &str = "lock";
+const RETRY: &str = "retry";
+
+/// What a lease says about one record's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseState {
+    /// The work counts, as far as this machine knows.
+    Held,
+    /// The watcher runs, and has not confirmed its claims in time: wait.
+    Expired,
+    /// The watcher has died, and its claims have run out: another watcher may have taken the job over.
+    Abandoned,
+    /// The work no longer counts.
+    Superseded {
+        /// Whether the job now belongs to another machine. Otherwise its container may be in use under the new claim.
+        elsewhere: bool,
+    },
+}
+
+/// The content of `lease.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Lease {
+    /// CLOCK_BOOTTIME in milliseconds up to which the claims are held.
+    deadline_ms: u64,
+    /// The claims that the watcher has lost, by job, with whether another machine has them.
+    #[serde(default)]
+    superseded: BTreeMap<String, Loss>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Loss {
+    /// The claim's number. A record with a higher number was handed on after the watcher got the submission back.
+    number: u64,
+    elsewhere: bool,
+}
+
+/// A job whose record is to be handed on again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryRequest {
+    /// The group.
+    pub group: String,
+    /// The job's id.
+    pub id: String,
+    /// Which of the submission's datasets.
+    pub dataset: u64,
+    /// The kind of the failure.
+    pub kind: Kind,
+    /// The failure in words.
+    pub message: String,
+}
+
+/// The state of a job's lease.
+pub fn state(job: &Job) -> LeaseState {
+    state_in(&leases_folder(), job)
+}
+
+fn state_in(leases: &Path, job: &Job) -> LeaseState {
+    let Some(claim) = &job.claim else { return LeaseState::Held };
+    let Some(folder) = watcher_folder(leases, claim) else { return LeaseState::Held };
+    let lease = fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
+    let Some(lease) = lease else { return LeaseState::Held };
+    if let Some(loss) = lease.superseded.get(&job_key(job)).filter(|loss| loss.number >= claim.number) {
+        return LeaseState::Superseded { elsewhere: loss.elsewhere };
+    }
+    if now_ms() < lease.deadline_ms {
+        LeaseState::Held
+    } else if is_locked(&folder) {
+        LeaseState::Expired
+    } else {
+        LeaseState::Abandoned
+    }
+}
+
+/// Makes sure that a record's work is not known to be superseded, for a stage that is about to write.
+///
+/// # Errors
+/// [`Kind::Superseded`].
+pub fn check(record: &Record) -> Result<()> {
+    match record.job() {
+        Some(job) if matches!(state(&job), LeaseState::Superseded { .. }) => Err(superseded(&job)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes sure that the claim on a record's job is held, for a stage that is about to start something. Waits where the
+/// watcher has not confirmed its claims in time.
+///
+/// # Errors
+/// [`Kind::Superseded`], also where the watcher has died or does not confirm its claims.
+pub async fn wait_until_held(record: &Record) -> Result<()> {
+    let Some(job) = record.job() else { return Ok(()) };
+    let began = Instant::now();
+    loop {
+        match state(&job) {
+            LeaseState::Held => return Ok(()),
+            LeaseState::Expired if began.elapsed() < MAX_WAIT => sleep(POLL).await,
+            _ => return Err(superseded(&job)),
+        }
+    }
+}
+
+/// Asks the watcher of a record to hand it on again; false where no watcher of this machine runs that could.
+///
+/// # Errors
+/// When the request cannot be written.
+pub fn request_retry(record: &Record) -> Result<bool> {
+    let (Some(job), Some(error)) = (record.job(), record.error()) else { return Ok(false) };
+    let Some(folder) = job.claim.as_ref().and_then(|claim| watcher_folder(&leases_folder(), claim)) else {
+        return Ok(false);
+    };
+    if !is_locked(&folder) {
+        return Ok(false);
+    }
+    let name = short_hash(&format!("{} {}", job_key(&job), job.dataset));
+    let request = RetryRequest {
+        group: job.group.unwrap_or_default(),
+        id: job.id,
+        dataset: job.dataset,
+        kind: error.kind,
+        message: error.message,
+    };
+    let content = serde_json::to_vec(&request).unwrap_or_default();
+    files::write_whole(&folder.join(RETRY).join(format!("{name}.json")), &content)?;
+    Ok(true)
+}
+
+fn superseded(job: &Job) -> Failure {
+    Failure::new(Kind::Superseded, format!("the claim on `{}` is no longer held by the watcher that handed it on", job.id))
+}
+
+/// A watcher's own lease.
+#[derive(Debug)]
+pub struct LeaseWriter {
+    folder: PathBuf,
+    lease: Lease,
+    /// Locked as long as the watcher runs.
+    _lock: File,
+}
+
+impl LeaseWriter {
+    /// Creates the lease of a watcher, and removes leases of dead watchers that have run out.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or belongs to somebody else.
+    pub fn create(watcher: &str) -> Result<Self> {
+        LeaseWriter::create_in(&leases_folder(), watcher)
+    }
+
+    fn create_in(leases: &Path, watcher: &str) -> Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(leases).doing("make the folder", leases)?;
+        let metadata = fs::symlink_metadata(leases).doing("read", leases)?;
+        if metadata.uid() != rustix::process::getuid().as_raw() || !metadata.is_dir() {
+            return Err(Failure::new(Kind::UnsafePath, format!("`{}` belongs to another user", leases.display())));
+        }
+        remove_stale(leases);
+        let folder = leases.join(watcher);
+        DirBuilder::new().recursive(true).mode(0o700).create(folder.join(RETRY)).doing("make the folder", &folder)?;
+        let path = folder.join(LOCK);
+        let lock = File::create(&path).doing("write", &path)?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(std::io::Error::from)
+            .doing("lock", &path)?;
+        Ok(LeaseWriter { folder, lease: Lease::default(), _lock: lock })
+    }
+
+    /// Whether the deadline has passed: the machine slept, or the bucket was away.
+    pub fn has_expired(&self) -> bool {
+        self.lease.deadline_ms != 0 && now_ms() >= self.lease.deadline_ms
+    }
+
+    /// Moves the deadline on to that long from now.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn renew(&mut self, length: Duration) -> Result<()> {
+        let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        self.lease.deadline_ms = now_ms().saturating_add(length);
+        self.write()
+    }
+
+    /// Notes that a claim is lost: the work under it and under earlier ones no longer counts.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note_superseded(&mut self, group: &str, id: &str, number: u64, elsewhere: bool) -> Result<()> {
+        self.lease.superseded.insert(format!("{group}/{id}"), Loss { number, elsewhere });
+        self.write()
+    }
+
+    /// Forgets about a job that has ended.
+    pub fn forget(&mut self, group: &str, id: &str) {
+        self.lease.superseded.remove(&format!("{group}/{id}"));
+    }
+
+    /// The records that stages want to have handed on again, since the last time.
+    pub fn take_retry_requests(&self) -> Vec<RetryRequest> {
+        let entries = fs::read_dir(self.folder.join(RETRY)).into_iter().flatten().flatten();
+        let mut requests = Vec::new();
+        for path in entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")) {
+            let request = fs::read(&path).ok().and_then(|content| serde_json::from_slice(&content).ok());
+            if fs::remove_file(&path).is_ok() {
+                requests.extend(request);
+            }
+        }
+        requests
+    }
+
+    /// Removes the lease: nothing was handed on that has not ended.
+    pub fn remove(self) {
+        // A lease that stays runs out by itself.
+        fs::remove_dir_all(&self.folder).unwrap_or(());
+    }
+
+    fn write(&self) -> Result<()> {
+        files::write_whole(&self.folder.join(LEASE), &serde_json::to_vec(&self.lease).unwrap_or_default())
+    }
+}
+
+/// Where watchers of this user keep their leases.
+fn leases_folder() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| Path::new(folder).is_dir()) {
+        Some(folder) => Path::new(&folder).join("ncaas/leases"),
+        None => std::env::temp_dir().join(format!("ncaas-{}", rustix::process::getuid().as_raw())).join("leases"),
+    }
+}
+
+/// The folder of the watcher of a claim, where it has one that belongs to this user.
+fn watcher_folder(leases: &Path, claim: &JobClaim) -> Option<PathBuf> {
+    let is_id = !claim.watcher.is_empty() && claim.watcher.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let folder = is_id.then(|| leases.join(&claim.watcher))?;
+    let metadata = fs::symlink_metadata(&folder).ok()?;
+    (metadata.is_dir() && metadata.uid() == rustix::process::getuid().as_raw()).then_some(folder)
+}
+
+fn job_key(job: &Job) -> String {
+    format!("{}/{}", job.group.as_deref().unwrap_or_default(), job.id)
+}
+
+fn is_locked(folder: &Path) -> bool {
+    let Ok(lock) = File::open(folder.join(LOCK)) else { return false };
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+/// Removes leases that have run out and whose watchers no longer run.
+fn remove_stale(leases: &Path) {
+    for folder in fs::read_dir(leases).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let lease = fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
+        let day_ago = now_ms().saturating_sub(86_400_000);
+        if lease.is_some_and(|lease| lease.deadline_ms < day_ago) && !is_locked(&folder) {
+            fs::remove_dir_all(&folder).unwrap_or(());
+        }
+    }
+}
+
+/// Milliseconds since the machine was started, sleep included.
+fn now_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or_default() * 1000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1_000_000
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its lease has failed")]
+mod tests {
+    use super::*;
+
+    fn job(watcher: &str, number: u64) -> Job {
+        let claim = Some(JobClaim { number, watcher: watcher.to_owned() });
+        Job { id: "job__pca_1".into(), group: Some("lab".into()), claim, ..Job::default() }
+    }
+
+    #[test]
+    fn work_counts_until_the_watcher_has_lost_the_claim_or_died() {
+        let leases = tempfile::tempdir().unwrap();
+        let leases = leases.path();
+        let state = |number| state_in(leases, &job("0a", number));
+        assert_eq!(state(1), LeaseState::Held, "nothing is known of another machine's watcher");
+        let mut writer = LeaseWriter::create_in(leases, "0a").unwrap();
+        writer.renew(Duration::from_secs(60)).unwrap();
+        assert_eq!(state(1), LeaseState::Held);
+        writer.note_superseded("lab", "job__pca_1", 1, true).unwrap();
+        assert_eq!(state(1), LeaseState::Superseded { elsewhere: true });
+        assert_eq!(state(2), LeaseState::Held, "it has got the submission back");
+        writer.renew(Duration::ZERO).unwrap();
+        assert!(writer.has_expired());
+        assert_eq!(state(2), LeaseState::Expired);
+        drop(writer);
+        assert_eq!(state(2), LeaseState::Abandoned);
+    }
+
+    #[test]
+    fn an_id_that_is_a_path_finds_no_lease() {
+        let leases = tempfile::tempdir().unwrap();
+        let mut writer = LeaseWriter::create_in(leases.path(), "0b").unwrap();
+        writer.renew(Duration::ZERO).unwrap();
+        drop(writer);
+        for watcher in ["../0b", "", ".", "/0b"] {
+            assert_eq!(state_in(&leases.path().join("0b"), &job(watcher, 1)), LeaseState::Held, "{watcher}");
+        }
+    }
+
+    #[test]
+    fn requests_are_taken_once() {
+        let leases = tempfile::tempdir().unwrap();
+        let writer = LeaseWriter::create_in(leases.path(), "0c").unwrap();
+        let request = RetryRequest {
+            group: "lab".into(),
+            id: "job__pca_1".into(),
+            dataset: 2,
+            kind: Kind::BucketUnreachable,
+            message: "m".into(),
+        };
+        let path = leases.path().join("0c/retry/x.json");
+        files::write_whole(&path, &serde_json::to_vec(&request).unwrap()).unwrap();
+        assert_eq!(writer.take_retry_requests(), [request]);
+        assert!(writer.take_retry_requests().is_empty());
+    }
+}
