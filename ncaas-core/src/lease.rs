@@ -160,7 +160,10 @@ pub fn request_retry(record: &Record) -> Result<bool> {
 }
 
 fn superseded(job: &Job) -> Failure {
-    Failure::new(Kind::Superseded, format!("the claim on `{}` is no longer held by the watcher that handed it on", job.id))
+    Failure::new(
+        Kind::Superseded,
+        format!("the claim on `{}` is no longer held by the watcher that handed it on", job.id),
+    )
 }
 
 /// A watcher's own lease.
@@ -279,7 +282,8 @@ fn is_locked(folder: &Path) -> bool {
 /// Removes leases that have run out and whose watchers no longer run.
 fn remove_stale(leases: &Path) {
     for folder in fs::read_dir(leases).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        let lease = fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
+        let lease =
+            fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
         let day_ago = now_ms().saturating_sub(86_400_000);
         if lease.is_some_and(|lease| lease.deadline_ms < day_ago) && !is_locked(&folder) {
             fs::remove_dir_all(&folder).unwrap_or(());
