@@ -184,7 +184,12 @@ impl Failure {
 
     /// A failed operation on a file of this machine. The kind follows from the operating system's reason.
     pub fn io(what: &str, path: &Path, error: &io::Error) -> Self {
-        Failure::new(io_kind(error), format!("cannot {what} `{}`: {}", path.display(), io_reason(error)))
+        let failure = Failure::new(io_kind(error), format!("cannot {what} `{}`: {}", path.display(), io_reason(error)));
+        if failure.kind == Kind::AccessDenied {
+            // The remedy of the kind is about credentials for a bucket.
+            return failure.hint("check the permissions of the file and of the folders above it");
+        }
+        failure
     }
 
     /// A record that lacks `field`, which `verb` needs.
@@ -257,6 +262,14 @@ mod tests {
         let gone = io::Error::from_raw_os_error(2);
         let failure = Failure::io("read", Path::new("/x"), &gone);
         assert_eq!(failure.message, "cannot read `/x`: no such file or directory");
+    }
+
+    #[test]
+    fn a_file_without_permission_has_no_hint_at_credentials() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let failure = Failure::io("read", Path::new("/x"), &denied);
+        assert_eq!(failure.kind, Kind::AccessDenied);
+        assert!(failure.hint.unwrap_or_default().starts_with("check the permissions of the file"));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! - [`text`]: text from outside, made fit to be shown
 //! - [`files`]: files that appear whole or not at all
 //! - [`folder`]: the same below a folder out of which no link leads, and locks
+//! - [`shebang`]: how the kernel starts a script
 //! - `engine`: the Docker Engine (feature `engine`)
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
 //! - `claim`: which watcher is responsible for a submission (feature `bucket`)
@@ -33,5 +34,6 @@ pub mod lease;
 pub mod pipe;
 pub mod quantity;
 pub mod record;
+pub mod shebang;
 pub mod text;
 pub mod tool;

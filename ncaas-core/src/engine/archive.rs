@@ -4,25 +4,29 @@
 //! stays constant however large the files are, and the tar side works on a thread of its own. A container need not run,
 //! nor ever have been started; paths in its mounts are reached too.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use tar::{Archive, Builder};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, spawn_blocking, yield_now};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking, yield_now};
 
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::{Engine, reference};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, IoContext, Kind, Result};
 
 /// Size of the pieces in which an archive is sent, in bytes.
 const PIECE: usize = 256 * 1024;
 /// How many pieces may wait between the engine's side and the tar side.
 const PIECES: usize = 4;
+/// Size of a block of a tar archive, in bytes: the content of a file is padded to a multiple of it.
+const BLOCK: usize = 512;
 /// A tar archive ends in two blocks of zeros.
-const TRAILER: usize = 1024;
+const TRAILER: usize = 2 * BLOCK;
 
 impl Engine {
     /// Reads `path` of a container, a file or a folder with all that is in it, as a tar archive. `read` works on a
@@ -86,20 +90,11 @@ impl Engine {
         F: FnOnce(&mut Builder<ArchiveWriter>) -> Result<()> + Send + 'static,
     {
         let (id, into) = (reference::container(id)?, reference::path(into)?);
-        let (sender, mut receiver) = mpsc::channel(PIECES);
-        let writer = spawn_blocking(move || {
-            let mut archive = Builder::new(ArchiveWriter::new(sender.clone()));
-            let written = write(&mut archive).and_then(|()| {
-                let finished = archive.into_inner().and_then(|mut rest| rest.flush());
-                finished.map_err(|error| archive_interrupted(&error))
-            });
-            if let Err(failure) = &written {
-                // Ends the request in disorder, lest the engine take a part for the whole.
-                let _ = sender.blocking_send(Err(io::Error::other(failure.to_string())));
-            }
-            written
-        });
-        let body = bollard::body_try_stream(stream::poll_fn(move |context| receiver.poll_recv(context)));
+        let (mut pieces, writer) = spawn_archive(write);
+        // A failure ends the request with an error, so that the engine does not take a part for the whole.
+        let body = bollard::body_try_stream(stream::poll_fn(move |context| {
+            pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map_err(io::Error::other)))
+        }));
         let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
         let request = self.docker().upload_to_container(id, Some(options), body);
         let (answer, written) = tokio::join!(request, writer);
@@ -130,6 +125,28 @@ impl Engine {
             Err(failure) => failure,
         }
     }
+}
+
+/// Runs `write` on a thread of its own. The channel carries the tar archive that it makes, in pieces as they are written,
+/// and its failure as the last piece. The handle returns what `write` returned.
+pub fn spawn_archive<F>(write: F) -> (mpsc::Receiver<Result<Bytes>>, JoinHandle<Result<()>>)
+where
+    F: FnOnce(&mut Builder<ArchiveWriter>) -> Result<()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let writer = spawn_blocking(move || {
+        let mut archive = Builder::new(ArchiveWriter::new(sender.clone()));
+        let written = write(&mut archive).and_then(|()| {
+            let finished = archive.into_inner().and_then(|mut rest| rest.flush());
+            finished.map_err(|error| archive_interrupted(&error))
+        });
+        if let Err(failure) = &written {
+            // A receiver that has gone has a reason of its own.
+            let _ = sender.blocking_send(Err(failure.clone()));
+        }
+        written
+    });
+    (receiver, writer)
 }
 
 /// The failure of an archive that is not whole, for closures of [`Engine::download`] and [`Engine::upload`].
@@ -197,13 +214,38 @@ impl Read for ArchiveReader {
 
 /// The tar side's end of an upload.
 pub struct ArchiveWriter {
-    pieces: mpsc::Sender<io::Result<Bytes>>,
+    pieces: mpsc::Sender<Result<Bytes>>,
     current: BytesMut,
 }
 
 impl ArchiveWriter {
-    fn new(pieces: mpsc::Sender<io::Result<Bytes>>) -> Self {
+    fn new(pieces: mpsc::Sender<Result<Bytes>>) -> Self {
         ArchiveWriter { pieces, current: BytesMut::with_capacity(PIECE) }
+    }
+
+    /// Writes the content of a file, after its header, and the padding of its last block. The content is read directly
+    /// into the pieces that are sent, not through the small buffer of the `tar` crate.
+    ///
+    /// # Errors
+    /// The file cannot be read or has become shorter than `size`, or nobody receives the archive.
+    pub fn write_content(&mut self, file: &File, size: u64, path: &Path) -> Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let filled = self.current.len();
+            let room = usize::try_from(left).unwrap_or(PIECE).min(PIECE - filled);
+            self.current.resize(filled + room, 0);
+            let read = (&*file).read(&mut self.current[filled..]).doing("read", path)?;
+            self.current.truncate(filled + read);
+            if read == 0 {
+                return Err(Failure::new(Kind::Io, format!("`{}` became shorter while it was read", path.display())));
+            }
+            left -= read as u64;
+            if self.current.len() == PIECE {
+                self.flush().map_err(|error| archive_interrupted(&error))?;
+            }
+        }
+        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        self.write_all(&[0; BLOCK][..padding as usize]).map_err(|error| archive_interrupted(&error))
     }
 }
 
