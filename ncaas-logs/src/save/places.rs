@@ -6,7 +6,7 @@ use ncaas_core::engine::reference;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::folder::Folder;
 use ncaas_core::inputs;
-use ncaas_core::layout::{JobFolder, LOGS, SUBMISSIONS, record_file_name};
+use ncaas_core::layout::{JobFolder, LOGS, RECORD_SUFFIX, SUBMISSIONS, status_file_name};
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Datasets;
@@ -47,8 +47,8 @@ impl Places {
         let logs = Path::new(record.require("io_dir")?).join(LOGS);
         Ok(Places {
             log: logs.join(format!("{name}.log")),
-            status: logs.join(format!("DATASET_NAME:{name}_STATUS.txt")),
-            record: logs.join(record_file_name(name)),
+            status: logs.join(status_file_name(name)),
+            record: logs.join(format!("{name}{RECORD_SUFFIX}")),
             logs,
             job: None,
         })

@@ -1,0 +1,27 @@
+//! The name of a job's container.
+
+use super::names::short_hash;
+use crate::record::fields::Job;
+
+/// The name of a job's container: the same whenever the job is started, so that the engine itself refuses to run it
+/// twice. Made from the id, which may hold characters that a container's name may not.
+pub fn container_name(job: &Job, io_dir: &str) -> String {
+    let readable: String =
+        job.id.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).take(80).collect();
+    let identity = [job.bucket.as_deref().unwrap_or(io_dir), job.group.as_deref().unwrap_or(""), &job.id].join("\n");
+    format!("{readable}-{}-{}", job.dataset, short_hash(&identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_name_is_one_that_the_engine_takes() {
+        let job = Job { id: "job__pca_16:52:06 é".into(), dataset: 2, ..Job::default() };
+        let name = container_name(&job, "/io");
+        assert!(name.starts_with("job__pca_16-52-06---2-"), "{name}");
+        let elsewhere = Job { bucket: Some("s3://other".into()), ..job };
+        assert_ne!(name, container_name(&elsewhere, "/io"));
+    }
+}

@@ -1,0 +1,66 @@
+//! The labels of a submission's datasets: what the names of their log and status files are made of.
+
+use std::collections::HashSet;
+
+use super::names::{MAX_LABEL, base_name, short_hash};
+
+/// The label of each dataset, no two alike: its base name, and for a dataset whose base name an earlier one has, the same
+/// with its number, `session1.npy.2`.
+pub fn dataset_labels(datasets: &[&str]) -> Vec<String> {
+    let bases: Vec<String> = datasets.iter().map(|dataset| file_label(base_name(dataset))).collect();
+    // A base name is taken wherever it stands in the list, so that no numbered label is one of them.
+    let mut taken: HashSet<String> = bases.iter().cloned().collect();
+    let mut seen: HashSet<&String> = HashSet::new();
+    let mut labels = Vec::with_capacity(bases.len());
+    for (base, number) in bases.iter().zip(1..) {
+        let mut label = base.clone();
+        if !seen.insert(base) {
+            label = format!("{base}.{number}");
+            let mut again = 2;
+            while !taken.insert(label.clone()) {
+                label = format!("{base}.{number}.{again}");
+                again += 1;
+            }
+        }
+        labels.push(label);
+    }
+    labels
+}
+
+/// A name as a label: shortened if it is too long, with a part of its checksum to keep it apart from others.
+pub(super) fn file_label(name: &str) -> String {
+    if name.len() <= MAX_LABEL {
+        return name.to_owned();
+    }
+    format!("{}~{}", &name[..name.floor_char_boundary(MAX_LABEL - 9)], short_hash(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_datasets_have_the_same_label() {
+        let cases: [(&[&str], &[&str]); 6] = [
+            (&["a/x.npy", "b/x.npy", "c/folder/"], &["x.npy", "x.npy.2", "folder"]),
+            (&["c/x.npy.3", "a/x.npy", "b/x.npy"], &["x.npy.3", "x.npy", "x.npy.3.2"]),
+            (&["a/x.npy", "b/x.npy", "c/x.npy.2"], &["x.npy", "x.npy.2.2", "x.npy.2"]),
+            (&["x", "a/x", "x.2", "x.2.2", "b/x.2"], &["x", "x.2.3", "x.2", "x.2.2", "x.2.5"]),
+            (&["a/x", "a/x/", "a/x"], &["x", "x.2", "x.3"]),
+            (&[], &[]),
+        ];
+        for (datasets, labels) in cases {
+            assert_eq!(dataset_labels(datasets), labels, "{datasets:?}");
+            let distinct: HashSet<String> = dataset_labels(datasets).into_iter().collect();
+            assert_eq!(distinct.len(), datasets.len(), "{datasets:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_fits_into_a_file_name() {
+        let (long, other) = ("é".repeat(150), format!("{}a", "é".repeat(149)));
+        let labels = dataset_labels(&[&long, &other, &long]);
+        assert!(labels.iter().all(|label| label.len() <= MAX_LABEL + 8), "{labels:?}");
+        assert!(labels[0] != labels[1] && labels[0] != labels[2]);
+    }
+}

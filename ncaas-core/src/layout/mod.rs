@@ -1,0 +1,21 @@
+//! The layout of files: the same in a group's folder of a bucket and in an io-dir.
+//!
+//! ```text
+//! inputs/  configs/  submissions/
+//! results/<job id>/
+//!   process_results/         what the analysis produced; the config; end.txt, last
+//!   logs/                    certificate.txt, DATASET_NAME:<label>_STATUS.txt, <label>.log, <label>.record.json,
+//!                            <label>.results.jsonl if the results are too many for the record
+//!   work/<dataset>/results/  where the container of that dataset writes, until collect (io-dir only)
+//!   work/<dataset>/logs/
+//! ```
+
+mod container_name;
+mod dataset_labels;
+mod job_folder;
+mod names;
+
+pub use container_name::container_name;
+pub use dataset_labels::dataset_labels;
+pub use job_folder::JobFolder;
+pub use names::*;

@@ -1,0 +1,126 @@
+//! The names of files and folders in a bucket and in an io-dir, and the names made from a job's.
+
+use sha2::{Digest, Sha256};
+
+use crate::failure::{Failure, Kind, Result};
+use crate::text;
+
+/// Datasets.
+pub const INPUTS: &str = "inputs";
+/// Configuration files.
+pub const CONFIGS: &str = "configs";
+/// Submit files.
+pub const SUBMISSIONS: &str = "submissions";
+/// Job folders, one for each job id.
+pub const RESULTS: &str = "results";
+/// In a job folder: certificate, status files, logs.
+pub const LOGS: &str = "logs";
+/// In a job folder: what the analysis produced.
+pub const PROCESS_RESULTS: &str = "process_results";
+/// In a job folder of an io-dir: the folders that its containers write to, one for each dataset.
+pub const WORK: &str = "work";
+/// Mode of a folder that a container writes to, as whatever user it runs.
+pub const MODE_SHARED: u32 = 0o777;
+/// Mode of the folder above it, which keeps the other users of this machine out.
+pub const MODE_PRIVATE: u32 = 0o700;
+/// In `process_results`: the file that the platform's pollers wait for, written last.
+pub const END_FILE: &str = "end.txt";
+/// The end of a submit file's name.
+pub const SUBMIT_SUFFIX: &str = "submit.json";
+/// The certificate's file name.
+pub const CERTIFICATE: &str = "certificate.txt";
+/// The end of the saved record's name: `<label>.record.json`.
+pub const RECORD_SUFFIX: &str = ".record.json";
+/// The end of the name of a list of results that are too many for the record: `<label>.results.jsonl`.
+pub const RESULTS_SUFFIX: &str = ".results.jsonl";
+/// The end of a log's name: `<label>.log`.
+pub const LOG_SUFFIX: &str = ".log";
+/// In a job folder of a bucket: the watcher that is responsible for the submission. A submission without this file and
+/// without `end.txt` is open to any watcher.
+pub const CLAIM: &str = "claim.json";
+/// In a job folder of a bucket: the submission is cancelled. Its jobs do not start, and running ones are stopped.
+pub const CANCEL: &str = "cancel.json";
+/// At the root of a bucket: state that watchers share. No group has this name.
+pub const STATE_FOLDER: &str = ".ncaas";
+/// In [`STATE_FOLDER`]: the watchers' heartbeats.
+pub const WATCHERS: &str = ".ncaas/watchers/";
+/// The io-dir in a container, unless an image label or a flag names another.
+pub const CONTAINER_IO_DIR: &str = "/home/neurocaasdev/io-dir";
+
+/// The length of a label or job id in bytes: what a file system allows, 255, less what file names put around it.
+pub(super) const MAX_LABEL: usize = 200;
+
+/// `job__<analysis>_<timestamp>`.
+///
+/// # Errors
+/// [`Kind::BadSubmission`] if that cannot be the name of a folder.
+pub fn job_id(analysis: &str, timestamp: &str) -> Result<String> {
+    let bad = |why: &str| {
+        Err(Failure::new(
+            Kind::BadSubmission,
+            format!("`timestamp` {why}: `{}`", text::shorten(&text::one_line(timestamp), 60)),
+        ))
+    };
+    if timestamp.is_empty() {
+        return bad("is empty");
+    }
+    if timestamp.contains('/') || timestamp.chars().any(char::is_control) {
+        return bad("has a character that cannot be in a folder's name");
+    }
+    let id = format!("job__{analysis}_{timestamp}");
+    if id.len() > MAX_LABEL { bad("is too long") } else { Ok(id) }
+}
+
+/// A job's folder in a bucket, `<group>/results/<job id>/`, the prefix of its keys.
+pub fn job_prefix(group: &str, job_id: &str) -> String {
+    format!("{group}/{RESULTS}/{job_id}/")
+}
+
+/// The analysis in an image: `pca` for `neurocaas/contrib:pca.356d78a`, else the last part of the repository.
+pub fn analysis_of_image(image: &str) -> String {
+    let image = image.split('@').next().unwrap_or(image);
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let (repository, tag) = last.split_once(':').unwrap_or((last, ""));
+    let analysis = match tag.rsplit_once('.') {
+        Some((analysis, _commit)) if !analysis.is_empty() => analysis,
+        _ => repository,
+    };
+    analysis.to_owned()
+}
+
+/// The last component of a key or path, without a trailing `/`.
+pub fn base_name(name: &str) -> &str {
+    let name = name.trim_end_matches('/');
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// `DATASET_NAME:<label>_STATUS.txt`.
+pub fn status_file_name(label: &str) -> String {
+    format!("DATASET_NAME:{label}_STATUS.txt")
+}
+
+/// The first eight hex digits of a text's SHA-256.
+pub fn short_hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose names cannot be made has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_id_keeps_the_colons_and_dots_of_its_timestamp() {
+        assert_eq!(job_id("pca", "16:52:06.836494condition_0_0").unwrap(), "job__pca_16:52:06.836494condition_0_0");
+        for bad in ["", "a/b", "a\nb", &"x".repeat(300)] {
+            assert_eq!(job_id("pca", bad).unwrap_err().kind, Kind::BadSubmission);
+        }
+    }
+
+    #[test]
+    fn the_analysis_stands_in_the_tag() {
+        assert_eq!(analysis_of_image("neurocaas/contrib:pca.356d78a"), "pca");
+        assert_eq!(analysis_of_image("host:5000/lab/sorter:latest"), "sorter");
+        assert_eq!(analysis_of_image("debian@sha256:00"), "debian");
+    }
+}
