@@ -1,20 +1,37 @@
-//! How the end-to-end tests run the tools: as their users do, as programs, against a real engine and real buckets.
+//! Runs the tools as their users do: as programs, against a real engine and real buckets.
 //!
-//! - [`Run`]: one tool with its arguments and stdin; what came of it is compared whole
+//! - [`Run`]: one tool with its arguments and stdin; its status, stdout and stderr are compared whole
 //! - [`pipe`]: a line of bash with the tools on its PATH
-//! - [`record`]: the records declared anew, strictly, so that a renamed field shows
-//! - [`bucket`]: buckets in a directory and on LocalStack
-//! - [`engine`]: names, images and containers of a test, removed when it ends
-//! - [`own_engine`]: an engine of a test's own
-//! - [`ssh`]: the same engine as if it were on another machine
+//! - [`record`]: the records declared anew, strictly, so that a renamed field fails a test
+//! - [`bucket`], [`submissions`], [`bucket_job`]: buckets in a directory and on LocalStack, and what a user puts into them
+//! - [`engine`], [`own_engine`], [`engine_without_buildkit`], [`tcp_engine`], [`ssh`]: the engines that tests use
+//! - [`workspace`], [`dev_container`], [`ended_job`], [`started_submission`]: jobs and containers, removed when a test ends
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+pub mod background_pipe;
 pub mod bucket;
+pub mod bucket_job;
+pub mod build_context;
+pub mod certificate;
+pub mod dev_container;
+pub mod ended_job;
 pub mod engine;
+pub mod engine_without_buildkit;
+pub mod engine_workspace;
+pub mod logs;
 pub mod own_engine;
+pub mod pipeline;
 pub mod record;
+pub mod registry;
 mod run;
+pub mod s3_proxy;
 pub mod ssh;
+pub mod started_submission;
+pub mod submissions;
+pub mod sync;
+pub mod tcp_engine;
+pub mod watch_process;
+pub mod workspace;
 
 pub use run::{Ran, Run, pipe, pipe_in, tools, wait_until};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{tools, wait_until};
+use crate::{Run, tools, wait_until};
 
 /// An sshd that ends with the test.
 #[derive(Debug)]
@@ -78,4 +78,9 @@ impl Drop for Loopback {
         drop(self.sshd.kill());
         drop(self.sshd.wait());
     }
+}
+
+/// Lets a run use the engine that is reached by ssh.
+pub fn with_remote_engine(run: Run, remote: &Loopback) -> Run {
+    remote.environment().into_iter().fold(run, |run, (name, value)| run.env(name, value))
 }

@@ -1,8 +1,9 @@
-//! What `--help` prints as examples is understood.
+//! The examples that `--help` prints are accepted by the tools.
 
 use ncaas_tests::{Run, pipe_in};
 
 const TOOLS: [&str; 5] = ["ncaas-build", "ncaas-exec", "ncaas-logs", "ncaas-sync", "ncaas-submit"];
+
 /// So wide is the narrowest terminal that people have; help that is wider is broken there, and no shell takes it.
 const WIDTH: usize = 80;
 
@@ -11,7 +12,7 @@ const REPOSITORY: &str =
     "git init --quiet . && git -c user.name=n -c user.email=e commit --quiet --allow-empty --message m";
 
 /// Each call of a tool leaves its arguments behind where the tool does not understand them; none gets an engine.
-const STAND_INS: &str = r#"
+const WRAPPERS: &str = r#"
     for tool in ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit; do
         eval "$tool() { try $tool \"\$@\"; }"
     done
@@ -27,25 +28,25 @@ fn help(tool: &str, verb: &[&str]) -> String {
 }
 
 /// The indented lines below a heading.
-fn below<'a>(help: &'a str, heading: &str) -> Vec<&'a str> {
+fn lines_below<'a>(help: &'a str, heading: &str) -> Vec<&'a str> {
     help.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| line.starts_with("  ")).collect()
 }
 
 /// What is wrong with the examples of a tool's verbs.
-fn complaints(tool: &str) -> Vec<String> {
+fn problems(tool: &str) -> Vec<String> {
     let help_of_tool = help(tool, &[]);
-    let verbs = below(&help_of_tool, "Commands:").into_iter().filter(|line| !line.starts_with("    "));
+    let verbs = lines_below(&help_of_tool, "Commands:").into_iter().filter(|line| !line.starts_with("    "));
     let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(verbs.len() > 4, "{help_of_tool}");
-    let mut complaints = Vec::new();
+    let mut problems = Vec::new();
     for verb in verbs.into_iter().filter(|verb| *verb != "help") {
         let help = help(tool, &[verb]);
-        let examples = below(&help, "Examples:");
+        let examples = lines_below(&help, "Examples:");
         if examples.is_empty() {
-            complaints.push(format!("{tool} {verb} has no example"));
+            problems.push(format!("{tool} {verb} has no example"));
         }
         let wide = examples.iter().filter(|line| line.chars().count() > WIDTH);
-        complaints.extend(wide.map(|line| format!("{tool} {verb}, too wide: {line}")));
+        problems.extend(wide.map(|line| format!("{tool} {verb}, too wide: {line}")));
         let folder = tempfile::tempdir().unwrap();
         // What the examples call by name, as far as a tool looks for it before it looks for anything else.
         for name in ["pca/lab", "bucket/lab", "data"] {
@@ -53,18 +54,18 @@ fn complaints(tool: &str) -> Vec<String> {
         }
         // A directory stands in for S3, and has no queue.
         let examples = examples.join("\n").replace("s3://", "./").replace("--notify", "").replace("--queue", "");
-        pipe_in(folder.path(), &format!("{REPOSITORY}\n{STAND_INS}\n{examples}\nwait"), &[]);
+        pipe_in(folder.path(), &format!("{REPOSITORY}\n{WRAPPERS}\n{examples}\nwait"), &[]);
         let misunderstood = std::fs::read_to_string(folder.path().join("misunderstood"));
-        complaints.extend(misunderstood.map(|lines| format!("{tool} {verb}, misunderstood: {lines}")));
+        problems.extend(misunderstood.map(|lines| format!("{tool} {verb}, misunderstood: {lines}")));
     }
-    complaints
+    problems
 }
 
 #[test]
-fn every_verb_has_examples_which_its_tools_understand() {
-    let complaints: Vec<String> = std::thread::scope(|scope| {
-        let tools = TOOLS.map(|tool| scope.spawn(move || complaints(tool)));
+fn every_verb_has_help_examples_that_its_tool_accepts() {
+    let problems: Vec<String> = std::thread::scope(|scope| {
+        let tools = TOOLS.map(|tool| scope.spawn(move || problems(tool)));
         tools.into_iter().flat_map(|tool| tool.join().unwrap()).collect()
     });
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

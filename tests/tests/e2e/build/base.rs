@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use ncaas_tests::build_context::{build_context, ncaas_build, single, write_file};
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
 use ncaas_tests::unique;
-
-use super::{build, one, write};
 
 /// The fixture's file system, to be changed into a distribution's and imported as its image.
 struct Distribution(tempfile::TempDir);
@@ -65,21 +64,21 @@ fn is_a_base(image: &str) {
 }
 
 #[test]
-fn a_base_is_made_whatever_user_tools_and_settings_a_distribution_has() {
+fn base_works_on_distributions_with_different_users_tools_and_settings() {
     let mut clean = CleanUp::new();
     let distribution = Distribution::new();
 
     // shadow-utils: files of passwords beside, and a user with the uid who is in groups.
-    write(distribution.root(), "etc/login.defs", "UMASK 077\nUID_MIN 1000\n");
-    write(
+    write_file(distribution.root(), "etc/login.defs", "UMASK 077\nUID_MIN 1000\n");
+    write_file(
         distribution.root(),
         "etc/passwd",
         "root:x:0:0:root:/root:/bin/bash\nubuntu:x:1000:1000:Ubuntu:/home/ubuntu:/bin/bash\n",
     );
-    write(distribution.root(), "etc/group", "root:x:0:\nadm:x:4:ubuntu\nubuntu:x:1000:\n");
-    write(distribution.root(), "etc/shadow", "root:*:19000:0:99999:7:::\nubuntu:!:19000:0:99999:7:::\n");
-    write(distribution.root(), "etc/gshadow", "root:*::\nubuntu:!::\n");
-    write(distribution.root(), "etc/skel/.profile", "umask 002\n");
+    write_file(distribution.root(), "etc/group", "root:x:0:\nadm:x:4:ubuntu\nubuntu:x:1000:\n");
+    write_file(distribution.root(), "etc/shadow", "root:*:19000:0:99999:7:::\nubuntu:!:19000:0:99999:7:::\n");
+    write_file(distribution.root(), "etc/gshadow", "root:*::\nubuntu:!::\n");
+    write_file(distribution.root(), "etc/skel/.profile", "umask 002\n");
     let settings = ["USER ubuntu", "ENTRYPOINT [\"/bin/false\"]", "ENV HOME=/home/ubuntu"];
     let ubuntu = distribution.image(&mut clean, &settings);
 
@@ -91,7 +90,7 @@ fn a_base_is_made_whatever_user_tools_and_settings_a_distribution_has() {
     for from in [ubuntu.as_str(), &minimal, &id, &id[7..19]] {
         let image = unique("base");
         clean.image(&image);
-        let ran = build().args(["base", "-t", &image, "--from", from]).run();
+        let ran = ncaas_build().args(["base", "-t", &image, "--from", from]).run();
         assert_eq!(ran.status, 0, "{}", ran.stderr);
         is_a_base(&image);
         if from == ubuntu {
@@ -117,12 +116,11 @@ fn a_base_of_a_base_keeps_its_home_and_adds_nothing_to_its_size() {
     let (ours, image) = (unique("base"), unique("base"));
     clean.image(&ours);
     clean.image(&image);
-    let folder =
-        super::context(&format!("FROM {FIXTURE}\nCOPY --chown=1000:1000 .profile large /home/neurocaasdev/\n"));
-    write(folder.path(), ".profile", "mine\n");
-    write(folder.path(), "large", &"x".repeat(5_000_000));
-    build().args(["image", "-t", &ours]).arg(folder.path()).run();
-    build().args(["base", "-t", &image, "--from", &ours]).run();
+    let folder = build_context(&format!("FROM {FIXTURE}\nCOPY --chown=1000:1000 .profile large /home/neurocaasdev/\n"));
+    write_file(folder.path(), ".profile", "mine\n");
+    write_file(folder.path(), "large", &"x".repeat(5_000_000));
+    ncaas_build().args(["image", "-t", &ours]).arg(folder.path()).run();
+    ncaas_build().args(["base", "-t", &image, "--from", &ours]).run();
     is_a_base(&image);
     assert_eq!(docker(&["run", "--rm", &image, "cat", ".profile"]), "mine");
     let size = |image: &str| docker(&["image", "inspect", "--format", "{{.Size}}", image]).parse::<u64>().unwrap();
@@ -130,7 +128,7 @@ fn a_base_of_a_base_keeps_its_home_and_adds_nothing_to_its_size() {
 }
 
 #[test]
-fn an_image_that_cannot_be_a_base_says_why() {
+fn base_reports_why_an_image_cannot_be_a_base() {
     let mut clean = CleanUp::new();
     let distribution = Distribution::new();
     distribution.remove(&["bin/bash"]);
@@ -143,8 +141,8 @@ fn an_image_that_cannot_be_a_base_says_why() {
     ];
     for (from, why) in reasons {
         let image = unique("base");
-        let ran = build().args(["base", "-t", &image, "--from", &from]).run();
-        let record = one(ran.json());
+        let ran = ncaas_build().args(["base", "-t", &image, "--from", &from]).run();
+        let record = single(ran.json());
         assert_eq!(ran.status, 1, "{}", ran.stderr);
         assert_eq!(record["error"]["kind"], "build-failed");
         assert_eq!(record["error"]["message"], format!("cannot make a base of `{from}`: {why}"));
@@ -153,7 +151,7 @@ fn an_image_that_cannot_be_a_base_says_why() {
 }
 
 #[test]
-fn a_base_is_made_of_a_root_file_system_in_a_folder_or_an_archive() {
+fn base_accepts_a_root_file_system_in_a_folder_or_an_archive() {
     let mut clean = CleanUp::new();
     let distribution = Distribution::new();
     let archive = distribution.root().with_extension("tar");
@@ -163,9 +161,9 @@ fn a_base_is_made_of_a_root_file_system_in_a_folder_or_an_archive() {
     for rootfs in [distribution.root(), &archive] {
         let image = unique("base");
         clean.image(&image);
-        let ran = build().args(["base", "-t", &image, "--rootfs"]).arg(rootfs).run();
+        let ran = ncaas_build().args(["base", "-t", &image, "--rootfs"]).arg(rootfs).run();
         assert_eq!(ran.status, 0, "{}", ran.stderr);
-        assert_eq!(one(ran.json())["image"], image);
+        assert_eq!(single(ran.json())["image"], image);
         is_a_base(&image);
         let label = "{{index .Config.Labels \"org.neurocaas.io-dir\"}}";
         assert_eq!(docker(&["image", "inspect", "--format", label, &image]), "/home/neurocaasdev/io-dir");

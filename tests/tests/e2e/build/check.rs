@@ -1,17 +1,17 @@
 //! `ncaas-build check`.
 
-use super::{build, fields, write};
+use ncaas_tests::build_context::{field_names, ncaas_build, write_file};
 
 #[test]
-fn each_trap_is_a_record_with_its_line_and_remedy() {
+fn each_finding_is_a_record_with_its_line_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "run.sh", "#!/bin/bash\nconda activate x\npython3 pca.py \"$1\"\n");
-    let ran = build().args(["check", "run.sh"]).dir(folder.path()).run();
+    write_file(folder.path(), "run.sh", "#!/bin/bash\nconda activate x\npython3 pca.py \"$1\"\n");
+    let ran = ncaas_build().args(["check", "run.sh"]).dir(folder.path()).run();
     let found = ran.json();
     let found: Vec<String> = found
         .iter()
         .map(|record| {
-            assert_eq!(fields(record), ["file", "line", "trap", "message", "remedy", "error"]);
+            assert_eq!(field_names(record), ["file", "line", "trap", "message", "remedy", "error"]);
             format!("{} {} {}", record["file"], record["line"], record["trap"]).replace('"', "")
         })
         .collect();
@@ -22,7 +22,7 @@ fn each_trap_is_a_record_with_its_line_and_remedy() {
 }
 
 #[test]
-fn the_sample_analysis_has_no_traps() {
+fn the_sample_analysis_has_no_findings() {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/analyses/pca");
-    assert_eq!(build().args(["check", sample]).run().ok().text(), "");
+    assert_eq!(ncaas_build().args(["check", sample]).run().ok().text(), "");
 }

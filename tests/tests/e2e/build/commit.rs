@@ -1,10 +1,9 @@
 //! `ncaas-build commit`.
 
+use ncaas_tests::build_context::{field_names, ncaas_build, single, write_file};
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::unique;
 use serde_json::json;
-
-use super::{build, fields, one, write};
 
 /// A container with scripts good and bad in its home.
 fn container(clean: &mut CleanUp, options: &[&str]) -> String {
@@ -27,7 +26,7 @@ fn container(clean: &mut CleanUp, options: &[&str]) -> String {
 }
 
 #[test]
-fn the_script_of_a_committed_image_gets_its_arguments_whole() {
+fn the_script_of_a_committed_image_gets_its_arguments_unchanged() {
     let mut clean = CleanUp::new();
     let image = unique("committed");
     clean.image(&image);
@@ -46,9 +45,9 @@ fn the_script_of_a_committed_image_gets_its_arguments_whole() {
             "it's \"so\"",
             "--force",
         ];
-        let ran = build().args(arguments).dir(std::env::temp_dir()).run().ok();
-        let record = one(ran.json());
-        assert_eq!(fields(&record), ["image", "container_id", "image_id", "error"]);
+        let ran = ncaas_build().args(arguments).dir(std::env::temp_dir()).run().ok();
+        let record = single(ran.json());
+        assert_eq!(field_names(&record), ["image", "container_id", "image_id", "error"]);
         assert_eq!(docker(&["run", "--rm", &image, "a b", "c'$(x)"]), "[a b]\n[c'$(x)]");
     }
     let of = |format: &str| docker(&["image", "inspect", "--format", format, &image]);
@@ -59,7 +58,7 @@ fn the_script_of_a_committed_image_gets_its_arguments_whole() {
 }
 
 #[test]
-fn what_could_not_run_is_not_saved() {
+fn commit_refuses_a_script_that_could_not_run() {
     let mut clean = CleanUp::new();
     let image = unique("committed");
     clean.image(&image);
@@ -75,37 +74,37 @@ fn what_could_not_run_is_not_saved() {
         ("env.sh", "bad-interpreter"),
     ];
     for (script, kind) in refused {
-        let ran = build().args(["commit", &name, "-t", &image, "--script", script]).run();
-        assert_eq!((ran.status, one(ran.json())["error"]["kind"].as_str().unwrap()), (1, kind), "{script}");
+        let ran = ncaas_build().args(["commit", &name, "-t", &image, "--script", script]).run();
+        assert_eq!((ran.status, single(ran.json())["error"]["kind"].as_str().unwrap()), (1, kind), "{script}");
     }
     assert_eq!(docker(&["image", "ls", "-q", &image]), "", "nothing is saved");
 
-    let record = one(build().args(["commit", "no-such-container", "-t", &image]).run().json());
+    let record = single(ncaas_build().args(["commit", "no-such-container", "-t", &image]).run().json());
     assert_eq!(record["error"]["kind"], "container-not-found");
-    let record = one(build().args(["commit", &name, "-t", FIXTURE]).run().json());
+    let record = single(ncaas_build().args(["commit", &name, "-t", FIXTURE]).run().json());
     assert_eq!(record["error"]["kind"], "name-in-use");
 }
 
 #[test]
-fn files_in_mounts_and_variables_draw_warnings() {
+fn commit_warns_about_files_in_mounts_and_environment_variables() {
     let mut clean = CleanUp::new();
     let image = unique("committed");
     clean.image(&image);
     let (folder, volume) = (tempfile::tempdir().unwrap(), unique("left-out"));
     clean.volume(&volume);
-    write(folder.path(), "below/a", "12345");
-    write(folder.path(), "b", "");
+    write_file(folder.path(), "below/a", "12345");
+    write_file(folder.path(), "b", "");
     let (bind, named) = (format!("{}:/mounted:ro", folder.path().display()), format!("{volume}:/home/neurocaasdev/v"));
     docker(&["run", "--rm", "-v", &named, "--user", "0", FIXTURE, "touch", "/home/neurocaasdev/v/kept"]);
     let name = container(&mut clean, &["-v", &bind, "-v", &named, "-v", "/empty", "-e", "PASSWORD=sesame"]);
-    let ran = build().args(["commit", &name, "-t", &image]).run();
-    let record = one(ran.json());
+    let ran = ncaas_build().args(["commit", &name, "-t", &image]).run();
+    let record = single(ran.json());
     assert_eq!(ran.status, 0, "{}", ran.stderr);
 
     let mut left_out = record["left_out"].as_array().unwrap().clone();
     left_out.sort_by_key(|one| one["type"].to_string());
     let [of_bind, of_volume] = &left_out[..] else { panic!("{left_out:?}") };
-    assert_eq!(fields(of_bind), ["path", "type", "name", "source", "files", "bytes", "hint"]);
+    assert_eq!(field_names(of_bind), ["path", "type", "name", "source", "files", "bytes", "hint"]);
     assert_eq!(
         (&of_bind["path"], &of_bind["type"], &of_bind["name"]),
         (&json!("/mounted"), &json!("bind"), &json!(null))

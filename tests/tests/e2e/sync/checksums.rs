@@ -1,4 +1,4 @@
-//! What was stored with an object tells whether it is the same, and whether it came as it was sent.
+//! Checksums stored with an object decide whether it is unchanged and whether it arrived intact.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,9 +6,8 @@ use std::path::PathBuf;
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use ncaas_tests::bucket::{TestBucket, files_below};
+use ncaas_tests::sync::ncaas_sync;
 use tempfile::TempDir;
-
-use super::trees::sync;
 
 /// One byte more than parts of 6 MiB hold, which is no size that any tool is known for: the ETag tells nothing.
 const SIZE: usize = (6 << 20) + 1;
@@ -32,7 +31,7 @@ impl Pushed {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("large"), vec![1; SIZE]).unwrap();
         let target = format!("{}/lab", bucket.address());
-        sync(&home, &["push", folder.to_str().unwrap(), &target]).run().ok();
+        ncaas_sync(&home, &["push", folder.to_str().unwrap(), &target]).run().ok();
         let head = runtime.block_on(client.head_object().bucket(name).key("lab/large").send()).unwrap();
         let stored = head.metadata().unwrap().clone();
         Pushed { bucket, home, folder, target, stored }
@@ -40,7 +39,7 @@ impl Pushed {
 }
 
 #[test]
-fn a_large_object_that_is_not_what_was_stored_with_it_gets_no_file() {
+fn pull_writes_no_file_for_an_object_that_differs_from_its_stored_checksum() {
     let Pushed { bucket, home, target, stored, .. } = Pushed::new();
     let TestBucket::S3 { name, client, runtime } = &bucket else { unreachable!() };
     let mut damaged = vec![1; SIZE];
@@ -50,7 +49,7 @@ fn a_large_object_that_is_not_what_was_stored_with_it_gets_no_file() {
         let put = client.put_object().bucket(name).key("lab/large").set_metadata(Some(metadata));
         runtime.block_on(put.body(damaged.clone().into()).send()).unwrap();
         let io_dir = home.path().join("io");
-        let ran = sync(&home, &["pull", &target, "--io-dir", io_dir.to_str().unwrap()]).run();
+        let ran = ncaas_sync(&home, &["pull", &target, "--io-dir", io_dir.to_str().unwrap()]).run();
         let record = ran.ended_saying(1, "is not what was stored: its checksum is another").json().remove(0);
         assert_eq!(record["error"]["kind"], "checksum-mismatch", "{kept:?}");
         assert!(files_below(&io_dir).is_empty(), "{kept:?}: {:?}", files_below(&io_dir));
@@ -58,7 +57,7 @@ fn a_large_object_that_is_not_what_was_stored_with_it_gets_no_file() {
 }
 
 #[test]
-fn an_object_whose_etag_tells_nothing_is_known_by_its_crc() {
+fn an_object_with_an_unusable_etag_is_compared_by_its_crc() {
     let Pushed { bucket, home, folder, target, stored } = Pushed::new();
     let TestBucket::S3 { name, client, runtime } = &bucket else { unreachable!() };
     let crc = stored["crc64nvme"].clone();
@@ -74,7 +73,7 @@ fn an_object_whose_etag_tells_nothing_is_known_by_its_crc() {
         let done = client.complete_multipart_upload().bucket(name).key("lab/large").upload_id(id);
         done.multipart_upload(parts.build()).send().await.unwrap();
     });
-    let status = |folder: &str| sync(&home, &["status", &target, folder, "--all"]).run().ok().json().remove(0);
+    let status = |folder: &str| ncaas_sync(&home, &["status", &target, folder, "--all"]).run().ok().json().remove(0);
     assert_eq!(status(folder.to_str().unwrap())["status"], "unchanged");
     fs::write(folder.join("large"), vec![2; SIZE]).unwrap();
     assert_eq!(status(folder.to_str().unwrap())["status"], "changed");

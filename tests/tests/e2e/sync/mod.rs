@@ -1,11 +1,13 @@
-//! ncaas-sync: files out of containers, to buckets and back.
+//! `ncaas-sync`: a file for each verb, and what several verbs share: links, checksums, resume, round trips.
 
-mod attacks;
 mod checksums;
 mod collect;
-mod collect_hostile;
-mod hostile;
-mod jobs;
-mod many;
+mod diff;
+mod links;
+mod pull;
+mod push;
 mod resume;
-mod trees;
+mod round_trip;
+mod status;
+mod uploads;
+mod verify;

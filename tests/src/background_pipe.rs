@@ -1,0 +1,48 @@
+//! A pipe of the tools that runs in the background while a test acts on it.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::tools;
+
+/// A pipe that runs in a process group of its own.
+pub struct BackgroundPipe {
+    shell: Child,
+}
+
+impl BackgroundPipe {
+    /// Starts a line of bash in a folder, in a process group of its own; its stderr goes to the file `stderr` there.
+    pub fn start(folder: &Path, script: &str) -> Self {
+        use std::os::unix::process::CommandExt;
+        let path = format!("{}:{}", tools().display(), std::env::var("PATH").unwrap());
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("stderr")).unwrap();
+        let shell = Command::new("bash")
+            .args(["-c", script])
+            .current_dir(folder)
+            .env("PATH", path)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        BackgroundPipe { shell }
+    }
+
+    /// SIGKILL to one stage, found by its words among the processes of this pipe.
+    pub fn kill_stage(&self, stage: &str) {
+        let group = self.shell.id().to_string();
+        let killed =
+            Command::new("pkill").args(["-KILL", "-g", &group, "-f", &format!("^[^ ]*{stage}")]).status().unwrap();
+        assert!(killed.success(), "no stage `{stage}` is running");
+    }
+}
+
+impl Drop for BackgroundPipe {
+    fn drop(&mut self) {
+        drop(
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", self.shell.id())]).stderr(Stdio::null()).status(),
+        );
+        drop(self.shell.wait());
+    }
+}

@@ -1,0 +1,108 @@
+//! LocalStack behind a port of the test's own, which can stop or break transfers after a number of bytes.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::wait_until;
+
+/// LocalStack behind a port of the test's own, which passes on so many bytes each way and then holds still.
+pub struct S3Proxy {
+    /// What `AWS_ENDPOINT_URL` is for it.
+    pub url: String,
+    /// From the tool to the server.
+    pub sent: Arc<ProxyDirection>,
+    /// From the server to the tool.
+    pub received: Arc<ProxyDirection>,
+}
+
+/// Bytes that pass in one direction.
+pub struct ProxyDirection {
+    limit: AtomicU64,
+    /// How many bytes have passed.
+    pub passed: AtomicU64,
+    /// After how many bytes each connection breaks off.
+    pub breaks: AtomicU64,
+}
+
+impl ProxyDirection {
+    fn new() -> Arc<Self> {
+        let without_end = || AtomicU64::new(u64::MAX);
+        Arc::new(ProxyDirection { limit: without_end(), passed: AtomicU64::new(0), breaks: without_end() })
+    }
+
+    /// How many bytes have passed.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
+    }
+
+    /// Whether it holds still.
+    pub fn limit_reached(&self) -> bool {
+        self.passed() >= self.limit.load(Ordering::Relaxed)
+    }
+
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
+        let mut buffer = vec![0; 64 << 10];
+        let mut of_this = 0;
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            let held = self.limit_reached();
+            while self.limit_reached() {
+                // Whoever is held here is killed by the test.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if held {
+                // What lies in the sockets' buffers is lost, as with a machine that went down.
+                break;
+            }
+            self.passed.fetch_add(read as u64, Ordering::Relaxed);
+            of_this += read as u64;
+            if to.write_all(&buffer[..read]).is_err() || of_this >= self.breaks.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        drop(from.shutdown(Shutdown::Both));
+        drop(to.shutdown(Shutdown::Both));
+    }
+}
+
+impl Default for S3Proxy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl S3Proxy {
+    /// Starts to listen.
+    pub fn new() -> Self {
+        let server = std::env::var("AWS_ENDPOINT_URL").expect("`make test` sets it").replace("http://", "");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sent, received) = (ProxyDirection::new(), ProxyDirection::new());
+        let (up, down) = (Arc::clone(&sent), Arc::clone(&received));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(upstream) = TcpStream::connect(&server) else { return };
+                let (to_server, to_client) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+                let (up, down) = (Arc::clone(&up), Arc::clone(&down));
+                std::thread::spawn(move || up.pass(client, to_server));
+                std::thread::spawn(move || down.pass(upstream, to_client));
+            }
+        });
+        S3Proxy { url, sent, received }
+    }
+}
+
+/// Runs a transfer until the flow is shut at `limit`, kills it, and opens the flow again.
+pub fn kill_transfer_at(run: crate::Run, flow: &ProxyDirection, limit: u64) {
+    flow.limit.store(limit, Ordering::Relaxed);
+    let mut child =
+        run.into_command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the transfer to be under way", Duration::from_secs(300), || flow.limit_reached());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    flow.limit.store(u64::MAX, Ordering::Relaxed);
+    flow.passed.store(0, Ordering::Relaxed);
+}

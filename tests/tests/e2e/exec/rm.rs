@@ -1,0 +1,82 @@
+//! `ncaas-exec rm`.
+
+use std::fs;
+use std::path::Path;
+
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::engine_workspace::EngineWorkspace;
+use ncaas_tests::workspace::Workspace;
+use ncaas_tests::{Run, unique};
+use serde_json::{Value, json};
+
+#[test]
+fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
+    let workspace = Workspace::new();
+    let running = workspace.start(&[], &["sleep", "60"]);
+    let passed = workspace.exec(&["rm"]).stdin(running.clone()).run().ok();
+    let id = passed.record().container.unwrap().id;
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "running");
+    let named = workspace.exec(&["rm", &id]).run();
+    assert_eq!((named.status, named.record().error_kind()), (1, "usage"));
+    docker(&["kill", &id]);
+    let mut failed: Value = serde_json::from_slice(&running).unwrap();
+    failed["error"] = json!({"tool": "x", "kind": "io", "message": "m", "hint": null});
+    assert_eq!(workspace.exec(&["rm"]).stdin(failed.to_string()).run().status, 1);
+    docker(&["inspect", "--format", "{{.State.Status}}", &id]);
+    workspace.exec(&["rm", &id]).run();
+    // What is gone is as it should be for a filter.
+    workspace.exec(&["rm"]).stdin(running).run().ok();
+}
+
+#[test]
+fn rm_selects_containers_by_age_and_status() {
+    let mut workspace = EngineWorkspace::new(&[]);
+    let end = |script: &str| {
+        let ended = workspace.wait(&[workspace.start(&[], script)]).containers().remove(0);
+        ended["id"].as_str().unwrap().to_owned()
+    };
+    let [old, old_failure, young] = [end("true"), end("exit 1"), end("true")];
+    let running = workspace.start(&[], "sleep 600")["container"]["id"].as_str().unwrap().to_owned();
+    workspace.engine.docker(&["run", "--name", "not-ours", FIXTURE, "true"]);
+    let not_ours = workspace.engine.docker(&["inspect", "--format", "{{.Id}}", "not-ours"]);
+    workspace.engine.restart(|containers| {
+        for id in [&old, &old_failure, &not_ours] {
+            set_old_finish_time(&containers.join(id).join("config.v2.json"));
+        }
+    });
+    workspace.engine.docker(&["start", &running]);
+    let gone = workspace.exec(&["rm", "--older-than", "7d", "--status", "success"]).run().ok().json();
+    assert_eq!(gone.len(), 1);
+    assert_eq!(gone[0]["container"]["id"], old.as_str());
+    let mut left = workspace.engine.docker(&["ps", "-aq", "--no-trunc"]).lines().map(str::to_owned).collect::<Vec<_>>();
+    left.sort();
+    let mut expected = vec![old_failure.clone(), young, running, not_ours];
+    expected.sort();
+    assert_eq!(left, expected);
+    let gone = workspace.exec(&["rm", "--older-than", "7d"]).run().json();
+    assert_eq!((gone.len(), &gone[0]["container"]["id"]), (1, &json!(old_failure)));
+}
+
+/// Rewrites when a container ended: years ago.
+fn set_old_finish_time(config: &Path) {
+    let mut value: Value = serde_json::from_slice(&fs::read(config).unwrap()).unwrap();
+    value["State"]["FinishedAt"] = json!("2020-02-02T20:20:20.2Z");
+    fs::write(config, value.to_string()).unwrap();
+}
+
+/// The record of a running job may reach `rm` when the job has ended meanwhile, and its results are still in there.
+#[test]
+fn rm_keeps_a_container_until_its_record_says_that_it_has_ended() {
+    let name = unique("ended");
+    let mut clean_up = CleanUp::new();
+    clean_up.container(&name);
+    let id = docker(&["run", "-d", "--name", &name, FIXTURE, "true"]);
+    docker(&["wait", &id]);
+    let record =
+        |state: &str| format!(r#"{{"container":{{"id":"{id}","name":"{name}","state":"{state}"}},"error":null}}"#);
+    let rm = |record: &str| Run::tool("ncaas-exec").arg("rm").stdin(format!("{record}\n")).run().ok();
+    assert_eq!(rm(&record("running")).text().trim_end(), record("running"));
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &name]), "exited");
+    rm(&record("exited"));
+    assert_eq!(docker(&["ps", "-aq", "--filter", &format!("name={name}")]), "");
+}

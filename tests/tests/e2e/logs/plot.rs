@@ -1,0 +1,25 @@
+//! `ncaas-logs plot`.
+
+use ncaas_tests::Run;
+use serde_json::json;
+
+#[test]
+fn plot_draws_svg_and_png_from_saved_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |second: u32, status: &str| {
+        json!({"dataname": "lab/inputs/<a&b>.npy", "container": {"id": "x", "name": "x", "state": "exited", "status": status,
+            "started_at": format!("2026-11-22T10:00:{second:02}.5Z"), "finished_at": "2026-11-22T10:01:00Z"},
+            "usage": {"cpu_s": 1.5, "series": [[0.0, 50.0, 1000], [5.0, 70.0, 2000]]}})
+    };
+    std::fs::write(folder.path().join("a.record.json"), line(1, "success").to_string()).unwrap();
+    std::fs::write(folder.path().join("b.record.json"), line(9, "out-of-memory").to_string()).unwrap();
+    let plot = |arguments: &[&str]| Run::tool("ncaas-logs").arg("plot").args(arguments).dir(folder.path()).run();
+    let said = plot(&["a.record.json", "b.record.json"]).ok().json().remove(0);
+    assert_eq!(said["jobs"], 2);
+    let svg = std::fs::read_to_string(folder.path().join("jobs.svg")).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.contains("&lt;a&amp;b>.npy"), "{svg}");
+    assert!(svg.contains("1 success") && svg.contains("1 out of memory"), "{svg}");
+    plot(&["-o", "jobs.png", "a.record.json"]).ok();
+    assert!(std::fs::read(folder.path().join("jobs.png")).unwrap().starts_with(b"\x89PNG\r\n"));
+    plot(&["missing.json"]).ended_saying(1, "cannot read `missing.json`");
+}

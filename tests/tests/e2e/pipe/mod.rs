@@ -1,0 +1,64 @@
+//! The seven stages as one pipe, from submit files in a bucket to results in it.
+
+mod killed_stage;
+mod remote;
+mod rules;
+
+use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled};
+use ncaas_tests::pipeline::{put_submission, run_three_submissions};
+use ncaas_tests::{pipe_in, unique};
+use serde_json::Value;
+
+#[test]
+fn three_submissions_run_from_a_directory_bucket() {
+    run_three_submissions(&TestBucket::directory("pca"), &[]);
+}
+
+#[test]
+fn three_submissions_run_from_an_s3_bucket() {
+    run_three_submissions(&TestBucket::s3("pca"), &[]);
+}
+
+#[test]
+fn a_hand_written_record_runs_through_the_whole_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique("hand");
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&format!("org.neurocaas.job={name}"));
+    let record = format!(
+        r#"{{"image":"{FIXTURE}","command":["sh","-c","echo said; echo made > io-dir/results/made"],"job":{{"id":"{name}"}},"mine":1.50}}"#
+    );
+    let stages = "ncaas-sync pull | jq -c . | ncaas-exec run | jq -c . | ncaas-logs save | jq -c . | ncaas-sync collect \
+                  | ncaas-sync push | ncaas-exec rm";
+    let ran = pipe_in(folder.path(), &format!("echo '{record}' | {stages}"), &[]).ok();
+    let record = &ran.json()[0];
+    assert_eq!(record["container"]["status"], "success", "{record}");
+    let results = folder.path().join("io-dir/results").join(&name).join("process_results");
+    assert_eq!(std::fs::read_to_string(results.join("made")).unwrap(), "made\n");
+    assert_eq!(containers_labelled(&format!("org.neurocaas.job={name}")), Vec::<String>::new());
+}
+
+/// The full disk is a small file system of the test's own, mounted where the io-dir is.
+#[test]
+fn a_full_disk_under_the_io_dir_is_reported_and_the_next_run_succeeds() {
+    let bucket = TestBucket::directory("pca");
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique("full");
+    bucket.put("lab/inputs/big.bin", vec![7; 3 << 20]);
+    bucket.put("lab/configs/c.json", "{}");
+    put_submission(&bucket, &name, &"lab/inputs/big.bin".into(), "lab/configs/c.json");
+    let small = "mkdir io-dir && mount -t tmpfs -o size=1m none io-dir";
+    let pull = format!("ncaas-submit watch {} --once --hold 0s | ncaas-sync pull", bucket.address());
+    let script = format!(
+        "unshare --mount bash -c 'set -o pipefail; {small} && {pull}; status=$?; ls -RA io-dir >&2; exit $status'"
+    );
+    let ran = pipe_in(folder.path(), &script, &[]);
+    let record = &ran.json()[0];
+    assert_eq!((ran.status, record["error"]["kind"].as_str()), (1, Some("disk-full")), "{}", ran.stderr);
+    assert!(record["error"]["hint"].as_str().unwrap().contains("make room"), "{record}");
+    assert!(!ran.stderr.contains("big.bin\n"), "half a dataset under its final name: {}", ran.stderr);
+    // With room, the same goes on.
+    let ran = pipe_in(folder.path(), &pull, &[]).ok();
+    assert_eq!(ran.json()[0]["error"], Value::Null);
+}

@@ -1,0 +1,68 @@
+//! `ncaas-submit ls` and `wait`: the state of a submission from its beginning to its end.
+
+use std::process::Stdio;
+
+use ncaas_tests::Run;
+use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::submissions::{list_submissions, run_verb, submit_two_datasets, watch_once, with_inputs};
+use serde_json::{Value, json};
+
+/// What the later stages of the pipe leave in the bucket when a dataset's job has ended.
+fn end_dataset(bucket: &TestBucket, record: &Value, status: &str) {
+    let mut saved = record.clone();
+    saved["io_dir"] = "/elsewhere/lab".into();
+    saved["container"] = json!({"id": "1", "name": "n", "state": "exited", "status": status, "exit_code": 0});
+    let job = format!("lab/results/{}", record["job"]["id"].as_str().unwrap());
+    let label = record["job"]["label"].as_str().unwrap();
+    bucket.put(&format!("{job}/logs/{label}.record.json"), format!("{saved}\n"));
+    if record["job"]["dataset"] == record["job"]["datasets"] {
+        bucket.put(&format!("{job}/process_results/end.txt"), "end of analysis\n");
+    }
+}
+
+fn a_submission_from_its_beginning_to_its_end(bucket: &TestBucket) {
+    let id = submit_two_datasets(bucket, "1");
+    assert_eq!(list_submissions(bucket, &[])[0]["state"], "waiting");
+    let records = watch_once(bucket).json();
+    assert_eq!(records.len(), 2);
+    let claimed = &list_submissions(bucket, &["--state", "claimed"])[0];
+    assert!(claimed["owner"].as_str().unwrap().contains(':') && claimed["claimed_at"].is_string(), "{claimed}");
+    bucket.put(
+        &format!("lab/results/{id}/logs/certificate.txt"),
+        "PER ENVIRONMENT MONITORING:\n================\n\
+         DATANAME: lab/inputs/x.npy | STATUS: IN PROGRESS | TIME: 2026_11_22_10_24_55 | LAST COMMAND: fitting | CPU_USAGE: 97.2\n\
+         DATANAME: lab/inputs/y.npy | STATUS: INITIALIZING | TIME: 2026_11_22_10_24_55 | LAST COMMAND: N/A | CPU_USAGE: N/A\n\
+         ================\n",
+    );
+    end_dataset(bucket, &records[0], "success");
+    let running = &list_submissions(bucket, &["--group", "lab"])[0];
+    assert_eq!((&running["state"], &running["datasets_done"]), (&json!("running"), &json!(1)));
+    let statuses: Vec<&Value> = running["jobs"].as_array().unwrap().iter().map(|job| &job["status"]).collect();
+    assert_eq!(statuses, ["success", "initializing"]);
+
+    let mut command =
+        Run::tool("ncaas-submit").args(["wait", &format!("{}/lab", bucket.address()), "1"]).into_command();
+    let waiting = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    end_dataset(bucket, &records[1], "failed");
+    let waited = waiting.wait_with_output().unwrap();
+    assert_eq!(waited.status.code(), Some(1), "one of them failed");
+    let told = String::from_utf8(waited.stderr).unwrap();
+    assert!(told.contains("`lab/inputs/x.npy`: in progress (fitting)"), "{told}");
+    let ended: Vec<Value> =
+        waited.stdout.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!(ended.len(), 2);
+    assert!(ended.iter().all(|record| record.get("io_dir").is_none()), "that is another machine's");
+    assert_eq!(list_submissions(bucket, &["--state", "failed"]).len(), 1);
+    assert_eq!(list_submissions(bucket, &["--state", "success", "--state", "waiting"]).len(), 0);
+    run_verb(bucket, "cancel", &["1"]).ended_saying(1, "has ended already");
+}
+
+#[test]
+fn ls_and_wait_report_the_state_of_a_submission_in_a_directory() {
+    a_submission_from_its_beginning_to_its_end(&with_inputs(TestBucket::directory("pca")));
+}
+
+#[test]
+fn ls_and_wait_report_the_state_of_a_submission_on_s3() {
+    a_submission_from_its_beginning_to_its_end(&with_inputs(TestBucket::s3("ls")));
+}

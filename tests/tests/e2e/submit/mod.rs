@@ -1,0 +1,11 @@
+//! `ncaas-submit`: a file or folder for each verb.
+
+mod cancel;
+mod check;
+mod init;
+mod ls;
+mod retry;
+mod send;
+mod serve;
+mod wait;
+mod watch;

@@ -1,0 +1,76 @@
+//! `ncaas-submit send`.
+
+use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::submissions::{ncaas_submit, watch_once, with_inputs};
+use serde_json::{Value, json};
+
+fn what_is_sent_is_handed_on(bucket: &TestBucket) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("it's $(x).npy"), "data").unwrap();
+    std::fs::create_dir(path("many")).unwrap();
+    std::fs::write(path("many/1.npy"), "1").unwrap();
+    std::fs::write(path("c.json"), "{}").unwrap();
+    let target = format!("{}/lab", bucket.address());
+    let sent = ncaas_submit(&["send", &target, "--data", &path("it's $(x).npy"), &path("many"), "lab/inputs/a b.npy"])
+        .args(["--config", &path("c.json"), "--timestamp", "16:52:06.8 x", "--set", "note={\"n\":1.50}"])
+        .run()
+        .ok();
+    let record = &sent.json()[0];
+    let id = format!("job__{}_16:52:06.8 x", bucket.analysis());
+    assert_eq!(record["job"]["id"], id.as_str());
+    assert_eq!(record["dataname"], json!(["lab/inputs/it's $(x).npy", "lab/inputs/many/", "lab/inputs/a b.npy"]));
+    assert_eq!(bucket.text("lab/inputs/it's $(x).npy"), "data");
+    assert_eq!(bucket.text("lab/inputs/many/1.npy"), "1");
+
+    let handed_on = watch_once(bucket).ok().json();
+    let names: Vec<&Value> = handed_on.iter().map(|record| &record["dataname"]).collect();
+    assert_eq!(names, ["lab/inputs/it's $(x).npy", "lab/inputs/many/", "lab/inputs/a b.npy"]);
+    for (record, dataset) in handed_on.iter().zip(1..) {
+        assert_eq!(record["job"]["id"], id.as_str());
+        assert_eq!((&record["job"]["dataset"], &record["job"]["datasets"]), (&json!(dataset), &json!(3)));
+        assert_eq!(record["job"]["bucket"], bucket.address());
+        assert_eq!(record["note"]["n"].to_string(), "1.50");
+    }
+    assert_eq!(watch_once(bucket).ended_saying(0, "left 1 submission(s)").text(), "", "what was handed on is held");
+    // Nothing has changed: nothing is sent again, but for the submit file under another timestamp.
+    ncaas_submit(&["send", &target, "--data", &path("many"), "--config", &path("c.json")]).run().ok();
+    std::fs::write(path("many/1.npy"), "2").unwrap();
+    let again = ["send", &target, "--data", &path("many"), "--config", &path("c.json")];
+    ncaas_submit(&again).run().ended_saying(1, "`lab/inputs/many/1.npy` is in the bucket already, and");
+    ncaas_submit(&again).arg("--force").run().ok();
+    assert_eq!(bucket.text("lab/inputs/many/1.npy"), "2");
+    ncaas_submit(&again)
+        .args(["--force", "--timestamp", "16:52:06.8 x"])
+        .run()
+        .ended_saying(1, "there is a submission `lab/submissions/16:52:06.8 x_submit.json` already");
+}
+
+#[test]
+fn a_submission_sent_to_a_directory_is_emitted_by_watch() {
+    what_is_sent_is_handed_on(&with_inputs(TestBucket::directory("pca")));
+}
+
+#[test]
+fn a_submission_sent_to_s3_is_emitted_by_watch() {
+    what_is_sent_is_handed_on(&with_inputs(TestBucket::s3("send")));
+}
+
+#[test]
+fn send_reports_why_it_cannot_submit() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let target = format!("{}/lab", bucket.address());
+    let send = |data: &str, config: &str| ncaas_submit(&["send", &target, "--data", data, "--config", config]).run();
+    send("nowhere.npy", "lab/configs/config.yaml").ended(
+        1,
+        "ncaas-submit: there is no file `nowhere.npy`, and it is no key of the group\n\
+         hint: a key begins with the group: `lab/inputs/...`\n",
+    );
+    send("lab/inputs/missing", "lab/configs/config.yaml").ended_saying(1, "there is nothing under the dataset's key");
+    send("lab/inputs/a b.npy", "lab/inputs/a b.npy").ended_saying(1, "ends in none of `.json`, `.yaml` and `.yml`");
+    ncaas_submit(&["send", &bucket.address()]).run().ended_saying(2, "--data");
+    let s3 = ["send", "s3://no-such-bucket-here/lab", "--data", "lab/inputs/x", "--config", "lab/configs/c.yaml"];
+    ncaas_submit(&s3).run().ended_saying(1, "there is no such bucket");
+    ncaas_submit(&s3).env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").run().ended_saying(3, "connection refused");
+    assert!(!bucket.keys().iter().any(|key| key.contains("submissions")), "nothing was handed in");
+}

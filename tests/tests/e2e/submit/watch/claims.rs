@@ -1,0 +1,177 @@
+//! `ncaas-submit watch`: each submission is emitted by one watcher, however many watchers run and are killed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::submissions::{put_end_file, submit_one_dataset, with_inputs};
+use ncaas_tests::watch_process::{SOON, WatchProcess};
+use ncaas_tests::{Run, wait_until};
+use serde_json::json;
+
+fn each_once(bucket: &TestBucket, arguments: &[&str]) {
+    let before = submit_one_dataset(bucket, "before");
+    let first = WatchProcess::start(bucket, arguments);
+    first.wait_for(&before);
+    let second = WatchProcess::start(bucket, arguments);
+    let ids: Vec<String> = (0..10).map(|n| submit_one_dataset(bucket, &format!("z{n}"))).collect();
+    // A name that sorts before all others is found as well.
+    let early = submit_one_dataset(bucket, "a");
+    let all = || [first.ids(), second.ids()].concat();
+    wait_until("all to be handed on", SOON, || all().len() >= 12);
+    let mut handed_on = all();
+    handed_on.sort();
+    let mut expected: Vec<String> = ids.into_iter().chain([before, early]).collect();
+    expected.sort();
+    assert_eq!(handed_on, expected);
+    first.end();
+    second.end();
+}
+
+#[test]
+fn one_watcher_claims_each_submission_in_a_directory() {
+    each_once(&with_inputs(TestBucket::directory("pca")), &[]);
+}
+
+#[test]
+fn one_watcher_claims_each_submission_on_s3() {
+    each_once(&with_inputs(TestBucket::s3("each")), &["--poll", "200ms"]);
+}
+
+#[test]
+fn one_watcher_claims_each_submission_announced_by_a_queue() {
+    let bucket = with_inputs(TestBucket::s3("queue"));
+    // Polled once an hour: what comes, comes by the queue.
+    each_once(&bucket, &["--notify", "--poll", "1h"]);
+    let watching = WatchProcess::start(&bucket, &["--notify", "--poll", "1h"]);
+    // When something that was there before is handed on, what comes from then on is told of by the queue.
+    watching.wait_for(&submit_one_dataset(&bucket, "there before"));
+    let told = submit_one_dataset(&bucket, "told of");
+    watching.wait_for(&told);
+    let records = watching.records.lock().unwrap();
+    let record = records.iter().find(|record| record["job"]["id"] == told.as_str()).unwrap();
+    let noticed = record["setup"][0]["event"].as_str().unwrap();
+    assert_eq!(noticed, "noticed `lab/submissions/told of_submit.json` (told of by the queue)");
+}
+
+#[test]
+fn another_watcher_takes_over_unfinished_jobs_of_a_dead_watcher() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let done = submit_one_dataset(&bucket, "done");
+    let undone = submit_one_dataset(&bucket, "undone");
+    let first = WatchProcess::start(&bucket, &[]);
+    first.wait_for(&done);
+    first.wait_for(&undone);
+    let second = WatchProcess::start(&bucket, &[]);
+    let seen = submit_one_dataset(&bucket, "seen by both");
+    wait_until("the third", SOON, || first.ids().len() + second.ids().len() == 3);
+    put_end_file(&bucket, &done);
+    first.signal("-KILL");
+    second.wait_for(&undone);
+    second.wait_for(&seen);
+    assert!(!second.ids().contains(&done));
+    let records = second.records.lock().unwrap();
+    let record = records.iter().find(|record| record["job"]["id"] == undone.as_str()).unwrap();
+    assert!(record["setup"].to_string().contains("had ended"), "{record}");
+}
+
+/// How far each job has come.
+#[derive(Default)]
+struct Jobs {
+    /// Who was handed each job, in order.
+    handed_on: HashMap<String, Vec<usize>>,
+    /// How often each was run to its end.
+    ended: HashMap<String, usize>,
+    /// Pipes that have been killed: what they had at work never ends.
+    dead: Vec<usize>,
+}
+
+/// Watchers, each with a pipe behind it that runs a job in some milliseconds, killed one after the other with what is
+/// behind them, and replaced.
+fn watchers_are_killed(
+    bucket: &Arc<TestBucket>,
+    watchers: usize,
+    submissions: usize,
+    kills: usize,
+    arguments: &[&str],
+) {
+    let jobs = Arc::new(Mutex::new(Jobs::default()));
+    let start = |number: usize| {
+        let (jobs, bucket) = (Arc::clone(&jobs), Arc::clone(bucket));
+        WatchProcess::start_with(&Arc::clone(&bucket), arguments, move |record| {
+            let id = record["job"]["id"].as_str().unwrap().to_owned();
+            jobs.lock().unwrap().handed_on.entry(id.clone()).or_default().push(number);
+            std::thread::sleep(Duration::from_millis(5));
+            let mut jobs = jobs.lock().unwrap();
+            if !jobs.dead.contains(&number) {
+                *jobs.ended.entry(id.clone()).or_default() += 1;
+                put_end_file(&bucket, &id);
+            }
+        })
+    };
+    let mut running: Vec<(usize, WatchProcess)> = (0..watchers).map(|number| (number, start(number))).collect();
+    let each = submissions / kills;
+    for n in 0..submissions {
+        submit_one_dataset(bucket, &format!("{n:04}"));
+        if n % each == each - 1 {
+            let number = watchers + n / each;
+            // Any order will do, but the same in every run.
+            let victim = &mut running[number * 7 % watchers];
+            let (dead, mut dying) = std::mem::replace(victim, (number, start(number)));
+            let mut jobs = jobs.lock().unwrap();
+            dying.child.kill().unwrap();
+            jobs.dead.push(dead);
+        }
+    }
+    let all_ended = || jobs.lock().unwrap().ended.len() == submissions;
+    wait_until("every job's end", Duration::from_secs(90), all_ended);
+    let jobs = jobs.lock().unwrap();
+    assert!(jobs.ended.values().all(|&times| times == 1), "none runs twice to its end");
+    // In whatever order their readers come to run: all but one of those that were handed a job have been killed.
+    for (id, by) in &jobs.handed_on {
+        let alive = by.iter().filter(|number| !jobs.dead.contains(number)).count();
+        assert!(alive <= 1, "{id} was handed on by {by:?}, dead: {:?}", jobs.dead);
+    }
+}
+
+#[test]
+fn killing_watchers_of_a_directory_loses_no_job_and_runs_none_twice() {
+    watchers_are_killed(&Arc::new(with_inputs(TestBucket::directory("pca"))), 10, 500, 20, &[]);
+}
+
+#[test]
+fn killing_watchers_of_s3_loses_no_job_and_runs_none_twice() {
+    watchers_are_killed(&Arc::new(with_inputs(TestBucket::s3("killed"))), 4, 60, 5, &["--poll", "200ms"]);
+}
+
+/// Puts into the bucket what a watcher on another machine would have left there.
+fn claimed_elsewhere(bucket: &TestBucket, id: &str, timestamp: &str, expires_at: &str) {
+    let watcher = json!({"id": "0123456789abcdef", "owner": "elsewhere:1", "expires_at": expires_at, "holds": false,
+        "process": {"machine": "elsewhere", "pid": 1, "started": 1}});
+    bucket.put(".ncaas/watchers/0123456789abcdef.json", watcher.to_string());
+    let claim = json!({"submission": format!("lab/submissions/{timestamp}_submit.json"), "watcher": "0123456789abcdef",
+        "owner": "elsewhere:1", "claimed_at": "2026-11-22T10:24:55Z"});
+    bucket.put(&format!("lab/results/{id}/claim.json"), claim.to_string());
+}
+
+#[test]
+fn a_claim_of_another_machine_holds_until_its_heartbeat_expires() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().records().len();
+    let id = submit_one_dataset(&bucket, "1");
+    claimed_elsewhere(&bucket, &id, "1", "2999-01-01T00:00:00Z");
+    assert_eq!(once(), 0, "it lives");
+    claimed_elsewhere(&bucket, &id, "1", "2020-01-01T00:00:00Z");
+    assert_eq!(once(), 1, "it has been dead for long");
+}
+
+#[test]
+fn a_watcher_on_another_machine_without_heartbeat_is_replaced_within_a_minute() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let id = submit_one_dataset(&bucket, "1");
+    // By its own clock it lives for ever; what counts is that it says nothing any more.
+    claimed_elsewhere(&bucket, &id, "1", "2999-01-01T00:00:00Z");
+    let watching = WatchProcess::start(&bucket, &[]);
+    wait_until("its replacement", Duration::from_secs(60), || watching.ids() == [id.clone()]);
+}

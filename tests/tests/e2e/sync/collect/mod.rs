@@ -1,0 +1,253 @@
+//! `ncaas-sync collect`: files that a job wrote anywhere in its container become its results, complete and once.
+
+mod hostile;
+mod many;
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use ncaas_tests::bucket::files_below;
+use ncaas_tests::ended_job::{EndedJob, HOME, result_paths};
+use ncaas_tests::engine::{FIXTURE, docker};
+use ncaas_tests::sync::ncaas_sync;
+use ncaas_tests::tcp_engine::tcp_engine;
+
+#[test]
+fn files_written_anywhere_in_the_container_are_collected_with_their_attributes() {
+    let job = EndedJob::after(
+        r#"
+        echo mounted > io-dir/results/r.txt; mkdir -p io-dir/results/d/empty; echo log > io-dir/logs/own.log
+        mkdir -p out/deep out/empty; echo a > out/a; ln out/a out/hard; ln -s a out/link; ln -s "$HOME/io-dir/results/r.txt" out/absolute
+        echo x > out/run.sh; chmod 750 out/run.sh; touch -d '2020-01-02 03:04:05' out/a
+        mkdir -p out/__pycache__ .cache /tmp/t; echo n > out/__pycache__/x.pyc; echo n > .cache/x; echo n > /tmp/t/x; echo n > .bash_history
+        echo v > /var/outside.txt 2>/dev/null || echo v > /mnt/outside.txt
+        "#,
+        &["--user", "0:0"],
+    );
+    let record = job.collect(&[]).ok().record();
+    let mut expected = vec![
+        "d/empty/",
+        "out/a",
+        "out/absolute",
+        "out/deep/",
+        "out/empty/",
+        "out/hard",
+        "out/link",
+        "out/run.sh",
+        "r.txt",
+    ];
+    let outside =
+        result_paths(&record).into_iter().find(|path| path.starts_with("outside/")).expect("the file elsewhere");
+    expected.push(&outside);
+    let own_log = format!("results/{}/logs/a.npy/own.log", job.id);
+    expected.push(&own_log);
+    expected.sort_unstable();
+    let mut found = result_paths(&record);
+    found.sort();
+    assert_eq!(found, expected);
+    let at = |path: &str| job.results().join(path);
+    let (a, hard) = (fs::metadata(at("out/a")).unwrap(), fs::metadata(at("out/hard")).unwrap());
+    assert_eq!(a.ino(), hard.ino(), "a hard link stays one");
+    assert_eq!(a.mtime(), 1_577_934_245);
+    assert_eq!(fs::read_link(at("out/link")).unwrap(), Path::new("a"));
+    assert_eq!(
+        fs::read_link(at("out/absolute")).unwrap(),
+        Path::new("../r.txt"),
+        "a link leads to the file's new place"
+    );
+    assert_eq!(fs::metadata(at("out/run.sh")).unwrap().permissions().mode() & 0o777, 0o750);
+    let sha = |path: &str| {
+        let results = record.results.clone().unwrap();
+        results.into_iter().find(|result| result.path.ends_with(path)).unwrap().sha256.unwrap()
+    };
+    assert_eq!(sha("out/a"), "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4cf25c7");
+    assert!(!job.folder().join("work").exists(), "nothing is left behind: {:?}", files_below(&job.folder()));
+    let again = job.collect(&[]).ok().record();
+    assert_eq!(result_paths(&again), result_paths(&record), "what is collected is not collected again");
+}
+
+#[test]
+fn special_files_and_links_out_of_the_results_are_left_out_with_a_warning() {
+    let job = EndedJob::after(
+        r#"
+        cd io-dir/results; mkfifo fifo; ln -s /etc/passwd passwd; ln -s ../../.. up; ln -s loop2 loop1; ln -s loop1 loop2
+        mknod device c 1 3; echo end > end.txt; echo x > .ncaas-part-1; echo x > "$(printf 'bad\377name')"; echo s > suid; chmod 6755 suid
+        mkdir "$HOME/out"; cd "$HOME/out"; mkfifo f; ln -s /etc/shadow shadow; ln -s . self; ln -s self/self/../../.. deep; echo n > "$(printf 'new\nline')"
+        "#,
+        &["--user", "0:0"],
+    );
+    let record = job.collect(&[]).ok().record();
+    let mut found = result_paths(&record);
+    found.sort();
+    assert_eq!(found, ["a.npy/end.txt", "bad%FFname", "out/new\nline", "out/self", "suid"]);
+    let warnings = record.warnings.unwrap().join("\n");
+    for name in ["fifo", "passwd", "up", "loop1", "loop2", "device", ".ncaas-part-1", "out/f", "out/shadow", "out/deep"]
+    {
+        assert!(warnings.contains(&format!("/{name}`")), "{name} in {warnings}");
+    }
+    assert_eq!(fs::metadata(job.results().join("suid")).unwrap().permissions().mode() & 0o7777, 0o755);
+    let left = job.folder().join("work/1/results/fifo");
+    assert!(fs::symlink_metadata(left).unwrap().file_type().is_fifo(), "what is left out is not destroyed");
+}
+
+#[test]
+fn results_of_a_failed_job_are_kept_and_marked_partial() {
+    let job = EndedJob::after("echo half > io-dir/results/half; exit 3", &[]);
+    let record = job.collect(&["--expect", "*.npy"]).ended(1, "").record();
+    assert_eq!(record.error_kind(), "");
+    assert!(record.results.unwrap()[0].partial);
+}
+
+#[test]
+fn a_successful_job_without_its_expected_results_is_an_error() {
+    let job = EndedJob::after("echo x > io-dir/results/x.txt", &["--label", "org.neurocaas.expect=*.npy"]);
+    let ran = job.collect(&[]).ended_saying(1, "the job exited with 0, but none of its 1 results matches `*.npy`");
+    let record = ran.record();
+    assert_eq!(record.error_kind(), "results-missing");
+    assert_eq!(result_paths(&record), ["x.txt"], "what it has made is kept");
+    job.collect(&["--expect", "*.txt"]).ok();
+}
+
+#[test]
+fn image_volumes_are_collected_and_tmpfs_gives_a_warning() {
+    let job = EndedJob::after(
+        "echo v > vol/v.txt; echo t > mem/t.txt",
+        &["--user", "0:0", "-v", "/home/neurocaasdev/vol", "--tmpfs", "/home/neurocaasdev/mem"],
+    );
+    let diff = ncaas_sync(&job.home, &["diff", &job.container, "--size"]).run().ok().json();
+    let unseen: Vec<String> = diff
+        .iter()
+        .filter(|line| line["change"] == "unseen")
+        .map(|line| format!("{} {} {}", line["path"], line["kind"], line["size"]).replace('"', ""))
+        .collect();
+    assert_eq!(
+        unseen,
+        [
+            format!("{HOME}/io-dir/logs bind 0"),
+            format!("{HOME}/io-dir/results bind 0"),
+            format!("{HOME}/mem tmpfs null"),
+            format!("{HOME}/vol volume 2"),
+        ]
+    );
+    let record = job.collect(&[]).ok().record();
+    assert_eq!(result_paths(&record), ["vol/v.txt"]);
+    assert!(record.warnings.unwrap()[0].contains("`/home/neurocaasdev/mem` was in memory"));
+}
+
+#[test]
+fn include_exclude_size_and_path_flags_select_results() {
+    let job = EndedJob::after(
+        "mkdir out; echo a > out/a.npy; echo b > out/b.png; echo tmp > /tmp/c.npy; echo large > out/l.npy",
+        &[],
+    );
+    let named = |flags: &[&str]| {
+        let _ = fs::remove_dir_all(job.folder());
+        fs::create_dir_all(job.folder().join("work/1/results")).unwrap();
+        result_paths(&job.collect(flags).ok().record())
+    };
+    assert_eq!(named(&["--include", "*.npy", "--exclude", "l.*"]), ["out/a.npy"]);
+    assert_eq!(named(&["--include", "*.npy", "--all"]), ["out/a.npy", "out/l.npy", "outside/tmp/c.npy"]);
+    assert_eq!(named(&["--max-size", "3"]), ["out/a.npy", "out/b.png"]);
+    assert_eq!(named(&["--from", "out/b.png"]), ["out/b.png"]);
+    assert_eq!(named(&["--from", "/etc", "--include", "passwd"]), ["outside/etc/passwd"], "changed or not");
+}
+
+#[test]
+fn two_datasets_that_wrote_the_same_path_keep_both_files() {
+    let mut job = EndedJob::after(
+        "echo same > io-dir/results/same; echo 1 > io-dir/results/other; mkdir out; echo x > out/x",
+        &[],
+    );
+    let second = job.run(2, "echo same > io-dir/results/same; echo 2 > io-dir/results/other; echo file > out; ln -s io-dir/results/other link", &[]);
+    let mut records = [job.record(), job.record()];
+    for (record, dataset) in records.iter_mut().zip([1, 2]) {
+        record["job"]["dataset"] = dataset.into();
+        record["job"]["datasets"] = 2.into();
+        record["job"]["label"] = format!("set{dataset}").into();
+    }
+    records[1]["container"]["id"] = second.into();
+    let input = records.iter().map(|record| format!("{record}\n")).collect::<String>();
+    // One after the other: which of them is the later one is what this is about.
+    let records = ncaas_sync(&job.home, &["collect", "-j", "1"]).stdin(input).run().ok().records();
+    assert_eq!(result_paths(&records[0]), ["other", "out/x", "same"]);
+    assert_eq!(result_paths(&records[1]), ["link", "same", "set2/other", "set2/out"]);
+    assert_eq!(fs::read_to_string(job.results().join("link")).unwrap(), "2\n", "a link leads to what it led to");
+    assert_eq!(fs::read_to_string(job.results().join("other")).unwrap(), "1\n");
+}
+
+#[test]
+fn results_in_mounts_are_collected_after_the_container_is_removed() {
+    let job = EndedJob::after("echo r > io-dir/results/r; echo lost > lost", &[]);
+    let record = job.record();
+    docker(&["rm", "-f", &job.container]);
+    let ran = ncaas_sync(&job.home, &["collect"]).stdin(record.to_string()).run().ok();
+    assert_eq!(result_paths(&ran.record()), ["r"]);
+    assert!(ran.record().warnings.unwrap()[0].contains("is gone"));
+}
+
+#[test]
+fn a_killed_collect_is_completed_by_the_next_one() {
+    let script = "for i in $(seq 400); do echo $i > io-dir/results/$i; done; mkdir out; for i in $(seq 400); do echo $i > out/$i; done";
+    let job = EndedJob::after(script, &[]);
+    let input = job.home.path().join("record");
+    fs::write(&input, job.record().to_string()).unwrap();
+    for delay in [0.02, 0.1, 0.2, 0.25, 0.3, 0.4] {
+        let tool = ncaas_tests::tools().join("ncaas-sync");
+        let line = format!("timeout -s KILL {delay} '{}' collect < '{}' > /dev/null", tool.display(), input.display());
+        ncaas_tests::pipe(&line);
+        for file in files_below(&job.results()) {
+            let number = file.rsplit('/').next().unwrap();
+            assert_eq!(
+                fs::read_to_string(job.results().join(&file)).unwrap(),
+                format!("{number}\n"),
+                "{file} is not whole"
+            );
+        }
+    }
+    let record = job.collect(&[]).ok().record();
+    assert_eq!(record.results.unwrap().len(), 800);
+    assert_eq!(files_below(&job.results()).len(), 800);
+    assert!(!job.folder().join("work").exists());
+}
+
+#[test]
+fn an_unreachable_engine_loses_no_record_and_no_result() {
+    let job = EndedJob::after("echo r > io-dir/results/r", &[]);
+    let ran = ncaas_sync(&job.home, &["collect"])
+        .env("DOCKER_HOST", "unix:///nonexistent.sock")
+        .stdin(job.record().to_string())
+        .run()
+        .ended_saying(3, "no Docker Engine answers");
+    assert_eq!(ran.record().error_kind(), "engine-unreachable");
+    assert_eq!(result_paths(&job.collect(&[]).ok().record()), ["r"]);
+}
+
+#[test]
+fn results_are_collected_from_an_engine_on_another_machine() {
+    let mut job = EndedJob::after("true", &[]);
+    let script = r#"
+        mkdir -p io-dir/results io-dir/logs io-dir/inputs; echo r > io-dir/results/r; mkdir -p io-dir/results/d/empty; echo i > io-dir/inputs/x
+        echo l > io-dir/logs/own; mkdir -p out/deep; for i in 1 2 3 4 5 6 7 8; do echo $i > out/$i; echo $i > $i; done; ln out/1 hard; ln -s out/2 link
+        mkfifo out/f; echo n > /tmp/noise; mkdir alone; ln -s /etc/passwd passwd; printf x > "$(printf 'bad\377')"
+    "#;
+    let container = docker(&["run", "-d", "--user", "0:0", FIXTURE, "sh", "-c", script]);
+    docker(&["wait", &container]);
+    docker(&["rm", &job.container]);
+    job.clean_up.container(&container);
+    job.container = container;
+    let ran =
+        ncaas_sync(&job.home, &["collect"]).env("DOCKER_HOST", tcp_engine()).stdin(job.record().to_string()).run().ok();
+    let mut expected: Vec<String> = (1..=8).flat_map(|n| [n.to_string(), format!("out/{n}")]).collect();
+    expected.extend(["r", "d/empty/", "hard", "link", "alone/", "out/deep/", "bad%FF"].map(str::to_owned));
+    expected.push(format!("results/{}/logs/a.npy/own", job.id));
+    expected.sort();
+    let mut found = result_paths(&ran.record());
+    found.sort();
+    assert_eq!(found, expected);
+    for n in 1..=8 {
+        assert_eq!(fs::read_to_string(job.results().join(format!("out/{n}"))).unwrap(), format!("{n}\n"));
+    }
+    let warnings = ran.record().warnings.unwrap().join("\n");
+    assert!(warnings.contains("/out/f`: it is a FIFO") && warnings.contains("/passwd`"), "{warnings}");
+}

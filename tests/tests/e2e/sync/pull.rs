@@ -1,0 +1,149 @@
+//! `ncaas-sync pull`.
+
+use std::fs;
+use std::path::Path;
+
+use ncaas_tests::bucket::{TestBucket, files_below};
+use ncaas_tests::bucket_job::BucketJob;
+use ncaas_tests::sync::ncaas_sync;
+use serde_json::json;
+
+#[test]
+fn pull_downloads_datasets_and_a_config_from_arguments() {
+    let bucket = TestBucket::directory("pca");
+    let home = tempfile::tempdir().unwrap();
+    bucket.put("lab/inputs/a.txt", "1");
+    bucket.put("lab/inputs/folder/b", "2");
+    bucket.put("lab/configs/c.yaml", "n: 1");
+    let (group, io_dir) = (format!("{}/lab", bucket.address()), home.path().join("io"));
+    let arguments = ["pull", &group, "--io-dir", io_dir.to_str().unwrap(), "--data", "lab/inputs/a.txt"];
+    let more = ["--data", "lab/inputs/folder/", "--config", "lab/configs/c.yaml"];
+    let records = ncaas_sync(&home, &[&arguments[..], &more[..]].concat()).run().ok().records();
+    assert_eq!(records.len(), 2);
+    for record in &records {
+        let config = record.configname.as_deref().unwrap();
+        assert_eq!(fs::read_to_string(config).unwrap(), "n: 1");
+        assert!(Path::new(record.dataname.as_ref().unwrap().as_str().unwrap()).exists());
+    }
+    let missing = [&arguments[..5], &["lab/inputs/none"]].concat();
+    ncaas_sync(&home, &missing).run().ended_saying(1, "lab/inputs/none`: there is no such object");
+    let elsewhere = [&arguments[..5], &["other/inputs/a"]].concat();
+    ncaas_sync(&home, &elsewhere).run().ended_saying(1, "`other/inputs/a` is not one of the group's keys");
+}
+
+#[test]
+fn pull_reports_keys_that_leave_the_io_dir_or_cannot_be_files() {
+    let bucket = TestBucket::s3("hostile");
+    let home = tempfile::tempdir().unwrap();
+    for key in ["lab/good", "lab/a/../../../../../../../../tmp/ncaas-escaped", "lab//double", "lab/pre", "lab/pre/fix"]
+    {
+        bucket.put(key, "x");
+    }
+    let long = format!("lab/{}", "n".repeat(300));
+    bucket.put(&long, "x");
+    let io_dir = home.path().join("io");
+    let arguments = ["pull", &format!("{}/lab", bucket.address()), "--io-dir", io_dir.to_str().unwrap(), "--files"];
+    let ran = ncaas_sync(&home, &arguments).run();
+    assert_eq!(ran.status, 1, "{}", ran.stderr);
+    let mut outcomes: Vec<String> = ran
+        .json()
+        .iter()
+        .filter(|line| line.get("outcome").is_some())
+        .map(|line| format!("{} {} {}", line["key"], line["outcome"], line["error"]["kind"]))
+        .map(|line| line.replace(&"n".repeat(300), "long").replace('"', ""))
+        .collect();
+    outcomes.sort();
+    // Of two keys of which one is a folder of the other, whichever comes first has its place.
+    let both = outcomes.iter().filter(|line| line.starts_with("lab/pre")).count();
+    outcomes.retain(|line| !line.starts_with("lab/pre"));
+    assert_eq!(both, 2);
+    assert_eq!(
+        outcomes,
+        [
+            "lab//double left-out bad-key",
+            "lab/a/../../../../../../../../tmp/ncaas-escaped left-out bad-key",
+            "lab/good new null",
+            "lab/long failed bad-key",
+        ]
+    );
+    assert!(!std::path::Path::new("/tmp/ncaas-escaped").exists());
+    let mut files = files_below(&io_dir);
+    files.retain(|file| !file.starts_with("lab/pre"));
+    assert_eq!(files, ["lab/good"]);
+}
+
+fn inputs_come(jobs: &BucketJob) {
+    let mut record = jobs.record(1, 1);
+    record["mine"] = json!({"n": 1.5});
+    let ran = jobs.run(&["pull"], &record).ok();
+    assert_eq!(ran.json()[0]["mine"]["n"].to_string(), "1.5");
+    assert_eq!(ran.json()[0]["io_dir"].as_str().unwrap(), jobs.io_dir().to_str().unwrap());
+    record.as_object_mut().unwrap().remove("mine");
+    for (path, content) in [("inputs/a.npy", "data"), ("configs/c.yaml", "n: 1"), ("submissions/submit.json", "{}")] {
+        assert_eq!(fs::read_to_string(jobs.io_dir().join(path)).unwrap(), content);
+    }
+    let written = || fs::metadata(jobs.io_dir().join("inputs/a.npy")).unwrap().modified().unwrap();
+    let first = written();
+    jobs.run(&["pull"], &record).ok();
+    assert_eq!(written(), first, "what is there is not brought again");
+    jobs.bucket.put("lab/inputs/a.npy", "DATA");
+    jobs.run(&["pull"], &record).ok();
+    assert_eq!(fs::read_to_string(jobs.io_dir().join("inputs/a.npy")).unwrap(), "DATA");
+    record["dataname"] = "lab/inputs/folder/".into();
+    jobs.run(&["pull"], &record).ok();
+    assert_eq!(fs::read_to_string(jobs.io_dir().join("inputs/folder/sub/b")).unwrap(), "b");
+    record["dataname"] = "lab/inputs/none".into();
+    let ran = jobs.run(&["pull"], &record).ended_saying(1, "lab/inputs/none`: there is no such object");
+    assert_eq!(ran.record().error_kind(), "object-not-found");
+    record["dataname"] = "other/inputs/a".into();
+    assert_eq!(jobs.run(&["pull"], &record).record().error_kind(), "bad-key");
+}
+
+#[test]
+fn pull_downloads_the_inputs_of_a_job_from_a_directory() {
+    inputs_come(&BucketJob::in_bucket(TestBucket::directory("pca")));
+}
+
+#[test]
+fn pull_downloads_the_inputs_of_a_job_from_s3() {
+    inputs_come(&BucketJob::in_bucket(TestBucket::s3("jobs")));
+}
+
+#[test]
+fn a_full_disk_is_reported_and_leaves_no_partial_file() {
+    let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
+    jobs.bucket.put("lab/inputs/a.npy", vec![1; 3 << 20]);
+    let small = jobs.home.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let mounted = ncaas_tests::pipe(&format!("mount -t tmpfs -o size=1m none '{}'", small.display()));
+    assert_eq!(mounted.status, 0, "this test mounts a small disk, and so runs as root: {}", mounted.stderr);
+    let ran = ncaas_sync(&jobs.home, &["pull", "--io-dir", small.to_str().unwrap()])
+        .stdin(jobs.record(1, 1).to_string())
+        .run();
+    let left = ncaas_tests::bucket::files_below(&small);
+    ncaas_tests::pipe(&format!("umount '{}'", small.display())).ok();
+    assert_eq!((ran.status, ran.record().error_kind()), (1, "disk-full"), "{}", ran.stderr);
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_missing_bucket_or_server_loses_no_record() {
+    let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
+    let mut record = jobs.record(1, 1);
+    record["job"]["bucket"] = "s3://nowhere".into();
+    for verb in ["pull", "push"] {
+        let mut record = record.clone();
+        if verb == "push" {
+            record["container"] =
+                json!({"id": "f00", "name": "x", "state": "exited", "status": "success", "oom_killed": false});
+        }
+        let ran = ncaas_sync(&jobs.home, &[verb])
+            .dir(jobs.home.path())
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+            .stdin(record.to_string())
+            .run();
+        assert_eq!((ran.status, ran.record().error_kind()), (3, "bucket-unreachable"), "{}", ran.stderr);
+    }
+    record["job"]["bucket"] = "/nonexistent/pca".into();
+    assert_eq!(jobs.run(&["pull"], &record).ended_saying(1, "no bucket").record().error_kind(), "bucket-not-found");
+}
