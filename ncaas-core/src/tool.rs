@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
 use crate::failure::{Failure, Kind, Result};
+use crate::record::Record;
 
 /// How long a tool may take to end after the first SIGINT or SIGTERM. Then it is ended.
 const TIME_TO_END: Duration = Duration::from_millis(900);
@@ -50,6 +51,14 @@ impl Tool {
     /// Says something to the person at stderr.
     pub fn note(self, words: &str) {
         self.write_stderr(&format!("{}: {words}\n", self.name));
+    }
+
+    /// Prints a warning, if there is one, and adds it to the record.
+    pub fn warn(self, record: &mut Record, warning: Option<&str>) {
+        if let Some(warning) = warning {
+            self.note(warning);
+            record.warn(warning);
+        }
     }
 
     /// Says what failed, and its remedy on a line of its own.

@@ -3,128 +3,109 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use ncaas_core::failure::Result;
 use ncaas_core::pipe::PipeArgs;
-use ncaas_core::quantity::parse_bytes;
+use ncaas_core::quantity::{parse_bytes, parse_duration};
 use ncaas_core::record::fields::{Gpus, Status};
-use ncaas_core::tool::{ExitStatus, Tool};
 
-use crate::quantity;
-
-/// Containers: step into one, try a command in it, run an analysis as a job, and see what became of it.
+/// Start, inspect and remove containers: development containers and jobs.
 ///
-/// A verb that is given its subject as an argument works on that one. Without it, it reads records from stdin, one JSON
-/// object a line, and writes each to stdout with what it has found out.
+/// Each verb works on the containers or the image given as arguments. Without arguments it reads records from stdin, one
+/// JSON object per line, adds what it learns, and writes them to stdout.
 #[derive(Debug, Parser)]
 #[command(name = "ncaas-exec", version, about, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Start a development container that stays up, with the whole io-dir in it
-    #[command(after_help = START_EXAMPLE)]
+pub(crate) enum Verb {
+    /// Start a development container with the io-dir mounted
+    #[command(after_help = START_EXAMPLES)]
     Start(StartArgs),
     /// Open an interactive shell in a container
-    #[command(after_help = SHELL_EXAMPLE)]
+    #[command(after_help = SHELL_EXAMPLES)]
     Shell(ShellArgs),
-    /// Run one command in a running container, and end with its exit status
-    #[command(after_help = IN_EXAMPLE)]
+    /// Run a command in a running container and exit with its status
+    #[command(after_help = IN_EXAMPLES)]
     In(InArgs),
-    /// Run an image as a job, detached
-    #[command(after_help = RUN_EXAMPLE)]
+    /// Run an image as a detached job
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Wait until jobs have ended, and say how
-    #[command(after_help = WAIT_EXAMPLE)]
+    /// Wait until jobs have ended and report how they ended
+    #[command(after_help = WAIT_EXAMPLES)]
     Wait(ContainersArgs),
-    /// Stop containers: TERM, and KILL after a while
-    #[command(after_help = STOP_EXAMPLE)]
+    /// Stop containers: send TERM, then KILL after a grace period
+    #[command(after_help = STOP_EXAMPLES)]
     Stop(StopArgs),
     /// Remove containers that have ended
-    #[command(after_help = RM_EXAMPLE)]
+    #[command(after_help = RM_EXAMPLES)]
     Rm(RmArgs),
-    /// List containers of ours, each with its record
-    #[command(after_help = LS_EXAMPLE)]
+    /// List the containers that ncaas-exec started
+    #[command(after_help = LS_EXAMPLES)]
     Ls(LsArgs),
 }
 
-impl Args {
-    pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
-        match self.verb {
-            Verb::Start(args) => crate::start::start(tool, args).await,
-            Verb::Shell(args) => crate::shell::shell(tool, args).await,
-            Verb::In(args) => crate::inside::inside(tool, args).await,
-            Verb::Run(args) => crate::run::run(tool, *args).await,
-            Verb::Wait(args) => crate::wait::wait(tool, args).await,
-            Verb::Stop(args) => crate::stop::stop(tool, args).await,
-            Verb::Rm(args) => crate::rm::rm(tool, args).await,
-            Verb::Ls(args) => crate::ls::ls(tool, args).await,
-        }
-    }
-}
-
-/// What `start` and `run` have in common: where the container reads and writes, and what it may use.
+/// Options that `start` and `run` share.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SettingsArgs {
     /// The io-dir on this machine [default: ./io-dir]
     #[arg(long, value_name = "DIR")]
     pub(crate) io_dir: Option<PathBuf>,
 
-    /// Where the io-dir is in the container [default: the image's label org.neurocaas.io-dir, or
+    /// Path of the io-dir in the container [default: the image's label org.neurocaas.io-dir, else
     /// /home/neurocaasdev/io-dir]
     #[arg(long, value_name = "PATH")]
     pub(crate) mount: Option<String>,
 
-    /// Set an environment variable; K alone takes its value from the environment of this command
-    #[arg(short, long, value_name = "K=V")]
+    /// Set an environment variable; NAME alone copies the value from this environment
+    #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
 
-    /// Set environment variables from a file of K=V lines
+    /// Read environment variables from a file of NAME=VALUE lines
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
 
-    /// Pass a variable of this command's environment on, and write its value into no record, label or log
-    #[arg(long, value_name = "K")]
+    /// Pass a variable of this environment to the container without writing its value to any record, label or log
+    #[arg(long, value_name = "NAME")]
     pub(crate) secret_env: Vec<String>,
 
-    /// Memory limit: 512m, 4g
+    /// Memory limit, for example 512m or 4g
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) memory: Option<u64>,
 
-    /// Processors: 2, 0.5
-    #[arg(long, value_name = "N", value_parser = quantity::cpus)]
+    /// CPU limit in CPUs, for example 2 or 0.5
+    #[arg(long, value_name = "N", value_parser = parse_cpus)]
     pub(crate) cpus: Option<f64>,
 
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) shm_size: Option<u64>,
 
-    /// One GPU: `require` fails where there is none, `auto` goes without and says so
+    /// Give the container one GPU
     #[arg(long, value_name = "WHEN", value_enum)]
     pub(crate) gpus: Option<GpusArg>,
 
-    /// Network of the container: none, host, bridge, or a name [default: the engine's]
+    /// Network: none, host, bridge, or the name of a network [default: the engine's]
     #[arg(long, value_name = "NAME")]
     pub(crate) network: Option<String>,
 
-    /// User in the container: a name, or UID:GID [default: the image's]
+    /// User in the container: a name or UID:GID [default: the image's]
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
 
-    /// Platform of the image, if another than the engine's is meant: linux/arm64
+    /// Platform of the image if it differs from the engine's, for example linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum GpusArg {
-    /// Without a GPU
+    /// No GPU
     None,
-    /// With a GPU where there is one
+    /// A GPU if the engine has one
     Auto,
-    /// Only with a GPU
+    /// A GPU; fail if the engine has none
     Require,
 }
 
@@ -169,20 +150,20 @@ pub(crate) struct InArgs {
     /// The container
     pub(crate) container: String,
 
-    /// Pass this command's stdin on
+    /// Connect this command's stdin to the command in the container
     #[arg(short, long)]
     pub(crate) interactive: bool,
 
-    /// Let it run, and keep its output and exit code in the container: `ncaas-exec wait` tells them
+    /// Leave the command running; its output and exit code stay in the container for `ncaas-exec wait`
     #[arg(short, long, conflicts_with = "interactive")]
     pub(crate) detach: bool,
 
-    /// End it after this long: TERM, and KILL after a while
-    #[arg(long, value_name = "TIME", value_parser = quantity::seconds)]
+    /// Time limit: send TERM when it is reached, then KILL after a grace period
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub(crate) timeout: Option<u64>,
 
-    /// Set an environment variable; K alone takes its value from the environment of this command
-    #[arg(short, long, value_name = "K=V")]
+    /// Set an environment variable; NAME alone copies the value from this environment
+    #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
 
     /// Working directory [default: the container's]
@@ -202,47 +183,46 @@ pub(crate) struct InArgs {
 pub(crate) struct RunArgs {
     /// The image; without it, records on stdin are run
     #[arg(value_name = "IMAGE")]
-    pub(crate) subject: Option<String>,
+    pub(crate) target: Option<String>,
 
-    /// The image of records on stdin that name none
-    #[arg(long = "image", value_name = "IMAGE", conflicts_with = "subject")]
+    /// Image for records on stdin that name none
+    #[arg(long = "image", value_name = "IMAGE", conflicts_with = "target")]
     pub(crate) image: Option<String>,
 
-    /// The dataset: a file or folder of this machine
+    /// The dataset: a file or folder on this machine
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
 
-    /// The config: a file of this machine
+    /// The config: a file on this machine
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Stop the job after this long (TERM, then KILL), and call that a timeout. The config's `__duration__` (minutes)
-    /// does the same; the shorter counts
-    #[arg(long, value_name = "TIME", value_parser = quantity::seconds)]
+    /// Time limit of the job. The config's `__duration__` (minutes) is another one; the shorter counts
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub(crate) timeout: Option<u64>,
 
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
 
-    /// Print the record with everything resolved, and the equal `docker run` line, and start nothing
+    /// Print the complete record and the equivalent `docker run` command, and start nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Run a saved record.json again: the same image, command and settings, on inputs with the same checksums
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["subject", "image", "data", "config", "command"])]
+    /// Repeat the run of a saved record.json: same image, command and settings, and inputs with the same checksums
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "image", "data", "config", "command"])]
     pub(crate) replay: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
 
-    /// Command and arguments, instead of the image's own
+    /// Command and arguments, instead of the image's own command
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ContainersArgs {
-    /// Containers, by name or id; without them, records on stdin name them
+    /// Names or ids of containers; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
     #[command(flatten)]
@@ -251,11 +231,11 @@ pub(crate) struct ContainersArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StopArgs {
-    /// Containers, by name or id; without them, records on stdin name them
+    /// Names or ids of containers; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
     /// Time between TERM and KILL
-    #[arg(long, value_name = "TIME", value_parser = quantity::seconds, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds, default_value = "10s")]
     pub(crate) grace: u64,
 
     #[command(flatten)]
@@ -264,18 +244,18 @@ pub(crate) struct StopArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RmArgs {
-    /// Containers, by name or id; without them, records on stdin name them
+    /// Names or ids of containers; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
-    /// All jobs' containers that ended longer ago than this
-    #[arg(long, value_name = "TIME", value_parser = quantity::seconds, conflicts_with = "containers")]
+    /// Remove containers whose job ended longer ago than TIME
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds, conflicts_with = "containers")]
     pub(crate) older_than: Option<u64>,
 
-    /// All jobs' containers that ended so; may be given more than once
+    /// Remove containers whose job ended with STATUS; can be repeated
     #[arg(long, value_enum, conflicts_with = "containers")]
     pub(crate) status: Vec<StatusArg>,
 
-    /// Stop containers that run, and remove them too
+    /// Stop and remove running containers too
     #[arg(short, long)]
     pub(crate) force: bool,
 
@@ -306,15 +286,15 @@ impl From<StatusArg> for Status {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LsArgs {
-    /// Also containers that have ended
+    /// Include containers that have ended
     #[arg(short, long)]
     pub(crate) all: bool,
 
-    /// Records, or a table for people [default: a table on a terminal, else json]
+    /// Output format [default: table on a terminal, else json]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
 
-    /// Print the JSON Schema of the records that the verb writes
+    /// Print the JSON Schema of the records
     #[arg(long, exclusive = true)]
     pub(crate) schema: bool,
 }
@@ -325,51 +305,82 @@ pub(crate) enum Format {
     Table,
 }
 
-const START_EXAMPLE: &str = "\
+const START_EXAMPLES: &str = "\
 Examples:
   ncaas-exec start neurocaas/contrib:base --name dev
   ncaas-exec shell dev";
 
-const SHELL_EXAMPLE: &str = "\
+const SHELL_EXAMPLES: &str = "\
 Examples:
   ncaas-exec start neurocaas/contrib:base | ncaas-exec shell";
 
-const IN_EXAMPLE: &str = "\
+const IN_EXAMPLES: &str = "\
 Examples:
   ncaas-exec in dev -- ./run.sh io-dir/inputs/session1.npy io-dir/configs/c.yaml
   tar c src | ncaas-exec in -i dev -- tar x
 
-Exit status: the command's own; 125 where this tool failed, or ended the command after --timeout.";
+Exit status: the command's own; 125 if ncaas-exec itself failed or ended the command after --timeout.";
 
-const RUN_EXAMPLE: &str = "\
+const RUN_EXAMPLES: &str = "\
 Examples:
   ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
       ncaas-exec wait
   echo '{\"image\":\"neurocaas/contrib:base\",\"command\":[\"ls\"]}' | ncaas-exec run
 
-The dataset's and the config's path in the container are $1 and $2 of the command, and the variables data and config.";
+The command gets the paths of dataset and config in the container as $1 and $2, and in the environment variables data
+and config.";
 
-const WAIT_EXAMPLE: &str = "\
+const WAIT_EXAMPLES: &str = "\
 Examples:
   ncaas-exec run neurocaas/contrib:pca.356d78a | ncaas-exec wait |
       jq .container.status
   ncaas-exec wait dev
 
-Exit status: with one CONTAINER its own exit code, and 125 where this tool failed; as a filter 0 or 1.";
+Exit status: with one CONTAINER its exit code, or 125 if ncaas-exec itself failed; as a filter 0 or 1.";
 
-const STOP_EXAMPLE: &str = "\
+const STOP_EXAMPLES: &str = "\
 Examples:
   ncaas-exec stop dev
   ncaas-exec ls | jq -c 'select(.job.group == \"lab\")' | ncaas-exec stop";
 
-const RM_EXAMPLE: &str = "\
+const RM_EXAMPLES: &str = "\
 Examples:
   ncaas-exec rm --older-than 7d --status success
   ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
 
-A record that carries an error keeps its container, and one that runs is left alone.";
+Containers that run, and containers of records with an error, are kept.";
 
-const LS_EXAMPLE: &str = "\
+const LS_EXAMPLES: &str = "\
 Examples:
   ncaas-exec ls
   ncaas-exec ls --all | jq -r '.container | [.name, .status] | @tsv'";
+
+/// A duration in whole seconds, rounded up.
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    parse_duration(text).map(|time| time.as_secs_f64().ceil() as u64)
+}
+
+/// A number of CPUs.
+fn parse_cpus(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(cpus) if (0.01..1e6).contains(&cpus) => Ok(cpus),
+        _ => Err(format!("`{text}` is not a number of CPUs: write for example `2` or `0.5`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_of_a_second_becomes_one_second() {
+        assert_eq!(parse_seconds("0.2"), Ok(1));
+        assert_eq!(parse_seconds("90s"), Ok(90));
+    }
+
+    #[test]
+    fn a_cpu_limit_can_be_a_fraction() {
+        assert_eq!(parse_cpus("0.5"), Ok(0.5));
+        assert!(parse_cpus("0").is_err() && parse_cpus("two").is_err());
+    }
+}

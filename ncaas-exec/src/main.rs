@@ -1,27 +1,32 @@
-//! `ncaas-exec`: containers, from a shell in one to a hundred jobs in as many.
+//! `ncaas-exec`: development containers and jobs.
 
 mod args;
-mod detach;
-mod diagnosis;
-mod exec;
-mod inside;
-mod launch;
-mod ls;
-mod plan;
-mod quantity;
-mod rm;
-mod run;
-mod settings;
-mod sharing;
-mod shell;
-mod start;
-mod stop;
-mod subject;
+mod commands;
+mod container_spec;
+mod detached_exec;
+mod docker_exec;
+mod file_sharing;
+mod gpu;
+mod image;
+mod lifecycle;
+mod run_settings;
+mod start_failure;
+mod targets;
 mod terminal;
-mod wait;
 
 use std::process::ExitCode;
 
+use args::{Args, Verb};
+
 fn main() -> ExitCode {
-    ncaas_core::tool::run("ncaas-exec", async |tool, args: args::Args| args.run(tool).await)
+    ncaas_core::tool::run("ncaas-exec", async |tool, args: Args| match args.verb {
+        Verb::Start(args) => commands::start::start(tool, args).await,
+        Verb::Shell(args) => commands::shell::shell(tool, args).await,
+        Verb::In(args) => commands::r#in::run_in_container(tool, args).await,
+        Verb::Run(args) => commands::run::run(tool, *args).await,
+        Verb::Wait(args) => commands::wait::wait(tool, args).await,
+        Verb::Stop(args) => commands::stop::stop(tool, args).await,
+        Verb::Rm(args) => commands::rm::rm(tool, args).await,
+        Verb::Ls(args) => commands::ls::ls(tool, args).await,
+    })
 }

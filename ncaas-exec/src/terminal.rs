@@ -1,5 +1,6 @@
-//! The terminal that the user sits at: raw while a shell in a container has it, and as it was afterwards, however this
-//! process ends. One that is killed cannot see to that itself: a small process beside it does.
+//! The user's terminal: raw while a shell in a container uses it, and restored afterwards.
+//!
+//! A small guardian process restores the terminal if this process is killed.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,55 +13,54 @@ use rustix::fs::OFlags;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::unix::AsyncFd;
 
-/// The terminal of the session that a process belongs to, whatever its stdin and stdout are.
+/// The controlling terminal, independent of stdin and stdout.
 const TERMINAL: &str = "/dev/tty";
 
-/// Notes how the terminal is, says so, notes how it is when it is raw, and waits for the end of its stdin, which comes
-/// with our own, whatever that is. A terminal that is still raw is then made as it was; one that is not has somebody
-/// else who sees to it. Its own signals it outlives: the terminal's, and the one that stops who sets up a terminal from
-/// the background.
+/// Saves the terminal's settings and prints a line; saves them again in raw mode; and waits for the end of stdin, which
+/// comes when this process ends for any reason. If the terminal is still raw then, the first settings are restored. The
+/// script ignores the terminal's signals, and TTOU, which the kernel sends to background processes that change settings.
 const GUARDIAN: &str = r#"
 trap '' INT QUIT TERM HUP TTOU
 exec 3</dev/tty
-before=$(stty -g <&3) && echo noted && read -r _ || exit
+before=$(stty -g <&3) && echo ready && read -r _ || exit
 raw=$(stty -g <&3)
 read -r _
 [ "$(stty -g <&3)" != "$raw" ] || stty "$before" <&3
 "#;
 
-/// The terminal in raw mode. Dropped, it is as it was before.
+/// The terminal in raw mode. Its settings are restored when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Terminal {
     tty: AsyncFd<File>,
     before: Termios,
-    /// None on a machine without a shell.
+    /// `None` on a machine without a shell.
     guardian: Option<Child>,
 }
 
 impl Terminal {
-    /// Takes the terminal.
+    /// Opens the terminal and switches it to raw mode.
     ///
     /// # Errors
-    /// [`Kind::Usage`] where the process has none.
-    pub(crate) fn take() -> Result<Self> {
+    /// [`Kind::Usage`] if there is no terminal.
+    pub(crate) fn open_raw() -> Result<Self> {
         let path = Path::new(TERMINAL);
-        // It is opened anew so that not waiting for it is a matter of ours, and not of everybody who has it open.
+        // Opened again, because O_NONBLOCK on a shared descriptor would affect every process that uses it.
         let tty = File::options().read(true).write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
         let tty = tty.map_err(|_| {
-            Failure::new(Kind::Usage, "a shell needs a terminal, and there is none")
-                .hint("for a command without one there is `ncaas-exec in CONTAINER -- COMMAND`")
+            Failure::new(Kind::Usage, "an interactive shell needs a terminal")
+                .hint("`ncaas-exec in CONTAINER -- COMMAND` runs a command without a terminal")
         })?;
         let before = tcgetattr(&tty).map_err(io::Error::from).doing("read the settings of", path)?;
         #[expect(deprecated, reason = "unsound for descriptors that change; a file's does not, and the rest is unsafe")]
         let tty = AsyncFd::new(tty).doing("listen to", path)?;
-        let guardian = guardian();
+        let guardian = start_guardian();
         let mut raw = before.clone();
         raw.make_raw();
-        // From here on it is to be restored.
+        // From here on, dropping it restores the settings.
         let mut terminal = Terminal { tty, before, guardian };
         tcsetattr(terminal.tty.get_ref(), OptionalActions::Now, &raw).map_err(io::Error::from).doing("set up", path)?;
         if let Some(stdin) = terminal.guardian.as_mut().and_then(|guardian| guardian.stdin.as_mut()) {
-            // A guardian that has gone guards nothing.
+            // Fails only if the guardian has ended.
             let _ = stdin.write_all(b"raw\n");
         }
         Ok(terminal)
@@ -71,7 +71,7 @@ impl Terminal {
         tcgetwinsize(self.tty.get_ref()).ok().map(|size| (size.ws_row, size.ws_col))
     }
 
-    /// What has been typed; nothing when the terminal has gone.
+    /// Reads what the user types; 0 bytes if the terminal was closed.
     pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.tty.readable().await?;
@@ -81,7 +81,7 @@ impl Terminal {
         }
     }
 
-    /// Shows output.
+    /// Writes output.
     pub(crate) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let mut ready = self.tty.writable().await?;
@@ -95,23 +95,23 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // A terminal that has gone needs no settings.
+        // Fails only if the terminal was closed.
         let _ = tcsetattr(self.tty.get_ref(), OptionalActions::Drain, &self.before);
         if let Some(mut guardian) = self.guardian.take() {
-            // The end of its stdin comes first, and ends it.
+            // Its stdin is closed first, which ends it.
             let _ = guardian.wait();
         }
     }
 }
 
-/// Starts the process that outlives ours, and lets it note how the terminal is. Without one, the terminal of a shell
-/// that is killed stays raw, and all else is as it should be.
-fn guardian() -> Option<Child> {
+/// Starts the guardian and waits until it has saved the terminal's settings. Without a guardian the terminal stays raw if
+/// this process is killed.
+fn start_guardian() -> Option<Child> {
     let mut command = Command::new("sh");
     command.args(["-c", GUARDIAN]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
-    let noted = child.stdout.take().and_then(|mut stdout| stdout.read(&mut [0; 8]).ok()).unwrap_or_default();
-    if noted == 0 {
+    let ready = child.stdout.take().and_then(|mut stdout| stdout.read(&mut [0; 8]).ok()).unwrap_or_default();
+    if ready == 0 {
         let _ = child.wait();
         return None;
     }

@@ -1,4 +1,4 @@
-//! What became of a job when it was run before.
+//! The traces of an earlier run of the same job: its container, or its saved record.
 
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, labels};
@@ -7,8 +7,8 @@ use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
 
-/// The container of this job that is there already.
-pub(super) async fn made_before(engine: &Engine, record: &Record) -> Result<Option<Container>> {
+/// The container of this job, if one exists.
+pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<Option<Container>> {
     let Some(job) = record.job() else { return Ok(None) };
     let name = layout::container_name(&job, record.require("io_dir")?);
     let inspected = match engine.inspect(&name).await {
@@ -18,27 +18,27 @@ pub(super) async fn made_before(engine: &Engine, record: &Record) -> Result<Opti
     };
     let label = inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::JOB));
     if label != Some(&job.id) {
-        return Err(Failure::new(Kind::NameInUse, format!("a container `{name}` is there that is not of this job"))
+        return Err(Failure::new(Kind::NameInUse, format!("the container `{name}` belongs to another job"))
             .hint(format!("rename it, or remove it: `docker rm {name}`")));
     }
     Ok(Some(container_from_inspect(&inspected)))
 }
 
-/// Whether the engine has a container of this job, or does not say.
-pub(super) async fn has_container(engine: &Engine, record: &Record) -> bool {
-    match made_before(engine, record).await {
-        Ok(made) => made.is_some(),
+/// Whether the engine may have a container of this job: it has one, or does not answer.
+pub(super) async fn may_have_container(engine: &Engine, record: &Record) -> bool {
+    match find_container(engine, record).await {
+        Ok(found) => found.is_some(),
         Err(failure) => failure.kind != Kind::NameInUse,
     }
 }
 
-/// Whether a container was made and never started: whoever made it was cut short.
-pub(super) fn is_fresh(container: &Container) -> bool {
+/// Whether a container was created and never started, because the run that created it was interrupted.
+pub(super) fn is_unstarted(container: &Container) -> bool {
     container.state == "created" && !container.has_ended()
 }
 
-/// How it ended: a saved record tells it, also after its container has gone.
-pub(super) fn ended_before(record: &Record) -> Option<Known> {
+/// How the job ended, from its saved record; the container may have been removed since.
+pub(super) fn saved_end(record: &Record) -> Option<Known> {
     record.job()?;
     let saved = JobFolder::for_record(record).ok()?.saved_record()?;
     let known = saved.known().ok()?;

@@ -1,84 +1,87 @@
-//! A container as it is to be: everything resolved, nothing asked of the engine yet.
+//! The complete specification of a container that does not exist yet.
 //!
-//! One plan is what the engine is sent and what `--dry-run` prints, so that the two cannot differ.
+//! The request to the engine and the output of `--dry-run` are both made from it, so that they cannot differ.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType};
+use ncaas_core::engine::labels;
 use ncaas_core::layout::{MODE_PRIVATE, MODE_SHARED};
+use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
 use serde::Serialize;
 
-use crate::settings::Environment;
+use crate::run_settings::Environment;
 
-/// The log driver whose files can be read as fast as a disk can. It is named, and with it a size that no log reaches: an
-/// engine set up otherwise would keep a part of the log, or none.
+/// The log driver whose files `ncaas-logs` reads directly. Driver and size are set explicitly: the engine's own
+/// configuration could discard a part of the log, or all of it.
 const LOG_DRIVER: &str = "json-file";
 const LOG_SIZE: (&str, &str) = ("max-size", "1000t");
 
-/// A container as it is to be.
+/// The specification of a container.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
-    /// Its name; the engine's choice where there is none.
+pub(crate) struct ContainerSpec {
+    /// Name; the engine chooses one if this is `None`.
     pub(crate) name: Option<String>,
-    /// The image, by its id where that is known.
+    /// The image, by id if that is known.
     pub(crate) image: String,
-    /// In place of the image's entrypoint.
+    /// Replaces the image's entrypoint.
     pub(crate) entrypoint: Option<Vec<String>>,
-    /// In place of the image's command.
+    /// Replaces the image's command.
     pub(crate) command: Option<Vec<String>>,
-    /// What the container runs in the end: the first word of its entrypoint, or where it has none, of its command.
+    /// The program that the container executes: first word of the entrypoint, or of the command if there is none.
     pub(crate) program: String,
     /// Environment variables.
     pub(crate) environment: Environment,
-    /// What of this machine is to be seen in it.
-    pub(crate) shared: Vec<Shared>,
+    /// Files and folders of this machine that the container gets.
+    pub(crate) shared: Vec<SharedPath>,
     /// Labels.
     pub(crate) labels: BTreeMap<String, String>,
     /// The settings.
     pub(crate) settings: RunSettings,
-    /// The GPU that it is given, by the engine's id for it.
+    /// The engine's id of the GPU that the container gets.
     pub(crate) gpu: Option<String>,
-    /// Whether its stdin stays open, with nobody writing to it.
+    /// Whether stdin stays open, although nothing is connected to it.
     pub(crate) open_stdin: bool,
 }
 
-/// What is to be made, as `dry_run` in a record.
+/// The specification as `dry_run` in a record.
 #[derive(Debug, Serialize)]
-pub(crate) struct Description<'a> {
+pub(crate) struct DryRun<'a> {
     /// Name of the container.
     name: Option<&'a str>,
-    /// What of this machine it sees, and where.
-    mounts: &'a [Shared],
-    /// `NAME=value`, beside the image's own; secrets are left out.
+    /// Files and folders of this machine, and their paths in the container.
+    mounts: &'a [SharedPath],
+    /// `NAME=value`, beside the image's own variables; without secrets.
     environment: &'a [String],
-    /// What the image's entrypoint is given, or what is run where it has none.
+    /// Arguments of the image's entrypoint, or the whole command if it has none.
     command: Option<&'a [String]>,
-    /// A line for a shell that does the same. None for an engine on another machine: what is shared would have to be
-    /// copied between making the container and starting it.
+    /// An equivalent shell command. `None` for a remote engine: the inputs would have to be copied between `docker
+    /// create` and `docker start`.
     docker_run: Option<String>,
 }
 
-/// A file or folder of this machine, and where the container sees it.
+/// A file or folder of this machine and its path in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Shared {
+pub(crate) struct SharedPath {
     /// Absolute path on this machine.
     pub(crate) host: PathBuf,
     /// Absolute path in the container.
-    pub(crate) inside: String,
-    /// Whether it can only be read there.
+    #[serde(rename = "inside")]
+    pub(crate) container: String,
+    /// Whether the container can only read it.
     pub(crate) read_only: bool,
 }
 
-impl Plan {
-    /// The plan as the engine is to be sent it, and what of what is shared it is to mount.
-    pub(crate) fn body(&self, mounted: &[Shared]) -> ContainerCreateBody {
+impl ContainerSpec {
+    /// The request that creates the container. `mounted` are the shared paths that the engine mounts.
+    pub(crate) fn create_body(&self, mounted: &[SharedPath]) -> ContainerCreateBody {
         let settings = &self.settings;
         let mounts = mounted.iter().map(|shared| Mount {
             typ: Some(MountType::BIND),
             source: Some(shared.host.to_string_lossy().into_owned()),
-            target: Some(shared.inside.clone()),
+            target: Some(shared.container.clone()),
             read_only: Some(shared.read_only),
             ..Default::default()
         });
@@ -93,14 +96,14 @@ impl Plan {
             image: Some(self.image.clone()),
             entrypoint: self.entrypoint.clone(),
             cmd: self.command.clone(),
-            env: Some(self.environment.open.iter().chain(&self.environment.secret).cloned().collect()),
+            env: Some(self.environment.public.iter().chain(&self.environment.secret).cloned().collect()),
             user: settings.user.clone(),
             labels: Some(self.labels.clone().into_iter().collect::<HashMap<_, _>>()),
             open_stdin: Some(self.open_stdin),
             host_config: Some(HostConfig {
                 mounts: Some(mounts.collect()),
                 memory,
-                // The same limit for memory and swap together leaves no swap.
+                // The limit for memory and swap together is the same: the container gets no swap.
                 memory_swap: memory,
                 nano_cpus: settings.cpus.map(|cpus| (cpus * 1e9) as i64),
                 shm_size: settings.shm_size.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
@@ -116,20 +119,26 @@ impl Plan {
         }
     }
 
-    /// The plan for people and programs: what `--dry-run` adds to the record. `mounted` as for [`Plan::body`].
-    pub(crate) fn description(&self, mounted: bool) -> Description<'_> {
-        Description {
+    /// Puts the record into the container's labels: the container is found by it again.
+    pub(crate) fn label_record(&mut self, record: &Record) {
+        let line = String::from_utf8_lossy(record.to_line().trim_ascii_end()).into_owned();
+        self.labels.insert(labels::RECORD.to_owned(), line);
+    }
+
+    /// The output of `--dry-run`. `mounts_all` says whether the engine mounts all shared paths.
+    pub(crate) fn dry_run(&self, mounts_all: bool) -> DryRun<'_> {
+        DryRun {
             name: self.name.as_deref(),
             mounts: &self.shared,
-            environment: &self.environment.open,
+            environment: &self.environment.public,
             command: self.command.as_deref(),
-            docker_run: mounted.then(|| self.docker_line()),
+            docker_run: mounts_all.then(|| self.docker_run_line()),
         }
     }
 
-    /// The `docker run` line that does the same, for a shell, after what makes the folders that the container writes
-    /// to. A secret stands in it by its name alone.
-    pub(crate) fn docker_line(&self) -> String {
+    /// The equivalent `docker run` command, preceded by commands that make the folders which the container writes to.
+    /// Secrets appear by name only.
+    pub(crate) fn docker_run_line(&self) -> String {
         let settings = &self.settings;
         let mut words = vec!["docker".to_owned(), "run".to_owned(), "--detach".to_owned()];
         let mut flag = |name: &str, value: Option<String>| {
@@ -138,7 +147,7 @@ impl Plan {
             }
         };
         flag("name", self.name.clone());
-        for variable in &self.environment.open {
+        for variable in &self.environment.public {
             flag("env", Some(variable.clone()));
         }
         for variable in &self.environment.secret {
@@ -151,7 +160,7 @@ impl Plan {
         flag("memory-swap", settings.memory.map(|bytes| bytes.to_string()));
         flag("cpus", settings.cpus.map(|cpus| cpus.to_string()));
         flag("shm-size", settings.shm_size.map(|bytes| bytes.to_string()));
-        // The quotes are the CLI's own syntax: the value is a line of CSV.
+        // The CLI reads the value as CSV: the quotes belong to it.
         flag("gpus", self.gpu.as_ref().map(|id| format!("\"device={id}\"")));
         flag("network", settings.network.clone());
         flag("log-driver", Some(LOG_DRIVER.to_owned()));
@@ -164,7 +173,7 @@ impl Plan {
         if self.open_stdin {
             words.push("--interactive".to_owned());
         }
-        // The CLI's --entrypoint takes one word; the others come before the command.
+        // The CLI's --entrypoint takes one word: the other words come before the command.
         let mut rest = self.entrypoint.clone().unwrap_or_default();
         if !rest.is_empty() {
             words.extend(["--entrypoint".to_owned(), rest.remove(0)]);
@@ -187,17 +196,16 @@ impl Plan {
     }
 }
 
-impl Shared {
-    /// As the value of the docker CLI's `--mount`: one line of CSV.
+impl SharedPath {
+    /// The value of the docker CLI's `--mount`, which is CSV.
     fn as_mount(&self) -> String {
-        let field = |text: String| match text.contains([',', '"', '\n']) {
-            true => format!("\"{}\"", text.replace('"', "\"\"")),
-            false => text,
+        let field = |text: String| {
+            if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
         };
         let mut fields = vec![
             "type=bind".to_owned(),
             field(format!("source={}", self.host.display())),
-            field(format!("target={}", self.inside)),
+            field(format!("target={}", self.container)),
         ];
         if self.read_only {
             fields.push("readonly".to_owned());
@@ -206,7 +214,7 @@ impl Shared {
     }
 }
 
-/// Words as a line that a shell reads as these words. What no shell can be given, a NUL, is left out.
+/// Quotes words for a shell. NUL characters, which no shell accepts, are dropped.
 pub(crate) fn shell_line(words: &[String]) -> String {
     let quoted = words.iter().map(|word| {
         let word = word.replace('\0', "");
@@ -219,21 +227,21 @@ pub(crate) fn shell_line(words: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn plan() -> Plan {
-        Plan {
+    fn spec() -> ContainerSpec {
+        ContainerSpec {
             name: Some("job-1".to_owned()),
             image: "sha256:00".to_owned(),
             command: Some(vec!["run.sh".to_owned(), "a b'$(c)".to_owned()]),
-            environment: Environment { open: vec!["A=1".to_owned()], secret: vec!["TOKEN=hunter2".to_owned()] },
-            shared: vec![Shared { host: "/data/x,y".into(), inside: "/io/x,y".to_owned(), read_only: true }],
+            environment: Environment { public: vec!["A=1".to_owned()], secret: vec!["TOKEN=hunter2".to_owned()] },
+            shared: vec![SharedPath { host: "/data/x,y".into(), container: "/io/x,y".to_owned(), read_only: true }],
             settings: RunSettings { memory: Some(1 << 20), ..RunSettings::default() },
-            ..Plan::default()
+            ..ContainerSpec::default()
         }
     }
 
     #[test]
-    fn the_docker_line_means_the_same_and_names_no_secret() {
-        let line = plan().docker_line();
+    fn the_docker_run_line_is_equivalent_and_contains_no_secret() {
+        let line = spec().docker_run_line();
         assert!(!line.contains("hunter2"));
         let words = shlex::split(&line).unwrap_or_default();
         assert_eq!(&words[words.len() - 3..], ["sha256:00", "run.sh", "a b'$(c)"]);
@@ -242,12 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_is_sent_the_secret_and_no_swap() {
-        let body = plan().body(&plan().shared);
+    fn the_create_request_contains_the_secret_and_allows_no_swap() {
+        let body = spec().create_body(&spec().shared);
         assert!(body.env.is_some_and(|env| env.contains(&"TOKEN=hunter2".to_owned())));
         let host = body.host_config.unwrap_or_default();
         assert_eq!((host.memory, host.memory_swap), (Some(1 << 20), Some(1 << 20)));
         assert_eq!(host.mounts.map(|mounts| mounts.len()), Some(1));
-        assert!(plan().body(&[]).host_config.is_some_and(|host| host.mounts.is_some_and(|mounts| mounts.is_empty())));
+        assert!(
+            spec().create_body(&[]).host_config.is_some_and(|host| host.mounts.is_some_and(|mounts| mounts.is_empty()))
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A saved record as a job to run again.
+//! `ncaas-exec run --replay`: repeat the run of a saved record.
 
 use std::path::Path;
 
@@ -8,18 +8,17 @@ use ncaas_core::layout;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Input, Job, Known};
 
-/// What the record of a job's run says of how to run it: the same image, command, settings and inputs, as a new job of
-/// the same group. What came of the first run is left out.
+/// The record of a new job with image, command, settings and inputs of a saved record.
 ///
 /// # Errors
-/// [`Kind::BadRecord`] where the file holds no record of a run.
-pub(super) fn record(path: &Path) -> Result<Record> {
+/// [`Kind::BadRecord`] if the file does not contain the record of a run.
+pub(super) fn record_to_replay(path: &Path) -> Result<Record> {
     let line = std::fs::read(path).doing("read", path)?;
     let known = Record::parse(&line).and_then(|record| record.known());
     let known = known.map_err(|failure| failure.context(path.display()))?;
     let (Some(image), Some(image_id)) = (known.image, known.image_id) else {
-        let words = format!("`{}` is no record of a run: it names no image and its id", path.display());
-        return Err(Failure::new(Kind::BadRecord, words).hint("`ncaas-logs save` writes one for each job"));
+        let message = format!("`{}` is not the record of a run: it has no `image` or no `image_id`", path.display());
+        return Err(Failure::new(Kind::BadRecord, message).hint("`ncaas-logs save` writes one for each job"));
     };
     let timestamp = Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string();
     let id = layout::job_id(&layout::analysis_of_image(&image), &timestamp)?;
@@ -39,22 +38,22 @@ pub(super) fn record(path: &Path) -> Result<Record> {
     }))
 }
 
-/// The inputs are what they were.
+/// Checks that the inputs are unchanged.
 ///
 /// # Errors
 /// [`Kind::ChecksumMismatch`].
-pub(super) fn compare(before: &[Input], now: &[Input]) -> Result<()> {
+pub(super) fn compare_inputs(before: &[Input], now: &[Input]) -> Result<()> {
     for input in now {
         let same = before.iter().find(|known| known.name == input.name);
         match same {
             Some(known) if known.sha256 == input.sha256 => {}
             Some(_) => {
-                let words = format!("`{}` is not what it was: its checksum has changed", input.name);
-                return Err(Failure::new(Kind::ChecksumMismatch, words).hint("bring back the file as it was"));
+                let message = format!("`{}` has changed since the saved run", input.name);
+                return Err(Failure::new(Kind::ChecksumMismatch, message).hint("restore the original file"));
             }
             None => {
-                let words = format!("the saved record has no checksum of `{}`", input.name);
-                return Err(Failure::new(Kind::ChecksumMismatch, words));
+                let message = format!("the saved record has no checksum of `{}`", input.name);
+                return Err(Failure::new(Kind::ChecksumMismatch, message));
             }
         }
     }

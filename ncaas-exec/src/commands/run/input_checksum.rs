@@ -1,4 +1,4 @@
-//! What a job reads, as it is when it starts: its size and checksum.
+//! Size and checksum of an input, at the start of the job.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -12,17 +12,17 @@ use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use walkdir::WalkDir;
 
-/// The size and checksum of a dataset or config of that name; of a folder as [`Input::sha256`] says.
-pub(super) async fn of(name: &str, place: &InputPath) -> Result<Input> {
-    let (name, path) = (name.to_owned(), place.host.clone());
-    let summed = spawn_blocking(move || {
-        let (size, sha256) = if path.is_dir() { folder(&path)? } else { file(&path)? };
+/// Computes size and checksum of a dataset or config; of a folder as [`Input::sha256`] describes.
+pub(super) async fn checksum_input(name: &str, input: &InputPath) -> Result<Input> {
+    let (name, path) = (name.to_owned(), input.host.clone());
+    let checksum = spawn_blocking(move || {
+        let (size, sha256) = if path.is_dir() { checksum_folder(&path)? } else { checksum_file(&path)? };
         Ok(Input { name, size, sha256 })
     });
-    summed.await.unwrap_or_else(|_| Err(Failure::new(Kind::Interrupted, "interrupted while reading the inputs")))
+    checksum.await.unwrap_or_else(|_| Err(Failure::new(Kind::Interrupted, "interrupted while reading the inputs")))
 }
 
-fn file(path: &Path) -> Result<(u64, String)> {
+fn checksum_file(path: &Path) -> Result<(u64, String)> {
     let mut file = File::open(path).doing("read", path)?;
     let mut sum = Sha256::new();
     let mut size = 0;
@@ -38,7 +38,7 @@ fn file(path: &Path) -> Result<(u64, String)> {
     }
 }
 
-fn folder(path: &Path) -> Result<(u64, String)> {
+fn checksum_folder(path: &Path) -> Result<(u64, String)> {
     let mut files = Vec::new();
     for entry in WalkDir::new(path) {
         let entry = entry.map_err(std::io::Error::from).doing("read", path)?;
@@ -49,11 +49,11 @@ fn folder(path: &Path) -> Result<(u64, String)> {
     files.sort_by_cached_key(|file| file.strip_prefix(path).unwrap_or(file).as_os_str().to_owned());
     let mut sum = Sha256::new();
     let mut size = 0;
-    for one in files {
-        let (bytes, sha256) = file(&one)?;
+    for file in files {
+        let (bytes, sha256) = checksum_file(&file)?;
         size += bytes;
         sum.update(format!("{sha256}  "));
-        sum.update(one.strip_prefix(path).unwrap_or(&one).as_os_str().as_encoded_bytes());
+        sum.update(file.strip_prefix(path).unwrap_or(&file).as_os_str().as_encoded_bytes());
         sum.update("\n");
     }
     Ok((size, hex(sum)))
@@ -73,15 +73,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folders_checksum_is_the_one_that_sha256sum_gives() {
+    fn the_checksum_of_a_folder_equals_that_of_sha256sum() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("b")).unwrap();
         std::fs::write(root.path().join("b/x"), "1").unwrap();
         std::fs::write(root.path().join("a"), "22").unwrap();
         let script = "find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
-        let told = std::process::Command::new("sh").args(["-c", script]).current_dir(&root).output().unwrap();
-        let (size, sum) = folder(root.path()).unwrap();
+        let expected = std::process::Command::new("sh").args(["-c", script]).current_dir(&root).output().unwrap();
+        let (size, sum) = checksum_folder(root.path()).unwrap();
         assert_eq!(size, 3);
-        assert_eq!(format!("{sum}  -\n").as_bytes(), told.stdout);
+        assert_eq!(format!("{sum}  -\n").as_bytes(), expected.stdout);
     }
 }

@@ -1,5 +1,4 @@
-//! How a container is to be run: what the flags say, filled in under what the record says, and the environment that
-//! comes of it.
+//! Settings of a container: the record's own, completed from the command line, and the resulting environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,29 +11,29 @@ use ncaas_core::record::fields::RunSettings;
 
 use crate::args::SettingsArgs;
 
-/// What the flags say, read once for all records.
+/// Settings from the command line, for all records.
 #[derive(Debug)]
-pub(crate) struct Flags {
+pub(crate) struct DefaultSettings {
     settings: RunSettings,
     io_dir: PathBuf,
 }
 
-impl Flags {
+impl DefaultSettings {
     /// # Errors
-    /// [`Kind::Usage`] where a variable cannot be one, or a file of them cannot be read.
+    /// [`Kind::Usage`] for an invalid variable name; or a file of variables cannot be read.
     pub(crate) fn new(args: SettingsArgs, timeout_s: Option<u64>) -> Result<Self> {
         let mut env = BTreeMap::new();
         for file in &args.env_file {
-            env.extend(env_file(file)?);
+            env.extend(read_env_file(file)?);
         }
         for text in &args.env {
-            env.extend(variable(text)?);
+            env.extend(parse_variable(text)?);
         }
         for name in &args.secret_env {
             check_name(name)?;
         }
         if args.mount.as_ref().is_some_and(|path| !path.starts_with('/')) {
-            return Err(Failure::new(Kind::Usage, "--mount is a path in the container, and begins with `/`"));
+            return Err(Failure::new(Kind::Usage, "`--mount` must be an absolute path in the container"));
         }
         let settings = RunSettings {
             env: (!env.is_empty()).then_some(env),
@@ -50,11 +49,11 @@ impl Flags {
             mount: args.mount,
         };
         let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
-        Ok(Flags { settings, io_dir })
+        Ok(DefaultSettings { settings, io_dir })
     }
 
-    /// Fills in what the record lacks, setting by setting, and gives all of them back.
-    pub(crate) fn fill(&self, record: &mut Record) -> Result<RunSettings> {
+    /// Sets each setting that the record lacks, and returns all settings.
+    pub(crate) fn complete(&self, record: &mut Record) -> Result<RunSettings> {
         fill_io_dir(record, &self.io_dir)?;
         let own = record.known()?.run.unwrap_or_default();
         let flags = self.settings.clone();
@@ -83,35 +82,35 @@ impl Flags {
     }
 }
 
-/// The variables that the settings name, secret ones apart: their values may be written nowhere.
+/// Environment variables of a container. Values of secret variables must not be written anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
-    /// `NAME=value`, fit for a record.
-    pub(crate) open: Vec<String>,
-    /// `NAME=value`, for the engine alone.
+    /// `NAME=value`, for the engine and the record.
+    pub(crate) public: Vec<String>,
+    /// `NAME=value`, for the engine only.
     pub(crate) secret: Vec<String>,
 }
 
 impl Environment {
     /// # Errors
-    /// [`Kind::Usage`] where a secret is not in this process's environment.
-    pub(crate) fn of(settings: &RunSettings) -> Result<Self> {
-        let open = settings.env.iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+    /// [`Kind::Usage`] if a secret variable is not set in this environment.
+    pub(crate) fn new(settings: &RunSettings) -> Result<Self> {
+        let public = settings.env.iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
         let mut secret = Vec::new();
         for name in settings.secret_env.iter().flatten() {
             check_name(name)?;
             let value = std::env::var(name).map_err(|_| {
-                Failure::new(Kind::Usage, format!("the secret `{name}` is not in the environment"))
-                    .hint(format!("`export {name}`, or set it for this command alone"))
+                Failure::new(Kind::Usage, format!("the secret variable `{name}` is not set"))
+                    .hint(format!("`export {name}`, or set it for this command only"))
             })?;
             secret.push(format!("{name}={value}"));
         }
-        Ok(Environment { open, secret })
+        Ok(Environment { public, secret })
     }
 }
 
-/// `NAME=value`, or `NAME` for the value that it has here; none for a name that has none, as in the docker CLI.
-pub(crate) fn variable(text: &str) -> Result<Option<(String, String)>> {
+/// Parses `NAME=value`, or `NAME` for its value in this environment. As in the docker CLI, an unset `NAME` gives `None`.
+pub(crate) fn parse_variable(text: &str) -> Result<Option<(String, String)>> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (text, std::env::var(text).ok()),
@@ -122,17 +121,16 @@ pub(crate) fn variable(text: &str) -> Result<Option<(String, String)>> {
 
 fn check_name(name: &str) -> Result<()> {
     if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
-        return Err(Failure::new(Kind::Usage, format!("`{name}` is no variable's name")));
+        return Err(Failure::new(Kind::Usage, format!("`{name}` is not a valid variable name")));
     }
     Ok(())
 }
 
-/// Lines `NAME=value` or `NAME`; blank ones and those that begin with `#` say nothing, and nothing is quoted: the docker
-/// CLI's format.
-fn env_file(path: &Path) -> Result<Vec<(String, String)>> {
+/// Reads a file in the docker CLI's format: lines `NAME=value` or `NAME`, comments from `#`, no quoting.
+fn read_env_file(path: &Path) -> Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(path).doing("read", path)?;
     let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let variables = lines.map(|line| variable(line).map_err(|failure| failure.context(path.display())));
+    let variables = lines.map(|line| parse_variable(line).map_err(|failure| failure.context(path.display())));
     Ok(variables.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
@@ -142,12 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_of_variables_is_read_as_the_docker_cli_reads_it() {
+    fn an_env_file_is_read_as_the_docker_cli_reads_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "# no\n\nA=1 # not a comment\n  B=\"x\"\nNCAAS_NOT_THERE\n").unwrap();
-        let variables = env_file(file.path()).unwrap();
+        let variables = read_env_file(file.path()).unwrap();
         assert_eq!(variables, [("A".into(), "1 # not a comment".into()), ("B".into(), "\"x\"".into())]);
         std::fs::write(file.path(), "=x\n").unwrap();
-        assert_eq!(env_file(file.path()).unwrap_err().kind, Kind::Usage);
+        assert_eq!(read_env_file(file.path()).unwrap_err().kind, Kind::Usage);
     }
 }

@@ -1,4 +1,4 @@
-//! `ncaas-exec shell`: an interactive shell in a container, with the user's own terminal.
+//! `ncaas-exec shell`: an interactive shell in a container.
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -13,27 +13,27 @@ use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ShellArgs;
-use crate::exec::{Asks, Exec, Outcome, Streams, may_be_the_engines_word};
-use crate::subject;
+use crate::docker_exec::{Exec, ExecEnd, ExecRequest, Streams, maybe_start_error};
+use crate::targets;
 use crate::terminal::Terminal;
 
-/// bash, or else sh.
-const BEST_SHELL: &str = "command -v bash >/dev/null 2>&1 && exec bash; exec sh";
-/// What to try, in this order.
-const SHELLS: [&[&str]; 2] = [&["sh", "-c", BEST_SHELL], &["bash"]];
+/// Starts bash, or sh if there is no bash.
+const PREFER_BASH: &str = "command -v bash >/dev/null 2>&1 && exec bash; exec sh";
+/// Commands to try, in this order.
+const SHELLS: [&[&str]; 2] = [&["sh", "-c", PREFER_BASH], &["bash"]];
 
 pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
     let named: Vec<String> = args.container.iter().cloned().collect();
-    let input = subject::input(tool, &named, "ncaas-exec start IMAGE | ncaas-exec shell")?;
+    let input = targets::target_input(tool, &named, "ncaas-exec start IMAGE | ncaas-exec shell")?;
     let connection = LazyEngine::default();
     let exit_code = Cell::new(None);
     let work = async |record: &mut Record, _: &Output| {
         let engine = connection.get().await?;
-        let container = subject::look(engine, record).await?;
-        exit_code.set(Some(enter(engine, &container.name, args.user.as_deref()).await?));
+        let container = targets::inspect_target(engine, record).await?;
+        exit_code.set(Some(run_shell(engine, &container.name, args.user.as_deref()).await?));
         Ok(())
     };
-    // The record goes on to a next stage, but not onto the terminal.
+    // The record is for a next stage: it is not printed on a terminal.
     let failed = Cell::new(None);
     let at_terminal = async |record: &mut Record, output: &Output| {
         if let Err(failure) = work(record, output).await {
@@ -42,11 +42,12 @@ pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
         }
         Ok(())
     };
-    // One after the other: there is one terminal.
+    // One at a time: there is one terminal.
     let pipe = Pipe::new(tool, 1);
-    let status = match std::io::stdout().is_terminal() {
-        true => pipe.each(input, at_terminal).await?,
-        false => pipe.filter(input, work).await?,
+    let status = if std::io::stdout().is_terminal() {
+        pipe.each(input, at_terminal).await?
+    } else {
+        pipe.filter(input, work).await?
     };
     match (failed.get(), exit_code.get()) {
         (Some(failed), _) if status == ExitStatus::SUCCESS => Ok(ExitStatus(failed)),
@@ -55,84 +56,83 @@ pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
     }
 }
 
-/// Runs a shell to its end. Its exit code.
-async fn enter(engine: &Engine, container: &str, user: Option<&str>) -> Result<i64> {
+/// Runs a shell until it ends, and returns its exit code.
+async fn run_shell(engine: &Engine, container: &str, user: Option<&str>) -> Result<i64> {
     for command in SHELLS {
-        let asks = Asks {
+        let request = ExecRequest {
             container: container.to_owned(),
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             env: std::env::var("TERM").map(|term| format!("TERM={term}")).into_iter().collect(),
             user: user.map(str::to_owned),
             stdin: true,
             terminal: true,
-            ..Asks::default()
+            ..ExecRequest::default()
         };
-        let exec = Exec::create(engine, asks).await?;
-        let terminal = Terminal::take()?;
-        let engine_spoke = converse(&exec, container, &terminal).await?;
+        let exec = Exec::create(engine, request).await?;
+        let terminal = Terminal::open_raw()?;
+        let start_error = connect_terminal(&exec, container, &terminal).await?;
         drop(terminal);
-        match exec.outcome(engine_spoke).await {
-            Ok(Outcome::Exited(code)) => return Ok(code),
-            Ok(Outcome::NotStarted(_)) => {}
-            // As when a terminal is closed.
+        match exec.end_state(start_error).await {
+            Ok(ExecEnd::Exited(code)) => return Ok(code),
+            Ok(ExecEnd::NotStarted(_)) => {}
+            // HUP, as when a terminal is closed.
             Err(failure) => {
-                return Err(exec.abandon("HUP", failure, "the same command again opens another shell").await);
+                return Err(exec.abandon("HUP", failure, "run the same command again to open another shell").await);
             }
         }
     }
-    Err(Failure::new(Kind::ScriptNotFound, format!("there is neither bash nor sh in `{container}`")))
+    Err(Failure::new(Kind::ScriptNotFound, format!("`{container}` contains neither bash nor sh")))
 }
 
-/// Carries what is typed to the shell and what it says to the terminal, until it ends.
-/// Whether the engine spoke in its place.
-async fn converse(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Result<bool> {
+/// Connects the terminal to the shell until the shell ends. Returns whether its output may be the engine's message that
+/// it could not be started.
+async fn connect_terminal(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Result<bool> {
     let Streams { mut output, mut input } = exec.start().await?;
-    let mut resized = signal(SignalKind::window_change()).map_err(|error| {
-        Failure::new(Kind::Io, format!("cannot listen for changes of the terminal's size: {error}"))
-    })?;
-    fit(exec, terminal).await;
+    let mut resized = signal(SignalKind::window_change())
+        .map_err(|error| Failure::new(Kind::Io, format!("cannot watch the terminal's size: {error}")))?;
+    resize(exec, terminal).await;
     let mut typed = [0; 4096];
     let mut first = true;
-    let mut engine_spoke = false;
+    let mut start_error = false;
     loop {
         tokio::select! {
             piece = output.next() => match piece {
-                None => return Ok(engine_spoke),
+                None => return Ok(start_error),
                 Some(piece) => {
                     let bytes = piece.engine_context("read from the shell in", Subject::Container(container))?.into_bytes();
-                    if std::mem::take(&mut first) && may_be_the_engines_word(&bytes) {
-                        engine_spoke = true;
+                    if std::mem::take(&mut first) && maybe_start_error(&bytes) {
+                        start_error = true;
                     } else {
-                        show(terminal, &bytes).await?;
+                        write_to(terminal, &bytes).await?;
                     }
                 }
             },
             read = terminal.read(&mut typed) => match read {
                 Ok(length) if length > 0 => {
-                    // A shell that has ended reads nothing more; its output's end tells.
+                    // Fails if the shell has ended: then its output ends too.
                     let _ = input.write_all(&typed[..length]).await;
                     let _ = input.flush().await;
                 }
-                // The terminal has gone: so does the shell, as it would at home.
+                // The terminal was closed: the shell gets HUP, as a local shell does.
                 _ => {
                     exec.signal("HUP").await?;
                     return Ok(false);
                 }
             },
-            _ = resized.recv() => fit(exec, terminal).await,
+            _ = resized.recv() => resize(exec, terminal).await,
         }
     }
 }
 
-/// Gives the shell's terminal the size of ours.
-async fn fit(exec: &Exec<'_>, terminal: &Terminal) {
+/// Gives the shell's terminal the size of the user's.
+async fn resize(exec: &Exec<'_>, terminal: &Terminal) {
     if let Some((rows, columns)) = terminal.size() {
-        // A shell of another size is of use too.
+        // A shell with another size is still useful.
         let _ = exec.resize(rows, columns).await;
     }
 }
 
-async fn show(terminal: &Terminal, bytes: &[u8]) -> Result<()> {
+async fn write_to(terminal: &Terminal, bytes: &[u8]) -> Result<()> {
     terminal
         .write(bytes)
         .await

@@ -1,4 +1,4 @@
-//! The folders that a job writes to: made before its container, and gone again where none comes to be.
+//! The folders that a job writes to: made before its container, and removed again if the start fails.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use ncaas_core::failure::{IoContext, Result};
 use ncaas_core::layout::JobFolder;
 
-/// Those that were made for a job. Dropped, they go again as far as they are empty, unless they are in use.
+/// The folders made for a job. Dropping this removes those that are empty, unless they are in use.
 #[derive(Debug, Default)]
-pub(super) struct Folders {
+pub(super) struct MadeFolders {
     /// In the order in which they were made.
     made: Vec<PathBuf>,
-    /// A container may write to them, ours or that of another run of the same job.
+    /// Whether a container may write to them: ours, or one that another run of the same job started.
     pub(super) in_use: bool,
 }
 
-impl Folders {
-    /// Makes one that nobody else has: false where it is there.
-    pub(super) fn claim(&mut self, path: &Path) -> Result<bool> {
+impl MadeFolders {
+    /// Makes a folder exclusively. Returns false if it exists.
+    pub(super) fn make_exclusive(&mut self, path: &Path) -> Result<bool> {
         match std::fs::create_dir(path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             made => {
@@ -28,8 +28,8 @@ impl Folders {
         }
     }
 
-    /// Makes those that a job's container writes to.
-    pub(super) fn make(&mut self, folder: &JobFolder) -> Result<()> {
+    /// Makes the folders that the job's container writes to.
+    pub(super) fn make_job_folders(&mut self, folder: &JobFolder) -> Result<()> {
         let work = folder.work();
         let shared = [folder.root(), work.parent().unwrap_or(&work)].map(Path::to_owned);
         let own = [work, folder.work_results(), folder.work_logs()];
@@ -39,11 +39,11 @@ impl Folders {
     }
 }
 
-impl Drop for Folders {
+impl Drop for MadeFolders {
     fn drop(&mut self) {
         if !self.in_use {
             for path in self.made.iter().rev() {
-                // One with something in it stays.
+                // Fails for a folder that is not empty, which is kept.
                 let _ = std::fs::remove_dir(path);
             }
         }

@@ -1,4 +1,4 @@
-//! `ncaas-exec ls`: the containers of ours, each as the record that it was started from and how it fares now.
+//! `ncaas-exec ls`: list the tool's containers, each with the record that it was started from and its current state.
 
 use bollard::query_parameters::InspectContainerOptions;
 use indicatif::HumanBytes;
@@ -11,7 +11,7 @@ use ncaas_core::record::fields::{Container, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::{Format, LsArgs};
-use crate::subject;
+use crate::targets;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     if args.schema {
@@ -22,9 +22,9 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     let engine = Engine::connect().await?;
     Pipe::new(tool, 1)
         .source(async |output| {
-            let records = records(&engine, args.all).await?;
+            let records = list_records(&engine, args.all).await?;
             match format {
-                // A list of failed jobs is no failed list: these are written past the exit status.
+                // Written directly: a failed job in the list must not change the exit status.
                 Format::Json => {
                     for record in &records {
                         output.write(record.to_line()).await;
@@ -37,20 +37,20 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
         .await
 }
 
-async fn records(engine: &Engine, all: bool) -> Result<Vec<Record>> {
+async fn list_records(engine: &Engine, all: bool) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     for found in engine.labelled(&[labels::TOOL]).await? {
         if !all && matches!(found.state.as_str(), "exited" | "dead" | "created") {
             continue;
         }
-        let mut record = subject::of_name(&found.id);
-        match subject::look(engine, &mut record).await {
+        let mut record = targets::record_for_container(&found.id);
+        match targets::inspect_target(engine, &mut record).await {
             Ok(mut container) => {
-                container.size_bytes = size(engine, &found.id).await;
+                container.size_bytes = layer_size(engine, &found.id).await;
                 record.merge(&Known { container: Some(container), ..Known::default() });
                 records.push(record);
             }
-            // Removed since it was listed.
+            // Removed after it was listed.
             Err(failure) if failure.kind == Kind::ContainerNotFound => {}
             Err(failure) => return Err(failure),
         }
@@ -58,8 +58,8 @@ async fn records(engine: &Engine, all: bool) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// What a container takes. The engine adds it up, so it may take a while; none where it has gone meanwhile.
-async fn size(engine: &Engine, id: &str) -> Option<u64> {
+/// Size of a container's layer, which the engine computes on request. `None` if the container was removed.
+async fn layer_size(engine: &Engine, id: &str) -> Option<u64> {
     let options = InspectContainerOptions { size: true };
     let inspected = engine.docker().inspect_container(id, Some(options)).await.ok()?;
     inspected.size_rw.and_then(|bytes| u64::try_from(bytes).ok())

@@ -1,0 +1,259 @@
+//! `ncaas-exec in`: run a command in a running container.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use futures_util::StreamExt;
+use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Input, Output, Pipe};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::args::InArgs;
+use crate::detached_exec::start_detached;
+use crate::docker_exec::{
+    Exec, ExecEnd, ExecRequest, OutputStream, Streams, maybe_connection_error, maybe_start_error,
+};
+use crate::run_settings::parse_variable;
+use crate::{start_failure, targets};
+
+/// Exit status if the tool itself failed.
+const TOOL_FAILED: u8 = 125;
+/// Time between TERM and KILL after a timeout.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
+/// The same after an interrupt, when the tool has to end within a second.
+const INTERRUPT_GRACE: Duration = Duration::from_millis(300);
+
+pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitStatus> {
+    match execute(tool, args).await {
+        Err(failure) if failure.kind != Kind::Interrupted => {
+            tool.report_failure(&failure);
+            Ok(ExitStatus(TOOL_FAILED))
+        }
+        status => status,
+    }
+}
+
+async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
+    let engine = Engine::connect().await?;
+    let mut env = Vec::new();
+    for text in &args.env {
+        env.extend(parse_variable(text)?.map(|(name, value)| format!("{name}={value}")));
+    }
+    let request = ExecRequest {
+        container: args.container.clone(),
+        command: args.command.clone(),
+        env,
+        user: args.user.clone(),
+        workdir: args.workdir.clone(),
+        stdin: args.interactive,
+        terminal: false,
+    };
+    if args.detach {
+        return detach(tool, &engine, request).await;
+    }
+    let exec = Exec::create(&engine, request).await?;
+    let Streams { output, input } = exec.start().await?;
+    let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut output = OutputCopy::new(&args.container, output);
+
+    let copied = {
+        let copy = output.copy();
+        tokio::pin!(copy);
+        let stdin = copy_stdin(input);
+        tokio::pin!(stdin);
+        let mut has_stdin = args.interactive;
+        loop {
+            tokio::select! {
+                copied = &mut copy => break Copied::Finished(copied),
+                () = tool.interrupted() => {
+                    tokio::select! {
+                        _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
+                        _ = &mut copy => {}
+                    }
+                    let _ = exec.signal("KILL").await;
+                    break Copied::Interrupted;
+                }
+                () = sleep_until_deadline(deadline) => {
+                    terminate_after_timeout(&exec, copy).await?;
+                    break Copied::TimedOut;
+                }
+                () = &mut stdin, if has_stdin => has_stdin = false,
+            }
+        }
+    };
+    match copied {
+        Copied::Finished(Ok(Reader::Open)) => {}
+        Copied::Finished(Ok(Reader::Closed)) => {
+            // The engine notices the end of the process only if its remaining output can be discarded.
+            drop(output);
+            exec.signal("KILL").await?;
+            return Ok(ExitStatus::SUCCESS);
+        }
+        Copied::Finished(Err(failure)) => {
+            let _ = exec.signal("KILL").await;
+            return Err(failure);
+        }
+        Copied::Interrupted => {
+            let message = format!("interrupted: the command in `{}` was ended too", args.container);
+            return Err(Failure::new(Kind::Interrupted, message));
+        }
+        Copied::TimedOut => {
+            let seconds = args.timeout.unwrap_or_default();
+            let message = format!("the command in `{}` ran longer than {seconds} s, and was ended", args.container);
+            return Err(Failure::new(Kind::Timeout, message));
+        }
+    }
+    let end = match exec.end_state(!output.held.is_empty()).await {
+        Ok(end) => end,
+        // The connection was lost: the command may still run, and its exit code is unknown.
+        Err(failure) => {
+            let hint = "run it again; `ncaas-exec in --detach` does not depend on a connection";
+            return Err(exec.abandon("KILL", failure, hint).await);
+        }
+    };
+    match end {
+        ExecEnd::Exited(code) => {
+            output.release().await?;
+            Ok(ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED)))
+        }
+        ExecEnd::NotStarted(code) => {
+            let command = args.command.first().cloned().unwrap_or_default();
+            let text: Vec<_> = output.held.iter().map(|piece| String::from_utf8_lossy(piece.as_ref())).collect();
+            let failure =
+                Failure::new(Kind::EngineError, format!("cannot start `{command}`: {}", text.concat().trim()));
+            let workdir = args.workdir.as_deref();
+            let explained =
+                start_failure::explain_exec(&engine, &args.container, &command, workdir, failure.clone()).await;
+            // On Podman, a command without a visible cause has run, and the text is its own output.
+            if explained == failure && engine.is_podman().await {
+                output.release().await?;
+                return Ok(ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED)));
+            }
+            Err(explained)
+        }
+    }
+}
+
+/// Starts a detached command, and writes the record with which `ncaas-exec wait` finds it.
+async fn detach(tool: Tool, engine: &Engine, request: ExecRequest) -> Result<ExitStatus> {
+    let mut record = targets::record_for_container(&request.container);
+    targets::inspect_target(engine, &mut record).await?;
+    let detached = start_detached(engine, request).await?;
+    record.merge(&Known { exec: Some(detached), ..Known::default() });
+    Pipe::new(tool, 1).filter(Input::record(record), async |_: &mut Record, _: &Output| Ok(())).await
+}
+
+/// Why copying the output stopped.
+enum Copied {
+    Finished(Result<Reader>),
+    Interrupted,
+    TimedOut,
+}
+
+/// Whether the reader of this tool's output is still there.
+enum Reader {
+    Open,
+    Closed,
+}
+
+/// Sends TERM to the process, and KILL after the grace period; its output is copied meanwhile.
+async fn terminate_after_timeout(exec: &Exec<'_>, copy: impl Future<Output = Result<Reader>>) -> Result<()> {
+    let terminate = async {
+        exec.signal("TERM").await?;
+        sleep(TIMEOUT_GRACE).await;
+        Ok(())
+    };
+    tokio::select! {
+        terminated = terminate => terminated?,
+        _ = copy => {}
+    }
+    exec.signal("KILL").await
+}
+
+async fn sleep_until_deadline(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Copies a process's output to stdout and stderr.
+struct OutputCopy {
+    container: String,
+    output: OutputStream,
+    /// Output that may be a message of the engine.
+    held: Vec<LogOutput>,
+    stdout: tokio::io::Stdout,
+    stderr: tokio::io::Stderr,
+}
+
+impl OutputCopy {
+    fn new(container: &str, output: OutputStream) -> Self {
+        let (stdout, stderr) = (tokio::io::stdout(), tokio::io::stderr());
+        OutputCopy { container: container.to_owned(), output, held: Vec::new(), stdout, stderr }
+    }
+
+    /// Copies all output unchanged, but holds back what may be a message of the engine.
+    async fn copy(&mut self) -> Result<Reader> {
+        let mut is_first = true;
+        while let Some(piece) = self.output.next().await {
+            let piece = piece.engine_context("read from the command in", Subject::Container(&self.container))?;
+            let hold = if is_first {
+                maybe_start_error(piece.as_ref())
+            } else {
+                !self.held.is_empty() && maybe_connection_error(piece.as_ref())
+            };
+            is_first = false;
+            self.held.push(piece);
+            if hold {
+                continue;
+            }
+            match self.write_held().await {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Reader::Closed),
+                written => written.map_err(|error| write_failure(&error))?,
+            }
+        }
+        Ok(Reader::Open)
+    }
+
+    /// Writes the output that was held back.
+    async fn release(&mut self) -> Result<()> {
+        self.write_held().await.map_err(|error| write_failure(&error))
+    }
+
+    async fn write_held(&mut self) -> std::io::Result<()> {
+        for piece in self.held.drain(..) {
+            match piece {
+                LogOutput::StdErr { message } => write_flushed(&mut self.stderr, &message).await?,
+                LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                    write_flushed(&mut self.stdout, &message).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_failure(error: &std::io::Error) -> Failure {
+    Failure::new(ncaas_core::failure::io_kind(error), format!("cannot write the command's output: {error}"))
+}
+
+async fn write_flushed(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
+}
+
+/// Copies stdin to the process, and its end.
+async fn copy_stdin(mut input: std::pin::Pin<Box<dyn AsyncWrite + Send>>) {
+    // Fails if the process ends before it has read everything.
+    let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut input).await;
+    let _ = input.shutdown().await;
+    // Dropping the connection would close both directions.
+    sleep(Duration::MAX).await;
+}

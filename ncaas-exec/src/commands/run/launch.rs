@@ -1,0 +1,96 @@
+//! Launching a job: wait for free resources, compute the checksums, create the container and start it.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use bollard::models::SystemInfo;
+use ncaas_core::engine::{Engine, labels};
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::tool::Tool;
+
+use super::admission::Admission;
+use super::job_folders::MadeFolders;
+use super::job_inputs::JobInputs;
+use super::previous_run::{find_container, is_unstarted};
+use super::replay::compare_inputs;
+use crate::container_spec::ContainerSpec;
+use crate::{lifecycle, start_failure};
+
+/// Launches the jobs of one run of the verb.
+#[derive(Debug)]
+pub(super) struct Launcher {
+    tool: Tool,
+    /// Whether the inputs must have the checksums in the record.
+    replays: bool,
+    pub(super) admission: Admission,
+    /// Images (by id) and programs that can be started.
+    examined: RefCell<HashSet<(String, String)>>,
+}
+
+impl Launcher {
+    pub(super) fn new(tool: Tool, jobs: Option<u16>, replays: bool) -> Self {
+        Launcher { tool, replays, admission: Admission::new(jobs), examined: RefCell::default() }
+    }
+
+    /// Starts the container when resources are free. If another run has started it meanwhile, that container is returned.
+    pub(super) async fn launch(
+        &self,
+        engine: &Engine,
+        info: &SystemInfo,
+        record: &mut Record,
+        inputs: &JobInputs,
+        mut spec: ContainerSpec,
+        folders: &mut MadeFolders,
+    ) -> Result<Container> {
+        let name = spec.name.clone().unwrap_or_default();
+        let slot = self.admission.wait_for_slot(engine, info, &name, &spec.settings).await?;
+        self.tool.warn(record, slot.warning.as_deref());
+        if let Some(gpu) = &slot.gpu {
+            spec.labels.insert(labels::GPU.to_owned(), gpu.clone());
+        }
+        spec.gpu.clone_from(&slot.gpu);
+        let checksums = inputs.checksums().await?;
+        if self.replays {
+            compare_inputs(&record.known()?.inputs.unwrap_or_default(), &checksums)?;
+        }
+        if !checksums.is_empty() {
+            record.merge(&Known { inputs: Some(checksums), ..Known::default() });
+        }
+        spec.label_record(record);
+
+        folders.in_use = true;
+        let id = match lifecycle::create_container(engine, &spec).await {
+            Ok(id) => id,
+            Err(failure) if failure.kind == Kind::NameInUse => {
+                let existing = find_container(engine, record).await?.ok_or(failure)?;
+                if !is_unstarted(&existing) {
+                    return Ok(existing);
+                }
+                existing.id
+            }
+            Err(failure) => return Err(failure),
+        };
+        self.examine_program(engine, &id, &spec).await?;
+        let container = lifecycle::start_container(engine, &id, &spec).await?;
+        if !container.has_ended() {
+            slot.hold_until_end(engine, &container.id);
+        }
+        Ok(container)
+    }
+
+    /// Checks that the container's program can be started, once for each image and program. Removes the container if not.
+    async fn examine_program(&self, engine: &Engine, id: &str, spec: &ContainerSpec) -> Result<()> {
+        let examined = (spec.image.clone(), spec.program.clone());
+        if !start_failure::needs_examination(&spec.program) || self.examined.borrow().contains(&examined) {
+            return Ok(());
+        }
+        if let Err(failure) = start_failure::examine_program(engine, id).await {
+            lifecycle::remove_container(engine, id, true).await?;
+            return Err(failure);
+        }
+        self.examined.borrow_mut().insert(examined);
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! `ncaas-exec stop`: send TERM, then KILL after a grace period.
+
+use ncaas_core::engine::{Engine, LazyEngine};
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::StopArgs;
+use crate::targets;
+
+/// The engine answers a stop request when the container has ended: most of the time is spent waiting.
+const DEFAULT_JOBS: usize = 64;
+
+pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = targets::target_input(tool, &args.containers, "ncaas-exec ls | ncaas-exec stop")?;
+    let connection = LazyEngine::default();
+    let grace = i32::try_from(args.grace).unwrap_or(i32::MAX);
+    let stop_target = async |engine: &Engine, record: &mut Record| {
+        let container = targets::inspect_target(engine, record).await?;
+        if !container.has_ended() {
+            engine.stop(&container.id, grace).await?;
+            let container = engine.container(&container.id).await?;
+            targets::update_record(engine, record, container).await?;
+        }
+        Ok(())
+    };
+    let work = async |record: &mut Record, _: &_| connection.with_retry(tool, record, stop_target).await;
+    connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work)).await
+}

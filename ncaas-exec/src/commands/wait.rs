@@ -1,0 +1,88 @@
+//! `ncaas-exec wait`: wait until jobs or detached commands have ended.
+
+use std::cell::Cell;
+
+use ncaas_core::engine::{Engine, LazyEngine};
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::layout::JobFolder;
+use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{DetachedExec, Known};
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::ContainersArgs;
+use crate::detached_exec::wait_for_detached;
+use crate::targets;
+
+/// Waiting costs little.
+const DEFAULT_JOBS: usize = 1024;
+/// Exit status of `wait CONTAINER` if the tool itself failed.
+const TOOL_FAILED: u8 = 125;
+
+pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = targets::target_input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
+    let connection = LazyEngine::default();
+    let exit_code = Cell::new(None);
+    let work = async |record: &mut Record, _: &_| {
+        let waited = wait_for_target(tool, &connection, record).await;
+        exit_code.set(record.container().and_then(|container| container.exit_code));
+        waited
+    };
+    let status = connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work)).await;
+    if args.containers.len() != 1 {
+        return status;
+    }
+    match (status, exit_code.get()) {
+        (Ok(status), _) if status.0 > 128 => Ok(status),
+        (Ok(_), Some(code)) => Ok(ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED))),
+        (Ok(_), None) => Ok(ExitStatus(TOOL_FAILED)),
+        (Err(failure), _) => {
+            tool.report_failure(&failure);
+            Ok(ExitStatus(TOOL_FAILED))
+        }
+    }
+}
+
+async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Record) -> Result<()> {
+    if let Some(detached) = record.known()?.exec.filter(|detached| detached.exit_code.is_none()) {
+        let wait = async |engine: &Engine, record: &mut Record| {
+            wait_for_detached(engine, &targets::container_id(record)?, &detached).await
+        };
+        let exit_code = Some(connection.with_retry(tool, record, wait).await?);
+        record.merge(&Known { exec: Some(DetachedExec { exit_code, ..detached }), ..Known::default() });
+        return Ok(());
+    }
+    let has_ended = record.container().is_some_and(|container| container.has_ended());
+    if has_ended && !record.as_map().contains_key("exec") {
+        return Ok(());
+    }
+    let prepare = async |engine: &Engine, record: &mut Record| {
+        if targets::has_only_container(record) {
+            targets::inspect_target(engine, record).await?;
+        }
+        Ok(engine.clone())
+    };
+    let waited = async {
+        // The wait itself retries during outages.
+        let engine = connection.with_retry(tool, record, prepare).await?;
+        engine.wait(&targets::container_id(record)?).await
+    };
+    match waited.await {
+        Ok(container) => {
+            let update = async |engine: &Engine, record: &mut Record| {
+                targets::update_record(engine, record, container.clone()).await
+            };
+            connection.with_retry(tool, record, update).await
+        }
+        // The container was removed, possibly after its final record was saved.
+        Err(failure) if failure.kind == Kind::ContainerNotFound => {
+            let saved = JobFolder::for_record(record).ok().and_then(|folder| folder.saved_record()?.container());
+            record.merge(&Known { container: Some(saved.ok_or(failure)?), ..Known::default() });
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
+}

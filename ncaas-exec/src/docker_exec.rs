@@ -1,0 +1,234 @@
+//! A process started in a running container, as by `docker exec`.
+//!
+//! The engine cannot end such a process: it continues after its client has gone. So the environment of each process
+//! contains a unique mark, which child processes inherit. To signal the process group, a second process in the container
+//! searches `/proc` for the mark. This needs a shell with `read` and `kill`, and nothing else.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
+use ncaas_core::failure::{Failure, Kind, Result};
+use tokio::io::AsyncWrite;
+use tokio::time::sleep;
+
+/// The environment variable that holds the mark.
+const MARK: &str = "NCAAS_EXEC";
+
+/// Sends signal `$2` to all processes whose environment contains the mark `$1`, and KILL after `$3` seconds if `$3` is
+/// set. The script's own environment does not contain it.
+const SEND_SIGNAL: &str = r#"
+send() {
+marked=
+for process in /proc/[0-9]*; do
+    line=
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in *"$1"*) marked="$marked ${process#/proc/}"; break ;; esac
+        line=
+    done 2>/dev/null <"$process/environ"
+done 2>/dev/null
+[ -z "$marked" ] || kill -s "$2" $marked 2>/dev/null
+}
+send "$1" "$2"
+[ -z "$3" ] || { sleep "$3"; send "$1" KILL; } 2>/dev/null
+"#;
+
+/// Start of the error message that engines write to the output of a process that could not be started.
+const START_ERROR: &[u8] = b"OCI runtime exec failed";
+/// Podman's message begins with the first and contains the second.
+const PODMAN_START_ERROR: (&[u8], &[u8]) = (b"Error: ", b": OCI ");
+/// Start of a second message of Podman that may follow.
+const PODMAN_CONNECTION_ERROR: &[u8] = b"Error: read unixpacket ";
+
+/// How often to check that a process whose streams are closed has ended.
+const EXIT_CHECKS: u32 = 20;
+const EXIT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A command to run in a container.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ExecRequest {
+    pub(crate) container: String,
+    pub(crate) command: Vec<String>,
+    /// `NAME=value`.
+    pub(crate) env: Vec<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) workdir: Option<String>,
+    /// Whether stdin is connected.
+    pub(crate) stdin: bool,
+    /// Whether the process gets a terminal.
+    pub(crate) terminal: bool,
+}
+
+/// A process in a container.
+#[derive(Debug)]
+pub(crate) struct Exec<'a> {
+    engine: &'a Engine,
+    request: ExecRequest,
+    id: String,
+    mark: String,
+}
+
+/// The output of a process.
+pub(crate) type OutputStream = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
+
+/// The streams of a process.
+pub(crate) struct Streams {
+    pub(crate) output: OutputStream,
+    pub(crate) input: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExecEnd {
+    /// It exited with this code.
+    Exited(i64),
+    /// It could not be started. On Podman: or it exited with this code after printing text like the engine's message.
+    NotStarted(i64),
+}
+
+impl<'a> Exec<'a> {
+    /// Creates the process without starting it.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerNotFound`], or the container does not run.
+    pub(crate) async fn create(engine: &'a Engine, request: ExecRequest) -> Result<Self> {
+        let container = reference::container(&request.container)?.to_owned();
+        let mark = format!("{MARK}={}.{}", std::process::id(), Timestamp::now().as_nanosecond());
+        let options = CreateExecOptions {
+            attach_stdin: Some(request.stdin),
+            attach_stdout: Some(true),
+            attach_stderr: Some(!request.terminal),
+            tty: Some(request.terminal),
+            // The engine's default begins with Ctrl-P, which programs use.
+            detach_keys: request.terminal.then(|| "ctrl-@,ctrl-@,ctrl-_".to_owned()),
+            env: Some(request.env.iter().cloned().chain([mark.clone()]).collect()),
+            cmd: Some(request.command.clone()),
+            user: request.user.clone(),
+            working_dir: request.workdir.clone(),
+            ..Default::default()
+        };
+        let created = engine.docker().create_exec(&container, options).await;
+        let id = match created {
+            Err(error) if is_not_running(&error) => {
+                return Err(Failure::new(Kind::EngineError, format!("the container `{container}` is not running"))
+                    .hint("`ncaas-exec ls --all` shows its state; `docker start` starts it again"));
+            }
+            created => created.engine_context("run a command in", Subject::Container(&container))?.id,
+        };
+        Ok(Exec { engine, request, id, mark })
+    }
+
+    /// Starts the process.
+    pub(crate) async fn start(&self) -> Result<Streams> {
+        let options = StartExecOptions { tty: self.request.terminal, ..Default::default() };
+        let started = self.engine.docker().start_exec(&self.id, Some(options)).await;
+        match started.engine_context("run a command in", Subject::Container(&self.request.container))? {
+            StartExecResults::Attached { output, input } => Ok(Streams { output, input }),
+            StartExecResults::Detached => {
+                Err(Failure::new(Kind::EngineError, "the engine returned no streams of the process"))
+            }
+        }
+    }
+
+    /// How the process ended; to be called when its output stream has ended. `maybe_start_error` says that the output
+    /// may be the engine's message: then a process without a PID never started. (Podman clears the PID of an ended one.)
+    pub(crate) async fn end_state(&self, maybe_start_error: bool) -> Result<ExecEnd> {
+        let subject = Subject::Container(&self.request.container);
+        let inspect =
+            async || self.engine.docker().inspect_exec(&self.id).await.engine_context("run a command in", subject);
+        let mut inspected = match inspect().await {
+            // The outage that closed the streams may have closed pooled connections too.
+            Err(failure) if failure.kind == Kind::EngineUnreachable => inspect().await?,
+            inspected => inspected?,
+        };
+        // Podman reports exit code 0 for a running process, and learns of the end late.
+        for _ in 0..EXIT_CHECKS {
+            if inspected.running != Some(true) {
+                break;
+            }
+            sleep(EXIT_CHECK_INTERVAL).await;
+            inspected = inspect().await?;
+        }
+        let exit_code = inspected.exit_code.filter(|_| inspected.running != Some(true));
+        match (exit_code, inspected.pid) {
+            (Some(code @ (126 | 127)), None | Some(0)) if maybe_start_error => Ok(ExecEnd::NotStarted(code)),
+            (Some(code), _) => Ok(ExecEnd::Exited(code)),
+            (None, _) => Err(Failure::new(
+                Kind::EngineError,
+                format!("lost the connection to the process in `{}`", self.request.container),
+            )),
+        }
+    }
+
+    /// Signals a process after its connection was lost. The returned failure says whether that was possible.
+    pub(crate) async fn abandon(&self, signal: &str, failure: Failure, hint: &str) -> Failure {
+        let message = match failure.kind {
+            // Another connection attempt would block as long as the first one did.
+            Kind::EngineUnreachable => format!("{}; the process may still run", failure.message),
+            _ if self.signal(signal).await.is_ok() => format!("{}, and it was ended", failure.message),
+            // The container does not exist either.
+            _ => return failure,
+        };
+        Failure { message, ..failure }.hint(hint)
+    }
+
+    /// Signals the process and its descendants.
+    pub(crate) async fn signal(&self, signal: &str) -> Result<()> {
+        self.send_signal(signal, "").await
+    }
+
+    /// As [`Exec::signal`], and sends KILL after `grace`, in one request: with ssh each request is a login.
+    pub(crate) async fn terminate(&self, signal: &str, grace: Duration) -> Result<()> {
+        self.send_signal(signal, &grace.as_secs_f64().to_string()).await
+    }
+
+    async fn send_signal(&self, signal: &str, grace: &str) -> Result<()> {
+        let command = ["sh", "-c", SEND_SIGNAL, "sh", &self.mark, signal, grace].map(str::to_owned).to_vec();
+        let options = CreateExecOptions {
+            attach_stdout: Some(true),
+            cmd: Some(command),
+            user: self.request.user.clone(),
+            ..Default::default()
+        };
+        let docker = self.engine.docker();
+        let subject = Subject::Container(&self.request.container);
+        let id =
+            docker.create_exec(&self.request.container, options).await.engine_context("end a command in", subject)?.id;
+        let started = docker.start_exec(&id, None).await.engine_context("end a command in", subject)?;
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while let Some(piece) = output.next().await {
+                piece.engine_context("end a command in", subject)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the size of the process's terminal.
+    pub(crate) async fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        let options = bollard::query_parameters::ResizeExecOptions { h: i32::from(rows), w: i32::from(columns) };
+        let resized = self.engine.docker().resize_exec(&self.id, options).await;
+        resized.engine_context("resize a terminal in", Subject::Container(&self.request.container))
+    }
+}
+
+/// Whether a command was refused because its container is not running. Podman (4.3) reports that with status 500.
+fn is_not_running(error: &bollard::errors::Error) -> bool {
+    let bollard::errors::Error::DockerResponseServerError { status_code, message } = error else { return false };
+    *status_code == 409 || message.contains("container state improper")
+}
+
+/// Whether output may be the engine's message that the process could not be started.
+pub(crate) fn maybe_start_error(output: &[u8]) -> bool {
+    let (start, middle) = PODMAN_START_ERROR;
+    let is_podmans = || output.starts_with(start) && output.windows(middle.len()).any(|bytes| bytes == middle);
+    output.starts_with(START_ERROR) || is_podmans()
+}
+
+/// Whether output may be the message that can follow [a start error](maybe_start_error).
+pub(crate) fn maybe_connection_error(output: &[u8]) -> bool {
+    output.starts_with(PODMAN_CONNECTION_ERROR)
+}

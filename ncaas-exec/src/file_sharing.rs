@@ -1,0 +1,70 @@
+//! How a container gets files of this machine: mounted, or copied into it before it starts.
+
+use ncaas_core::engine::Engine;
+use ncaas_core::engine::podman::is_safe_in_mount;
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+
+use crate::container_spec::{ContainerSpec, SharedPath};
+
+/// The shared paths of a container, by how it gets them.
+#[derive(Debug, Default)]
+pub(crate) struct FileSharing {
+    /// Paths that are bind-mounted.
+    pub(crate) mounted: Vec<SharedPath>,
+    /// Paths that are copied into the container before it starts.
+    pub(crate) copied: Vec<SharedPath>,
+}
+
+impl FileSharing {
+    /// A remote engine cannot mount files of this machine, and Podman cannot mount every path.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`] if a writable folder cannot be mounted.
+    pub(crate) async fn new(engine: &Engine, spec: &ContainerSpec) -> Result<Self> {
+        let shared = spec.shared.clone();
+        if engine.is_remote() {
+            return Ok(FileSharing { copied: shared, ..FileSharing::default() });
+        }
+        let is_safe =
+            |path: &SharedPath| is_safe_in_mount(&path.host.to_string_lossy()) && is_safe_in_mount(&path.container);
+        if shared.iter().all(is_safe) || !engine.is_podman().await {
+            return Ok(FileSharing { mounted: shared, ..FileSharing::default() });
+        }
+        let (mounted, copied): (Vec<_>, Vec<_>) = shared.into_iter().partition(is_safe);
+        if let Some(folder) = copied.iter().find(|path| !path.read_only) {
+            let message = format!("Podman cannot mount `{}`", folder.host.display());
+            return Err(Failure::new(Kind::UnsafePath, message)
+                .hint("choose an io-dir and a job id without commas, double quotes and line breaks"));
+        }
+        Ok(FileSharing { mounted, copied })
+    }
+
+    /// Copies what is not mounted into the created container: inputs with their content, and empty writable folders.
+    pub(crate) async fn copy_into(self, engine: &Engine, id: &str) -> Result<()> {
+        if self.copied.is_empty() {
+            return Ok(());
+        }
+        let write =
+            move |archive: &mut tar::Builder<_>| self.copied.iter().try_for_each(|path| append_to(archive, path));
+        engine.upload(id, "/", write).await
+    }
+}
+
+fn append_to<W: std::io::Write>(archive: &mut tar::Builder<W>, shared: &SharedPath) -> Result<()> {
+    let path = shared.container.trim_start_matches('/');
+    archive.follow_symlinks(true);
+    // Owners and modes of this machine mean nothing in the container: every user there may read the inputs.
+    archive.mode(tar::HeaderMode::Deterministic);
+    let copied = if !shared.host.is_dir() {
+        archive.append_path_with_name(&shared.host, path)
+    } else if shared.read_only {
+        archive.append_dir_all(path, &shared.host)
+    } else {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(0o777);
+        archive.append_data(&mut header, format!("{path}/"), std::io::empty())
+    };
+    copied.doing("copy", &shared.host)
+}

@@ -1,0 +1,23 @@
+//! The image of a container: what the engine and its labels say about it.
+
+use bollard::models::ImageInspect;
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
+use ncaas_core::failure::Result;
+use ncaas_core::layout;
+use ncaas_core::record::fields::RunSettings;
+
+/// Inspects an image.
+///
+/// # Errors
+/// [`Kind::ImageNotFound`](ncaas_core::failure::Kind::ImageNotFound).
+pub(crate) async fn inspect_image(engine: &Engine, name: &str) -> Result<ImageInspect> {
+    let name = reference::image(name)?;
+    engine.docker().inspect_image(name).await.engine_context("run", Subject::Image(name))
+}
+
+/// The path of the io-dir in a container: from the settings, else from the image's label, else the default.
+pub(crate) fn io_dir_in_container(settings: &RunSettings, image: &ImageInspect) -> String {
+    let label = || image.config.as_ref()?.labels.as_ref()?.get(labels::IO_DIR).cloned();
+    let path = settings.mount.clone().or_else(label).filter(|path| path.starts_with('/'));
+    path.map_or(layout::CONTAINER_IO_DIR.to_owned(), |path| path.trim_end_matches('/').to_owned())
+}

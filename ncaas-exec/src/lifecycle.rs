@@ -1,0 +1,100 @@
+//! Creating, starting and removing containers. A container that cannot be started is removed again.
+
+use bollard::errors::Error;
+use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
+use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::record::fields::Container;
+
+use crate::container_spec::ContainerSpec;
+use crate::file_sharing::FileSharing;
+use crate::start_failure;
+
+/// Creates the container and returns its id.
+///
+/// # Errors
+/// [`Kind::NameInUse`] if a container with this name exists.
+pub(crate) async fn create_container(engine: &Engine, spec: &ContainerSpec) -> Result<String> {
+    let options = CreateContainerOptions {
+        name: spec.name.clone(),
+        platform: spec.settings.platform.clone().unwrap_or_default(),
+    };
+    let sharing = FileSharing::new(engine, spec).await?;
+    let name = spec.name.as_deref().unwrap_or("a container");
+    let created = engine.docker().create_container(Some(options), spec.create_body(&sharing.mounted)).await;
+    match created {
+        Ok(created) => Ok(created.id),
+        Err(error) if is_taken_name(&error) => {
+            let message = format!("cannot create `{name}`: a container with this name exists");
+            Err(Failure::new(Kind::NameInUse, message)
+                .hint("choose another name, or remove that container with `ncaas-exec rm`"))
+        }
+        Err(error) => Err(refusal(&error, "create", Subject::NewContainer { name, image: &spec.image })),
+    }
+}
+
+/// Podman (4.3) reports a taken name with status 500.
+fn is_taken_name(error: &Error) -> bool {
+    let Error::DockerResponseServerError { status_code: 500, message } = error else { return false };
+    message.contains("is already in use")
+}
+
+/// Starts a created container, after copying the inputs that cannot be mounted. A container that cannot be started is
+/// removed, and the failure says why.
+///
+/// # Errors
+/// [`Kind::ScriptNotFound`], [`Kind::ScriptNotExecutable`], [`Kind::BadInterpreter`], ...
+pub(crate) async fn start_container(engine: &Engine, id: &str, spec: &ContainerSpec) -> Result<Container> {
+    let started = async {
+        FileSharing::new(engine, spec).await?.copy_into(engine, id).await?;
+        start_prepared(engine, id, spec.name.as_deref().unwrap_or(id)).await
+    };
+    match started.await {
+        Ok(()) => engine.container(id).await,
+        Err(failure) => {
+            // If the removal fails too, the next run finds the container by its labels.
+            let _ = remove_container(engine, id, true).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Starts a container whose files are in place. Does nothing if it runs already. `name` is for messages.
+async fn start_prepared(engine: &Engine, id: &str, name: &str) -> Result<()> {
+    let Err(error) = engine.docker().start_container(id, None).await else { return Ok(()) };
+    let failure = refusal(&error, "start", Subject::Container(name));
+    let failure = match error {
+        // The container exists: its network, or another object that it needs, does not.
+        Error::DockerResponseServerError { status_code: 404, message } if engine.inspect(id).await.is_ok() => {
+            Failure::new(Kind::Usage, format!("cannot start `{name}`: {}", message.trim()))
+        }
+        _ => failure,
+    };
+    Err(start_failure::explain_start(engine, id, failure).await)
+}
+
+/// Removes a container and its anonymous volumes. Does nothing if it does not exist.
+pub(crate) async fn remove_container(engine: &Engine, id: &str, force: bool) -> Result<()> {
+    let id = reference::container(id)?;
+    let options = RemoveContainerOptions { v: true, force, ..Default::default() };
+    match engine.docker().remove_container(id, Some(options)).await {
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+        // Another client is removing it.
+        Err(Error::DockerResponseServerError { status_code: 409, ref message }) if message.contains("in progress") => {
+            Ok(())
+        }
+        removed => removed.engine_context("remove", Subject::Container(id)),
+    }
+}
+
+/// The failure of a request that the engine refused. Status 400 means that the request itself is wrong: a retry cannot
+/// help.
+fn refusal(error: &Error, verb: &str, about: Subject<'_>) -> Failure {
+    let failure = ncaas_core::engine::failure(error, verb, about);
+    match error {
+        Error::DockerResponseServerError { status_code: 400, .. } if failure.kind == Kind::EngineError => {
+            Failure { kind: Kind::Usage, ..failure }
+        }
+        _ => failure,
+    }
+}
