@@ -4,47 +4,48 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use ncaas_core::failure::Result;
+use jiff::Timestamp;
 use ncaas_core::pipe::PipeArgs;
 use ncaas_core::quantity;
-use ncaas_core::tool::{ExitStatus, Tool};
 use regex::bytes::Regex;
 
-use crate::log::Stamp;
-use crate::{lines, log, plot, save, state, time, usage};
+use crate::time;
 
-/// What a container said and how it fared: as records, as text, and as the files that NeuroCAAS keeps of a job
+/// The hidden verb that removes a helper container.
+pub(crate) const REMOVE_HELPER: &str = "remove-helper";
+
+/// Read the logs, state and resource usage of containers, and save them in NeuroCAAS's files
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Every line of output, as a record or as text
+pub(crate) enum Verb {
+    /// Print the log of a container, as records or as text
     #[command(after_help = "Examples:\n  ncaas-logs lines --follow --text pca\n  \
         ncaas-logs lines --grep '(?i)error' pca | jq -r .line\n  \
         ncaas-logs lines --text --tail 20 io-dir/results/job__pca_1/logs/d.npy.log")]
     Lines(LinesArgs),
-    /// How a container fares, or how it ended
+    /// Show whether a container runs, or how it ended
     #[command(after_help = "Examples:\n  ncaas-logs state pca | jq .container.status")]
     State(StateArgs),
-    /// What a container uses of the machine, sample by sample
+    /// Sample the CPU, memory and I/O that a container uses
     #[command(after_help = "Examples:\n  ncaas-logs usage pca | jq '{cpu_percent, memory_bytes}'")]
     Usage(UsageArgs),
     /// Draw when jobs ran, how they ended and what they used
     #[command(after_help = "Examples:\n  ncaas-logs plot --output jobs.png io-dir/lab/results/*/logs/*.record.json")]
     Plot(PlotArgs),
-    /// Keep a job's log, status file and certificate up to date, and its record when it has ended
+    /// Keep the log, status file and certificate of each job up to date, and save its record when it ends
     #[command(
         after_help = "Examples:\n  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |\n      \
         ncaas-logs save --live | jq .container.state"
     )]
     Save(SaveArgs),
-    /// Remove a helper container when the process that needs it has ended; for this program's own use
-    #[command(name = log::helper::VERB, hide = true)]
+    /// Remove a helper container when the process that needs it has ended; started by this program itself
+    #[command(name = REMOVE_HELPER, hide = true)]
     RemoveHelper {
         /// Name of the container
         name: String,
@@ -52,8 +53,66 @@ enum Verb {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct LinesArgs {
+    /// Names or ids of containers, or files that `save` wrote (`<dataset>.log`, `<dataset>.record.json`); default: the
+    /// records on stdin
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+
+    /// Print new lines as the container writes them, until it ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// Print only lines from this time on: 2026-11-22T10:24:55.5Z, a local time without zone, 10m (ago), or Unix seconds
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    pub(crate) since: Option<Timestamp>,
+
+    /// Print only lines up to this time
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    pub(crate) until: Option<Timestamp>,
+
+    /// Print only the last N lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) tail: Option<usize>,
+
+    /// Print only standard output
+    #[arg(long, conflicts_with = "stderr")]
+    pub(crate) stdout: bool,
+
+    /// Print only standard error
+    #[arg(long)]
+    pub(crate) stderr: bool,
+
+    /// Add the attributes that the log driver's options (labels, env, tag) give each line
+    #[arg(long)]
+    pub(crate) details: bool,
+
+    /// Print only lines that match this regular expression
+    #[arg(long, value_name = "RE")]
+    pub(crate) grep: Option<Regex>,
+
+    /// Print text with local times instead of records
+    #[arg(long)]
+    pub(crate) text: bool,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StateArgs {
+    /// Names or ids of containers, or files that `save` wrote (`<dataset>.log`, `<dataset>.record.json`); default: the
+    /// records on stdin
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct UsageArgs {
-    /// Containers, by name or id; without any, records on stdin name them
+    /// Names or ids of containers; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -67,84 +126,13 @@ pub(crate) struct UsageArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlotArgs {
-    /// Saved records, `<dataset>.record.json`; without any, records on stdin
+    /// Saved records, `<dataset>.record.json`; default: the records on stdin
     #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// The picture: an SVG, or a PNG where its name says so
-    #[arg(short, long, value_name = "FILE", default_value = "jobs.svg")]
+    /// Write the picture to FILE, an SVG or a PNG by its name
+    #[arg(short, long, value_name = "FILE", default_value = "jobs.svg", value_parser = parse_picture_path)]
     pub(crate) output: PathBuf,
-
-    #[command(flatten)]
-    pub(crate) pipe: PipeArgs,
-}
-
-impl Args {
-    pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
-        match self.verb {
-            Verb::Lines(args) => lines::lines(tool, args).await,
-            Verb::State(args) => state::state(tool, args).await,
-            Verb::Usage(args) => usage::usage(tool, args).await,
-            Verb::Plot(args) => plot::plot(tool, args).await,
-            Verb::RemoveHelper { name } => log::helper::remove_when_alone(&name).await,
-            Verb::Save(args) => save::save(tool, args).await,
-        }
-    }
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct LinesArgs {
-    /// Containers, by name or id, or files that `save` has written: `<dataset>.log`, `<dataset>.record.json`; without
-    /// any, records on stdin name them
-    #[arg(value_name = "CONTAINER")]
-    pub(crate) containers: Vec<String>,
-
-    /// Go on as the container writes, until it has ended
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-
-    /// Only lines from this time on: 2026-11-22T10:24:55.5Z, a local time without zone, 10m (ago), or Unix seconds
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
-    pub(crate) since: Option<Stamp>,
-
-    /// Only lines up to this time
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
-    pub(crate) until: Option<Stamp>,
-
-    /// Only the last N lines
-    #[arg(short = 'n', long, value_name = "N")]
-    pub(crate) tail: Option<usize>,
-
-    /// Only standard output
-    #[arg(long, conflicts_with = "stderr")]
-    pub(crate) stdout: bool,
-
-    /// Only standard error
-    #[arg(long)]
-    pub(crate) stderr: bool,
-
-    /// Each line with the attributes that the log's options (labels, env, tag) give it
-    #[arg(long)]
-    pub(crate) details: bool,
-
-    /// Only lines that match this regular expression
-    #[arg(long, value_name = "RE")]
-    pub(crate) grep: Option<Regex>,
-
-    /// Text for reading, with local times, instead of records
-    #[arg(long)]
-    pub(crate) text: bool,
-
-    #[command(flatten)]
-    pub(crate) pipe: PipeArgs,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct StateArgs {
-    /// Containers, by name or id, or files that `save` has written: `<dataset>.log`, `<dataset>.record.json`; without
-    /// any, records on stdin name them
-    #[arg(value_name = "CONTAINER")]
-    pub(crate) containers: Vec<String>,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
@@ -152,18 +140,28 @@ pub(crate) struct StateArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SaveArgs {
-    /// Containers, by name or id; without any, records on stdin name them
+    /// Names or ids of containers; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
-    /// Also emit a job's record, as running, whenever its files have changed, and at most so often
+    /// Emit the record of a running job whenever its files have changed, at most once every TIME
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = quantity::parse_duration)]
     pub(crate) live: Option<Duration>,
 
-    /// Where the io-dir of a record that names none is
+    /// The io-dir of records that name none
     #[arg(long, value_name = "DIR", default_value = "io-dir")]
     pub(crate) io_dir: PathBuf,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
+}
+
+/// The path of a picture, whose name says its format.
+fn parse_picture_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    match extension.as_deref() {
+        Some("svg" | "png") => Ok(path),
+        _ => Err("a picture is an SVG or a PNG: its name must end in `.svg` or `.png`".to_owned()),
+    }
 }

@@ -1,8 +1,8 @@
-//! The log's files through the engine's archive requests, where this process may not read them: as somebody who is not
-//! root, or beside an engine on another machine. Ten to thirty times as fast as the engine's stream.
+//! The log driver's files, read through the engine's archive endpoint: for users who are not root, and for engines on
+//! other machines. Ten to thirty times as fast as the engine's stream.
 //!
-//! A helper container that is never started mounts the folder in which the log lies, read-only, and the engine is asked
-//! for the log's files there and for no other: what else lies in that folder holds the container's environment.
+//! A helper container that is never started mounts the log's folder read-only, and the engine is asked for the log files
+//! in it. Other files of that folder contain the container's environment; they are never requested.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,13 +15,14 @@ use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
 
 use super::entry::Entry;
+use super::file_parser::Lost;
 use super::files::Entries;
 use super::helper::Helper;
-use super::json_file::JsonFile;
+use super::query::Query;
 
 /// Where the helper mounts the folder.
 const MOUNTED: &str = "/ncaas-log";
-/// The most rotated files that are looked for.
+/// The maximum number of rotated files that are requested.
 const ROTATED: u32 = 1000;
 
 type Body = Pin<Box<dyn Stream<Item = std::result::Result<Bytes, bollard::errors::Error>>>>;
@@ -32,26 +33,28 @@ type Opening = Pin<Box<dyn Future<Output = Result<Option<Reading>>>>>;
 struct Reading {
     body: Body,
     tar: Tar,
-    /// Stays as long as something is read from it.
+    /// It must exist while the file is read.
     _helper: Helper,
 }
 
 /// The files of one container's log.
-pub(crate) struct Archive {
+pub(super) struct Archive {
     engine: Engine,
     image: String,
     folder: String,
-    /// Names of the files in the folder, oldest first; those that were rotated may not be there.
+    /// Names of the files in the folder, oldest first. Rotated files need not exist.
     names: VecDeque<String>,
-    /// Kept, so that it goes on where a read of it is dropped.
+    /// Kept here, so that it continues when a read of it is dropped.
     opening: Option<Opening>,
     reading: Option<Reading>,
     entries: Entries,
+    /// How many of the next wanted entries are left out.
+    skip: u64,
 }
 
 impl Archive {
-    /// The files of a container that logs with the `json-file` driver. None where they cannot be had in this way.
-    pub(crate) fn of(engine: &Engine, inspected: &ContainerInspectResponse, details: bool) -> Option<Self> {
+    /// The files of a container that logs with the `json-file` driver. Returns none if they cannot be read in this way.
+    pub(super) fn new(engine: &Engine, inspected: &ContainerInspectResponse, query: &Query) -> Option<Self> {
         let path = inspected.log_path.as_deref()?;
         let (folder, name) = path.rsplit_once('/').filter(|(folder, _)| folder.starts_with('/'))?;
         let options = inspected.host_config.as_ref()?.log_config.as_ref()?.config.as_ref();
@@ -69,12 +72,29 @@ impl Archive {
             names,
             opening: None,
             reading: None,
-            entries: Entries::new(details),
+            entries: Entries::new(query),
+            skip: 0,
         })
     }
 
-    /// Reads some, and gives the entries in it. False at the end.
-    pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    /// Leaves out the first `count` wanted entries.
+    pub(super) fn skip(&mut self, count: u64) {
+        self.skip = count;
+    }
+
+    /// Reads a piece and gives its entries. Returns false at the end. It may be dropped at any time and called again.
+    ///
+    /// # Errors
+    /// If the engine does not hand out the files.
+    pub(super) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+        let skip = &mut self.skip;
+        let mut give = |entry: &Entry<'_>| {
+            if *skip > 0 {
+                *skip -= 1;
+            } else {
+                give(entry);
+            }
+        };
         if let Some(Reading { body, tar, .. }) = &mut self.reading {
             match body.next().await {
                 Some(Ok(bytes)) => {
@@ -105,17 +125,17 @@ impl Archive {
         Ok(self.reading.is_some() || self.opening.is_some() || !self.names.is_empty())
     }
 
-    /// Whether the way has proved open.
-    pub(crate) fn has_begun(&self) -> bool {
+    /// Whether the engine hands out the files.
+    pub(super) fn has_begun(&self) -> bool {
         self.reading.is_some()
     }
 
-    pub(crate) fn parser(&self) -> &JsonFile {
-        &self.entries.parser
+    pub(super) fn lost(&self) -> Lost {
+        self.entries.lost()
     }
 }
 
-/// The archive of one file; none where there is no such file.
+/// Requests the archive of one file; none if it does not exist.
 async fn open(engine: Engine, image: String, folder: String, name: String) -> Result<Option<Reading>> {
     let helper = Helper::create(&engine, image, folder, MOUNTED).await?;
     let options = DownloadFromContainerOptions { path: format!("{MOUNTED}/{name}") };
@@ -132,19 +152,19 @@ async fn open(engine: Engine, image: String, folder: String, name: String) -> Re
 
 const BLOCK: usize = 512;
 
-/// Takes the one file out of a tar archive that comes in pieces.
+/// Extracts the only file of a tar archive that arrives in pieces.
 #[derive(Debug, Default)]
 struct Tar {
     header: Vec<u8>,
-    /// How much of the file is still to come; none while its header is.
+    /// How much of the file is missing; none before the end of its header.
     left: Option<u64>,
-    /// How many bytes of an extended header are still to come, which tells the size of a very large file.
+    /// The length of an extended header that comes next: it has the size of a very large file.
     extended: u64,
     size: Option<u64>,
 }
 
 impl Tar {
-    /// The part of the piece that is the file's content.
+    /// The part of the piece that belongs to the file.
     fn content<'a>(&mut self, mut piece: &'a [u8]) -> Result<&'a [u8]> {
         while self.left.is_none() && !piece.is_empty() {
             let wanted = if self.extended > 0 { self.extended as usize } else { BLOCK };
@@ -169,7 +189,7 @@ impl Tar {
             self.size = size_of_extended(&block);
             return Ok(());
         }
-        let broken = |_| Failure::new(Kind::EngineError, "the engine's archive of the log is none");
+        let broken = |_| Failure::new(Kind::EngineError, "the engine's archive of the log is not a tar archive");
         let block: [u8; BLOCK] = block.try_into().map_err(broken)?;
         let header = tar::Header::from_byte_slice(&block);
         let size = header.entry_size().map_err(|_| broken(Vec::new()))?;
@@ -210,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_comes_out_however_the_archive_is_cut() {
+    fn the_file_is_extracted_from_pieces_of_any_size() {
         let content: Vec<u8> = (0..5000u32).map(|number| number as u8).collect();
         for extended in [false, true] {
             let archive = archived(extended, &content);

@@ -1,13 +1,13 @@
-//! Details: the attributes that a log's options (`labels`, `env`, `tag`) put on its lines.
+//! Details: the attributes that a log driver's options (`labels`, `env`, `tag`) give each line.
 //!
-//! In the engine's stream they stand before the text as `name=value,name=value`, encoded as in a URL's query; in its
-//! files as a JSON object. The same ones stand on each line, so what was made of the last ones is kept.
+//! The engine's stream has them before the text as `name=value,name=value`, encoded as in a URL's query; its files have
+//! them as a JSON object. They are the same on each line, so the last translation is kept.
 
 use std::collections::BTreeMap;
 
 use form_urlencoded::{byte_serialize, parse};
 
-/// Details in the one form, made of those in the other.
+/// The last details in one form, translated from the other.
 #[derive(Debug, Default)]
 pub(crate) struct Translated {
     from: Vec<u8>,
@@ -15,7 +15,7 @@ pub(crate) struct Translated {
 }
 
 impl Translated {
-    /// As they stand in the stream, of those in a file; nothing where they cannot be read.
+    /// Translates a file's JSON object to the stream's form; empty if it cannot be parsed.
     pub(super) fn encoded(&mut self, json: &[u8]) -> &[u8] {
         if self.from != json {
             self.from = json.to_vec();
@@ -24,7 +24,7 @@ impl Translated {
         &self.to
     }
 
-    /// As a JSON object, of those in the stream.
+    /// Translates the stream's form to a JSON object.
     pub(crate) fn json(&mut self, encoded: &[u8]) -> &[u8] {
         if self.from != encoded || self.to.is_empty() {
             self.from = encoded.to_vec();
@@ -34,7 +34,7 @@ impl Translated {
     }
 }
 
-/// As they stand in the stream.
+/// The stream's form.
 pub(super) fn encode(details: &BTreeMap<String, String>) -> String {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let pairs = details.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn details_are_the_same_in_either_form() {
+    fn details_survive_translation_to_the_other_form_and_back() {
         let json = br#"{"a, b":"= &+ x","lab":"\u00e9","none":""}"#;
         let mut encoded = Translated::default();
         let encoded = encoded.encoded(json);

@@ -1,8 +1,8 @@
-//! What the engine's log is made of: entries, each a line of output or a fragment of one, with its time and stream.
+//! Log entries: each is a line of output or a fragment of one, with its time and stream.
 
 use std::fmt;
 
-/// Which of its two streams a process wrote to.
+/// The stream that a process wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Stream {
     Stdout,
@@ -10,7 +10,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// The name in records and log files; both are six letters long.
+    /// The name in records and log files. Both names have six letters.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Stream::Stdout => "stdout",
@@ -18,7 +18,7 @@ impl Stream {
         }
     }
 
-    pub(crate) fn named(name: &[u8]) -> Option<Self> {
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
         match name {
             b"stdout" => Some(Stream::Stdout),
             b"stderr" => Some(Stream::Stderr),
@@ -30,8 +30,8 @@ impl Stream {
 /// Length of a [`Stamp`] as text.
 pub(crate) const STAMP: usize = 30;
 
-/// A time of the engine as text of fixed length, `2026-11-22T10:24:55.517032643Z`: in UTC, to the nanosecond. Its
-/// order as bytes is the order in time, so that ten million of them need no parsing.
+/// A time of the engine as text of fixed length: `2026-11-22T10:24:55.517032643Z`, in UTC, to the nanosecond. Stamps
+/// compare as bytes in the order of time, so that ten million of them need no parsing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Stamp([u8; STAMP]);
 
@@ -39,7 +39,7 @@ impl Stamp {
     /// Before all times.
     pub(crate) const MIN: Stamp = Stamp(*b"0000-01-01T00:00:00.000000000Z");
 
-    /// Reads RFC 3339 with any number of decimals. Engines trim trailing zeros in files, and write them in streams.
+    /// Parses RFC 3339 with any number of decimals. Engines trim trailing zeros in files and write them in streams.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         const SECONDS: usize = 19;
         let is_utc = text.len() > SECONDS && text.len() <= STAMP && text.last() == Some(&b'Z');
@@ -60,7 +60,7 @@ impl Stamp {
         Some(Self::at(time))
     }
 
-    /// A moment as a stamp.
+    /// The stamp of a time.
     pub(crate) fn at(time: jiff::Timestamp) -> Self {
         // Nine decimals always; a year outside of 0..=9999 has no place in a log.
         let mut stamp = Self::MIN;
@@ -71,7 +71,7 @@ impl Stamp {
         stamp
     }
 
-    /// As a moment.
+    /// The time, if it is a valid one.
     pub(crate) fn time(self) -> Option<jiff::Timestamp> {
         self.as_str().parse().ok()
     }
@@ -94,14 +94,14 @@ impl fmt::Debug for Stamp {
 /// One entry of the engine's log.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Entry<'a> {
-    /// When the engine read it.
+    /// When the engine read the output.
     pub(crate) stamp: Stamp,
-    /// Where it was written to.
+    /// The stream it was written to.
     pub(crate) stream: Stream,
-    /// What was written, with its line break if it has one.
+    /// The output, with its line break if it has one.
     pub(crate) bytes: &'a [u8],
-    /// The attributes that the log's options give it, where they were asked for: `name=value,...` as the engine writes
-    /// them, names and values encoded as in a URL's query.
+    /// The attributes that the log driver's options give it, if they are wanted: `name=value,...` as in the engine's stream,
+    /// names and values encoded as in a URL's query.
     pub(crate) details: &'a [u8],
 }
 
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_has_nine_decimals_whatever_the_engine_writes() {
+    fn a_stamp_always_has_nine_decimals() {
         let stamp = |text: &str| Stamp::parse(text.as_bytes()).map(|stamp| stamp.as_str().to_owned());
         assert_eq!(stamp("2026-11-22T10:24:55.5Z").as_deref(), Some("2026-11-22T10:24:55.500000000Z"));
         assert_eq!(stamp("2026-11-22T10:24:55Z").as_deref(), Some("2026-11-22T10:24:55.000000000Z"));

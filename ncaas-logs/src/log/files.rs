@@ -1,5 +1,5 @@
-//! The log's files, where this process may read them: root, beside an engine on this machine. Thirty times as fast as
-//! the engine's stream.
+//! The log driver's files, read directly: for root, with an engine on this machine. Thirty times as fast as the engine's
+//! stream.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,54 +12,54 @@ use flate2::read::MultiGzDecoder;
 use ncaas_core::failure::{IoContext, Result};
 
 use super::entry::Entry;
-use super::json_file::JsonFile;
+use super::file_parser::{FileParser, Lost};
+use super::query::Query;
 
-/// How much is read at once. What is read is parsed while it is still in the processor's cache.
+/// How much is read at once. The bytes are parsed while they are still in the processor's cache.
 const CHUNK: usize = 256 << 10;
 
-/// The longest line that can be an entry: a fragment, every byte of it escaped, and attributes. What is longer is
-/// damage.
+/// The longest line that can be an entry: a fragment with every byte escaped, and attributes. Longer lines are damaged.
 const LONGEST: usize = 4 << 20;
 
-/// How often to look again where the engine rotates its files while they are being opened.
-const LOOKS: usize = 5;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+/// How often opening is tried while the engine rotates its files, and the time between.
+const ATTEMPTS: usize = 5;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 
-/// The files of one container's log, oldest first, as they were when they were opened.
-pub(crate) struct Files {
+/// The files of one container's log, oldest first, as they were when opened.
+pub(super) struct Files {
     path: PathBuf,
     files: VecDeque<Box<dyn Read>>,
     entries: Entries,
-    /// Whether the last file is kept at its end, for what comes.
+    /// Whether the last file is kept open at its end and read again.
     grows: bool,
 }
 
 impl Files {
-    /// Opens the log's file and those that it was rotated into. None where that is not allowed.
-    pub(crate) fn open(path: &Path, details: bool) -> Option<Self> {
-        for look in 0..LOOKS {
-            if look > 0 {
-                std::thread::sleep(BETWEEN_LOOKS);
+    /// Opens the log file and the files that it was rotated into. Returns none if this process may not read them.
+    pub(super) fn open(path: &Path, query: &Query) -> Option<Self> {
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                std::thread::sleep(BETWEEN_ATTEMPTS);
             }
             let newest = File::open(path).ok()?;
             let opened = newest.metadata().ok()?.ino();
             let mut files: VecDeque<Box<dyn Read>> = VecDeque::from([Box::new(newest) as _]);
-            let all = files_of_rotation(path, |file| files.push_front(file))?;
+            let is_complete = open_rotated_files(path, |file| files.push_front(file))?;
             // Nothing was rotated meanwhile.
-            if all && std::fs::metadata(path).is_ok_and(|now| now.ino() == opened) {
-                return Some(Files { path: path.to_owned(), files, entries: Entries::new(details), grows: false });
+            if is_complete && std::fs::metadata(path).is_ok_and(|now| now.ino() == opened) {
+                return Some(Files { path: path.to_owned(), files, entries: Entries::new(query), grows: false });
             }
         }
         None
     }
 
-    /// The same, which after its end may go on.
-    pub(crate) fn growing(self) -> Self {
+    /// The same files, of which the last may grow.
+    pub(super) fn growing(self) -> Self {
         Files { grows: true, ..self }
     }
 
-    /// Reads some, and gives the entries in it. False at the end.
-    pub(crate) fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    /// Reads a chunk and gives its entries. Returns false at the end.
+    pub(super) fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
         let is_last = self.files.len() == 1;
         let Some(file) = self.files.front_mut() else { return Ok(false) };
         let read = file.read(self.entries.space()).doing("read", &self.path)?;
@@ -75,33 +75,33 @@ impl Files {
         Ok(!self.files.is_empty())
     }
 
-    /// Gives what is left of a file that does not go on.
-    pub(crate) fn finish(&mut self, give: impl FnMut(&Entry<'_>)) {
+    /// Gives the rest of a file that does not grow any more.
+    pub(super) fn finish(&mut self, give: impl FnMut(&Entry<'_>)) {
         self.entries.next_file(give);
     }
 
-    pub(crate) fn parser(&self) -> &JsonFile {
-        &self.entries.parser
+    pub(super) fn lost(&self) -> Lost {
+        self.entries.lost()
     }
 }
 
-/// Opens the files that the log was rotated into, the newest first. None where that is not allowed; false where the engine
-/// is renaming them, the oldest first. It removes a file when it has compressed it: as long as both are there, the
-/// compressed one is not whole.
-fn files_of_rotation(path: &Path, mut give: impl FnMut(Box<dyn Read>)) -> Option<bool> {
-    let of = |number: u32| {
+/// Opens the files that the log was rotated into, the newest first. Returns none if that is not allowed, and false if the
+/// engine is renaming them, the oldest first. The engine removes a file after compressing it: while both exist, the
+/// compressed one is incomplete.
+fn open_rotated_files(path: &Path, mut give: impl FnMut(Box<dyn Read>)) -> Option<bool> {
+    let names = |number: u32| {
         let rotated = with_suffix(path, &format!(".{number}"));
         let compressed = with_suffix(&rotated, ".gz");
         (rotated, compressed)
     };
     for number in 1.. {
-        let (rotated, compressed) = of(number);
+        let (rotated, compressed) = names(number);
         match (File::open(&rotated), File::open(&compressed)) {
             (Ok(file), _) => give(Box::new(file)),
             (Err(_), Ok(file)) => give(Box::new(MultiGzDecoder::new(BufReader::new(file)))),
             (Err(_), Err(_)) if rotated.exists() || compressed.exists() => return None,
             (Err(_), Err(_)) => {
-                let (rotated, compressed) = of(number + 1);
+                let (rotated, compressed) = names(number + 1);
                 return Some(!rotated.exists() && !compressed.exists());
             }
         }
@@ -115,25 +115,29 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Entries out of a file's bytes that come in pieces.
+/// Parses files whose bytes arrive in pieces, and gives the wanted entries.
 #[derive(Debug, Default)]
-pub(crate) struct Entries {
+pub(super) struct Entries {
     buffer: Vec<u8>,
     filled: usize,
-    pub(crate) parser: JsonFile,
+    parser: FileParser,
+    query: Query,
 }
 
 impl Entries {
-    /// `details`: whether the lines' details are wanted.
-    pub(crate) fn new(details: bool) -> Self {
-        Entries { parser: JsonFile::new(details), ..Entries::default() }
+    pub(super) fn new(query: &Query) -> Self {
+        Entries { parser: FileParser::new(query.details), query: query.clone(), ..Entries::default() }
     }
 
-    /// Where the next bytes go.
-    pub(crate) fn space(&mut self) -> &mut [u8] {
+    pub(super) fn lost(&self) -> Lost {
+        self.parser.lost
+    }
+
+    /// The space for the next bytes.
+    pub(super) fn space(&mut self) -> &mut [u8] {
         if self.filled > LONGEST {
             self.filled = 0;
-            self.parser.damaged += 1;
+            self.parser.lost.damaged += 1;
         }
         if self.buffer.len() < self.filled + CHUNK / 2 {
             self.buffer.resize((self.filled + CHUNK / 2).max(CHUNK), 0);
@@ -141,18 +145,28 @@ impl Entries {
         &mut self.buffer[self.filled..]
     }
 
-    /// So many bytes have gone there.
-    pub(crate) fn filled(&mut self, read: usize, give: impl FnMut(&Entry<'_>)) {
+    /// Parses the bytes that were put there.
+    pub(super) fn filled(&mut self, read: usize, mut give: impl FnMut(&Entry<'_>)) {
         self.filled += read;
-        let used = self.parser.read(&self.buffer[..self.filled], give);
+        let Entries { buffer, parser, query, .. } = self;
+        let used = parser.parse(&buffer[..self.filled], |entry| {
+            if query.wants(entry) {
+                give(entry);
+            }
+        });
         self.buffer.copy_within(used..self.filled, 0);
         self.filled -= used;
     }
 
-    /// A file has ended: the line that it ended in was still being written.
-    pub(crate) fn next_file(&mut self, give: impl FnMut(&Entry<'_>)) {
+    /// Ends a file. An incomplete last line was still being written.
+    pub(super) fn next_file(&mut self, mut give: impl FnMut(&Entry<'_>)) {
         self.filled = 0;
-        self.parser.finish(give);
+        let Entries { parser, query, .. } = self;
+        parser.finish(|entry| {
+            if query.wants(entry) {
+                give(entry);
+            }
+        });
     }
 }
 
@@ -168,27 +182,27 @@ mod tests {
     }
 
     fn read(path: &Path) -> Vec<String> {
-        let mut files = Files::open(path, false).unwrap();
+        let mut files = Files::open(path, &Query::default()).unwrap();
         let mut texts = Vec::new();
         while files.read(|entry| texts.push(String::from_utf8_lossy(entry.bytes).trim().to_owned())).unwrap() {}
         texts
     }
 
     #[test]
-    fn rotated_files_come_first_and_a_line_being_written_is_left() {
+    fn rotated_files_come_first_and_an_incomplete_line_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x-json.log");
         std::fs::write(with_suffix(&path, ".2"), entry("oldest")).unwrap();
         std::fs::write(with_suffix(&path, ".1"), entry("older")).unwrap();
         std::fs::write(&path, entry("new") + "{\"log\":\"half").unwrap();
         assert_eq!(read(&path), ["oldest", "older", "new"]);
-        // As in the middle of a rotation.
+        // In the middle of a rotation.
         std::fs::remove_file(with_suffix(&path, ".1")).unwrap();
-        assert!(Files::open(&path, false).is_none(), "there is more, and it cannot be had at this moment");
+        assert!(Files::open(&path, &Query::default()).is_none(), "there are older lines which cannot be read now");
     }
 
     #[test]
-    fn a_compressed_file_is_read_where_it_has_taken_the_place_of_the_other() {
+    fn a_compressed_file_is_read_once_it_has_replaced_the_original() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x-json.log");
         let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -201,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_across_chunks_and_damage_longer_than_any_entry_are_survived() {
+    fn entries_across_chunks_are_parsed_and_overlong_damage_is_skipped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x-json.log");
         let long = "y".repeat(16 << 10);

@@ -1,8 +1,8 @@
-//! A container that is never started and mounts a log's folder, for as long as something is read through it.
+//! Helper containers: each is never started, mounts a log's folder, and exists while something is read through it.
 //!
-//! No helper stays behind, whatever happens: before it is made, a second process of this program is started, which
-//! waits for the end of the first (its stdin ends then, also after SIGKILL), and removes it. Should both be killed, or
-//! the machine lose its power, the next reader removes what is left.
+//! Helpers are always removed. Before a helper is created, a second process of this program is started. It waits until the
+//! first process ends (its stdin is closed then, also after SIGKILL) and removes the helper. If both processes are killed
+//! or the machine loses power, the next reader removes the helper.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -19,16 +19,15 @@ use ncaas_core::layout::short_hash;
 use ncaas_core::tool::ExitStatus;
 use tokio::time::sleep;
 
-/// What a helper's label says.
+use crate::args::REMOVE_HELPER;
+
+/// The value of a helper's label.
 const PURPOSE: &str = "ncaas-logs";
-/// A helper older than this, by the engine's list, that can be removed is nobody's any more: the engine does not remove
-/// one that is being read from before that has ended.
+/// A helper older than this is abandoned. The engine delays the removal of one that is still being read.
 const STALE: Duration = Duration::from_secs(600);
-/// How often, and how many times, the removal of a helper is tried that is not there: it may still be being made.
-const AGAIN: Duration = Duration::from_millis(200);
-const TIMES: u32 = 25;
-/// The verb of the second process.
-pub(crate) const VERB: &str = "remove-helper";
+/// How often the removal of a helper is tried that does not exist yet, and the time between.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+const ATTEMPTS: u32 = 25;
 
 /// A helper container.
 pub(super) struct Helper {
@@ -37,7 +36,7 @@ pub(super) struct Helper {
 }
 
 impl Helper {
-    /// Makes one of an image, with `folder` of the engine's machine mounted read-only at `mounted`.
+    /// Creates one from an image, with `folder` of the engine's machine mounted read-only at `mounted`.
     pub(super) async fn create(engine: &Engine, image: String, folder: String, mounted: &str) -> Result<Self> {
         remove_stale(engine).await;
         let mut helper = Helper::with_remover(unused_name())?;
@@ -50,7 +49,7 @@ impl Helper {
         };
         let body = ContainerCreateBody {
             image: Some(image),
-            // Never run; an image need not have a command.
+            // It is never run, but an image need not have a command.
             cmd: Some(vec!["true".to_owned()]),
             labels: Some(HashMap::from([(labels::HELPER.to_owned(), PURPOSE.to_owned())])),
             host_config: Some(HostConfig {
@@ -64,7 +63,7 @@ impl Helper {
         match engine.docker().create_container(Some(options), body).await {
             Ok(_) => Ok(helper),
             Err(error) => {
-                helper.was_not_made();
+                helper.cancel_removal();
                 Err(error).engine_context("make a helper on", Subject::Engine)
             }
         }
@@ -76,11 +75,11 @@ impl Helper {
 
     fn with_remover(name: String) -> Result<Self> {
         let remover = Command::new("/proc/self/exe")
-            .args([VERB, &name])
+            .args([REMOVE_HELPER, &name])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // What a terminal sends to us is not for it.
+            // Signals of the terminal must not reach it.
             .process_group(0)
             .spawn();
         match remover {
@@ -90,7 +89,7 @@ impl Helper {
     }
 
     /// Tells the second process that there is nothing to remove.
-    fn was_not_made(&mut self) {
+    fn cancel_removal(&mut self) {
         if let Some(stdin) = self.remover.as_mut().and_then(|remover| remover.stdin.as_mut()) {
             // If it is gone, nothing will be removed either.
             stdin.write_all(b"-").unwrap_or(());
@@ -102,12 +101,12 @@ impl Drop for Helper {
     fn drop(&mut self) {
         let Some(mut remover) = self.remover.take() else { return };
         drop(remover.stdin.take());
-        // How it ended is of no interest, but that somebody has asked.
+        // Its exit status is of no interest, but it must be reaped.
         std::thread::spawn(move || drop(remover.wait()));
     }
 }
 
-/// A name that no other helper has.
+/// A unique name.
 fn unused_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -115,17 +114,17 @@ fn unused_name() -> String {
     format!("ncaas-logs-{}-{}", std::process::id(), short_hash(&unique))
 }
 
-/// The second process: waits until the first has ended or needs the helper no more, and removes it.
+/// The second process: waits until the first process ends or does not need the helper any more, and removes it.
 pub(crate) async fn remove_when_alone(name: &str) -> Result<ExitStatus> {
-    let said = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await;
-    let was_not_made = said.is_ok_and(|said| said.is_ok_and(|said| !said.is_empty()));
-    if was_not_made {
+    let input = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await;
+    let is_cancelled = input.is_ok_and(|input| input.is_ok_and(|input| !input.is_empty()));
+    if is_cancelled {
         return Ok(ExitStatus::SUCCESS);
     }
     let engine = Engine::connect().await?;
-    for _ in 0..TIMES {
+    for _ in 0..ATTEMPTS {
         match remove(&engine, name).await {
-            Err(failure) if failure.kind == Kind::ContainerNotFound => sleep(AGAIN).await,
+            Err(failure) if failure.kind == Kind::ContainerNotFound => sleep(RETRY_PAUSE).await,
             other => return other.map(|()| ExitStatus::SUCCESS),
         }
     }
@@ -137,7 +136,7 @@ async fn remove(engine: &Engine, name: &str) -> Result<()> {
     engine.docker().remove_container(name, Some(options)).await.engine_context("remove", Subject::Container(name))
 }
 
-/// Removes helpers that nobody has removed.
+/// Removes abandoned helpers.
 async fn remove_stale(engine: &Engine) {
     let Ok(helpers) = engine.labelled(&[&format!("{}={PURPOSE}", labels::HELPER)]).await else { return };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -145,7 +144,7 @@ async fn remove_stale(engine: &Engine) {
         let created = Duration::from_secs(helper.created.try_into().unwrap_or_default());
         if now.saturating_sub(created) > STALE {
             let (engine, id) = (engine.clone(), helper.id);
-            // One that is still being read from keeps its removal waiting; we do not wait with it.
+            // The engine waits while a helper is being read. This process does not.
             tokio::spawn(async move { drop(remove(&engine, &id).await) });
         }
     }

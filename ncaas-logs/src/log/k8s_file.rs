@@ -1,11 +1,11 @@
-//! The files of Podman's `k8s-file` driver, which it also calls `json-file`: `<time> <stream> <F or P> <text>`, a line for
-//! each line of output (F) or fragment of one (P).
+//! Parses lines of Podman's `k8s-file` log driver, which it also calls `json-file`: `<time> <stream> <F or P> <text>`, where
+//! F marks a full line and P a part of one.
 
 use super::entry::{Entry, Stamp, Stream};
 
-/// What a line of such a file holds.
+/// A parsed line.
 #[derive(Debug, PartialEq)]
-pub(super) struct Logged<'a> {
+pub(super) struct LoggedText<'a> {
     pub(super) stamp: Stamp,
     pub(super) stream: Stream,
     /// The text, without a line break.
@@ -14,41 +14,40 @@ pub(super) struct Logged<'a> {
     pub(super) is_full: bool,
 }
 
-impl<'a> Logged<'a> {
-    /// The same of an entry that Podman has sent.
-    pub(super) fn of(entry: &Entry<'a>) -> Self {
+impl<'a> LoggedText<'a> {
+    /// An entry of Podman's stream.
+    pub(super) fn from_entry(entry: &Entry<'a>) -> Self {
         let Entry { stamp, stream, bytes, .. } = *entry;
         let text = bytes.strip_suffix(b"\n");
-        Logged { stamp, stream, text: text.unwrap_or(bytes), is_full: text.is_some() }
+        LoggedText { stamp, stream, text: text.unwrap_or(bytes), is_full: text.is_some() }
     }
 }
 
-/// Reads one line. None where it is of another kind.
-pub(super) fn line(line: &[u8]) -> Option<Logged<'_>> {
+/// Parses one line. Returns none if it is not in this format.
+pub(super) fn parse(line: &[u8]) -> Option<LoggedText<'_>> {
     let mut words = line.splitn(4, |byte| *byte == b' ');
     let stamp = Stamp::parse(words.next()?)?;
-    let stream = Stream::named(words.next()?)?;
+    let stream = Stream::from_name(words.next()?)?;
     let is_full = match words.next()? {
         b"F" => true,
         b"P" => false,
         _ => return None,
     };
-    Some(Logged { stamp, stream, text: words.next()?, is_full })
+    Some(LoggedText { stamp, stream, text: words.next()?, is_full })
 }
 
-/// The longest fragment that is given: as the Docker Engine cuts long lines.
+/// The longest fragment that is given: the Docker Engine cuts long lines at this length.
 const FRAGMENT: usize = 16 << 10;
 
-/// Fragments on their way to a line. Podman cuts one wherever what it has read at once ends; they are given as if the
-/// Docker Engine had cut it.
+/// Joins the parts of lines, which Podman cuts wherever one read ended, and cuts them as the Docker Engine does.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
     open: [Option<(Stamp, Vec<u8>)>; 2],
 }
 
 impl Fragments {
-    /// Takes what a line of the file holds, and gives the entries that are whole by it.
-    pub(super) fn push(&mut self, logged: &Logged<'_>, give: &mut impl FnMut(&Entry<'_>)) {
+    /// Adds a line's text, and gives the entries that it completes.
+    pub(super) fn push(&mut self, logged: &LoggedText<'_>, give: &mut impl FnMut(&Entry<'_>)) {
         let stream = logged.stream;
         let (stamp, bytes) = self.open[stream as usize].get_or_insert_with(|| (logged.stamp, Vec::new()));
         bytes.extend_from_slice(logged.text);
@@ -63,7 +62,7 @@ impl Fragments {
         }
     }
 
-    /// Gives what no line break has ended.
+    /// Gives the last parts, which no line break ends.
     pub(super) fn finish(&mut self, give: &mut impl FnMut(&Entry<'_>)) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if let Some((stamp, bytes)) = self.open[stream as usize].take() {
@@ -79,29 +78,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_fragments_are_told_apart_and_nothing_else_is_read() {
+    fn full_lines_and_parts_are_parsed_and_other_text_is_refused() {
         let read =
-            |text: &'static str| line(text.as_bytes()).map(|logged| (logged.stream, logged.text, logged.is_full));
+            |text: &'static str| parse(text.as_bytes()).map(|logged| (logged.stream, logged.text, logged.is_full));
         let at = "2026-11-24T09:16:05.132147644+00:00";
         assert_eq!(
-            line(format!("{at} stdout F x").as_bytes()).map(|logged| logged.stamp.as_str().to_owned()).as_deref(),
+            parse(format!("{at} stdout F x").as_bytes()).map(|logged| logged.stamp.as_str().to_owned()).as_deref(),
             Some("2026-11-24T09:16:05.132147644Z")
         );
         assert_eq!(read("2026-11-24T09:16:05Z stdout F a  b "), Some((Stream::Stdout, b"a  b ".as_slice(), true)));
         assert_eq!(read("2026-11-24T09:16:05Z stderr P "), Some((Stream::Stderr, b"".as_slice(), false)));
         for other in ["2026-11-24T09:16:05Z stdout X a", "2026-11-24T09:16:05Z stdout F", "yesterday stdout F a", ""] {
-            assert_eq!(line(other.as_bytes()), None, "{other}");
+            assert_eq!(parse(other.as_bytes()), None, "{other}");
         }
     }
 
     #[test]
-    fn fragments_become_lines_cut_as_the_docker_engine_cuts_them() {
+    fn parts_are_joined_and_cut_as_the_docker_engine_cuts_lines() {
         let mut fragments = Fragments::default();
         let mut entries = Vec::new();
         let long = "x".repeat(10_000);
         for text in ["P a", "F b", &format!("P {long}"), &format!("P {long}"), "F ", "P rest"] {
             let text = format!("2026-11-24T09:16:05Z stdout {text}");
-            let Some(logged) = line(text.as_bytes()) else { panic!("{text}") };
+            let Some(logged) = parse(text.as_bytes()) else { panic!("{text}") };
             fragments.push(&logged, &mut |entry| entries.push(entry.bytes.to_vec()));
         }
         fragments.finish(&mut |entry| entries.push(entry.bytes.to_vec()));

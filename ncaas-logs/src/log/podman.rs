@@ -1,56 +1,147 @@
-//! Podman's log. Its stream knows whole seconds only, leaves out lines where a number of them is asked for, and may end
-//! before the last: its file is read for all that is wanted of it, and followed as it grows.
+//! Podman's log file, read and followed as it grows.
+//!
+//! Podman's stream has times in whole seconds, leaves out lines when it is asked for a number of them, and may end
+//! before the last line. The file has none of these faults.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Kind, Result};
+use tokio::time::sleep;
 
+use super::entry::Entry;
+use super::file_parser::Lost;
 use super::files::Files;
-use super::{Log, Source};
+use super::outage::Outage;
+use super::query::Query;
+use super::stream::LoggedContainer;
 
-/// How many times nothing new comes in a file that grows before the container is looked at.
-pub(super) const PAUSES: u32 = 5;
+/// Time between two reads of a file that has nothing new.
+const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether Podman writes the log: all lines that it reads at once have one time.
-pub(super) fn is_podmans(inspected: &ContainerInspectResponse) -> bool {
-    inspected.log_path.as_deref().is_some_and(|path| path.ends_with("/ctr.log"))
+/// After this many reads without anything new, the container is inspected.
+const IDLE_READS: u32 = 5;
+
+/// A log file that Podman writes.
+pub(super) struct PodmanFile {
+    container: LoggedContainer,
+    path: PathBuf,
+    query: Query,
+    files: Files,
+    /// How many entries have been read.
+    position: u64,
+    /// How many entries at the beginning are left out.
+    start: u64,
+    /// How often in a row there was nothing new; none once the file does not grow any more.
+    idle_reads: Option<u32>,
+    outage: Outage,
 }
 
-impl Log {
-    /// Podman's file, from the wanted entry on.
-    pub(super) fn open_growing(&mut self, mut counted: Files, path: Option<PathBuf>) -> Result<Source> {
-        let again = path.as_deref().and_then(|path| Files::open(path, self.query.details));
-        if let Some(tail) = self.query.tail {
-            let mut count: u64 = 0;
-            while counted.read(|entry| count += u64::from(self.query.wants(entry)))? {}
-            self.skip = count.saturating_sub(tail);
+impl PodmanFile {
+    /// Opens the file. Returns none if this process may not read it.
+    ///
+    /// # Errors
+    /// If reading it fails.
+    pub(super) fn open(container: &LoggedContainer, path: &Path, query: &Query) -> Result<Option<Self>> {
+        let Some(mut file) = Self::open_from(container, path, query, 0) else { return Ok(None) };
+        if let Some(tail) = query.tail {
+            let mut last = VecDeque::new();
+            while file.read_entries(|position, _| {
+                last.push_back(position);
+                if last.len() as u64 > tail {
+                    last.pop_front();
+                }
+            })? {}
+            let start = last.front().map_or(file.position, |first| first - 1);
+            return Ok(Self::open_from(container, path, query, start));
         }
-        self.growing = path;
-        Ok(match again {
-            Some(files) if self.query.follow => Source::Growing(files.growing(), Some(0)),
-            Some(files) => Source::Files(files),
-            None => self.open_stream(),
+        Ok(Some(file))
+    }
+
+    fn open_from(container: &LoggedContainer, path: &Path, query: &Query, start: u64) -> Option<Self> {
+        let everything = Query { details: query.details, ..Query::default() };
+        Some(PodmanFile {
+            container: container.clone(),
+            path: path.to_owned(),
+            query: query.clone(),
+            files: Files::open(path, &everything)?.growing(),
+            position: 0,
+            start,
+            idle_reads: query.follow.then_some(0),
+            outage: Outage::default(),
         })
     }
 
-    /// Looks whether the container whose file is followed has ended.
-    pub(super) async fn look_on(&mut self) -> Result<()> {
-        let has_ended = match self.engine.inspect(&self.id).await {
-            Ok(inspected) => {
-                self.away = None;
-                container_from_inspect(&inspected).has_ended()
+    /// Waits for entries and gives them. Returns false at the end. It may be dropped at any time and called again.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the engine stays unreachable.
+    pub(super) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+        // A long file must not keep others waiting.
+        tokio::task::yield_now().await;
+        let more = self.read_entries(|_, entry| give(entry))?;
+        match self.idle_reads {
+            None if !more => {
+                self.finish(give);
+                return Ok(false);
             }
-            Err(failure) if failure.kind == Kind::ContainerNotFound => true,
-            Err(failure) => {
-                self.wait(failure)?;
-                false
+            Some(_) if more => self.idle_reads = Some(0),
+            Some(reads) if reads < IDLE_READS => {
+                self.idle_reads = Some(reads + 1);
+                sleep(PAUSE).await;
             }
-        };
-        if let Source::Growing(_, idle) = &mut self.source {
-            *idle = if has_ended { None } else { Some(0) };
+            Some(_) => self.idle_reads = if self.has_container_ended().await? { None } else { Some(0) },
+            None => {}
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Gives each wanted entry with its number in the file, from 1. Returns false if there is nothing new.
+    fn read_entries(&mut self, mut give: impl FnMut(u64, &Entry<'_>)) -> Result<bool> {
+        let PodmanFile { files, query, position, start, .. } = self;
+        files.read(|entry| {
+            *position += 1;
+            if *position > *start && query.wants(entry) {
+                give(*position, entry);
+            }
+        })
+    }
+
+    /// Gives a last line without a line break.
+    fn finish(&mut self, mut give: impl FnMut(&Entry<'_>)) {
+        let PodmanFile { files, query, position, start, .. } = self;
+        files.finish(|entry| {
+            *position += 1;
+            if *position > *start && query.wants(entry) {
+                give(entry);
+            }
+        });
+    }
+
+    async fn has_container_ended(&mut self) -> Result<bool> {
+        match self.container.engine.inspect(&self.container.id).await {
+            Ok(inspected) => {
+                self.outage.end();
+                Ok(container_from_inspect(&inspected).has_ended())
+            }
+            Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(true),
+            Err(failure) => self.outage.tolerate(failure).map(|()| false),
+        }
+    }
+
+    /// The same file from the entry on that comes next. Returns none if it cannot be opened again.
+    pub(super) fn follow_on(&self, query: &Query) -> Option<Self> {
+        Self::open_from(&self.container, &self.path, query, self.position)
+    }
+
+    /// The container has ended: nothing is added to the file any more.
+    pub(super) fn stop_following(&mut self) {
+        self.idle_reads = None;
+    }
+
+    pub(super) fn lost(&self) -> Lost {
+        self.files.lost()
     }
 }

@@ -1,4 +1,4 @@
-//! The log that `save` has written, `<dataset>.log`, read again: each line as `TIME STREAM TEXT`.
+//! Reads a log that `save` wrote, `<dataset>.log`: lines of the form `TIME STREAM TEXT`.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,13 +8,13 @@ use memchr::memchr;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use tokio::task::yield_now;
 
-use super::Query;
 use super::entry::{Entry, STAMP, Stamp, Stream};
+use super::query::Query;
 
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
-/// A longer line is given in pieces of this length; they are put together like an engine's fragments, and are no
-/// shorter than those.
+/// Longer lines are given in pieces of this length, which are joined like an engine's fragments and are not shorter than
+/// those.
 const PIECE: usize = 64 << 10;
 /// `TIME STREAM `.
 const HEAD: usize = STAMP + 1 + 6 + 1;
@@ -26,41 +26,41 @@ pub(crate) struct SavedLog {
     query: Query,
     buffer: Vec<u8>,
     filled: usize,
-    /// The line of which a piece has been given.
+    /// The line of which a piece was given.
     open: Option<(Stamp, Stream)>,
-    /// The line that is being read, from 1.
+    /// The number of the current line, from 1.
     number: u64,
 }
 
 impl SavedLog {
-    /// One that is open; `path` is for messages.
+    /// Reads an open file; `path` is for messages.
     pub(crate) fn new(file: File, path: &Path, query: Query) -> Self {
         SavedLog { path: path.to_owned(), file, query, buffer: vec![0; CHUNK], filled: 0, open: None, number: 1 }
     }
 
-    /// Reads some, and gives the entries in it. False at the end.
+    /// Reads a chunk and gives its entries. Returns false at the end.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is no such log.
+    /// If the file cannot be read, or is not such a log.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
-        // A long file is no reason to keep others waiting.
+        // A long file must not keep others waiting.
         yield_now().await;
         let read = self.file.read(&mut self.buffer[self.filled..]).doing("read", &self.path)?;
         self.filled += read;
-        let used = self.entries(read == 0, &mut give)?;
+        let used = self.parse(read == 0, &mut give)?;
         self.buffer.copy_within(used..self.filled, 0);
         self.filled -= used;
         Ok(read > 0)
     }
 
-    fn entries(&mut self, is_end: bool, give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
+    fn parse(&mut self, is_end: bool, give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
         let mut at = 0;
         loop {
             let rest = &self.buffer[at..self.filled];
             if rest.is_empty() || (rest.len() < HEAD && self.open.is_none() && !is_end) {
                 return Ok(at);
             }
-            let Some((stamp, stream)) = self.open.or_else(|| head(rest)) else { return Err(self.no_log()) };
+            let Some((stamp, stream)) = self.open.or_else(|| parse_head(rest)) else { return Err(self.invalid_line()) };
             let text = if self.open.is_some() { rest } else { &rest[HEAD..] };
             let length = match memchr(b'\n', text) {
                 Some(end) => end + 1,
@@ -80,20 +80,20 @@ impl SavedLog {
         }
     }
 
-    fn no_log(&self) -> Failure {
+    fn invalid_line(&self) -> Failure {
         let (path, number) = (self.path.display(), self.number);
         Failure::new(
             Kind::BadRecord,
-            format!("`{path}` is no log that `ncaas-logs save` has written: see its line {number}"),
+            format!("`{path}` is not a log that `ncaas-logs save` wrote: line {number} has no time and stream"),
         )
         .hint("each line of such a log begins with a time and a stream: `2026-11-22T10:24:55.517032643Z stdout `")
     }
 }
 
-fn head(line: &[u8]) -> Option<(Stamp, Stream)> {
+fn parse_head(line: &[u8]) -> Option<(Stamp, Stream)> {
     let head = line.get(..HEAD)?;
     let is_spaced = head[STAMP] == b' ' && head[HEAD - 1] == b' ';
-    Some((Stamp::parse(&head[..STAMP])?, Stream::named(&head[STAMP + 1..HEAD - 1])?)).filter(|_| is_spaced)
+    Some((Stamp::parse(&head[..STAMP])?, Stream::from_name(&head[STAMP + 1..HEAD - 1])?)).filter(|_| is_spaced)
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_of_any_length_come_back_as_they_were_saved() {
+    async fn lines_of_any_length_are_read_as_they_were_saved() {
         let time = "2026-11-22T10:24:55.517032643Z";
         for long in [1, 16 << 10, PIECE - HEAD, PIECE, PIECE + 1, CHUNK, 2 * CHUNK + 7] {
             let (text, last) = ("x".repeat(long), "y".repeat(long));
@@ -137,9 +137,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_saved_log_is_not_read_as_one() {
+    async fn other_files_are_refused() {
         let failure = read(b"2026-11-22T10:24:55.517032643Z stdout a\nsome text\n").await.unwrap_err();
-        assert!(failure.message.ends_with("see its line 2"), "{failure:?}");
+        assert!(failure.message.contains("line 2 has no time"), "{failure:?}");
         assert!(read(b"\x7fELF").await.is_err());
         assert!(read(b"").await.unwrap().is_empty());
     }

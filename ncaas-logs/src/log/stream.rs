@@ -1,114 +1,106 @@
-//! The engine's log stream: what every engine and every driver that can be read offers, at some 9 µs a line.
+//! One request for the engine's log stream. Every engine offers it for every driver that can be read, at about 9 µs a
+//! line.
 //!
-//! The engine sends each entry as a frame of its own: a byte for the stream, three of zero, four for the length, then
-//! the time, a space, and what was written. For a container with a terminal there are no frames: only times and text.
+//! The engine sends each entry as a frame: one byte for the stream, three zero bytes, four for the length, then the time,
+//! a space, and the text. A container with a terminal has no frames, only times and text.
 
 use std::pin::Pin;
 use std::time::Duration;
 
+use bollard::models::ContainerInspectResponse;
 use memchr::memchr;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
 use tokio::time::Instant;
 
-use super::answer::Answer;
 use super::entry::{Entry, STAMP, Stamp, Stream};
-use super::k8s_file::{Fragments, Logged};
+use super::http_response::HttpResponse;
+use super::k8s_file::{Fragments, LoggedText};
+use super::query::Query;
 
-/// To be woken for each line costs both sides more than to read it. Where lines come in quick succession some are let
-/// come together: for less time than it takes the engine to fill the socket, some 200 lines, for then it would wait.
+/// Waking up for each line costs both sides more than reading it. While lines arrive in quick succession, the reader
+/// sleeps this long so that several arrive together: less than the engine takes to fill the socket with 200 lines.
 const GATHER: Duration = Duration::from_micros(200);
-/// Quick succession: so soon after one another, or so many at once.
+/// Quick succession: entries less than this apart, or more than `MANY` at once.
 const SOON: Duration = Duration::from_millis(1);
 const MANY: usize = 8;
 
-/// What the engine is asked for.
-#[derive(Debug, Clone)]
-pub(crate) struct Ask {
-    pub(crate) follow: bool,
-    pub(crate) stdout: bool,
-    pub(crate) stderr: bool,
-    pub(crate) since: Option<Stamp>,
-    pub(crate) until: Option<Stamp>,
-    /// How many entries from the end; all where it is not said.
-    pub(crate) tail: Option<u64>,
-    /// Each line with the attributes that the log's options give it.
-    pub(crate) details: bool,
+/// A container whose log is requested from the engine.
+#[derive(Clone)]
+pub(super) struct LoggedContainer {
+    pub(super) engine: Engine,
+    pub(super) id: String,
+    /// It has a terminal, which has a single stream.
+    pub(super) has_terminal: bool,
+    /// Podman writes the log: all lines of one read have the same time.
+    pub(super) is_podman: bool,
 }
 
-impl Ask {
-    fn to_query(&self) -> String {
-        let Ask { follow, stdout, stderr, since, until, tail, details } = self;
-        let mut query = format!("follow={follow}&stdout={stdout}&stderr={stderr}&timestamps=true");
-        for (name, bound) in [("since", since), ("until", until)] {
-            if let Some(time) = bound.and_then(Stamp::time) {
-                let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
-                query.push_str(&format!("&{name}={seconds}.{nanos:09}"));
-            }
+impl LoggedContainer {
+    pub(super) fn new(engine: &Engine, inspected: &ContainerInspectResponse) -> Self {
+        LoggedContainer {
+            engine: engine.clone(),
+            id: inspected.id.clone().unwrap_or_default(),
+            has_terminal: inspected.config.as_ref().and_then(|config| config.tty).unwrap_or_default(),
+            is_podman: inspected.log_path.as_deref().is_some_and(|path| path.ends_with("/ctr.log")),
         }
-        if let Some(tail) = tail {
-            query.push_str(&format!("&tail={tail}"));
-        }
-        if *details {
-            query.push_str("&details=true");
-        }
-        query
     }
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Answer>>>>;
+type Opening = Pin<Box<dyn Future<Output = Result<HttpResponse>>>>;
 
-/// The engine's stream of one log.
-pub(crate) struct EngineStream {
-    /// Kept, so that it goes on where a read of it is dropped.
+/// The engine's response to one request for a log.
+pub(super) struct EngineStream {
+    /// Kept here, so that it continues when a read of it is dropped.
     opening: Option<Opening>,
-    answer: Option<Answer>,
+    response: Option<HttpResponse>,
     decoder: Decoder,
     /// Of Podman, whose entries may end anywhere in a line.
     fragments: Option<Fragments>,
-    /// When entries were read last, and whether more are to be expected at once.
+    /// When entries were read last, and whether more are expected at once.
     last_read: Instant,
     is_busy: bool,
 }
 
 impl EngineStream {
-    /// Asks the engine, when it is read from. `terminal`: whether the container has one.
-    pub(crate) fn open(engine: &Engine, id: &str, terminal: bool, is_podman: bool, ask: &Ask) -> Self {
-        let (engine, id, query) = (engine.clone(), id.to_owned(), ask.to_query());
+    /// Sends the request when it is first read.
+    pub(super) fn open(container: &LoggedContainer, query: &Query) -> Self {
+        let LoggedContainer { engine, id, has_terminal, is_podman } = container.clone();
+        let parameters = query.to_query_string();
         EngineStream {
-            opening: Some(Box::pin(async move { Answer::to(&engine, &id, &query).await })),
-            answer: None,
+            opening: Some(Box::pin(async move { HttpResponse::request_log(&engine, &id, &parameters).await })),
+            response: None,
             // Podman leaves the details out.
-            decoder: Decoder::new(terminal, ask.details && !is_podman),
+            decoder: Decoder::new(has_terminal, query.details && !is_podman),
             fragments: is_podman.then(Fragments::default),
             last_read: Instant::now(),
             is_busy: false,
         }
     }
 
-    /// Waits for entries and gives those that are there. False at the end.
+    /// Waits for entries and gives those that have arrived. Returns false at the end.
     ///
-    /// May be dropped at any time and called again.
-    pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    /// It may be dropped at any time and called again.
+    pub(super) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
         if let Some(opening) = &mut self.opening {
             let opened = opening.await;
             self.opening = None;
-            self.answer = Some(opened?);
+            self.response = Some(opened?);
         }
-        let EngineStream { answer: Some(answer), decoder, fragments, .. } = self else { return Ok(false) };
+        let EngineStream { response: Some(response), decoder, fragments, .. } = self else { return Ok(false) };
         if std::mem::take(&mut self.is_busy) {
-            // The runtime's own clock knows whole milliseconds.
+            // The runtime's own clock has a resolution of a millisecond.
             std::thread::sleep(GATHER);
         }
         let mut count = 0;
         let mut count_and_give = |entry: &Entry<'_>| {
             count += 1;
             match fragments {
-                Some(fragments) => fragments.push(&Logged::of(entry), &mut give),
+                Some(fragments) => fragments.push(&LoggedText::from_entry(entry), &mut give),
                 None => give(entry),
             }
         };
-        let more = answer.read(|bytes| decoder.push(bytes, &mut count_and_give)).await?;
+        let more = response.read(|bytes| decoder.push(bytes, &mut count_and_give)).await?;
         if !more {
             decoder.finish(&mut count_and_give);
             fragments.iter_mut().for_each(|fragments| fragments.finish(&mut give));
@@ -119,10 +111,10 @@ impl EngineStream {
     }
 }
 
-/// Entries out of the engine's bytes, which come in pieces of any size.
+/// Decodes the engine's bytes, which arrive in pieces of any size.
 struct Decoder {
     terminal: bool,
-    /// Whether attributes stand before what was written.
+    /// Whether details precede the text.
     details: bool,
     kept: Vec<u8>,
 }
@@ -134,20 +126,20 @@ impl Decoder {
 
     fn push(&mut self, piece: &[u8], give: &mut impl FnMut(&Entry<'_>)) -> Result<()> {
         if self.kept.is_empty() {
-            let used = self.take_all(piece, give)?;
+            let used = self.decode(piece, give)?;
             self.kept.extend_from_slice(&piece[used..]);
         } else {
             self.kept.extend_from_slice(piece);
-            let used = self.take_all(&self.kept, give)?;
+            let used = self.decode(&self.kept, give)?;
             self.kept.drain(..used);
         }
         Ok(())
     }
 
-    fn take_all(&self, bytes: &[u8], give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
-        let take: Take = if self.terminal { terminal_line } else { frame };
+    fn decode(&self, bytes: &[u8], give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
+        let decode_entry: DecodeEntry = if self.terminal { decode_terminal_line } else { decode_frame };
         let mut used = 0;
-        while let Some((entry, length)) = take(&bytes[used..], self.details)? {
+        while let Some((entry, length)) = decode_entry(&bytes[used..], self.details)? {
             if let Some(entry) = entry {
                 give(&entry);
             }
@@ -156,10 +148,10 @@ impl Decoder {
         Ok(used)
     }
 
-    /// What is left when the stream has ended: a terminal's last line, without a line break.
+    /// Gives the rest when the stream has ended: a terminal's last line without a line break.
     fn finish(&mut self, give: &mut impl FnMut(&Entry<'_>)) {
         if self.terminal
-            && let Some(Head { stamp, details, text, .. }) = Head::of(&self.kept, self.details)
+            && let Some(Head { stamp, details, text, .. }) = Head::parse(&self.kept, self.details)
         {
             give(&Entry { stamp, stream: Stream::Stdout, bytes: text, details });
             self.kept.clear();
@@ -167,24 +159,24 @@ impl Decoder {
     }
 }
 
-/// Takes one entry off the front of some bytes, with its length; none where it is not whole yet. The flag says whether
-/// there are details in it.
-type Take = fn(&[u8], bool) -> Result<Option<(Option<Entry<'_>>, usize)>>;
+/// Decodes the first entry of some bytes and returns it with its length; none if it is not complete. The flag says
+/// whether it has details.
+type DecodeEntry = fn(&[u8], bool) -> Result<Option<(Option<Entry<'_>>, usize)>>;
 
 const HEADER: usize = 8;
 
-fn frame(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, usize)>> {
+fn decode_frame(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, usize)>> {
     let Some((&[kind, _, _, _, a, b, c, d], rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let Some(payload) = rest.get(..length) else { return Ok(None) };
     let stream = match kind {
         1 => Stream::Stdout,
         2 => Stream::Stderr,
-        // The engine's own words about its stream, which says them instead of an HTTP error once it has begun.
-        3 => return Err(Failure::new(Kind::EngineError, words_of_engine(payload))),
+        // An error of the engine after the response has begun.
+        3 => return Err(stream_error(payload)),
         _ => return Ok(Some((None, HEADER + length))),
     };
-    let entry = Head::of(payload, with_details).map(|Head { stamp, details, text, .. }| Entry {
+    let entry = Head::parse(payload, with_details).map(|Head { stamp, details, text, .. }| Entry {
         stamp,
         stream,
         bytes: text,
@@ -193,14 +185,15 @@ fn frame(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, 
     Ok(Some((entry, HEADER + length)))
 }
 
-fn words_of_engine(payload: &[u8]) -> String {
-    format!("the engine cannot read the log any further: {}", String::from_utf8_lossy(payload).trim())
+fn stream_error(payload: &[u8]) -> Failure {
+    let words = String::from_utf8_lossy(payload);
+    Failure::new(Kind::EngineError, format!("the engine cannot read the log any further: {}", words.trim()))
 }
 
 /// A terminal's entry ends with its line break, or where the engine cuts a long line.
-fn terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, usize)>> {
+fn decode_terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, usize)>> {
     const FRAGMENT: usize = 16 << 10;
-    let Some(Head { stamp, details, text, length: head }) = Head::of(bytes, with_details) else { return Ok(None) };
+    let Some(Head { stamp, details, text, length: head }) = Head::parse(bytes, with_details) else { return Ok(None) };
     let length = match memchr(b'\n', &text[..text.len().min(FRAGMENT)]) {
         Some(end) => end + 1,
         None if text.len() >= FRAGMENT => FRAGMENT,
@@ -210,26 +203,26 @@ fn terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entr
     Ok(Some((Some(entry), head + length)))
 }
 
-/// What stands before an entry's text, `<time> [<details> ]`, and the text.
+/// An entry's head, `<time> [<details> ]`, and its text.
 struct Head<'a> {
     stamp: Stamp,
     details: &'a [u8],
     text: &'a [u8],
-    /// Of what stands before the text.
+    /// Length of the head.
     length: usize,
 }
 
 impl<'a> Head<'a> {
-    fn of(bytes: &'a [u8], with_details: bool) -> Option<Self> {
+    fn parse(bytes: &'a [u8], with_details: bool) -> Option<Self> {
         let (stamp, rest) = split_stamp(bytes)?;
-        // Spaces in them are escaped; where there are none there is still the space.
+        // Spaces in details are escaped. Without details there is still the space after them.
         let details = if with_details { Some(&rest[..memchr(b' ', rest)?]) } else { None };
         let text = &rest[details.map_or(0, |details| details.len() + 1)..];
         Some(Head { stamp, details: details.unwrap_or_default(), text, length: bytes.len() - text.len() })
     }
 }
 
-/// A time and what comes after it. Podman's times have no decimals.
+/// Splits off the time. Podman's times have no decimals.
 fn split_stamp(bytes: &[u8]) -> Option<(Stamp, &[u8])> {
     let split = |end: usize| Some((Stamp::parse(&bytes[..end])?, &bytes[end + 1..]));
     let usual = if bytes.get(STAMP) == Some(&b' ') { split(STAMP) } else { None };
@@ -266,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_however_the_bytes_are_cut() {
+    fn frames_are_decoded_from_pieces_of_any_size() {
         let mut bytes = framed(1, b"one\n");
         bytes.extend(framed(2, b"\xff two \x01\x02\n"));
         bytes.extend(framed(1, b""));
@@ -281,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminals_long_line_loses_the_times_within_it() {
+    fn times_within_a_long_line_of_a_terminal_are_removed() {
         let long = "x".repeat(16 << 10);
         let text = format!("{TIME} \u{1}a\r\n{TIME} {long}{TIME} end\r\n{TIME} last");
         for chunk in [1, 50, 5000, 100_000] {
@@ -292,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn details_stand_between_the_time_and_the_text() {
+    fn details_are_decoded_between_time_and_text() {
         let mut bytes = framed(1, b"a=1,b=x+y one two\n");
         bytes.extend(framed(2, b" \n"));
         let mut entries = Vec::new();
@@ -307,18 +300,10 @@ mod tests {
     }
 
     #[test]
-    fn the_engines_own_error_in_the_stream_is_no_line() {
+    fn an_error_of_the_engine_within_the_stream_is_a_failure() {
         let mut decoder = Decoder::new(false, false);
         let mut frame = vec![3, 0, 0, 0, 0, 0, 0, 4];
         frame.extend_from_slice(b"oops");
         assert_eq!(decoder.push(&frame, &mut |_| {}).unwrap_err().kind, Kind::EngineError);
-    }
-
-    #[test]
-    fn bounds_are_asked_for_to_the_nanosecond() {
-        let since = Stamp::parse(TIME.as_bytes());
-        let ask = Ask { follow: true, stdout: true, stderr: false, since, until: None, tail: Some(5), details: false };
-        let query = ask.to_query();
-        assert!(query.contains("since=1795343095.517032643") && query.ends_with("tail=5"), "{query}");
     }
 }

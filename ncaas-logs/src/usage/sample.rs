@@ -1,4 +1,4 @@
-//! What a container uses of the machine at one moment, and what its whole run comes to.
+//! The resources that a container uses at one moment, and the summary of its whole run.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use ncaas_core::record::fields::Usage;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// How many points of a run's course are kept; with more, neighbours are put together.
+/// The maximum number of points in the series of a run. With more, neighbours are merged.
 const POINTS: usize = 120;
 
 /// One sample.
@@ -23,7 +23,7 @@ pub(crate) struct Sample {
     pub(crate) cpu_s: f64,
     /// Memory in use, in bytes, as `docker stats` counts it.
     pub(crate) memory_bytes: u64,
-    /// The most memory at any sample so far.
+    /// The maximum of all samples so far.
     pub(crate) memory_peak_bytes: u64,
     /// Read from disks since the start.
     pub(crate) read_bytes: u64,
@@ -37,26 +37,26 @@ pub(crate) struct Sample {
     pub(crate) processes: u64,
 }
 
-/// Takes samples together.
+/// Summarises samples.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     started: Option<Timestamp>,
     before: Option<(Timestamp, u64)>,
     last: Option<Sample>,
     usage: Usage,
-    /// How many samples a point of the series stands for, and those of the next point.
+    /// How many samples make a point of the series, and the samples of the next point.
     per_point: usize,
     next_point: Vec<(f64, f64, u64)>,
 }
 
 impl Gauge {
-    /// For a container that started at that time.
+    /// For a container that started at this time.
     pub(crate) fn new(started: Option<Timestamp>) -> Self {
         Gauge { started, per_point: 1, ..Gauge::default() }
     }
 
-    /// Takes what the engine says. None where it says nothing: of a container that does not run.
-    pub(crate) fn take(&mut self, stats: &ContainerStatsResponse) -> Option<&Sample> {
+    /// Adds the engine's statistics. Returns none if there are none, because the container does not run.
+    pub(crate) fn add(&mut self, stats: &ContainerStatsResponse) -> Option<&Sample> {
         let time: Timestamp = stats.read.as_deref()?.parse().ok()?;
         let nanos = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
         let is_running = time > Timestamp::UNIX_EPOCH && (nanos > 0 || stats.memory_stats.as_ref()?.usage.is_some());
@@ -87,7 +87,7 @@ impl Gauge {
         usage.processes_peak = usage.processes_peak.max(processes);
         let offset = self.started.map_or(0.0, |started| round(time.duration_since(started).as_secs_f64(), 10.0));
         self.next_point.push((offset.max(0.0), cpu_percent.unwrap_or_default(), memory));
-        self.put_points_together();
+        self.merge_points();
         self.last = Some(Sample {
             time,
             cpu_percent,
@@ -103,13 +103,13 @@ impl Gauge {
         self.last.as_ref()
     }
 
-    fn put_points_together(&mut self) {
+    fn merge_points(&mut self) {
         if self.next_point.len() >= self.per_point {
-            self.usage.series.extend(together(&self.next_point));
+            self.usage.series.extend(merged(&self.next_point));
             self.next_point.clear();
         }
         if self.usage.series.len() >= POINTS {
-            self.usage.series = self.usage.series.chunks(2).filter_map(together).collect();
+            self.usage.series = self.usage.series.chunks(2).filter_map(merged).collect();
             self.per_point *= 2;
         }
     }
@@ -119,17 +119,17 @@ impl Gauge {
         self.last.as_ref()
     }
 
-    /// What the run comes to so far; none where no sample was had.
+    /// The summary of the run so far; none without a sample.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.last.as_ref()?;
         let mut usage = self.usage.clone();
-        usage.series.extend(together(&self.next_point));
+        usage.series.extend(merged(&self.next_point));
         Some(usage)
     }
 }
 
-/// Several points as one: the time of the first, the mean of the CPU, the most memory.
-fn together(points: &[(f64, f64, u64)]) -> Option<(f64, f64, u64)> {
+/// Merges points: the time of the first, the mean CPU, the maximum memory.
+fn merged(points: &[(f64, f64, u64)]) -> Option<(f64, f64, u64)> {
     let first = points.first()?;
     let cpu = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;
     let memory = points.iter().map(|point| point.2).max()?;
@@ -140,8 +140,8 @@ fn round(value: f64, parts: f64) -> f64 {
     (value * parts).round() / parts
 }
 
-/// Memory in use without the file cache that the kernel drops when asked: as the docker CLI counts, by the names of
-/// cgroups v2 and v1.
+/// Memory in use without the file cache that the kernel can drop, as the docker CLI counts it, by the names of cgroups v2
+/// and v1.
 fn memory(stats: &ContainerMemoryStats) -> u64 {
     let usage = stats.usage.unwrap_or_default();
     let of = |name: &str| stats.stats.as_ref().and_then(|stats| stats.get(name)).copied();
@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn cpu_is_percent_of_one_cpu_and_memory_is_without_cache() {
         let mut gauge = Gauge::new("2026-11-22T10:00:00.5Z".parse().ok());
-        assert_eq!(gauge.take(&stats(1, 1000, 500)).unwrap().cpu_percent, None);
-        let sample = gauge.take(&stats(3, 4000, 400)).unwrap().clone();
+        assert_eq!(gauge.add(&stats(1, 1000, 500)).unwrap().cpu_percent, None);
+        let sample = gauge.add(&stats(3, 4000, 400)).unwrap().clone();
         assert_eq!((sample.cpu_percent, sample.memory_bytes, sample.memory_peak_bytes), (Some(150.0), 400, 500));
         assert_eq!((sample.received_bytes, sample.sent_bytes), (6, 7));
         assert_eq!((sample.read_bytes, sample.written_bytes, sample.processes), (7, 8, 3));
@@ -191,10 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_has_a_short_series_that_spans_it() {
+    fn the_series_of_a_long_run_is_short_and_spans_it() {
         let mut gauge = Gauge::new("2026-11-22T10:00:00.5Z".parse().ok());
         for second in 0..3500 {
-            gauge.take(&stats(second, u64::from(second) * 500, 100));
+            gauge.add(&stats(second, u64::from(second) * 500, 100));
         }
         let series = gauge.usage().unwrap().series;
         assert!(series.len() <= POINTS + 1 && series.len() >= POINTS / 2, "{}", series.len());
@@ -207,7 +207,7 @@ mod tests {
         let mut gauge = Gauge::default();
         let stopped = serde_json::json!({"read": "0001-01-01T00:00:00Z", "cpu_stats": {"cpu_usage": {"total_usage": 0}},
             "memory_stats": {}});
-        assert!(gauge.take(&serde_json::from_value(stopped).unwrap()).is_none());
+        assert!(gauge.add(&serde_json::from_value(stopped).unwrap()).is_none());
         assert_eq!(gauge.usage(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The engine's samples of one container, as long as it runs.
+//! Samples the engine's statistics of one container while it runs.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::sample::Gauge;
 
-/// Between attempts where the engine does not answer, or the container does not run.
+/// Time between attempts while the engine does not answer or the container does not run.
 const PAUSE: Duration = Duration::from_secs(1);
 
 type Answers = Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, bollard::errors::Error>>>>;
@@ -31,7 +31,7 @@ impl Sampler {
         Sampler { engine: engine.clone(), id: container.id.clone(), answers: None, gauge: Gauge::new(started) }
     }
 
-    /// Waits for the next sample. What goes wrong is tried again: a job is not worse for a sample that is missing.
+    /// Waits for the next sample. Failures are retried: a missing sample does not affect the job.
     pub(crate) async fn next(&mut self) {
         loop {
             let answers = self.answers.get_or_insert_with(|| {
@@ -40,7 +40,7 @@ impl Sampler {
             });
             match answers.next().await {
                 Some(Ok(stats)) => {
-                    if self.gauge.take(&stats).is_some() {
+                    if self.gauge.add(&stats).is_some() {
                         return;
                     }
                 }

@@ -35,6 +35,6 @@ fn lines_and_state_read_saved_files_after_the_container_is_removed() {
     assert_eq!((part.status, part.json().len()), (0, printed.len()));
     assert!(part.stderr.contains("its job was not followed to its end"), "{}", part.stderr);
     lines(&["certificate.txt"]).ended_saying(1, "no container `certificate.txt`");
-    lines(&["./certificate.txt"]).ended_saying(1, "is no log that `ncaas-logs save` has written: see its line 1");
+    lines(&["./certificate.txt"]).ended_saying(1, "is not a log that `ncaas-logs save` wrote: line 1 has no time");
     lines(&["./missing.log"]).ended_saying(1, "cannot read `./missing.log`");
 }

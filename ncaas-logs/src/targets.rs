@@ -1,4 +1,4 @@
-//! Which container a verb works on: named by its arguments, or by the records that come in.
+//! The containers a verb works on, named by its arguments or by records on stdin.
 
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
@@ -12,12 +12,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::saved::Saved;
+use crate::saved_files::SavedFiles;
 
-/// How many containers are followed at once: one that runs for days holds up no other.
-pub(crate) const FOLLOWED: usize = 1024;
+/// How many containers are followed at once. One that runs for days must not delay others.
+pub(crate) const MAX_FOLLOWED: usize = 1024;
 
-/// The containers that arguments name, or else the records on stdin.
+/// The containers named by arguments, or else the records on stdin.
 pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<Input> {
     if containers.is_empty() {
         return Input::stdin(tool, usage);
@@ -29,22 +29,22 @@ pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<In
     })))
 }
 
-/// The saved files that a record made of an argument stands for; none where it stands for a container.
+/// The saved files that a record made from an argument stands for; none if it stands for a container.
 ///
 /// # Errors
-/// Where there is no such file.
-pub(crate) fn named_file(record: &Record, arguments: &[String]) -> Result<Option<Saved>> {
-    let argument = container(record).ok().filter(|argument| arguments.contains(argument));
-    argument.map_or(Ok(None), |argument| Saved::named(&argument))
+/// If the file does not exist.
+pub(crate) fn saved_files_of_argument(record: &Record, arguments: &[String]) -> Result<Option<SavedFiles>> {
+    let argument = container_reference(record).ok().filter(|argument| arguments.contains(argument));
+    argument.map_or(Ok(None), |argument| SavedFiles::from_argument(&argument))
 }
 
-/// Whose a line or a sample is.
+/// The job or container that a line or a sample belongs to.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Owner {
-    /// The job, where the container is a job's.
+    /// The job, if the container belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<JobOfOwner>,
-    /// The container's name, where it is no job's and several were asked for.
+    /// The container's name, if it belongs to no job and there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container: Option<String>,
 }
@@ -54,13 +54,13 @@ pub(crate) struct Owner {
 pub(crate) struct JobOfOwner {
     /// The job's id.
     id: String,
-    /// Which of the submission's datasets.
+    /// The number of the dataset in its submission.
     dataset: u64,
 }
 
 impl Owner {
-    /// `several`: whether there are other containers from which it is to be told apart.
-    pub(crate) fn of(record: &Record, several: bool) -> Self {
+    /// `several`: whether there are other containers from which it must be distinguished.
+    pub(crate) fn from_record(record: &Record, several: bool) -> Self {
         let job = record.job().map(|job| JobOfOwner { id: job.id, dataset: job.dataset });
         let container = if several && job.is_none() { record.container() } else { None };
         Owner { job, container: container.map(|container| container.name) }
@@ -68,15 +68,15 @@ impl Owner {
 }
 
 /// The id or name of the record's container.
-pub(crate) fn container(record: &Record) -> Result<String> {
+pub(crate) fn container_reference(record: &Record) -> Result<String> {
     let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
     let name = if container.id.is_empty() { container.name } else { container.id };
     if name.is_empty() { Err(Failure::missing_field("container.id")) } else { Ok(name) }
 }
 
-/// Adds to the record what the engine says of its container; first, where the record names nothing but a container,
-/// the record that this was started from.
-pub(crate) fn complete(record: &mut Record, inspected: &ContainerInspectResponse) {
+/// Adds the engine's information about the container. A record that names only a container is first replaced by the
+/// record that the container was started with.
+pub(crate) fn complete_record(record: &mut Record, inspected: &ContainerInspectResponse) {
     let label = || inspected.config.as_ref()?.labels.as_ref()?.get(labels::RECORD);
     if record.job().is_none()
         && let Some(started_from) = label().and_then(|label| Record::parse(label.as_bytes()).ok())

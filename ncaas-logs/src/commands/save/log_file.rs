@@ -1,10 +1,10 @@
-//! `<label>.log`: all that a job printed, each line as `TIME STREAM LINE`.
+//! `<label>.log`: the whole output of a job, in lines of the form `TIME STREAM LINE`.
 //!
-//! `2026-11-22T10:24:55.517032643Z stdout fitting 15 components`: the first 38 characters are of fixed length, so that
-//! `cut -c39-` gives what was printed, and `grep ' stderr '` one stream. Bytes stand as they were printed.
+//! `2026-11-22T10:24:55.517032643Z stdout fitting 15 components`: time and stream always take 38 characters, so that
+//! `cut -c39-` extracts the output and `grep ' stderr '` one stream. The output's bytes are unchanged.
 //!
-//! The log is gathered in a file without a name, which the system removes whatever becomes of us, and copied to its
-//! place whole. Copying takes a part of the time that is bounded, however long the log becomes.
+//! The log is collected in an unnamed file, which the system removes if this process dies, and copied as a whole to its
+//! path. Copying takes a bounded share of the time, however long the log becomes.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -17,24 +17,24 @@ use tokio::time::Instant;
 
 use crate::log::{Line, Stream};
 
-/// Copying may take one part in so many of the time.
-const SHARE: u32 = 20;
+/// Copying takes at most one part in this many of the time.
+const COPY_SHARE: u32 = 20;
 
-/// How much is gathered in memory before it is written.
+/// How much is collected in memory before it is written.
 const BUFFER: usize = 64 << 10;
 
 /// A log file that is being written.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     folder: Folder,
-    /// In the folder.
+    /// Relative to the folder.
     path: PathBuf,
-    gathered: File,
+    collected: File,
     buffer: Vec<u8>,
-    /// The stream whose line has begun and not ended.
+    /// The stream whose line is incomplete.
     open: Option<Stream>,
     next_copy: Instant,
-    /// Why a part of it could not be written: what there is of it is not whole.
+    /// Why a part could not be written: the collected log is incomplete.
     failed: Option<Failure>,
 }
 
@@ -45,8 +45,8 @@ impl LogFile {
     /// When its folder cannot be written.
     pub(crate) fn new(folder: Folder, path: &Path) -> Result<Self> {
         let path = folder.within(path).to_owned();
-        let gathered = folder.nameless_file(path.parent().unwrap_or(Path::new("")))?;
-        Ok(LogFile { folder, path, gathered, buffer: Vec::new(), open: None, next_copy: Instant::now(), failed: None })
+        let collected = folder.nameless_file(path.parent().unwrap_or(Path::new("")))?;
+        Ok(LogFile { folder, path, collected, buffer: Vec::new(), open: None, next_copy: Instant::now(), failed: None })
     }
 
     /// Adds a line.
@@ -70,7 +70,7 @@ impl LogFile {
         }
     }
 
-    /// Lets go of what has been gathered in memory, if it is much.
+    /// Lets go of what has been collected in memory, if it is much.
     ///
     /// # Errors
     /// When the disk is full.
@@ -82,7 +82,7 @@ impl LogFile {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
-        let written = self.gathered.write_all(&self.buffer).doing("write", &self.folder.path().join(&self.path));
+        let written = self.collected.write_all(&self.buffer).doing("write", &self.folder.path().join(&self.path));
         self.failed = written.clone().err();
         written?;
         // A long line's memory is not kept for the short ones after it.
@@ -102,13 +102,13 @@ impl LogFile {
     pub(crate) fn publish(&mut self) -> Result<()> {
         let begun = Instant::now();
         self.flush()?;
-        let LogFile { folder, path, gathered, .. } = self;
+        let LogFile { folder, path, collected, .. } = self;
         folder.write_with(path, |copy| {
-            gathered.seek(SeekFrom::Start(0))?;
+            collected.seek(SeekFrom::Start(0))?;
             // In the kernel, without a way through our memory.
-            std::io::copy(gathered, copy).map(drop)
+            std::io::copy(collected, copy).map(drop)
         })?;
-        self.next_copy = Instant::now() + begun.elapsed().max(Duration::from_millis(1)) * SHARE;
+        self.next_copy = Instant::now() + begun.elapsed().max(Duration::from_millis(1)) * COPY_SHARE;
         Ok(())
     }
 }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_stands_behind_its_time_and_stream() {
+    fn every_byte_is_written_after_its_time_and_stream() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logs/x.log");
         let mut log = LogFile::new(Folder::open(folder.path()).unwrap(), &path).unwrap();

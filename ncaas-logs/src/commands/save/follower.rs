@@ -1,4 +1,4 @@
-//! One job, from when it is first heard of to its end.
+//! Follows one job to its end.
 
 use std::time::Duration;
 
@@ -11,35 +11,35 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known, Logs};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::heard::Heard;
 use super::log_file::LogFile;
-use super::places::Places;
-use super::report::{Now, Report};
+use super::report::{Progress, Report};
+use crate::job_files::JobFiles;
 use crate::log::{Log, Query, Rejoin};
+use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sampler;
 
-/// How long the engine's stream may stay silent after the container's end before it is no longer believed to end.
+/// How long the engine's stream may be silent after the container's end before it is requested again.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// How often what changes all the time, like the CPU's load, is alone a reason to write the files again.
-const SELDOM: u32 = 6;
+/// Values that always change, such as the CPU usage, are written after this many turns without other changes.
+const IDLE_TURNS: u32 = 6;
 
 /// A job that is being followed.
-pub(crate) struct Following {
+pub(crate) struct Follower {
     engine: Engine,
     report: Report,
-    /// None where its driver keeps nothing that could be read.
+    /// None if its log driver keeps nothing.
     log: Option<Log>,
     unreadable: Option<Failure>,
     rejoin: Rejoin,
     file: LogFile,
-    heard: Heard,
+    excerpt: OutputExcerpt,
     sampler: Sampler,
     container: Container,
     written: Option<Written>,
 }
 
-/// What was known when the files were written last.
+/// What the files contain.
 #[derive(Debug, PartialEq)]
 struct Written {
     bytes: u64,
@@ -48,12 +48,12 @@ struct Written {
     turn: u32,
 }
 
-impl Following {
-    pub(crate) fn begin(
+impl Follower {
+    pub(crate) fn start(
         engine: &Engine,
         inspected: &ContainerInspectResponse,
         record: &Record,
-        places: Places,
+        files: JobFiles,
     ) -> Result<Self> {
         let container = container_from_inspect(inspected);
         let query = Query { follow: !container.has_ended(), ..Query::default() };
@@ -61,31 +61,31 @@ impl Following {
             Ok(log) => (Some(log), None),
             Err(failure) => (None, Some(failure)),
         };
-        Ok(Following {
+        Ok(Follower {
             engine: engine.clone(),
-            file: LogFile::new(places.open()?, &places.log)?,
-            report: Report::new(record, places, Some(inspected)),
+            file: LogFile::new(files.open()?, &files.log)?,
+            report: Report::new(record, files, Some(inspected)),
             log,
             unreadable,
             rejoin: Rejoin::default(),
-            heard: Heard::default(),
+            excerpt: OutputExcerpt::default(),
             sampler: Sampler::new(engine, &container),
             container,
             written: None,
         })
     }
 
-    /// Follows it to its end, and writes everything a last time.
+    /// Follows the job to its end, and writes its files a last time.
     ///
-    /// With `live` the record goes out there whenever the files have changed.
+    /// With `live`, the record is emitted there whenever the files have changed.
     pub(crate) async fn follow(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
         if self.container.has_ended() {
-            // What a look does not show, like who ended it, the engine's events may still tell.
+            // Inspecting does not show everything, for example who ended it. The engine's events may.
             self.container = self.engine.wait(&self.container.id).await.unwrap_or_else(|_| self.container.clone());
         } else {
             self.while_it_runs(record, every, live).await?;
         }
-        self.read_the_rest().await?;
+        self.read_rest().await?;
         self.write_last(record)
     }
 
@@ -97,13 +97,13 @@ impl Following {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = 0;
         loop {
-            let Following { log, rejoin, file, heard, sampler, .. } = self;
+            let Follower { log, rejoin, file, excerpt, sampler, .. } = self;
             let reading = async {
                 match log {
                     Some(log) => {
                         log.read(|entry| {
                             rejoin.push(entry, |line| {
-                                heard.push(line);
+                                excerpt.push(line);
                                 file.push(line);
                             });
                         })
@@ -116,7 +116,7 @@ impl Following {
                 ended = &mut end => {
                     self.container = match ended {
                         Ok(container) => container,
-                        // Removed at once, as `docker run --rm` does; the engine's events still tell how it ended.
+                        // It was removed at once, as by `docker run --rm`. The engine's events show how it ended.
                         Err(failure) if failure.kind == Kind::ContainerNotFound => {
                             engine.exit_of_removed(&self.container).await.ok_or(failure)?
                         }
@@ -134,10 +134,10 @@ impl Following {
                 _ = ticks.tick() => {
                     turn += 1;
                     if self.is_changed(turn) {
-                        // How it fares may have changed too: it has started, or was paused.
+                        // Its state may have changed too: it has started, or was paused.
                         if let Ok(inspected) = self.engine.inspect(&id).await {
                             let container = container_from_inspect(&inspected);
-                            // Its end is told once, when all of its log has been read.
+                            // Its end is reported once, when its whole log has been read.
                             if container.has_ended() {
                                 continue;
                             }
@@ -145,7 +145,7 @@ impl Following {
                         }
                         self.write(turn)?;
                         if let Some(output) = live {
-                            self.tell(record);
+                            self.update_record(record);
                             output.emit(record).await;
                         }
                     }
@@ -154,27 +154,27 @@ impl Following {
         }
     }
 
-    /// Reads what is left of the log after the container's end.
-    async fn read_the_rest(&mut self) -> Result<()> {
+    /// Reads the rest of the log after the container's end.
+    async fn read_rest(&mut self) -> Result<()> {
         let mut silent_until = Instant::now() + SILENCE;
-        let mut given_up = false;
+        let mut is_reopened = false;
         while let Some(log) = &mut self.log {
-            let Following { rejoin, file, heard, .. } = self;
+            let Follower { rejoin, file, excerpt, .. } = self;
             let reading = log.read(|entry| {
                 rejoin.push(entry, |line| {
-                    heard.push(line);
+                    excerpt.push(line);
                     file.push(line);
                 });
             });
             let more = tokio::select! {
                 more = reading => more,
                 () = sleep_until(silent_until) => {
-                    // The stream does not end by itself: a look at the whole log does.
-                    if given_up {
+                    // The stream does not end by itself.
+                    if is_reopened {
                         self.finish_log();
                         continue;
                     }
-                    given_up = true;
+                    is_reopened = true;
                     log.stop_following();
                     Ok(true)
                 }
@@ -194,20 +194,21 @@ impl Following {
         Ok(())
     }
 
-    /// Nothing more comes of the log.
+    /// Closes the log at its end.
     fn finish_log(&mut self) {
-        let Following { rejoin, file, heard, .. } = self;
+        let Follower { rejoin, file, excerpt, .. } = self;
         rejoin.finish(|line| {
-            heard.push(line);
+            excerpt.push(line);
             file.push(line);
         });
         if let Some(log) = self.log.take() {
             let lost = log.lost();
-            let said = |count: u64, words: &str| (count > 0).then(|| format!("{count} {words}"));
-            let replaced = "bytes of its output were no UTF-8; the engine's log driver `json-file` has replaced them";
+            let counted = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+            let replaced =
+                "bytes of its output were not valid UTF-8; the engine's log driver `json-file` has replaced them";
             let damaged = "lines of the engine's log files are damaged and left out";
             let words: Vec<String> =
-                [said(lost.replaced, replaced), said(lost.damaged, damaged)].into_iter().flatten().collect();
+                [counted(lost.replaced, replaced), counted(lost.damaged, damaged)].into_iter().flatten().collect();
             if !words.is_empty() {
                 self.unreadable = Some(Failure::new(Kind::EngineError, words.join("; ")));
             }
@@ -216,28 +217,29 @@ impl Following {
 
     fn is_changed(&self, turn: u32) -> bool {
         let Some(written) = &self.written else { return true };
-        let changed = written.bytes != self.heard.bytes || written.state != "running" || !written.started;
-        self.file.may_publish() && (changed || turn - written.turn >= SELDOM)
+        let changed = written.bytes != self.excerpt.bytes || written.state != "running" || !written.started;
+        self.file.may_publish() && (changed || turn - written.turn >= IDLE_TURNS)
     }
 
     fn write(&mut self, turn: u32) -> Result<()> {
-        let bytes = self.heard.bytes;
+        let bytes = self.excerpt.bytes;
         if self.written.as_ref().is_none_or(|written| written.bytes != bytes) {
             self.file.publish()?;
         }
-        let now = Now { container: Some(&self.container), sample: self.sampler.gauge().last(), failure: None };
-        self.report.write(&now, &self.heard)?;
+        let sample = self.sampler.gauge().last();
+        let progress = Progress { container: Some(&self.container), sample, failure: None };
+        self.report.write(&progress, &self.excerpt)?;
         let started = self.container.started_at.is_some();
         self.written = Some(Written { bytes, state: self.container.state.clone(), started, turn });
         Ok(())
     }
 
-    /// Puts what is known by now on the record.
-    fn tell(&self, record: &mut Record) {
-        let dir = self.report.places.logs.to_string_lossy().into_owned();
+    /// Adds the job's state so far to the record.
+    fn update_record(&self, record: &mut Record) {
+        let dir = self.report.files.logs.to_string_lossy().into_owned();
         record.set_container(self.container.clone());
         record.merge(&Known {
-            logs: Some(Logs { dir, lines: self.heard.lines, bytes: self.heard.bytes }),
+            logs: Some(Logs { dir, lines: self.excerpt.line_count, bytes: self.excerpt.bytes }),
             usage: self.sampler.gauge().usage(),
             ..Known::default()
         });
@@ -246,23 +248,24 @@ impl Following {
         }
     }
 
-    /// Writes what there is of a job that could not be followed to its end.
+    /// Writes the files of a job that could not be followed to its end.
     ///
     /// # Errors
-    /// When the job's logs cannot be written.
+    /// If the job's logs cannot be written.
     pub(crate) fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
         self.finish_log();
-        // A log that could not be written whole is not put where whole logs are.
+        // `publish` leaves an incomplete log where it is.
         let published = self.file.publish();
         let sample = self.sampler.gauge().last();
-        self.report.write(&Now { container: Some(&self.container), sample, failure: Some(failure) }, &self.heard)?;
+        let progress = Progress { container: Some(&self.container), sample, failure: Some(failure) };
+        self.report.write(&progress, &self.excerpt)?;
         self.report.save(record).and(published)
     }
 
     fn write_last(&mut self, record: &mut Record) -> Result<()> {
         self.written = None;
         self.write(0)?;
-        self.tell(record);
+        self.update_record(record);
         self.report.save(record)
     }
 }

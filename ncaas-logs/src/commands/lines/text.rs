@@ -1,30 +1,29 @@
-//! Lines as text, for reading: local times, streams told apart by colour on a terminal, progress bars as they ended.
+//! Lines as text for people: local times, stderr in colour on a terminal, progress bars in their last state.
 
 use std::io::IsTerminal;
 
 use jiff::tz::TimeZone;
 
-use crate::log::{Line, Stamp, Stream};
-use crate::save::last_state;
+use crate::log::{Line, Stamp, Stream, last_state};
 
-/// Where the seconds of a stamp end.
+/// The length of a stamp up to its seconds.
 const SECONDS: usize = 19;
 
-/// Writes lines as text.
+/// Formats lines as text.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) struct TextFormat {
     zone: TimeZone,
     colour: bool,
-    /// Whether lines have their details before them, in the engine's form.
+    /// Whether lines are preceded by their details, in the engine's form.
     details: bool,
-    /// The last second that was seen, and how it is written: most lines share it with the line before.
+    /// The last second and its local form: most lines share it with the line before.
     second: ([u8; SECONDS], Vec<u8>),
 }
 
-impl Text {
+impl TextFormat {
     pub(super) fn new(details: bool) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Text {
+        TextFormat {
             zone: TimeZone::system(),
             details,
             colour: std::io::stdout().is_terminal() && !plain,
@@ -32,7 +31,7 @@ impl Text {
         }
     }
 
-    /// Adds a line to `out`; `prefix` says whose it is.
+    /// Adds a line to `out`, with `prefix` before it.
     pub(super) fn push(&mut self, line: &Line<'_>, prefix: &[u8], out: &mut Vec<u8>) {
         if line.begins {
             if self.colour {
@@ -70,7 +69,7 @@ impl Text {
             self.second.1 = local.map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default().into();
         }
         out.extend_from_slice(&self.second.1);
-        // Milliseconds are what people read.
+        // People need no more than milliseconds.
         out.extend_from_slice(&text[SECONDS..SECONDS + 4]);
     }
 }
@@ -82,7 +81,7 @@ mod tests {
 
     fn shown(lines: &[(&str, Stream, &[u8])], colour: bool) -> String {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
-        let mut text = Text { zone, colour, details: false, second: ([0; SECONDS], Vec::new()) };
+        let mut text = TextFormat { zone, colour, details: false, second: ([0; SECONDS], Vec::new()) };
         let mut out = Vec::new();
         for &(time, stream, bytes) in lines {
             let stamp = Stamp::parse(time.as_bytes()).unwrap();
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_local_and_progress_bars_show_their_end() {
+    fn times_are_local_and_progress_bars_show_their_last_state() {
         let lines: [(&str, Stream, &[u8]); 3] = [
             ("2026-11-22T22:59:59.9999Z", Stream::Stdout, b"a"),
             ("2026-11-22T23:00:00.001Z", Stream::Stderr, b" 10 %\r 50 %\r100 %\r"),

@@ -1,8 +1,4 @@
-//! `ncaas-logs plot`: a picture of when jobs ran, how they ended and what they used, from their saved records.
-
-mod canvas;
-mod draw;
-mod timeline;
+//! `ncaas-logs plot`: draws when jobs ran, how they ended and what they used.
 
 use std::cell::RefCell;
 
@@ -15,35 +11,37 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::PlotArgs;
-use crate::saved;
-use timeline::{Row, Timeline};
+use crate::picture;
+use crate::saved_files::read_records;
+use crate::timeline::{Row, Timeline};
 
-/// What was drawn.
+/// The picture that was drawn.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Plotted {
     /// Absolute path of the picture.
     plot: String,
-    /// How many jobs are in it.
+    /// The number of jobs in it.
     jobs: usize,
-    /// How many records are not, because their jobs never ran.
+    /// The number of records that are not in it because their jobs never ran.
     without_a_run: usize,
 }
 
-pub(crate) async fn plot(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
+pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Plotted>().await;
     }
     let input = if args.files.is_empty() {
         Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs plot")?
     } else {
-        Input::records(args.files.iter().map(|path| saved::read(path)).collect::<Result<Vec<_>>>()?)
+        let records = args.files.iter().map(|path| read_records(path)).collect::<Result<Vec<_>>>()?;
+        Input::records(records.into_iter().flatten())
     };
     let rows: RefCell<Vec<Row>> = RefCell::default();
     let without_a_run = RefCell::new(0);
     let pipe = Pipe::new(tool, args.pipe.jobs_or(1)).takes_errors();
     let status = pipe
         .each(input, async |record: &mut Record, _: &Output| {
-            match Row::of(record) {
+            match Row::from_record(record) {
                 Some(row) => rows.borrow_mut().push(row),
                 None => *without_a_run.borrow_mut() += 1,
             }
@@ -55,10 +53,10 @@ pub(crate) async fn plot(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
     }
     let timeline = Timeline::new(rows.into_inner());
     if timeline.rows.is_empty() {
-        tool.note("no record tells of a job that ran: the picture is empty");
+        tool.note("no record has a job that ran: the picture is empty");
     }
     let is_png = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-    let picture = if is_png { draw::png(&timeline)? } else { draw::svg(&timeline) };
+    let picture = if is_png { picture::draw_png(&timeline)? } else { picture::draw_svg(&timeline).into_bytes() };
     let path = files::absolute(&args.output)?;
     files::write_whole(&path, &picture)?;
     let plotted = Plotted {
@@ -66,11 +64,11 @@ pub(crate) async fn plot(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
         jobs: timeline.rows.len(),
         without_a_run: without_a_run.into_inner(),
     };
-    let said = async |output: &Output| {
+    let emit = async |output: &Output| {
         let mut line = serde_json::to_vec(&plotted).unwrap_or_default();
         line.push(b'\n');
         output.write(line).await;
         Ok(())
     };
-    Pipe::new(tool, 1).source(said).await
+    Pipe::new(tool, 1).source(emit).await
 }

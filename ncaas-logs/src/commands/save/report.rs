@@ -1,4 +1,4 @@
-//! How a job fares, written into its status file and its certificate.
+//! Writes a job's status file and its line in the certificate.
 
 use bollard::models::ContainerInspectResponse;
 use jiff::Timestamp;
@@ -9,47 +9,48 @@ use ncaas_core::record::fields::{Container, ErrorInfo, Status as Ending};
 use serde_json::Value;
 
 use super::certificate::{self, Entry, Stage, Submission};
-use super::heard::Heard;
-use super::places::{Places, submission};
 use super::status_file::Status;
+use super::submission::submission_of_record;
+use crate::job_files::JobFiles;
+use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sample;
 
-/// What stays the same about a job while it runs.
+/// The facts about a job that do not change while it runs.
 #[derive(Debug)]
 pub(crate) struct Report {
-    pub(crate) places: Places,
+    pub(crate) files: JobFiles,
     submission: Submission,
     number: usize,
     dataname: String,
     command: String,
     limit: Option<u64>,
-    /// What the engine said where it could not start the job.
+    /// The engine's message if it could not start the job.
     engine_error: Option<String>,
 }
 
-/// How it fares at this moment.
+/// The state of a job at this moment.
 #[derive(Debug, Default)]
-pub(crate) struct Now<'a> {
+pub(crate) struct Progress<'a> {
     pub(crate) container: Option<&'a Container>,
     pub(crate) sample: Option<&'a Sample>,
-    /// What a tool could not do for it.
+    /// The message of a tool that failed.
     pub(crate) failure: Option<&'a str>,
 }
 
 impl Report {
-    pub(crate) fn new(record: &Record, places: Places, inspected: Option<&ContainerInspectResponse>) -> Self {
-        let (submission, number) = submission(record);
+    pub(crate) fn new(record: &Record, files: JobFiles, inspected: Option<&ContainerInspectResponse>) -> Self {
+        let (submission, number) = submission_of_record(record);
         let dataname = record.dataname().map(|names| names.names().join(", ")).unwrap_or_default();
         let command = match inspected {
             Some(inspected) => inspected.path.iter().chain(inspected.args.iter().flatten()).cloned().collect(),
             None => record.known().ok().and_then(|known| known.command).unwrap_or_default(),
         };
         Report {
-            places,
+            files,
             submission,
             number,
             dataname,
-            command: one_line(&command),
+            command: command_line(&command),
             limit: inspected.and_then(time_limit),
             engine_error: inspected.and_then(engine_error).map(str::to_owned),
         }
@@ -58,45 +59,47 @@ impl Report {
     /// Writes the status file, and this dataset's line in the certificate.
     ///
     /// # Errors
-    /// When the job's logs cannot be written.
-    pub(crate) fn write(&self, now: &Now<'_>, heard: &Heard) -> Result<()> {
-        let stage = stage(now);
-        let container = now.container;
+    /// If the job's logs cannot be written.
+    pub(crate) fn write(&self, progress: &Progress<'_>, excerpt: &OutputExcerpt) -> Result<()> {
+        let stage = stage(progress);
+        let container = progress.container;
         let started = container.and_then(|container| container.started_at.as_deref());
         let finished = container.and_then(|container| container.finished_at.as_deref());
-        let log_name = self.places.log.file_name().unwrap_or_default().to_string_lossy();
+        let log_name = self.files.log.file_name().unwrap_or_default().to_string_lossy();
         let status = Status {
             instance: container.map_or("", |container| &container.id),
             command: &self.command,
             input: &self.dataname,
             stage,
-            reason: self.reason(now),
-            memory: now.sample.map(|sample| sample.memory_bytes),
-            cpu: now.sample.and_then(|sample| sample.cpu_percent),
+            reason: self.reason(progress),
+            memory: progress.sample.map(|sample| sample.memory_bytes),
+            cpu: progress.sample.and_then(|sample| sample.cpu_percent),
             started_at: started,
             finished_at: finished,
-            heard,
+            excerpt,
             log_name: &log_name,
         };
-        let folder = self.places.open()?;
-        folder.write_whole(folder.within(&self.places.status), &status.to_json())?;
-        if self.places.job.is_none() {
+        let folder = self.files.open()?;
+        folder.write_whole(folder.within(&self.files.status), &status.to_json())?;
+        if self.files.job.is_none() {
             return Ok(());
         }
-        // By the engine's clock; ours only where no container ever ran.
-        let latest = [started.and_then(|at| at.parse().ok()), heard.last.and_then(|stamp| stamp.time())];
-        let latest = latest.into_iter().chain([now.sample.map(|sample| sample.time)]).flatten().max();
+        // By the engine's clock, or by ours if no container ever ran.
+        let latest = [started.and_then(|at| at.parse().ok()), excerpt.last.and_then(|stamp| stamp.time())];
+        let latest = latest.into_iter().chain([progress.sample.map(|sample| sample.time)]).flatten().max();
         let time: Option<Timestamp> = finished.and_then(|at| at.parse().ok()).or(latest);
-        let reason = now.failure.map(str::to_owned).or_else(|| self.start_failure(container));
+        let reason = progress.failure.map(str::to_owned).or_else(|| self.start_failure(container));
         let entry = Entry {
             dataname: self.dataname.clone(),
             stage,
-            time: time.or_else(|| now.failure.map(|_| Timestamp::now())),
-            last_command: heard.last_command().or_else(|| reason.as_ref().map(|reason| first_line(reason).to_owned())),
-            cpu: now.sample.and_then(|sample| sample.cpu_percent),
+            time: time.or_else(|| progress.failure.map(|_| Timestamp::now())),
+            last_command: excerpt
+                .last_command()
+                .or_else(|| reason.as_ref().map(|reason| first_line(reason).to_owned())),
+            cpu: progress.sample.and_then(|sample| sample.cpu_percent),
             reason,
         };
-        // A refused submission's one record stands for all of its datasets.
+        // The record of a refused submission stands for all of its datasets.
         let numbers = if self.submission.datanames.len() > self.submission.datasets {
             1..=self.submission.datanames.len()
         } else {
@@ -111,21 +114,21 @@ impl Report {
         Ok(())
     }
 
-    /// Saves the whole record: whoever finds it finds the others whole.
+    /// Saves the record. It is written last: where it exists, the other files are complete.
     ///
     /// # Errors
-    /// When the job's logs cannot be written.
+    /// If the job's logs cannot be written.
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
-        let folder = self.places.open()?;
-        folder.write_whole(folder.within(&self.places.record), &record.to_line())
+        let folder = self.files.open()?;
+        folder.write_whole(folder.within(&self.files.record), &record.to_line())
     }
 
-    /// Null while it runs, the exit code, or what truly happened.
-    fn reason(&self, now: &Now<'_>) -> Value {
-        if let Some(failure) = now.failure {
+    /// Null while it runs, else the exit code or a description.
+    fn reason(&self, progress: &Progress<'_>) -> Value {
+        if let Some(failure) = progress.failure {
             return failure.into();
         }
-        let Some(container) = now.container else { return Value::Null };
+        let Some(container) = progress.container else { return Value::Null };
         if let Some(words) = self.start_failure(Some(container)) {
             return words.into();
         }
@@ -147,9 +150,9 @@ impl Report {
     }
 }
 
-fn stage(now: &Now<'_>) -> Stage {
-    match now.container {
-        _ if now.failure.is_some() => Stage::Failed,
+fn stage(progress: &Progress<'_>) -> Stage {
+    match progress.container {
+        _ if progress.failure.is_some() => Stage::Failed,
         Some(container) if container.has_ended() => match container.status {
             Some(Ending::Success) => Stage::Success,
             _ => Stage::Failed,
@@ -159,17 +162,17 @@ fn stage(now: &Now<'_>) -> Stage {
     }
 }
 
-/// An error's words with what to do about it.
-pub(crate) fn words_of_error(error: &ErrorInfo) -> String {
-    words(&error.message, error.hint.as_deref())
+/// The message and hint of an error.
+pub(crate) fn describe_error(error: &ErrorInfo) -> String {
+    with_hint(&error.message, error.hint.as_deref())
 }
 
-/// A failure's words with what to do about it.
-pub(crate) fn words_of_failure(failure: &Failure) -> String {
-    words(&failure.message, failure.hint.as_deref())
+/// The message and hint of a failure.
+pub(crate) fn describe_failure(failure: &Failure) -> String {
+    with_hint(&failure.message, failure.hint.as_deref())
 }
 
-fn words(message: &str, hint: Option<&str>) -> String {
+fn with_hint(message: &str, hint: Option<&str>) -> String {
     hint.map_or(message.to_owned(), |hint| format!("{message}\nhint: {hint}"))
 }
 
@@ -177,8 +180,8 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// A command as one would type it.
-fn one_line(words: &[String]) -> String {
+/// A command as one types it in a shell.
+fn command_line(words: &[String]) -> String {
     let quoted = words.iter().map(|word| shlex::try_quote(word).map_or(word.clone(), std::borrow::Cow::into_owned));
     quoted.collect::<Vec<_>>().join(" ")
 }

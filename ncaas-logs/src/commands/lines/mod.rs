@@ -1,8 +1,8 @@
-//! `ncaas-logs lines`: every line that a container printed, as a record or as text.
+//! `ncaas-logs lines`: prints the lines of a container's output, as records or as text.
 
-mod tail;
+mod last_lines;
 mod text;
-mod write;
+mod writer;
 
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
@@ -13,53 +13,53 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LinesArgs;
-use crate::log::{Line, Log, Query, Rejoin, Stream};
-use crate::saved::{LogPlace, Saved};
-use crate::subject;
-use write::{LineRecord, Writer};
+use crate::log::{Line, Log, Query, Rejoin, Stamp, Stream};
+use crate::saved_files::{SavedFiles, SavedLogPath};
+use crate::targets;
+use writer::{LineRecord, Writer};
 
-pub(crate) async fn lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
+pub(crate) async fn print_lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<LineRecord>().await;
     }
-    let input = subject::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
+    let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
     let several = args.containers.len() != 1;
-    // Those that are not followed come one after the other.
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(if args.follow { subject::FOLLOWED } else { 1 }));
-    let lister = Lister { tool, args: &args, several, engines: LazyEngine::default() };
-    pipe.each(input, async |record: &mut Record, output: &Output| lister.list(record, output).await).await
+    // Logs that are not followed are printed one after the other.
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(if args.follow { targets::MAX_FOLLOWED } else { 1 }));
+    let printer = Printer { tool, args: &args, several, engines: LazyEngine::default() };
+    pipe.each(input, async |record: &mut Record, output: &Output| printer.print(record, output).await).await
 }
 
-struct Lister<'a> {
+struct Printer<'a> {
     tool: Tool,
     args: &'a LinesArgs,
     several: bool,
     engines: LazyEngine,
 }
 
-impl Lister<'_> {
-    async fn list(&self, record: &mut Record, output: &Output) -> Result<()> {
-        if let Some(saved) = subject::named_file(record, &self.args.containers)? {
-            return self.list_saved(record, saved, output).await;
+impl Printer<'_> {
+    async fn print(&self, record: &mut Record, output: &Output) -> Result<()> {
+        if let Some(saved) = targets::saved_files_of_argument(record, &self.args.containers)? {
+            return self.print_saved(record, saved, output).await;
         }
-        let wanted = subject::container(record)?;
-        let look = async {
+        let wanted = targets::container_reference(record)?;
+        let inspect = async {
             let engine = self.engines.get().await?;
             Ok((engine, engine.inspect(&wanted).await?))
         };
-        match look.await {
+        match inspect.await {
             Ok((engine, inspected)) => {
-                subject::complete(record, &inspected);
-                self.list_container(record, engine, &inspected, output).await
+                targets::complete_record(record, &inspected);
+                self.print_container(record, engine, &inspected, output).await
             }
-            Err(failure) => match Saved::of(record).filter(|saved| saved.log.path().exists()) {
-                Some(saved) => self.list_saved(record, saved, output).await,
+            Err(failure) => match SavedFiles::for_record(record).filter(|saved| saved.log.path().exists()) {
+                Some(saved) => self.print_saved(record, saved, output).await,
                 None => Err(failure),
             },
         }
     }
 
-    async fn list_container(
+    async fn print_container(
         &self,
         record: &Record,
         engine: &Engine,
@@ -67,13 +67,13 @@ impl Lister<'_> {
         output: &Output,
     ) -> Result<()> {
         let mut query = self.query();
-        // Nothing more comes, and so nothing has to be looked for a second time.
+        // Nothing is added to the log of a container that has ended.
         query.follow &= !container_from_inspect(inspected).has_ended();
         let mut writer = Writer::new(record, self.args, self.several);
         let mut log = match self.args.tail {
             None => Log::open(engine, inspected, query)?,
             Some(count) => {
-                let (last, log) = tail::read(engine, inspected, &query, count).await?;
+                let (last, log) = last_lines::read(engine, inspected, &query, count).await?;
                 last.iter().for_each(|line| writer.push(&line.as_line()));
                 writer.send(output).await;
                 if !query.follow {
@@ -94,22 +94,21 @@ impl Lister<'_> {
         Ok(())
     }
 
-    /// The lines of a log that was saved: of a container that has gone, or an engine that is away.
-    async fn list_saved(&self, record: &mut Record, saved: Saved, output: &Output) -> Result<()> {
-        let Saved { log: place, record: ended } = saved;
+    /// Prints a log that was saved: its container is gone, or the engine is unreachable.
+    async fn print_saved(&self, record: &mut Record, saved: SavedFiles, output: &Output) -> Result<()> {
+        let SavedFiles { log: path, record: ended } = saved;
         match ended {
             Some(ended) => *record = ended,
-            None => self.tool.note(&format!(
-                "`{}` may be no more than a part: its job was not followed to its end",
-                place.path().display()
-            )),
+            None => self
+                .tool
+                .note(&format!("`{}` may be incomplete: its job was not followed to its end", path.path().display())),
         }
         let query = self.query();
         let left_out = match self.args.tail {
             None => 0,
-            Some(count) => lines_in(&place, query.clone()).await?.saturating_sub(count),
+            Some(count) => count_lines(&path, query.clone()).await?.saturating_sub(count),
         };
-        let mut log = place.open(query)?;
+        let mut log = path.open(query)?;
         let mut writer = Writer::new(record, self.args, self.several);
         let mut rejoin = Rejoin::default();
         let (mut seen, mut more) = (0, true);
@@ -131,6 +130,7 @@ impl Lister<'_> {
 
     fn query(&self) -> Query {
         let LinesArgs { follow, since, until, details, stdout, stderr, .. } = *self.args;
+        let (since, until) = (since.map(Stamp::at), until.map(Stamp::at));
         let only = match (stdout, stderr) {
             (true, _) => Some(Stream::Stdout),
             (_, true) => Some(Stream::Stderr),
@@ -140,9 +140,9 @@ impl Lister<'_> {
     }
 }
 
-/// How many lines of a saved log are wanted.
-async fn lines_in(place: &LogPlace, query: Query) -> Result<usize> {
-    let mut log = place.open(query)?;
+/// The number of wanted lines of a saved log.
+async fn count_lines(path: &SavedLogPath, query: Query) -> Result<usize> {
+    let mut log = path.open(query)?;
     let mut rejoin = Rejoin::default();
     let mut lines = 0;
     let mut count = |line: &Line<'_>| lines += usize::from(line.begins);

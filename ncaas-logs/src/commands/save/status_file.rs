@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::certificate::Stage;
-use super::heard::{Heard, Kept};
+use crate::output_excerpt::{ExcerptLine, OutputExcerpt};
 
 /// What the file says. Texts that are not known are `N/A`.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Status<'a> {
     pub(crate) cpu: Option<f64>,
     pub(crate) started_at: Option<&'a str>,
     pub(crate) finished_at: Option<&'a str>,
-    pub(crate) heard: &'a Heard,
+    pub(crate) excerpt: &'a OutputExcerpt,
     /// Name of the file that holds the whole log.
     pub(crate) log_name: &'a str,
 }
@@ -58,7 +58,7 @@ impl Status<'_> {
             cpu_usage: self.cpu.map_or(UNKNOWN.to_owned(), |percent| format!("{percent:.1} %")),
             job_start: self.started_at.unwrap_or(UNKNOWN),
             job_finish: self.finished_at.unwrap_or(UNKNOWN),
-            std: Std { heard: self.heard, log_name: self.log_name },
+            std: Std { excerpt: self.excerpt, log_name: self.log_name },
         };
         let mut json = serde_json::to_vec_pretty(&file).unwrap_or_default();
         json.push(b'\n');
@@ -68,20 +68,20 @@ impl Status<'_> {
 
 /// The lines that are kept, keyed by their numbers.
 struct Std<'a> {
-    heard: &'a Heard,
+    excerpt: &'a OutputExcerpt,
     log_name: &'a str,
 }
 
 impl Serialize for Std<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for kept in self.heard.kept() {
+        for kept in self.excerpt.lines() {
             match kept {
-                Kept::Line(number, line) => {
+                ExcerptLine::Line(number, line) => {
                     let text = String::from_utf8_lossy(line).replace('\t', "    ").replace('\r', "");
                     map.serialize_entry(&number.to_string(), &text)?;
                 }
-                Kept::Gap { number, left_out } => {
+                ExcerptLine::Gap { number, left_out } => {
                     let words = format!("... {left_out} lines are left out here; all are in `{}` ...", self.log_name);
                     map.serialize_entry(&number.to_string(), &words)?;
                 }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::log::{Line, Stamp, Stream};
 
-    fn status(heard: &Heard) -> Status<'_> {
+    fn status(excerpt: &OutputExcerpt) -> Status<'_> {
         Status {
             instance: "0af1",
             command: "bash -c 'echo\nx'",
@@ -108,17 +108,17 @@ mod tests {
             cpu: Some(97.24),
             started_at: Some("2026-11-22T10:24:55Z"),
             finished_at: None,
-            heard,
+            excerpt,
             log_name: "session1.npy.log",
         }
     }
 
     #[test]
     fn the_fields_stand_in_the_platforms_order() {
-        let mut heard = Heard::default();
+        let mut excerpt = OutputExcerpt::default();
         for bytes in [b"a\tb\r".as_slice(), b"\xff\"\x01"] {
             let stamp = Stamp::MIN;
-            heard.push(&Line {
+            excerpt.push(&Line {
                 stamp,
                 stream: Stream::Stderr,
                 bytes,
@@ -128,7 +128,7 @@ mod tests {
                 details: b"",
             });
         }
-        let json: Value = serde_json::from_slice(&status(&heard).to_json()).unwrap();
+        let json: Value = serde_json::from_slice(&status(&excerpt).to_json()).unwrap();
         let expected = serde_json::json!({
             "instance": "0af1", "command": "bash -c 'echo x'", "input": "lab/inputs/session1.npy", "status": "SUCCESS",
             "reason": 0, "memory_usage": "123.4 MB", "cpu_usage": "97.2 %", "job_start": "2026-11-22T10:24:55Z",
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn a_job_that_printed_nothing_has_an_empty_std() {
-        let heard = Heard::default();
-        let unknown = Status { instance: "", memory: None, cpu: None, reason: Value::Null, ..status(&heard) };
+        let excerpt = OutputExcerpt::default();
+        let unknown = Status { instance: "", memory: None, cpu: None, reason: Value::Null, ..status(&excerpt) };
         let json: Value = serde_json::from_slice(&unknown.to_json()).unwrap();
         assert_eq!((&json["std"], &json["reason"]), (&serde_json::json!({}), &Value::Null));
         assert_eq!((&json["instance"], &json["cpu_usage"]), (&"N/A".into(), &"N/A".into()));

@@ -1,8 +1,8 @@
-//! One answer of the engine to a request for a log, over a connection of its own, as its bytes come.
+//! The engine's HTTP response to a request for a log, read over its own connection as its bytes arrive.
 //!
-//! The engine sends each line as an HTTP chunk of its own. A general client hands over, and is woken for, one chunk at
-//! a time, which costs more than all else that is done with a line; here all that the socket holds is read at once, and
-//! its chunks are taken apart where they lie.
+//! The engine sends each line as an HTTP chunk. A general HTTP client wakes up for and hands over one chunk at a time,
+//! which costs more than the rest of the work on a line. This reader takes all that the socket holds at once and decodes
+//! the chunks in place.
 
 use std::io;
 
@@ -13,21 +13,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How much is read at once: more than the socket holds of short lines.
 const BUFFER: usize = 128 << 10;
-/// How much is read of the words with which the engine refuses.
-const REFUSAL: usize = 16 << 10;
-/// The most header fields that an answer may have.
+/// The maximum length of an error message of the engine that is read.
+const LONGEST_MESSAGE: usize = 16 << 10;
+/// The maximum number of header fields of a response.
 const FIELDS: usize = 64;
 
-/// An answer that is being read.
-pub(super) struct Answer {
+/// A response that is being read.
+pub(super) struct HttpResponse {
     id: String,
-    wire: Box<dyn RawConnection>,
+    connection: Box<dyn RawConnection>,
     buffer: Vec<u8>,
     filled: usize,
     framing: Framing,
 }
 
-/// How the body's end is known.
+/// How the end of the body is recognised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Framing {
     UntilClosed,
@@ -39,35 +39,36 @@ enum Framing {
     Ended,
 }
 
-impl Answer {
-    /// Asks for the log of a container; `query` says how.
+impl HttpResponse {
+    /// Requests the log of a container with these query parameters.
     ///
     /// # Errors
-    /// Where the engine refuses, or cannot be reached.
-    pub(super) async fn to(engine: &Engine, id: &str, query: &str) -> Result<Self> {
-        let mut answer = Answer {
+    /// If the engine refuses or cannot be reached.
+    pub(super) async fn request_log(engine: &Engine, id: &str, query: &str) -> Result<Self> {
+        let mut response = HttpResponse {
             id: id.to_owned(),
-            wire: engine.open_raw_connection().await?,
+            connection: engine.open_raw_connection().await?,
             buffer: vec![0; BUFFER],
             filled: 0,
             framing: Framing::UntilClosed,
         };
         let request = format!("GET /containers/{id}/logs?{query} HTTP/1.1\r\nHost: docker\r\n\r\n");
-        let sent = async { answer.wire.write_all(request.as_bytes()).await.and(answer.wire.flush().await) };
+        let sent =
+            async { response.connection.write_all(request.as_bytes()).await.and(response.connection.flush().await) };
         sent.await.map_err(|error| broken(id, error))?;
         let status = loop {
-            if let Some(status) = answer.take_head().map_err(|error| broken(id, error))? {
+            if let Some(status) = response.parse_head().map_err(|error| broken(id, error))? {
                 break status;
             }
-            answer.fill().await?;
+            response.fill().await?;
         };
-        if status == 200 { Ok(answer) } else { Err(answer.refusal(status).await) }
+        if status == 200 { Ok(response) } else { Err(response.read_failure(status).await) }
     }
 
-    /// Waits for some of the body, and gives it. False at its end. May be dropped at any time and called again.
+    /// Waits for a part of the body and gives it. Returns false at its end. It may be dropped at any time and called again.
     pub(super) async fn read(&mut self, mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         loop {
-            let used = self.framing.take(&self.buffer[..self.filled], &self.id, &mut give)?;
+            let used = self.framing.decode(&self.buffer[..self.filled], &self.id, &mut give)?;
             self.drop_front(used);
             if self.framing == Framing::Ended {
                 return Ok(false);
@@ -81,9 +82,10 @@ impl Answer {
         }
     }
 
-    /// Reads what there is. False where the connection has ended, and the body may end so.
+    /// Reads what has arrived. Returns false if the connection was closed and this ends the body.
     async fn fill(&mut self) -> Result<bool> {
-        let read = self.wire.read(&mut self.buffer[self.filled..]).await.map_err(|error| broken(&self.id, error))?;
+        let read =
+            self.connection.read(&mut self.buffer[self.filled..]).await.map_err(|error| broken(&self.id, error))?;
         self.filled += read;
         match (read, self.framing) {
             (0, Framing::UntilClosed) => Ok(false),
@@ -97,14 +99,14 @@ impl Answer {
         self.filled -= used;
     }
 
-    /// The status, when all of the head is there.
-    fn take_head(&mut self) -> io::Result<Option<u16>> {
+    /// The status, once the whole head has arrived.
+    fn parse_head(&mut self) -> io::Result<Option<u16>> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut head = httparse::Response::new(&mut fields);
         let parsed = head.parse(&self.buffer[..self.filled]);
         let httparse::Status::Complete(length) = parsed.map_err(io::Error::other)? else {
             let is_endless = self.filled == self.buffer.len();
-            return if is_endless { Err(io::Error::other("no HTTP answer")) } else { Ok(None) };
+            return if is_endless { Err(io::Error::other("not an HTTP response")) } else { Ok(None) };
         };
         let value = |name: &str| {
             let field = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
@@ -121,15 +123,15 @@ impl Answer {
         Ok(status)
     }
 
-    /// The engine's refusal, with its words.
-    async fn refusal(mut self, status_code: u16) -> Failure {
+    /// The failure that the engine reports, with its message.
+    async fn read_failure(mut self, status_code: u16) -> Failure {
         #[derive(Deserialize)]
-        struct Words {
+        struct EngineError {
             message: String,
         }
         let mut body = Vec::new();
         let mut more = true;
-        while more && body.len() < REFUSAL {
+        while more && body.len() < LONGEST_MESSAGE {
             let read = self.read(|bytes| {
                 body.extend_from_slice(bytes);
                 Ok(())
@@ -137,15 +139,15 @@ impl Answer {
             more = read.await.unwrap_or(false);
         }
         let message = serde_json::from_slice(&body)
-            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |Words { message }| message);
+            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |EngineError { message }| message);
         failed(&self.id, &bollard::errors::Error::DockerResponseServerError { status_code, message })
     }
 }
 
 impl Framing {
-    /// Gives the part of some bytes that is the body's, and returns how many of them have been dealt with.
-    fn take(&mut self, bytes: &[u8], id: &str, give: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
-        let bad = || broken(id, io::Error::other("its answer is no HTTP"));
+    /// Gives the parts of `bytes` that belong to the body, and returns how many bytes were decoded.
+    fn decode(&mut self, bytes: &[u8], id: &str, give: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+        let bad = || broken(id, io::Error::other("invalid HTTP response"));
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -204,16 +206,16 @@ fn failed(id: &str, error: &bollard::errors::Error) -> Failure {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose answers cannot be read has failed")]
+#[expect(clippy::unwrap_used, reason = "a test whose responses cannot be read has failed")]
 mod tests {
     use super::*;
 
-    /// What a body comes to in pieces of a size, and how it stands then.
-    fn taken(mut framing: Framing, body: &[u8], piece: usize) -> Result<(Vec<u8>, Framing)> {
+    /// Decodes a body that arrives in pieces of this size.
+    fn decoded(mut framing: Framing, body: &[u8], piece: usize) -> Result<(Vec<u8>, Framing)> {
         let (mut kept, mut given) = (Vec::new(), Vec::new());
         for piece in body.chunks(piece) {
             kept.extend_from_slice(piece);
-            let used = framing.take(&kept, "x", &mut |bytes| {
+            let used = framing.decode(&kept, "x", &mut |bytes| {
                 given.extend_from_slice(bytes);
                 Ok(())
             })?;
@@ -223,10 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_whole_however_its_chunks_are_cut() {
+    fn a_chunked_body_is_decoded_from_pieces_of_any_size() {
         let body = b"5\r\nhello\r\n1;name=value\r\n \r\nA\r\n\r\n0\r\n\r\nwor\r\n2\r\nld\r\n0\r\nSome: trailer\r\n\r\n";
         for piece in 1..body.len() {
-            let (given, framing) = taken(Framing::ChunkSize, body, piece).unwrap();
+            let (given, framing) = decoded(Framing::ChunkSize, body, piece).unwrap();
             assert_eq!(given, b"hello \r\n0\r\n\r\nworld", "in pieces of {piece}");
             assert_eq!(framing, Framing::Ended);
         }
@@ -236,18 +238,18 @@ mod tests {
     fn a_body_that_breaks_off_has_not_ended() {
         let body = b"5\r\nhello\r\n0\r\n\r\n";
         for end in 0..body.len() {
-            assert_ne!(taken(Framing::ChunkSize, &body[..end], 3).unwrap().1, Framing::Ended, "after {end}");
+            assert_ne!(decoded(Framing::ChunkSize, &body[..end], 3).unwrap().1, Framing::Ended, "after {end}");
         }
     }
 
     #[test]
-    fn what_is_no_chunk_is_an_error() {
-        assert!(taken(Framing::ChunkSize, b"hello\r\n", 100).is_err());
-        assert!(taken(Framing::ChunkSize, b"2\r\nhello\r\n", 100).is_err());
+    fn an_invalid_chunk_is_an_error() {
+        assert!(decoded(Framing::ChunkSize, b"hello\r\n", 100).is_err());
+        assert!(decoded(Framing::ChunkSize, b"2\r\nhello\r\n", 100).is_err());
     }
 
     #[test]
-    fn a_counted_body_ends_where_it_says() {
-        assert_eq!(taken(Framing::Counted(3), b"abcdef", 2).unwrap(), (b"abc".to_vec(), Framing::Ended));
+    fn a_body_with_a_length_ends_there() {
+        assert_eq!(decoded(Framing::Counted(3), b"abcdef", 2).unwrap(), (b"abc".to_vec(), Framing::Ended));
     }
 }

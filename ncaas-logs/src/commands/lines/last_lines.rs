@@ -1,5 +1,5 @@
-//! The last lines of a log. The engine counts entries from the end, of which a long line has many; so it is asked for
-//! more until the lines are whole.
+//! The last lines of a log. The engine counts entries from the end, and a long line has many, so more entries are
+//! requested until the lines are complete.
 
 use std::collections::VecDeque;
 
@@ -9,11 +9,11 @@ use ncaas_core::failure::Result;
 
 use crate::log::{Line, Log, Query, Rejoin, Stamp, Stream};
 
-/// So many entries more than lines are asked for at first.
+/// How many more entries than lines are requested at first.
 const MARGIN: usize = 64;
 
-/// A line that is kept.
-pub(super) struct Owned {
+/// A copy of a line.
+pub(super) struct OwnedLine {
     stamp: Stamp,
     stream: Stream,
     bytes: Vec<u8>,
@@ -21,29 +21,29 @@ pub(super) struct Owned {
     ends: bool,
     broken: bool,
     details: Vec<u8>,
-    /// It is its stream's first in what the engine sent, which may have begun in the middle of it.
+    /// It is the first line of its stream that the engine sent, which may have begun within it.
     may_be_cut: bool,
 }
 
-impl Owned {
+impl OwnedLine {
     pub(super) fn as_line(&self) -> Line<'_> {
-        let Owned { stamp, stream, ref bytes, begins, ends, broken, ref details, .. } = *self;
+        let OwnedLine { stamp, stream, ref bytes, begins, ends, broken, ref details, .. } = *self;
         Line { stamp, stream, bytes, begins, ends, broken, details }
     }
 }
 
-/// The last `count` lines, and the log from which one may follow on.
+/// The last `count` lines, and the log, which can be followed from there.
 pub(super) async fn read(
     engine: &Engine,
     inspected: &ContainerInspectResponse,
     query: &Query,
     count: usize,
-) -> Result<(VecDeque<Owned>, Log)> {
-    let mut asked = count.saturating_add(MARGIN);
+) -> Result<(VecDeque<OwnedLine>, Log)> {
+    let mut requested = count.saturating_add(MARGIN);
     let mut before = None;
     loop {
-        // The engine counts the entries of both streams, whichever is wanted.
-        let all = Query { follow: false, only: None, tail: Some(asked as u64), ..query.clone() };
+        // The engine counts the entries of both streams, even if one is wanted.
+        let all = Query { follow: false, only: None, tail: Some(requested as u64), ..query.clone() };
         let mut log = Log::open(engine, inspected, all)?;
         let mut last = VecDeque::new();
         let mut entries = 0_usize;
@@ -56,7 +56,7 @@ pub(super) async fn read(
             }
             let Line { stamp, stream, bytes, begins, ends, broken, details } = *line;
             let (bytes, details) = (bytes.to_vec(), details.to_vec());
-            last.push_back(Owned { stamp, stream, bytes, begins, ends, broken, details, may_be_cut });
+            last.push_back(OwnedLine { stamp, stream, bytes, begins, ends, broken, details, may_be_cut });
             if last.len() > count {
                 last.pop_front();
             }
@@ -71,13 +71,13 @@ pub(super) async fn read(
                 .await?;
         }
         rejoin.finish(&mut keep);
-        // An engine may send fewer than it was asked for although there are more.
+        // An engine may send fewer entries than requested although there are more.
         let is_all = before == Some(entries) || entries == 0;
         before = Some(entries);
         let is_whole = last.len() == count && !last.iter().any(|line| line.may_be_cut);
         if is_all || is_whole {
             return Ok((last, log));
         }
-        asked = asked.saturating_mul(8);
+        requested = requested.saturating_mul(8);
     }
 }

@@ -1,4 +1,6 @@
-//! When jobs ran, and what they used together at each moment.
+//! When jobs ran, and the resources that they used together at each moment.
+
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use ncaas_core::record::Record;
@@ -6,19 +8,21 @@ use ncaas_core::record::fields::{Status, Usage};
 
 /// One job's run.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
-    pub(super) name: String,
+pub(crate) struct Row {
+    /// The dataset's base name, or the job's id. Distinct from that of other rows.
+    pub(crate) name: String,
+    job_id: Option<String>,
     /// Seconds since 1970.
-    pub(super) start: f64,
-    pub(super) end: f64,
+    pub(crate) start: f64,
+    pub(crate) end: f64,
     /// None while it runs.
-    pub(super) status: Option<Status>,
+    pub(crate) status: Option<Status>,
     usage: Usage,
 }
 
 impl Row {
-    /// The run of a record's job; none where it never ran.
-    pub(super) fn of(record: &Record) -> Option<Self> {
+    /// The run of a record's job; none if it never ran.
+    pub(crate) fn from_record(record: &Record) -> Option<Self> {
         let container = record.container()?;
         let seconds = |text: Option<&str>| Some(text?.parse::<Timestamp>().ok()?.as_nanosecond() as f64 / 1e9);
         let start = seconds(container.started_at.as_deref())?;
@@ -26,9 +30,14 @@ impl Row {
         let last_seen = usage.series.last().map_or(start, |point| start + point.0);
         let end = seconds(container.finished_at.as_deref()).unwrap_or(last_seen).max(start);
         let dataset = record.dataname().and_then(|names| Some((*names.names().first()?).to_owned()));
-        let job = record.job().map(|job| job.id);
-        let name = dataset.map(|name| ncaas_core::layout::base_name(&name).to_owned()).or(job);
-        Some(Row { name: name.unwrap_or(container.name), start, end, status: container.status, usage })
+        let job_id = record.job().map(|job| job.id);
+        let name = dataset.map(|name| ncaas_core::layout::base_name(&name).to_owned()).or(job_id.clone());
+        Some(Row { name: name.unwrap_or(container.name), job_id, start, end, status: container.status, usage })
+    }
+
+    /// Whether the job ended badly.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.status.is_some_and(|status| status != Status::Success)
     }
 
     /// Percent of one CPU and bytes of memory at a moment of its run.
@@ -45,33 +54,34 @@ impl Row {
     }
 }
 
-/// All runs, in the order in which they began.
+/// All runs, ordered by start.
 #[derive(Debug)]
-pub(super) struct Timeline {
-    pub(super) rows: Vec<Row>,
-    pub(super) start: f64,
-    pub(super) end: f64,
+pub(crate) struct Timeline {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) start: f64,
+    pub(crate) end: f64,
 }
 
-/// What the jobs that run in one slice of the time use together.
+/// The resources that all jobs use in one slice of the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Slice {
-    /// The most jobs at once.
-    pub(super) running: u32,
-    pub(super) cpu: f64,
-    pub(super) memory: f64,
+pub(crate) struct Slice {
+    /// The maximum number of jobs at once.
+    pub(crate) running: u32,
+    pub(crate) cpu: f64,
+    pub(crate) memory: f64,
 }
 
 impl Timeline {
-    pub(super) fn new(mut rows: Vec<Row>) -> Self {
+    pub(crate) fn new(mut rows: Vec<Row>) -> Self {
         rows.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.end.total_cmp(&b.end)));
         let start = rows.iter().map(|row| row.start).reduce(f64::min).unwrap_or_default();
         let end = rows.iter().map(|row| row.end).reduce(f64::max).unwrap_or_default();
+        make_names_distinct(&mut rows);
         Timeline { rows, start, end: end.max(start + 1e-3) }
     }
 
     /// The whole time in `count` slices.
-    pub(super) fn slices(&self, count: usize) -> Vec<Slice> {
+    pub(crate) fn slices(&self, count: usize) -> Vec<Slice> {
         let width = (self.end - self.start) / count as f64;
         let slice_of = |time: f64| (((time - self.start) / width) as usize).min(count - 1);
         let mut slices = vec![Slice::default(); count];
@@ -85,7 +95,7 @@ impl Timeline {
                 slice.memory += memory * share;
             }
         }
-        // Jobs of one slice may have run one after the other.
+        // Jobs within one slice may have run one after the other.
         let ends = |row: &Row| row.end.max(row.start + 1e-6);
         let changes = self.rows.iter().flat_map(|row| [(row.start, 1), (ends(row), -1)]);
         let mut changes: Vec<(f64, i64)> = changes.collect();
@@ -105,6 +115,28 @@ impl Timeline {
     }
 }
 
+/// Adds the job's id to names that occur more than once, and a number if that is not enough.
+fn make_names_distinct(rows: &mut [Row]) {
+    let count = |rows: &[Row]| {
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        rows.iter().for_each(|row| *counts.entry(row.name.clone()).or_default() += 1);
+        counts
+    };
+    let counts = count(rows);
+    for row in rows.iter_mut().filter(|row| counts[&row.name] > 1) {
+        if let Some(id) = row.job_id.as_ref().filter(|id| **id != row.name) {
+            row.name = format!("{} {id}", row.name);
+        }
+    }
+    let counts = count(rows);
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    for row in rows.iter_mut().filter(|row| counts[&row.name] > 1) {
+        let number = numbers.entry(row.name.clone()).or_default();
+        *number += 1;
+        row.name = format!("{} #{number}", row.name);
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test whose records cannot be read has failed")]
 mod tests {
@@ -115,11 +147,11 @@ mod tests {
             r#"{{"dataname":"lab/inputs/a.npy","container":{{"status":"success","started_at":"2026-11-22T10:00:{start:02}Z",
             "finished_at":"2026-11-22T10:00:{end:02}Z"}},"usage":{{"cpu_s":1,"series":[[0,{cpu},1000]]}}}}"#
         );
-        Row::of(&Record::parse(record.as_bytes()).unwrap()).unwrap()
+        Row::from_record(&Record::parse(record.as_bytes()).unwrap()).unwrap()
     }
 
     #[test]
-    fn what_jobs_use_together_is_the_sum_while_they_run() {
+    fn resources_of_jobs_that_run_at_once_are_added() {
         let timeline = Timeline::new(vec![row(5, 10, 50.0), row(0, 10, 100.0)]);
         assert_eq!(timeline.rows[0].name, "a.npy");
         let slices = timeline.slices(10);
@@ -128,13 +160,21 @@ mod tests {
     }
 
     #[test]
-    fn jobs_one_after_the_other_do_not_run_at_once() {
+    fn runs_of_the_same_dataset_have_distinct_names() {
+        let named = |id: &str| Row { job_id: Some(id.to_owned()), ..row(0, 1, 1.0) };
+        let timeline = Timeline::new(vec![named("job__a_1"), named("job__a_2"), named("job__a_2")]);
+        let names: Vec<&str> = timeline.rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["a.npy job__a_1", "a.npy job__a_2 #1", "a.npy job__a_2 #2"]);
+    }
+
+    #[test]
+    fn jobs_that_run_one_after_the_other_do_not_run_at_once() {
         let timeline = Timeline::new(vec![row(0, 1, 1.0), row(1, 2, 1.0), row(2, 3, 1.0)]);
         assert_eq!(timeline.slices(1)[0].running, 1);
     }
 
     #[test]
-    fn no_jobs_and_a_job_of_no_length_have_a_timeline() {
+    fn no_jobs_and_a_job_of_length_zero_have_a_timeline() {
         assert_eq!(Timeline::new(Vec::new()).slices(5), vec![Slice::default(); 5]);
         assert!(Timeline::new(vec![row(3, 3, 1.0)]).slices(5).iter().any(|slice| slice.running == 1));
     }

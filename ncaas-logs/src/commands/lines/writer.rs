@@ -1,4 +1,4 @@
-//! Lines as records: `{"time":"2026-11-22T10:24:55.517032643Z","stream":"stdout","seq":1,"line":"..."}`.
+//! Writes lines as records: `{"time":"2026-11-22T10:24:55.517032643Z","stream":"stdout","seq":1,"line":"..."}`.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::text::Text;
+use super::text::TextFormat;
 use crate::args::LinesArgs;
 use crate::log::{Line, Translated};
-use crate::subject::Owner;
+use crate::targets::Owner;
 
 /// One line of output.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -24,34 +24,34 @@ pub(super) struct LineRecord {
     time: String,
     /// `stdout` or `stderr`.
     stream: String,
-    /// Its number among the lines that were asked for, from 1; one that `--grep` leaves out counts.
+    /// Its number among the requested lines, from 1. Lines that `--grep` leaves out are counted.
     seq: u64,
-    /// What was printed, without the line break; carriage returns and all other bytes as they came.
+    /// The text without the line break; carriage returns and other control characters are kept.
     line: Option<String>,
-    /// What was printed in base64, where it is no UTF-8.
+    /// The bytes in base64, if they are not valid UTF-8.
     bytes: Option<String>,
-    /// True for a piece of a line longer than 2 MiB that goes on in the next record of its stream.
+    /// True for a piece of a line longer than 2 MiB. The line continues in the next record of its stream.
     partial: Option<bool>,
-    /// With `--details`: the attributes that the log's options give it, by their names.
+    /// With `--details`: the attributes that the log driver's options give the line, by name.
     details: Option<BTreeMap<String, String>>,
 }
 
-/// Writes lines in the form that was asked for.
+/// Writes lines in the requested form.
 pub(super) struct Writer<'a> {
     grep: Option<&'a Regex>,
-    text: Option<Text>,
+    text: Option<TextFormat>,
     details: Option<Translated>,
-    /// What stands before each line and says whose it is.
+    /// The beginning of each line, which names its owner.
     prefix: Vec<u8>,
     seq: u64,
     out: Vec<u8>,
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of the lines of one container; `several`: whether there are others whose lines come between them.
+    /// A writer for the lines of one container. `several`: whether lines of other containers come between them.
     pub(super) fn new(record: &Record, args: &'a LinesArgs, several: bool) -> Self {
         let prefix = if !args.text {
-            let owner = serde_json::to_string(&Owner::of(record, several)).unwrap_or_default();
+            let owner = serde_json::to_string(&Owner::from_record(record, several)).unwrap_or_default();
             let fields = if owner == "{}" { String::new() } else { format!("{},", &owner[1..owner.len() - 1]) };
             format!("{{{fields}\"time\":\"")
         } else if several {
@@ -61,7 +61,7 @@ impl<'a> Writer<'a> {
         };
         Writer {
             grep: args.grep.as_ref(),
-            text: args.text.then(|| Text::new(args.details)),
+            text: args.text.then(|| TextFormat::new(args.details)),
             details: args.details.then(Translated::default),
             prefix: prefix.into_bytes(),
             seq: 0,
@@ -107,14 +107,14 @@ impl<'a> Writer<'a> {
         out.extend_from_slice(b"}\n");
     }
 
-    /// Hands over what has been written since the last time.
+    /// Sends the lines that were written since the last call.
     pub(super) async fn send(&mut self, output: &Output) {
         if !self.out.is_empty() {
-            output.write(self.take()).await;
+            output.write(self.take_buffer()).await;
         }
     }
 
-    fn take(&mut self) -> Vec<u8> {
+    fn take_buffer(&mut self) -> Vec<u8> {
         let next = Vec::with_capacity(self.out.len().min(1 << 19));
         std::mem::replace(&mut self.out, next)
     }
@@ -135,7 +135,7 @@ fn push_number(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Which bytes cannot stand in a JSON string as they are.
+/// Bytes that must be escaped in a JSON string.
 const ESCAPED: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -148,7 +148,7 @@ const ESCAPED: [bool; 256] = {
     table
 };
 
-/// The inside of a JSON string, as serde_json writes it; the plain stretches of a line are copied at once.
+/// Writes the content of a JSON string as serde_json does, but copies plain stretches at once.
 fn push_escaped(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     let mut plain_from = 0;
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_string_is_escaped_as_serde_json_does() {
+    fn strings_are_escaped_as_serde_json_escapes_them() {
         let all: String = (0..0x300).filter_map(char::from_u32).collect();
         for text in ["", "plain", "\"\\", all.as_str(), "\u{2028}😀"] {
             let mut out = vec![b'"'];

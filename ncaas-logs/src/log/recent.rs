@@ -1,8 +1,8 @@
-//! Where to take a log up again, so that nothing is missed and nothing comes twice: between its files and the engine's
-//! stream, and after a stream that broke off.
+//! Drops entries that were seen before: when a log continues from its files to the engine's stream, and when a stream
+//! that broke off is resumed.
 //!
-//! The engine is asked for what came since a moment a little before the last entry, for the two streams' times are not
-//! quite in order; of what it sends, the entries that have been seen already are known by their hashes.
+//! The engine is asked for entries since a moment before the last one, because the two streams' times are not strictly
+//! in order. Entries that were seen already are recognised by their hashes.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,13 +11,13 @@ use jiff::SignedDuration;
 
 use super::entry::{Entry, Stamp};
 
-/// How far back the times of two entries in a row may be out of order.
+/// How far the times of two successive entries may be out of order.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(1);
 
-/// How long entries are remembered, by their own times: longer than an engine repeats them.
+/// How long entries are remembered, by their own times. Engines repeat entries within less time.
 const MEMORY: SignedDuration = SignedDuration::from_secs(10);
 
-/// How many entries are remembered at most, some 2 MB.
+/// The maximum number of entries that are remembered: about 2 MB.
 const REMEMBERED: usize = 1 << 15;
 
 /// The last entries that were seen.
@@ -28,39 +28,66 @@ pub(crate) struct Recent {
     counts: HashMap<u64, u32>,
     /// The latest time that was seen.
     last: Option<Stamp>,
-    /// The time of the last that was seen, which is earlier where the engine's clock was set back.
+    /// The time of the last entry, which is earlier than the latest if the engine's clock was set back.
     newest: Option<Stamp>,
-    /// The same of each stream: while one's long line is being written, the other's later lines come in between.
+    /// The time of each stream's last entry: other lines come between the fragments of a stream's long line.
     last_of: [Option<Stamp>; 2],
-    /// At which time to forget old ones again: reckoning with a time costs more than comparing it.
+    /// When to forget old entries again: computing with times costs more than comparing them.
     next_look: Option<Stamp>,
-    /// Whether entries just before the oldest that is remembered were forgotten, or never wanted.
+    /// Whether entries just before the oldest remembered one were forgotten or not read.
     is_partial: bool,
-    /// What was asked for again, and has not come again yet.
+    /// Entries that were requested again and have not arrived again yet.
     repeats: HashMap<u64, u32>,
     /// Whether times are exact enough that two equal lines never have the same one.
     exact: bool,
+    /// Nothing is remembered, and nothing dropped.
+    is_disabled: bool,
+    /// The next entry must be a known one; otherwise entries before it are missing.
+    expects_overlap: bool,
+    has_gap: bool,
 }
 
 impl Recent {
-    /// Nothing seen yet. `exact`: whether times are exact enough that two equal lines never have the same one.
+    /// `exact`: whether times are exact enough that two equal lines never have the same one.
     pub(crate) fn new(exact: bool) -> Self {
         Recent { exact, ..Recent::default() }
     }
 
-    /// Whether the entry was seen, as far as it is remembered.
-    pub(crate) fn knows(&self, entry: &Entry<'_>) -> bool {
-        self.counts.contains_key(&hash(entry))
+    /// For a log that is read once, from one source.
+    pub(crate) fn disabled() -> Self {
+        Recent { is_disabled: true, ..Recent::default() }
     }
 
-    /// Whether the entry is new. It is remembered.
-    pub(crate) fn is_new(&mut self, entry: &Entry<'_>) -> bool {
+    /// Gives the new entries only, and remembers them.
+    pub(crate) fn filter<'a>(&'a mut self, mut give: impl FnMut(&Entry<'_>) + 'a) -> impl FnMut(&Entry<'_>) + 'a {
+        move |entry| {
+            if self.is_disabled || self.is_new(entry) {
+                give(entry);
+            }
+        }
+    }
+
+    /// The next entries are the end of the log, and begin with known ones unless some are missing before them.
+    pub(crate) fn expect_overlap(&mut self) {
+        self.expects_overlap = true;
+    }
+
+    /// Whether entries were missing, and all since then were dropped. They have to be requested again.
+    pub(crate) fn take_gap(&mut self) -> bool {
+        std::mem::take(&mut self.has_gap)
+    }
+
+    fn is_new(&mut self, entry: &Entry<'_>) -> bool {
         let hash = hash(entry);
-        if !self.repeats.is_empty() && take(&mut self.repeats, hash) {
+        self.has_gap |= std::mem::take(&mut self.expects_overlap) && !self.counts.contains_key(&hash);
+        if self.has_gap {
             return false;
         }
-        // An engine may repeat lines of its own accord: 20.10 does when it has rotated the log. A long line's fragments
-        // share one time and may be equal.
+        if !self.repeats.is_empty() && remove_one(&mut self.repeats, hash) {
+            return false;
+        }
+        // Docker Engine 20.10 repeats lines when it has rotated the log. A long line's fragments share one time and may be
+        // equal.
         if self.exact && self.counts.contains_key(&hash) {
             let is_fragment =
                 entry.bytes.last() != Some(&b'\n') && Some(entry.stamp) >= self.last_of[entry.stream as usize];
@@ -83,39 +110,40 @@ impl Recent {
         self.last = self.last.max(Some(stamp));
         self.newest = Some(stamp);
         if self.next_look.is_none_or(|next| stamp >= next) {
-            let horizon = away(self.last, -MEMORY);
+            let horizon = shifted(self.last, -MEMORY);
             while self.entries.front().is_some_and(|oldest| Some(oldest.0) < horizon) {
                 self.forget_oldest();
             }
-            self.next_look = away(self.last, MEMORY);
+            self.next_look = shifted(self.last, MEMORY);
         }
     }
 
     fn forget_oldest(&mut self) {
         if let Some((_, hash)) = self.entries.pop_front() {
-            take(&mut self.counts, hash);
+            remove_one(&mut self.counts, hash);
         }
     }
 
-    /// What was seen is the end of a log whose beginning is not wanted.
+    /// The entries so far are the end of a log whose beginning was not read.
     pub(crate) fn begins_in_the_middle(&mut self) {
         self.is_partial = true;
     }
 
-    /// From when on to ask again; `now` is the time by the engine's clock, where it is known. What is sent from then on
-    /// and was seen is no longer new. None where nothing was seen.
+    /// The time since which entries are to be requested again; none if no entry was seen. `now` is the time by the
+    /// engine's clock, if it is known. Entries since then that were seen are no longer new.
     pub(crate) fn resume(&mut self, now: Option<Stamp>) -> Option<Stamp> {
-        let usual = away(self.last, -OVERLAP)?;
-        // Where the clock was set back, what is new has earlier times than what was seen.
+        let usual = shifted(self.last, -OVERLAP)?;
+        // If the clock was set back, new entries have earlier times than those that were seen.
         let newest = self.newest.min(now.or(self.newest));
         let set_back = newest < Some(usual);
-        let overlap = if set_back { away(newest, -OVERLAP)? } else { usual };
-        // Others at the time of the oldest may have been forgotten, so that time is not asked for again. After the clock
-        // was set back their times say nothing: rather some lines twice than lines that never come.
+        let overlap = if set_back { shifted(newest, -OVERLAP)? } else { usual };
+        // Other entries at the oldest one's time may be forgotten, so that time is not requested again. After the clock was
+        // set back, times prove nothing: repeated lines are better than missing ones.
         let is_bounded = self.is_partial && !set_back;
         let oldest = self.entries.front().filter(|_| is_bounded).and_then(|oldest| oldest.0.time());
         let after = oldest.map(|oldest| Stamp::at(oldest + SignedDuration::from_nanos(1)));
         let since = after.unwrap_or(Stamp::MIN).max(overlap);
+        self.expects_overlap = false;
         self.repeats.clear();
         for &(stamp, hash) in &self.entries {
             if stamp >= since {
@@ -132,12 +160,12 @@ fn hash(entry: &Entry<'_>) -> u64 {
     hasher.finish()
 }
 
-fn away(stamp: Option<Stamp>, duration: SignedDuration) -> Option<Stamp> {
+fn shifted(stamp: Option<Stamp>, duration: SignedDuration) -> Option<Stamp> {
     stamp?.time()?.checked_add(duration).ok().map(Stamp::at)
 }
 
-/// Takes one away of what is counted; false where there is none.
-fn take(counts: &mut HashMap<u64, u32>, hash: u64) -> bool {
+/// Reduces a count by one. Returns false if it is zero.
+fn remove_one(counts: &mut HashMap<u64, u32>, hash: u64) -> bool {
     let Some(count) = counts.get_mut(&hash) else { return false };
     *count -= 1;
     if *count == 0 {
@@ -161,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_dropped_and_the_same_line_again_is_not() {
+    fn known_entries_are_dropped_and_equal_new_lines_are_kept() {
         let mut recent = Recent::new(false);
         for text in ["old", "a", "a", "b"] {
             let stamp = if text == "old" { at(10, 0) } else { at(20, 0) };
@@ -174,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_the_engine_repeats_come_once_and_equal_fragments_as_often_as_they_were_printed() {
+    fn lines_that_the_engine_repeats_are_dropped_and_equal_fragments_are_kept() {
         let mut recent = Recent::new(true);
         for (millis, text, expected) in [
             (1, "a\n", true),
@@ -194,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_whole_though_the_other_streams_lines_come_in_between() {
+    fn fragments_of_a_long_line_are_kept_with_the_other_streams_lines_between_them() {
         let mut recent = Recent::new(true);
         let stderr = Entry { stamp: at(20, 9), stream: Stream::Stderr, bytes: b"e\n", details: b"" };
         assert!(is_new(&mut recent, at(20, 3), "zzz"));
@@ -203,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_is_forgotten_and_takes_no_memory() {
+    fn old_entries_are_forgotten() {
         let mut recent = Recent::new(false);
         for second in 0..60 {
             assert!(is_new(&mut recent, at(second, 0), "tick"));
@@ -214,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_comes_a_little_late_is_not_missed() {
+    fn an_entry_that_arrives_late_is_not_missed() {
         let mut recent = Recent::new(false);
         assert!(is_new(&mut recent, at(20, 500), "stdout"));
         assert!(recent.resume(None).unwrap() <= at(20, 100));
@@ -222,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_forgotten_within_what_is_asked_for_again() {
+    fn no_entry_is_forgotten_that_is_requested_again() {
         let mut recent = Recent::new(false);
         for millis in 0..900 {
             for number in 0..60 {
@@ -240,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_is_asked_for_though_the_clock_was_set_back() {
+    fn new_entries_are_requested_after_the_clock_was_set_back() {
         for has_seen_it in [true, false] {
             let mut recent = Recent::new(true);
             assert!(is_new(&mut recent, at(40, 0), "before\n"));
@@ -255,7 +283,21 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_empty_is_asked_for_whole() {
+    fn a_gap_is_found_when_the_end_of_the_log_does_not_reach_back_to_a_known_entry() {
+        for (first, has_gap) in [("known", false), ("unknown", true)] {
+            let mut recent = Recent::new(true);
+            assert!(is_new(&mut recent, at(20, 0), "known"));
+            recent.resume(None);
+            recent.expect_overlap();
+            let stamp = if has_gap { at(21, 0) } else { at(20, 0) };
+            assert!(!is_new(&mut recent, stamp, first));
+            assert_eq!(is_new(&mut recent, at(22, 0), "after"), !has_gap);
+            assert_eq!((recent.take_gap(), recent.take_gap()), (has_gap, false));
+        }
+    }
+
+    #[test]
+    fn an_empty_log_is_requested_from_its_beginning() {
         assert_eq!(Recent::new(false).resume(None), None);
     }
 }

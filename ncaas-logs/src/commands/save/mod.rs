@@ -1,13 +1,12 @@
-//! `ncaas-logs save`: the log, the status file, the certificate and the record of each job, kept up to date while it
-//! runs and whole when it has ended.
+//! `ncaas-logs save`: keeps the log, status file and certificate of each job up to date while it runs, and saves its
+//! record when it ends.
 
 mod certificate;
-mod follow;
-mod heard;
+mod follower;
 mod log_file;
-mod places;
 mod report;
 mod status_file;
+mod submission;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,24 +20,23 @@ use ncaas_core::record::fields::{Container, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::SaveArgs;
-use follow::Following;
-use heard::Heard;
-use report::{Now, Report, words_of_error, words_of_failure};
+use crate::job_files::JobFiles;
+use crate::output_excerpt::OutputExcerpt;
+use crate::targets;
+use follower::Follower;
+use report::{Progress, Report, describe_error, describe_failure};
 
-pub(crate) use heard::last_state;
-pub(crate) use places::Places;
-
-/// How often files are brought up to date where the command line does not say.
+/// How often files are updated by default.
 const INTERVAL: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(86_400);
 
-pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
+pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
     allow_many_connections();
-    let input = crate::subject::input(tool, &args.containers, "ncaas-exec run ... | ncaas-logs save")?;
+    let input = targets::input(tool, &args.containers, "ncaas-exec run ... | ncaas-logs save")?;
     let saver = Saver {
         tool,
         engines: LazyEngine::default(),
@@ -46,7 +44,7 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
         interval: args.live.map_or(INTERVAL, |interval| interval.clamp(SHORTEST, LONGEST)),
         io_dir: args.io_dir,
     };
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(crate::subject::FOLLOWED)).takes_errors();
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED)).takes_errors();
     pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await).await
 }
 
@@ -54,7 +52,7 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
 fn allow_many_connections() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // With fewer, fewer jobs can be followed at once, and those beyond say so.
+    // If it cannot be raised, fewer jobs can be followed at once, and the others report that.
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap_or(());
 }
 
@@ -74,22 +72,23 @@ impl Saver {
             && never_ran
         {
             fill_io_dir(record, &self.io_dir)?;
-            // A record that says too little to know where its certificate would lie has none.
-            return Places::of(record).map_or(Ok(()), |places| report_failure(record, places, &words_of_error(error)));
+            // The certificate's path is unknown if the record has too few fields.
+            return JobFiles::for_record(record)
+                .map_or(Ok(()), |files| report_failure(record, files, &describe_error(error)));
         }
-        let words = |failure: &Failure| earlier.as_ref().map_or_else(|| words_of_failure(failure), words_of_error);
-        let failure = match self.begin(record).await {
+        let describe = |failure: &Failure| earlier.as_ref().map_or_else(|| describe_failure(failure), describe_error);
+        let failure = match self.start(record).await {
             Ok(None) => return Ok(()),
-            Ok(Some(mut following)) => {
+            Ok(Some(mut follower)) => {
                 let live = self.live.then_some(output);
-                let Err(failure) = following.follow(record, self.interval, live).await else { return Ok(()) };
-                following.write_failed(&with_failure(record, &failure), &words(&failure))?;
+                let Err(failure) = follower.follow(record, self.interval, live).await else { return Ok(()) };
+                follower.write_failed(&with_failure(record, &failure), &describe(&failure))?;
                 failure
             }
             Err(failure) => {
                 fill_io_dir(record, &self.io_dir)?;
-                if let Ok(places) = Places::of(record) {
-                    report_failure(&with_failure(record, &failure), places, &words(&failure))?;
+                if let Ok(files) = JobFiles::for_record(record) {
+                    report_failure(&with_failure(record, &failure), files, &describe(&failure))?;
                 }
                 failure
             }
@@ -98,38 +97,39 @@ impl Saver {
         if earlier.is_some() { Ok(()) } else { Err(failure) }
     }
 
-    /// Begins to follow a job; none where that was done to its end before.
-    async fn begin(&self, record: &mut Record) -> Result<Option<Following>> {
-        let wanted = crate::subject::container(record)?;
-        let saved_before =
-            |record: &Record, id: &str| Places::of(record).ok()?.saved().filter(|saved| has_ended(saved, id));
-        let look = async |engine: &Engine, _: &mut Record| Ok((engine.clone(), engine.inspect(&wanted).await?));
-        let (engine, inspected) = match self.engines.with_retry(self.tool, record, look).await {
-            Ok(seen) => seen,
+    /// Starts to follow a job; none if it was followed to its end before.
+    async fn start(&self, record: &mut Record) -> Result<Option<Follower>> {
+        let wanted = targets::container_reference(record)?;
+        let saved_before = |record: &Record, id: &str| {
+            JobFiles::for_record(record).ok()?.saved_record().filter(|saved| has_ended(saved, id))
+        };
+        let inspect = async |engine: &Engine, _: &mut Record| Ok((engine.clone(), engine.inspect(&wanted).await?));
+        let (engine, inspected) = match self.engines.with_retry(self.tool, record, inspect).await {
+            Ok(inspected) => inspected,
             Err(failure) => match saved_before(record, &wanted) {
-                Some(saved) => return adopt(record, &saved).map(|()| None),
+                Some(saved) => return copy_saved(record, &saved).map(|()| None),
                 None => return Err(failure),
             },
         };
-        crate::subject::complete(record, &inspected);
+        targets::complete_record(record, &inspected);
         fill_io_dir(record, &self.io_dir)?;
         let id = inspected.id.clone().unwrap_or_default();
         if let Some(saved) = saved_before(record, &id) {
-            return adopt(record, &saved).map(|()| None);
+            return copy_saved(record, &saved).map(|()| None);
         }
-        let places = Places::of(record)?;
-        Following::begin(&engine, &inspected, record, places).map(Some)
+        let files = JobFiles::for_record(record)?;
+        Follower::start(&engine, &inspected, record, files).map(Some)
     }
 }
 
-/// Whether a saved record tells of the end of this very container.
+/// Whether a saved record describes the end of this container.
 fn has_ended(saved: &Record, id: &str) -> bool {
     let ended = |container: &Container| container.id == id && container.has_ended();
     !saved.has_error() && saved.logs().is_some() && saved.container().as_ref().is_some_and(ended)
 }
 
-/// Takes over what was saved when the job ended: the work is done, and not done again.
-fn adopt(record: &mut Record, saved: &Record) -> Result<()> {
+/// Copies the results of an earlier run that followed the job to its end.
+fn copy_saved(record: &mut Record, saved: &Record) -> Result<()> {
     let Known { container, logs, usage, warnings, .. } = saved.known()?;
     record.merge(&Known { container, logs, usage, ..Known::default() });
     for warning in warnings.unwrap_or_default() {
@@ -138,13 +138,12 @@ fn adopt(record: &mut Record, saved: &Record) -> Result<()> {
     Ok(())
 }
 
-/// Writes what is to be said of a job for which a tool could not do its work.
-fn report_failure(record: &Record, places: Places, words: &str) -> Result<()> {
-    let heard = Heard::default();
-    let report = Report::new(record, places, None);
+/// Writes the files of a job for which a tool failed.
+fn report_failure(record: &Record, files: JobFiles, reason: &str) -> Result<()> {
+    let report = Report::new(record, files, None);
     let container = record.container();
-    let now = Now { container: container.as_ref(), failure: Some(words), ..Now::default() };
-    report.write(&now, &heard)?;
+    let progress = Progress { container: container.as_ref(), failure: Some(reason), ..Progress::default() };
+    report.write(&progress, &OutputExcerpt::default())?;
     report.save(record)
 }
 

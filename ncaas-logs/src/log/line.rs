@@ -1,58 +1,68 @@
-//! Lines, put together again from the engine's entries.
+//! Lines of output, joined from the engine's entries.
 //!
-//! The engine cuts a line into fragments of exactly 16 KiB, each an entry of its own with the time of the first; the
-//! last of them ends in the line break. The two streams' fragments come mixed.
+//! The engine cuts a line into fragments of exactly 16 KiB, each an entry with the time of the first. The last one ends in
+//! the line break. Fragments of the two streams are interleaved.
 
 use super::entry::{Entry, Stamp, Stream};
 
-/// What the engine holds back of a line before it makes an entry of it (moby's copier). Where a driver replaces what is
-/// no UTF-8 a fragment grows; none shrinks.
+/// How much of a line the engine buffers before it makes an entry (moby's copier). Fragments grow when a driver replaces
+/// invalid UTF-8, and never shrink.
 const FRAGMENT: usize = 16 << 10;
 
-/// The longest line that is held in memory, of which several copies may wait for a slow reader. Of a longer one come
+/// The longest line that is held in memory, where several copies may wait for a slow reader. Longer lines are given in
 /// pieces.
 const LONGEST: usize = 2 << 20;
 
 /// A line of output, or a piece of a very long one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Line<'a> {
-    /// When its beginning was read.
+    /// When the engine read its beginning.
     pub(crate) stamp: Stamp,
     pub(crate) stream: Stream,
     /// Without the line break.
     pub(crate) bytes: &'a [u8],
-    /// Whether this is a line's beginning.
+    /// Whether it is the beginning of a line.
     pub(crate) begins: bool,
-    /// Whether this is a line's end.
+    /// Whether it is the end of a line.
     pub(crate) ends: bool,
-    /// Whether a line break was written after it: not after the last line of some programs.
+    /// Whether a line break follows. Some programs write none after their last line.
     pub(crate) broken: bool,
-    /// As of its [`Entry`].
+    /// See [`Entry`].
     pub(crate) details: &'a [u8],
 }
 
-/// Puts lines together.
+/// The last state of a line that a program has rewritten with carriage returns, such as a progress bar.
+pub(crate) fn last_state(line: &[u8]) -> &[u8] {
+    let Some(end) = line.iter().rposition(|&byte| byte != b'\r') else { return &[] };
+    let line = &line[..=end];
+    match memchr::memrchr(b'\r', line) {
+        Some(at) => &line[at + 1..],
+        None => line,
+    }
+}
+
+/// Joins entries to lines.
 #[derive(Debug, Default)]
 pub(crate) struct Rejoin {
     open: [Open; 2],
 }
 
-/// A stream's line that has begun and not ended.
+/// The incomplete line of a stream.
 #[derive(Debug, Default)]
 struct Open {
     stamp: Option<Stamp>,
     bytes: Vec<u8>,
     details: Vec<u8>,
-    /// Whether a piece of it is out already.
+    /// Whether a piece of it has been given.
     continued: bool,
 }
 
 impl Rejoin {
-    /// Takes an entry, and gives the line that it ends, if it ends one.
+    /// Adds an entry, and gives the line that it completes.
     pub(crate) fn push(&mut self, entry: &Entry<'_>, mut give: impl FnMut(&Line<'_>)) {
         let Entry { stamp, stream, bytes, details } = *entry;
         let (bytes, broken) = bytes.strip_suffix(b"\n").map_or((bytes, false), |bytes| (bytes, true));
-        // A driver may lose a long line's last line break (`local` on 20.10); what is shorter than a fragment ends.
+        // The driver `local` of 20.10 loses the line break of a long line. An entry shorter than a fragment ends the line.
         let ends = broken || bytes.len() < FRAGMENT;
         let open = &mut self.open[stream as usize];
         if ends && open.stamp.is_none() {
@@ -82,7 +92,7 @@ impl Rejoin {
         }
     }
 
-    /// Gives the lines that the log's end has ended.
+    /// Gives the incomplete lines at the end of the log.
     pub(crate) fn finish(&mut self, mut give: impl FnMut(&Line<'_>)) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let open = std::mem::take(&mut self.open[stream as usize]);
@@ -110,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_of_two_streams_are_kept_apart() {
+    fn fragments_of_the_two_streams_are_joined_separately() {
         let full = vec![b'a'; FRAGMENT];
         let other = vec![b'b'; FRAGMENT];
         let lines = joined(&[
@@ -127,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_whose_break_the_driver_lost_is_not_glued_to_the_next() {
+    fn a_line_whose_line_break_the_driver_lost_is_not_joined_to_the_next() {
         let full = vec![b'a'; FRAGMENT];
         let lines = joined(&[(Stream::Stdout, &full), (Stream::Stdout, b"end"), (Stream::Stdout, b"next\n")]);
         assert_eq!(lines.iter().map(|line| line.1.len()).collect::<Vec<_>>(), [FRAGMENT + 3, 4]);
     }
 
     #[test]
-    fn a_line_too_long_to_hold_comes_in_pieces_and_whole() {
+    fn a_very_long_line_is_given_in_pieces() {
         let full = vec![b'a'; FRAGMENT];
         let mut entries = vec![(Stream::Stdout, full.as_slice()); LONGEST / FRAGMENT + 1];
         entries.push((Stream::Stdout, b"\n"));
@@ -144,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_ends_within_a_line_gives_what_there_is() {
+    fn a_log_that_ends_within_a_line_gives_its_beginning() {
         let full = vec![b'a'; FRAGMENT];
         assert_eq!(joined(&[(Stream::Stderr, &full)])[0].1.len(), FRAGMENT);
         assert!(joined(&[]).is_empty());

@@ -1,0 +1,7 @@
+//! One module for each verb of the command line.
+
+pub(crate) mod lines;
+pub(crate) mod plot;
+pub(crate) mod save;
+pub(crate) mod state;
+pub(crate) mod usage;

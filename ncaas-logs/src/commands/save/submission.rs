@@ -1,0 +1,38 @@
+//! What the certificate says about a submission as a whole.
+
+use ncaas_core::inputs;
+use ncaas_core::layout::SUBMISSIONS;
+use ncaas_core::pipe::MAX_LINE;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Datasets;
+
+use super::certificate::Submission;
+
+/// The submission of a record's job, and the number of the record's dataset in it.
+pub(super) fn submission_of_record(record: &Record) -> (Submission, usize) {
+    let job = record.job().unwrap_or_default();
+    let number = usize::try_from(job.dataset).unwrap_or(1).max(1);
+    let datasets = usize::try_from(job.datasets).unwrap_or(1).max(number);
+    let own = record.dataname();
+    let datanames = match &own {
+        // The record of a submission that was refused as a whole names all of its datasets.
+        Some(Datasets::Many(names)) => names.clone(),
+        _ if datasets > 1 => {
+            datanames_of_submit_file(record).filter(|names| names.len() == datasets).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let setup = record.known().ok().and_then(|known| known.setup).unwrap_or_default();
+    (Submission { datanames, datasets, setup }, number)
+}
+
+/// The names of all datasets, from the submit file in the io-dir.
+fn datanames_of_submit_file(record: &Record) -> Option<Vec<String>> {
+    let key = record.job()?.submission?;
+    let path = inputs::locate(record, &key, SUBMISSIONS).ok()?;
+    let submit: Record = Record::parse(&inputs::read(record, &path, MAX_LINE as u64).ok()?).ok()?;
+    match submit.dataname()? {
+        Datasets::Many(names) => Some(names),
+        Datasets::One(_) => None,
+    }
+}

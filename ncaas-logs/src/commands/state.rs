@@ -1,0 +1,67 @@
+//! `ncaas-logs state`: shows whether a container runs or how it ended, by the engine's answer or by the record that was
+//! saved when its job ended.
+
+use std::path::Path;
+
+use ncaas_core::engine::LazyEngine;
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+use serde_json::json;
+
+use crate::args::StateArgs;
+use crate::saved_files::SavedFiles;
+use crate::targets;
+
+pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
+    let engines = LazyEngine::default();
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(8));
+    pipe.filter(input, async |record: &mut Record, _: &Output| add_state(record, &args, &engines).await).await
+}
+
+async fn add_state(record: &mut Record, args: &StateArgs, engines: &LazyEngine) -> Result<()> {
+    if let Some(saved) = targets::saved_files_of_argument(record, &args.containers)? {
+        *record = saved.record.ok_or_else(|| missing_record(saved.log.path()))?;
+        return Ok(());
+    }
+    match inspect(record, engines).await {
+        Ok(()) => Ok(()),
+        Err(failure) => match SavedFiles::for_record(record).and_then(|saved| saved.record) {
+            Some(saved) => {
+                let Known { container, logs, usage, .. } = saved.known()?;
+                record.merge(&Known { container, logs, usage, ..Known::default() });
+                if let Some(extra) = saved.as_map().get("container") {
+                    record.set("container", extra);
+                }
+                Ok(())
+            }
+            None => Err(failure),
+        },
+    }
+}
+
+fn missing_record(log: &Path) -> Failure {
+    Failure::new(
+        Kind::BadRecord,
+        format!("no record is saved beside `{}`: its job was not followed to its end", log.display()),
+    )
+    .hint("`ncaas-logs state CONTAINER` asks the engine; `ncaas-logs save` saves the record when the job ends")
+}
+
+async fn inspect(record: &mut Record, engines: &LazyEngine) -> Result<()> {
+    let wanted = targets::container_reference(record)?;
+    let engine = engines.get().await?;
+    let inspected = engine.inspect(&wanted).await?;
+    targets::complete_record(record, &inspected);
+    // Inspecting does not show everything, for example who ended it. The engine's events may.
+    let id = inspected.id.as_deref().unwrap_or(&wanted);
+    record.merge(&Known { container: Some(engine.container(id).await?), ..Known::default() });
+    record.set("container", &json!({ "restarts": inspected.restart_count.unwrap_or_default() }));
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! `ncaas-logs usage`: samples the resources that a container uses until it ends.
+
+use std::time::Duration;
+
+use ncaas_core::engine::LazyEngine;
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::tool::{ExitStatus, Tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::args::UsageArgs;
+use crate::targets::{self, Owner};
+use crate::usage::{Sample, Sampler};
+
+/// The engine takes a sample a second, and a sample may come a little early.
+const EARLY: Duration = Duration::from_millis(500);
+
+/// One sample of one container.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SampleRecord<'a> {
+    #[serde(flatten)]
+    owner: &'a Owner,
+    #[serde(flatten)]
+    sample: &'a Sample,
+}
+
+pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<SampleRecord<'_>>().await;
+    }
+    let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs usage")?;
+    let engines = LazyEngine::default();
+    let several = args.containers.len() != 1;
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED));
+    pipe.each(input, async |record: &mut Record, output: &Output| {
+        let engine = engines.get().await?;
+        let inspected = engine.inspect(&targets::container_reference(record)?).await?;
+        targets::complete_record(record, &inspected);
+        let container = record.container().unwrap_or_default();
+        if container.has_ended() {
+            tool.note(&format!("`{}` has ended: there is nothing to sample", container.name));
+            return Ok(());
+        }
+        let owner = Owner::from_record(record, several);
+        let mut sampler = Sampler::new(engine, &container);
+        let mut end = std::pin::pin!(engine.wait(&container.id));
+        let mut last = None;
+        loop {
+            tokio::select! {
+                ended = &mut end => return ended.map(drop),
+                () = sampler.next() => {}
+            }
+            let now = tokio::time::Instant::now();
+            let is_due = last.is_none_or(|last| now.duration_since(last) + EARLY >= args.every);
+            if let Some(sample) = sampler.gauge().last().filter(|_| is_due) {
+                last = Some(now);
+                let mut line = serde_json::to_vec(&SampleRecord { owner: &owner, sample }).unwrap_or_default();
+                line.push(b'\n');
+                output.write(line).await;
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,219 @@
+//! Draws jobs: a row for each, and below them how many ran at once, their CPU and their memory, over the same time.
+
+mod png;
+mod svg;
+
+use jiff::Timestamp;
+use ncaas_core::failure::Result;
+use ncaas_core::record::fields::Status;
+
+use crate::timeline::{Row, Slice, Timeline};
+use svg::{Anchor, CHARACTER, Colour, Svg};
+
+const WIDTH: f64 = 1100.0;
+const LEFT: f64 = 190.0;
+const RIGHT: f64 = 20.0;
+const TOP: f64 = 60.0;
+/// The height of a job's row, and the maximum height of all rows.
+const ROW: f64 = 18.0;
+const ROWS: f64 = 900.0;
+/// The height that a name needs.
+const NAME_HEIGHT: f64 = 12.0;
+const PANEL: f64 = 90.0;
+const BOTTOM: f64 = 40.0;
+const GAP: f64 = 26.0;
+const SLICES: usize = 450;
+
+const INK: Colour = 0x30_30_30;
+const FAINT: Colour = 0xDD_DD_DD;
+const FAILED: Colour = 0xB0_3A_00;
+
+/// The panels below the jobs, which have the colour of no status.
+const SUM: Colour = 0x8A_8F_98;
+
+/// A panel below the jobs.
+struct Panel {
+    name: &'static str,
+    value: fn(&Slice) -> f64,
+    label: fn(f64) -> String,
+}
+
+const PANELS: [Panel; 3] = [
+    Panel { name: "running at once", value: |slice| f64::from(slice.running), label: |value| format!("{value:.0}") },
+    Panel { name: "CPU (100 % = 1 core)", value: |slice| slice.cpu, label: |value| format!("{value:.0} %") },
+    Panel { name: "memory", value: |slice| slice.memory, label: bytes },
+];
+
+/// The colour of each status; the first is that of a running job. People with colour blindness can distinguish them (the
+/// palette of Okabe and Ito).
+const STATUSES: [(Option<Status>, &str, Colour); 6] = [
+    (None, "running", 0x00_72_B2),
+    (Some(Status::Success), "success", 0x00_9E_73),
+    (Some(Status::Failed), "failed", 0xD5_5E_00),
+    (Some(Status::OutOfMemory), "out of memory", 0xCC_79_A7),
+    (Some(Status::Killed), "killed", 0xE6_9F_00),
+    (Some(Status::Timeout), "timeout", 0x56_B4_E9),
+];
+
+/// The picture as SVG.
+pub(crate) fn draw_svg(timeline: &Timeline) -> String {
+    let mut svg = Svg::new(WIDTH as u32, height(timeline) as u32);
+    draw(timeline, &mut svg);
+    svg.finish()
+}
+
+/// The picture as PNG.
+///
+/// # Errors
+/// If it is too large.
+pub(crate) fn draw_png(timeline: &Timeline) -> Result<Vec<u8>> {
+    png::render(&draw_svg(timeline))
+}
+
+fn row_height(timeline: &Timeline) -> f64 {
+    ROW.min(ROWS / timeline.rows.len().max(1) as f64)
+}
+
+fn height(timeline: &Timeline) -> f64 {
+    let rows = row_height(timeline) * timeline.rows.len() as f64;
+    (TOP + rows + PANELS.len() as f64 * (GAP + PANEL) + BOTTOM).ceil()
+}
+
+fn draw(timeline: &Timeline, svg: &mut Svg) {
+    let width = WIDTH - LEFT - RIGHT;
+    let x = |time: f64| LEFT + (time - timeline.start) / (timeline.end - timeline.start) * width;
+    draw_legend(timeline, svg);
+    let ticks = ticks(timeline);
+    let bottom = height(timeline) - BOTTOM;
+    for (time, _) in &ticks {
+        svg.rectangle([x(*time), TOP, 0.5, bottom - TOP], FAINT, None);
+    }
+    let row = row_height(timeline);
+    for (at, job) in timeline.rows.iter().enumerate() {
+        let y = TOP + at as f64 * row;
+        let colour = STATUSES.iter().find(|status| status.0 == job.status).map_or(INK, |status| status.2);
+        let margin = if row > 4.0 { 1.0 } else { 0.0 };
+        // The shortest job is visible too.
+        let run = [x(job.start), y + margin, (x(job.end) - x(job.start)).max(1.0), row - 2.0 * margin];
+        svg.rectangle(run, colour, Some(&title(job)));
+    }
+    draw_names(timeline, svg);
+    let slices = timeline.slices(SLICES);
+    let mut y = TOP + row * timeline.rows.len() as f64;
+    for Panel { name, value, label } in PANELS {
+        y += GAP;
+        let most = slices.iter().map(value).fold(0.0, f64::max);
+        svg.text(LEFT - 6.0, y + 6.0, Anchor::End, INK, &label(most));
+        svg.text(LEFT - 6.0, y + 24.0, Anchor::End, INK, name);
+        svg.rectangle([LEFT, y + PANEL, width, 1.0], INK, None);
+        for (at, slice) in slices.iter().enumerate().filter(|(_, slice)| value(slice) > 0.0) {
+            let tall = value(slice) / most * PANEL;
+            let slice_width = width / SLICES as f64;
+            svg.rectangle([LEFT + at as f64 * slice_width, y + PANEL - tall, slice_width, tall], SUM, None);
+        }
+        y += PANEL;
+    }
+    for (time, label) in ticks {
+        svg.text(x(time), bottom + 14.0, Anchor::Middle, INK, &label);
+    }
+}
+
+/// The text that a browser shows when the pointer is over a job.
+fn title(job: &Row) -> String {
+    let status = STATUSES.iter().find(|status| status.0 == job.status).map_or("unknown", |status| status.1);
+    format!("{}: {status}, {:.1} s", job.name, job.end - job.start)
+}
+
+/// Writes the names of all jobs, or of the failed ones if there is not enough room.
+fn draw_names(timeline: &Timeline, svg: &mut Svg) {
+    let row = row_height(timeline);
+    let right = LEFT - 6.0;
+    let middle = |at: usize| TOP + (at as f64 + 0.5) * row;
+    if row >= NAME_HEIGHT {
+        for (at, job) in timeline.rows.iter().enumerate() {
+            svg.text(right, middle(at), Anchor::End, INK, &shortened(&job.name));
+        }
+        return;
+    }
+    let rows_end = TOP + row * timeline.rows.len() as f64;
+    let failed = timeline.rows.iter().enumerate().filter(|(_, job)| job.has_failed());
+    let (mut next, mut left_out) = (TOP + NAME_HEIGHT / 2.0, 0);
+    for (at, job) in failed {
+        let y = middle(at).max(next);
+        if y > rows_end - NAME_HEIGHT * 1.5 {
+            left_out += 1;
+            continue;
+        }
+        svg.text(right, y, Anchor::End, FAILED, &shortened(&job.name));
+        next = y + NAME_HEIGHT;
+    }
+    let more = if left_out > 0 { format!("and {left_out} more failed") } else { String::new() };
+    svg.text(right, rows_end - NAME_HEIGHT / 2.0, Anchor::End, INK, &more);
+}
+
+fn draw_legend(timeline: &Timeline, svg: &mut Svg) {
+    let moment = |seconds: f64| Timestamp::from_second(seconds as i64).map(|time| time.strftime("%F %T").to_string());
+    let (from, to) = (moment(timeline.start).unwrap_or_default(), moment(timeline.end).unwrap_or_default());
+    let count = timeline.rows.len();
+    let title = format!("{count} {}, {from} to {to} UTC", if count == 1 { "job" } else { "jobs" });
+    svg.text(LEFT, 16.0, Anchor::Start, INK, &title);
+    let mut x = LEFT;
+    for (status, name, colour) in STATUSES {
+        let count = timeline.rows.iter().filter(|row| row.status == status).count();
+        if count > 0 {
+            let label = format!("{count} {name}");
+            svg.rectangle([x, 34.0, 12.0, 12.0], colour, None);
+            svg.text(x + 18.0, 40.0, Anchor::Start, INK, &label);
+            x += 40.0 + label.len() as f64 * CHARACTER;
+        }
+    }
+}
+
+/// Round times and their labels.
+fn ticks(timeline: &Timeline) -> Vec<(f64, String)> {
+    const STEPS: [f64; 16] = [
+        0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 10_800.0, 21_600.0, 43_200.0, 86_400.0,
+        604_800.0,
+    ];
+    const DAY: f64 = 86_400.0;
+    let length = timeline.end - timeline.start;
+    let step = STEPS.iter().copied().find(|step| length / step <= 8.0).unwrap_or(length / 6.0);
+    let format = match step {
+        step if step >= DAY => "%F",
+        step if step >= 60.0 && length > DAY => "%m-%d %H:%M",
+        step if step >= 60.0 => "%H:%M",
+        step if step >= 1.0 => "%T",
+        _ => "%T.%1f",
+    };
+    let first = (timeline.start / step).ceil();
+    let count = (timeline.end / step).floor() - first;
+    let at = |tick: u32| (first + f64::from(tick)) * step;
+    let label = |time: f64| {
+        let moment = Timestamp::from_millisecond((time * 1e3).round() as i64);
+        moment.map(|time| time.strftime(format).to_string()).unwrap_or_default()
+    };
+    if count < 0.0 { Vec::new() } else { (0..=count as u32).map(|tick| (at(tick), label(at(tick)))).collect() }
+}
+
+/// Both ends of a long name: names often begin alike.
+fn shortened(name: &str) -> String {
+    const ROOM: usize = 22;
+    let characters: Vec<char> = name.chars().collect();
+    if characters.len() <= ROOM {
+        return name.to_owned();
+    }
+    let (head, tail) = (&characters[..ROOM / 2], &characters[characters.len() - (ROOM / 2 - 1)..]);
+    head.iter().chain(&['~']).chain(tail).collect()
+}
+
+fn bytes(value: f64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    let mut value = value / 1e3;
+    for unit in &UNITS[..3] {
+        if value < 1000.0 {
+            return format!("{value:.1} {unit}");
+        }
+        value /= 1e3;
+    }
+    format!("{value:.1} {}", UNITS[3])
+}

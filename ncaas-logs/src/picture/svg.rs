@@ -1,0 +1,79 @@
+//! An SVG of rectangles and text.
+
+use std::fmt::Write;
+
+/// `0xRRGGBB`.
+pub(super) type Colour = u32;
+
+/// Which end of a text is at its point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// Width of one character of text, in pixels: DejaVu Sans Mono at the size below.
+pub(super) const CHARACTER: f64 = 7.83;
+
+/// An SVG that is being drawn. Its origin is at the top left.
+#[derive(Debug)]
+pub(super) struct Svg {
+    text: String,
+}
+
+impl Svg {
+    pub(super) fn new(width: u32, height: u32) -> Self {
+        let text = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\" font-family=\"DejaVu Sans Mono, monospace\" font-size=\"13\">\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+        );
+        Svg { text }
+    }
+
+    pub(super) fn finish(mut self) -> String {
+        self.text.push_str("</svg>\n");
+        self.text
+    }
+
+    /// Draws a filled rectangle. A browser shows `title` when the pointer is over it.
+    pub(super) fn rectangle(&mut self, [x, y, width, height]: [f64; 4], colour: Colour, title: Option<&str>) {
+        let end = title.map_or("/>".to_owned(), |title| format!("><title>{}</title></rect>", escape(title)));
+        self.push(format_args!(
+            "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"#{colour:06x}\"{end}\n"
+        ));
+    }
+
+    /// Writes a line of text whose middle is at the height `y`.
+    pub(super) fn text(&mut self, x: f64, y: f64, anchor: Anchor, colour: Colour, text: &str) {
+        let anchor = match anchor {
+            Anchor::Start => "start",
+            Anchor::Middle => "middle",
+            Anchor::End => "end",
+        };
+        let text = escape(text);
+        self.push(format_args!(
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" dy=\"0.35em\" text-anchor=\"{anchor}\" fill=\"#{colour:06x}\">{text}</text>\n"
+        ));
+    }
+
+    fn push(&mut self, element: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        self.text.write_fmt(element).unwrap_or(());
+    }
+}
+
+/// Text of an element, without the control characters that XML does not allow.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars().filter(|character| !character.is_control()) {
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\u{FFFE}' | '\u{FFFF}' => escaped.push('\u{FFFD}'),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
