@@ -3,12 +3,10 @@
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
-use crate::log::Stamp;
-
-/// Reads a time as `docker logs --since` does, and to the nanosecond: RFC 3339, a local date or time, how long ago, or
+/// Parses a time as `docker logs --since` does, to the nanosecond: RFC 3339, a local date or time, how long ago, or
 /// seconds since 1970.
-pub(crate) fn parse(text: &str) -> Result<Stamp, String> {
-    at(text, Timestamp::now(), TimeZone::system()).map(Stamp::at).ok_or_else(|| {
+pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
+    at(text, Timestamp::now(), TimeZone::system()).ok_or_else(|| {
         "neither a time like 2026-11-22T10:24:55.5Z or 2026-11-22T11:24, nor how long ago like 1h30m, nor Unix seconds"
             .to_owned()
     })

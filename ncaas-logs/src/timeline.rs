@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn resources_of_jobs_that_run_at_once_are_added() {
         let timeline = Timeline::new(vec![row(5, 10, 50.0), row(0, 10, 100.0)]);
-        assert_eq!(timeline.rows[0].name, "a.npy");
+        assert_eq!(timeline.rows[0].name, "a.npy #1");
         let slices = timeline.slices(10);
         assert_eq!(slices[0], Slice { running: 1, cpu: 100.0, memory: 1000.0 });
         assert_eq!(slices[7], Slice { running: 2, cpu: 150.0, memory: 2000.0 });
