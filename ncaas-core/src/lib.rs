@@ -9,6 +9,8 @@
 //! - [`lease`]: whether a watcher of this machine still holds the claims of its records
 //! - [`inputs`]: where a dataset and a config lie on this machine and in the container
 //! - [`config`]: what a job's config says to the platform
+//! - [`outcome`]: the line for people that says how a job ended
+//! - [`usage_record`]: the record of a job's use that the platform's cost tools read
 //! - [`text`]: text from outside, made fit to be shown
 //! - [`files`]: files that appear whole or not at all
 //! - [`folder`]: the same below a folder out of which no link leads, and locks
@@ -31,9 +33,11 @@ pub mod inputs;
 pub mod io_dir;
 pub mod layout;
 pub mod lease;
+pub mod outcome;
 pub mod pipe;
 pub mod quantity;
 pub mod record;
 pub mod shebang;
 pub mod text;
 pub mod tool;
+pub mod usage_record;

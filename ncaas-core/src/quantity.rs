@@ -51,6 +51,31 @@ pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Bytes for people, in powers of 1000: `512 B`, `4.1 MB`.
+pub fn format_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    if value < 1000.0 {
+        return format!("{bytes} B");
+    }
+    for unit in ["kB", "MB", "GB"] {
+        value /= 1000.0;
+        if value < 999.95 {
+            return format!("{value:.1} {unit}");
+        }
+    }
+    format!("{:.1} TB", value / 1000.0)
+}
+
+/// Seconds for people: `0.7 s`, `1m 1s`, `2h 0m 5s`.
+pub fn format_duration(seconds: f64) -> String {
+    if seconds < 59.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if hours == 0 { format!("{minutes}m {seconds}s") } else { format!("{hours}h {minutes}m {seconds}s") }
+}
+
 fn no_time(text: &str) -> String {
     format!("`{text}` is no length of time: write for example `90s`, `5m`, `1h30m` or `7d`")
 }
@@ -68,6 +93,14 @@ mod tests {
         for wrong in ["", "g", "-1g", "0", "4x", "1e30g", "NaN"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn amounts_are_written_with_the_unit_that_people_expect() {
+        let bytes = [0, 999, 1000, 4_100_000, 999_960_000, 5_000_000_000_000].map(format_bytes);
+        assert_eq!(bytes, ["0 B", "999 B", "1.0 kB", "4.1 MB", "1.0 GB", "5.0 TB"]);
+        let times = [0.0, 0.71, 59.94, 59.96, 61.0, 7205.0].map(format_duration);
+        assert_eq!(times, ["0.0 s", "0.7 s", "59.9 s", "1m 0s", "1m 1s", "2h 0m 5s"]);
     }
 
     #[test]

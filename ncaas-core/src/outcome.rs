@@ -1,0 +1,162 @@
+//! The line for people that says how a job ended.
+//!
+//! The stage that learns the end of a job prints it: the job's record came in without an end and goes out with one.
+
+use std::path::Path;
+
+use crate::layout::base_name;
+use crate::quantity::{format_bytes, format_duration};
+use crate::record::Record;
+use crate::record::fields::{Container, Status};
+use crate::text::{one_line, shorten};
+
+/// The maximum length of the cause, in characters.
+const LONGEST_CAUSE: usize = 200;
+
+/// Says how the job of a record ended, on one line without control characters; none if it has not ended.
+///
+/// `cause` is a line of its output, see [`find_cause`]; `log` is the path of its saved log.
+///
+///     session01.npy succeeded in 12.3 s: 3 results, 4.1 MB
+///     session01.npy failed (exit 1) after 0.7 s: ValueError: shapes (3,4) and (5,) not aligned; log: PATH
+pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) -> Option<String> {
+    let container = record.container().filter(Container::has_ended)?;
+    let name = subject_of_record(record, &container);
+    let duration = container.duration_s.map(format_duration);
+    if container.status == Some(Status::Success) {
+        let time = duration.map(|duration| format!(" in {duration}")).unwrap_or_default();
+        let results = record.results().map(|results| {
+            let size = results.iter().map(|result| result.size).sum();
+            format!(": {} result{}, {}", results.len(), if results.len() == 1 { "" } else { "s" }, format_bytes(size))
+        });
+        return Some(format!("{name} succeeded{time}{}", results.unwrap_or_default()));
+    }
+    let verb = describe_status(&container);
+    let time = duration.map(|duration| format!(" after {duration}")).unwrap_or_default();
+    let mut line = format!("{name} {verb}{time}");
+    if let Some(cause) = cause.map(one_line).filter(|cause| !cause.trim().is_empty()) {
+        line.push_str(&format!(": {}", shorten(cause.trim(), LONGEST_CAUSE)));
+    }
+    if let Some(remedy) = remedy(record, &container) {
+        line.push_str(&format!("; {remedy}"));
+    }
+    if let Some(log) = log {
+        line.push_str(&format!("; log: {}", one_line(&log.to_string_lossy())));
+    }
+    Some(line)
+}
+
+/// The dataset's base name, else the job's id, else the container's name.
+fn subject_of_record(record: &Record, container: &Container) -> String {
+    let dataset = record.dataname().and_then(|names| names.names().first().map(|name| base_name(name).to_owned()));
+    let name = dataset.or_else(|| record.job().map(|job| job.id)).unwrap_or_else(|| container.name.clone());
+    one_line(&name)
+}
+
+fn describe_status(container: &Container) -> String {
+    let code = container.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
+    match container.status {
+        Some(Status::OutOfMemory) => "ran out of memory".to_owned(),
+        Some(Status::Timeout) => "exceeded its time limit and was stopped".to_owned(),
+        Some(Status::Killed) => {
+            let signal = container.signal.or(container.exit_code.filter(|code| *code > 128).map(|code| code - 128));
+            signal.map_or("was killed".to_owned(), |signal| format!("was killed by signal {signal}"))
+        }
+        _ if container.started_at.is_none() => format!("did not start{code}"),
+        _ => format!("failed{code}"),
+    }
+}
+
+/// What the user can do about a job that a limit has ended.
+fn remedy(record: &Record, container: &Container) -> Option<String> {
+    let settings = record.known().ok().and_then(|known| known.run).unwrap_or_default();
+    match container.status? {
+        Status::OutOfMemory => Some(match settings.memory {
+            Some(limit) => format!("its limit is {}: raise it with `--memory`", format_bytes(limit)),
+            None => "run it with fewer jobs at once, or on a machine with more memory".to_owned(),
+        }),
+        Status::Timeout => Some("raise `__duration__` in its config, or `--timeout`".to_owned()),
+        Status::Success | Status::Failed | Status::Killed => None,
+    }
+}
+
+/// The line of a failed job's output that most likely says why it failed: its last line on stderr, or on stdout if it
+/// printed nothing on stderr. `lines` are the last lines of one stream, newest first.
+pub fn find_cause<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A Rust panic ends with a note about backtraces, a shell's failure with nothing.
+    let is_cause = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
+    lines.into_iter().find(is_cause).map(str::trim)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose records cannot be parsed has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_is_told_on_one_line_with_its_remedy() {
+        let cases = [
+            (
+                r#""status":"success","exit_code":0,"duration_s":12.34"#,
+                r#","results":[{"path":"a","size":4000000,"source":"x"},{"path":"b","size":100000,"source":"x"}]"#,
+                "session1.npy succeeded in 12.3 s: 2 results, 4.1 MB",
+            ),
+            (r#""status":"success","exit_code":0"#, "", "session1.npy succeeded"),
+            (
+                r#""status":"failed","exit_code":1,"started_at":"2026-11-22T10:00:00Z","duration_s":0.71"#,
+                "",
+                "session1.npy failed (exit 1) after 0.7 s: ValueError: x; log: /io/x.log",
+            ),
+            (
+                r#""status":"failed","exit_code":127"#,
+                "",
+                "session1.npy did not start (exit 127): ValueError: x; log: /io/x.log",
+            ),
+            (
+                r#""status":"out-of-memory","exit_code":137,"duration_s":61"#,
+                r#","run":{"memory":512000000}"#,
+                "session1.npy ran out of memory after 1m 1s: ValueError: x; its limit is 512.0 MB: raise it with \
+                 `--memory`; log: /io/x.log",
+            ),
+            (
+                r#""status":"killed","exit_code":137,"signal":9,"duration_s":2"#,
+                "",
+                "session1.npy was killed by signal 9 after 2.0 s: ValueError: x; log: /io/x.log",
+            ),
+            (
+                r#""status":"timeout","exit_code":143,"duration_s":3700"#,
+                "",
+                "session1.npy exceeded its time limit and was stopped after 1h 1m 40s: ValueError: x; raise \
+                 `__duration__` in its config, or `--timeout`; log: /io/x.log",
+            ),
+        ];
+        for (container, more, expected) in cases {
+            let line = format!(
+                r#"{{"dataname":"lab/inputs/session1.npy","container":{{"state":"exited",{container}}}{more}}}"#
+            );
+            let record = Record::parse(line.as_bytes()).unwrap();
+            let said = outcome_line(&record, Some("ValueError: x"), Some(Path::new("/io/x.log")));
+            assert_eq!(said.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_running_job_has_no_outcome_and_control_sequences_are_removed() {
+        let running = Record::parse(br#"{"container":{"state":"running"}}"#).unwrap();
+        assert_eq!(outcome_line(&running, None, None), None);
+        let record = Record::parse(
+            br#"{"dataname":"a\u001b[2Jb","container":{"state":"exited","status":"failed","exit_code":2,"started_at":"x"}}"#,
+        );
+        let line = outcome_line(&record.unwrap(), Some("\u{1b}]52;c;eA==\u{7}bad\nline"), None);
+        assert_eq!(line.as_deref(), Some("ab failed (exit 2): bad line"));
+    }
+
+    #[test]
+    fn the_cause_is_the_last_line_that_is_not_blank_or_a_note() {
+        assert_eq!(
+            find_cause(["", "note: run with `RUST_BACKTRACE=1`", " KeyError: 'a' ", "x"]),
+            Some("KeyError: 'a'")
+        );
+        assert_eq!(find_cause(["", " "]), None);
+    }
+}
