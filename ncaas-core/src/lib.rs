@@ -8,6 +8,7 @@
 //! - [`io_dir`]: the io-dir of a record
 //! - [`lease`]: whether a watcher of this machine still holds the claims of its records
 //! - [`inputs`]: where a dataset and a config lie on this machine and in the container
+//! - [`certificate`], [`status_file`]: the platform's files about a job's progress
 //! - [`config`]: what a job's config says to the platform
 //! - [`outcome`]: the line for people that says how a job ended
 //! - [`usage_record`]: the record of a job's use that the platform's cost tools read
@@ -21,6 +22,7 @@
 
 #[cfg(feature = "bucket")]
 pub mod bucket;
+pub mod certificate;
 #[cfg(feature = "bucket")]
 pub mod claim;
 pub mod config;
@@ -38,6 +40,7 @@ pub mod pipe;
 pub mod quantity;
 pub mod record;
 pub mod shebang;
+pub mod status_file;
 pub mod text;
 pub mod tool;
 pub mod usage_record;

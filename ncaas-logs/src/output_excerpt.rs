@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use ncaas_core::status_file::OutputPart;
+use ncaas_core::text;
+
 use crate::log::{Line, Stamp, last_state};
 
 /// The maximum numbers of lines and bytes that are kept of the beginning and of the end.
@@ -57,14 +60,12 @@ impl OutputExcerpt {
         self.tail.push_back(reused);
     }
 
-    /// The kept lines, each with its number from 0, and the gap between beginning and end.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = ExcerptLine<'_>> {
-        let head = self.head.iter().enumerate().map(|(number, line)| ExcerptLine::Line(number as u64, line));
-        let first_of_tail = self.line_count - self.tail.len() as u64;
-        let left_out = first_of_tail - self.head.len() as u64;
-        let gap = (left_out > 0).then_some(ExcerptLine::Gap { number: self.head.len() as u64, left_out });
-        let tail = self.tail.iter().zip(first_of_tail..).map(|(line, number)| ExcerptLine::Line(number, line));
-        head.chain(gap).chain(tail)
+    /// The first and last lines, and the gap between them.
+    pub(crate) fn output<'a>(&'a self, log_name: &'a str) -> Vec<OutputPart<'a>> {
+        let lines = self.line_count - (self.head.len() + self.tail.len()) as u64;
+        let gap = (lines > 0).then_some(OutputPart::LeftOut { lines, log_name });
+        let head = self.head.iter().map(|line| OutputPart::Line(line));
+        head.chain(gap).chain(self.tail.iter().map(|line| OutputPart::Line(line))).collect()
     }
 
     /// The last line that is not blank, as a terminal shows it in the end.
@@ -72,13 +73,6 @@ impl OutputExcerpt {
         let lines = self.tail.iter().rev().chain(self.head.iter().rev());
         lines.map(|line| plain_text(line)).find(|line| !line.is_empty())
     }
-}
-
-/// A line of an excerpt, or the gap in it.
-#[derive(Debug, PartialEq)]
-pub(crate) enum ExcerptLine<'a> {
-    Line(u64, &'a [u8]),
-    Gap { number: u64, left_out: u64 },
 }
 
 /// The part of a line that is kept: its beginning, or the last state of a long progress bar.
@@ -92,22 +86,7 @@ fn shortened(line: &[u8]) -> &[u8] {
 
 /// A line as a terminal would show it in the end: without carriage returns and escape sequences.
 fn plain_text(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(last_state(line));
-    let mut shown = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        if character == '\u{1b}' {
-            // A control sequence ends in a letter or one of `@[\]^_`{|}~` (ECMA-48).
-            if characters.next_if_eq(&'[').is_some() {
-                characters.by_ref().find(|last| ('@'..='~').contains(last));
-            } else {
-                characters.next();
-            }
-        } else if !character.is_control() || character == '\t' {
-            shown.push(character);
-        }
-    }
-    shown.trim().to_owned()
+    text::strip_control(&String::from_utf8_lossy(last_state(line))).trim().to_owned()
 }
 
 #[cfg(test)]
@@ -135,8 +114,8 @@ mod tests {
     #[test]
     fn a_short_log_is_kept_whole() {
         let excerpt = excerpt([b"one".as_slice(), b"", b"two"]);
-        let kept: Vec<ExcerptLine<'_>> = excerpt.lines().collect();
-        assert_eq!(kept, [ExcerptLine::Line(0, b"one"), ExcerptLine::Line(1, b""), ExcerptLine::Line(2, b"two")]);
+        let lines = [OutputPart::Line(b"one"), OutputPart::Line(b""), OutputPart::Line(b"two")];
+        assert_eq!(excerpt.output("x.log"), lines);
         assert_eq!((excerpt.line_count, excerpt.bytes), (3, 9));
     }
 
@@ -144,19 +123,19 @@ mod tests {
     fn the_beginning_and_end_of_a_long_log_are_kept() {
         let lines: Vec<String> = (0..100_000).map(|number| format!("line {number}")).collect();
         let excerpt = excerpt(lines.iter().map(|line| line.as_bytes()));
-        let kept: Vec<ExcerptLine<'_>> = excerpt.lines().collect();
+        let kept = excerpt.output("x.log");
         assert_eq!(kept.len(), HEAD + 1 + TAIL);
-        assert_eq!(kept[HEAD], ExcerptLine::Gap { number: 100, left_out: 100_000 - 500 });
-        assert_eq!(kept.last(), Some(&ExcerptLine::Line(99_999, b"line 99999")));
-        assert_eq!(kept[HEAD + 1], ExcerptLine::Line(99_600, b"line 99600"));
+        assert_eq!(kept[HEAD], OutputPart::LeftOut { lines: 100_000 - 500, log_name: "x.log" });
+        assert_eq!(kept.last(), Some(&OutputPart::Line(b"line 99999")));
+        assert_eq!(kept[HEAD + 1], OutputPart::Line(b"line 99600"));
     }
 
     #[test]
     fn long_lines_take_bounded_memory() {
         let line = vec![b'x'; 1 << 20];
         let excerpt = excerpt(std::iter::repeat_n(line.as_slice(), 50));
-        let kept: usize =
-            excerpt.lines().map(|kept| if let ExcerptLine::Line(_, line) = kept { line.len() } else { 0 }).sum();
+        let length = |part: &OutputPart<'_>| if let OutputPart::Line(line) = part { line.len() } else { 0 };
+        let kept: usize = excerpt.output("x.log").iter().map(length).sum();
         assert!(kept <= HEAD_BYTES + TAIL_BYTES && kept > TAIL_BYTES / 2, "{kept}");
         assert_eq!(excerpt.bytes, 50 * ((1 << 20) + 1));
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key, S3Address};
+use ncaas_core::certificate::{Certificate, Line};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::{self, CANCEL, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Status;
 use serde::Serialize;
 
-use crate::certificate;
 use crate::claim::{self, Claim};
 
 /// How the name of a saved record ends.
@@ -93,9 +93,9 @@ impl Folder {
     }
 
     /// What the certificate says of the datasets, in their order; nothing before there is one.
-    pub(crate) async fn certificate(&self) -> Result<Vec<certificate::Line>> {
+    pub(crate) async fn certificate(&self) -> Result<Vec<Line>> {
         match self.bucket.read(&self.key(&format!("{LOGS}/{CERTIFICATE}"))?, LARGEST_CERTIFICATE).await {
-            Ok((content, _)) => Ok(certificate::lines(&String::from_utf8_lossy(&content))),
+            Ok((content, _)) => Ok(Certificate::parse(&String::from_utf8_lossy(&content)).lines()),
             Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(Vec::new()),
             Err(failure) => Err(failure),
         }
@@ -153,7 +153,7 @@ pub(crate) struct Standing {
     pub(crate) claim: Option<Claim>,
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) saved: BTreeMap<u64, Record>,
-    pub(crate) certificate: Vec<certificate::Line>,
+    pub(crate) certificate: Vec<Line>,
 }
 
 /// How a job stands, in a word.

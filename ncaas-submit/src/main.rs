@@ -2,7 +2,6 @@
 
 mod args;
 mod cancel;
-mod certificate;
 mod check;
 mod claim;
 mod init;

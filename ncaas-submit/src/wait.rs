@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ncaas_core::certificate::Line;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -10,7 +11,6 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
 use crate::args::WaitArgs;
-use crate::certificate::Line;
 use crate::job::BucketJob;
 use crate::subject::Buckets;
 
@@ -60,7 +60,7 @@ async fn tell(tool: Tool, job: &BucketJob, said: &mut Vec<Line>) -> Result<()> {
         if said.get(at).is_some_and(|said| said.status == line.status) {
             continue;
         }
-        tool.note(&format!("`{}`: {} ({})", line.dataset, line.status.to_lowercase(), line.last_command));
+        tool.note(&format!("`{}`: {} ({})", line.dataname, line.status.to_lowercase(), line.last_command));
         match said.get_mut(at) {
             Some(said) => *said = line,
             None => said.push(line),

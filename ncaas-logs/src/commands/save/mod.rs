@@ -1,11 +1,9 @@
 //! `ncaas-logs save`: keeps the log, status file and certificate of each job up to date while it runs, and saves its
 //! record when it ends.
 
-mod certificate;
 mod follower;
 mod log_file;
 mod report;
-mod status_file;
 mod submission;
 
 use std::path::PathBuf;

@@ -2,15 +2,15 @@
 
 use bollard::models::ContainerInspectResponse;
 use jiff::Timestamp;
+use ncaas_core::certificate::{self, Entry, Stage};
 use ncaas_core::engine::container::{engine_error, time_limit};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, ErrorInfo, Status as Ending};
+use ncaas_core::status_file::StatusFile;
 use serde_json::Value;
 
-use super::certificate::{self, Entry, Stage, Submission};
-use super::status_file::Status;
-use super::submission::submission_of_record;
+use super::submission::{Submission, submission_of_record};
 use crate::job_files::JobFiles;
 use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sample;
@@ -66,18 +66,17 @@ impl Report {
         let started = container.and_then(|container| container.started_at.as_deref());
         let finished = container.and_then(|container| container.finished_at.as_deref());
         let log_name = self.files.log.file_name().unwrap_or_default().to_string_lossy();
-        let status = Status {
+        let status = StatusFile {
             instance: container.map_or("", |container| &container.id),
             command: &self.command,
             input: &self.dataname,
             stage,
             reason: self.reason(progress),
-            memory: progress.sample.map(|sample| sample.memory_bytes),
-            cpu: progress.sample.and_then(|sample| sample.cpu_percent),
+            memory_bytes: progress.sample.map(|sample| sample.memory_bytes),
+            cpu_percent: progress.sample.and_then(|sample| sample.cpu_percent),
             started_at: started,
             finished_at: finished,
-            excerpt,
-            log_name: &log_name,
+            output: excerpt.output(&log_name),
         };
         let folder = self.files.open()?;
         folder.write_whole(folder.within(&self.files.status), &status.to_json())?;
@@ -105,13 +104,16 @@ impl Report {
         } else {
             self.number..=self.number
         };
-        for number in numbers.clone() {
-            let name = self.submission.datanames.get(number - 1).filter(|_| numbers.end() > numbers.start());
-            let dataname = name.unwrap_or(&entry.dataname).clone();
-            let reason = entry.reason.clone().filter(|_| number == self.number);
-            certificate::update(&folder, &self.submission, number, &Entry { dataname, reason, ..entry.clone() })?;
-        }
-        Ok(())
+        certificate::update(&folder, |certificate| {
+            certificate.add_datasets(&self.submission.datanames, self.submission.datasets);
+            certificate.set_setup(&self.submission.setup);
+            for number in numbers.clone() {
+                let name = self.submission.datanames.get(number - 1).filter(|_| numbers.end() > numbers.start());
+                let dataname = name.unwrap_or(&entry.dataname).clone();
+                let reason = entry.reason.clone().filter(|_| number == self.number);
+                certificate.set(number, &Entry { dataname, reason, ..entry.clone() });
+            }
+        })
     }
 
     /// Saves the record. It is written last: where it exists, the other files are complete.

@@ -4,9 +4,17 @@ use ncaas_core::inputs;
 use ncaas_core::layout::SUBMISSIONS;
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Datasets;
+use ncaas_core::record::fields::{Datasets, SetupEvent};
 
-use super::certificate::Submission;
+/// A submission, as far as a record describes it.
+#[derive(Debug, Default)]
+pub(super) struct Submission {
+    /// Names of all its datasets in their order, as far as they are known.
+    pub(super) datanames: Vec<String>,
+    /// The number of datasets.
+    pub(super) datasets: usize,
+    pub(super) setup: Vec<SetupEvent>,
+}
 
 /// The submission of a record's job, and the number of the record's dataset in it.
 pub(super) fn submission_of_record(record: &Record) -> (Submission, usize) {

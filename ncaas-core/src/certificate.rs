@@ -1,0 +1,417 @@
+//! `certificate.txt`: one for each submission, with a line for each of its datasets.
+//!
+//! The platform's readers find these lines by position, between the only two lines of sixteen `=` in the file, and by
+//! `DATANAME: (.*?) |`. Text from outside must therefore stay on its line and in its field. Several writers, in one
+//! process or in many, each replace the lines of their own datasets under a lock.
+
+use std::fmt::{self, Write};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::failure::Result;
+use crate::folder::Folder;
+use crate::layout::{CERTIFICATE, LOGS};
+use crate::record::fields::SetupEvent;
+use crate::text;
+
+const TITLE: &str = "PER ENVIRONMENT MONITORING:";
+/// The line before and after the lines of the datasets.
+const DIVIDER: &str = "================";
+const EXPLANATION: &str = "\
+The lines above show the status of each dataset of this submission. The files beside this one, for each dataset:
+DATASET_NAME:<dataset>_STATUS.txt: the status, and the first and last lines of the output, as JSON.
+<dataset>.log: the whole output; each line has its time (UTC) and its stream.
+<dataset>.record.json: the job's record, written when the job has ended. It holds everything needed to run the job again.
+";
+const SETUP: &str = "ENVIRONMENT SETUP LOG:";
+const FAILURES: &str = "FAILURES:";
+/// What stands for an unknown value.
+pub(crate) const UNKNOWN: &str = "N/A";
+const TIME_FORMAT: &str = "%Y_%m_%d_%H_%M_%S";
+/// The length of a value, in characters.
+const MAX_VALUE: usize = 400;
+/// The largest certificate that is read, in bytes: much more than the datasets of a submission need.
+pub const MAX_SIZE: u64 = 64 << 20;
+
+/// The status of a dataset, in the platform's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The job has not started.
+    Initializing,
+    /// The job runs.
+    InProgress,
+    /// The job ended with exit code 0.
+    Success,
+    /// The job ended in any other way, or could not start.
+    Failed,
+}
+
+impl Stage {
+    /// The platform's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Initializing => "INITIALIZING",
+            Stage::InProgress => "IN PROGRESS",
+            Stage::Success => "SUCCESS",
+            Stage::Failed => "FAILED",
+        }
+    }
+
+    /// The stage that a certificate or status file names. The platform's local tool has words of its own.
+    pub fn from_name(name: &str) -> Option<Stage> {
+        match name {
+            "INITIALIZING" => Some(Stage::Initializing),
+            "IN PROGRESS" | "running" => Some(Stage::InProgress),
+            "SUCCESS" | "success" => Some(Stage::Success),
+            "FAILED" | "failed" | "sigkill/oom" => Some(Stage::Failed),
+            _ => None,
+        }
+    }
+
+    /// Whether the job has ended.
+    pub fn is_final(self) -> bool {
+        matches!(self, Stage::Success | Stage::Failed)
+    }
+}
+
+/// What a certificate says about one dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The dataset's name.
+    pub dataname: String,
+    /// Its status.
+    pub stage: Stage,
+    /// When the status was true, by the engine's clock.
+    pub time: Option<Timestamp>,
+    /// The last non-blank line of output.
+    pub last_command: Option<String>,
+    /// Percent of one CPU.
+    pub cpu: Option<f64>,
+    /// Why it failed, where a tool could not do its work: one or more lines.
+    pub reason: Option<String>,
+}
+
+impl Entry {
+    /// The entry of a dataset about which nothing is known but, maybe, its name.
+    pub fn initializing(dataname: Option<&str>) -> Self {
+        let dataname = dataname.unwrap_or(UNKNOWN).to_owned();
+        Entry { dataname, stage: Stage::Initializing, time: None, last_command: None, cpu: None, reason: None }
+    }
+
+    fn line(&self) -> Line {
+        let time = self.time.map(|time| {
+            let finished = if self.stage.is_final() { " (finished)" } else { "" };
+            format!("{}{finished}", time.strftime(TIME_FORMAT))
+        });
+        Line {
+            dataname: value(&self.dataname),
+            status: self.stage.name().to_owned(),
+            time: time.unwrap_or_else(|| UNKNOWN.to_owned()),
+            last_command: self.last_command.as_deref().map_or_else(|| UNKNOWN.to_owned(), value),
+            cpu_usage: self.cpu.map_or_else(|| UNKNOWN.to_owned(), |cpu| format!("{cpu:.1}")),
+        }
+    }
+}
+
+/// A value that cannot break its line or its field.
+fn value(text: &str) -> String {
+    let clean = text::one_line(text).replace('|', "¦");
+    match clean.trim() {
+        "" => UNKNOWN.to_owned(),
+        clean => text::shorten(clean, MAX_VALUE),
+    }
+}
+
+/// The line of one dataset, as it is written and as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The dataset's name.
+    pub dataname: String,
+    /// One of the names of [`Stage`], where it is known.
+    pub status: String,
+    /// `%Y_%m_%d_%H_%M_%S`, and ` (finished)` after the last one.
+    pub time: String,
+    /// The last non-blank line of output.
+    pub last_command: String,
+    /// Percent of one CPU.
+    pub cpu_usage: String,
+}
+
+impl Line {
+    fn parse(line: &str) -> Option<Self> {
+        let (dataname, rest) = line.strip_prefix("DATANAME: ")?.split_once(" | STATUS: ")?;
+        let (status, rest) = rest.split_once(" | TIME: ")?;
+        // Other writers leave ` | ` in what the program printed.
+        let (time, rest) = rest.split_once(" | LAST COMMAND: ").unwrap_or((rest, UNKNOWN));
+        let (last_command, cpu_usage) = rest.rsplit_once(" | CPU_USAGE: ").unwrap_or((rest, UNKNOWN));
+        let [dataname, status, time, last_command, cpu_usage] =
+            [dataname, status, time, last_command, cpu_usage].map(str::to_owned);
+        Some(Line { dataname, status, time, last_command, cpu_usage })
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Line { dataname, status, time, last_command, cpu_usage } = self;
+        write!(
+            f,
+            "DATANAME: {dataname} | STATUS: {status} | TIME: {time} | LAST COMMAND: {last_command} | CPU_USAGE: {cpu_usage}"
+        )
+    }
+}
+
+/// A certificate in memory.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Certificate {
+    /// The lines of the datasets, in the order of their numbers.
+    lines: Vec<String>,
+    /// The set-up log, a line for each event.
+    setup: Vec<String>,
+    /// Why datasets failed: the dataset's number and a line of text, in the order of the numbers.
+    failures: Vec<(usize, String)>,
+}
+
+impl Certificate {
+    /// Reads a certificate, ours or the platform's. What is not a certificate is an empty one.
+    pub fn parse(text: &str) -> Self {
+        let mut certificate = Certificate::default();
+        let mut lines = text.lines().skip_while(|line| *line != DIVIDER).skip(1);
+        certificate.lines = lines.by_ref().take_while(|line| *line != DIVIDER).map(str::to_owned).collect();
+        let mut section = "";
+        for line in lines {
+            match line {
+                SETUP | FAILURES | "" => section = line,
+                line if section == SETUP => certificate.setup.push(line.to_owned()),
+                line if section == FAILURES => certificate.failures.extend(parse_failure(line)),
+                _ => {}
+            }
+        }
+        certificate
+    }
+
+    /// The lines of the datasets, in the order of their numbers; those that are not lines of a dataset are left out.
+    pub fn lines(&self) -> Vec<Line> {
+        self.lines.iter().filter_map(|line| Line::parse(line)).collect()
+    }
+
+    /// Gives it a line for each dataset: `count` of them, with their names as far as they are known.
+    pub fn add_datasets(&mut self, datanames: &[String], count: usize) {
+        for number in self.lines.len()..count.max(datanames.len()) {
+            self.lines.push(Entry::initializing(datanames.get(number).map(String::as_str)).line().to_string());
+        }
+    }
+
+    /// Replaces the line of dataset `number`, counted from 1, and the reasons of its failure.
+    pub fn set(&mut self, number: usize, entry: &Entry) {
+        let number = number.max(1);
+        self.add_datasets(&[], number);
+        if let Some(line) = self.lines.get_mut(number - 1) {
+            *line = entry.line().to_string();
+        }
+        self.failures.retain(|(other, _)| *other != number);
+        let reasons =
+            entry.reason.iter().flat_map(|reason| reason.lines()).map(str::trim).filter(|line| !line.is_empty());
+        let own = reasons.map(|line| (number, text::one_line(line)));
+        let at = self.failures.partition_point(|(other, _)| *other < number);
+        self.failures.splice(at..at, own);
+    }
+
+    /// Replaces the set-up log, unless there are no events.
+    pub fn set_setup(&mut self, events: &[SetupEvent]) {
+        if !events.is_empty() {
+            self.setup = setup_log(events);
+        }
+    }
+}
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{TITLE}\n{DIVIDER}")?;
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        writeln!(f, "{DIVIDER}\n{}", EXPLANATION.trim_end())?;
+        if !self.setup.is_empty() {
+            writeln!(f, "\n{SETUP}\n{}", self.setup.join("\n"))?;
+        }
+        if !self.failures.is_empty() {
+            writeln!(f, "\n{FAILURES}")?;
+            self.failures.iter().try_for_each(|(number, line)| writeln!(f, "dataset {number}: {line}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn parse_failure(line: &str) -> Option<(usize, String)> {
+    let (number, reason) = line.strip_prefix("dataset ")?.split_once(": ")?;
+    Some((number.parse().ok()?, reason.to_owned()))
+}
+
+/// Each event with its offset from the first: `[+0:00:01.23] event`.
+fn setup_log(events: &[SetupEvent]) -> Vec<String> {
+    let time = |event: &SetupEvent| event.time.parse::<Timestamp>().ok();
+    let start = events.iter().find_map(time);
+    let line = |event: &SetupEvent| {
+        let offset = time(event).zip(start).map(|(time, start)| time.duration_since(start));
+        let hundredths = offset.map_or(0, |offset| offset.as_millis().max(0) / 10);
+        let (seconds, rest) = (hundredths / 100, hundredths % 100);
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let mut line = format!("[+{hours}:{minutes:02}:{seconds:02}.{rest:02}] ");
+        // Writing into a string cannot fail.
+        line.write_str(&text::one_line(&event.event)).unwrap_or(());
+        line
+    };
+    events.iter().map(line).collect()
+}
+
+/// Changes the certificate in a job's folder, which is created if there is none, under the lock of its writers.
+///
+/// # Errors
+/// When the job's logs cannot be written.
+pub fn update(job: &Folder, change: impl FnOnce(&mut Certificate)) -> Result<()> {
+    let _held = job.lock(Path::new(LOGS), "certificate")?;
+    let path = Path::new(LOGS).join(CERTIFICATE);
+    let old = job.read(&path, MAX_SIZE).unwrap_or_default();
+    let mut certificate = Certificate::parse(&String::from_utf8_lossy(&old));
+    change(&mut certificate);
+    let new = certificate.to_string();
+    if new.as_bytes() == old { Ok(()) } else { job.write_whole(&path, new.as_bytes()) }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose certificate cannot be read has failed")]
+mod tests {
+    use super::*;
+
+    fn entry(dataname: &str, last_command: &str) -> Entry {
+        Entry {
+            dataname: dataname.to_owned(),
+            stage: Stage::InProgress,
+            time: Some("2026-11-22T10:24:55.9Z".parse().unwrap()),
+            last_command: Some(last_command.to_owned()),
+            cpu: Some(97.23),
+            reason: None,
+        }
+    }
+
+    /// The text after a change to the certificate of so many datasets.
+    fn changed(old: &str, datasets: usize, number: usize, entry: &Entry) -> String {
+        let mut certificate = Certificate::parse(old);
+        certificate.add_datasets(&[], datasets);
+        certificate.set(number, entry);
+        certificate.to_string()
+    }
+
+    /// The dataset lines, found as the platform's client finds them.
+    fn dataset_lines(certificate: &str) -> Vec<&str> {
+        let lines: Vec<&str> = certificate.split('\n').collect();
+        let dividers: Vec<usize> = (0..lines.len()).filter(|&at| lines[at] == "================").collect();
+        assert_eq!(dividers.len(), 2, "{certificate}");
+        lines[dividers[0] + 1..dividers[1]].to_vec()
+    }
+
+    #[test]
+    fn a_certificate_has_the_platforms_form() {
+        let text = changed("", 1, 1, &entry("lab/inputs/session1.npy", "fitting 15 components"));
+        let expected = "PER ENVIRONMENT MONITORING:\n================\nDATANAME: lab/inputs/session1.npy | STATUS: IN PROGRESS \
+            | TIME: 2026_11_22_10_24_55 | LAST COMMAND: fitting 15 components | CPU_USAGE: 97.2\n================\n";
+        assert!(text.starts_with(expected), "{text}");
+        let done = Entry { stage: Stage::Success, ..entry("x", "y") };
+        assert!(changed(&text, 1, 1, &done).contains("| TIME: 2026_11_22_10_24_55 (finished) |"));
+    }
+
+    #[test]
+    fn text_from_outside_stays_in_its_field() {
+        let hostile =
+            ["a | STATUS: SUCCESS | b", "================", "\n================\n", "\r\u{1b}[31m\0\u{85}\u{2028}x"];
+        for last_command in hostile {
+            let text = changed("", 2, 2, &entry("a | b.npy", last_command));
+            let lines = dataset_lines(&text);
+            assert_eq!(lines.len(), 2);
+            assert_eq!(lines[1].split(" | ").count(), 5, "{}", lines[1]);
+            assert!(lines[1].starts_with("DATANAME: a ¦ b.npy | STATUS: IN PROGRESS"), "{}", lines[1]);
+        }
+        let long = changed("", 1, 1, &entry("x", &"é".repeat(1_000_000)));
+        assert!(long.len() < 3000);
+    }
+
+    #[test]
+    fn every_dataset_keeps_its_line_in_any_order_of_writing() {
+        let mut text = String::new();
+        for number in [3, 1, 5, 2, 4, 1, 3] {
+            text = changed(&text, 5, number, &entry(&format!("d{number}"), "x"));
+        }
+        let names: Vec<&str> = dataset_lines(&text).iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
+        assert_eq!(names, ["d1", "d2", "d3", "d4", "d5"]);
+    }
+
+    #[test]
+    fn a_dataset_without_a_writer_is_initializing() {
+        let mut certificate = Certificate::default();
+        certificate.add_datasets(&["lab/inputs/a.npy", "lab/inputs/b.npy"].map(str::to_owned), 2);
+        certificate.set(2, &entry("lab/inputs/b.npy", "x"));
+        assert_eq!(
+            dataset_lines(&certificate.to_string())[0],
+            "DATANAME: lab/inputs/a.npy | STATUS: INITIALIZING | TIME: N/A | LAST COMMAND: N/A | CPU_USAGE: N/A"
+        );
+    }
+
+    #[test]
+    fn the_setup_log_and_the_failures_of_others_stay() {
+        let event = |time: &str, event: &str| SetupEvent { time: time.to_owned(), event: event.to_owned() };
+        let mut certificate = Certificate::default();
+        certificate.add_datasets(&[], 2);
+        certificate.set_setup(&[
+            event("2026-11-22T10:00:00Z", "found the submission"),
+            event("2026-11-22T11:01:02.345Z", "================"),
+        ]);
+        let failed =
+            Entry { stage: Stage::Failed, reason: Some("no config\n\nno dataset".to_owned()), ..entry("b", "x") };
+        certificate.set(2, &failed);
+        let mut certificate = Certificate::parse(&certificate.to_string());
+        certificate.set(1, &entry("a", "y"));
+        certificate.set_setup(&[]);
+        let text = certificate.to_string();
+        assert!(text.contains("\nENVIRONMENT SETUP LOG:\n[+0:00:00.00] found the submission\n[+1:01:02.34] ======"));
+        assert!(text.ends_with("\nFAILURES:\ndataset 2: no config\ndataset 2: no dataset\n"), "{text}");
+        assert_eq!(dataset_lines(&text).len(), 2);
+        assert_eq!(Certificate::parse(&text), certificate);
+        let again = changed(&text, 2, 2, &entry("b", "x"));
+        assert!(!again.contains("FAILURES"));
+    }
+
+    #[test]
+    fn the_platforms_certificate_is_read_by_position() {
+        let text = "PER ENVIRONMENT MONITORING:\r\n================\r\n\
+            DATANAME: lab/inputs/a.npy | STATUS: IN PROGRESS | TIME: 2026_11_22_10_24_55 | LAST COMMAND: a | b | CPU_USAGE: 97.2\n\
+            DATANAME: lab/inputs/b.npy | STATUS: SUCCESS | TIME: 2026_11_22_10_24_55 (finished)\n\
+            ================\nDATANAME: not one | STATUS: X | TIME: y\n";
+        let lines = Certificate::parse(text).lines();
+        assert_eq!(lines.len(), 2);
+        assert_eq!((lines[0].status.as_str(), lines[0].last_command.as_str()), ("IN PROGRESS", "a | b"));
+        assert_eq!((lines[1].dataname.as_str(), lines[1].last_command.as_str()), ("lab/inputs/b.npy", "N/A"));
+        for text in ["", "================", "x\ny"] {
+            assert!(Certificate::parse(text).lines().is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn concurrent_writers_lose_no_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::make(&folder.path().join("logs")).and_then(|_| Folder::open(folder.path())).unwrap();
+        std::thread::scope(|scope| {
+            for number in 1..=40 {
+                let folder = &folder;
+                scope.spawn(move || {
+                    for turn in 0..3 {
+                        let own = entry(&format!("d{number}"), &format!("{turn}"));
+                        update(folder, |certificate| certificate.set(number, &own)).unwrap();
+                    }
+                });
+            }
+        });
+        let text = std::fs::read_to_string(folder.path().join("logs/certificate.txt")).unwrap();
+        for (at, line) in dataset_lines(&text).iter().enumerate() {
+            assert!(line.starts_with(&format!("DATANAME: d{} ", at + 1)) && line.contains("COMMAND: 2 "), "{line}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `DATASET_NAME:<dataset>_STATUS.txt`: the status of one dataset, and the first and last lines of its output, as JSON with
+//! its fields in the platform's order.
+//!
+//! The platform's client reads the output in `std` by consecutive keys from `"0"`, drops all of it at the first gap, and
+//! joins the values with nothing between them.
+
+use jiff::Timestamp;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::certificate::{Stage, UNKNOWN};
+use crate::text;
+use crate::usage_record;
+
+/// What a status file says. Texts that are not known are written as `N/A`.
+#[derive(Debug)]
+pub struct StatusFile<'a> {
+    /// The container's id.
+    pub instance: &'a str,
+    /// The command as one line.
+    pub command: &'a str,
+    /// The dataset's name.
+    pub input: &'a str,
+    /// Its status.
+    pub stage: Stage,
+    /// The exit code as a number, or the cause of the end in words; null while the job runs.
+    pub reason: Value,
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Percent of one CPU.
+    pub cpu_percent: Option<f64>,
+    /// When the job started, RFC 3339.
+    pub started_at: Option<&'a str>,
+    /// When the job ended, RFC 3339.
+    pub finished_at: Option<&'a str>,
+    /// The output, in the order of its times.
+    pub output: Vec<OutputPart<'a>>,
+}
+
+/// A part of a job's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputPart<'a> {
+    /// One line, without its line break.
+    Line(&'a [u8]),
+    /// Lines that are not in the status file.
+    LeftOut {
+        /// How many.
+        lines: u64,
+        /// Name of the file that holds all lines.
+        log_name: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    instance: &'a str,
+    command: &'a str,
+    input: &'a str,
+    status: &'a str,
+    reason: &'a Value,
+    memory_usage: String,
+    cpu_usage: String,
+    job_start: String,
+    job_finish: String,
+    std: Std<'a>,
+}
+
+impl<'a> StatusFile<'a> {
+    /// The status of a dataset whose job has not started.
+    pub fn initializing(dataname: &'a str) -> Self {
+        StatusFile {
+            instance: "",
+            command: "",
+            input: dataname,
+            stage: Stage::Initializing,
+            reason: Value::Null,
+            memory_bytes: None,
+            cpu_percent: None,
+            started_at: None,
+            finished_at: None,
+            output: Vec::new(),
+        }
+    }
+
+    /// The content of the file.
+    pub fn to_json(&self) -> Vec<u8> {
+        let or_unknown = |text: &'a str| if text.is_empty() { UNKNOWN } else { text };
+        let command = text::one_line(self.command);
+        let file = File {
+            instance: or_unknown(self.instance),
+            command: if command.is_empty() { UNKNOWN } else { &command },
+            input: or_unknown(self.input),
+            status: self.stage.name(),
+            reason: &self.reason,
+            memory_usage: self.memory_bytes.map_or(UNKNOWN.to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6)),
+            cpu_usage: self.cpu_percent.map_or(UNKNOWN.to_owned(), |percent| format!("{percent:.1} %")),
+            job_start: time_or_unknown(self.started_at),
+            job_finish: time_or_unknown(self.finished_at),
+            std: Std(&self.output),
+        };
+        let mut json = serde_json::to_vec_pretty(&file).unwrap_or_default();
+        json.push(b'\n');
+        json
+    }
+}
+
+/// A time as the platform writes it, in whole seconds.
+fn time_or_unknown(time: Option<&str>) -> String {
+    let time = time.and_then(|time| time.parse::<Timestamp>().ok());
+    time.map_or(UNKNOWN.to_owned(), usage_record::whole_seconds)
+}
+
+/// The parts of the output by their numbers.
+struct Std<'a>(&'a [OutputPart<'a>]);
+
+impl Serialize for Std<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (number, part) in self.0.iter().enumerate() {
+            let text = match part {
+                OutputPart::Line(line) => String::from_utf8_lossy(line).replace('\t', "    ").replace('\r', "") + "\n",
+                OutputPart::LeftOut { lines, log_name } => {
+                    format!("... {lines} lines are left out here; `{log_name}` holds all lines ...\n")
+                }
+            };
+            map.serialize_entry(&number.to_string(), &text)?;
+        }
+        map.end()
+    }
+}
+
+/// What a status file of any writer says about the end of its job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadStatus {
+    /// The status.
+    pub stage: Stage,
+    /// The exit code or the cause of the end; null while the job runs.
+    pub reason: Value,
+}
+
+impl ReadStatus {
+    /// Reads a status file, ours or the platform's. None for what is not a status file.
+    pub fn parse(content: &[u8]) -> Option<ReadStatus> {
+        #[derive(Deserialize)]
+        struct Fields {
+            status: String,
+            #[serde(default)]
+            reason: Value,
+        }
+        let Fields { status, reason } = serde_json::from_slice(text::without_bom(content)).ok()?;
+        Some(ReadStatus { stage: Stage::from_name(&status)?, reason })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose status file is not JSON has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_have_the_platforms_order_and_form() {
+        let status = StatusFile {
+            instance: "0af1",
+            command: "bash -c 'echo\nx'",
+            stage: Stage::Success,
+            reason: Value::from(0),
+            memory_bytes: Some(123_400_000),
+            cpu_percent: Some(97.24),
+            started_at: Some("2026-11-22T10:24:55.51660844Z"),
+            output: vec![
+                OutputPart::Line(b"a\tb\r"),
+                OutputPart::LeftOut { lines: 7, log_name: "session1.npy.log" },
+                OutputPart::Line(b"\xff\"\x01"),
+            ],
+            ..StatusFile::initializing("lab/inputs/session1.npy")
+        };
+        let json: Value = serde_json::from_slice(&status.to_json()).unwrap();
+        let expected = serde_json::json!({
+            "instance": "0af1", "command": "bash -c 'echo x'", "input": "lab/inputs/session1.npy", "status": "SUCCESS",
+            "reason": 0, "memory_usage": "123.4 MB", "cpu_usage": "97.2 %", "job_start": "2026-11-22T10:24:55Z",
+            "job_finish": "N/A", "std": {"0": "a    b\n",
+                "1": "... 7 lines are left out here; `session1.npy.log` holds all lines ...\n", "2": "\u{FFFD}\"\u{1}\n"}
+        });
+        assert_eq!(json, expected);
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&json), keys(&expected));
+        assert_eq!(keys(&json["std"]), ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn the_status_of_a_job_that_has_not_started_is_initializing() {
+        let json: Value = serde_json::from_slice(&StatusFile::initializing("x").to_json()).unwrap();
+        assert_eq!(
+            (&json["status"], &json["std"], &json["reason"]),
+            (&"INITIALIZING".into(), &serde_json::json!({}), &Value::Null)
+        );
+        for unknown in ["instance", "command", "cpu_usage", "memory_usage", "job_start", "job_finish"] {
+            assert_eq!(json[unknown], "N/A", "{unknown}");
+        }
+    }
+
+    #[test]
+    fn status_files_of_the_platform_are_read() {
+        for (word, stage) in [("FAILED", Stage::Failed), ("sigkill/oom", Stage::Failed), ("running", Stage::InProgress)]
+        {
+            let content = format!("\u{feff}{{\"status\": \"{word}\", \"reason\": 137}}");
+            let read = ReadStatus::parse(content.as_bytes()).unwrap();
+            assert_eq!(read, ReadStatus { stage, reason: Value::from(137) });
+        }
+        assert_eq!(ReadStatus::parse(&StatusFile::initializing("x").to_json()).unwrap().stage, Stage::Initializing);
+        assert_eq!(ReadStatus::parse(b"not JSON"), None);
+    }
+}
