@@ -45,6 +45,12 @@ pub fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).doing("make the folder", path)
 }
 
+/// Whether the bytes are all zero, and enough of them for a file system to store a hole instead.
+pub fn is_hole(bytes: &[u8]) -> bool {
+    const BLOCK: usize = 4096;
+    bytes.len() >= BLOCK && bytes.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()])
+}
+
 /// The path as an absolute one, links in it kept. Nothing needs to be there.
 ///
 /// # Errors

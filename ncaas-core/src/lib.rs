@@ -17,9 +17,12 @@
 //! - [`folder`]: the same below a folder out of which no link leads, and locks
 //! - [`shebang`]: how the kernel starts a script
 //! - `engine`: the Docker Engine (feature `engine`)
+//! - [`blocking`]: blocking work on threads of its own
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
 //! - `claim`: which watcher is responsible for a submission (feature `bucket`)
+//! - `transfer`: files to and from buckets, resumed and checked (feature `bucket`)
 
+pub mod blocking;
 #[cfg(feature = "bucket")]
 pub mod bucket;
 pub mod certificate;
@@ -43,4 +46,6 @@ pub mod shebang;
 pub mod status_file;
 pub mod text;
 pub mod tool;
+#[cfg(feature = "bucket")]
+pub mod transfer;
 pub mod usage_record;

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::names;
-use crate::transfer::{Done, Outcome};
+use ncaas_core::transfer::{Outcome, Transferred};
 
 /// What became of one file: a line of `--files`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -78,7 +78,7 @@ pub(crate) struct TreeRecord {
 }
 
 impl FileRecord {
-    pub(crate) fn done(path: &str, key: &str, done: &Done) -> FileRecord {
+    pub(crate) fn done(path: &str, key: &str, done: &Transferred) -> FileRecord {
         let outcome = match done.outcome {
             Outcome::Unchanged => FileOutcome::Unchanged,
             Outcome::New => FileOutcome::New,

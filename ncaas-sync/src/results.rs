@@ -11,7 +11,7 @@ use ncaas_core::layout::RESULTS;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{ResultFile, ResultsFile};
 
-use crate::transfer::{hex, sha256};
+use ncaas_core::transfer::file_sha256;
 
 /// One result after the other: there may be a million of them.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Results {
     /// Those in a file, which has to be what the record says.
     pub(crate) fn filed(file: File, told: &ResultsFile, shown: PathBuf) -> Result<Results> {
         // One of another size is not read: it may be as large as it likes.
-        let is_it = |size| Ok(size == told.size && hex(&sha256(&file)?) == told.sha256);
+        let is_it = |size| Ok(size == told.size && hex::encode(file_sha256(&file)?) == told.sha256);
         if !file.metadata().and_then(|file| is_it(file.len())).doing("read", &shown)? {
             let words = format!("`{}` does not list what its record says: its SHA-256 is another", shown.display());
             return Err(Failure::new(Kind::ChecksumMismatch, words)

@@ -17,8 +17,9 @@ use serde::Serialize;
 use crate::args::StatusArgs;
 use crate::place::Place;
 use crate::report::{emit, info, write};
-use crate::transfer::{Folder, Transfer};
 use crate::tree::{Both, Pair, Remote, What};
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::Transfer;
 
 /// How many files are compared at once.
 const AT_ONCE: usize = 64;
@@ -81,7 +82,7 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
         _ => failure,
     })?;
     let transfer = Transfer::new(bucket, opened, &place.prefix, args.checksum.on);
-    let both = Both::new(transfer.folder.clone(), &transfer.bucket, &place.prefix);
+    let both = Both::new(transfer.folder().clone(), transfer.bucket(), &place.prefix);
     let records = both.pairs().map(async |pair: Result<Pair>| match pair? {
         pair if is_of_this_machine(&pair.path) => Ok(None),
         pair => Ok(Some(one(tool, &transfer, pair).await)),
@@ -93,7 +94,7 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
             tell(output, &record).await;
         }
     }
-    transfer.save();
+    transfer.save_index();
     Ok(())
 }
 
@@ -129,7 +130,7 @@ async fn one(tool: Tool, transfer: &Transfer, pair: Pair) -> StatusRecord {
         (Some(_), None) => record(StatusWord::New, None),
         (Some(What::EmptyFolder), Some(_)) => record(StatusWord::Unchanged, None),
         (Some(What::File(stamp)), Some(Remote::Object(entry))) => {
-            match transfer.same(Path::new(&pair.path), entry, Some(stamp)).await {
+            match transfer.find_unchanged(Path::new(&pair.path), entry, Some(stamp)).await {
                 Ok(Some(_)) => record(StatusWord::Unchanged, None),
                 Ok(None) => record(StatusWord::Changed, None),
                 Err(failure) => record(StatusWord::Unknown, Some(&failure)),
@@ -137,7 +138,7 @@ async fn one(tool: Tool, transfer: &Transfer, pair: Pair) -> StatusRecord {
         }
         (None, _) => {
             // A folder's own object is no news where the folder is there.
-            let is_there = pair.path.ends_with('/') && transfer.folder.has(Path::new(&pair.path));
+            let is_there = pair.path.ends_with('/') && transfer.folder().has(Path::new(&pair.path));
             record(if is_there { StatusWord::Unchanged } else { StatusWord::Missing }, None)
         }
     }

@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 
 use crate::collect::open_folder;
 use crate::names;
-use crate::transfer::{Folder, Stamp};
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::Stamp;
 
 /// How many local entries are found ahead of the work.
 const AHEAD: usize = 1024;
@@ -202,13 +203,13 @@ impl Walk<'_> {
     fn file(&self, dir: &Dir, name: &str, path: String) -> std::result::Result<(), Gone> {
         let what = match dir.symlink_metadata(name) {
             Ok(metadata) if metadata.is_symlink() => match self.folder.dir().metadata(&path) {
-                Ok(metadata) if metadata.is_file() => What::File(Stamp::of_contained(&metadata)),
+                Ok(metadata) if metadata.is_file() => What::File(Stamp::from_contained(&metadata)),
                 Ok(metadata) if metadata.is_dir() => unusable(&path, "links to folders are not followed"),
                 Ok(_) => unusable(&path, "it is a link to a device, FIFO or socket"),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => unusable(&path, "it is a link to nothing"),
                 Err(_) => unusable(&path, "it is a link that leads out of the folder"),
             },
-            Ok(metadata) if metadata.is_file() => What::File(Stamp::of_contained(&metadata)),
+            Ok(metadata) if metadata.is_file() => What::File(Stamp::from_contained(&metadata)),
             Ok(metadata) if metadata.file_type().is_fifo() => unusable(&path, "it is a FIFO"),
             Ok(metadata) if metadata.file_type().is_socket() => unusable(&path, "it is a socket"),
             Ok(_) => unusable(&path, "it is a device"),

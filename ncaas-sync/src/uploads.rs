@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::UploadsArgs;
 use crate::place::Place;
 use crate::report::write;
-use crate::transfer::unfinished;
+use ncaas_core::transfer::list_unfinished_uploads;
 
 /// One upload that was not finished.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -46,14 +46,14 @@ async fn list(tool: Tool, args: &UploadsArgs, output: &Output) -> Result<()> {
         tool.note(&format!("`{}` is a directory: nothing is uploaded there in parts", bucket.address()));
     }
     let now = Timestamp::now();
-    for (upload, begun) in unfinished(&bucket, &place.prefix).await? {
+    for (upload, begun) in list_unfinished_uploads(&bucket, &place.prefix).await? {
         let age = now.duration_since(begun).as_secs();
         if age < args.older_than.map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX)) {
             continue;
         }
         let parts = upload.parts().await?;
         if args.drop {
-            upload.drop_parts().await?;
+            upload.abort().await?;
         }
         let record = UploadRecord {
             key: upload.key.as_str().to_owned(),

@@ -21,10 +21,11 @@ use serde::Serialize;
 use crate::args::VerifyArgs;
 use crate::buckets::Buckets;
 use crate::jobs;
-use crate::local::blocking;
 use crate::report::write;
 use crate::results::Results;
-use crate::transfer::{Folder, Transfer};
+use ncaas_core::blocking::run_blocking;
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::{download_into, object_sha256};
 
 /// How many jobs are verified at once.
 const AT_ONCE: usize = 2;
@@ -182,7 +183,7 @@ async fn listed(
         let path = Path::new(&told.path);
         let (told, shown) = (told.clone(), folder.path().join(path));
         here = match folder.open_file(path) {
-            Ok((file, _)) => blocking(move || Results::filed(file, &told, shown)).await,
+            Ok((file, _)) => run_blocking(move || Results::filed(file, &told, shown)).await,
             Err(failure) => Err(failure),
         };
     }
@@ -194,12 +195,10 @@ async fn listed(
         Ok((file.try_clone()?, file))
     };
     let (into, mut file) = copy().doing("write in", &std::env::temp_dir())?;
-    match bucket.download_into(&key, into, &shown).await {
-        Err(missing) if missing.kind == Kind::ObjectNotFound => return Err(failure.clone()),
-        downloaded => downloaded.map(drop)?,
-    }
+    let Some(entry) = bucket.head(&key).await? else { return Err(failure.clone()) };
+    download_into(bucket, &entry, into, &shown).await?;
     let told = told.clone();
-    blocking(move || {
+    run_blocking(move || {
         file.rewind().doing("read", &shown)?;
         Results::filed(file, &told, shown)
     })
@@ -245,7 +244,7 @@ async fn here(result: &ResultFile, folder: &Folder) -> Result<Found> {
         Err(failure) => return Err(failure),
     };
     let shown = folder.path().join(path);
-    let sum = crate::transfer::sum(file, shown).await?;
+    let sum = ncaas_core::transfer::open_file_sha256(file, shown).await?;
     Ok(if sum == *expected { Found::Same } else { Found::Different })
 }
 
@@ -255,7 +254,7 @@ async fn there(result: &ResultFile, bucket: &Bucket, key: &Key) -> Result<Found>
     match &result.sha256 {
         None => Ok(Found::Same),
         Some(_) if entry.size != result.size => Ok(Found::Different),
-        Some(expected) => match Transfer::content_sum(bucket, &entry).await {
+        Some(expected) => match object_sha256(bucket, &entry).await {
             Ok(sum) if sum == *expected => Ok(Found::Same),
             Ok(_) => Ok(Found::Different),
             Err(failure) if failure.kind == Kind::ChecksumMismatch => Ok(Found::Different),

@@ -1,27 +1,28 @@
 //! A listing of either kind of bucket, a page at a time.
 
+use crate::blocking::run_blocking;
 use crate::failure::{Failure, Kind, Result};
 
 use super::dir::Walk;
 use super::object::Page;
-use super::{Backend, Bucket, blocking, s3};
+use super::{Bucket, Storage, s3};
 
-/// A listing in progress. Only an `Ok(None)` is its end: after a failure nothing follows, and what was not listed by then
-/// is not known not to be there.
+/// A listing in progress. Only `Ok(None)` is its end: after a failure no page follows, and nothing is known about objects
+/// that were not listed by then.
 pub struct Listing(State);
 
 enum State {
     Dir(Box<Walk>),
     S3(Box<s3::Listing>),
-    /// A page was asked for and the answer was not waited for, or was a failure.
+    /// The request for a page failed or was dropped.
     Broken,
 }
 
 impl Listing {
     pub(super) fn new(bucket: &Bucket, prefix: &str, after: Option<&str>, flat: bool) -> Listing {
         Listing(match bucket.0.clone() {
-            Backend::Dir(dir) => State::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
-            Backend::S3(s3) => State::S3(Box::new(s3::Listing::new(s3, prefix, after, flat))),
+            Storage::Dir(dir) => State::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
+            Storage::S3(s3) => State::S3(Box::new(s3::Listing::new(s3, prefix, after, flat))),
         })
     }
 
@@ -29,7 +30,7 @@ impl Listing {
     pub async fn next_page(&mut self) -> Result<Option<Page>> {
         let page = match std::mem::replace(&mut self.0, State::Broken) {
             State::Dir(mut walk) => {
-                let (walk, page) = blocking(move || walk.page().map(|page| (walk, page))).await?;
+                let (walk, page) = run_blocking(move || walk.page().map(|page| (walk, page))).await?;
                 self.0 = State::Dir(walk);
                 page
             }
@@ -39,7 +40,7 @@ impl Listing {
                 page
             }
             State::Broken => {
-                return Err(Failure::new(Kind::Interrupted, "the listing was broken off before its end"));
+                return Err(Failure::new(Kind::Interrupted, "the listing was interrupted before its end"));
             }
         };
         Ok(if page.len() == 0 { None } else { Some(page) })

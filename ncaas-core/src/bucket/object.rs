@@ -1,4 +1,4 @@
-//! What is known of an object: from a listing, from a look at it, and after it has been read or written.
+//! Metadata of objects, their versions, and pages of listings.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -9,26 +9,27 @@ use crate::failure::Failure;
 
 use super::key::Key;
 
-/// One object, or one folder that stands for itself because nothing is in it.
+/// One object, or one empty folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its key; ends in `/` for an empty folder.
     pub key: Key,
     /// Size in bytes.
     pub size: u64,
-    /// When the object was last written, by the server's or the file system's clock.
+    /// When the object was last written, by the clock of the server or the file system.
     pub modified: Timestamp,
-    /// S3: the ETag without its quotes: the MD5 of the content, unless it came in parts or is encrypted. Directory: none.
+    /// S3: the ETag without its quotes: the MD5 of the content, unless it was uploaded in parts or is encrypted. Directory:
+    /// none.
     pub etag: Option<String>,
-    /// SHA-256 of the content as lower-case hex, where it was stored when the object was uploaded. S3 tells it only of
-    /// single objects, so listings do not have it; a directory never has it.
+    /// SHA-256 of the content as lower-case hex, where it was stored when the object was uploaded. Listings and directories
+    /// do not have it.
     pub sha256: Option<String>,
-    /// CRC-64/NVME of the content, where the server has made it or it was stored when the object was uploaded. Known as
-    /// rarely as `sha256`.
+    /// CRC-64/NVME of the content, where the server computed it or it was stored when the object was uploaded. Listings and
+    /// directories do not have it.
     pub crc64nvme: Option<u64>,
 }
 
-/// Which content of an object was read, for writing only if it is still there.
+/// The content of an object that was read, for overwriting only that content.
 ///
 /// S3: its ETag. Directory: the SHA-256 of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Version(pub(super) String);
 
 impl Version {
     /// The version of content in a directory.
-    pub(super) fn of(bytes: &[u8]) -> Version {
+    pub(super) fn from_content(bytes: &[u8]) -> Version {
         Version(sha256(bytes))
     }
 }
@@ -48,8 +49,8 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// The folders directly below the prefix. Only [`super::Bucket::list_folder`] fills it.
     pub folders: Vec<Key>,
-    /// What lies there and cannot be used. It is never silently left out: whoever deletes what is not listed, or says
-    /// that all is there, has to know.
+    /// Items without a usable key. They are never left out silently: a caller that deletes unlisted objects, or reports that
+    /// all are present, has to know of them.
     pub unusable: Vec<Unusable>,
 }
 
@@ -59,7 +60,7 @@ impl Page {
     }
 }
 
-/// Something in a bucket that has no usable key: `..` in an object's key, a file name that is not UTF-8, a link that
+/// An item of a bucket that has no usable key: `..` in an object's key, a file name that is not UTF-8, a link that
 /// leads out of the directory, a device.
 #[derive(Debug, Clone)]
 pub struct Unusable {
@@ -69,47 +70,12 @@ pub struct Unusable {
     pub why: Failure,
 }
 
-/// The content of an object that was uploaded or downloaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Content {
-    /// Size in bytes.
-    pub size: u64,
-    /// SHA-256 as lower-case hex.
-    pub sha256: String,
-}
-
-/// SHA-256 and length of content that comes in pieces.
-#[derive(Default)]
-pub(super) struct Summing {
-    digest: Sha256,
-    size: u64,
-}
-
-impl Summing {
-    pub(super) fn update(&mut self, piece: &[u8]) {
-        self.digest.update(piece);
-        self.size += piece.len() as u64;
-    }
-
-    pub(super) fn size(&self) -> u64 {
-        self.size
-    }
-
-    pub(super) fn finish(self) -> Content {
-        Content { size: self.size, sha256: hex(&self.digest.finalize()) }
-    }
-}
-
 /// SHA-256 of bytes in memory, as lower-case hex.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A name that no other process or thread comes up with: 128 bits that the standard library seeds at random.
+/// A name that no other process or thread generates: 128 bits from the standard library's random seeds.
 pub(super) fn nonce() -> String {
     let part = || RandomState::new().build_hasher().finish();
     let elsewhere = RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now()));

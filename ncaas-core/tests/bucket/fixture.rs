@@ -1,11 +1,16 @@
 //! A bucket of each kind, empty at the start of a test and gone at its end, also when the test fails.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Entry, Key, Page};
+use ncaas_core::failure::Result;
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::{Transfer, Transferred};
 
 pub(crate) fn key(text: &str) -> Key {
     Key::new(text).unwrap()
@@ -69,4 +74,24 @@ pub(crate) async fn everything(bucket: &Bucket, prefix: &str) -> Page {
 
 pub(crate) fn keys_of(entries: &[Entry]) -> Vec<&str> {
     entries.iter().map(|entry| entry.key.as_str()).collect()
+}
+
+/// Uploads a local file over what may be under the key.
+pub(crate) async fn upload(bucket: &Bucket, path: &Path, key: &Key) -> Result<Transferred> {
+    let (transfer, name) = transfer(bucket, path);
+    transfer.upload_if_changed(name, key, None, None, None).await
+}
+
+/// Downloads an object, or what is thought to be one, into a local file.
+pub(crate) async fn download(bucket: &Bucket, key: &Key, path: &Path) -> Result<Transferred> {
+    let presumed =
+        Entry { key: key.clone(), size: 6, modified: Timestamp::UNIX_EPOCH, etag: None, sha256: None, crc64nvme: None };
+    let entry = bucket.head(key).await.ok().flatten().unwrap_or(presumed);
+    let (transfer, name) = transfer(bucket, path);
+    transfer.download_new(&entry, name).await
+}
+
+fn transfer<'p>(bucket: &Bucket, path: &'p Path) -> (Transfer, &'p Path) {
+    let folder = Folder::open(path.parent().unwrap()).unwrap();
+    (Transfer::without_index(bucket.clone(), folder), Path::new(path.file_name().unwrap()))
 }

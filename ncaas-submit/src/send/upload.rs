@@ -1,13 +1,12 @@
 //! Bringing local files and folders into a group's `inputs/` and `configs/`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ncaas_core::bucket::{Bucket, Entry, Key};
+use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::folder::Folder;
 use ncaas_core::tool::Tool;
-use sha2::{Digest, Sha256};
+use ncaas_core::transfer::Transfer;
 
 /// How many files are looked at or uploaded at once.
 const AT_ONCE: usize = 8;
@@ -78,52 +77,40 @@ impl<'a> Uploader<'a> {
         in_group.then(|| if path.is_dir() { format!("{key}/") } else { key.to_owned() })
     }
 
-    /// Uploads what is not there yet.
+    /// Uploads the files that the bucket does not have.
     pub(super) async fn upload(&self, part: &Part) -> Result<()> {
         use futures_util::{StreamExt, TryStreamExt, stream};
         stream::iter(&part.files)
             .map(Ok)
             .try_for_each_concurrent(AT_ONCE, async |(path, key)| self.upload_file(path, key).await)
             .await?;
-        let uploads = stream::iter(&part.files).count().await;
-        if uploads > 1 {
-            self.tool.note(&format!("`{}` is in the bucket: {uploads} files", part.name));
+        if part.files.len() > 1 {
+            self.tool.note(&format!("`{}` is in the bucket: {} files", part.name, part.files.len()));
         }
         Ok(())
     }
 
     async fn upload_file(&self, path: &Path, key: &Key) -> Result<()> {
-        if let Some(there) = self.bucket.head(key).await? {
-            if self.is_the_same(path, &there).await? {
+        // Links are followed: the user named the file.
+        let real = path.canonicalize().doing("read", path)?;
+        let (Some(folder), Some(name)) = (real.parent(), real.file_name().map(Path::new)) else {
+            return Err(unnameable(path));
+        };
+        let transfer = Transfer::without_index(self.bucket.clone(), Folder::open(folder)?);
+        let existing = self.bucket.head(key).await?;
+        if let Some(existing) = &existing {
+            if transfer.find_unchanged(name, existing, None).await?.is_some() {
                 return Ok(());
             }
             if !self.force {
                 return Err(Failure::new(
                     Kind::NameInUse,
-                    format!("`{key}` is in the bucket already, and `{}` differs from it", path.display()),
+                    format!("`{key}` exists in the bucket, and `{}` differs from it", path.display()),
                 )
-                .hint(
-                    "`--force` overwrites it; jobs that have it as their dataset and have not begun get the new one",
-                ));
+                .hint("`--force` overwrites it; jobs with this dataset that have not started get the new one"));
             }
         }
-        self.bucket.upload(path, key).await.map(drop)
-    }
-
-    /// Whether what is in the bucket is the file, by size and SHA-256.
-    async fn is_the_same(&self, path: &Path, there: &Entry) -> Result<bool> {
-        let size = std::fs::metadata(path).doing("read", path)?.len();
-        if size != there.size {
-            return Ok(false);
-        }
-        let ours = sum(path)?;
-        if let Some(theirs) = &there.sha256 {
-            return Ok(*theirs == ours);
-        }
-        // A directory keeps no checksums, nor does an object that others have uploaded: its content tells.
-        let copy = tempfile::NamedTempFile::new().doing("make a file in", &std::env::temp_dir())?;
-        let file = copy.as_file().try_clone().doing("write", copy.path())?;
-        Ok(self.bucket.download_into(&there.key, file, copy.path()).await?.sha256 == ours)
+        transfer.upload_if_changed(name, key, None, None, None).await.map(drop)
     }
 }
 
@@ -174,17 +161,4 @@ pub(super) fn all_differ<'p>(parts: impl Iterator<Item = &'p Part>) -> Result<()
 
 fn unnameable(path: &Path) -> Failure {
     Failure::new(Kind::BadKey, format!("`{}` has no name that a key can have: it is not UTF-8", path.display()))
-}
-
-fn sum(path: &Path) -> Result<String> {
-    let mut file = File::open(path).doing("read", path)?;
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer).doing("read", path)? {
-            0 => break,
-            read => digest.update(&buffer[..read]),
-        }
-    }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

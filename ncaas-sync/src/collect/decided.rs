@@ -8,7 +8,6 @@ use ncaas_core::record::fields::ResultFile;
 use super::found::{Found, What};
 use super::journal::{FolderMove, Move};
 use super::places::{Place, Places};
-use crate::transfer::hex;
 
 /// What goes where.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ impl Decided {
             match &found.what {
                 What::File(file) => {
                     result.size = file.size;
-                    result.sha256 = Some(hex(&file.sha256));
+                    result.sha256 = Some(hex::encode(file.sha256));
                 }
                 What::Link { target, .. } => link = Some(target.to_string()),
                 What::Folder => result.path.push('/'),

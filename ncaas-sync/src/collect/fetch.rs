@@ -14,8 +14,8 @@ use super::inside::{MountKind, changes, folders};
 use super::plan::{Fetch, Wanted, fetches, leaves, single};
 use super::stage::Stage;
 use super::unpack::{Rules, unpack};
-use crate::local::blocking;
 use crate::names;
+use ncaas_core::blocking::run_blocking;
 
 /// Brings it below `stage`, out of `layer` where that can be read. `from`: only what lies under these paths, changed or
 /// not.
@@ -38,7 +38,7 @@ pub(crate) async fn fetch(
     match layer {
         Some(layer) => {
             let (stage, rules) = (Arc::clone(&fetching.stage), Arc::clone(&fetching.rules));
-            finds.append(blocking(move || layer.copy(&stage, &rules)).await?);
+            finds.append(run_blocking(move || layer.copy(&stage, &rules)).await?);
         }
         None => fetching.changed(&mut finds).await?,
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::places::Places;
 use super::stage::last_name;
-use crate::transfer::Sha;
+use ncaas_core::transfer::Sha256Sum;
 
 /// Below the work folder: what came out of the container.
 pub(crate) const STAGE: &str = ".ncaas-stage";
@@ -40,7 +40,7 @@ pub(crate) enum What {
 pub(crate) struct File {
     pub(crate) lies: Lies,
     pub(crate) size: u64,
-    pub(crate) sha256: Sha,
+    pub(crate) sha256: Sha256Sum,
 }
 
 /// Where a file lies, in the dataset's work folder.

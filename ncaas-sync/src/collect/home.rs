@@ -12,7 +12,7 @@ use ncaas_core::layout::{JobFolder, LOGS};
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 
-use crate::local::blocking;
+use ncaas_core::blocking::run_blocking;
 
 /// How the name of a saved record ends.
 const RECORD: &str = ".record.json";
@@ -79,7 +79,7 @@ impl Home {
     /// Waits for a lock between processes and tasks, held until the file is dropped.
     pub(crate) async fn lock(self: &Arc<Self>, name: &str) -> Result<File> {
         let (home, name) = (Arc::clone(self), name.to_owned());
-        blocking(move || home.folder.lock(Path::new(""), &name)).await
+        run_blocking(move || home.folder.lock(Path::new(""), &name)).await
     }
 
     /// What this dataset's job came to when it was collected before, if it was.

@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 
 use super::home::Home;
 use super::journal::{Journal, results_file};
-use crate::transfer::hex;
 
 /// How many bytes of a record its results may take. Each stage of a pipe holds records in memory as a whole, and several of
 /// them at once.
@@ -69,7 +68,7 @@ fn write(home: &Home, dataset: u64) -> Result<ResultsFile> {
     part.finish(home.folder(), &path)?;
     let job = home.job().root().file_name().unwrap_or_default().to_string_lossy();
     let path = format!("{RESULTS}/{job}/{}", path.display());
-    Ok(ResultsFile { path, count, size, sha256: hex(&digest.finalize()) })
+    Ok(ResultsFile { path, count, size, sha256: hex::encode(digest.finalize()) })
 }
 
 /// A file, and the checksum of what goes into it.

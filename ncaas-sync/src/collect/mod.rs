@@ -37,9 +37,9 @@ use ncaas_core::record::fields::{Known, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
+use crate::jobs;
 use crate::results::Results;
 use crate::select::Select;
-use crate::{jobs, local};
 use direct::Layer;
 use expect::{Expected, Expecting};
 use found::{Finds, STAGE};
@@ -47,6 +47,7 @@ use home::Home;
 use inside::Inside;
 use journal::{Journal, finish_begun, results_file};
 use listing::{Listing, list};
+use ncaas_core::blocking::run_blocking;
 use places::{Places, longest};
 pub(crate) use stage::open_folder;
 use unpack::Rules;
@@ -107,7 +108,7 @@ impl Collecting {
             let listing = list(&from, job.dataset, |result| expecting.see(result))?;
             Ok((listing, expecting.outcome()))
         };
-        let (Listing { results, file, warnings }, outcome) = local::blocking(listing).await?;
+        let (Listing { results, file, warnings }, outcome) = run_blocking(listing).await?;
         record.set("results", &results);
         match file {
             Some(file) => record.set("results_file", &file),
@@ -130,7 +131,7 @@ impl Collecting {
     ) -> Result<()> {
         let place = (Arc::clone(home), container.to_owned());
         let others = home.lock("collect").await?;
-        if local::blocking(move || is_taken_up(&place.0, dataset, &place.1)).await? {
+        if run_blocking(move || is_taken_up(&place.0, dataset, &place.1)).await? {
             return Ok(());
         }
         drop(others);
@@ -148,7 +149,7 @@ impl Collecting {
         let others = home.lock("collect").await?;
         let (home, container) = (Arc::clone(home), container.to_owned());
         let earlier = earlier_results(record, &home);
-        local::blocking(move || {
+        run_blocking(move || {
             finish_begun(&home)?;
             let decided = settle::decide(&home, finds, places, partial, &earlier)?;
             journal::write(&home, dataset, &container, &decided)?;
@@ -175,7 +176,7 @@ impl Collecting {
         let inside = inspected.as_ref().map_or_else(Inside::of_a_gone_one, Inside::of);
         let rules = Arc::new(self.rules(inside, home.job()));
         let stage = Arc::clone(home);
-        let stage = local::blocking(move || stage.fresh_folder(&stage.work().join(STAGE))).await?;
+        let stage = run_blocking(move || stage.fresh_folder(&stage.work().join(STAGE))).await?;
         let mounted = home.mounted()?;
         if !gone {
             engine.repair_ownership(container, &mounted, Owner::current()).await?;
@@ -205,7 +206,7 @@ impl Collecting {
     /// What the job wrote into its results and logs folders, which lie on this machine unless the engine is elsewhere.
     async fn find_mounted(&self, home: &Arc<Home>, rules: &Arc<Rules>) -> Result<Finds> {
         let (home, rules) = (Arc::clone(home), Arc::clone(rules));
-        local::blocking(move || {
+        run_blocking(move || {
             let (work, path) = (home.open_dir(&home.work())?, home.job().work());
             let mut finds = Finds::default();
             for (name, inside) in [(RESULTS, rules.inside.results()), (LOGS, rules.inside.logs())] {

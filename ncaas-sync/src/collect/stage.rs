@@ -14,8 +14,8 @@ use rustix::fs::{Mode, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
 use super::found::{File, Lies, Raw, STAGE};
-use crate::local::is_hole;
-use crate::transfer::Sha;
+use ncaas_core::files::is_hole;
+use ncaas_core::transfer::Sha256Sum;
 
 /// How much is read at once.
 pub(crate) const PIECE: usize = 1 << 20;
@@ -162,7 +162,7 @@ pub(crate) fn last_name(path: &str) -> &str {
 }
 
 /// Size and SHA-256 of what is left to read.
-pub(crate) fn sum(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, Sha)> {
+pub(crate) fn sum(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, Sha256Sum)> {
     let mut digest = Sha256::new();
     let mut size = 0;
     loop {

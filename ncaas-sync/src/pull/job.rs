@@ -11,8 +11,9 @@ use ncaas_core::layout::{CONFIGS, INPUTS, SUBMISSIONS};
 use ncaas_core::record::Record;
 
 use crate::buckets::Buckets;
-use crate::transfer::{Folder, Transfer};
 use crate::{cancelled, jobs};
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::Transfer;
 
 /// Brings jobs' inputs into their io-dirs.
 pub(crate) struct Bringing<'b> {
@@ -66,14 +67,14 @@ pub(crate) async fn bring_input(transfer: &Transfer, key: &Key, to: &Path) -> Re
 }
 
 async fn bring_object(transfer: &Transfer, key: &Key, to: &Path) -> Result<()> {
-    match transfer.bucket.head(key).await? {
-        Some(entry) => transfer.get(&entry, to, None).await.map(drop),
-        None => Err(nothing(&transfer.bucket, key, "there is no such object")),
+    match transfer.bucket().head(key).await? {
+        Some(entry) => transfer.download_if_changed(&entry, to, None).await.map(drop),
+        None => Err(nothing(transfer.bucket(), key, "the object does not exist")),
     }
 }
 
 async fn bring_folder(transfer: &Transfer, key: &Key, to: &Path) -> Result<()> {
-    let mut listing = transfer.bucket.list(key.as_str(), None);
+    let mut listing = transfer.bucket().list(key.as_str(), None);
     let mut found = false;
     while let Some(page) = listing.next_page().await? {
         // A part of a dataset must not be taken for the whole of it.
@@ -85,13 +86,13 @@ async fn bring_folder(transfer: &Transfer, key: &Key, to: &Path) -> Result<()> {
             let rest = entry.key.as_str().strip_prefix(key.as_str()).unwrap_or_default();
             let to = if rest.is_empty() { to.to_owned() } else { to.join(rest) };
             match entry.key.is_folder() {
-                true => transfer.folder.make_below(&to),
-                false => transfer.get(&entry, &to, None).await.map(drop),
+                true => transfer.folder().make_below(&to),
+                false => transfer.download_if_changed(&entry, &to, None).await.map(drop),
             }
         });
         jobs::all(each, super::FILES_AT_ONCE).await?;
     }
-    if found { Ok(()) } else { Err(nothing(&transfer.bucket, key, "nothing is below it")) }
+    if found { Ok(()) } else { Err(nothing(transfer.bucket(), key, "nothing is below it")) }
 }
 
 fn nothing(bucket: &Bucket, key: &Key, why: &str) -> Failure {

@@ -14,7 +14,8 @@ use ncaas_core::tool::Tool;
 use super::{job, tree};
 use crate::args::PullArgs;
 use crate::report::{emit, info};
-use crate::transfer::{Folder, Transfer};
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::Transfer;
 
 /// Brings it; the outcome goes to `output`.
 pub(crate) async fn bring(tool: Tool, target: &str, args: &PullArgs, output: &Output) -> Result<()> {
@@ -60,7 +61,7 @@ impl Subject<'_> {
             Some(name) => Some(self.input(&transfer, name).await?),
             None => None,
         };
-        transfer.save();
+        transfer.save_index();
         // One record for each dataset: each is a job.
         let datasets = if datasets.is_empty() { vec![None] } else { datasets.into_iter().map(Some).collect() };
         for dataset in datasets {

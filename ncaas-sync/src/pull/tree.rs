@@ -9,8 +9,8 @@ use ncaas_core::pipe::Output;
 use ncaas_core::tool::Tool;
 
 use crate::report::{FileOutcome, FileRecord, Tally, TreeRecord};
-use crate::transfer::Transfer;
 use crate::tree::{Both, Pair, Remote, What};
+use ncaas_core::transfer::Transfer;
 
 /// What the command line says about it.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +42,13 @@ pub(crate) async fn bring(
             tool,
             output,
             how.files,
-            transfer.folder.path(),
-            format!("{}/{prefix}", transfer.bucket.address()),
+            transfer.folder().path(),
+            format!("{}/{prefix}", transfer.bucket().address()),
         ),
     };
     bringing.all().await?;
     bringing.delete().await;
-    transfer.save();
+    transfer.save_index();
     Ok(bringing.tally.total)
 }
 
@@ -67,7 +67,7 @@ struct Bringing<'b> {
 impl Bringing<'_> {
     async fn all(&mut self) -> Result<()> {
         let (tool, transfer, prefix) = (self.tool, self.transfer, self.prefix);
-        let both = Both::new(transfer.folder.clone(), &transfer.bucket, prefix);
+        let both = Both::new(transfer.folder().clone(), transfer.bucket(), prefix);
         let steps = both.pairs().map(async |pair: Result<Pair>| match pair? {
             Pair { path, remote: None, .. } => Ok(Step::NoObject(path)),
             Pair { path, local, remote: Some(remote) } => {
@@ -112,10 +112,10 @@ impl Bringing<'_> {
         }
         for path in std::mem::take(&mut self.deletes) {
             let key = format!("{}{path}", self.prefix);
-            let file = match self.transfer.folder.dir().remove_file(&path) {
+            let file = match self.transfer.folder().dir().remove_file(&path) {
                 Ok(()) => FileRecord::plain(&path, &key, FileOutcome::Deleted),
                 Err(error) => {
-                    let failure = self.transfer.folder.failure("remove", Path::new(&path), &error);
+                    let failure = self.transfer.folder().failure("remove", Path::new(&path), &error);
                     FileRecord::failed(&path, &key, FileOutcome::Failed, &failure, self.tool)
                 }
             };
@@ -143,15 +143,15 @@ async fn one(
     let outcome = match remote {
         Remote::Unusable(why) => return FileRecord::failed(&path, &key, FileOutcome::LeftOut, &why, tool),
         Remote::Object(entry) if entry.key.is_folder() => {
-            let is_there = matches!(local, Some(What::EmptyFolder)) || transfer.folder.dir().is_dir(&path);
+            let is_there = matches!(local, Some(What::EmptyFolder)) || transfer.folder().dir().is_dir(&path);
             let outcome = if is_there { FileOutcome::Unchanged } else { FileOutcome::New };
-            transfer.folder.make_below(Path::new(&path)).map(|()| FileRecord::plain(&path, &key, outcome))
+            transfer.folder().make_below(Path::new(&path)).map(|()| FileRecord::plain(&path, &key, outcome))
         }
         Remote::Object(entry) => {
             let done = match local {
-                None => transfer.get_new(&entry, Path::new(&path)).await,
-                Some(What::File(stamp)) => transfer.get(&entry, Path::new(&path), Some(&stamp)).await,
-                Some(_) => transfer.get(&entry, Path::new(&path), None).await,
+                None => transfer.download_new(&entry, Path::new(&path)).await,
+                Some(What::File(stamp)) => transfer.download_if_changed(&entry, Path::new(&path), Some(&stamp)).await,
+                Some(_) => transfer.download_if_changed(&entry, Path::new(&path), None).await,
             };
             done.map(|done| FileRecord::done(&path, &key, &done))
         }

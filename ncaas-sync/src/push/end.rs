@@ -10,7 +10,7 @@ use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 
-use crate::transfer::Transfer;
+use ncaas_core::transfer::Transfer;
 
 /// How the name of a saved record ends.
 const RECORD: &str = ".record.json";
@@ -18,7 +18,7 @@ const CONTENT: &str = "end of analysis\n";
 
 /// Writes it into the bucket, and then into the job's folder here, if the saved records of all datasets are in the bucket.
 pub(crate) async fn write_if_all_ended(between: &Transfer, prefix: &str, job: &Job) -> Result<()> {
-    let Transfer { bucket, folder, .. } = between;
+    let (bucket, folder) = (between.bucket(), between.folder());
     let end = Key::new(format!("{prefix}{PROCESS_RESULTS}/{END_FILE}"))?;
     if !all_ended(bucket, prefix, job).await? {
         return Ok(());

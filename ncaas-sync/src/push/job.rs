@@ -24,8 +24,9 @@ use super::{FILES_AT_ONCE, end};
 use crate::buckets::Buckets;
 use crate::report::{FileOutcome, FileRecord, write};
 use crate::results::{Results, within_job};
-use crate::transfer::{Sha, Stamp, Transfer, unhex};
-use crate::{cancelled, jobs, local};
+use crate::{cancelled, jobs};
+use ncaas_core::blocking::run_blocking;
+use ncaas_core::transfer::{Sha256Sum, Stamp, Transfer, parse_sha256};
 
 /// Pushes jobs.
 pub(crate) struct Pushing<'p> {
@@ -50,9 +51,9 @@ impl Pushing<'_> {
         jobs::fill_io_dir(record, self.io_dir)?;
         let folder = JobFolder::for_record(record)?;
         let (bucket, prefix) = self.target(record, &job).await?;
-        let transfer = Transfer::unindexed(bucket, folder.open()?);
+        let transfer = Transfer::without_index(bucket, folder.open()?);
         let ended = record.container().is_some_and(|container| container.has_ended());
-        let transfer = if ended || failed { transfer } else { transfer.of_growing() };
+        let transfer = if ended || failed { transfer } else { transfer.for_growing_files() };
         let one = One { pushing: self, output, transfer, prefix, folder };
         if record.error().is_some_and(|error| error.kind.is_transient()) {
             one.certificate().await?;
@@ -114,8 +115,8 @@ struct One<'p> {
 impl One<'_> {
     /// The job's results, and the config beside them. One that fails does not keep back the others.
     async fn results(&self, record: &Record) -> Result<()> {
-        let (folder, of) = (Arc::clone(&self.transfer.folder), record.clone());
-        let mut results = local::blocking(move || Results::open(&of, &folder)).await?.peekable();
+        let (folder, of) = (Arc::clone(self.transfer.folder()), record.clone());
+        let mut results = run_blocking(move || Results::open(&of, &folder)).await?.peekable();
         let config = self.config(record);
         if results.peek().is_none() && config.is_none() {
             return Ok(());
@@ -126,10 +127,10 @@ impl One<'_> {
             let result = result?;
             let path = within_job(&result.path).to_string_lossy().into_owned();
             is_result.set(is_result.get() || config.as_ref() == Some(&path));
-            Ok((path, result.sha256.as_deref().and_then(unhex)))
+            Ok((path, result.sha256.as_deref().and_then(parse_sha256)))
         });
         let config = std::iter::once_with(|| config.clone().filter(|_| !is_result.get()).map(|path| Ok((path, None))));
-        let each = files.chain(config.flatten()).map(|file: Result<(String, Option<Sha>)>| async move {
+        let each = files.chain(config.flatten()).map(|file: Result<(String, Option<Sha256Sum>)>| async move {
             let (path, known) = file?;
             self.result(&path, there.get(&path), known).await
         });
@@ -152,13 +153,13 @@ impl One<'_> {
     fn config(&self, record: &Record) -> Option<String> {
         let place = inputs::locate(record, record.text("configname")?, CONFIGS).ok()?;
         let path = format!("{PROCESS_RESULTS}/{}", place.host.file_name()?.to_str()?);
-        self.transfer.folder.has(Path::new(&path)).then_some(path)
+        self.transfer.folder().has(Path::new(&path)).then_some(path)
     }
 
     /// The file that lists the results, where those are too many for the record.
     async fn results_file(&self, record: &Record) -> Result<()> {
         match record.results_file() {
-            Some(told) => self.file(within_job(&told.path), None, unhex(&told.sha256)).await,
+            Some(told) => self.file(within_job(&told.path), None, parse_sha256(&told.sha256)).await,
             None => Ok(()),
         }
     }
@@ -166,7 +167,7 @@ impl One<'_> {
     /// What lies in the job's folder in the bucket, by its path.
     async fn there(&self) -> Result<HashMap<String, Entry>> {
         let mut there = HashMap::new();
-        let mut listing = self.transfer.bucket.list(&self.prefix, None);
+        let mut listing = self.transfer.bucket().list(&self.prefix, None);
         while let Some(page) = listing.next_page().await? {
             for entry in page.entries {
                 let path = entry.key.as_str().strip_prefix(&self.prefix).unwrap_or_default().to_owned();
@@ -176,13 +177,13 @@ impl One<'_> {
         Ok(there)
     }
 
-    async fn result(&self, path: &str, there: Option<&Entry>, known: Option<Sha>) -> Result<()> {
+    async fn result(&self, path: &str, there: Option<&Entry>, known: Option<Sha256Sum>) -> Result<()> {
         if !path.ends_with('/') {
             return self.file(Path::new(path), there, known).await;
         }
         let key = self.key(path)?;
         if there.is_none() {
-            self.transfer.bucket.put(&key, Vec::new()).await?;
+            self.transfer.bucket().put(&key, Vec::new()).await?;
         }
         let outcome = if there.is_some() { FileOutcome::Unchanged } else { FileOutcome::New };
         self.note(&FileRecord::plain(path, key.as_str(), outcome)).await;
@@ -193,7 +194,7 @@ impl One<'_> {
     async fn logs(&self) -> Result<()> {
         for path in [self.folder.log_file(), self.folder.status_file()] {
             let path = self.within(&path);
-            if self.transfer.folder.has(&path) {
+            if self.transfer.folder().has(&path) {
                 self.file(&path, None, None).await?;
             }
         }
@@ -203,9 +204,9 @@ impl One<'_> {
     /// The certificate is shared by the submission's datasets: whoever uploads it last on this machine has read it last.
     async fn certificate(&self) -> Result<()> {
         let path = Path::new(LOGS).join(CERTIFICATE);
-        if self.transfer.folder.has(&path) {
-            let folder = Arc::clone(&self.transfer.folder);
-            let _lock = local::blocking(move || folder.lock(Path::new(""), "push")).await?;
+        if self.transfer.folder().has(&path) {
+            let folder = Arc::clone(self.transfer.folder());
+            let _lock = run_blocking(move || folder.lock(Path::new(""), "push")).await?;
             self.file(&path, None, None).await?;
         }
         Ok(())
@@ -213,7 +214,7 @@ impl One<'_> {
 
     async fn saved_record(&self) -> Result<()> {
         let path = self.within(&self.folder.record_file());
-        if !self.transfer.folder.has(&path) {
+        if !self.transfer.folder().has(&path) {
             let words = format!("no `{}`: it says how the job ended", self.folder.record_file().display());
             return Err(Failure::new(Kind::FileNotFound, words)
                 .hint("`ncaas-logs save` writes it: put that before `ncaas-sync push`"));
@@ -222,18 +223,18 @@ impl One<'_> {
     }
 
     fn within(&self, path: &Path) -> PathBuf {
-        self.transfer.folder.within(path).to_owned()
+        self.transfer.folder().within(path).to_owned()
     }
 
     fn key(&self, path: &str) -> Result<Key> {
         Key::new(format!("{}{path}", self.prefix))
     }
 
-    async fn file(&self, path: &Path, there: Option<&Entry>, known: Option<Sha>) -> Result<()> {
+    async fn file(&self, path: &Path, there: Option<&Entry>, known: Option<Sha256Sum>) -> Result<()> {
         let text = path.to_str().unwrap_or_default();
         let key = self.key(text)?;
-        let stamp = Stamp::at(&self.transfer.folder, path);
-        match self.transfer.put(path, &key, there, stamp.as_ref(), known).await {
+        let stamp = Stamp::read(self.transfer.folder(), path);
+        match self.transfer.upload_if_changed(path, &key, there, stamp.as_ref(), known).await {
             Ok(done) => {
                 self.note(&FileRecord::done(text, key.as_str(), &done)).await;
                 Ok(())

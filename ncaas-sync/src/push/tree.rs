@@ -12,8 +12,9 @@ use ncaas_core::tool::Tool;
 
 use crate::place::Place;
 use crate::report::{FileOutcome, FileRecord, Tally, emit};
-use crate::transfer::{Folder, Transfer};
 use crate::tree::{Both, Pair, Remote, What};
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::Transfer;
 
 /// What the command line says about it.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +45,7 @@ pub(crate) async fn push(tool: Tool, folder: &Path, place: &Place, how: How, out
     };
     pushing.all().await?;
     pushing.delete().await;
-    transfer.save();
+    transfer.save_index();
     emit(output, &pushing.tally.total).await;
     Ok(())
 }
@@ -64,7 +65,7 @@ struct Pushing<'p> {
 impl Pushing<'_> {
     async fn all(&mut self) -> Result<()> {
         let (tool, transfer, prefix) = (self.tool, self.transfer, self.prefix);
-        let both = Both::new(transfer.folder.clone(), &transfer.bucket, prefix);
+        let both = Both::new(transfer.folder().clone(), transfer.bucket(), prefix);
         let steps = both.pairs().map(async |pair: Result<Pair>| match pair? {
             Pair { path, local: None, remote } => Ok(Step::NoFile(path, remote)),
             Pair { path, local: Some(local), remote } => {
@@ -82,7 +83,7 @@ impl Pushing<'_> {
     }
 
     fn has_no_file(&mut self, path: &str, remote: Option<Remote>) {
-        let is_folder_with_files = path.ends_with('/') && self.transfer.folder.has(Path::new(path));
+        let is_folder_with_files = path.ends_with('/') && self.transfer.folder().has(Path::new(path));
         if self.how.delete && matches!(remote, Some(Remote::Object(_))) && !is_folder_with_files {
             self.deletes.push(path.to_owned());
         }
@@ -113,7 +114,7 @@ impl Pushing<'_> {
         for path in deletes {
             let key = format!("{}{path}", self.prefix);
             let deleted = match Key::new(key.as_str()) {
-                Ok(key) => self.transfer.bucket.delete(&key).await,
+                Ok(key) => self.transfer.bucket().delete(&key).await,
                 Err(failure) => Err(failure),
             };
             let file = match deleted {
@@ -149,7 +150,7 @@ async fn one(
         What::Unusable(why) => return FileRecord::failed(&path, &key, FileOutcome::LeftOut, &why, tool),
         What::EmptyFolder if there.is_some() => return FileRecord::plain(&path, &key, FileOutcome::Unchanged),
         What::EmptyFolder => match Key::new(key.as_str()) {
-            Ok(folder) => match transfer.put_folder(&folder).await {
+            Ok(folder) => match transfer.create_empty_folder(&folder).await {
                 Ok(true) => Ok(FileRecord::plain(&path, &key, FileOutcome::New)),
                 Ok(false) => {
                     let why = format!("`{path}` cannot go into a bucket: its server keeps no empty folders");
@@ -162,7 +163,8 @@ async fn one(
         },
         What::File(stamp) => match Key::new(key.as_str()) {
             Ok(object) => {
-                let done = transfer.put(Path::new(&path), &object, there.as_ref(), Some(&stamp), None).await;
+                let done =
+                    transfer.upload_if_changed(Path::new(&path), &object, there.as_ref(), Some(&stamp), None).await;
                 done.map(|done| FileRecord::done(&path, &key, &done))
             }
             Err(failure) => Err(failure),

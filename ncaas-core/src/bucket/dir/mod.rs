@@ -1,19 +1,19 @@
 //! A directory that is laid out as a bucket: keys are paths below it.
 //!
-//! Keys, and whatever links lie in the directory, are not trusted. Every access goes through [`cap_std::fs::Dir`], which
-//! resolves paths beneath the directory and refuses `..` and links that lead out of it.
+//! Neither keys nor links in the directory are trusted. Every access goes through [`cap_std::fs::Dir`], which resolves
+//! paths beneath the directory and refuses `..` and links that lead out of it.
 //!
-//! Where it differs from S3: a folder exists by itself, and is listed as a key that ends in `/` while it is empty; a key
-//! cannot be an object and a folder at once; one name in a key holds at most 255 bytes. Hidden names that begin with
-//! `.ncaas-` are ours: a `.ncaas-part-*` that a killed process left behind is no object and can be deleted, and
+//! It differs from S3 in three points: a folder exists by itself, and is listed as a key that ends in `/` while it is
+//! empty; a key cannot be an object and a folder at once; one name in a key has at most 255 bytes. Hidden names that begin
+//! with `.ncaas-` belong to the tools: `.ncaas-part-*` is the remains of a killed process and can be deleted, and
 //! `.ncaas-bucket/lock` orders conditional writes.
 
+mod hidden_file;
 mod list;
-mod part;
 mod write;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,14 +26,13 @@ use crate::failure::{Failure, IoContext, Kind, Result};
 
 pub(super) use list::Walk;
 
+use super::address;
 use super::key::{Key, quoted};
-use super::object::{Content, Entry, Summing, Version};
-use super::source::CHUNK;
-use super::{Wanted, address};
+use super::object::{Entry, Version};
 
 /// A directory bucket. Its operations block; [`super::Bucket`] moves them off the runtime's thread.
 #[derive(Debug, Clone)]
-pub(super) struct DirBucket {
+pub(crate) struct DirBucket {
     root: Arc<Path>,
     pub(super) address: Arc<str>,
     pub(super) name: Arc<str>,
@@ -41,7 +40,7 @@ pub(super) struct DirBucket {
 
 impl DirBucket {
     pub(super) fn open(path: &Path) -> Result<DirBucket> {
-        let root = fs::canonicalize(path).map_err(|error| Self::no_bucket(path, &error))?;
+        let root = fs::canonicalize(path).map_err(|error| Self::open_failure(path, &error))?;
         let (address, name) = address::of_directory(&root)?;
         let bucket = DirBucket { root: root.into(), address: address.into(), name: name.into() };
         bucket.root()?;
@@ -53,19 +52,18 @@ impl DirBucket {
         Self::open(path)
     }
 
-    /// The directory, opened anew for each operation: one that is moved away or mounted again is noticed.
+    /// Opens the directory for one operation, so that a directory that was moved or mounted again is noticed.
     fn root(&self) -> Result<Dir> {
-        Dir::open_ambient_dir(&self.root, ambient_authority()).map_err(|error| Self::no_bucket(&self.root, &error))
+        Dir::open_ambient_dir(&self.root, ambient_authority()).map_err(|error| Self::open_failure(&self.root, &error))
     }
 
-    fn no_bucket(path: &Path, error: &io::Error) -> Failure {
+    fn open_failure(path: &Path, error: &io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::NotFound => Failure::new(
-                Kind::BucketNotFound,
-                format!("no bucket `{}`: there is no such directory", path.display()),
-            ),
+            io::ErrorKind::NotFound => {
+                Failure::new(Kind::BucketNotFound, format!("bucket `{}` does not exist", path.display()))
+            }
             io::ErrorKind::NotADirectory => {
-                Failure::new(Kind::BucketNotFound, format!("no bucket `{}`: it is not a directory", path.display()))
+                Failure::new(Kind::BucketNotFound, format!("bucket `{}` is not a directory", path.display()))
             }
             _ => Failure::io("open the bucket", path, error),
         }
@@ -90,31 +88,14 @@ impl DirBucket {
         if bytes.len() as u64 > limit {
             return Err(super::too_large(key, limit));
         }
-        let version = Version::of(&bytes);
+        let version = Version::from_content(&bytes);
         Ok((bytes, version))
     }
 
-    /// Copies an object's content into an open file.
-    pub(super) fn fetch(&self, key: &Key, into: &fs::File, path: &Path, wanted: &Wanted) -> Result<Content> {
-        let (mut file, metadata) = self.open_object(&self.root()?, key)?;
-        let mut summing = Summing::default();
-        let mut buffer = vec![0; CHUNK];
-        let mut into = into;
-        loop {
-            let read = match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.failure("read", key, &error)),
-            };
-            wanted.check()?;
-            summing.update(&buffer[..read]);
-            into.write_all(&buffer[..read]).doing("write", path)?;
-        }
-        if summing.size() != metadata.len() {
-            return Err(super::cut_short(key, metadata.len(), summing.size()));
-        }
-        Ok(summing.finish())
+    /// Opens the file of an object.
+    pub(crate) fn open_file(&self, key: &Key) -> Result<fs::File> {
+        key.must_name_an_object()?;
+        Ok(self.open_object(&self.root()?, key)?.0.into_std())
     }
 
     fn open_object(&self, root: &Dir, key: &Key) -> Result<(File, Metadata)> {
@@ -123,7 +104,7 @@ impl DirBucket {
 
     /// The open file of an object, if there is one.
     fn try_open_object(&self, root: &Dir, key: &Key) -> Result<Option<(File, Metadata)>> {
-        // Without O_NONBLOCK, to open a FIFO is to wait for somebody who writes to it.
+        // Without O_NONBLOCK, opening a FIFO waits for a writer.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let file = match root.open_with(key.as_str(), &options) {
@@ -159,23 +140,23 @@ impl DirBucket {
     }
 
     /// A failed operation on the file of a key.
-    fn failure(&self, what: &str, key: &Key, error: &io::Error) -> Failure {
+    pub(crate) fn failure(&self, verb: &str, key: &Key, error: &io::Error) -> Failure {
         let path = self.path(key);
         let shown = quoted(&path.to_string_lossy());
         if is_escape(error) {
-            return Failure::new(Kind::UnsafePath, format!("cannot {what} {shown}: a link leads out of the bucket"))
+            return Failure::new(Kind::UnsafePath, format!("cannot {verb} {shown}: a link leads out of the bucket"))
                 .hint("put a copy into the bucket instead of a link");
         }
         match error.kind() {
             io::ErrorKind::InvalidFilename => Failure::new(
                 Kind::BadKey,
-                format!("cannot {what} {shown}: a name in it is too long for this file system"),
+                format!("cannot {verb} {shown}: a name in it is too long for this file system"),
             ),
             io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Failure::new(
                 Kind::BadKey,
-                format!("cannot {what} {shown}: in a directory, one name cannot be an object and a folder at once"),
+                format!("cannot {verb} {shown}: in a directory, one name cannot be an object and a folder at once"),
             ),
-            _ => Failure::io(what, &path, error),
+            _ => Failure::io(verb, &path, error),
         }
     }
 }
@@ -185,13 +166,13 @@ fn entry(key: Key, size: u64, metadata: &Metadata) -> Entry {
     Entry { key, size, modified: modified.unwrap_or_default(), etag: None, sha256: None, crc64nvme: None }
 }
 
-/// Nothing is there, or a file is where the key has a folder.
+/// Whether nothing is at a path, or a file is where the key has a folder.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// `cap_std` refused a path that leads out of the directory. It has no error of its own for this, but unlike the
-/// operating system's refusals it carries no error number.
+/// Whether `cap_std` refused a path that leads out of the directory. Unlike an error of the operating system, its error has
+/// no number.
 fn is_escape(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()
 }

@@ -1,10 +1,10 @@
-//! What the SDK's errors mean, in one place.
+//! Failures for the SDK's errors.
 //!
-//! A message holds the server's own code and words, cut to a line, with the HTTP status. Neither credentials nor signed
-//! URLs are ever in it: of the request only the key is named.
+//! A message contains the server's own code and message, cut to a line, with the HTTP status. It names only the key of the
+//! request: neither credentials nor signed URLs are ever in it.
 //!
-//! `bucket-unreachable` stands for all that may pass by itself, after the SDK has tried three times: no connection, no
-//! answer in time, 429, and 5xx but for 501. Those are [`Kind::BucketUnreachable`].
+//! [`Kind::BucketUnreachable`] is the kind of all transient errors: no connection, no answer in time, 429, and 5xx except
+//! 501.
 
 use std::error::Error;
 
@@ -17,14 +17,14 @@ use crate::failure::{Failure, Kind};
 
 use super::S3Bucket;
 
-/// The longest text of a server that goes into a message, in characters.
+/// How much of a server's message is shown, in characters.
 const SHOWN: usize = 300;
 
 impl S3Bucket {
     /// A failed request about the whole bucket, or with a key about one object.
     pub(in crate::bucket) fn failure<E>(
         &self,
-        what: &str,
+        verb: &str,
         key: Option<&Key>,
         error: &SdkError<E, HttpResponse>,
     ) -> Failure
@@ -35,19 +35,19 @@ impl S3Bucket {
             Some(key) => quoted(&format!("{}/{key}", self.address)),
             None => format!("`{}`", self.address),
         };
-        let cannot = format!("cannot {what} {subject}");
+        let cannot = format!("cannot {verb} {subject}");
         match error {
             SdkError::ServiceError(refused) => self.refusal(&cannot, key, refused.err(), refused.raw()),
             SdkError::TimeoutError(_) => {
-                Failure::new(Kind::BucketUnreachable, format!("{cannot}: {} does not answer in time", self.server))
+                Failure::new(Kind::BucketUnreachable, format!("{cannot}: {} did not answer in time", self.server))
             }
-            // rclone's server says that a file is gone with the length that the file had.
+            // rclone's server answers 404 with the length of the deleted file.
             SdkError::ResponseError(answer) if key.is_some() && answer.raw().status().as_u16() == 404 => {
-                Failure::new(Kind::ObjectNotFound, format!("{cannot}: there is no such object"))
+                Failure::new(Kind::ObjectNotFound, format!("{cannot}: the object does not exist"))
             }
             SdkError::ResponseError(_) => Failure::new(
                 Kind::BucketUnreachable,
-                format!("{cannot}: {} broke off: {}", self.server, innermost(error)),
+                format!("{cannot}: the answer of {} broke off: {}", self.server, innermost(error)),
             ),
             _ => match find::<CredentialsError>(error) {
                 Some(fault) => no_credentials(&cannot, fault),
@@ -76,47 +76,50 @@ impl S3Bucket {
         let code = error.code().unwrap_or_default();
         let words = match (code, error.message()) {
             ("", None) if response.status().is_success() => {
-                format!("{} gives an answer that cannot be understood (status {status})", self.server)
+                format!("{} sent an invalid answer (status {status})", self.server)
             }
-            ("", None) => format!("{} answers with status {status}", self.server),
+            ("", None) => format!("{} answered with status {status}", self.server),
             (code, None) => format!("{code} (status {status})"),
             (code, Some(message)) => format!("{code}: {} (status {status})", bounded(message)),
         };
         let fail = |kind| Failure::new(kind, format!("{cannot}: {words}"));
         match (code, status) {
-            ("NoSuchBucket", _) => Failure::new(Kind::BucketNotFound, format!("{cannot}: there is no such bucket")),
+            ("NoSuchBucket", _) => Failure::new(Kind::BucketNotFound, format!("{cannot}: the bucket does not exist")),
             ("NoSuchKey" | "NotFound", _) | ("", 404) if key.is_some() => {
-                Failure::new(Kind::ObjectNotFound, format!("{cannot}: there is no such object"))
+                Failure::new(Kind::ObjectNotFound, format!("{cannot}: the object does not exist"))
             }
-            ("", 404) => fail(Kind::BucketError).hint("is it an S3 server that AWS_ENDPOINT_URL names?"),
+            ("", 404) => fail(Kind::BucketError).hint("check that AWS_ENDPOINT_URL names an S3 server"),
             ("RequestTimeTooSkewed", _) => fail(Kind::AccessDenied).hint("set this machine's clock"),
             ("ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired", _)
             | (_, 401 | 403) => fail(Kind::AccessDenied),
             ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
             | (_, 301 | 307) => {
                 let hint = match response.headers().get("x-amz-bucket-region") {
-                    Some(region) => format!("the bucket lies in another region: set AWS_REGION={region}"),
-                    None => "the bucket lies in another region: set AWS_REGION".to_owned(),
+                    Some(region) => format!("the bucket is in another region: set AWS_REGION={region}"),
+                    None => "the bucket is in another region: set AWS_REGION".to_owned(),
                 };
                 fail(Kind::BucketError).hint(hint)
             }
             ("SlowDown" | "RequestTimeout" | "Throttling" | "ThrottlingException", _) | (_, 429 | 500 | 502..=504) => {
-                fail(Kind::BucketUnreachable).hint("the server is in trouble or busy: try again later")
+                fail(Kind::BucketUnreachable).hint("the server is overloaded or has failed: try again later")
             }
             _ => fail(Kind::BucketError),
         }
     }
 
-    /// An answer that ended before all of it was there.
+    /// The failure of an answer that broke off.
     pub(super) fn broke_off(&self, key: &Key, error: &(dyn Error + 'static)) -> Failure {
         let cause = innermost(error);
         let subject = quoted(&format!("{}/{key}", self.address));
-        Failure::new(Kind::BucketUnreachable, format!("cannot read {subject}: {} broke off: {cause}", self.server))
+        Failure::new(
+            Kind::BucketUnreachable,
+            format!("cannot read {subject}: the answer of {} broke off: {cause}", self.server),
+        )
     }
 }
 
 fn no_credentials(cannot: &str, fault: &CredentialsError) -> Failure {
-    // Without any, the last place that was asked is EC2's metadata service, and its words lead astray.
+    // Without credentials, the last source is EC2's metadata service, and its message misleads.
     let words = match innermost(fault) {
         cause if cause.to_lowercase().contains("imds") => format!("{cannot}: no AWS credentials found"),
         cause => format!("{cannot}: no AWS credentials: {cause}"),
@@ -130,12 +133,12 @@ pub(super) fn is_condition_failed<E: ProvideErrorMetadata>(error: &SdkError<E, H
     status(error) == Some(412) || error.code() == Some("PreconditionFailed")
 }
 
-/// Whether another request on the same key was under way, so that the server could not decide on the condition.
+/// Whether another request on the same key was in progress, so that the server could not decide on the condition.
 pub(super) fn is_conflict<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     status(error) == Some(409)
 }
 
-/// Whether the object, or its bucket, is not there.
+/// Whether the object does not exist.
 pub(super) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     status(error) == Some(404) && error.code() != Some("NoSuchBucket")
 }
@@ -148,14 +151,14 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-/// The words of the error that began it all, such as `connection refused`.
+/// The innermost cause, such as `connection refused`.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let words = chain(error).last().map(ToString::to_string).unwrap_or_default();
     let words = bounded(words.split(" (os error ").next().unwrap_or_default());
     let mut rest = words.chars();
     match rest.next() {
         Some(first) => first.to_lowercase().chain(rest).collect(),
-        None => "it is not said why".to_owned(),
+        None => "unknown cause".to_owned(),
     }
 }
 

@@ -4,13 +4,12 @@ mod condition;
 mod connect;
 mod failure;
 mod list;
-mod transfer;
+mod multipart;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, ChecksumType, CreateBucketConfiguration};
 use base64::Engine as _;
@@ -22,7 +21,7 @@ pub use connect::aws_settings;
 pub(super) use list::Listing;
 
 use super::key::Key;
-use super::object::{Entry, Version, hex, sha256};
+use super::object::{Entry, Version, sha256};
 
 /// The user metadata (`x-amz-meta-sha256`) that holds the SHA-256 of an object's content as lower-case hex.
 const SHA256: &str = "sha256";
@@ -30,13 +29,13 @@ const SHA256: &str = "sha256";
 /// The user metadata that holds its CRC-64/NVME, as S3 writes it in headers: eight bytes, the highest first, in Base64.
 const CRC64NVME: &str = "crc64nvme";
 
-fn crc64nvme(text: &str) -> Option<u64> {
+fn parse_crc64nvme(text: &str) -> Option<u64> {
     STANDARD.decode(text).ok()?.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// What is stored with content of that SHA-256, in hex, and that CRC-64/NVME, if that is known: user metadata, which every
-/// server keeps.
-pub fn sums_metadata(sha256: &str, crc64nvme: Option<u64>) -> HashMap<String, String> {
+/// The user metadata for content with this SHA-256, in hex, and this CRC-64/NVME, if it is known. Every server keeps user
+/// metadata.
+pub(crate) fn checksum_metadata(sha256: &str, crc64nvme: Option<u64>) -> HashMap<String, String> {
     let crc64nvme = crc64nvme.map(|sum| (CRC64NVME.to_owned(), STANDARD.encode(sum.to_be_bytes())));
     std::iter::once((SHA256.to_owned(), sha256.to_owned())).chain(crc64nvme).collect()
 }
@@ -48,7 +47,7 @@ pub(super) struct S3Bucket {
     pub(super) name: Arc<str>,
     /// `s3://name`.
     pub(super) address: Arc<str>,
-    /// What to call the server in messages.
+    /// The server's name in messages.
     server: Arc<str>,
 }
 
@@ -67,16 +66,16 @@ impl S3Bucket {
 
     pub(super) async fn create(name: &str) -> Result<S3Bucket> {
         let bucket = Self::unchecked(name).await?;
-        // AWS takes every region by its name but its first one.
+        // AWS accepts every region's name here except that of its first one.
         let region = bucket.client.config().region().map(ToString::to_string).filter(|region| region != "us-east-1");
-        let place = region.map(|region| {
+        let location = region.map(|region| {
             CreateBucketConfiguration::builder()
                 .location_constraint(BucketLocationConstraint::from(region.as_str()))
                 .build()
         });
-        match bucket.client.create_bucket().bucket(name).set_create_bucket_configuration(place).send().await {
+        match bucket.client.create_bucket().bucket(name).set_create_bucket_configuration(location).send().await {
             Ok(_) => Ok(bucket),
-            // Whose it is shows when it is used: not every server tells the caller's own bucket from another's.
+            // Not every server distinguishes the caller's own bucket from another's: using it shows whose it is.
             Err(error) if failure::is_conflict(&error) => bucket.check().await.map(|()| bucket),
             Err(error) => Err(bucket.failure("create", None, &error)),
         }
@@ -91,7 +90,7 @@ impl S3Bucket {
         S3Bucket { client, name: name.into(), address: format!("s3://{name}").into(), server: server.into() }
     }
 
-    /// Unlike HeadBucket, whose answer has no body, a listing that fails says why.
+    /// Checks that the bucket exists. Unlike HeadBucket, whose answer has no body, a failed listing gives a reason.
     async fn check(&self) -> Result<()> {
         let mut listing = Listing::new(self.clone(), "", None, false);
         listing.limit = 1;
@@ -107,14 +106,14 @@ impl S3Bucket {
             Err(error) => return Err(self.failure("read", Some(key), &error)),
         };
         let stored = |name| response.metadata().and_then(|metadata| metadata.get(name)).map(String::as_str);
-        let of_sender = (stored(SHA256).map(str::to_owned), stored(CRC64NVME).and_then(crc64nvme));
-        let (sha256, crc64nvme) = match of_sender {
-            // The server's own are of what it got, and tell nothing of what was sent.
+        let stored_by_sender = (stored(SHA256).map(str::to_owned), stored(CRC64NVME).and_then(parse_crc64nvme));
+        let (sha256, crc64nvme) = match stored_by_sender {
+            // The server's own checksums count only where the sender stored none: they cover the received content.
             (None, None) if response.checksum_type() != Some(&ChecksumType::Composite) => {
                 let sha256 = response.checksum_sha256().and_then(|sum| STANDARD.decode(sum).ok());
-                (sha256.map(|sum| hex(&sum)), response.checksum_crc64_nvme().and_then(crc64nvme))
+                (sha256.map(hex::encode), response.checksum_crc64_nvme().and_then(parse_crc64nvme))
             }
-            of_sender => of_sender,
+            stored_by_sender => stored_by_sender,
         };
         Ok(Some(Entry {
             key: key.clone(),
@@ -137,14 +136,9 @@ impl S3Bucket {
         }
     }
 
-    /// An object whose content is yet to come.
-    async fn get(&self, key: &Key) -> Result<GetObjectOutput> {
-        let request = self.client.get_object().bucket(&*self.name).key(key.as_str());
-        request.send().await.map_err(|error| self.failure("read", Some(key), &error))
-    }
-
     pub(super) async fn read(&self, key: &Key, limit: u64) -> Result<(Vec<u8>, Version)> {
-        let response = self.get(key).await?;
+        let request = self.client.get_object().bucket(&*self.name).key(key.as_str());
+        let response = request.send().await.map_err(|error| self.failure("read", Some(key), &error))?;
         let size = response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
         if size > limit {
             return Err(super::too_large(key, limit));
@@ -164,11 +158,11 @@ impl S3Bucket {
         Ok((bytes, version))
     }
 
-    /// The version that an ETag stands for. Without one, nothing can be written on condition.
+    /// The version with an ETag. Without an ETag, conditional writes are impossible.
     fn version(&self, key: &Key, etag: Option<&str>) -> Result<Version> {
         etag.map(|etag| Version(etag.to_owned())).ok_or_else(|| {
-            let words = format!("{} gives no ETag for `{}/{key}`", self.server, self.address);
-            Failure::new(Kind::BucketError, words)
+            let message = format!("{} returns no ETag for `{}/{key}`", self.server, self.address);
+            Failure::new(Kind::BucketError, message)
         })
     }
 

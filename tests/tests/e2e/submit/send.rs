@@ -37,7 +37,7 @@ fn what_is_sent_is_handed_on(bucket: &TestBucket) {
     ncaas_submit(&["send", &target, "--data", &path("many"), "--config", &path("c.json")]).run().ok();
     std::fs::write(path("many/1.npy"), "2").unwrap();
     let again = ["send", &target, "--data", &path("many"), "--config", &path("c.json")];
-    ncaas_submit(&again).run().ended_saying(1, "`lab/inputs/many/1.npy` is in the bucket already, and");
+    ncaas_submit(&again).run().ended_saying(1, "`lab/inputs/many/1.npy` exists in the bucket, and");
     ncaas_submit(&again).arg("--force").run().ok();
     assert_eq!(bucket.text("lab/inputs/many/1.npy"), "2");
     ncaas_submit(&again)
@@ -70,7 +70,7 @@ fn send_reports_why_it_cannot_submit() {
     send("lab/inputs/a b.npy", "lab/inputs/a b.npy").ended_saying(1, "ends in none of `.json`, `.yaml` and `.yml`");
     ncaas_submit(&["send", &bucket.address()]).run().ended_saying(2, "--data");
     let s3 = ["send", "s3://no-such-bucket-here/lab", "--data", "lab/inputs/x", "--config", "lab/configs/c.yaml"];
-    ncaas_submit(&s3).run().ended_saying(1, "there is no such bucket");
+    ncaas_submit(&s3).run().ended_saying(1, "the bucket does not exist");
     ncaas_submit(&s3).env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").run().ended_saying(3, "connection refused");
     assert!(!bucket.keys().iter().any(|key| key.contains("submissions")), "nothing was handed in");
 }

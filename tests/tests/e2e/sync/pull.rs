@@ -26,7 +26,7 @@ fn pull_downloads_datasets_and_a_config_from_arguments() {
         assert!(Path::new(record.dataname.as_ref().unwrap().as_str().unwrap()).exists());
     }
     let missing = [&arguments[..5], &["lab/inputs/none"]].concat();
-    ncaas_sync(&home, &missing).run().ended_saying(1, "lab/inputs/none`: there is no such object");
+    ncaas_sync(&home, &missing).run().ended_saying(1, "lab/inputs/none`: the object does not exist");
     let elsewhere = [&arguments[..5], &["other/inputs/a"]].concat();
     ncaas_sync(&home, &elsewhere).run().ended_saying(1, "`other/inputs/a` is not one of the group's keys");
 }
@@ -93,7 +93,7 @@ fn inputs_come(jobs: &BucketJob) {
     jobs.run(&["pull"], &record).ok();
     assert_eq!(fs::read_to_string(jobs.io_dir().join("inputs/folder/sub/b")).unwrap(), "b");
     record["dataname"] = "lab/inputs/none".into();
-    let ran = jobs.run(&["pull"], &record).ended_saying(1, "lab/inputs/none`: there is no such object");
+    let ran = jobs.run(&["pull"], &record).ended_saying(1, "lab/inputs/none`: the object does not exist");
     assert_eq!(ran.record().error_kind(), "object-not-found");
     record["dataname"] = "other/inputs/a".into();
     assert_eq!(jobs.run(&["pull"], &record).record().error_kind(), "bad-key");

@@ -117,7 +117,7 @@ fn a_result_that_differs_from_its_record_keeps_the_job_from_ending() {
     let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
     let record = jobs.ended(1, 1);
     fs::write(jobs.folder().join("process_results/result1"), "1234x").unwrap();
-    let ran = jobs.run(&["push"], &record).ended_saying(1, "is not what its record says");
+    let ran = jobs.run(&["push"], &record).ended_saying(1, "is not the one in its record");
     assert_eq!(ran.record().error_kind(), "checksum-mismatch");
     assert_eq!(jobs.results_in_bucket(), ["process_results/c.yaml"], "the other files still go, and no end.txt");
 }

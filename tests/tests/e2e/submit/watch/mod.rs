@@ -120,7 +120,10 @@ fn a_watch_ends_quietly_when_its_reader_closes_the_pipe() {
 
 #[test]
 fn a_missing_bucket_is_reported_at_once() {
-    Run::tool("ncaas-submit").args(["watch", "/nowhere/pca"]).run().ended_saying(1, "there is no such directory");
+    Run::tool("ncaas-submit")
+        .args(["watch", "/nowhere/pca"])
+        .run()
+        .ended_saying(1, "bucket `/nowhere/pca` does not exist");
     Run::tool("ncaas-submit").args(["watch", "s3://no-such-bucket-here"]).run().ended_saying(1, "no such bucket");
     Run::tool("ncaas-submit")
         .args(["watch", "s3://any"])

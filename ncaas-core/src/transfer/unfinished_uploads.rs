@@ -1,22 +1,21 @@
-//! Uploads in parts that were not finished: those that this machine remembers, to go on with them, and those that a
-//! server has, to list and drop them.
+//! Unfinished multipart uploads: those that this machine remembers, to resume them, and those that a server lists, to
+//! abort them.
 
 use std::path::PathBuf;
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, Key};
-use ncaas_core::failure::Result;
-use ncaas_core::files;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::hex;
-use crate::index::cache;
+use super::index::cache_folder;
+use crate::bucket::{Bucket, Key};
+use crate::failure::Result;
+use crate::files;
 
-/// An upload that this machine has begun, as the next process finds it: a file in the cache for each object.
+/// An upload that this machine has begun, for the next process to resume: a file in the cache for each object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Begun {
+pub(super) struct PendingUpload {
     pub(super) address: String,
     pub(super) key: String,
     pub(super) upload: String,
@@ -27,17 +26,18 @@ pub(super) struct Begun {
     pub(super) sha256: String,
 }
 
-impl Begun {
-    /// What was begun for an object with a file of that size in parts of that size.
-    pub(super) fn find(address: &str, key: &Key, size: u64, part: u64) -> Option<Begun> {
-        let begun: Begun = serde_json::from_slice(&std::fs::read(file(address, key.as_str())?).ok()?).ok()?;
-        (begun.address == address && begun.key == key.as_str() && begun.size == size && begun.part == part)
-            .then_some(begun)
+impl PendingUpload {
+    /// The upload that was begun for an object, with a file of `size` bytes in parts of `part` bytes.
+    pub(super) fn find(address: &str, key: &Key, size: u64, part: u64) -> Option<PendingUpload> {
+        let pending: PendingUpload =
+            serde_json::from_slice(&std::fs::read(cache_file(address, key.as_str())?).ok()?).ok()?;
+        (pending.address == address && pending.key == key.as_str() && pending.size == size && pending.part == part)
+            .then_some(pending)
     }
 
-    /// Without a cache nothing is remembered, and the next process begins anew.
+    /// Without a cache folder nothing is remembered, and the next process starts from the beginning.
     pub(super) fn remember(&self) {
-        if let Some(file) = file(&self.address, &self.key)
+        if let Some(file) = cache_file(&self.address, &self.key)
             && let Ok(json) = serde_json::to_vec(self)
         {
             let _ = files::write_whole(&file, &json);
@@ -45,40 +45,47 @@ impl Begun {
     }
 
     pub(super) fn forget(&self) {
-        if let Some(file) = file(&self.address, &self.key) {
+        if let Some(file) = cache_file(&self.address, &self.key) {
             let _ = std::fs::remove_file(file);
         }
     }
 }
 
-fn file(address: &str, key: &str) -> Option<PathBuf> {
+fn cache_file(address: &str, key: &str) -> Option<PathBuf> {
     // Two servers may have a bucket of the same name.
     let server =
         std::env::var("AWS_ENDPOINT_URL_S3").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
     let sum = Sha256::digest(format!("{server}\n{address}\n{key}").as_bytes());
-    Some(cache()?.join("uploads").join(&hex(&sum)[..32]))
+    Some(cache_folder()?.join("uploads").join(hex::encode(&sum[..16])))
 }
 
-/// An upload that a server has and nobody has finished.
+/// An unfinished upload on a server.
 #[derive(Debug, Clone)]
-pub(crate) struct Unfinished {
-    pub(crate) bucket: Bucket,
-    pub(crate) key: Key,
-    /// What the server calls it.
-    pub(crate) id: String,
+pub struct UnfinishedUpload {
+    pub(super) bucket: Bucket,
+    /// Key of the object that it would become.
+    pub key: Key,
+    /// The server's id of the upload.
+    pub id: String,
 }
 
-/// A part that a server has.
+/// A part that a server has received.
 #[derive(Debug, Clone)]
-pub(crate) struct PartThere {
-    pub(crate) number: i32,
-    pub(crate) size: u64,
-    pub(crate) etag: String,
+pub struct StoredPart {
+    /// From 1 on.
+    pub number: i32,
+    /// In bytes.
+    pub size: u64,
+    /// As the server gave it.
+    pub etag: String,
 }
 
-impl Unfinished {
-    /// The parts of it that are there; none where the server does not know the upload, or cannot list its parts.
-    pub(crate) async fn parts(&self) -> Result<Option<Vec<PartThere>>> {
+impl UnfinishedUpload {
+    /// Its parts on the server; `None` where the server does not know the upload, or cannot list parts.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn parts(&self) -> Result<Option<Vec<StoredPart>>> {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(None) };
         let mut parts = Vec::new();
         let mut marker = None;
@@ -97,7 +104,7 @@ impl Unfinished {
                 }
             };
             for part in answer.parts() {
-                parts.push(PartThere {
+                parts.push(StoredPart {
                     number: part.part_number().unwrap_or_default(),
                     size: part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
                     etag: part.e_tag().unwrap_or_default().to_owned(),
@@ -111,22 +118,28 @@ impl Unfinished {
         }
     }
 
-    /// Drops it, and the parts that are there.
-    pub(crate) async fn drop_parts(&self) -> Result<()> {
+    /// Aborts the upload and removes its parts.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn abort(&self) -> Result<()> {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(()) };
         let request = client.abort_multipart_upload().bucket(bucket).key(self.key.as_str()).upload_id(&self.id);
         match request.send().await {
-            // Somebody else has dropped or finished it since it was listed.
+            // It was aborted or completed since it was listed.
             Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
-            dropped => {
-                dropped.map(drop).map_err(|error| self.bucket.s3_failure("drop the upload of", Some(&self.key), &error))
-            }
+            aborted => aborted
+                .map(drop)
+                .map_err(|error| self.bucket.s3_failure("abort the upload of", Some(&self.key), &error)),
         }
     }
 }
 
-/// All unfinished uploads below a prefix, with when each was begun. A directory has none.
-pub(crate) async fn unfinished(bucket: &Bucket, prefix: &str) -> Result<Vec<(Unfinished, Timestamp)>> {
+/// All unfinished uploads below a prefix, each with the time of its beginning. A directory has none.
+///
+/// # Errors
+/// When the server fails.
+pub async fn list_unfinished_uploads(bucket: &Bucket, prefix: &str) -> Result<Vec<(UnfinishedUpload, Timestamp)>> {
     let Some((client, name)) = bucket.as_s3() else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     let (mut key_marker, mut id_marker) = (None, None);
@@ -138,7 +151,7 @@ pub(crate) async fn unfinished(bucket: &Bucket, prefix: &str) -> Result<Vec<(Unf
             let begun =
                 upload.initiated().and_then(|time| Timestamp::from_second(time.secs()).ok()).unwrap_or_default();
             if let (Ok(key), Some(id)) = (Key::new(upload.key().unwrap_or_default()), upload.upload_id()) {
-                found.push((Unfinished { bucket: bucket.clone(), key, id: id.to_owned() }, begun));
+                found.push((UnfinishedUpload { bucket: bucket.clone(), key, id: id.to_owned() }, begun));
             }
         }
         let next = answer.next_key_marker().map(str::to_owned);

@@ -1,4 +1,4 @@
-//! The memory that content takes on its way, in all transfers together.
+//! The bound on memory for content in transit, shared by all transfers of a process.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,12 +9,12 @@ static FREE: Semaphore = Semaphore::const_new(UNITS as usize);
 const UNITS: u32 = 40 * 1024;
 const UNIT: u64 = 1024;
 
-/// Memory of parts of the usual size that is not in use: to get it from the system anew costs more than to fill it.
+/// Unused buffers of the usual part size: allocating one anew costs more than filling it.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-const USUAL: usize = super::upload::PART as usize;
+const USUAL: usize = super::upload::PART_SIZE as usize;
 
-/// Waits until so many bytes of memory are free.
-pub(super) async fn memory(bytes: u64) -> SemaphorePermit<'static> {
+/// Waits until `bytes` of memory are free, and reserves them.
+pub(super) async fn reserve_memory(bytes: u64) -> SemaphorePermit<'static> {
     let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(UNITS).clamp(1, UNITS);
     loop {
         // The semaphore is never closed.
@@ -32,7 +32,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// One for so many bytes, with the memory that was waited for.
+    /// A buffer of `bytes` bytes in reserved memory.
     pub(super) fn new(bytes: u64, memory: SemaphorePermit<'static>) -> Buffer {
         let length = usize::try_from(bytes).unwrap_or(usize::MAX);
         let spare = if length == USUAL { spare().pop() } else { None };

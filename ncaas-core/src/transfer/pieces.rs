@@ -1,4 +1,4 @@
-//! Content on its way, in the pieces in which it came.
+//! Downloaded content in memory, in the pieces in which it arrived.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -6,21 +6,21 @@ use std::io::{Seek, Write};
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
-use super::memory::memory;
-use crate::local::is_hole;
+use super::memory::reserve_memory;
+use crate::files::is_hole;
 
-/// What has come of a range.
+/// Consecutive pieces of an object.
 #[derive(Default)]
-pub(super) struct Content {
+pub(super) struct Pieces {
     pieces: Vec<Bytes>,
     size: u64,
     _memory: Option<SemaphorePermit<'static>>,
 }
 
-impl Content {
-    /// None yet, with the memory for so many bytes.
-    pub(super) async fn with_room_for(bytes: u64) -> Content {
-        Content { pieces: Vec::new(), size: 0, _memory: Some(memory(bytes).await) }
+impl Pieces {
+    /// No pieces yet, with memory reserved for `bytes` bytes.
+    pub(super) async fn with_capacity(bytes: u64) -> Pieces {
+        Pieces { pieces: Vec::new(), size: 0, _memory: Some(reserve_memory(bytes).await) }
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
@@ -32,17 +32,17 @@ impl Content {
         self.size
     }
 
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.pieces.iter().map(AsRef::as_ref)
     }
 
     pub(super) fn write_to(&self, file: &mut File) -> std::io::Result<()> {
-        self.pieces().try_for_each(|piece| file.write_all(piece))
+        self.iter().try_for_each(|piece| file.write_all(piece))
     }
 
-    /// Zeros become holes: in a bucket a sparse file holds them all.
+    /// Writes zeros as holes: in a bucket, a sparse file is stored with all its zeros.
     pub(super) fn write_with_holes(&self, file: &mut File) -> std::io::Result<()> {
-        self.pieces().try_for_each(|piece| {
+        self.iter().try_for_each(|piece| {
             if is_hole(piece) { file.seek_relative(piece.len() as i64) } else { file.write_all(piece) }
         })
     }

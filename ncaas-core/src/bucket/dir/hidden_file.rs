@@ -9,39 +9,39 @@ use rustix::io::Errno;
 use crate::bucket::key::RESERVED;
 use crate::bucket::object::nonce;
 
-/// A file under a hidden name beside the one it is to have, which is on the same file system for sure. Dropped before
-/// it was given its name, it is removed.
-pub(super) struct Part<'a> {
+/// A file with a hidden name in the folder of its final name, and so on the same file system. It is removed if it is
+/// dropped before it gets its final name.
+pub(super) struct HiddenFile<'a> {
     folder: &'a Dir,
     hidden: String,
     pub(super) file: File,
-    named: bool,
+    is_renamed: bool,
 }
 
-impl<'a> Part<'a> {
-    pub(super) fn create(folder: &'a Dir) -> io::Result<Part<'a>> {
+impl<'a> HiddenFile<'a> {
+    pub(super) fn create(folder: &'a Dir) -> io::Result<HiddenFile<'a>> {
         let hidden = format!("{RESERVED}part-{}", nonce());
         let file = folder.open_with(&hidden, OpenOptions::new().write(true).create_new(true))?;
-        Ok(Part { folder, hidden, file, named: false })
+        Ok(HiddenFile { folder, hidden, file, is_renamed: false })
     }
 
-    /// Gives the file its name, in place of what may have it.
-    pub(super) fn replace(mut self, name: &str) -> io::Result<()> {
+    /// Gives the file its name, in place of an existing file.
+    pub(super) fn rename_over(mut self, name: &str) -> io::Result<()> {
         self.folder.rename(&self.hidden, self.folder, name)?;
-        self.named = true;
+        self.is_renamed = true;
         Ok(())
     }
 
-    /// Gives the file its name unless something has it; of many who try at once, exactly one succeeds.
-    pub(super) fn name_if_free(mut self, name: &str) -> io::Result<bool> {
-        let done = match self.rename_if_free(name) {
-            // Not every file system can: NFS cannot, but it has hard links; exFAT has none, but it can.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_if_free(name),
+    /// Gives the file its name unless that exists. If many try at once, exactly one succeeds.
+    pub(super) fn rename_if_free(mut self, name: &str) -> io::Result<bool> {
+        let done = match self.try_rename(name) {
+            // NFS cannot do this, but has hard links; exFAT has none, but can do this.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.try_link(name),
             done => done.map_err(io::Error::from),
         };
         match done {
             Ok(renamed) => {
-                self.named = renamed;
+                self.is_renamed = renamed;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -49,23 +49,23 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// True: the hidden name is gone.
-    fn rename_if_free(&self, name: &str) -> Result<bool, Errno> {
+    /// Returns true: the hidden name is gone.
+    fn try_rename(&self, name: &str) -> Result<bool, Errno> {
         rustix::fs::renameat_with(self.folder, &self.hidden, self.folder, name, RenameFlags::NOREPLACE)?;
         Ok(true)
     }
 
-    /// False: the file has both names, and the hidden one is still to be removed.
-    fn link_if_free(&self, name: &str) -> io::Result<bool> {
+    /// Returns false: the file has both names, and the hidden one is still to be removed.
+    fn try_link(&self, name: &str) -> io::Result<bool> {
         self.folder.hard_link(&self.hidden, self.folder, name)?;
         Ok(false)
     }
 }
 
-impl Drop for Part<'_> {
+impl Drop for HiddenFile<'_> {
     fn drop(&mut self) {
-        if !self.named {
-            // Failing to remove it leaves a hidden file that no listing shows.
+        if !self.is_renamed {
+            // If this fails, a hidden file is left that no listing shows.
             let _ = self.folder.remove_file(&self.hidden);
         }
     }
@@ -88,21 +88,21 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_dropped_leaves_nothing() {
+    fn a_dropped_file_is_removed() {
         let temp = tempfile::tempdir().unwrap();
         let folder = Dir::open_ambient_dir(temp.path(), ambient_authority()).unwrap();
-        Part::create(&folder).unwrap().file.write_all(b"x").unwrap();
+        HiddenFile::create(&folder).unwrap().file.write_all(b"x").unwrap();
         assert_eq!(names(&folder), Vec::<String>::new());
     }
 
     #[test]
-    fn a_name_is_given_once_by_rename_and_by_link_alike() {
+    fn a_name_is_given_once_by_rename_and_by_link() {
         let temp = tempfile::tempdir().unwrap();
         let folder = Dir::open_ambient_dir(temp.path(), ambient_authority()).unwrap();
-        assert!(Part::create(&folder).unwrap().name_if_free("a").unwrap());
-        assert!(!Part::create(&folder).unwrap().name_if_free("a").unwrap());
-        assert!(!Part::create(&folder).unwrap().link_if_free("b").unwrap());
-        let taken = Part::create(&folder).unwrap().link_if_free("b").unwrap_err();
+        assert!(HiddenFile::create(&folder).unwrap().rename_if_free("a").unwrap());
+        assert!(!HiddenFile::create(&folder).unwrap().rename_if_free("a").unwrap());
+        assert!(!HiddenFile::create(&folder).unwrap().try_link("b").unwrap());
+        let taken = HiddenFile::create(&folder).unwrap().try_link("b").unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(names(&folder), ["a", "b"]);
     }

@@ -1,0 +1,212 @@
+//! Transfers of files between this machine and a bucket: only changed content, resumed after an interruption, and checked.
+//!
+//! Two files are the same if their content is the same. A local file's content is known by its checksum, which an index
+//! keeps as long as the file's size, times and inode stay; an object's by the SHA-256 and CRC-64/NVME that were stored with
+//! it, or by its ETag.
+//!
+//! Why not the `aws-sdk-s3-transfer-manager` crate (0.3.1, compared by its source): it cannot resume an upload or a download
+//! in another process; it neither stores nor checks a SHA-256 of the whole, nor notices a source file that changes; it has no
+//! conditional range requests and no way around servers that answer slowly, send the whole object for a range, or name the
+//! answer's XML element differently; it writes to paths, and a container can replace those by links. It starts a runtime of
+//! several threads of its own, sizes its memory by the machine, and brings a second TLS library (aws-lc, built with CMake) and
+//! DNS resolver into every tool. Its README calls it a preview that is not for production.
+
+mod checksums;
+mod comparison;
+mod download;
+mod index;
+mod memory;
+mod object_reader;
+mod pieces;
+mod source;
+mod stamp;
+mod unfinished_uploads;
+mod upload;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::blocking::run_blocking;
+use crate::bucket::{Bucket, Entry, Key};
+use crate::failure::{IoContext, Result};
+use crate::folder::Folder;
+pub use checksums::{Sha256Sum, file_sha256, parse_sha256};
+use comparison::stored_checksums;
+pub use download::{download_into, object_sha256};
+use index::Index;
+pub use stamp::Stamp;
+pub use unfinished_uploads::{StoredPart, UnfinishedUpload, list_unfinished_uploads};
+
+/// The result of one file's transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transferred {
+    /// Whether anything was transferred.
+    pub outcome: Outcome,
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256 of the content, in hex.
+    pub sha256: Option<String>,
+}
+
+/// The state of the destination before a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It had the same content: nothing was transferred.
+    Unchanged,
+    /// It did not exist.
+    New,
+    /// It had other content.
+    Changed,
+}
+
+/// A local folder and a bucket between which files are transferred. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    bucket: Bucket,
+    folder: Arc<Folder>,
+    index: Arc<Mutex<Index>>,
+    /// Whether files are read even if the index knows them.
+    reread: bool,
+    /// Whether somebody may append to files while they are read. Then the size at their opening is uploaded.
+    may_grow: bool,
+}
+
+impl Transfer {
+    /// A transfer with the index of this folder and this prefix of the bucket. With `reread`, files are read even if the
+    /// index knows them.
+    pub fn new(bucket: Bucket, folder: Folder, prefix: &str, reread: bool) -> Transfer {
+        let index = Index::open(folder.path(), &format!("{}/{prefix}", bucket.address()));
+        Transfer { bucket, folder: Arc::new(folder), index: Arc::new(Mutex::new(index)), reread, may_grow: false }
+    }
+
+    /// A transfer that remembers nothing for the next run.
+    pub fn without_index(bucket: Bucket, folder: Folder) -> Transfer {
+        Transfer { bucket, folder: Arc::new(folder), index: Arc::default(), reread: false, may_grow: false }
+    }
+
+    /// The same transfer for files that somebody may be appending to and whose beginning is of use: logs.
+    pub fn for_growing_files(&self) -> Transfer {
+        Transfer { may_grow: true, ..self.clone() }
+    }
+
+    /// The bucket.
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// The local folder.
+    pub fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        // A panic elsewhere leaves a usable map.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the index for the next run.
+    pub fn save_index(&self) {
+        self.index().save();
+    }
+
+    /// Uploads a file unless the object has the same content. `existing` is the object under the key, if there is one;
+    /// `stamp` is the file's, where it is known; `expected` is the SHA-256 that the file must have.
+    ///
+    /// # Errors
+    /// [`Kind::ChecksumMismatch`](crate::failure::Kind::ChecksumMismatch), and nothing is stored, if the file changes
+    /// meanwhile or its SHA-256 is not `expected`; or the file or the bucket fails.
+    pub async fn upload_if_changed(
+        &self,
+        path: &Path,
+        key: &Key,
+        existing: Option<&Entry>,
+        stamp: Option<&Stamp>,
+        expected: Option<Sha256Sum>,
+    ) -> Result<Transferred> {
+        if let Some(existing) = existing
+            && let Some(unchanged) = self.find_unchanged(path, existing, stamp).await?
+        {
+            return Ok(unchanged);
+        }
+        let sent = self.upload(path, key, expected, stamp.map(|stamp| stamp.size)).await?;
+        let outcome = if existing.is_some() { Outcome::Changed } else { Outcome::New };
+        let transferred = Transferred { outcome, size: sent.stamp.size, sha256: Some(hex::encode(sent.sha256)) };
+        self.index().insert(path, sent);
+        Ok(transferred)
+    }
+
+    /// Creates an empty folder. False if the bucket cannot hold one: of the servers that store objects as files, some drop
+    /// it, and some create a file of that name, which would block the folder's later content.
+    ///
+    /// # Errors
+    /// When the bucket fails.
+    pub async fn create_empty_folder(&self, key: &Key) -> Result<bool> {
+        self.bucket.put(key, Vec::new()).await?;
+        if self.bucket.exists_under(key.as_str()).await? {
+            return Ok(true);
+        }
+        self.bucket.delete(key).await?;
+        Ok(false)
+    }
+
+    /// Downloads an object into a file, which gets its name when it is complete, unless the file has the same content.
+    /// `stamp` is the file's, where it is known.
+    ///
+    /// # Errors
+    /// [`Kind::ChecksumMismatch`](crate::failure::Kind::ChecksumMismatch) if the content does not match the stored
+    /// checksum; or the file or the bucket fails.
+    pub async fn download_if_changed(&self, entry: &Entry, path: &Path, stamp: Option<&Stamp>) -> Result<Transferred> {
+        if let Some(unchanged) = self.find_unchanged(path, entry, stamp).await? {
+            return Ok(unchanged);
+        }
+        let outcome = if self.folder.has(path) { Outcome::Changed } else { Outcome::New };
+        self.download_as(entry, path, outcome).await
+    }
+
+    /// Downloads an object into a file that does not exist.
+    ///
+    /// # Errors
+    /// As [`Transfer::download_if_changed`].
+    pub async fn download_new(&self, entry: &Entry, path: &Path) -> Result<Transferred> {
+        self.download_as(entry, path, Outcome::New).await
+    }
+
+    async fn download_as(&self, entry: &Entry, path: &Path, outcome: Outcome) -> Result<Transferred> {
+        let received = self.download(entry, path).await?;
+        let sha256 = Some(hex::encode(received.sha256));
+        let transferred = Transferred { outcome, size: received.stamp.size, sha256 };
+        self.index().insert(path, received);
+        Ok(transferred)
+    }
+
+    /// The version of an object that was just written.
+    async fn object_version(&self, key: &Key) -> Result<Box<str>> {
+        Ok(self.bucket.head(key).await?.map(|entry| version(&entry)).unwrap_or_default().into())
+    }
+}
+
+/// The SHA-256 of an open file, in hex, computed on a thread of its own. `path` is for messages only.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn open_file_sha256(file: File, path: PathBuf) -> Result<String> {
+    run_blocking(move || file_sha256(&file).doing("read", &path).map(hex::encode)).await
+}
+
+/// Tells one content of an object from another: its ETag; for a file in a directory its size and time.
+fn version(entry: &Entry) -> String {
+    match &entry.etag {
+        Some(etag) => etag.clone(),
+        None => format!("{}.{}", entry.size, entry.modified.as_nanosecond()),
+    }
+}
+
+/// Runs blocking work with the folder on a thread of its own.
+async fn with_folder<T: Send + 'static>(
+    folder: &Arc<Folder>,
+    work: impl FnOnce(&Folder) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let folder = Arc::clone(folder);
+    run_blocking(move || work(&folder)).await
+}
