@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::folder::Folder;
-use crate::layout::base_name;
+use crate::layout::{STATE_FOLDER, base_name};
 use crate::record::Record;
 
 /// A dataset or config in two places.
@@ -52,7 +52,11 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
         .strip_prefix(&group)
         .and_then(|rest| rest.strip_prefix('/'))
         .ok_or_else(|| Failure::new(Kind::BadKey, format!("`{name}` is not one of the group `{group}`'s keys")))?;
-    let host = io_dir.join(plain(within, name)?);
+    let path = plain(within, name)?;
+    if path.starts_with(STATE_FOLDER) {
+        return Err(Failure::new(Kind::BadKey, format!("`{name}` is in `{STATE_FOLDER}`, which belongs to the tools")));
+    }
+    let host = io_dir.join(path);
     let mirrored = within.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     let inside = if mirrored { within.trim_end_matches('/').to_owned() } else { flat() };
     Ok(InputPath { host, inside, is_folder })
@@ -140,9 +144,17 @@ mod tests {
 
     #[test]
     fn no_key_leads_out_of_its_group() {
-        for name in
-            ["other/inputs/x", "lab/../other/x", "lab//x", "lab/./x", "lab", "lab/", "/etc/passwd", "s3://b/../x"]
-        {
+        for name in [
+            "other/inputs/x",
+            "lab/.ncaas/work/x",
+            "lab/../other/x",
+            "lab//x",
+            "lab/./x",
+            "lab",
+            "lab/",
+            "/etc/passwd",
+            "s3://b/../x",
+        ] {
             assert_eq!(from_bucket(name).map_err(|failure| failure.kind), Err(Kind::BadKey), "{name}");
         }
     }

@@ -3,9 +3,11 @@
 mod args;
 mod commands;
 mod container_spec;
+mod container_user;
 mod detached_exec;
 mod docker_exec;
 mod file_sharing;
+mod folder_access;
 mod gpu;
 mod image;
 mod lifecycle;

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use ncaas_core::bucket::{Bucket, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
-use ncaas_core::layout::WORK;
+use ncaas_core::layout::STATE_FOLDER;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -102,10 +102,9 @@ async fn tell(output: &Output, record: &StatusRecord) {
     if record.status == StatusWord::Unknown { emit(output, record).await } else { write(output, record).await }
 }
 
-/// What containers still write to is in no bucket: `results/<job>/work/`.
+/// Whether a path belongs to the tools on this machine, and to no bucket.
 fn is_of_this_machine(path: &str) -> bool {
-    let mut parts = path.split('/');
-    parts.next() == Some("results") && parts.nth(1) == Some(WORK)
+    path.split('/').next() == Some(STATE_FOLDER)
 }
 
 async fn one(tool: Tool, transfer: &Transfer, pair: Pair) -> StatusRecord {

@@ -14,6 +14,7 @@ use futures_util::{Stream, stream};
 use ncaas_core::bucket::{Bucket, Entry, Key, Listing};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::TEMPORARY_PREFIX;
+use ncaas_core::layout::STATE_FOLDER;
 use tokio::sync::mpsc;
 
 use crate::collect::open_folder;
@@ -167,7 +168,8 @@ impl Walk<'_> {
         for entry in dir.entries().map_err(|error| failed(&error))? {
             let entry = entry.map_err(|error| failed(&error))?;
             let name = entry.file_name().as_bytes().to_vec();
-            if !name.starts_with(TEMPORARY_PREFIX.as_bytes()) {
+            let is_tools_own = path.is_empty() && name == STATE_FOLDER.as_bytes();
+            if !is_tools_own && !name.starts_with(TEMPORARY_PREFIX.as_bytes()) {
                 let is_folder = entry.file_type().map_err(|error| failed(&error))?.is_dir();
                 names.push((name, is_folder));
             }

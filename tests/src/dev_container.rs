@@ -28,7 +28,7 @@ impl DevContainer {
         let mut clean_up = CleanUp::new();
         clean_up.container(&name);
         let run = Run::tool("ncaas-exec").args(["start", FIXTURE, "--name", &name]).dir(dir.path());
-        let hint = format!("ncaas-exec: `{name}` is up: `ncaas-exec shell {name}` steps into it\n");
+        let hint = format!("ncaas-exec: started `{name}`; `ncaas-exec shell {name}` opens a shell in it\n");
         let record = run.run().ended(0, &hint).record();
         assert_eq!(record.container.unwrap().state, "running");
         DevContainer { name, dir, _clean_up: clean_up }

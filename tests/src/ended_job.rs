@@ -42,7 +42,7 @@ impl EndedJob {
 
     /// Runs a script as the job of a dataset, to its end. The container's id.
     pub fn run(&mut self, dataset: u64, script: &str, flags: &[&str]) -> String {
-        let work = self.folder().join(format!("work/{dataset}"));
+        let work = self.work_root().join(dataset.to_string());
         let mut arguments = vec!["run".to_owned(), "-d".to_owned()];
         for name in ["results", "logs"] {
             fs::create_dir_all(work.join(name)).unwrap();
@@ -56,6 +56,11 @@ impl EndedJob {
         self.clean_up.container(&container);
         docker(&["wait", &container]);
         container
+    }
+
+    /// The folder of this machine with the work folders of the job's datasets.
+    pub fn work_root(&self) -> PathBuf {
+        self.home.path().join("io-dir/.ncaas/work").join(&self.id)
     }
 
     /// The job's folder.

@@ -146,16 +146,24 @@ impl Folder {
     /// # Errors
     /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] where something else is there, or a link leads out.
     pub fn open_file(&self, path: &Path) -> Result<(File, Metadata)> {
-        // Without O_NONBLOCK, to open a FIFO is to wait for somebody who writes to it.
+        let (file, metadata) = self.open_any(path)?;
+        if !metadata.is_file() {
+            let why = format!("cannot read `{}`: it is not a regular file", self.path.join(path).display());
+            return Err(Failure::new(Kind::UnsafePath, why));
+        }
+        Ok((file, metadata))
+    }
+
+    /// Opens whatever is at a path to read it, without waiting for the writer of a pipe.
+    ///
+    /// # Errors
+    /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out.
+    pub fn open_any(&self, path: &Path) -> Result<(File, Metadata)> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let file = self.dir.open_with(path, &options).map_err(|error| self.failure("read", path, &error))?;
         let file = file.into_std();
         let metadata = file.metadata().map_err(|error| self.failure("read", path, &error))?;
-        if !metadata.is_file() {
-            let why = format!("cannot read `{}`: it is not a regular file", self.path.join(path).display());
-            return Err(Failure::new(Kind::UnsafePath, why));
-        }
         Ok((file, metadata))
     }
 

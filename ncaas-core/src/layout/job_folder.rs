@@ -6,8 +6,8 @@ use cap_std::fs::{Permissions, PermissionsExt};
 
 use super::dataset_labels::file_label;
 use super::names::{
-    LOG_SUFFIX, LOGS, MODE_PRIVATE, MODE_SHARED, PROCESS_RESULTS, RECORD_SUFFIX, RESULTS, RESULTS_SUFFIX, WORK,
-    base_name, status_file_name,
+    INPUTS, LOG_SUFFIX, LOGS, MODE_PRIVATE, MODE_SHARED, PROCESS_RESULTS, RECORD_SUFFIX, RESULTS, RESULTS_SUFFIX,
+    STATE_FOLDER, WORK, base_name, status_file_name,
 };
 use crate::failure::{Failure, Kind, Result};
 use crate::folder::Folder;
@@ -71,15 +71,15 @@ impl JobFolder {
         self.root.ancestors().nth(2).unwrap_or(&self.root)
     }
 
-    /// Opens it, and makes it where it is not there. A development container has the whole io-dir, and may put links in the
-    /// place of its folders: through what is opened here none leads out.
+    /// Opens it, and makes it if it does not exist. A development container can replace its folders by links: nothing opened
+    /// here follows a link out of the io-dir.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`] where a link leads out of the io-dir, or one of its own folders out of it.
+    /// [`Kind::UnsafePath`] if a link leads out of the io-dir, or one of the job's own folders out of the job's.
     pub fn open(&self) -> Result<Folder> {
         let folder = Folder::make(self.io_dir())?;
         let folder = folder.below(folder.within(&self.root))?;
-        for shared in [PROCESS_RESULTS, LOGS, WORK].map(Path::new) {
+        for shared in [PROCESS_RESULTS, LOGS].map(Path::new) {
             match folder.open_below(shared) {
                 Err(failure) if failure.kind != Kind::FileNotFound || folder.has(shared) => return Err(failure),
                 _ => {}
@@ -93,45 +93,82 @@ impl JobFolder {
     /// # Errors
     /// [`Kind::UnsafePath`] where a link leads out of the io-dir.
     pub fn open_existing(&self) -> Result<Option<Folder>> {
-        let opened = Folder::open(self.io_dir()).and_then(|io_dir| io_dir.open_below(io_dir.within(&self.root)));
+        self.open_in_io_dir(&self.root)
+    }
+
+    /// Opens [`work_root`](Self::work_root), if it exists.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`] if a link leads out of the io-dir.
+    pub fn open_work_root(&self) -> Result<Option<Folder>> {
+        self.open_in_io_dir(&self.work_root())
+    }
+
+    /// Opens [`work_root`](Self::work_root), and makes it if it does not exist.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`] if a link leads out of the io-dir.
+    pub fn make_work_root(&self) -> Result<Folder> {
+        let io_dir = Folder::make(self.io_dir())?;
+        let root = self.work_root();
+        let folder = io_dir.below(io_dir.within(&root))?;
+        let private = io_dir.dir().set_permissions(STATE_FOLDER, Permissions::from_mode(MODE_PRIVATE));
+        private.map_err(|error| io_dir.failure("set the permissions of", Path::new(STATE_FOLDER), &error))?;
+        Ok(folder)
+    }
+
+    fn open_in_io_dir(&self, path: &Path) -> Result<Option<Folder>> {
+        let opened = Folder::open(self.io_dir()).and_then(|io_dir| io_dir.open_below(io_dir.within(path)));
         match opened {
             Err(failure) if failure.kind == Kind::FileNotFound => Ok(None),
             opened => opened.map(Some),
         }
     }
 
-    /// Makes the folders that the job's container is to have mounted: open to whatever user that runs as, in a folder that is
-    /// shut to the others of this machine.
+    /// Makes the folders that are mounted in the job's container. They are writable for every user, because the container's
+    /// user is not known, below a folder that only the user of this machine can enter.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`] where something else is in the place of one: the engine would follow it.
+    /// [`Kind::UnsafePath`] if something else is in the place of one: the engine would follow it.
     pub fn make_work(&self) -> Result<()> {
-        let folder = self.open()?;
+        self.open()?;
+        let root = self.make_work_root()?;
         for (path, mode) in
             [(self.work(), MODE_PRIVATE), (self.work_results(), MODE_SHARED), (self.work_logs(), MODE_SHARED)]
         {
-            let below = folder.within(&path);
-            if !folder.has_folder(below)? {
-                folder.make_below(below)?;
+            let below = root.within(&path);
+            if !root.has_folder(below)? {
+                root.make_below(below)?;
             }
-            let made = folder.dir().set_permissions(below, Permissions::from_mode(mode));
-            made.map_err(|error| folder.failure("set the permissions of", below, &error))?;
+            let made = root.dir().set_permissions(below, Permissions::from_mode(mode));
+            made.map_err(|error| root.failure("set the permissions of", below, &error))?;
         }
         Ok(())
     }
 
-    /// The folders that the job's container has mounted, of those that are there in the opened folder of the job.
+    /// The existing folders that are mounted in the job's container.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`] where something else is in the place of one: the engine would follow it.
-    pub fn mounted(&self, folder: &Folder) -> Result<Vec<PathBuf>> {
-        let mut there = Vec::new();
-        for path in [self.work_results(), self.work_logs()] {
-            if folder.has_folder(folder.within(&path))? {
-                there.push(path);
+    /// [`Kind::UnsafePath`] if something else is in the place of one: the engine would follow it.
+    pub fn mounted(&self) -> Result<Vec<PathBuf>> {
+        let mut existing = Vec::new();
+        if let Some(root) = self.open_work_root()? {
+            for path in [self.work_results(), self.work_logs()] {
+                if root.has_folder(root.within(&path))? {
+                    existing.push(path);
+                }
             }
         }
-        Ok(there)
+        Ok(existing)
+    }
+
+    /// Removes the copies and links of inputs that were made for this dataset's container.
+    pub fn remove_staged_inputs(&self) {
+        if let Ok(Some(root)) = self.open_work_root() {
+            let staged = self.work_inputs();
+            // Fails if there are none, or a container that still runs uses them.
+            let _ = root.dir().remove_dir_all(root.within(&staged));
+        }
     }
 
     /// What the names of this dataset's files are made of.
@@ -144,19 +181,30 @@ impl JobFolder {
         self.root.join(LOGS)
     }
 
-    /// `work/<dataset>`: this dataset's alone.
-    pub fn work(&self) -> PathBuf {
-        self.root.join(WORK).join(self.dataset.to_string())
+    /// `.ncaas/work/<job id>`: the folders that are mounted in the job's containers. No container can write in a folder above
+    /// them: `ncaas-exec start` mounts the other folders of the io-dir one by one.
+    pub fn work_root(&self) -> PathBuf {
+        self.io_dir().join(WORK).join(self.root.file_name().unwrap_or_default())
     }
 
-    /// Where this dataset's container writes its results.
+    /// The folder of this dataset in [`work_root`](Self::work_root).
+    pub fn work(&self) -> PathBuf {
+        self.work_root().join(self.dataset.to_string())
+    }
+
+    /// The folder that this dataset's container writes its results to.
     pub fn work_results(&self) -> PathBuf {
         self.work().join(RESULTS)
     }
 
-    /// Where this dataset's container writes its logs.
+    /// The folder that this dataset's container writes its logs to.
     pub fn work_logs(&self) -> PathBuf {
         self.work().join(LOGS)
+    }
+
+    /// The folder with links to, and copies of, this dataset's inputs that are not mounted in place.
+    pub fn work_inputs(&self) -> PathBuf {
+        self.work().join(INPUTS)
     }
 
     /// `DATASET_NAME:<label>_STATUS.txt`.

@@ -6,8 +6,9 @@
 //!   process_results/         what the analysis produced; the config; end.txt, last
 //!   logs/                    certificate.txt, DATASET_NAME:<label>_STATUS.txt, <label>.log, <label>.record.json,
 //!                            <label>.results.jsonl if the results are too many for the record
-//!   work/<dataset>/results/  where the container of that dataset writes, until collect (io-dir only)
-//!   work/<dataset>/logs/
+//! .ncaas/work/<job id>/<dataset>/  io-dir only: the folders mounted in a job's container, until collect
+//!   results/  logs/          what the container writes
+//!   inputs/                  inputs that are not mounted in place
 //! ```
 
 mod container_name;

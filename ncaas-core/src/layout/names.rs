@@ -17,8 +17,8 @@ pub const RESULTS: &str = "results";
 pub const LOGS: &str = "logs";
 /// In a job folder: what the analysis produced.
 pub const PROCESS_RESULTS: &str = "process_results";
-/// In a job folder of an io-dir: the folders that its containers write to, one for each dataset.
-pub const WORK: &str = "work";
+/// In an io-dir: the folders that the containers of jobs write to.
+pub const WORK: &str = ".ncaas/work";
 /// Mode of a folder that a container writes to, as whatever user it runs.
 pub const MODE_SHARED: u32 = 0o777;
 /// Mode of the folder above it, which keeps the other users of this machine out.
@@ -40,7 +40,8 @@ pub const LOG_SUFFIX: &str = ".log";
 pub const CLAIM: &str = "claim.json";
 /// In a job folder of a bucket: the submission is cancelled. Its jobs do not start, and running ones are stopped.
 pub const CANCEL: &str = "cancel.json";
-/// At the root of a bucket: state that watchers share. No group has this name.
+/// At the root of a bucket: state that watchers share. In an io-dir: what the tools keep there. No group has this name, and
+/// no key of a group begins with it.
 pub const STATE_FOLDER: &str = ".ncaas";
 /// In [`STATE_FOLDER`]: the watchers' heartbeats.
 pub const WATCHERS: &str = ".ncaas/watchers/";

@@ -213,7 +213,7 @@ pub struct Input {
     /// Size in bytes; of a folder, that of all files in it.
     pub size: u64,
     /// SHA-256 of its content in hex. Of a folder, that of a line `<sha256>  <path in the folder>` for each file in it,
-    /// in the order of their paths: `(cd FOLDER && find . -type f -printf '%P\0' | LC_ALL=C sort -z |
+    /// in the order of their paths: `(cd FOLDER && find -L . -type f -printf '%P\0' | LC_ALL=C sort -z |
     /// xargs -0 sha256sum) | sha256sum`.
     pub sha256: String,
 }

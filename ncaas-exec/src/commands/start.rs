@@ -1,9 +1,8 @@
 //! `ncaas-exec start`: start a development container.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Owner, Subject, labels};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::files::make_folder;
 use ncaas_core::layout;
@@ -14,12 +13,23 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::StartArgs;
 use crate::container_spec::{ContainerSpec, SharedPath};
+use crate::container_user::ContainerUser;
+use crate::folder_access::grant_access;
 use crate::gpu::GpuRequest;
 use crate::image::{inspect_image, io_dir_in_container};
 use crate::lifecycle;
 use crate::run_settings::{DefaultSettings, Environment};
 
 const DEFAULT_JOBS: usize = 4;
+
+/// The folders of an io-dir that a development container sees, and whether a remote engine gets a read-only copy.
+const IO_DIR_FOLDERS: [(&str, bool); 5] = [
+    (layout::INPUTS, true),
+    (layout::CONFIGS, true),
+    (layout::SUBMISSIONS, true),
+    (layout::RESULTS, false),
+    (layout::LOGS, false),
+];
 
 /// Keeps the container running, with nothing but a shell. `read` blocks on stdin, to which nothing is written; the shell
 /// waits for it, so that it reacts to signals at once and reaps orphaned processes.
@@ -56,15 +66,8 @@ async fn start_container(
     if !io_dir.is_absolute() {
         return Err(Failure::missing_field("io_dir").hint("an absolute path"));
     }
-    for folder in [layout::INPUTS, layout::CONFIGS, layout::RESULTS, layout::LOGS] {
+    for (folder, _) in IO_DIR_FOLDERS {
         make_folder(&io_dir.join(folder))?;
-    }
-    // The container's user has to write here, whoever it is.
-    for folder in [layout::RESULTS, layout::LOGS] {
-        let path = io_dir.join(folder);
-        let open = std::fs::Permissions::from_mode(0o777);
-        // Fails for a folder of another user.
-        let _ = std::fs::set_permissions(path, open);
     }
     let gpu = match settings.gpus {
         None => GpuRequest::None,
@@ -74,6 +77,7 @@ async fn start_container(
         }
     };
     tool.warn(record, gpu.warning());
+    let user = ContainerUser::new(&settings, &image);
     let mut spec = ContainerSpec {
         name,
         gpu: gpu.first_gpu(),
@@ -88,26 +92,33 @@ async fn start_container(
     spec.labels.insert(labels::TOOL.to_owned(), tool.name().to_owned());
     spec.label_record(record);
     let id = lifecycle::create_container(engine, &spec).await?;
+    if user != ContainerUser::Root && !engine.is_remote() {
+        let warning = grant_user_access(engine, &id, &user, &io_dir).await;
+        tool.warn(record, warning.as_deref());
+    }
     let container = lifecycle::start_container(engine, &id, &spec).await?;
     tool.note(&format!("started `{}`; `ncaas-exec shell {0}` opens a shell in it", container.name));
     record.merge(&Known { container: Some(container), ..Known::default() });
     Ok(())
 }
 
-/// The whole io-dir, writable. A remote engine gets copies of inputs and configs.
+/// Lets the container's user write in the folders of the io-dir that it writes to. Returns a warning if that is not possible.
+async fn grant_user_access(engine: &Engine, container: &str, user: &ContainerUser, io_dir: &Path) -> Option<String> {
+    let Some(uid) = user.uid(engine, container).await else {
+        return Some("the number of the container's user is not known: it may be unable to write results".to_owned());
+    };
+    let mut writable = IO_DIR_FOLDERS.into_iter().filter(|(_, read_only_copy)| !read_only_copy);
+    let failure = writable.find_map(|(folder, _)| grant_access(&io_dir.join(folder), uid).err())?;
+    Some(format!("{failure}; use `--user {}:{}`", Owner::current().uid, Owner::current().gid))
+}
+
+/// The folders of the io-dir, writable. They are mounted one by one, so that the container cannot write above them, where
+/// the work folders of jobs are. A remote engine gets copies of inputs and configs.
 fn shared_folders(io_dir: &Path, in_container: &str, is_remote: bool) -> Vec<SharedPath> {
-    if !is_remote {
-        return vec![SharedPath { host: io_dir.to_owned(), container: in_container.to_owned(), read_only: false }];
-    }
-    let folder = |name: &str, read_only: bool| SharedPath {
+    let shared = |(name, read_only_copy): (&str, bool)| SharedPath {
         host: io_dir.join(name),
         container: format!("{in_container}/{name}"),
-        read_only,
+        read_only: read_only_copy && is_remote,
     };
-    vec![
-        folder(layout::INPUTS, true),
-        folder(layout::CONFIGS, true),
-        folder(layout::RESULTS, false),
-        folder(layout::LOGS, false),
-    ]
+    IO_DIR_FOLDERS.into_iter().map(shared).collect()
 }

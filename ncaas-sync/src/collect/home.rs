@@ -22,14 +22,15 @@ const RECORD: &str = ".record.json";
 pub(crate) struct Home {
     job: JobFolder,
     folder: Folder,
+    work_root: Folder,
 }
 
 impl Home {
     /// Opens that of a record's job, and makes it if it is not there.
     pub(crate) fn open(record: &Record) -> Result<Home> {
         let job = JobFolder::for_record(record)?;
-        let folder = job.open()?;
-        Ok(Home { job, folder })
+        let (folder, work_root) = (job.open()?, job.make_work_root()?);
+        Ok(Home { job, folder, work_root })
     }
 
     pub(crate) fn job(&self) -> &JobFolder {
@@ -44,9 +45,20 @@ impl Home {
         self.folder.dir()
     }
 
-    /// This dataset's work folder, relative to the job's.
+    /// The folder with the work folders of the job's datasets.
+    pub(crate) fn work_root(&self) -> &Dir {
+        self.work_root.dir()
+    }
+
+    /// This dataset's work folder, relative to [`work_root`](Self::work_root).
     pub(crate) fn work(&self) -> PathBuf {
-        self.within(&self.job.work())
+        self.work_root.within(&self.job.work()).to_owned()
+    }
+
+    /// Opens this dataset's work folder.
+    pub(crate) fn open_work(&self) -> Result<Dir> {
+        let work = self.work();
+        self.work_root().open_dir(&work).map_err(|error| self.work_root.contained("open", &work, &error))
     }
 
     /// A path of the job's, relative to its folder.
@@ -54,26 +66,20 @@ impl Home {
         self.folder.within(path).to_owned()
     }
 
-    /// Opens a folder.
-    pub(crate) fn open_dir(&self, path: &Path) -> Result<Dir> {
-        self.dir().open_dir(path).map_err(|error| self.failure("open", path, &error))
-    }
-
-    /// An empty folder, whatever was there before.
-    pub(crate) fn fresh_folder(&self, path: &Path) -> Result<Dir> {
-        match self.dir().remove_dir_all(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(self.failure("empty the folder", path, &error));
-            }
+    /// An empty folder below the work root, whatever was there before.
+    pub(crate) fn fresh_work_folder(&self, path: &Path) -> Result<Dir> {
+        let failure = |what: &str, error: &io::Error| self.work_root.contained(what, path, error);
+        match self.work_root().remove_dir_all(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failure("empty the folder", &error)),
             _ => {}
         }
-        self.dir().create_dir_all(path).map_err(|error| self.failure("make the folder", path, &error))?;
-        self.open_dir(path)
+        self.work_root().create_dir_all(path).map_err(|error| failure("make the folder", &error))?;
+        self.work_root().open_dir(path).map_err(|error| failure("open", &error))
     }
 
     /// The folders that the job's container has mounted, of those that are there.
     pub(crate) fn mounted(&self) -> Result<Vec<PathBuf>> {
-        self.job.mounted(&self.folder)
+        self.job.mounted()
     }
 
     /// Waits for a lock between processes and tasks, held until the file is dropped.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::Dir;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::TEMPORARY_PREFIX;
-use ncaas_core::layout::{RESULTS, WORK};
+use ncaas_core::layout::RESULTS;
 use ncaas_core::record::fields::ResultFile;
 use serde::{Deserialize, Serialize};
 
@@ -146,10 +146,10 @@ impl Journal {
             let path = to.to_owned();
             move |error: io::Error| home.failure("write", &path, &error)
         };
-        let work = match root.open_dir(Path::new(WORK).join(dataset.to_string())) {
+        let work = match home.work_root().open_dir(dataset.to_string()) {
             // All that was in it has been moved before.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            work => work.map_err(|error| home.failure("open", Path::new(WORK), &error))?,
+            work => work.map_err(|error| home.failure("open", &home.job().work(), &error))?,
         };
         let mut moved = HashSet::new();
         let folders = std::mem::take(&mut self.folders);

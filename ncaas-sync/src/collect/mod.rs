@@ -30,7 +30,7 @@ use cap_std::fs::Dir;
 use ncaas_core::engine::{LazyEngine, Owner};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
-use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS, WORK};
+use ncaas_core::layout::{CONFIGS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Known, Status};
@@ -139,7 +139,7 @@ impl Collecting {
             Ok(found) => found,
             Err(failure) => {
                 // What is half there would only take room, where the disk is full for instance.
-                let _ = home.dir().remove_dir_all(home.work().join(STAGE));
+                let _ = home.work_root().remove_dir_all(home.work().join(STAGE));
                 return Err(match failure.kind {
                     Kind::DiskFull => failure.context(format!("in `{}`", home.job().root().display())),
                     _ => failure,
@@ -176,7 +176,7 @@ impl Collecting {
         let inside = inspected.as_ref().map_or_else(Inside::of_a_gone_one, Inside::of);
         let rules = Arc::new(self.rules(inside, home.job()));
         let stage = Arc::clone(home);
-        let stage = run_blocking(move || stage.fresh_folder(&stage.work().join(STAGE))).await?;
+        let stage = run_blocking(move || stage.fresh_work_folder(&stage.work().join(STAGE))).await?;
         let mounted = home.mounted()?;
         if !gone {
             engine.repair_ownership(container, &mounted, Owner::current()).await?;
@@ -207,7 +207,7 @@ impl Collecting {
     async fn find_mounted(&self, home: &Arc<Home>, rules: &Arc<Rules>) -> Result<Finds> {
         let (home, rules) = (Arc::clone(home), Arc::clone(rules));
         run_blocking(move || {
-            let (work, path) = (home.open_dir(&home.work())?, home.job().work());
+            let (work, path) = (home.open_work()?, home.job().work());
             let mut finds = Finds::default();
             for (name, inside) in [(RESULTS, rules.inside.results()), (LOGS, rules.inside.logs())] {
                 finds.append(walk(&work, &path, name, &inside, &rules)?);
@@ -273,14 +273,16 @@ fn place_config(record: &Record, home: &Home) -> Result<()> {
 /// Removes what a finished collection leaves behind: the stage, and folders that are empty by now. What was left out
 /// stays where it is.
 fn tidy(home: &Home) {
-    let (root, work) = (home.dir(), home.work());
+    home.job().remove_staged_inputs();
+    let (root, work) = (home.work_root(), home.work());
     // What cannot be removed is in nobody's way.
     let _ = root.remove_dir_all(work.join(STAGE));
     if let Ok(dir) = root.open_dir(&work) {
         remove_empty(&dir, 0);
     }
     let _ = root.remove_dir(&work);
-    let _ = root.remove_dir(WORK);
+    // Fails while other datasets of the job have work folders.
+    let _ = std::fs::remove_dir(home.job().work_root());
 }
 
 fn remove_empty(dir: &Dir, depth: usize) {

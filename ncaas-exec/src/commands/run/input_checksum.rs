@@ -40,7 +40,7 @@ fn checksum_file(path: &Path) -> Result<(u64, String)> {
 
 fn checksum_folder(path: &Path) -> Result<(u64, String)> {
     let mut files = Vec::new();
-    for entry in WalkDir::new(path) {
+    for entry in WalkDir::new(path).follow_links(true) {
         let entry = entry.map_err(std::io::Error::from).doing("read", path)?;
         if entry.file_type().is_file() {
             files.push(entry.into_path());
@@ -78,7 +78,7 @@ mod tests {
         std::fs::create_dir(root.path().join("b")).unwrap();
         std::fs::write(root.path().join("b/x"), "1").unwrap();
         std::fs::write(root.path().join("a"), "22").unwrap();
-        let script = "find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
+        let script = "find -L . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
         let expected = std::process::Command::new("sh").args(["-c", script]).current_dir(&root).output().unwrap();
         let (size, sum) = checksum_folder(root.path()).unwrap();
         assert_eq!(size, 3);

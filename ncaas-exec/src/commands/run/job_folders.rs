@@ -11,6 +11,7 @@ use ncaas_core::layout::JobFolder;
 pub(super) struct MadeFolders {
     /// In the order in which they were made.
     made: Vec<PathBuf>,
+    job: Option<JobFolder>,
     /// Whether a container may write to them: ours, or one that another run of the same job started.
     pub(super) in_use: bool,
 }
@@ -30,11 +31,13 @@ impl MadeFolders {
 
     /// Makes the folders that the job's container writes to.
     pub(super) fn make_job_folders(&mut self, folder: &JobFolder) -> Result<()> {
-        let work = folder.work();
-        let shared = [folder.root(), work.parent().unwrap_or(&work)].map(Path::to_owned);
-        let own = [work, folder.work_results(), folder.work_logs()];
-        let missing = shared.into_iter().chain(own).filter(|path| path.symlink_metadata().is_err());
+        let root = folder.work_root();
+        // The root lies in `.ncaas/work`.
+        let above = root.ancestors().skip(1).take(2).map(Path::to_owned).collect::<Vec<_>>().into_iter().rev();
+        let own = [folder.root().to_owned(), root, folder.work(), folder.work_results(), folder.work_logs()];
+        let missing = above.chain(own).filter(|path| path.symlink_metadata().is_err());
         self.made.extend(missing);
+        self.job = Some(folder.clone());
         folder.make_work()
     }
 }
@@ -42,6 +45,9 @@ impl MadeFolders {
 impl Drop for MadeFolders {
     fn drop(&mut self) {
         if !self.in_use {
+            if let Some(job) = &self.job {
+                job.remove_staged_inputs();
+            }
             for path in self.made.iter().rev() {
                 // Fails for a folder that is not empty, which is kept.
                 let _ = std::fs::remove_dir(path);

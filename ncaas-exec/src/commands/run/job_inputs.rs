@@ -10,7 +10,7 @@ use ncaas_core::record::fields::{Datasets, Input};
 use super::input_checksum::checksum_input;
 
 /// The inputs of a job.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct JobInputs {
     /// The dataset.
     pub(super) data: Option<InputPath>,

@@ -13,6 +13,7 @@ mod preflight;
 mod previous_run;
 mod replay;
 mod resolve;
+mod staged_inputs;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::sync::OnceCell;
 
 use crate::args::RunArgs;
+use crate::container_user::ContainerUser;
 use crate::image::inspect_image;
 use crate::run_settings::DefaultSettings;
 use crate::targets;
@@ -35,6 +37,7 @@ use job_folders::MadeFolders;
 use job_inputs::JobInputs;
 use launch::Launcher;
 use previous_run::{find_container, is_unstarted, may_have_container, saved_end};
+use staged_inputs::stage_inputs;
 
 /// How many records are in work at once. How many jobs run at once is decided by [`admission`].
 const MIN_RECORDS: usize = 64;
@@ -174,15 +177,20 @@ impl Runner {
         } else {
             resolve::assign_job(record, (!self.dry_run).then_some(&mut folders))?;
         }
-        let spec = resolve::resolve_spec(record, &settings, inputs, &image)?;
         if self.dry_run {
+            let spec = resolve::resolve_spec(record, &settings, inputs, &image)?;
             return dry_run::describe(self.tool, engine, info, record, spec).await;
         }
         let launched = async {
             let folder = JobFolder::for_record(record)?;
             folders.make_job_folders(&folder)?;
             preflight::check_disk_space(folder.root(), config.disk_bytes)?;
-            self.launcher.launch(engine, info, record, inputs, spec, &mut folders).await
+            // A remote engine gets copies, which every user of the container may read.
+            let user = if engine.is_remote() { ContainerUser::Root } else { ContainerUser::new(&settings, &image) };
+            let io_dir = Path::new(record.require("io_dir")?).to_owned();
+            let inputs = stage_inputs(inputs, &io_dir, &folder, user).await?;
+            let spec = resolve::resolve_spec(record, &settings, &inputs, &image)?;
+            self.launcher.launch(engine, info, record, &inputs, spec, &mut folders).await
         };
         match launched.await {
             // A short job may have ended already.

@@ -98,7 +98,7 @@ fn in_on_a_remote_engine_passes_streams_and_status_and_reports_a_broken_connecti
     clean_up.container(&name);
     let exec =
         |arguments: &[&str]| with_remote_engine(Run::tool("ncaas-exec").args(arguments).dir(folder.path()), &remote);
-    let hint = format!("ncaas-exec: `{name}` is up: `ncaas-exec shell {name}` steps into it\n");
+    let hint = format!("ncaas-exec: started `{name}`; `ncaas-exec shell {name}` opens a shell in it\n");
     exec(&["start", FIXTURE, "--name", &name]).run().ended(0, &hint);
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(7919) >> 3) as u8).collect();
     let ran = exec(&["in", "-i", &name, "--", "sh", "-c", "cat; echo no >&2; exit 42"]).stdin(bytes.clone()).run();

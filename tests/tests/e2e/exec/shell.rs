@@ -91,8 +91,8 @@ fn a_shell_whose_connection_breaks_restores_the_terminal_and_reports_why() {
     let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     assert!(!text.contains("\"error\""), "a record is not for the terminal: {text}");
     let expected = format!(
-        "ncaas-exec: the connection to the process in `{name}` broke off, and it was ended\n\
-         hint: the same command again opens another shell\nstatus 1\nas it was\n"
+        "ncaas-exec: lost the connection to the process in `{name}`, and it was ended\n\
+         hint: run the same command again to open another shell\nstatus 1\nas it was\n"
     );
     assert!(text.ends_with(&expected), "{text}");
     wait_until("its end", Duration::from_secs(10), || !runs());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ncaas_tests::Run;
 use ncaas_tests::dev_container::DevContainer;
-use ncaas_tests::engine::is_remote;
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 
 #[test]
 fn a_development_container_shares_the_io_dir_and_leaves_files_owned_by_the_user() {
@@ -13,7 +13,7 @@ fn a_development_container_shares_the_io_dir_and_leaves_files_owned_by_the_user(
     std::fs::create_dir(results.join("job__of_another")).unwrap();
     std::os::unix::fs::chown(results.join("job__of_another"), Some(4321), None).unwrap();
     let make = "cd io-dir/results; echo 1 > made; mkdir -m 700 deep; echo 2 > deep/made; echo 3 > ../logs/made";
-    dev.exec_in(&["--user", "12345"], &["sh", "-c", make]).run().ok();
+    dev.exec_in(&[], &["sh", "-c", make]).run().ok();
     let made = std::fs::read_to_string(results.join("made")).ok();
     assert_eq!(made.as_deref(), if is_remote() { None } else { Some("1\n") });
     let began = Instant::now();
@@ -25,4 +25,37 @@ fn a_development_container_shares_the_io_dir_and_leaves_files_owned_by_the_user(
     }
     assert_eq!(owner("job__of_another"), 4321, "a job may run in it");
     Run::tool("ncaas-exec").args(["rm", &dev.name]).run().ok();
+}
+
+#[test]
+fn a_development_container_cannot_write_above_the_folders_of_a_job() {
+    if is_remote() {
+        return;
+    }
+    let dev = DevContainer::new();
+    let mut clean_up = CleanUp::new();
+    let run = Run::tool("ncaas-exec").args(["run", FIXTURE, "--", "sleep", "60"]).dir(dev.dir.path());
+    let job = run.run().ok().record();
+    clean_up.labelled(&format!("org.neurocaas.job={}", job.job.unwrap().id));
+    let sources = |container: &str| -> Vec<String> {
+        let format = "{{range .Mounts}}{{.Source}}\n{{end}}";
+        docker(&["inspect", "--format", format, container]).lines().map(str::to_owned).collect()
+    };
+    let (shared, of_job) = (sources(&dev.name), sources(&job.container.unwrap().id));
+    assert!(shared.len() == 5 && of_job.len() == 2, "{shared:?} {of_job:?}");
+    for folder in &of_job {
+        assert!(!shared.iter().any(|above| std::path::Path::new(folder).starts_with(above)), "{folder} in {shared:?}");
+    }
+    dev.exec_in(&[], &["sh", "-c", "[ ! -e io-dir/.ncaas ]"]).run().ok();
+}
+
+#[test]
+fn start_makes_no_folder_writable_for_every_user_of_this_machine() {
+    let dev = DevContainer::new();
+    for folder in ["results", "logs"] {
+        let mode =
+            std::os::unix::fs::MetadataExt::mode(&dev.dir.path().join("io-dir").join(folder).metadata().unwrap());
+        assert_eq!(mode & 0o002, 0, "{folder}: {mode:o}");
+    }
+    dev.exec_in(&[], &["sh", "-c", "mkdir io-dir/results/d && echo 1 > io-dir/results/d/f"]).run().ok();
 }

@@ -81,7 +81,7 @@ fn serve_restarts_the_pipe_when_a_stage_dies_and_stops_on_sigterm() {
         !now.is_empty() && now != first
     });
     assert!(serving.stderr().contains("it starts again in 1 s"), "{}", serving.stderr());
-    let results = folder.path().join("io-dir/lab/results").join(&job).join("work/1/results");
+    let results = folder.path().join("io-dir/lab/.ncaas/work").join(&job).join("1/results");
     wait_until("the job's folder", Duration::from_secs(10), || results.exists());
     std::fs::write(results.join("go"), "").unwrap();
     let end = format!("lab/results/{job}/process_results/end.txt");

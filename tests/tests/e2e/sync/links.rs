@@ -144,11 +144,11 @@ fn save_does_not_follow_a_link_in_place_of_a_log_or_record() {
 #[test]
 fn run_refuses_a_link_in_place_of_a_jobs_result_folders() {
     let home = tempfile::tempdir().unwrap();
-    for name in ["work/1/results", "work/1", "work", "."] {
+    for name in [".ncaas/work/job__a_1/1/results", ".ncaas/work/job__a_1/1", ".ncaas/work/job__a_1", "results/job__a_1"]
+    {
         let outside = Outside::new();
         let io_dir = home.path().join(format!("io-{}", name.len()));
-        let folder = io_dir.join("results/job__a_1");
-        replace(&if name == "." { folder } else { folder.join(name) }, &outside.path(""));
+        replace(&io_dir.join(name), &outside.path(""));
         let record = json!({"job": {"id": "job__a_1", "dataset": 1, "datasets": 1}, "io_dir": io_dir, "image": FIXTURE, "command": ["touch", "io-dir/results/x"]});
         is_refused(&Run::tool("ncaas-exec").arg("run").stdin(record.to_string()).run(), name);
         outside.is_untouched(name);
@@ -193,7 +193,7 @@ fn a_link_in_place_of_a_config_or_results_list_is_not_followed() {
 
     // The engine would give what is there to the user.
     job.container = job.run(1, "echo r > io-dir/results/r", &["--user", "0:0"]);
-    replace(&job.folder().join("work/1/results"), &outside.path(""));
+    replace(&job.work_root().join("1/results"), &outside.path(""));
     let mut running = job.record();
     running["container"]["state"] = "running".into();
     running["container"]["status"] = serde_json::Value::Null;

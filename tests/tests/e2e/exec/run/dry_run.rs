@@ -60,7 +60,7 @@ fn the_docker_run_command_of_a_dry_run_runs_the_same_job() {
     let path = format!("/home/neurocaasdev/io-dir/inputs/{data}");
     assert_eq!(docker(&["logs", &id]), format!("{path}|{path}|$(id);\n'|data"));
     assert!(!workspace.path().join("owned").exists());
-    let results = workspace.path().join(io_dir).join("results").join(job).join("work/1/results/r");
+    let results = workspace.path().join(io_dir).join(".ncaas/work").join(job).join("1/results/r");
     let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
     assert_eq!(owner(&results), owner(workspace.path()));
 }

@@ -1,6 +1,7 @@
 //! `ncaas-exec run`: inputs, results, names, users and secrets of a job, and repeated runs.
 
 mod dry_run;
+mod inputs;
 mod interrupted;
 mod limits;
 mod preflight;
@@ -67,7 +68,7 @@ fn a_job_of_any_user_reads_its_inputs_and_writes_its_results() {
         // Elsewhere it is a copy, which root may do with as it likes.
         let exit_code = if is_remote() && user == "0:0" { 0 } else { 9 };
         assert_eq!(record.container.unwrap().exit_code, Some(exit_code), "the dataset could be written to");
-        let results = workspace.path().join("io-dir/results").join(record.job.unwrap().id).join("work/1/results");
+        let results = workspace.path().join("io-dir/.ncaas/work").join(record.job.unwrap().id).join("1/results");
         let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
         let me = owner(workspace.path());
         // Elsewhere they stay in the container until they are collected.

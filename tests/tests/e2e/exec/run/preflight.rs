@@ -51,20 +51,21 @@ fn a_failed_start_removes_only_the_empty_folders_that_it_created() {
     let workspace = Workspace::new();
     let id = ncaas_tests::unique("job__folders");
     let folder = workspace.path().join("io-dir/results").join(&id);
+    let work = workspace.path().join("io-dir/.ncaas/work").join(&id);
     let job = json!({"job": {"id": id, "dataset": 1, "datasets": 2}, "image": FIXTURE, "command": ["nothere"]});
     let fails = || {
         let ran = workspace.exec(&["run"]).stdin(job.to_string()).run();
         assert_eq!(ran.record().error_kind(), "script-not-found", "{}", ran.stderr);
     };
     fails();
-    assert!(!folder.exists());
-    fs::create_dir_all(folder.join("work/1/results")).unwrap();
+    assert!(!folder.exists() && !workspace.path().join("io-dir/.ncaas").exists());
+    fs::create_dir_all(work.join("1/results")).unwrap();
     fails();
-    assert!(folder.join("work/1/results").exists() && !folder.join("work/1/logs").exists());
-    fs::remove_dir_all(folder.join("work/1")).unwrap();
-    fs::write(folder.join("work/note"), "of somebody").unwrap();
+    assert!(work.join("1/results").exists() && !work.join("1/logs").exists());
+    fs::remove_dir_all(work.join("1")).unwrap();
+    fs::write(work.join("note"), "of somebody").unwrap();
     fails();
-    assert!(folder.join("work/note").exists() && !folder.join("work/1").exists());
+    assert!(work.join("note").exists() && !work.join("1").exists());
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn a_missing_interpreter_is_distinguished_from_a_missing_interpreter_line() {
     let cases = [
         ("#!/no/such/python\nprint(1)\n", "its interpreter `/no/such/python` is not in the image"),
         ("#!/bin/sh\r\necho\r\n", "its lines end in CR LF"),
-        ("echo hello\n", "its first line names no interpreter"),
+        ("echo hello\n", "it has no `#!` line"),
         ("#!/usr/bin/env python9\n", "its interpreter `python9` is not in the image"),
     ];
     for (at, (script, words)) in cases.iter().enumerate() {
@@ -126,7 +127,7 @@ fn a_missing_interpreter_is_distinguished_from_a_missing_interpreter_line() {
 fn gpus_auto_runs_without_a_gpu_and_warns() {
     let workspace = Workspace::new();
     let ran = workspace.run(&["--gpus", "auto"], &["true"]);
-    let warning = "the engine has no runtime for GPUs: the job runs without one";
+    let warning = "the engine has no GPU runtime: the container runs without a GPU";
     assert_eq!(ran.record().warnings.unwrap(), [warning]);
     ran.ended(0, &format!("ncaas-exec: {warning}\n"));
 }

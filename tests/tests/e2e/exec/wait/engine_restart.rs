@@ -36,8 +36,8 @@ fn jobs_that_outlive_their_engine_report_their_own_exit_code() {
     let waiting = workspace.wait(std::slice::from_ref(&job));
     workspace.engine.restart(|_| ());
     workspace.engine.crash();
-    let results = workspace.dir.path().join("io-dir/results").join(job["job"]["id"].as_str().unwrap());
-    fs::write(results.join("work/1/results/end"), "").unwrap();
+    let results = workspace.dir.path().join("io-dir/.ncaas/work").join(job["job"]["id"].as_str().unwrap());
+    fs::write(results.join("1/results/end"), "").unwrap();
     let ended = waiting.containers().remove(0);
     assert_eq!((&ended["exit_code"], &ended["status"]), (&json!(3), &json!("failed")), "{ended}");
     assert_eq!((&ended["stopped_by"], &ended["oom"]), (&Value::Null, &json!(false)), "{ended}");

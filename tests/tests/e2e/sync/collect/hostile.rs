@@ -83,13 +83,14 @@ fn a_folder_does_not_replace_existing_results() {
 fn results_that_another_dataset_has_begun_to_move_keep_their_names() {
     let job = EndedJob::after("echo first > io-dir/results/same; echo alone > io-dir/results/alone", &[]);
     // A collection of dataset 2 that died as soon as it had written down what goes where.
-    let work = job.folder().join("work/2/results");
+    let work = job.work_root().join("2/results");
     fs::create_dir_all(&work).unwrap();
     fs::write(work.join("same"), "second\n").unwrap();
     let result =
         json!({"path": format!("results/{}/process_results/same", job.id), "size": 7, "sha256": "00", "source": "/x"});
     let head = json!({"container": "c2", "warnings": []});
     let begun = format!("{head}\n{}\n", json!({"from": "results/same", "result": result}));
+    fs::create_dir_all(job.folder()).unwrap();
     fs::write(job.folder().join(".ncaas-moves.2"), begun).unwrap();
     let mut found = result_paths(&job.collect(&[]).ok().record());
     found.sort();
@@ -124,8 +125,10 @@ fn verify_distinguishes_a_replaced_result_from_a_missing_one() {
 fn a_link_in_place_of_a_job_folder_is_followed_only_within_the_io_dir() {
     let job = EndedJob::after("echo r > io-dir/results/r; echo o > o", &[]);
     let outside = job.home.path().join("outside");
-    for place in [".", "process_results", "logs", "work", "work/1", "work/1/results"] {
-        let folder: PathBuf = job.folder().join(place).components().collect();
+    let own = [".", "process_results", "logs"].map(|place| (place, job.folder().join(place)));
+    let work = [".", "1", "1/results"].map(|place| (place, job.work_root().join(place)));
+    for (place, folder) in own.into_iter().chain(work) {
+        let folder: PathBuf = folder.components().collect();
         fs::create_dir_all(&folder).unwrap();
         fs::rename(&folder, &outside).unwrap();
         symlink(&outside, &folder).unwrap();
@@ -175,7 +178,7 @@ fn a_hard_link_to_a_file_that_is_not_a_result_becomes_its_own_file() {
     let inputs = job.home.path().join("io-dir/inputs");
     fs::create_dir_all(&inputs).unwrap();
     fs::write(inputs.join("x"), "input\n").unwrap();
-    fs::hard_link(inputs.join("x"), job.folder().join("work/1/results/x")).unwrap();
+    fs::hard_link(inputs.join("x"), job.work_root().join("1/results/x")).unwrap();
     assert_eq!(result_paths(&job.collect(&[]).ok().record()), ["r", "x"]);
     assert_eq!(fs::read_to_string(inputs.join("x")).unwrap(), "input\n");
     assert_eq!(fs::read_to_string(job.results().join("x")).unwrap(), "input\n");

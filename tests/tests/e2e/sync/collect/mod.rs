@@ -62,7 +62,7 @@ fn files_written_anywhere_in_the_container_are_collected_with_their_attributes()
         results.into_iter().find(|result| result.path.ends_with(path)).unwrap().sha256.unwrap()
     };
     assert_eq!(sha("out/a"), "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4cf25c7");
-    assert!(!job.folder().join("work").exists(), "nothing is left behind: {:?}", files_below(&job.folder()));
+    assert!(!job.work_root().exists(), "nothing is left behind: {:?}", files_below(&job.folder()));
     let again = job.collect(&[]).ok().record();
     assert_eq!(result_paths(&again), result_paths(&record), "what is collected is not collected again");
 }
@@ -87,7 +87,7 @@ fn special_files_and_links_out_of_the_results_are_left_out_with_a_warning() {
         assert!(warnings.contains(&format!("/{name}`")), "{name} in {warnings}");
     }
     assert_eq!(fs::metadata(job.results().join("suid")).unwrap().permissions().mode() & 0o7777, 0o755);
-    let left = job.folder().join("work/1/results/fifo");
+    let left = job.work_root().join("1/results/fifo");
     assert!(fs::symlink_metadata(left).unwrap().file_type().is_fifo(), "what is left out is not destroyed");
 }
 
@@ -143,7 +143,7 @@ fn include_exclude_size_and_path_flags_select_results() {
     );
     let named = |flags: &[&str]| {
         let _ = fs::remove_dir_all(job.folder());
-        fs::create_dir_all(job.folder().join("work/1/results")).unwrap();
+        fs::create_dir_all(job.work_root().join("1/results")).unwrap();
         result_paths(&job.collect(flags).ok().record())
     };
     assert_eq!(named(&["--include", "*.npy", "--exclude", "l.*"]), ["out/a.npy"]);
@@ -208,7 +208,7 @@ fn a_killed_collect_is_completed_by_the_next_one() {
     let record = job.collect(&[]).ok().record();
     assert_eq!(record.results.unwrap().len(), 800);
     assert_eq!(files_below(&job.results()).len(), 800);
-    assert!(!job.folder().join("work").exists());
+    assert!(!job.work_root().exists());
 }
 
 #[test]

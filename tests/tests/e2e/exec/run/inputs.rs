@@ -1,0 +1,65 @@
+//! Inputs that cannot be mounted in place: private files, links, inputs in the io-dir, pipes.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use ncaas_tests::workspace::{Workspace, container_output};
+
+/// What a job prints that reads its dataset.
+fn read_in_job(workspace: &Workspace, data: &str, script: &str) -> String {
+    let started = workspace.start(&["--data", data], &["sh", "-c", script]);
+    let ended = workspace.exec(&["wait"]).stdin(started).run().ok();
+    container_output(&ended.record())
+}
+
+#[test]
+fn a_dataset_that_the_containers_user_may_not_read_reaches_the_job() {
+    let workspace = Workspace::new();
+    workspace.write("x.npy", "private");
+    fs::set_permissions(workspace.path().join("x.npy"), Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(read_in_job(&workspace, "x.npy", "cat \"$1\""), "private");
+    let mode = workspace.path().join("x.npy").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the file itself stays private");
+}
+
+#[test]
+fn links_that_lead_out_of_a_dataset_reach_the_job_as_files() {
+    let workspace = Workspace::new();
+    fs::create_dir_all(workspace.path().join("annex/objects")).unwrap();
+    fs::create_dir(workspace.path().join("annex/sub")).unwrap();
+    workspace.write("annex/objects/KEY", "content");
+    symlink("../objects/KEY", workspace.path().join("annex/sub/T1.nii")).unwrap();
+    let started = workspace.start(&["--data", "annex/sub"], &["sh", "-c", "cat \"$1\"/*"]);
+    let ended = workspace.exec(&["wait"]).stdin(started).run().ok();
+    assert_eq!(container_output(&ended.record()), "content");
+    assert_eq!(ended.json()[0]["inputs"][0]["size"], 7);
+}
+
+#[test]
+fn a_dataset_in_the_io_dir_is_mounted_from_the_jobs_own_folder() {
+    let workspace = Workspace::new();
+    fs::create_dir_all(workspace.path().join("io-dir/inputs")).unwrap();
+    workspace.write("io-dir/inputs/x.npy", "in the io-dir");
+    assert_eq!(read_in_job(&workspace, "io-dir/inputs/x.npy", "cat \"$1\""), "in the io-dir");
+    let state = workspace.path().join("io-dir/.ncaas/work");
+    let job = fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
+    assert!(
+        job.join("1/results").exists() && !job.join("1/inputs").exists(),
+        "staged inputs go when the job has ended"
+    );
+
+    workspace.write("secret", "secret");
+    symlink("../../secret", workspace.path().join("io-dir/inputs/out")).unwrap();
+    let ran = workspace.run(&["--data", "io-dir/inputs/out"], &["cat"]);
+    assert_eq!(ran.record().error_kind(), "unsafe-path", "{}", ran.stderr);
+}
+
+#[test]
+fn a_pipe_as_dataset_is_refused_at_once() {
+    let workspace = Workspace::new();
+    let pipe = workspace.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let ran = workspace.run(&["--data", "pipe"], &["cat"]);
+    assert_eq!(ran.record().error_kind(), "unsafe-path", "{}", ran.stderr);
+    assert!(ran.stderr.contains("is neither a file nor a folder"), "{}", ran.stderr);
+}
