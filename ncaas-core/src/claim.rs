@@ -24,6 +24,9 @@ pub struct Claim {
     pub watcher: String,
     /// The watcher's host name and process id, for people.
     pub owner: String,
+    /// The watcher's host, as its heartbeat has it.
+    #[serde(default)]
+    pub host: String,
     /// When it was made or taken over, RFC 3339.
     pub claimed_at: Timestamp,
     /// The attempt at the submission, from 1. `ncaas-submit retry` starts a new one: what an earlier attempt saved does not
@@ -49,6 +52,7 @@ impl Claim {
             submission: submission.to_owned(),
             watcher: String::new(),
             owner: String::new(),
+            host: String::new(),
             claimed_at: Timestamp::now(),
             attempt,
             number,

@@ -3,25 +3,22 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ncaas_core::failure::Result;
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::pipe::{PipeArgs, SchemaArgs};
 use ncaas_core::quantity;
-use ncaas_core::tool::{ExitStatus, Tool};
+use ncaas_core::record::submission::State;
 
-use crate::job::State;
-
-/// Submit files into a bucket, and a watch on it that misses none and runs none twice
+/// Put submissions into a bucket, and watch a bucket for submissions
 ///
-/// A bucket is `s3://name` or a directory laid out the same way.
+/// A bucket is `s3://name`, or a directory with the same layout.
 #[derive(Debug, Parser)]
 #[command(name = "ncaas-submit", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     Send(SendArgs),
     Watch(WatchArgs),
     Check(CheckArgs),
@@ -32,133 +29,120 @@ enum Verb {
     Init(InitArgs),
 }
 
-impl Args {
-    pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
-        match self.verb {
-            Verb::Send(args) => crate::send::send(tool, args).await,
-            Verb::Watch(args) => crate::watch::watch(tool, args).await,
-            Verb::Check(args) => crate::check::check(tool, args).await,
-            Verb::Ls(args) => crate::ls::ls(tool, args).await,
-            Verb::Wait(args) => crate::wait::wait(tool, args).await,
-            Verb::Cancel(args) => crate::cancel::cancel(tool, args).await,
-            Verb::Retry(args) => crate::retry::retry(tool, args).await,
-            Verb::Init(args) => crate::init::init(tool, args).await,
-        }
-    }
-}
-
-/// Hand in datasets and a config: upload what is local, and last the submit file
+/// Submit datasets and a config for analysis
 ///
-/// What is in the bucket unchanged is not sent again. Emits one record for the submission.
+/// Uploads local files, then writes the submit file. Files that are already in the bucket are not uploaded again.
+/// Emits one record for the submission.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit send ./pca/lab --data d1.npy d2.npy --config c.yaml
-  ncaas-submit send s3://pca/lab --data lab/inputs/d.npy \\
-      --config lab/configs/c.yaml")]
+#[command(after_help = SEND_EXAMPLES)]
 pub(crate) struct SendArgs {
     /// The bucket and the group in it: `s3://pca/lab`, or `./pca/lab` for a directory
-    #[arg(value_name = "BUCKET/GROUP")]
-    pub(crate) target: String,
+    #[arg(value_name = "BUCKET/GROUP", required_unless_present = "schema")]
+    pub(crate) target: Option<String>,
 
-    /// A file or folder to upload, or a key of what is in the bucket; several make one job each
-    #[arg(long, value_name = "PATH|KEY", num_args = 1.., required = true)]
+    /// A file or folder to upload, or the key of an object in the bucket; one job for each
+    #[arg(long, value_name = "PATH|KEY", num_args = 1.., required_unless_present = "schema")]
     pub(crate) data: Vec<String>,
 
-    /// The config: a file to upload, or a key of what is in the bucket
-    #[arg(long, value_name = "PATH|KEY")]
-    pub(crate) config: String,
+    /// The config: a file to upload, or the key of an object in the bucket
+    #[arg(long, value_name = "PATH|KEY", required_unless_present = "schema")]
+    pub(crate) config: Option<String>,
 
-    /// What tells this submission from all others of the bucket [default: the time]
+    /// Text that makes the submission unique in the bucket [default: the current time]
     #[arg(long, value_name = "TEXT")]
     pub(crate) timestamp: Option<String>,
 
-    /// Where the results go instead of the group's own folder
+    /// Write results there instead of into the group's results folder
     #[arg(long, value_name = "s3://BUCKET/PATH")]
     pub(crate) result_path: Option<String>,
 
-    /// A further field of the submit file; the value is JSON, or else text
-    #[arg(long, value_name = "K=V", value_parser = field)]
+    /// Add a field to the submit file; the value is read as JSON if it is JSON, otherwise as text
+    #[arg(long, value_name = "K=V", value_parser = parse_field)]
     pub(crate) set: Vec<(String, serde_json::Value)>,
 
-    /// Overwrite what is in the bucket and differs
+    /// Overwrite objects in the bucket that differ from the local files
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Wait until all its jobs have ended, and emit their records then
+    /// Wait until all jobs have ended, and emit their records
     #[arg(long)]
     pub(crate) wait: bool,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
-/// Emit a record for each dataset of every submission that is not yet done, then for each that arrives
+/// Watch a bucket and emit a record for each dataset of every submission
 ///
-/// A submission is claimed first, so that of several watchers one hands it on. When a watcher has ended, others take up
-/// what it left undone.
+/// A watcher claims a submission before it emits its records, so only one of several watchers emits them. When a watcher
+/// dies, another takes over its unfinished submissions.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit watch s3://pca | ncaas-sync pull | ncaas-exec run --image IMAGE |
-      ncaas-logs save --live | ncaas-sync collect | ncaas-sync push |
-      ncaas-exec rm
-  ncaas-submit watch s3://pca --notify
-  ncaas-submit watch ./pca --once | jq .job.id")]
+#[command(after_help = WATCH_EXAMPLES)]
 pub(crate) struct WatchArgs {
     /// The bucket: `s3://name`, or a directory
-    pub(crate) bucket: String,
+    #[arg(env = "NCAAS_BUCKET", required_unless_present = "schema")]
+    pub(crate) bucket: Option<String>,
 
-    /// Hand on what is there now, and end
+    /// Emit the records of all current submissions, then exit
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// For how long what `--once` has handed on is left alone by others
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = quantity::parse_duration_or_zero, requires = "once")]
-    pub(crate) hold: Duration,
+    /// Keep the claims on unfinished submissions for this long after the exit [default: 5m, with `--once` 1h]
+    ///
+    /// Another watch on the same host takes them over at once, unless they are of `--once`.
+    #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration_or_zero)]
+    pub(crate) hold: Option<Duration>,
 
-    /// Look into this group only; may be given several times
+    /// Claim no more submissions while N jobs of this watcher have not ended
+    ///
+    /// Several machines then share a backlog. The oldest submissions come first.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "once")]
+    pub(crate) at_most: Option<u16>,
+
+    /// How often to run a submission again after its machine was lost or its jobs could not be run
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) retries: u32,
+
+    /// Watch only this group; can be repeated
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<String>,
 
-    /// The SQS queue that gets the bucket's `ObjectCreated` events; listing goes on beneath it at a slow pace
+    /// Receive the bucket's `ObjectCreated` events from this SQS queue, and list the bucket less often
     #[arg(long, value_name = "URL", conflicts_with_all = ["once", "notify"])]
     pub(crate) queue: Option<String>,
 
-    /// Set up such a queue and the bucket's notification, and use it; other notifications of the bucket stay
+    /// Create such a queue and the bucket's notification, and use them; other notifications are kept
     #[arg(long, conflicts_with = "once")]
     pub(crate) notify: bool,
 
-    /// How often to list what is there, where nothing else tells of new submissions
+    /// How often to list the bucket, where no notifications are available
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = quantity::parse_duration)]
     pub(crate) poll: Duration,
 
-    /// Let submissions name datasets, configs and results in that other bucket by `s3://` paths; several with commas
+    /// Let submissions name datasets, configs and results in this other bucket by `s3://` paths; separate several by commas
     #[arg(long, value_name = "BUCKET", value_delimiter = ',')]
     pub(crate) allow_bypass: Vec<String>,
 
-    /// Print the JSON Schema of the records that the verb writes
-    #[arg(long, exclusive = true)]
-    pub(crate) schema: bool,
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
-/// Tell every reason for which a submission would be refused
+/// Check submit files, and list every reason for a refusal
 ///
-/// Emits the records that `watch` would hand on, and runs nothing. A local file is held to the rules of the directory
-/// bucket that it lies in, or to those of `--in`; where there is neither, only its form is checked.
+/// Emits the records that `watch` would emit, and runs nothing. A local file is checked against the directory bucket that
+/// contains it, or against `--in`. Without either, only its form is checked.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit check ./pca/lab/submissions/1_submit.json
-  ncaas-submit check my_submit.json --in s3://pca/lab | jq -r '.error.message'
-  ncaas-submit watch ./pca --once | ncaas-submit check")]
+#[command(after_help = CHECK_EXAMPLES)]
 pub(crate) struct CheckArgs {
-    /// Submit files: paths, or `s3://bucket/key`; none to check records from stdin
+    /// Submit files: paths, or `s3://bucket/key`; without any, check records from stdin
     #[arg(value_name = "SUBMISSION")]
     pub(crate) submissions: Vec<String>,
 
-    /// The bucket and group that the submission is for
+    /// The bucket and group to check against
     #[arg(long = "in", value_name = "BUCKET/GROUP")]
     pub(crate) target: Option<String>,
 
-    /// Let submissions name what lies in that other bucket by `s3://` paths; several with commas
+    /// Let submissions name objects in this other bucket by `s3://` paths; separate several by commas
     #[arg(long, value_name = "BUCKET", value_delimiter = ',')]
     pub(crate) allow_bypass: Vec<String>,
 
@@ -166,10 +150,10 @@ pub(crate) struct CheckArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// The jobs that a verb is about
+/// The submissions that a verb works on
 #[derive(Debug, clap::Args)]
-pub(crate) struct Subject {
-    /// The bucket and the group in it; none to read records from stdin
+pub(crate) struct TargetArgs {
+    /// The bucket and the group in it; without it, read records from stdin
     #[arg(value_name = "BUCKET/GROUP")]
     pub(crate) target: Option<String>,
 
@@ -178,69 +162,59 @@ pub(crate) struct Subject {
     pub(crate) job: Vec<String>,
 }
 
-/// List the submissions of a bucket, and how they and their jobs stand
-///
-/// Emits a record for each, with `state`, `submitted_at`, `claimed_at`, `owner`, `ended_at`, `datasets_done` and `jobs`.
+/// List the submissions of a bucket with their states
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit ls s3://pca | jq -r '[.job.id, .state, .owner] | @tsv'
-  ncaas-submit ls ./pca --state failed --state refused | ncaas-submit retry")]
+#[command(after_help = LS_EXAMPLES)]
 pub(crate) struct LsArgs {
     /// The bucket: `s3://name`, or a directory
-    pub(crate) bucket: String,
+    #[arg(env = "NCAAS_BUCKET", required_unless_present = "schema")]
+    pub(crate) bucket: Option<String>,
 
-    /// Of this group only; may be given several times
+    /// List only this group; can be repeated
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<String>,
 
-    /// In this state only; may be given several times
+    /// List only submissions in this state; can be repeated
     #[arg(long, value_name = "STATE")]
     pub(crate) state: Vec<State>,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
-/// Wait until all jobs of a submission have ended, well or badly
+/// Wait until all jobs of a submission have ended
 ///
-/// Says how they fare as it changes, and emits the record of each. The status is 0 only if all succeeded.
+/// Reports each change of a job's status, and emits the final record of each job. The exit status is 0 only if all
+/// succeeded.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit send ./pca/lab --data d.npy --config c.yaml | ncaas-submit wait |
-      jq -r .job.id | uniq | xargs -n 1 ncaas-sync pull ./pca/lab --results
-  ncaas-submit wait s3://pca/lab job__pca_1606753161")]
+#[command(after_help = WAIT_EXAMPLES)]
 pub(crate) struct WaitArgs {
     #[command(flatten)]
-    pub(crate) subject: Subject,
+    pub(crate) targets: TargetArgs,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
 }
 
-/// Cancel submissions: none of their jobs starts any more, and those that run are stopped
+/// Cancel submissions: stop their running jobs, and start no more of them
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit cancel s3://pca/lab job__pca_1606753161
-  ncaas-submit ls s3://pca --state waiting --state running | ncaas-submit cancel")]
+#[command(after_help = CANCEL_EXAMPLES)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
-    pub(crate) subject: Subject,
+    pub(crate) targets: TargetArgs,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
 }
 
-/// Have watchers take submissions up again that have ended, were refused or were cancelled
+/// Run submissions again that have ended, were refused or were cancelled
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit retry s3://pca/lab job__pca_1606753161
-  ncaas-submit ls s3://pca --state refused | ncaas-submit retry")]
+#[command(after_help = RETRY_EXAMPLES)]
 pub(crate) struct RetryArgs {
     #[command(flatten)]
-    pub(crate) subject: Subject,
+    pub(crate) targets: TargetArgs,
 
-    /// Take it away from a watcher that has it and lives
+    /// Take a submission away from a watcher that still runs
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -248,31 +222,80 @@ pub(crate) struct RetryArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Make a bucket, groups in it, and their folders; what is there already stays
+/// Create a bucket with groups and their folders
+///
+/// Existing buckets, groups and folders are kept.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit init ./pca --group lab
-  ncaas-submit init s3://pca --group lab --group other --queue | jq -r .queue")]
+#[command(after_help = INIT_EXAMPLES)]
 pub(crate) struct InitArgs {
     /// The bucket: `s3://name`, or a directory
-    pub(crate) bucket: String,
+    #[arg(env = "NCAAS_BUCKET", required_unless_present = "schema")]
+    pub(crate) bucket: Option<String>,
 
-    /// A group to make; may be given several times
+    /// A group to create; can be repeated
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<String>,
 
-    /// Make an SQS queue too that the bucket tells of new submissions, for `watch --queue`
+    /// Create an SQS queue for the bucket's events too, for `watch --queue`
     #[arg(long)]
     pub(crate) queue: bool,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
-/// `K=V` with a value that is JSON, or else text.
-fn field(text: &str) -> Result<(String, serde_json::Value), String> {
+/// `K=V`, where the value is JSON or else text.
+fn parse_field(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned()));
     Ok((name.to_owned(), value))
 }
+
+const SEND_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit send ./pca/lab --data d1.npy d2.npy --config c.yaml
+  ncaas-submit send s3://pca/lab --data lab/inputs/d.npy \\
+      --config lab/configs/c.yaml";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit watch s3://pca | ncaas-sync pull | ncaas-exec run --image IMAGE |
+      ncaas-logs save --live | ncaas-sync collect | ncaas-sync push |
+      ncaas-exec rm
+  ncaas-submit watch s3://pca --notify
+  ncaas-submit watch ./pca --once | jq .job.id";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit check ./pca/lab/submissions/1_submit.json
+  ncaas-submit check my_submit.json --in s3://pca/lab | jq -r '.error.message'
+  ncaas-submit watch ./pca --once | ncaas-submit check";
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit ls s3://pca | jq -r '[.job.id, .state, .owner] | @tsv'
+  ncaas-submit ls ./pca --state failed --state refused | ncaas-submit retry";
+
+const WAIT_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit send ./pca/lab --data d.npy --config c.yaml | ncaas-submit wait |
+      jq -r .job.id | uniq | xargs -n 1 ncaas-sync pull ./pca/lab --results
+  ncaas-submit wait s3://pca/lab job__pca_1606753161";
+
+const CANCEL_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit cancel s3://pca/lab job__pca_1606753161
+  ncaas-submit ls s3://pca --state waiting --state running | ncaas-submit cancel";
+
+const RETRY_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit retry s3://pca/lab job__pca_1606753161
+  ncaas-submit ls s3://pca --state refused | ncaas-submit retry";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit init ./pca --group lab
+  ncaas-submit init s3://pca --group lab --group other --queue | jq -r .queue";
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test whose arguments are refused has failed")]
@@ -281,14 +304,14 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_consistent() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn a_fields_value_is_json_or_text() {
-        assert_eq!(field("a=5").unwrap().1, serde_json::json!(5));
-        assert_eq!(field("a=b=c").unwrap().1, serde_json::json!("b=c"));
-        assert!(field("a").is_err());
+    fn a_field_value_is_json_or_text() {
+        assert_eq!(parse_field("a=5").unwrap().1, serde_json::json!(5));
+        assert_eq!(parse_field("a=b=c").unwrap().1, serde_json::json!("b=c"));
+        assert!(parse_field("a").is_err());
     }
 }

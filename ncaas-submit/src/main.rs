@@ -1,24 +1,32 @@
-//! ncaas-submit: submit files into a bucket, and a watch on it that misses none and runs none twice.
+//! ncaas-submit: put submit files into a bucket, and watch a bucket so that each submission is handed on once.
 
 mod args;
-mod cancel;
-mod check;
-mod claim;
-mod init;
-mod job;
-mod ls;
-mod queue;
-mod retry;
-mod rules;
-mod send;
-mod setup;
-mod subject;
+mod bucket_job;
+mod commands;
+mod group;
+mod job_state;
+mod setup_log;
+mod sqs;
 mod submission;
-mod wait;
+mod submit_files;
+mod targets;
+mod validation;
 mod watch;
 
 use std::process::ExitCode;
 
+use args::{Args, Verb};
+use ncaas_core::tool;
+
 fn main() -> ExitCode {
-    ncaas_core::tool::run("ncaas-submit", async |tool, args: args::Args| args.run(tool).await)
+    tool::run("ncaas-submit", async |tool, args: Args| match args.verb {
+        Verb::Send(args) => commands::send::send(tool, args).await,
+        Verb::Watch(args) => commands::watch::watch(tool, args).await,
+        Verb::Check(args) => commands::check::check(tool, args).await,
+        Verb::Ls(args) => commands::ls::ls(tool, args).await,
+        Verb::Wait(args) => commands::wait::wait(tool, args).await,
+        Verb::Cancel(args) => commands::cancel::cancel(tool, args).await,
+        Verb::Retry(args) => commands::retry::retry(tool, args).await,
+        Verb::Init(args) => commands::init::init(tool, args).await,
+    })
 }

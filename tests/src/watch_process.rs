@@ -54,7 +54,12 @@ impl WatchProcess {
 
     /// Waits until it has emitted this job.
     pub fn wait_for(&self, id: &str) {
-        wait_until(&format!("{id} among {:?}", self.ids()), SOON, || self.ids().iter().any(|of| of == id));
+        self.wait_for_within(id, SOON);
+    }
+
+    /// Waits until it has emitted this job, for a time.
+    pub fn wait_for_within(&self, id: &str, limit: Duration) {
+        wait_until(&format!("{id} among {:?}", self.ids()), limit, || self.ids().iter().any(|other| other == id));
     }
 
     /// Sends it a signal.

@@ -154,7 +154,12 @@ impl Record {
     /// Sets the fields that `known` names; within an object (`job`, `container`, ...) those that it names, and no
     /// others. New fields stand before `error`.
     pub fn merge(&mut self, known: &Known) {
-        if let Ok(Value::Object(new)) = serde_json::to_value(known) {
+        self.set_fields(known);
+    }
+
+    /// Sets the fields of a value that serialises to an object, as [`Record::merge`] does.
+    pub fn set_fields(&mut self, fields: &impl Serialize) {
+        if let Ok(Value::Object(new)) = serde_json::to_value(fields) {
             for (name, value) in new {
                 self.set_value(&name, value);
             }

@@ -1,49 +1,65 @@
-//! A submit file: what it asks for, and every reason to refuse it that shows in the file itself.
+//! A submit file: what it asks for, and every reason for a refusal that the file itself shows.
 //!
-//! Anybody who may write into a group's folder may hand in anything, so nothing in it is trusted: its keys stay in the
-//! group, it cannot set a field that the tools take for their own, and its size and depth are bounded before it is read.
+//! Anybody who may write to a group's folder can write a submit file, so nothing in it is trusted: its keys stay in the
+//! group, it cannot set the tools' own fields, and its size and depth are bounded before it is read.
 
-mod keys;
+mod names;
 
 use std::fmt::Display;
 
+use jiter::Jiter;
 use ncaas_core::failure::{Failure, Kind};
 use ncaas_core::layout;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, Known};
+use ncaas_core::text;
 use serde_json::{Map, Value};
 
-pub(crate) use keys::{Name, Reach};
+pub(crate) use names::{Name, Reach};
 
 /// The largest submit file that is read, in bytes: room for some 10,000 datasets.
-pub(crate) const LARGEST: u64 = 1 << 20;
+pub(crate) const MAX_SIZE: u64 = 1 << 20;
 
-/// How much of a value is shown in a reason, in characters.
+/// How much of a value a reason shows, in characters.
 const SHOWN: usize = 80;
 
-/// What a submit file says, as far as it could be read.
+/// How many reasons a refusal names.
+const MAX_REASONS: usize = 50;
+
+/// The content of a submit file, as far as it could be read.
 #[derive(Debug, Default)]
 pub(crate) struct Submission {
-    /// The datasets in their order, whether it was one name or a list.
+    /// The datasets, whether `dataname` is one name or a list.
     pub(crate) datasets: Vec<Name>,
     pub(crate) config: Option<Name>,
     pub(crate) timestamp: Option<String>,
     pub(crate) result_path: Option<String>,
-    /// Fields that are not the platform's: they pass through.
+    /// Fields that are not the platform's. They pass through.
     others: Map<String, Value>,
-    /// What is taken no notice of, in words.
+    /// Things the user should know that are no reasons for a refusal.
     pub(crate) warnings: Vec<String>,
-    /// Whether it is a whole JSON text, whatever it says.
+    /// Whether it is complete JSON. Otherwise it may still be being written.
     pub(crate) is_json: bool,
-    /// Why it is refused; empty for one that is in order so far.
+    /// The reasons for a refusal; empty for an accepted submission.
     pub(crate) reasons: Vec<String>,
 }
 
 impl Submission {
-    /// Reads a submit file's content. What is wrong with it stands in `reasons`.
+    /// Reads the content of a submit file. `reasons` says what is wrong with it.
     pub(crate) fn read(content: &[u8], reach: &Reach) -> Self {
+        let content = text::without_bom(content);
+        if let Some(encoding) = foreign_encoding(content) {
+            return Submission::refused(format!("the submit file is encoded in {encoding}: save it as UTF-8"));
+        }
         match serde_json::from_slice(content) {
-            Ok(Value::Object(fields)) => Submission::from_fields(fields, reach),
+            Ok(Value::Object(mut fields)) => {
+                if fields.get("timestamp").is_some_and(Value::is_number)
+                    && let Some(text) = number_as_written(content, "timestamp")
+                {
+                    fields.insert("timestamp".to_owned(), Value::String(text));
+                }
+                Submission::from_fields(fields, reach)
+            }
             Ok(other) => Submission {
                 is_json: true,
                 ..Submission::refused(format!("the submit file is {}, not a JSON object", shown(&other)))
@@ -55,7 +71,7 @@ impl Submission {
         }
     }
 
-    /// A submission of which nothing could be read.
+    /// A submission that could not be read.
     pub(crate) fn refused(reason: impl Into<String>) -> Self {
         Submission { reasons: vec![reason.into()], ..Submission::default() }
     }
@@ -70,9 +86,10 @@ impl Submission {
         submission.read_result_path(fields.shift_remove("resultpath"), reach);
         for (name, value) in fields {
             if Known::has_field(&name) {
-                submission
-                    .warnings
-                    .push(format!("the submit file's field `{}` is the tools' own: left out", cut(&name)));
+                submission.warnings.push(format!(
+                    "the field `{}` of the submit file is reserved for the tools, and is ignored",
+                    cut(&name)
+                ));
             } else {
                 submission.others.insert(name, value);
             }
@@ -80,7 +97,7 @@ impl Submission {
         submission
     }
 
-    /// Whether nothing speaks against it so far.
+    /// Whether there is no reason for a refusal so far.
     pub(crate) fn is_accepted(&self) -> bool {
         self.reasons.is_empty()
     }
@@ -90,12 +107,16 @@ impl Submission {
         if self.is_accepted() {
             return None;
         }
-        Some(Failure::new(Kind::BadSubmission, self.reasons.join("; ")).hint(
-            "put it right and hand it in under a new timestamp, or let `ncaas-submit retry` take the same one up again",
+        let mut reasons = self.reasons.iter().take(MAX_REASONS).map(String::as_str).collect::<Vec<_>>().join("; ");
+        if self.reasons.len() > MAX_REASONS {
+            reasons = format!("{reasons}; and {} more reasons", self.reasons.len() - MAX_REASONS);
+        }
+        Some(Failure::new(Kind::BadSubmission, reasons).hint(
+            "correct it and submit it with a new timestamp, or upload what is missing and run `ncaas-submit retry`",
         ))
     }
 
-    /// The job's records: one for each dataset, or one alone for a refused submission.
+    /// The job's records: one for each dataset, or a single one for a refused submission.
     pub(crate) fn records(&self, job: &Job, tool: &str) -> Vec<Record> {
         let names: Vec<&str> = self.datasets.iter().map(Name::as_str).collect();
         let Some(refusal) = self.refusal() else {
@@ -119,7 +140,7 @@ impl Submission {
         vec![record]
     }
 
-    /// The submission as one record, all its datasets in it.
+    /// The submission as one record with all its datasets.
     pub(crate) fn whole_record(&self, job: &Job) -> Record {
         let names: Vec<String> = self.datasets.iter().map(|name| name.as_str().to_owned()).collect();
         let dataname = match <[String; 1]>::try_from(names) {
@@ -157,7 +178,7 @@ impl Submission {
             Some(Value::Number(number)) => number.to_string(),
             Some(other) => return self.refuse(format!("`timestamp` is {}, not a string or a number", shown(&other))),
         };
-        // Whether it can be a part of a folder's name does not depend on the analysis, but for the length.
+        // Only the length of the job id depends on the analysis.
         match layout::job_id("", &text) {
             Ok(_) => self.timestamp = Some(text),
             Err(failure) => self.refuse(failure),
@@ -183,7 +204,7 @@ impl Submission {
     }
 
     fn read_dataset(&mut self, field: &str, name: String, reach: &Reach) {
-        match Name::read(name, reach) {
+        match Name::parse(name, reach) {
             Ok(name) => self.datasets.push(name),
             Err(reason) => self.refuse(format!("{field}: {reason}")),
         }
@@ -192,7 +213,7 @@ impl Submission {
     fn read_config(&mut self, value: Option<Value>, reach: &Reach) {
         match value {
             None | Some(Value::Null) => self.refuse("`configname` is missing"),
-            Some(Value::String(name)) => match Name::read(name, reach) {
+            Some(Value::String(name)) => match Name::parse(name, reach) {
                 Ok(name) if name.key().is_folder() => self.refuse(format!("`configname`: {name} is a folder")),
                 Ok(name) => self.config = Some(name),
                 Err(reason) => self.refuse(format!("`configname`: {reason}")),
@@ -207,11 +228,13 @@ impl Submission {
         buckets.sort_unstable();
         buckets.dedup();
         if buckets.contains(&None) && buckets.len() > 1 {
-            self.refuse("some of `dataname` and `configname` are `s3://` paths and some are keys: either all or none");
+            self.refuse(
+                "some of `dataname` and `configname` are `s3://` paths and some are keys: use one form for all",
+            );
         } else if buckets.len() > 1 {
             let names: Vec<&str> = buckets.into_iter().flatten().map(cut).collect();
             let named = names.join("`, `");
-            self.refuse(format!("`dataname` and `configname` lie in more than one bucket: `{named}`"));
+            self.refuse(format!("`dataname` and `configname` name more than one bucket: `{named}`"));
         } else if let [Some(bucket)] = buckets.as_slice()
             && let Err(reason) = reach.may_read(bucket)
         {
@@ -231,7 +254,38 @@ impl Submission {
     }
 }
 
-/// A value for a reason: its beginning, on one line.
+/// The encoding of a text that is not UTF-8, by name.
+fn foreign_encoding(content: &[u8]) -> Option<&'static str> {
+    match content {
+        [0xff, 0xfe, ..] => Some("UTF-16 (little-endian)"),
+        [0xfe, 0xff, ..] => Some("UTF-16 (big-endian)"),
+        [b'{', 0, ..] => Some("UTF-16 (little-endian, without a byte order mark)"),
+        [0, b'{', ..] => Some("UTF-16 (big-endian, without a byte order mark)"),
+        _ if str::from_utf8(content).is_err_and(|error| error.error_len().is_some()) => {
+            Some("Latin-1 or another encoding that is not UTF-8")
+        }
+        _ => None,
+    }
+}
+
+/// A number in a JSON object as it is written: `1E5` is not `100000` in a job id.
+fn number_as_written(content: &[u8], field: &str) -> Option<String> {
+    let mut json = Jiter::new(content);
+    let mut name = json.next_object().ok()?.map(str::to_owned);
+    let mut number = None;
+    while let Some(current) = name {
+        let peek = json.peek().ok()?;
+        if current == field && peek.is_num() {
+            number = String::from_utf8(json.known_number_bytes(peek).ok()?.to_vec()).ok();
+        } else {
+            json.known_skip(peek).ok()?;
+        }
+        name = json.next_key().ok()?.map(str::to_owned);
+    }
+    number
+}
+
+/// The beginning of a value, for a reason.
 fn shown(value: &Value) -> String {
     match value {
         Value::Array(_) => "a list".to_owned(),

@@ -1,4 +1,4 @@
-//! What is accepted, and every reason why something is not.
+//! Accepted submissions, and the reasons for refusals.
 
 use super::*;
 use serde_json::json;
@@ -33,23 +33,25 @@ fn real_submissions_are_accepted() {
 }
 
 #[test]
-fn a_number_keeps_its_digits() {
+fn a_number_is_kept_as_it_is_written() {
     let content =
         r#"{"dataname":"lab/inputs/x","configname":"lab/configs/c.yaml","timestamp":1606753161.50,"k":1e400}"#;
     let submission = Submission::read(content.as_bytes(), &reach());
     assert_eq!(submission.timestamp.as_deref(), Some("1606753161.50"));
+    let exponent = content.replace("1606753161.50", "1E5");
+    assert_eq!(Submission::read(exponent.as_bytes(), &reach()).timestamp.as_deref(), Some("1E5"));
     let line = submission.records(&Job { id: "job__pca_1".into(), ..Job::default() }, "t")[0].to_line();
     assert!(String::from_utf8(line).unwrap().contains(r#""k":1e+400"#));
 }
 
 #[test]
-fn every_reason_is_told_and_not_only_the_first() {
+fn a_refusal_names_every_reason() {
     let reasons = read(json!({"dataname": ["other/inputs/x", 5, "lab/../x"], "timestamp": "a/b"})).reasons;
     assert_eq!(
         reasons,
         [
             "`timestamp` has a character that cannot be in a folder's name: `a/b`",
-            "`dataname[0]`: `other/inputs/x` is not one of the group `lab`'s keys",
+            "`dataname[0]`: `other/inputs/x` is not a key of the group `lab`",
             "`dataname[1]` is `5`, not a string",
             "`dataname[2]`: `lab/../x` is no key: it has a component `.` or `..`",
             "`configname` is missing",
@@ -58,12 +60,35 @@ fn every_reason_is_told_and_not_only_the_first() {
 }
 
 #[test]
-fn what_is_no_submit_file_does_no_harm() {
+fn a_file_that_is_not_a_submission_is_refused() {
     let deep = format!("{{\"dataname\":{}", "[".repeat(500_000));
     for content in ["", " ", "{", "[]", "null", "5", "{}", "\u{feff}{}", deep.as_str()] {
         assert!(!reasons(content).is_empty(), "{content:.20}");
     }
-    assert!(!Submission::read(b"\xff\xfe", &reach()).is_accepted());
+}
+
+#[test]
+fn a_byte_order_mark_is_ignored_and_other_encodings_are_refused_by_name() {
+    let good = json!({"dataname": "lab/inputs/é", "configname": "lab/configs/c.yaml", "timestamp": "1"}).to_string();
+    assert_eq!(reasons(&format!("\u{feff}{good}")), Vec::<String>::new());
+    let little: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = [0xfe, 0xff].into_iter().chain(good.encode_utf16().flat_map(u16::to_be_bytes)).collect();
+    let latin: Vec<u8> = good.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    for (content, name) in [(little, "UTF-16"), (big, "UTF-16"), (latin, "Latin-1")] {
+        let submission = Submission::read(&content, &reach());
+        assert!(submission.reasons[0].contains(name), "{:?}", submission.reasons);
+    }
+}
+
+#[test]
+fn a_dataset_or_config_is_never_a_file_that_the_tools_write() {
+    for name in
+        ["lab/results/job__pca_1/logs/x.record.json", "lab/logs/x", "lab/submissions/submit.json", "lab/results/"]
+    {
+        assert!(with("dataname", json!(name)).reasons[0].contains("which the tools write"), "{name}");
+        assert!(!with("configname", json!(name)).is_accepted(), "{name}");
+    }
+    assert!(!with("resultpath", json!("s3://pca/lab/submissions")).is_accepted());
 }
 
 #[test]
@@ -77,18 +102,18 @@ fn no_name_leads_out_of_the_group() {
 }
 
 #[test]
-fn another_bucket_is_reached_only_where_it_is_allowed_and_by_all_names() {
+fn another_bucket_needs_permission_and_must_have_all_inputs() {
     let bypass = |dataname: &str, configname: &str| {
         read(json!({"dataname": dataname, "configname": configname, "timestamp": "1"})).reasons
     };
     assert_eq!(bypass("s3://open/a", "s3://open/c.yaml"), Vec::<String>::new());
     assert!(bypass("s3://shut/a", "s3://shut/c.yaml")[0].contains("--allow-bypass shut"));
     assert!(bypass("s3://open/a", "s3://shut/c.yaml")[0].contains("more than one bucket"));
-    assert!(bypass("s3://open/a", "lab/configs/c.yaml")[0].contains("either all or none"));
+    assert!(bypass("s3://open/a", "lab/configs/c.yaml")[0].contains("use one form for all"));
 }
 
 #[test]
-fn results_go_to_the_own_group_or_where_it_is_allowed() {
+fn results_go_to_the_group_or_to_an_allowed_bucket() {
     for (path, accepted) in [
         ("s3://open/anywhere", true),
         ("s3://pca/lab/elsewhere", true),

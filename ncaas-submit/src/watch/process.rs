@@ -1,31 +1,32 @@
-//! Which process a watcher is, so that another on the same machine can tell whether it still runs.
+//! The identity of a watcher's process and host, so that another watcher can find out whether it still runs.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
+use ncaas_core::layout;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-/// A process, told apart from all others that had or will have its number.
+/// A process, distinguished from earlier and later ones with the same process id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Process {
-    /// The machine since it was started, and the namespace that the number counts in (a container has one of its own).
+    /// The machine's boot id, and the PID namespace (a container has its own).
     machine: String,
     pid: u32,
-    /// When it started, in clock ticks since the machine did.
+    /// When it started, in clock ticks since the boot.
     started: u64,
 }
 
 impl Process {
-    /// This process; none where the system does not tell (only Linux does).
-    pub(super) fn this() -> Option<Self> {
+    /// This process; none on systems other than Linux.
+    pub(super) fn current() -> Option<Self> {
         let pid = std::process::id();
-        Some(Process { machine: machine()?, pid, started: started(pid)? })
+        Some(Process { machine: machine()?, pid, started: start_time(pid)? })
     }
 
-    /// Whether it runs; none where it is another machine's.
+    /// Whether it runs; none for a process of another machine.
     pub(super) fn is_alive(&self) -> Option<bool> {
-        (machine()? == self.machine).then(|| started(self.pid) == Some(self.started))
+        (machine()? == self.machine).then(|| start_time(self.pid) == Some(self.started))
     }
 }
 
@@ -35,10 +36,10 @@ fn machine() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
-/// When the process of that number started; none where there is none, or one that has ended and is not yet waited for.
-fn started(pid: u32) -> Option<u64> {
-    // proc(5): the second field is the program's name in parentheses, which may hold anything; then come the state and,
-    // as the 22nd field, the time.
+/// When a process started; none where it does not exist or is a zombie.
+fn start_time(pid: u32) -> Option<u64> {
+    // proc(5): the second field is the program's name in parentheses, which may have any characters; then comes the state;
+    // the 22nd field is the start time.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(") ")?;
     let mut fields = after_name.split(' ');
@@ -49,40 +50,43 @@ fn started(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Whether some process has the file open for writing, as far as this one may look into others.
-pub(super) fn is_written_to(path: &Path) -> bool {
+/// Whether a process has the file open for writing. Processes of other users are not visible.
+pub(super) fn is_open_for_writing(path: &Path) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return false };
     processes.flatten().any(|process| {
         let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
         files.filter(|file| fs::read_link(file.path()).is_ok_and(|target| target == path)).any(|file| {
             let about = process.path().join("fdinfo").join(file.file_name());
-            fs::read_to_string(about).is_ok_and(|about| opened_for_writing(&about))
+            fs::read_to_string(about).is_ok_and(|about| has_write_flag(&about))
         })
     })
 }
 
-/// proc(5): the flags are octal, and their last two bits say for what the file was opened; 0 is for reading alone.
-fn opened_for_writing(about: &str) -> bool {
+/// proc(5): the flags are octal. The last two bits are the access mode; 0 is read-only.
+fn has_write_flag(about: &str) -> bool {
     let flags = about.lines().find_map(|line| line.strip_prefix("flags:"));
     flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).is_some_and(|flags| flags & 0o3 != 0)
 }
 
 /// Host name and process id, for people.
 pub(crate) fn owner() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{host}:{}", std::process::id())
+    format!("{}:{}", host_name(), std::process::id())
 }
 
-/// A name that no other watcher has had.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The identity of this host, which outlives its boots: several machines can have the same name, or be clones of one image.
+pub(super) fn host_id() -> String {
+    let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    layout::short_hash(&format!("{}\n{}", host_name(), machine_id.trim()))
+}
+
+/// A watcher id that no other watcher has, in hexadecimal.
 pub(super) fn unique_id() -> String {
-    let seed = format!(
-        "{} {:?} {:?} {:?}",
-        owner(),
-        Process::this(),
-        std::time::SystemTime::now(),
-        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0)
-    );
-    Sha256::digest(seed.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let random = || format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+    format!("{}{}", random(), random())
 }
 
 #[cfg(test)]
@@ -92,11 +96,11 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn a_process_that_has_ended_is_dead_also_before_it_is_waited_for() {
-        let this = Process::this().unwrap();
+    fn a_zombie_is_a_dead_process() {
+        let this = Process::current().unwrap();
         assert_eq!(this.is_alive(), Some(true));
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let started = started(child.id()).unwrap();
+        let started = start_time(child.id()).unwrap();
         let process = Process { pid: child.id(), started, ..this.clone() };
         assert_eq!(process.is_alive(), Some(true));
         child.kill().unwrap();
@@ -110,18 +114,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_seen_to_be_written_to_until_it_is_closed() {
+    fn a_file_is_open_for_writing_until_it_is_closed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap().join("submit.json");
         let file = fs::File::create(&path).unwrap();
-        assert!(is_written_to(&path));
+        assert!(is_open_for_writing(&path));
         drop(file);
         let _read = fs::File::open(&path).unwrap();
-        assert!(!is_written_to(&path));
+        assert!(!is_open_for_writing(&path));
     }
 
     #[test]
-    fn nothing_is_known_of_another_machines_process() {
+    fn a_process_of_another_machine_is_neither_alive_nor_dead() {
         let process = Process { machine: "elsewhere".into(), pid: 1, started: 0 };
         assert_eq!(process.is_alive(), None);
     }

@@ -22,7 +22,7 @@ fn inputs_in_another_bucket_are_read_only_with_allow_bypass() {
     let open = checked(&["--allow-bypass", elsewhere.analysis()]).ok();
     assert_eq!(open.record().dataname.unwrap(), json!(path("x.npy")));
     put_submit_file(&bucket, "1", &json!({"dataname": path("no.npy"), "configname": path("c.yaml"), "timestamp": "1"}));
-    checked(&["--allow-bypass", elsewhere.analysis()]).ended_saying(1, "there is nothing under the dataset's key");
+    checked(&["--allow-bypass", elsewhere.analysis()]).ended_saying(1, "does not exist");
 }
 
 #[test]
@@ -39,7 +39,9 @@ fn check_accepts_files_keys_and_records() {
     let group = format!("{}/lab", bucket.address());
     let checked = ncaas_submit(&["check", &file("good", &good), "--in", &group]).run().ok();
     assert_eq!(checked.record().job.unwrap().id, "job__pca_1.5");
-    ncaas_submit(&["check", &file("bad", &bad), "--in", &group]).run().ended_saying(1, "there is nothing under");
+    ncaas_submit(&["check", &file("bad", &bad), "--in", &group])
+        .run()
+        .ended_saying(1, "the dataset `lab/inputs/no` does not exist");
     // Lying nowhere, only its form counts.
     ncaas_submit(&["check", &file("bad", &bad)]).run().ok();
     let lines = format!("{good}\n{bad}\n");

@@ -54,7 +54,7 @@ fn a_submission_from_its_beginning_to_its_end(bucket: &TestBucket) {
     assert!(ended.iter().all(|record| record.get("io_dir").is_none()), "that is another machine's");
     assert_eq!(list_submissions(bucket, &["--state", "failed"]).len(), 1);
     assert_eq!(list_submissions(bucket, &["--state", "success", "--state", "waiting"]).len(), 0);
-    run_verb(bucket, "cancel", &["1"]).ended_saying(1, "has ended already");
+    run_verb(bucket, "cancel", &["1"]).ended_saying(1, "has already ended");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn what_is_sent_is_handed_on(bucket: &TestBucket) {
     ncaas_submit(&again)
         .args(["--force", "--timestamp", "16:52:06.8 x"])
         .run()
-        .ended_saying(1, "there is a submission `lab/submissions/16:52:06.8 x_submit.json` already");
+        .ended_saying(1, "the submission `lab/submissions/16:52:06.8 x_submit.json` already exists");
 }
 
 #[test]
@@ -63,10 +63,11 @@ fn send_reports_why_it_cannot_submit() {
     let send = |data: &str, config: &str| ncaas_submit(&["send", &target, "--data", data, "--config", config]).run();
     send("nowhere.npy", "lab/configs/config.yaml").ended(
         1,
-        "ncaas-submit: there is no file `nowhere.npy`, and it is no key of the group\n\
+        "ncaas-submit: `nowhere.npy` is neither a local file nor a key of the group\n\
          hint: a key begins with the group: `lab/inputs/...`\n",
     );
-    send("lab/inputs/missing", "lab/configs/config.yaml").ended_saying(1, "there is nothing under the dataset's key");
+    send("lab/inputs/missing", "lab/configs/config.yaml")
+        .ended_saying(1, "the dataset `lab/inputs/missing` does not exist");
     send("lab/inputs/a b.npy", "lab/inputs/a b.npy").ended_saying(1, "ends in none of `.json`, `.yaml` and `.yml`");
     ncaas_submit(&["send", &bucket.address()]).run().ended_saying(2, "--data");
     let s3 = ["send", "s3://no-such-bucket-here/lab", "--data", "lab/inputs/x", "--config", "lab/configs/c.yaml"];

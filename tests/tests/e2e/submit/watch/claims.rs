@@ -8,7 +8,7 @@ use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::submissions::{put_end_file, submit_one_dataset, with_inputs};
 use ncaas_tests::watch_process::{SOON, WatchProcess};
 use ncaas_tests::{Run, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn each_once(bucket: &TestBucket, arguments: &[&str]) {
     let before = submit_one_dataset(bucket, "before");
@@ -52,7 +52,7 @@ fn one_watcher_claims_each_submission_announced_by_a_queue() {
     let records = watching.records.lock().unwrap();
     let record = records.iter().find(|record| record["job"]["id"] == told.as_str()).unwrap();
     let noticed = record["setup"][0]["event"].as_str().unwrap();
-    assert_eq!(noticed, "noticed `lab/submissions/told of_submit.json` (told of by the queue)");
+    assert_eq!(noticed, "noticed `lab/submissions/told of_submit.json` (notified by the queue)");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn another_watcher_takes_over_unfinished_jobs_of_a_dead_watcher() {
     assert!(!second.ids().contains(&done));
     let records = second.records.lock().unwrap();
     let record = records.iter().find(|record| record["job"]["id"] == undone.as_str()).unwrap();
-    assert!(record["setup"].to_string().contains("had ended"), "{record}");
+    assert!(record["setup"].to_string().contains("` after `"), "{record}");
 }
 
 /// How far each job has come.
@@ -145,33 +145,96 @@ fn killing_watchers_of_s3_loses_no_job_and_runs_none_twice() {
     watchers_are_killed(&Arc::new(with_inputs(TestBucket::s3("killed"))), 4, 60, 5, &["--poll", "200ms"]);
 }
 
-/// Puts into the bucket what a watcher on another machine would have left there.
-fn claimed_elsewhere(bucket: &TestBucket, id: &str, timestamp: &str, expires_at: &str) {
-    let watcher = json!({"id": "0123456789abcdef", "owner": "elsewhere:1", "expires_at": expires_at, "holds": false,
+/// Writes the heartbeat of a watcher on another machine.
+fn write_heartbeat(bucket: &TestBucket, beat: u64) {
+    let heartbeat = json!({"id": "0123456789abcdef", "owner": "elsewhere:1", "host": "elsewhere", "beat": beat,
         "process": {"machine": "elsewhere", "pid": 1, "started": 1}});
-    bucket.put(".ncaas/watchers/0123456789abcdef.json", watcher.to_string());
+    bucket.put(".ncaas/watchers/0123456789abcdef.json", heartbeat.to_string());
+}
+
+/// Writes the heartbeat and the claim of a watcher on another machine.
+fn claim_elsewhere(bucket: &TestBucket, id: &str, timestamp: &str) {
+    write_heartbeat(bucket, 1);
     let claim = json!({"submission": format!("lab/submissions/{timestamp}_submit.json"), "watcher": "0123456789abcdef",
-        "owner": "elsewhere:1", "claimed_at": "2026-11-22T10:24:55Z"});
+        "owner": "elsewhere:1", "claimed_at": "2026-11-22T10:24:55Z", "number": 3});
     bucket.put(&format!("lab/results/{id}/claim.json"), claim.to_string());
 }
 
-#[test]
-fn a_claim_of_another_machine_holds_until_its_heartbeat_expires() {
-    let bucket = with_inputs(TestBucket::directory("pca"));
-    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().records().len();
+fn claim_holds_while_heartbeat_changes(bucket: TestBucket) {
+    let bucket = Arc::new(with_inputs(bucket));
+    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().records();
     let id = submit_one_dataset(&bucket, "1");
-    claimed_elsewhere(&bucket, &id, "1", "2999-01-01T00:00:00Z");
-    assert_eq!(once(), 0, "it lives");
-    claimed_elsewhere(&bucket, &id, "1", "2020-01-01T00:00:00Z");
-    assert_eq!(once(), 1, "it has been dead for long");
+    claim_elsewhere(&bucket, &id, "1");
+    std::thread::scope(|scope| {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let beating = Arc::clone(&bucket);
+        scope.spawn(move || {
+            let mut beat = 1;
+            while stopped.recv_timeout(Duration::from_secs(2)).is_err() {
+                beat += 1;
+                write_heartbeat(&beating, beat);
+            }
+        });
+        assert_eq!(once().len(), 0, "it lives");
+        stop.send(()).unwrap();
+    });
+    let records = once();
+    assert_eq!(records.len(), 1, "its heartbeat has stopped");
+    assert_eq!(records[0].job.as_ref().unwrap().claim.as_ref().unwrap().number, 4);
+}
+
+#[test]
+fn a_claim_in_a_directory_holds_while_its_watchers_heartbeat_changes() {
+    claim_holds_while_heartbeat_changes(TestBucket::directory("pca"));
+}
+
+#[test]
+fn a_claim_on_s3_holds_while_its_watchers_heartbeat_changes() {
+    claim_holds_while_heartbeat_changes(TestBucket::s3("beat"));
 }
 
 #[test]
 fn a_watcher_on_another_machine_without_heartbeat_is_replaced_within_a_minute() {
     let bucket = with_inputs(TestBucket::directory("pca"));
     let id = submit_one_dataset(&bucket, "1");
-    // By its own clock it lives for ever; what counts is that it says nothing any more.
-    claimed_elsewhere(&bucket, &id, "1", "2999-01-01T00:00:00Z");
+    claim_elsewhere(&bucket, &id, "1");
     let watching = WatchProcess::start(&bucket, &[]);
     wait_until("its replacement", Duration::from_secs(60), || watching.ids() == [id.clone()]);
+}
+
+fn stopped_watcher_holds_claims(bucket: TestBucket) {
+    let bucket = with_inputs(bucket);
+    let first = WatchProcess::start(&bucket, &["--poll", "200ms", "--hold", "20s"]);
+    let id = submit_one_dataset(&bucket, "1");
+    first.wait_for(&id);
+    let stderr = first.end();
+    assert!(stderr.contains(&format!("keeps its claim on `{id}` for 20 s")), "{stderr}");
+    // The same watcher, as another machine sees it.
+    let key = bucket.keys().into_iter().find(|key| key.starts_with(".ncaas/watchers/")).unwrap();
+    let mut heartbeat: Value = serde_json::from_str(&bucket.text(&key)).unwrap();
+    assert_eq!((&heartbeat["hold_s"], &heartbeat["resumable"]), (&json!(20), &json!(true)));
+    heartbeat["host"] = "elsewhere".into();
+    heartbeat["process"]["machine"] = "elsewhere".into();
+    bucket.put(&key, heartbeat.to_string());
+    let held = std::time::Instant::now();
+    let second = WatchProcess::start(&bucket, &["--poll", "200ms"]);
+    second.wait_for_within(&id, Duration::from_secs(60));
+    assert!(held.elapsed() > Duration::from_secs(15), "the claim was held");
+    // On the same host the next watcher continues at once.
+    second.end();
+    let third = WatchProcess::start(&bucket, &["--poll", "200ms"]);
+    third.wait_for_within(&id, Duration::from_secs(10));
+    let records = third.records.lock().unwrap();
+    assert_eq!(records[0]["job"]["claim"]["number"], json!(3));
+    assert!(records[0]["job"]["attempt"].is_null());
+}
+
+#[test]
+fn a_watcher_that_stops_holds_its_claims_in_a_directory_for_a_time() {
+    stopped_watcher_holds_claims(TestBucket::directory("pca"));
+}
+
+#[test]
+fn a_watcher_that_stops_holds_its_claims_on_s3_for_a_time() {
+    stopped_watcher_holds_claims(TestBucket::s3("hold"));
 }

@@ -34,7 +34,7 @@ fn watch_once_holds_its_claims_for_the_given_duration() {
     submit_one_dataset(&bucket, "1");
     assert_eq!(once("0s").ok().records().len(), 1);
     assert_eq!(once("1h").ok().records().len(), 1, "nothing held it");
-    let left = once("1h").ended_saying(0, "left 1 submit_file(s) to the watchers that have claimed them");
+    let left = once("1h").ended_saying(0, "left 1 submission(s) to the watchers that have claimed them");
     assert_eq!(left.text(), "", "the one before holds it");
     let target = format!("{}/lab", bucket.address());
     Run::tool("ncaas-submit").args(["retry", &target, "1", "--force"]).run().ok();
@@ -53,7 +53,7 @@ fn two_submissions_with_the_same_timestamp_get_distinct_job_folders() {
     let ids: Vec<String> = records.iter().map(|record| record.job.clone().unwrap().id).collect();
     assert_eq!(ids[0], "job__pca_1");
     assert_ne!(ids[1], ids[0]);
-    assert!(records[1].error.as_ref().unwrap().message.contains("`timestamp` is that of another submission"));
+    assert!(records[1].error.as_ref().unwrap().message.contains("`timestamp` is already used by the submission"));
 }
 
 #[test]

@@ -23,11 +23,11 @@ fn refusals_name_every_reason(bucket: &TestBucket) {
     let ran = watch_once(bucket);
     let message = refusal(&ran);
     for reason in [
-        "there is nothing under the dataset's key `lab/inputs/no.npy`",
-        "`other/inputs/theirs.npy` is not one of the group `lab`'s keys",
-        "there is no file `lab/inputs/folder`, but a folder `lab/inputs/folder/`",
+        "the dataset `lab/inputs/no.npy` does not exist",
+        "`other/inputs/theirs.npy` is not a key of the group `lab`",
+        "the dataset `lab/inputs/folder` is a folder: write `lab/inputs/folder/`",
         "`dataname[3]` is `5`, not a string",
-        "there is nothing under the config's key `lab/configs/none.yaml`",
+        "the config `lab/configs/none.yaml` does not exist",
     ] {
         assert!(message.contains(reason), "{reason} is not in: {message}");
     }

@@ -1,5 +1,5 @@
-//! `ncaas-submit send`: hand in datasets and a config. What is local is uploaded; the submit file comes last, so that
-//! whoever sees it finds the rest.
+//! `ncaas-submit send`: upload local datasets and config, then write the submit file. It comes last, so that a watcher that
+//! sees it finds the rest.
 
 mod upload;
 
@@ -7,33 +7,37 @@ use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT_SUFFIX};
-use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::{Map, Value, json};
 
 use crate::args::SendArgs;
-use crate::rules;
-use crate::setup::SetupLog;
-use crate::subject::Buckets;
+use crate::commands::wait::wait_for_end;
+use crate::group::validate_group;
+use crate::setup_log::SetupLog;
 use crate::submission::{Reach, Submission};
-use crate::wait::until_ended;
-use upload::{Part, Uploader};
+use crate::targets::Buckets;
+use crate::validation;
+use upload::{InputSource, Uploader};
 
 pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
-    let target = Target::parse(&args.target)?;
-    crate::watch::check_group(&target.group)?;
+    if args.schema.schema {
+        return print_schema::<Known>().await;
+    }
+    let target = Target::parse(args.target.as_deref().unwrap_or_default())?;
+    validate_group(&target.group)?;
     check_fields(&args.set)?;
     let bucket = Bucket::open(&target.bucket).await?;
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
-            let record = hand_in(tool, &args, &bucket, &target.group).await?;
+            let record = submit(tool, &args, &bucket, &target.group).await?;
             if !args.wait {
                 output.emit(&record).await;
                 return Ok(());
             }
-            for record in until_ended(tool, &record, &Buckets::default()).await? {
+            for record in wait_for_end(tool, &record, &Buckets::default()).await? {
                 output.emit(&record).await;
             }
             Ok(())
@@ -41,34 +45,35 @@ pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
         .await
 }
 
-/// Uploads what is local, checks all, and writes the submit file.
-async fn hand_in(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Result<Record> {
+/// Uploads local files, validates the submission, and writes the submit file.
+async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Result<Record> {
     let timestamp = args.timestamp.clone().unwrap_or_else(timestamp_now);
     let id = layout::job_id(bucket.name(), &timestamp).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
     let uploader = Uploader::new(tool, bucket, group, args.force);
-    let datasets: Vec<Part> = args.data.iter().map(|name| uploader.part(name, INPUTS)).collect::<Result<_>>()?;
-    let config = uploader.part(&args.config, CONFIGS)?;
-    upload::all_differ(datasets.iter().chain([&config]))?;
+    let datasets: Vec<InputSource> =
+        args.data.iter().map(|name| uploader.find_source(name, INPUTS)).collect::<Result<_>>()?;
+    let config = uploader.find_source(args.config.as_deref().unwrap_or_default(), CONFIGS)?;
+    upload::check_distinct(datasets.iter().chain([&config]))?;
 
     let fields = submit_fields(args, &timestamp, &datasets, &config);
-    // Names can come to lie in another bucket by an `s3://` path; whether they may is for the watch to say.
+    // Whether `s3://` paths may name another bucket is decided by the watcher.
     let others: Vec<String> = other_buckets(&fields);
     let reach = Reach::new(bucket.address(), group, &others);
     let mut submission = Submission::from_fields(fields.clone(), &reach);
     submission.refusal().map_or(Ok(()), Err)?;
-    for part in datasets.iter().chain([&config]) {
-        uploader.upload(part).await?;
+    for source in datasets.iter().chain([&config]) {
+        uploader.upload(source).await?;
     }
     let mut log = SetupLog::default();
-    rules::check(&mut submission, bucket, &mut log).await?;
+    validation::validate(&mut submission, bucket, &mut log).await?;
     submission.refusal().map_or(Ok(()), Err)?;
 
     let key = submit_key(group, &timestamp)?;
     let mut content = serde_json::to_vec_pretty(&fields).unwrap_or_default();
     content.push(b'\n');
     if bucket.put_new(&key, content).await?.is_none() {
-        return Err(Failure::new(Kind::NameInUse, format!("there is a submission `{key}` already"))
-            .hint("give another `--timestamp`, or none: then it is the time"));
+        return Err(Failure::new(Kind::NameInUse, format!("the submission `{key}` already exists"))
+            .hint("use another `--timestamp`, or none for the current time"));
     }
     let job = Job {
         id,
@@ -82,9 +87,14 @@ async fn hand_in(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> R
 }
 
 /// The submit file.
-fn submit_fields(args: &SendArgs, timestamp: &str, datasets: &[Part], config: &Part) -> Map<String, Value> {
+fn submit_fields(
+    args: &SendArgs,
+    timestamp: &str,
+    datasets: &[InputSource],
+    config: &InputSource,
+) -> Map<String, Value> {
     let mut fields = Map::new();
-    let names: Vec<&str> = datasets.iter().map(Part::name).collect();
+    let names: Vec<&str> = datasets.iter().map(InputSource::name).collect();
     let dataname = match names.as_slice() {
         [name] => json!(name),
         names => json!(names),
@@ -99,11 +109,11 @@ fn submit_fields(args: &SendArgs, timestamp: &str, datasets: &[Part], config: &P
     fields
 }
 
-/// Refuses a field that the tools take for their own, or that another flag sets.
+/// Refuses a field that is reserved for the tools, or that another flag sets.
 fn check_fields(fields: &[(String, Value)]) -> Result<()> {
     for (name, _) in fields {
         if name == "timestamp" || Known::has_field(name) {
-            return Err(Failure::new(Kind::Usage, format!("`--set {name}=...`: the field is not free"))
+            return Err(Failure::new(Kind::Usage, format!("`--set {name}=...`: this field is reserved"))
                 .hint("`--data`, `--config`, `--timestamp` and `--result-path` set the platform's own fields"));
         }
     }
@@ -121,12 +131,12 @@ fn other_buckets(fields: &Map<String, Value>) -> Vec<String> {
         .collect()
 }
 
-/// The key of the submit file: it begins with the timestamp, so that new ones are listed after old ones.
+/// The key of the submit file. It begins with the timestamp, so that new submissions are listed after old ones.
 fn submit_key(group: &str, timestamp: &str) -> Result<Key> {
     Key::new(format!("{group}/{SUBMISSIONS}/{timestamp}_{SUBMIT_SUFFIX}"))
 }
 
-/// Now, as a timestamp that sorts as time goes: `2026_11_22_10_24_55_123456`.
+/// The current time as a timestamp that sorts by time: `2026_11_22_10_24_55_123456`.
 fn timestamp_now() -> String {
     Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string()
 }

@@ -1,17 +1,17 @@
-//! What S3 puts into a queue: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>.
+//! The events that S3 sends to a queue: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>.
 
 use ncaas_core::bucket::{Key, url_decoded};
 use serde_json::Value;
 
-/// The keys that a message says were created in the bucket; none if it is about other buckets alone.
-pub(super) fn created(body: &str, bucket: &str) -> Option<Vec<Key>> {
+/// The keys of the objects that were created in the bucket, by a message; none if it is only about other buckets.
+pub(super) fn created_keys(body: &str, bucket: &str) -> Option<Vec<Key>> {
     let Ok(message) = serde_json::from_str::<Value>(body) else { return Some(Vec::new()) };
-    // A queue can be told by way of a topic, which wraps the event into a text.
+    // An SNS topic wraps the event into a string.
     if let Some(inner) = message.get("Message").and_then(Value::as_str) {
-        return created(inner, bucket);
+        return created_keys(inner, bucket);
     }
     let Some(records) = message.get("Records").and_then(Value::as_array) else {
-        // The test event that S3 sends when notifications are set up, or nothing of S3's.
+        // The test event that S3 sends when notifications are set up, or a message that is not from S3.
         return Some(Vec::new());
     };
     let ours: Vec<&Value> = records
@@ -39,11 +39,11 @@ mod tests {
     }
 
     fn keys(message: &Value) -> Option<Vec<String>> {
-        created(&message.to_string(), "pca").map(|keys| keys.iter().map(|key| key.as_str().to_owned()).collect())
+        created_keys(&message.to_string(), "pca").map(|keys| keys.iter().map(|key| key.as_str().to_owned()).collect())
     }
 
     #[test]
-    fn keys_come_decoded_and_also_by_way_of_a_topic() {
+    fn keys_are_decoded_also_from_a_topic() {
         let put = event("ObjectCreated:Put", "pca", "lab/submissions/a+b%2B%C3%BCsubmit.json");
         let expected = Some(vec!["lab/submissions/a b+üsubmit.json".to_owned()]);
         assert_eq!(keys(&put), expected);
@@ -51,14 +51,14 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_of_no_new_object_is_read_all_the_same() {
+    fn other_messages_have_no_keys() {
         assert_eq!(keys(&event("ObjectRemoved:Delete", "pca", "a")), Some(vec![]));
         assert_eq!(keys(&json!({"Service": "Amazon S3", "Event": "s3:TestEvent"})), Some(vec![]));
-        assert_eq!(created("no JSON", "pca"), Some(vec![]));
+        assert_eq!(created_keys("no JSON", "pca"), Some(vec![]));
     }
 
     #[test]
-    fn another_buckets_message_is_left_to_others() {
+    fn a_message_about_another_bucket_is_not_read() {
         assert_eq!(keys(&event("ObjectCreated:Put", "other", "a")), None);
     }
 }

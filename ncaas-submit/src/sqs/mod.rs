@@ -1,7 +1,7 @@
-//! The queue that a bucket's server tells of new submissions: SQS, on AWS and on LocalStack alike.
+//! An SQS queue that receives the events of a bucket about new submit files.
 //!
-//! Messages are taken off the queue as soon as they are read. Should a watcher be killed right then, the listing beneath
-//! finds what they told of; so a queue that loses, doubles or mixes up messages does no harm.
+//! Messages are deleted as soon as they are read. If a watcher is killed right then, listing finds the submissions; so a
+//! queue that loses, repeats or reorders messages does no harm.
 
 mod event;
 mod setup;
@@ -13,52 +13,52 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use ncaas_core::bucket::{Key, aws_settings};
 use ncaas_core::failure::{Failure, Kind, Result};
 
-pub(crate) use setup::set_up;
+pub(crate) use setup::create_queue;
 
-/// How long a request waits for a message, in seconds: the most that SQS allows.
+/// How long a request waits for a message, in seconds: the maximum of SQS.
 const WAIT: i32 = 20;
 
-/// How many messages come at once: the most that SQS allows.
+/// How many messages a request returns: the maximum of SQS.
 const AT_ONCE: i32 = 10;
 
-/// The longest answer of a server that goes into a message, in characters.
+/// How much of a server's message is shown, in characters.
 const SHOWN: usize = 300;
 
 /// A queue of events of one bucket.
-pub(crate) struct Queue {
+pub(crate) struct SqsQueue {
     client: Client,
     url: String,
     /// The bucket's name.
     bucket: String,
-    /// The groups that are watched; all where it is empty.
+    /// The groups that are watched; all if it is empty.
     groups: Vec<String>,
 }
 
-impl Queue {
-    /// The queue at a URL, which has to be there.
+impl SqsQueue {
+    /// Opens the queue at a URL.
     ///
     /// # Errors
-    /// When it is not, or may not be read.
+    /// When it does not exist, or access to it is denied.
     pub(crate) async fn open(url: &str, bucket: &str, groups: &[String]) -> Result<Self> {
         let client = Client::new(&aws_settings().await?);
         let asked = client.get_queue_attributes().queue_url(url).send().await;
         asked.map_err(|error| failure("read", url, &error))?;
-        Ok(Queue { client, url: url.to_owned(), bucket: bucket.to_owned(), groups: groups.to_vec() })
+        Ok(SqsQueue { client, url: url.to_owned(), bucket: bucket.to_owned(), groups: groups.to_vec() })
     }
 
     /// Waits up to [`WAIT`] seconds for the keys of objects that have been created.
     ///
     /// # Errors
     /// When the queue does not answer.
-    pub(crate) async fn next(&self) -> Result<Vec<Key>> {
+    pub(crate) async fn receive(&self) -> Result<Vec<Key>> {
         let request = self.client.receive_message().queue_url(&self.url);
         let answer = request.wait_time_seconds(WAIT).max_number_of_messages(AT_ONCE).send().await;
         let messages = answer.map_err(|error| failure("read", &self.url, &error))?.messages.unwrap_or_default();
         let mut keys = Vec::new();
         let mut read = Vec::new();
         for message in messages {
-            // One of another bucket or group stays: whoever watches that one reads it.
-            if let Some(created) = event::created(message.body().unwrap_or_default(), &self.bucket)
+            // A message about another bucket or group stays for its watcher.
+            if let Some(created) = event::created_keys(message.body().unwrap_or_default(), &self.bucket)
                 && created
                     .iter()
                     .all(|key| self.groups.is_empty() || self.groups.iter().any(|group| group == key.group()))
@@ -67,11 +67,11 @@ impl Queue {
                 read.push(message);
             }
         }
-        self.take_off(read).await?;
+        self.delete(read).await?;
         Ok(keys)
     }
 
-    async fn take_off(&self, messages: Vec<Message>) -> Result<()> {
+    async fn delete(&self, messages: Vec<Message>) -> Result<()> {
         let mut request = self.client.delete_message_batch().queue_url(&self.url);
         let mut any = false;
         for (at, message) in messages.into_iter().enumerate() {
@@ -84,7 +84,7 @@ impl Queue {
             }
         }
         if any {
-            request.send().await.map_err(|error| failure("take messages off", &self.url, &error))?;
+            request.send().await.map_err(|error| failure("delete messages of", &self.url, &error))?;
         }
         Ok(())
     }
@@ -103,15 +103,15 @@ where
     let words: String = refused.message().unwrap_or_default().chars().take(SHOWN).collect();
     match code {
         "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" => {
-            Failure::new(Kind::ObjectNotFound, format!("{cannot}: there is no such queue"))
-                .hint("`ncaas-submit init BUCKET --queue` makes one, as does `watch --notify`")
+            Failure::new(Kind::ObjectNotFound, format!("{cannot}: it does not exist"))
+                .hint("`ncaas-submit init BUCKET --queue` creates one, and so does `watch --notify`")
         }
         "AccessDenied" | "AccessDeniedException" => Failure::new(Kind::AccessDenied, format!("{cannot}: {words}")),
         _ => Failure::new(Kind::BucketError, format!("{cannot}: {code}: {words}")),
     }
 }
 
-/// The words of the error that began it all, such as `connection refused`.
+/// The first cause of an error, such as `connection refused`.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let last = std::iter::successors(Some(error), |error| error.source()).last();
     let words = last.map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Bringing local files and folders into a group's `inputs/` and `configs/`.
+//! Uploads of local files and folders into a group's `inputs/` and `configs/`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,26 +8,26 @@ use ncaas_core::folder::Folder;
 use ncaas_core::tool::Tool;
 use ncaas_core::transfer::Transfer;
 
-/// How many files are looked at or uploaded at once.
+/// How many files are compared or uploaded at once.
 const AT_ONCE: usize = 8;
 
 /// A dataset or the config of a submission.
 #[derive(Debug)]
-pub(super) struct Part {
-    /// As it stands in the submit file.
+pub(super) struct InputSource {
+    /// Its name in the submit file.
     name: String,
-    /// What is to be uploaded for it; nothing for what is in the bucket.
+    /// The files to upload for it; none if it is in the bucket.
     files: Vec<(PathBuf, Key)>,
 }
 
-impl Part {
-    /// The key, or the `s3://` path, for the submit file.
+impl InputSource {
+    /// Its key or `s3://` path, for the submit file.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// Where parts are uploaded to.
+/// The group to upload to.
 pub(super) struct Uploader<'a> {
     tool: Tool,
     bucket: &'a Bucket,
@@ -40,36 +40,36 @@ impl<'a> Uploader<'a> {
         Uploader { tool, bucket, group, force }
     }
 
-    /// What a name on the command line stands for: a file or folder of this machine, else a key. Reads no content.
-    pub(super) fn part(&self, name: &str, folder: &str) -> Result<Part> {
+    /// Finds what a name on the command line means: a local file or folder, otherwise a key. Reads no content.
+    pub(super) fn find_source(&self, name: &str, folder: &str) -> Result<InputSource> {
         let path = Path::new(name);
         if name.starts_with("s3://") || !path.exists() {
-            return self.key(name);
+            return self.key_in_bucket(name);
         }
         if let Some(name) = self.key_of_file_in_bucket(path) {
-            return Ok(Part { name, files: Vec::new() });
+            return Ok(InputSource { name, files: Vec::new() });
         }
         let absolute = path.canonicalize().doing("find", path)?;
         let base = absolute.file_name().and_then(|base| base.to_str()).ok_or_else(|| unnameable(path))?;
         let key = Key::new(format!("{}/{folder}/{base}", self.group))?;
         if path.is_dir() {
             let files = files_below(path, &key)?;
-            return Ok(Part { name: format!("{key}/"), files });
+            return Ok(InputSource { name: format!("{key}/"), files });
         }
-        Ok(Part { name: key.as_str().to_owned(), files: vec![(path.to_owned(), key)] })
+        Ok(InputSource { name: key.as_str().to_owned(), files: vec![(path.to_owned(), key)] })
     }
 
-    fn key(&self, name: &str) -> Result<Part> {
+    fn key_in_bucket(&self, name: &str) -> Result<InputSource> {
         let is_key =
             name.starts_with("s3://") || name.strip_prefix(self.group).is_some_and(|rest| rest.starts_with('/'));
         if is_key {
-            return Ok(Part { name: name.to_owned(), files: Vec::new() });
+            return Ok(InputSource { name: name.to_owned(), files: Vec::new() });
         }
-        Err(Failure::new(Kind::FileNotFound, format!("there is no file `{name}`, and it is no key of the group"))
+        Err(Failure::new(Kind::FileNotFound, format!("`{name}` is neither a local file nor a key of the group"))
             .hint(format!("a key begins with the group: `{}/inputs/...`", self.group)))
     }
 
-    /// A file that lies in the group's own folder of a directory bucket is where it has to be.
+    /// The key of a file that is already in the group's folder of a directory bucket.
     fn key_of_file_in_bucket(&self, path: &Path) -> Option<String> {
         let absolute = path.canonicalize().ok()?;
         let key = absolute.strip_prefix(self.bucket.address()).ok()?.to_str()?;
@@ -78,14 +78,14 @@ impl<'a> Uploader<'a> {
     }
 
     /// Uploads the files that the bucket does not have.
-    pub(super) async fn upload(&self, part: &Part) -> Result<()> {
+    pub(super) async fn upload(&self, source: &InputSource) -> Result<()> {
         use futures_util::{StreamExt, TryStreamExt, stream};
-        stream::iter(&part.files)
+        stream::iter(&source.files)
             .map(Ok)
             .try_for_each_concurrent(AT_ONCE, async |(path, key)| self.upload_file(path, key).await)
             .await?;
-        if part.files.len() > 1 {
-            self.tool.note(&format!("`{}` is in the bucket: {} files", part.name, part.files.len()));
+        if source.files.len() > 1 {
+            self.tool.note(&format!("`{}` is in the bucket: {} files", source.name, source.files.len()));
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl<'a> Uploader<'a> {
     }
 }
 
-/// All files below a folder, and the keys that they get.
+/// All files below a folder, with their keys.
 fn files_below(folder: &Path, key: &Key) -> Result<Vec<(PathBuf, Key)>> {
     let mut files = Vec::new();
     let mut folders = vec![(folder.to_owned(), key.clone())];
@@ -123,42 +123,47 @@ fn files_below(folder: &Path, key: &Key) -> Result<Vec<(PathBuf, Key)>> {
             let path = entry.doing("read", &folder)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| unnameable(&path))?;
             let key = key.join(name)?;
-            // A link counts as what it leads to; one that leads to a folder could lead in a circle.
+            // A link counts as its target; a link to a folder could lead in a circle.
             match std::fs::symlink_metadata(&path).doing("read", &path)? {
                 metadata if metadata.is_dir() => folders.push((path, key)),
                 _ if path.is_file() => files.push((path, key)),
                 _ => {
                     return Err(Failure::new(
                         Kind::UnsafePath,
-                        format!("`{}` is neither a file nor a folder of files", path.display()),
+                        format!("`{}` is neither a regular file nor a folder", path.display()),
                     ));
                 }
             }
         }
     }
     if files.is_empty() {
-        return Err(Failure::new(Kind::FileNotFound, format!("there is no file in the folder `{}`", folder.display())));
+        return Err(Failure::new(Kind::FileNotFound, format!("the folder `{}` has no files", folder.display())));
     }
     files.sort();
     Ok(files)
 }
 
-/// Refuses two local names that would get the same key.
-pub(super) fn all_differ<'p>(parts: impl Iterator<Item = &'p Part>) -> Result<()> {
+/// Refuses two local files that would get the same key.
+pub(super) fn check_distinct<'p>(sources: impl Iterator<Item = &'p InputSource>) -> Result<()> {
     let mut keys: Vec<(&Key, &Path)> =
-        parts.flat_map(|part| &part.files).map(|(path, key)| (key, path.as_path())).collect();
+        sources.flat_map(|source| &source.files).map(|(path, key)| (key, path.as_path())).collect();
     keys.sort();
     keys.dedup();
     match keys.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         Some(pair) => Err(Failure::new(
             Kind::Usage,
-            format!("`{}` and `{}` would both be `{}`", pair[0].1.display(), pair[1].1.display(), pair[0].0),
+            format!(
+                "`{}` and `{}` would both be uploaded as `{}`",
+                pair[0].1.display(),
+                pair[1].1.display(),
+                pair[0].0
+            ),
         )
-        .hint("rename one, or send the folder that both lie in")),
+        .hint("rename one of them, or send a folder that contains both")),
         None => Ok(()),
     }
 }
 
 fn unnameable(path: &Path) -> Failure {
-    Failure::new(Kind::BadKey, format!("`{}` has no name that a key can have: it is not UTF-8", path.display()))
+    Failure::new(Kind::BadKey, format!("the name of `{}` is not UTF-8, and keys must be", path.display()))
 }

@@ -1,16 +1,17 @@
-//! What a submission's names may reach: its own group, and those other buckets that the watcher was told of.
+//! Which objects a submission may name: those of its own group, and those of other buckets that the watcher allows.
 
 use std::fmt;
 
 use ncaas_core::bucket::{Key, S3Address};
+use ncaas_core::layout::{LOGS, RESULTS, SUBMISSIONS};
 
-/// From where a submission is read, and what it may therefore name.
+/// The bucket and group of a submission, and so the objects that it may name.
 #[derive(Debug, Clone)]
 pub(crate) struct Reach {
-    /// The bucket, as records have it.
+    /// The bucket's address, as in records.
     bucket: String,
     group: String,
-    /// Other buckets that `s3://` paths may lie in, by their names; none for any.
+    /// Names of the other buckets that `s3://` paths may name; none for any bucket.
     others: Option<Vec<String>>,
 }
 
@@ -19,7 +20,7 @@ impl Reach {
         Reach { bucket: bucket.to_owned(), group: group.to_owned(), others: Some(others.to_vec()) }
     }
 
-    /// For reading what was let through, or refused, before: any bucket will do.
+    /// For reading a submission that was accepted or refused before: any bucket is allowed.
     pub(crate) fn everywhere(bucket: &str, group: &str) -> Self {
         Reach { bucket: bucket.to_owned(), group: group.to_owned(), others: None }
     }
@@ -38,7 +39,7 @@ impl Reach {
             return Ok(());
         }
         Err(format!(
-            "`dataname` and `configname` may not lie in the bucket `{bucket}`: `--allow-bypass {bucket}` would allow it"
+            "`dataname` and `configname` must not be in the bucket `{bucket}`: `--allow-bypass {bucket}` allows it"
         ))
     }
 
@@ -48,29 +49,35 @@ impl Reach {
         let below = address.key.trim_end_matches('/');
         Key::new(below).map_err(|failure| failure.to_string())?;
         if self.is_own(&address.bucket) {
-            return self.own_group(below, path);
+            return self.check_group(below, path, &[SUBMISSIONS, LOGS]);
         }
         if self.includes(&address.bucket) {
             return Ok(());
         }
         let bucket = address.bucket;
-        Err(format!("`{path}` lies in another bucket: `--allow-bypass {bucket}` would allow it"))
+        Err(format!("`{path}` is in another bucket: `--allow-bypass {bucket}` allows it"))
     }
 
-    /// Refuses a key of this bucket that is not the group's own.
-    fn own_group(&self, key: &str, name: &str) -> Result<(), String> {
+    /// Refuses a key of this bucket that is not in the group, or is in one of its reserved folders.
+    fn check_group(&self, key: &str, name: &str, reserved: &[&str]) -> Result<(), String> {
         let group = &self.group;
         match key.split_once('/') {
-            Some((first, rest)) if first == group && !rest.is_empty() => Ok(()),
+            Some((first, rest)) if first == group && !rest.is_empty() => {
+                let folder = rest.split('/').next().unwrap_or_default();
+                if reserved.contains(&folder) {
+                    return Err(format!("`{name}` is in the folder `{group}/{folder}/`, which the tools write"));
+                }
+                Ok(())
+            }
             _ if key == group || key.strip_suffix('/') == Some(group) => {
                 Err(format!("`{name}` is the whole group, not a file or folder in it"))
             }
-            _ => Err(format!("`{name}` is not one of the group `{group}`'s keys")),
+            _ => Err(format!("`{name}` is not a key of the group `{group}`")),
         }
     }
 }
 
-/// A dataset or a config as a submission names it, checked: a key of the own group, or an `s3://` path.
+/// The name of a dataset or config in a submission, checked: a key of the group, or an `s3://` path.
 #[derive(Debug, Clone)]
 pub(crate) struct Name {
     text: String,
@@ -81,20 +88,24 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Checks a name; the reason where it is none.
-    pub(super) fn read(text: String, reach: &Reach) -> Result<Self, String> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// The reason for a refusal. What a job wrote is not a dataset: a record or log in `results/` would be taken for the
+    /// tools' own when it is downloaded.
+    pub(super) fn parse(text: String, reach: &Reach) -> Result<Self, String> {
         let (key, bucket) = match s3_address(&text)? {
             Some(address) => (address.key, Some(address.bucket)),
             None => (text.clone(), None),
         };
         let key = Key::new(key).map_err(|failure| failure.to_string())?;
         if bucket.as_ref().is_none_or(|bucket| reach.is_own(bucket)) {
-            reach.own_group(key.as_str(), &text)?;
+            reach.check_group(key.as_str(), &text, &[RESULTS, LOGS, SUBMISSIONS])?;
         }
         Ok(Name { text, key, bucket })
     }
 
-    /// The name as it was written.
+    /// The name as it is in the submission.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }

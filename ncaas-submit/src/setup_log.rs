@@ -1,4 +1,4 @@
-//! The set-up log: what was done for a submission before its container started, step by step. The certificate tells it.
+//! The set-up log: the steps from finding a submit file to emitting its records. The certificate shows it.
 
 use jiff::Timestamp;
 use ncaas_core::record::fields::SetupEvent;
@@ -8,13 +8,13 @@ use ncaas_core::record::fields::SetupEvent;
 pub(crate) struct SetupLog(Vec<SetupEvent>);
 
 impl SetupLog {
-    /// Notes a step, done now.
-    pub(crate) fn note(&mut self, event: impl Into<String>) {
-        self.note_at(Timestamp::now(), event);
+    /// Adds a step that was done just now.
+    pub(crate) fn add(&mut self, event: impl Into<String>) {
+        self.add_at(Timestamp::now(), event);
     }
 
-    /// Notes a step that was done at that time.
-    pub(crate) fn note_at(&mut self, time: Timestamp, event: impl Into<String>) {
+    /// Adds a step that was done at a given time.
+    pub(crate) fn add_at(&mut self, time: Timestamp, event: impl Into<String>) {
         self.0.push(SetupEvent { time: time.to_string(), event: event.into() });
     }
 

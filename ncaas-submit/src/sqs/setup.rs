@@ -1,4 +1,4 @@
-//! Setting up a queue that a bucket tells of its new submissions.
+//! Creating a queue, and the bucket's notification to it.
 
 use std::time::Duration;
 
@@ -16,34 +16,37 @@ use tokio::time::sleep;
 
 use super::failure;
 
-/// What our notification is called among those of the bucket.
+/// The id of the notification among those of the bucket.
 const ID: &str = "ncaas-submissions";
 
-/// AWS takes a moment until a new queue's policy holds; until then the bucket's notification is refused.
+/// AWS refuses the bucket's notification until the policy of a new queue is active, which takes a moment.
 const TRIES: u32 = 6;
 
-/// Makes the queue `ncaas-<bucket>`, unless it is there, and has the bucket tell it of every new submit file. Other
-/// notifications of the bucket stay. Gives the queue's URL.
+/// Creates the queue `ncaas-<bucket>` unless it exists, and lets the bucket notify it of every new submit file. Other
+/// notifications of the bucket are kept. Returns the queue's URL.
 ///
 /// # Errors
 /// When the bucket is a directory, or the server refuses.
-pub(crate) async fn set_up(bucket: &Bucket) -> Result<String> {
+pub(crate) async fn create_queue(bucket: &Bucket) -> Result<String> {
     let Some((s3, name)) = bucket.as_s3() else {
-        return Err(Failure::new(Kind::Usage, format!("`{}` is a directory, which has no queue", bucket.address()))
-            .hint("a directory needs none: the kernel tells of new submissions"));
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("`{}` is a directory, and only `s3://` buckets have queues", bucket.address()),
+        )
+        .hint("a directory needs none: new submissions are detected with inotify"));
     };
     let sqs = Client::new(&aws_settings().await?);
-    // A queue's name may not hold a bucket name's dots.
+    // Unlike a bucket's name, a queue's name must not have dots.
     let queue_name = format!("ncaas-{}", name.replace('.', "_"));
-    let (url, arn) = make_queue(&sqs, &queue_name, name).await?;
+    let (url, arn) = create(&sqs, &queue_name, name).await?;
     notify(s3, name, &arn).await?;
     Ok(url)
 }
 
 /// The queue's URL and ARN.
-async fn make_queue(sqs: &Client, queue: &str, bucket: &str) -> Result<(String, String)> {
+async fn create(sqs: &Client, queue: &str, bucket: &str) -> Result<(String, String)> {
     let made = sqs.create_queue().queue_name(queue).send().await;
-    let url = made.map_err(|error| failure("make", queue, &error))?.queue_url.unwrap_or_default();
+    let url = made.map_err(|error| failure("create", queue, &error))?.queue_url.unwrap_or_default();
     let asked = sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn).send().await;
     let attributes = asked.map_err(|error| failure("read", queue, &error))?.attributes.unwrap_or_default();
     let arn = attributes.get(&QueueAttributeName::QueueArn).cloned().unwrap_or_default();
@@ -63,7 +66,7 @@ async fn make_queue(sqs: &Client, queue: &str, bucket: &str) -> Result<(String, 
     Ok((url, arn))
 }
 
-/// Has the bucket tell the queue. The whole configuration is written at once, so what is there is read first.
+/// Adds the notification to the bucket. S3 replaces the whole configuration, so the present one is read first.
 async fn notify(s3: &aws_sdk_s3::Client, bucket: &str, queue_arn: &str) -> Result<()> {
     let now = s3.get_bucket_notification_configuration().bucket(bucket).send().await;
     let now = now.map_err(|error| refused(bucket, "read", &error))?;
@@ -77,7 +80,9 @@ async fn notify(s3: &aws_sdk_s3::Client, bucket: &str, queue_arn: &str) -> Resul
         .events(Event::from("s3:ObjectCreated:*"))
         .filter(filter.build())
         .build()
-        .map_err(|error| Failure::new(Kind::BucketError, format!("cannot tell `{bucket}` whom to notify: {error}")))?;
+        .map_err(|error| {
+            Failure::new(Kind::BucketError, format!("cannot set the notifications of `s3://{bucket}`: {error}"))
+        })?;
     queues.push(ours);
     let wanted = NotificationConfiguration::builder()
         .set_queue_configurations(Some(queues))
@@ -100,5 +105,5 @@ fn refused(bucket: &str, what: &str, error: &impl aws_sdk_s3::error::ProvideErro
     let code = error.code().unwrap_or("no answer");
     let kind = if code == "AccessDenied" { Kind::AccessDenied } else { Kind::BucketError };
     let words = error.message().unwrap_or_default();
-    Failure::new(kind, format!("cannot {what} the notifications of `s3://{bucket}`: {code} {words}"))
+    Failure::new(kind, format!("cannot {what} the notifications of `s3://{bucket}`: {code}: {words}"))
 }

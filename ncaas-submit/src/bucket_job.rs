@@ -1,0 +1,153 @@
+//! The folders of a submission's job in its bucket, and what lies in them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use ncaas_core::bucket::{Bucket, Key, S3Address};
+use ncaas_core::certificate::{Certificate, Line};
+use ncaas_core::claim;
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::layout::{self, CANCEL, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, SUBMIT_SUFFIX};
+use ncaas_core::record::Record;
+
+use crate::job_state::JobFacts;
+
+/// The largest saved record that is read, in bytes: it lists up to 300,000 results.
+const MAX_RECORD: u64 = 64 << 20;
+
+/// The largest certificate that is read, in bytes: it has a line for each dataset, and the set-up log.
+const MAX_CERTIFICATE: u64 = 16 << 20;
+
+/// A job of a bucket's group.
+#[derive(Debug, Clone)]
+pub(crate) struct BucketJob {
+    pub(crate) bucket: Bucket,
+    pub(crate) group: String,
+    pub(crate) id: String,
+    /// Where results, logs and `end.txt` go.
+    pub(crate) results: ResultsFolder,
+}
+
+impl BucketJob {
+    /// The key of a file in the job's own folder.
+    pub(crate) fn key(&self, name: &str) -> Result<Key> {
+        Key::new(format!("{}{name}", layout::job_prefix(&self.group, &self.id)))
+    }
+
+    /// Whether the submission was cancelled.
+    pub(crate) async fn is_cancelled(&self) -> Result<bool> {
+        Ok(self.bucket.head(&self.key(CANCEL)?).await?.is_some())
+    }
+
+    /// Reads everything that the state of the job follows from.
+    pub(crate) async fn facts(&self) -> Result<JobFacts> {
+        let ended_at = self.results.ended_at().await?;
+        let claim = claim::read(&self.bucket, &self.group, &self.id).await?;
+        let certificate = if ended_at.is_none() { self.results.certificate().await? } else { Vec::new() };
+        Ok(JobFacts {
+            claim: claim.map(|(claim, _)| claim).filter(|claim| !claim.is_free()),
+            saved: self.results.saved_records().await?,
+            is_cancelled: self.is_cancelled().await?,
+            ended_at,
+            certificate,
+        })
+    }
+}
+
+/// The folder of a job's results: in the group, or where the submission's `resultpath` says.
+#[derive(Debug, Clone)]
+pub(crate) struct ResultsFolder {
+    bucket: Bucket,
+    /// Ends in `/`.
+    prefix: String,
+}
+
+impl ResultsFolder {
+    /// Finds the folder of a submission's results.
+    ///
+    /// # Errors
+    /// When the bucket of its `resultpath` cannot be opened.
+    pub(crate) async fn find(bucket: &Bucket, group: &str, id: &str, result_path: Option<&str>) -> Result<Self> {
+        let Some(address) = result_path.map(S3Address::parse).transpose()?.flatten() else {
+            return Ok(ResultsFolder { bucket: bucket.clone(), prefix: layout::job_prefix(group, id) });
+        };
+        let prefix = format!("{}/{id}/", address.key.trim_end_matches('/'));
+        let name = format!("s3://{}", address.bucket);
+        let bucket = if name == bucket.address() { bucket.clone() } else { Bucket::open(&name).await? };
+        Ok(ResultsFolder { bucket, prefix })
+    }
+
+    fn key(&self, path: &str) -> Result<Key> {
+        Key::new(format!("{}{path}", self.prefix))
+    }
+
+    /// When the last dataset ended; none before.
+    pub(crate) async fn ended_at(&self) -> Result<Option<Timestamp>> {
+        let end = self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))?;
+        Ok(self.bucket.head(&end).await?.map(|entry| entry.modified))
+    }
+
+    /// The saved records of the datasets that have ended, by dataset.
+    pub(crate) async fn saved_records(&self) -> Result<BTreeMap<u64, Record>> {
+        let mut records = BTreeMap::new();
+        for key in self.saved_record_keys().await? {
+            let line = match self.bucket.read(&key, MAX_RECORD).await {
+                Ok((line, _)) => line,
+                Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => continue,
+                Err(failure) => return Err(failure),
+            };
+            if let Ok(record) = Record::parse(&line)
+                && let Some(job) = record.job()
+            {
+                records.insert(job.dataset, record);
+            }
+        }
+        Ok(records)
+    }
+
+    /// The keys of the saved records: one for each dataset that has ended.
+    pub(crate) async fn saved_record_keys(&self) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        let mut listing = self.bucket.list_folder(&format!("{}{LOGS}/", self.prefix), None);
+        while let Some(page) = listing.next_page().await? {
+            let records = page.entries.into_iter().map(|entry| entry.key);
+            keys.extend(records.filter(|key| key.as_str().ends_with(RECORD_SUFFIX)));
+        }
+        Ok(keys)
+    }
+
+    /// The certificate's lines about the datasets, in their order; none before there is a certificate.
+    pub(crate) async fn certificate(&self) -> Result<Vec<Line>> {
+        match self.bucket.read(&self.key(&format!("{LOGS}/{CERTIFICATE}"))?, MAX_CERTIFICATE).await {
+            Ok((content, _)) => Ok(Certificate::parse(&String::from_utf8_lossy(&content)).lines()),
+            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether there is a certificate.
+    pub(crate) async fn has_certificate(&self) -> Result<bool> {
+        Ok(self.bucket.head(&self.key(&format!("{LOGS}/{CERTIFICATE}"))?).await?.is_some())
+    }
+
+    /// Removes the files that show that the job, or a dataset of it, has ended.
+    pub(crate) async fn remove_end(&self) -> Result<()> {
+        // The end first: a job whose records are gone must not look as if it had ended.
+        self.bucket.delete(&self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))?).await?;
+        for key in self.saved_record_keys().await? {
+            self.bucket.delete(&key).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The job id of a submission that has no usable timestamp: made from the submit file's name.
+pub(crate) fn id_without_timestamp(bucket: &Bucket, submit_file: &Key) -> String {
+    let name = submit_file.base_name();
+    let stem = name.strip_suffix(SUBMIT_SUFFIX).unwrap_or(name).trim_end_matches(['_', '-', '.']);
+    let stem = if stem.is_empty() { "submit" } else { stem };
+    let hash = layout::short_hash(submit_file.as_str());
+    let analysis = bucket.name();
+    // The name alone can be too long, or have characters that a job id cannot have.
+    layout::job_id(analysis, &format!("{stem}_{hash}")).unwrap_or_else(|_| format!("job__{analysis}_refused_{hash}"))
+}

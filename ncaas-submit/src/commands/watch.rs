@@ -1,0 +1,332 @@
+//! `ncaas-submit watch`: emit the records of each unfinished submission once, from one of several watchers.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout;
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+use tokio::time::{Instant, sleep};
+
+use crate::args::WatchArgs;
+use crate::group::validate_group;
+use crate::sqs::{self, SqsQueue};
+use crate::submit_files::Lister;
+use crate::watch::hand_over::{self, Outcome};
+use crate::watch::heartbeat::{HolderState, READ_INTERVAL};
+use crate::watch::maintenance::maintain;
+use crate::watch::notifications::Notifications;
+use crate::watch::session::Session;
+use crate::watch::submit_queue::{EXISTED, Found, backoff};
+
+/// How many submit files are processed at once.
+const AT_ONCE: usize = 32;
+
+/// How many of them may belong to one group.
+const AT_ONCE_OF_GROUP: usize = 16;
+
+/// How many may wait for another try. While there are more, the bucket does not answer, and no other file is read.
+const MAX_WAITING: usize = 1000;
+
+/// How long to wait for a file that is still being written.
+const WRITING_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long `--once` waits for it in all.
+const WRITING_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the start waits until all submissions are known, so that the oldest is claimed first.
+const ORDERING_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a watcher that stops may take to release or hold its claims.
+const STOP_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long a watcher that stops keeps its claims, where `--hold` is not given.
+const HOLD: Duration = Duration::from_secs(300);
+const HOLD_ONCE: Duration = Duration::from_secs(3600);
+
+/// How many jobs a message names.
+const NAMED: usize = 5;
+
+pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<Known>().await;
+    }
+    for group in &args.group {
+        validate_group(group)?;
+    }
+    let address = args.bucket.as_deref().unwrap_or_default();
+    let bucket = Bucket::open(address).await?;
+    let sqs = open_sqs(&args, &bucket, tool).await?;
+    let mut lister = Lister::new(tool, &bucket, &args.group);
+    let session = Session::new(tool, bucket, &args);
+    warn_about_conditional_writes(&session).await?;
+    let mut is_done = false;
+    let status = Pipe::new(tool, 1)
+        .source(async |output: &Output| {
+            if args.once {
+                emit_existing(&session, &mut lister, output).await?;
+                is_done = true;
+                return Ok(());
+            }
+            let poll = args.poll.max(Duration::from_millis(10));
+            let notifications = Notifications::open(tool, &session.bucket, poll, sqs);
+            let listing = Listing::default();
+            tokio::join!(
+                list_submit_files(&session, &mut lister, &notifications, &listing),
+                notifications.listen(&session.queue),
+                process_queue(&session, &listing, output),
+                maintain(&session),
+            );
+            Ok(())
+        })
+        .await;
+    let hold = args.hold.unwrap_or(if args.once { HOLD_ONCE } else { HOLD });
+    let stopping = stop(&session, hold, args.once);
+    if is_done {
+        stopping.await?;
+    } else if let Ok(Err(failure)) = tokio::time::timeout(STOP_LIMIT, stopping).await {
+        // Without it, other watchers take the claims over when the heartbeat stays unchanged.
+        tool.report_failure(&failure);
+    }
+    status
+}
+
+/// Holds the claims on unfinished submissions for a time, or leaves where there are none.
+async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
+    let jobs: Vec<String> = session.claimed.borrow().keys().map(|(_, id)| id.clone()).collect();
+    match session.lease.take() {
+        Some(mut lease) if !jobs.is_empty() && !is_once => lease.renew(hold)?,
+        // The records of `--once` are worked on after its end, for as long as it takes.
+        Some(lease) => lease.remove(),
+        None => {}
+    }
+    if jobs.is_empty() {
+        return session.watchers.leave().await;
+    }
+    session.watchers.stop(hold, !is_once).await?;
+    if !is_once && !hold.is_zero() {
+        let named = jobs.iter().take(NAMED).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        let more = jobs.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        session.tool.note(&format!(
+            "keeps its claim on {named}{more} for {} s; a watcher that starts on this host continues at once",
+            hold.as_secs()
+        ));
+    }
+    Ok(())
+}
+
+/// Warns where claims cannot be relied on.
+async fn warn_about_conditional_writes(session: &Session) -> Result<()> {
+    if session.bucket.honours_conditional_writes(&Key::new(layout::STATE_FOLDER)?).await? {
+        return Ok(());
+    }
+    let message = format!("`{}` accepts conditional writes and ignores their conditions", session.bucket.address());
+    let hint = "run only one watcher on it: two could emit the same submission";
+    session.tool.report_failure(&Failure::new(Kind::BucketError, message).hint(hint));
+    Ok(())
+}
+
+/// `--once`: emits all unfinished submissions. Any failure of the bucket ends it.
+async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) -> Result<()> {
+    lister.find_groups().await?;
+    lister.list_all(|entry| session.queue.push_listed(entry, EXISTED)).await?;
+    process_existing(session, output).await?;
+    // Another watcher is judged by whether its heartbeat changes: that takes up to half a minute.
+    while let Some(watcher) = find_unconfirmed(session).await? {
+        session.tool.note(&format!("waiting for a sign of life of the watcher `{watcher}`"));
+        while session.watchers.state(&watcher).await? == HolderState::Unconfirmed {
+            sleep(READ_INTERVAL).await;
+        }
+        if session.watchers.state(&watcher).await?.is_over() {
+            let left = session.elsewhere.borrow_mut().remove(&watcher).unwrap_or_default();
+            left.into_iter().for_each(|found| session.queue.push(found));
+            process_existing(session, output).await?;
+        }
+    }
+    let elsewhere: usize = session.elsewhere.borrow().values().map(Vec::len).sum();
+    if elsewhere > 0 {
+        session.tool.note(&format!(
+            "left {elsewhere} submission(s) to the watchers that have claimed them\n\
+             hint: `ncaas-submit ls BUCKET` shows their owners; `ncaas-submit retry --force` takes one away"
+        ));
+    }
+    Ok(())
+}
+
+async fn find_unconfirmed(session: &Session) -> Result<Option<String>> {
+    let watchers: Vec<String> = session.elsewhere.borrow().keys().cloned().collect();
+    for watcher in watchers {
+        if session.watchers.state(&watcher).await? == HolderState::Unconfirmed {
+            return Ok(Some(watcher));
+        }
+    }
+    Ok(None)
+}
+
+/// Processes the queue until it is empty.
+async fn process_existing(session: &Session, output: &Output) -> Result<()> {
+    let mut in_progress = FuturesUnordered::new();
+    loop {
+        while in_progress.len() < AT_ONCE
+            && session.has_room()
+            && let Some(found) = session.queue.pop(|_| true)
+        {
+            in_progress.push(process_until_written(session, found, output));
+        }
+        let Some(outcome) = in_progress.next().await else { return Ok(()) };
+        outcome?;
+    }
+}
+
+/// Processes a submit file, and waits a little where it is still being written. After that it is left to the next watch.
+async fn process_until_written(session: &Session, found: Found, output: &Output) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        match hand_over::process(session, &found, true, output).await? {
+            Outcome::NotYet if began.elapsed() < WRITING_LIMIT => sleep(WRITING_PAUSE).await,
+            Outcome::Again => {}
+            Outcome::Elsewhere(watcher) => {
+                session.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Whether all submit files were listed once.
+#[derive(Default)]
+struct Listing {
+    is_complete: Cell<bool>,
+}
+
+/// Lists the bucket again and again. While the bucket does not answer, it is asked less and less often.
+async fn list_submit_files(session: &Session, lister: &mut Lister, notifications: &Notifications, listing: &Listing) {
+    let mut failures = 0;
+    loop {
+        match list_once(session, lister, notifications, listing.is_complete.get()).await {
+            Ok(()) => {
+                session.outage.end();
+                failures = 0;
+                listing.is_complete.set(true);
+                session.queue.wake();
+                notifications.wait_for_listing().await;
+            }
+            Err(failure) => {
+                session.outage.report(&failure);
+                failures += 1;
+                sleep(backoff(failures)).await;
+            }
+        }
+    }
+}
+
+async fn list_once(
+    session: &Session,
+    lister: &mut Lister,
+    notifications: &Notifications,
+    is_complete: bool,
+) -> Result<()> {
+    lister.find_groups().await?;
+    notifications.watch_groups(lister);
+    if is_complete {
+        lister.list_round(|entry| session.queue.push_listed(entry, "found by listing")).await
+    } else {
+        lister.list_all(|entry| session.queue.push_listed(entry, EXISTED)).await
+    }
+}
+
+/// Processes submit files, several at once. A file that has to wait, because it is still being written or the bucket does
+/// not answer, does not delay the others.
+async fn process_queue(session: &Session, listing: &Listing, output: &Output) {
+    let mut in_progress = FuturesUnordered::new();
+    let mut waiting = FuturesUnordered::new();
+    let mut of_groups: HashMap<String, usize> = HashMap::new();
+    let mut claiming = 0;
+    let began = Instant::now();
+    loop {
+        while in_progress.len() < AT_ONCE && waiting.len() < MAX_WAITING {
+            let is_allowed = |group: &str| of_groups.get(group).is_none_or(|count| *count < AT_ONCE_OF_GROUP);
+            let is_ordered = listing.is_complete.get() && session.queue.is_empty() || began.elapsed() > ORDERING_LIMIT;
+            let has_room = session.has_room() && (session.at_most.is_none() || claiming == 0);
+            let ready = if is_ordered && has_room { session.queue.pop_ready(is_allowed) } else { None };
+            let may_claim = ready.is_some() || is_ordered && has_room && session.queue.has_none_ready();
+            let Some(found) = ready.or_else(|| session.queue.pop(is_allowed)) else { break };
+            *of_groups.entry(found.key.group().to_owned()).or_default() += 1;
+            claiming += usize::from(may_claim);
+            in_progress.push(async move {
+                let group = found.key.group().to_owned();
+                (group, may_claim, process_found(session, found, may_claim, output).await)
+            });
+        }
+        tokio::select! {
+            Some((group, was_claiming, put_off)) = in_progress.next(), if !in_progress.is_empty() => {
+                claiming -= usize::from(was_claiming);
+                of_groups.entry(group).and_modify(|count| *count -= 1);
+                if let Some((found, pause)) = put_off {
+                    waiting.push(async move { sleep(pause).await; found });
+                }
+            }
+            Some(found) = waiting.next(), if !waiting.is_empty() => session.queue.push(found),
+            () = session.queue.wait_for_arrival(), if in_progress.len() < AT_ONCE => {}
+        }
+    }
+}
+
+/// Processes a submit file. One that has to wait is returned with the time to wait.
+async fn process_found(
+    session: &Session,
+    mut found: Found,
+    may_claim: bool,
+    output: &Output,
+) -> Option<(Found, Duration)> {
+    let outcome = if found.retry.is_some() {
+        let due_in = Duration::try_from(found.noticed.duration_since(Timestamp::now())).unwrap_or_default();
+        if !due_in.is_zero() {
+            return Some((found, due_in));
+        }
+        hand_over::emit_again(session, &found, output).await
+    } else {
+        hand_over::process(session, &found, may_claim, output).await
+    };
+    match outcome {
+        Ok(Outcome::NotYet) => Some((found, WRITING_PAUSE)),
+        Ok(Outcome::Again) => Some((found, Duration::ZERO)),
+        Ok(Outcome::Ready) => {
+            session.queue.push_ready(found);
+            None
+        }
+        Ok(Outcome::Elsewhere(watcher)) => {
+            session.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
+            None
+        }
+        Ok(Outcome::Emitted | Outcome::Settled) => None,
+        Err(failure) => {
+            session.outage.report(&failure);
+            found.failures += 1;
+            let pause = backoff(found.failures);
+            Some((found, pause))
+        }
+    }
+}
+
+/// Opens the SQS queue, where one is asked for.
+async fn open_sqs(args: &WatchArgs, bucket: &Bucket, tool: Tool) -> Result<Option<SqsQueue>> {
+    let url = match &args.queue {
+        Some(url) => url.clone(),
+        None if args.notify => sqs::create_queue(bucket).await?,
+        None => return Ok(None),
+    };
+    if args.notify {
+        tool.note(&format!("`{}` notifies the queue `{url}` of new submissions", bucket.address()));
+    }
+    SqsQueue::open(&url, bucket.name(), &args.group).await.map(Some)
+}

@@ -1,0 +1,325 @@
+//! From a submit file to the records of its datasets: read, claim, validate, emit, in this order.
+//!
+//! A failure in between leaves at most a claim, under which the same watcher, or another one later, starts again.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use ncaas_core::bucket::Key;
+use ncaas_core::claim::{self, Claim};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::{self, CANCEL};
+use ncaas_core::pipe::Output;
+use ncaas_core::record::fields::{Job, JobClaim, Known};
+
+use super::claims::{self, Claimed};
+use super::process;
+use super::session::Session;
+use super::submit_queue::Found;
+use crate::bucket_job::{self, ResultsFolder};
+use crate::setup_log::SetupLog;
+use crate::submission::{self, Reach, Submission};
+use crate::validation;
+
+/// How long after its last change a file in a directory that is not complete JSON may still be being written, by a process
+/// that is not visible here.
+const SETTLING: SignedDuration = SignedDuration::from_secs(2);
+
+/// The outcome for a submit file.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// Its records were emitted, now or before, by this watcher.
+    Emitted,
+    /// There is nothing to do: the submission has ended, or the file is gone.
+    Settled,
+    /// It can be claimed, and has to wait for that.
+    Ready,
+    /// Another watcher has it.
+    Elsewhere(String),
+    /// It is still being written.
+    NotYet,
+    /// It has to be read again.
+    Again,
+}
+
+/// Whether a job could be claimed.
+enum Claiming {
+    Ours(Claim),
+    OtherSubmission(String),
+    Not(Outcome),
+}
+
+/// A submission that was read, and its job.
+struct Candidate {
+    submission: Submission,
+    job: Job,
+    results: ResultsFolder,
+}
+
+/// Reads a submit file, and if the submission is unfinished and `may_claim`, claims it and emits its records.
+///
+/// # Errors
+/// When the bucket does not answer. Calling it again later repeats no work.
+pub(crate) async fn process(session: &Session, found: &Found, may_claim: bool, output: &Output) -> Result<Outcome> {
+    let Some(submission) = read(session, found).await? else { return Ok(Outcome::Settled) };
+    if !submission.is_json && is_being_written(session, found).await? {
+        return Ok(Outcome::NotYet);
+    }
+    let mut log = SetupLog::default();
+    log.add_at(found.noticed, format!("noticed `{}` ({})", found.key, found.how));
+    let mut candidate = candidate(session, found, submission).await?;
+    let mut claiming = claim(session, &candidate, found, may_claim, &mut log).await?;
+    if let Claiming::OtherSubmission(other) = &claiming {
+        // The other submission's folder is not touched: the refusal gets a folder of its own.
+        candidate.submission.reasons.push(format!("`timestamp` is already used by the submission `{other}`"));
+        candidate.job.id = bucket_job::id_without_timestamp(&session.bucket, &found.key);
+        candidate.results = find_results(session, &candidate.job, &mut candidate.submission).await?;
+        claiming = claim(session, &candidate, found, may_claim, &mut log).await?;
+    }
+    let claim = match claiming {
+        Claiming::Ours(claim) => claim,
+        Claiming::Not(outcome) => return Ok(outcome),
+        Claiming::OtherSubmission(_) => return Ok(Outcome::Settled),
+    };
+    let Candidate { mut submission, mut job, .. } = candidate;
+    let (group, id) = (found.key.group().to_owned(), job.id.clone());
+    job.attempt = (claim.attempt > 1).then_some(claim.attempt);
+    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher.clone() });
+    let emitted = emit(session, &mut submission, &job, &claim, log, output).await;
+    match &emitted {
+        Ok(()) => session.update(&group, &id, |job| job.is_emitted = true),
+        Err(_) => session.release(&group, &id),
+    }
+    emitted.map(|()| Outcome::Emitted)
+}
+
+/// Emits the record of one dataset again, because a later stage has asked for it.
+///
+/// # Errors
+/// When the bucket does not answer.
+pub(crate) async fn emit_again(session: &Session, found: &Found, output: &Output) -> Result<Outcome> {
+    let Some(request) = &found.retry else { return Ok(Outcome::Settled) };
+    let name = (request.group.clone(), request.id.clone());
+    let Some(held) = session.claimed.borrow().get(&name).cloned() else { return Ok(Outcome::Settled) };
+    let Some(submission) = read(session, found).await? else { return Ok(Outcome::Settled) };
+    let Candidate { submission, mut job, results } = candidate(session, found, submission).await?;
+    if job.id != request.id || results.ended_at().await?.is_some() {
+        return Ok(Outcome::Settled);
+    }
+    let claim = match claim::read(&session.bucket, &request.group, &request.id).await? {
+        Some((claim, _)) if claim.watcher == session.watchers.id() => claim,
+        _ => return Ok(Outcome::Settled),
+    };
+    job.attempt = (claim.attempt > 1).then_some(claim.attempt);
+    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher });
+    let tried = held.retries.get(&request.dataset).copied().unwrap_or_default();
+    for mut record in submission.records(&job, session.tool.name()) {
+        if record.job().is_some_and(|job| job.dataset == request.dataset) {
+            if !is_unlimited(request.kind) && tried > session.retries {
+                let message = format!("`{}` failed {tried} times: {}", request.id, request.message);
+                record.fail(session.tool.name(), &Failure::new(Kind::Lost, message));
+            }
+            output.emit(&record).await;
+        }
+    }
+    Ok(Outcome::Emitted)
+}
+
+/// Whether a job is retried until its bucket or engine answers: nothing is wrong with the job.
+fn is_unlimited(kind: Kind) -> bool {
+    matches!(kind, Kind::BucketUnreachable | Kind::BucketError | Kind::EngineUnreachable)
+}
+
+/// Reads a submit file; none where it is gone.
+async fn read(session: &Session, found: &Found) -> Result<Option<Submission>> {
+    let reach = Reach::new(session.bucket.address(), found.key.group(), &session.bypass);
+    match session.bucket.read(&found.key, submission::MAX_SIZE).await {
+        Ok((content, _)) => Ok(Some(Submission::read(&content, &reach))),
+        Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(None),
+        Err(failure) if failure.kind.is_transient() => Err(failure),
+        Err(failure) => Ok(Some(Submission::refused(failure.message))),
+    }
+}
+
+/// Whether a submit file is still being written. On S3 an object is complete or does not exist.
+async fn is_being_written(session: &Session, found: &Found) -> Result<bool> {
+    if session.bucket.as_s3().is_some() {
+        return Ok(false);
+    }
+    let entry = session.bucket.head(&found.key).await?;
+    let is_young = entry.is_some_and(|entry| Timestamp::now().duration_since(entry.modified).abs() < SETTLING);
+    let path = Path::new(session.bucket.address()).join(found.key.as_str());
+    Ok(is_young || process::is_open_for_writing(&path))
+}
+
+/// The job of a submission, and where its results go.
+async fn candidate(session: &Session, found: &Found, mut submission: Submission) -> Result<Candidate> {
+    let id = match submission.timestamp.as_deref().map(|timestamp| layout::job_id(session.bucket.name(), timestamp)) {
+        Some(Ok(id)) => id,
+        refused => {
+            submission.reasons.extend(refused.and_then(Result::err).map(|failure| failure.message));
+            bucket_job::id_without_timestamp(&session.bucket, &found.key)
+        }
+    };
+    let job = Job {
+        id,
+        bucket: Some(session.bucket.address().to_owned()),
+        group: Some(found.key.group().to_owned()),
+        submission: Some(found.key.as_str().to_owned()),
+        timestamp: submission.timestamp.clone(),
+        ..Job::default()
+    };
+    let results = find_results(session, &job, &mut submission).await?;
+    Ok(Candidate { submission, job, results })
+}
+
+/// Where the job's results go. A `resultpath` in a bucket that does not exist is a reason for a refusal.
+async fn find_results(session: &Session, job: &Job, submission: &mut Submission) -> Result<ResultsFolder> {
+    let group = job.group.as_deref().unwrap_or_default();
+    match ResultsFolder::find(&session.bucket, group, &job.id, submission.result_path.as_deref()).await {
+        Err(failure) if failure.kind == Kind::BucketNotFound && submission.result_path.is_some() => {
+            submission.reasons.push(format!("`resultpath`: {failure}"));
+            submission.result_path = None;
+            ResultsFolder::find(&session.bucket, group, &job.id, None).await
+        }
+        folder => folder,
+    }
+}
+
+/// Claims a job, if it has not ended and no other watcher has it.
+async fn claim(
+    session: &Session,
+    candidate: &Candidate,
+    found: &Found,
+    may_claim: bool,
+    log: &mut SetupLog,
+) -> Result<Claiming> {
+    let Candidate { job, results, submission } = candidate;
+    let (key, group, id) = (&found.key, found.key.group(), job.id.as_str());
+    if results.ended_at().await?.is_some() {
+        return match claim::read(&session.bucket, group, id).await? {
+            Some((claim, _)) if claim.submission != key.as_str() => Ok(Claiming::OtherSubmission(claim.submission)),
+            _ => Ok(Claiming::Not(Outcome::Settled)),
+        };
+    }
+    if !may_claim && !session.claimed.borrow().contains_key(&(group.to_owned(), id.to_owned())) {
+        return Ok(Claiming::Not(Outcome::Ready));
+    }
+    // Noted before it is claimed: of two tasks that process the same file at once, one continues.
+    if let Some(other) = session.begin_claim(id, results, key) {
+        return claimed_before(session, &other, key, id).await;
+    }
+    let claimed = claims::acquire(&session.bucket, id, key, results, &session.watchers).await;
+    let owner = session.watchers.owner();
+    let claiming = match claimed {
+        Ok(Claimed::Ours { claim, previous }) => {
+            // After a takeover the submission may have ended since it was checked.
+            if previous.is_some() && results.ended_at().await?.is_some() {
+                Ok(Claiming::Not(Outcome::Settled))
+            } else {
+                let after = previous.map(|previous| format!(" after `{previous}`")).unwrap_or_default();
+                log.add(format!("claimed it as `{id}` for `{owner}`{after}"));
+                session.renew_lease()?;
+                session.update(group, id, |held| {
+                    held.number = claim.number;
+                    held.datasets = submission.datasets.len().max(1);
+                    held.open_datasets = held.datasets;
+                });
+                return Ok(Claiming::Ours(claim));
+            }
+        }
+        Ok(Claimed::Elsewhere { watcher }) => Ok(Claiming::Not(Outcome::Elsewhere(watcher))),
+        Ok(Claimed::OtherSubmission { submission }) => Ok(Claiming::OtherSubmission(submission)),
+        Ok(Claimed::OnPlatform) => {
+            session.tool.note(&format!(
+                "leaving `{id}` to the platform: it has a certificate and no claim\n\
+                 hint: `ncaas-submit retry --force` runs it here"
+            ));
+            Ok(Claiming::Not(Outcome::Settled))
+        }
+        Err(failure) => Err(failure),
+    };
+    session.release(group, id);
+    claiming
+}
+
+/// What to do about a job that this watcher has claimed, or is claiming, for the submit file `other`.
+async fn claimed_before(session: &Session, other: &Key, key: &Key, id: &str) -> Result<Claiming> {
+    let group = key.group();
+    if other == key {
+        if !is_claim_lost(session, group, id).await? {
+            return Ok(Claiming::Not(Outcome::Emitted));
+        }
+        session.release(group, id);
+        return Ok(Claiming::Not(Outcome::Again));
+    }
+    Ok(match claim::read(&session.bucket, group, id).await? {
+        Some((claim, _)) if claim.submission != key.as_str() => Claiming::OtherSubmission(claim.submission),
+        // Another submission with the same timestamp is being processed: the claim shows later which one has it.
+        _ => Claiming::Not(Outcome::NotYet),
+    })
+}
+
+/// Whether a job whose records this watcher has emitted is no longer its own. Notes that for the other stages.
+///
+/// # Errors
+/// When the bucket does not answer.
+pub(crate) async fn is_claim_lost(session: &Session, group: &str, id: &str) -> Result<bool> {
+    let name = (group.to_owned(), id.to_owned());
+    let Some(held) = session.claimed.borrow().get(&name).cloned().filter(|held| held.is_emitted) else {
+        return Ok(false);
+    };
+    let claim = claim::read(&session.bucket, group, id).await?.map(|(claim, _)| claim);
+    let is_lost = claim.as_ref().is_none_or(|claim| claim.watcher != session.watchers.id());
+    if is_lost {
+        session.note_superseded(&name, &held, claim.as_ref())?;
+    }
+    Ok(is_lost)
+}
+
+/// Validates a submission that is ours, and emits its records.
+async fn emit(
+    session: &Session,
+    submission: &mut Submission,
+    job: &Job,
+    claim: &Claim,
+    mut log: SetupLog,
+    output: &Output,
+) -> Result<()> {
+    validation::validate(submission, &session.bucket, &mut log).await?;
+    let failure = if is_cancelled(session, job).await? {
+        log.add("cancelled before its records were emitted");
+        Some(Failure::new(Kind::Cancelled, format!("`{}` was cancelled", job.id)))
+    } else if claim.losses > session.retries {
+        log.add("given up");
+        let message = format!("`{}` was lost {} times with the machine that ran it", job.id, claim.losses);
+        Some(Failure::new(Kind::Lost, message).hint("`ncaas-submit retry` runs it again"))
+    } else {
+        None
+    };
+    let mut records = submission.records(job, session.tool.name());
+    if !submission.is_accepted() {
+        log.add("refused it");
+    } else if failure.is_none() {
+        log.add(format!("emitted {} record(s)", records.len()));
+    }
+    for record in &mut records {
+        record.merge(&Known { setup: Some(log.events()), ..Known::default() });
+        if let Some(failure) = failure.as_ref().filter(|_| !record.has_error()) {
+            record.fail(session.tool.name(), failure);
+        }
+        if let Some(error) = record.error() {
+            let failure = Failure { kind: error.kind, message: error.message, hint: error.hint };
+            let submission = job.submission.as_deref().unwrap_or_default();
+            session.tool.report_failure(&failure.context(format!("`{submission}`")));
+        }
+        output.emit(record).await;
+    }
+    Ok(())
+}
+
+async fn is_cancelled(session: &Session, job: &Job) -> Result<bool> {
+    let group = job.group.as_deref().unwrap_or_default();
+    let key = Key::new(format!("{}{CANCEL}", layout::job_prefix(group, &job.id)))?;
+    Ok(session.bucket.head(&key).await?.is_some())
+}
