@@ -34,6 +34,7 @@ pub mod engine;
 pub mod failure;
 pub mod files;
 pub mod folder;
+mod generate;
 pub mod inputs;
 pub mod io_dir;
 pub mod layout;

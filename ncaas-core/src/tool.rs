@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
@@ -99,6 +99,9 @@ pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Res
         tool.note(&format!("this is a defect in {name}: {panic}"));
     }));
     let outcome = hear_signals().and_then(|()| {
+        if let Some(generated) = crate::generate::run_if_requested(A::command()) {
+            return generated;
+        }
         let arguments = A::parse();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
