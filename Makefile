@@ -1,21 +1,32 @@
-# `make` lists what can be made. Everything that builds or tests need and a machine may lack (a Docker Engine, LocalStack,
-# images) is brought by the scripts in tests/services.
+# `make` lists the targets. The scripts in tests/services provide what builds and tests need and a machine may lack: a Docker
+# Engine, LocalStack, images.
 
 PREFIX ?= /usr/local
+BINDIR  = $(DESTDIR)$(PREFIX)/bin
+LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/ncaas
+MANDIR  = $(DESTDIR)$(PREFIX)/share/man/man1
+DOCDIR  = $(DESTDIR)$(PREFIX)/share/doc/ncaas
+BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSHDIR  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
+RELEASE ?= target/$(TARGET)/release
+DOCUMENTS = target/documents
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run tests/demo tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/engines \
+SCRIPTS = .ci/run .ci/generate .ci/package tests/demo tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/engines \
           $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*)) \
           $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests) --no-fail-fast
 
-.PHONY: help build demo test test-engines check format lint docs bench install serve clean services stop
+.PHONY: help build demo test test-engines check format lint docs generate generated bench install install-files uninstall package \
+        test-package archive serve clean services stop
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 build: ## build the five tools, optimised, into target/release
-	cargo build --workspace --release
+	cargo build --workspace --release $(if $(TARGET),--target $(TARGET))
 
 demo: ## run an analysis from a submit file to its results; sets up all it needs
 	@tests/demo
@@ -28,7 +39,7 @@ test: ## run all tests against a real engine and LocalStack; sets up both
 test-engines: ## run the tests of containers and the pipe on a modern engine, on one reached by ssh, and on Podman
 	@tests/engines
 
-check: format lint docs test ## everything that must pass before a change lands
+check: format lint docs test generated ## everything that must pass before a change lands
 
 format: ## check the formatting
 	cargo fmt --all --check
@@ -44,11 +55,42 @@ docs: ## check that the library's documentation builds without warnings
 bench: build ## measure against the docker CLI, s5cmd and rclone, side by side
 	@tests/bench/all
 
-install: build ## install the tools into $(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install $(TOOLS:%=target/release/%) $(DESTDIR)$(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/libexec/ncaas
-	install ncaas-submit/serve/serve $(DESTDIR)$(PREFIX)/libexec/ncaas
+generate: ## write schemas/ anew from the code
+	cargo build --workspace
+	@.ci/generate schemas
+
+generated: # the same without a change: fails if schemas/ is out of date
+	cargo build --workspace
+	@.ci/generate schemas --check
+
+install: build install-files ## install tools, man pages, completions and the systemd unit below $(PREFIX)
+
+install-files: # the same, of the tools in $(RELEASE)
+	@.ci/generate documents $(RELEASE) $(DOCUMENTS)
+	install -d $(BINDIR) $(LIBEXEC) $(MANDIR) $(DOCDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(UNITDIR)
+	install $(TOOLS:%=$(RELEASE)/%) $(BINDIR)
+	install ncaas-submit/serve/serve $(LIBEXEC)
+	install -m 644 $(DOCUMENTS)/man/*.1 $(MANDIR)
+	install -m 644 $(DOCUMENTS)/completions/_* $(ZSHDIR)
+	install -m 644 $(DOCUMENTS)/completions/*.fish $(FISHDIR)
+	@for tool in $(TOOLS); do install -m 644 $(DOCUMENTS)/completions/$$tool.bash $(BASHDIR)/$$tool; done
+	@sed 's|/usr/local|$(PREFIX)|' ncaas-submit/serve/ncaas@.service >$(DOCUMENTS)/ncaas@.service
+	install -m 644 $(DOCUMENTS)/ncaas@.service $(UNITDIR)
+	install -m 644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE ncaas-submit/serve/example.env $(DOCDIR)
+
+uninstall: ## remove all that `make install` put there
+	rm -f $(TOOLS:%=$(BINDIR)/%) $(TOOLS:%=$(MANDIR)/%.1) $(TOOLS:%=$(MANDIR)/%-*.1) $(TOOLS:%=$(BASHDIR)/%)
+	rm -f $(TOOLS:%=$(ZSHDIR)/_%) $(TOOLS:%=$(FISHDIR)/%.fish) $(UNITDIR)/ncaas@.service
+	rm -rf $(LIBEXEC) $(DOCDIR)
+
+package: build ## make a Debian package in target/package
+	@.ci/package deb
+
+test-package: package ## install the package into a bare Debian root and use the tools there; needs root
+	@tests/package
+
+archive: build ## make a tar archive in target/package; TARGET=x86_64-unknown-linux-musl makes the tools static
+	@.ci/package tar
 
 serve: build ## run the platform here until ^C: make serve BUCKET=./pca IMAGE=neurocaas/contrib:pca.demo
 	@PATH="$(CURDIR)/target/release:$$PATH" ncaas-submit/serve/serve "$(BUCKET)" "$(IMAGE)" $(WATCH)

@@ -1,4 +1,4 @@
-//! Which clients each tool links.
+//! Which clients each tool links, and that each dependency has a reason.
 
 use std::process::Command;
 
@@ -38,4 +38,18 @@ fn a_tool_links_only_the_clients_that_it_uses() {
     );
     let sync = tree("ncaas-sync");
     assert!(links(&sync, "aws-sdk-s3") && links(&sync, "bollard"));
+}
+
+#[test]
+fn the_architecture_gives_a_reason_for_each_direct_dependency() {
+    let manifest = include_str!("../../../Cargo.toml");
+    let section = manifest.split("[workspace.dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let names = section.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
+    let names: Vec<&str> = names.map(|(name, _)| name).filter(|name| *name != "ncaas-core").collect();
+    assert!(names.len() > 30, "{names:?}");
+    let table = include_str!("../../../ARCHITECTURE.md").split("## Dependencies").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).collect();
+    let has_row = |name: &str| rows.iter().any(|row| row.contains(&format!("`{name}`")));
+    let missing: Vec<&str> = names.into_iter().filter(|name| !has_row(name)).collect();
+    assert!(missing.is_empty(), "not in the table of ARCHITECTURE.md: {missing:?}");
 }

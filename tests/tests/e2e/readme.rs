@@ -1,46 +1,88 @@
-//! The examples in README.md run as they are printed.
+//! The examples in README.md run as they are printed, and print what is printed there.
 
-use ncaas_tests::background_pipe::BackgroundPipe;
-use ncaas_tests::bucket::files_below;
+use std::path::Path;
+
 use ncaas_tests::engine::{CleanUp, FIXTURE};
-use ncaas_tests::{Run, pipe_in, unique};
+use ncaas_tests::{pipe_in, unique};
 
 const README: &str = include_str!("../../../README.md");
+/// The image that the examples build, and the one that they build on.
+const IMAGE: &str = "neurocaas/contrib:mean.demo";
+const BASE: &str = "neurocaas/contrib:base";
 
-const IMAGE: &str = "neurocaas/contrib:pca.demo";
+/// A command and its output.
+struct Example {
+    command: String,
+    output: Vec<String>,
+}
 
-const DOCKERFILE: &str =
-    r#"CMD ["sh", "-c", "grep -q rate \"$2\" && cp \"$1\" io-dir/results/components", "analysis"]"#;
+/// The examples below a heading, with other images. A block of `sh` is one command without output.
+fn examples(heading: &str, image: &str) -> Vec<Example> {
+    let section = README.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
+    let blocks = section.split("```").skip(1).step_by(2);
+    let examples = blocks.flat_map(|block| {
+        if let Some(script) = block.strip_prefix("sh\n") {
+            return vec![Example { command: script.to_owned(), output: Vec::new() }];
+        }
+        let mut examples: Vec<Example> = Vec::new();
+        for line in block.strip_prefix("console\n").unwrap_or_default().lines() {
+            if let Some(command) = line.strip_prefix("$ ") {
+                examples.push(Example { command: command.to_owned(), output: Vec::new() });
+            } else if let Some(rest) = line.strip_prefix("> ") {
+                let example = examples.last_mut().unwrap();
+                example.command = format!("{}\n{rest}", example.command);
+            } else {
+                examples.last_mut().unwrap().output.push(line.to_owned());
+            }
+        }
+        examples
+    });
+    // The base image is this machine's and not to be made anew.
+    let examples = examples.filter(|example| !example.command.starts_with("ncaas-build base"));
+    let replace = |text: &str| text.replace(IMAGE, image).replace(BASE, FIXTURE);
+    examples
+        .map(|example| Example {
+            command: replace(&example.command),
+            output: example.output.iter().map(|line| replace(line)).collect(),
+        })
+        .collect()
+}
 
-/// The block of shell that begins with these words, with another image for the demonstration's.
-fn readme_block(begin: &str, image: &str) -> String {
-    let block =
-        README.split("```").find_map(|block| block.strip_prefix("sh\n").filter(|block| block.starts_with(begin)));
-    block.unwrap_or_else(|| panic!("no block that begins with `{begin}`")).replace(IMAGE, image)
+/// Whether a line is as it is printed, in which `...` stands for any text.
+fn matches(line: &str, printed: &str) -> bool {
+    let parts: Vec<&str> = printed.split("...").collect();
+    let (first, last) = (parts[0], parts[parts.len() - 1]);
+    if parts.len() == 1 {
+        return line == printed;
+    }
+    line.starts_with(first) && line.ends_with(last) && parts.iter().all(|part| line.contains(part))
+}
+
+fn run(folder: &Path, examples: &[Example]) {
+    for Example { command, output } in examples {
+        let ran = pipe_in(folder, command, &[]);
+        assert_eq!(ran.status, 0, "{command}\n{}", ran.stderr);
+        let text = ran.text();
+        let lines: Vec<&str> = text.lines().collect();
+        let is_same = lines.len() == output.len() && lines.iter().zip(output).all(|(line, out)| matches(line, out));
+        assert!(is_same, "{command}\nprints\n{text}\ninstead of\n{}\n{}", output.join("\n"), ran.stderr);
+    }
 }
 
 #[test]
-fn the_pipe_and_the_submission_in_the_readme_return_a_result() {
+fn the_examples_in_the_readme_print_what_is_printed_there() {
     let folder = tempfile::tempdir().unwrap();
-    let image = format!("ncaas/test:{}", unique("readme"));
+    let image = format!("neurocaas/contrib:mean.{}", unique("readme"));
     let mut clean_up = CleanUp::new();
     clean_up.image(&image);
-    std::fs::write(folder.path().join("Dockerfile"), format!("FROM {FIXTURE}\n{DOCKERFILE}\n")).unwrap();
-    Run::tool("ncaas-build").args(["image", ".", "-t", &image]).dir(folder.path()).run();
-    std::fs::write(folder.path().join("session1.npy"), "a recording").unwrap();
-    std::fs::write(folder.path().join("config.yaml"), "rate: 30\n").unwrap();
-
-    let submission = readme_block("ncaas-submit init", &image);
-    let (init, send) = submission.split_once('\n').unwrap();
-    pipe_in(folder.path(), init, &[]).ok();
-    let platform = BackgroundPipe::start(folder.path(), &readme_block("ncaas-submit watch", &image));
-    let sent = pipe_in(folder.path(), send, &[]);
-    drop(platform);
-
-    let stderr = std::fs::read_to_string(folder.path().join("stderr")).unwrap();
-    assert_eq!(sent.status, 0, "{}\n{stderr}", sent.stderr);
-    let results = folder.path().join("pca/lab/results");
-    let result = files_below(&results).into_iter().find(|path| path.ends_with("process_results/components"));
-    let result = result.unwrap_or_else(|| panic!("{:#?}\n{stderr}", files_below(folder.path())));
-    assert_eq!(std::fs::read_to_string(results.join(result)).unwrap(), "a recording");
+    let tutorial = examples("Tutorial", &image);
+    // The first example makes the folder that the others run in.
+    run(folder.path(), &tutorial[..1]);
+    let folder = folder.path().join("tutorial");
+    assert!(tutorial.len() > 10, "only {} examples were found", tutorial.len());
+    run(&folder, &tutorial[1..]);
+    run(&folder, &examples("Many datasets", &image));
+    let first = README.split("\n## ").next().unwrap();
+    assert!(first.contains("```console"));
+    run(&folder, &examples("# ncaas", &image));
 }
