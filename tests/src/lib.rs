@@ -30,6 +30,7 @@ pub mod started_submission;
 pub mod submissions;
 pub mod sync;
 pub mod tcp_engine;
+pub mod verbs;
 pub mod watch_process;
 pub mod workspace;
 

@@ -1,8 +1,7 @@
 //! The examples that `--help` prints are accepted by the tools.
 
+use ncaas_tests::verbs::{TOOLS, verbs_of};
 use ncaas_tests::{Run, pipe_in};
-
-const TOOLS: [&str; 5] = ["ncaas-build", "ncaas-exec", "ncaas-logs", "ncaas-sync", "ncaas-submit"];
 
 /// So wide is the narrowest terminal that people have; help that is wider is broken there, and no shell takes it.
 const WIDTH: usize = 80;
@@ -23,8 +22,8 @@ const WRAPPERS: &str = r#"
     }
 "#;
 
-fn help(tool: &str, verb: &[&str]) -> String {
-    Run::tool(tool).args(verb).arg("--help").run().ok().text()
+fn help(tool: &str, verb: &str) -> String {
+    Run::tool(tool).args([verb, "--help"]).run().ok().text()
 }
 
 /// The indented lines below a heading.
@@ -34,13 +33,11 @@ fn lines_below<'a>(help: &'a str, heading: &str) -> Vec<&'a str> {
 
 /// What is wrong with the examples of a tool's verbs.
 fn problems(tool: &str) -> Vec<String> {
-    let help_of_tool = help(tool, &[]);
-    let verbs = lines_below(&help_of_tool, "Commands:").into_iter().filter(|line| !line.starts_with("    "));
-    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(verbs.len() > 4, "{help_of_tool}");
+    let verbs = verbs_of(tool);
+    assert!(verbs.len() > 4, "{verbs:?}");
     let mut problems = Vec::new();
-    for verb in verbs.into_iter().filter(|verb| *verb != "help") {
-        let help = help(tool, &[verb]);
+    for verb in verbs.iter().map(|verb| verb.name.as_str()) {
+        let help = help(tool, verb);
         let examples = lines_below(&help, "Examples:");
         if examples.is_empty() {
             problems.push(format!("{tool} {verb} has no example"));
