@@ -127,7 +127,7 @@ impl Kind {
     fn remedy(self) -> Option<&'static str> {
         match self {
             Kind::EngineUnreachable => {
-                Some("start the Docker Engine, or say with DOCKER_HOST or `docker context use` where one runs")
+                Some("start the Docker Engine there, or choose another one with DOCKER_HOST or `docker context use`")
             }
             Kind::ImageNotFound => Some("`ncaas-build pull IMAGE`, or build it with `ncaas-build image`"),
             Kind::ContainerNotFound => Some("`ncaas-exec ls --all` shows the containers there are"),

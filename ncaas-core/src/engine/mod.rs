@@ -31,6 +31,7 @@ pub mod podman;
 mod raw_connection;
 pub mod reference;
 mod ssh;
+mod start_hint;
 mod wait;
 
 use std::sync::Arc;
@@ -127,7 +128,11 @@ fn unanswered(address: &Address, failure: Failure) -> Failure {
         address::Origin::Default => String::new(),
         origin => format!(" ({origin})"),
     };
-    Failure { message: format!("no Docker Engine answers at `{address}`{origin}: {reason}"), ..failure }
+    let message = format!("no Docker Engine answers at `{address}`{origin}: {reason}");
+    if failure.kind == Kind::EngineUnreachable && matches!(address.origin, address::Origin::Default) {
+        return Failure { message, ..failure }.hint(start_hint::start_hint());
+    }
+    Failure { message, ..failure }
 }
 
 fn client(address: &Address) -> Result<Docker> {
