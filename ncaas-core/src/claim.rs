@@ -4,6 +4,8 @@
 //! and each time its number rises. A record carries the number of the claim it was handed on under, so a stage can find
 //! out that its work has been superseded. The claim stays when the submission has ended, and shows whose folder it is.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,9 @@ pub struct Claim {
     /// How many times in this attempt a watcher on another host took it over from one that had died.
     #[serde(default)]
     pub losses: u32,
+    /// How many times a scheduler has started the job of each dataset. The work of an earlier run is superseded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runs: BTreeMap<u64, u64>,
 }
 
 fn first() -> u64 {
@@ -57,6 +62,7 @@ impl Claim {
             attempt,
             number,
             losses: 0,
+            runs: BTreeMap::new(),
         }
     }
 
@@ -70,9 +76,19 @@ impl Claim {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Whether the work of a job's record has been superseded by another watcher's claim, or by a new attempt.
+    /// Whether the work of a job's record has been superseded by another watcher's claim or by a new attempt.
+    ///
+    /// A scheduler's job outlives the watcher that handed its record on, and the next watcher's placer finds it again.
+    /// It is superseded by a later run of the same dataset and by a new attempt only.
     pub fn supersedes(&self, job: &Job) -> bool {
-        job.claim.as_ref().is_some_and(|own| self.number > own.number)
+        let Some(own) = &job.claim else { return false };
+        match own.run {
+            Some(run) => {
+                self.attempt > job.attempt.unwrap_or(1)
+                    || self.runs.get(&job.dataset).is_some_and(|newest| *newest > run)
+            }
+            None => self.number > own.number,
+        }
     }
 }
 
@@ -112,7 +128,60 @@ pub async fn check_current(bucket: &Bucket, job: &Job) -> Result<()> {
     }
 }
 
+/// Numbers a new run of a placed job's dataset in the claim, and in `job`. Earlier runs are superseded from then on. A job
+/// that no watcher handed on has no claim, and gets no number.
+///
+/// # Errors
+/// [`Kind::Superseded`] where a new attempt at the submission has begun; a failure of the bucket.
+pub async fn start_run(bucket: &Bucket, job: &mut Job) -> Result<()> {
+    let Some(group) = job.group.clone() else { return Ok(()) };
+    loop {
+        let (Some(own), Some((mut claim, version))) = (&mut job.claim, read(bucket, &group, &job.id).await?) else {
+            return Ok(());
+        };
+        if claim.attempt > job.attempt.unwrap_or(1) {
+            return Err(superseded(&job.id, &claim.owner));
+        }
+        let run = claim.runs.get(&job.dataset).copied().unwrap_or(0) + 1;
+        claim.runs.insert(job.dataset, run);
+        if bucket.put_if(&key(&group, &job.id)?, claim.to_bytes(), &version).await?.is_some() {
+            own.run = Some(run);
+            return Ok(());
+        }
+    }
+}
+
 fn superseded(id: &str, owner: &str) -> Failure {
     let by = if owner.is_empty() { "a new attempt".to_owned() } else { format!("the watcher `{owner}`") };
     Failure::new(Kind::Superseded, format!("`{id}` has been taken over by {by}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::fields::JobClaim;
+
+    #[test]
+    fn a_later_claim_run_or_attempt_supersedes() {
+        let job = |number, run, attempt| Job {
+            dataset: 2,
+            attempt,
+            claim: Some(JobClaim { number, watcher: String::new(), run }),
+            ..Job::default()
+        };
+        let mut claim = Claim::free("lab/submissions/submit.json", 2, 5);
+        claim.runs.insert(2, 3);
+        let table = [
+            // The record's claim number, run and attempt -> is it superseded?
+            (5, None, Some(2), false),
+            (4, None, Some(2), true),
+            (4, Some(3), Some(2), false),
+            (5, Some(2), Some(2), true),
+            (5, Some(3), None, true),
+        ];
+        for (number, run, attempt, expected) in table {
+            assert_eq!(claim.supersedes(&job(number, run, attempt)), expected, "{number} {run:?} {attempt:?}");
+        }
+        assert!(!claim.supersedes(&Job::default()), "a job that no watcher handed on");
+    }
 }

@@ -89,6 +89,12 @@ pub enum Kind {
     Superseded,
     /// The submission was lost too often with the machines that ran it.
     Lost,
+    /// The scheduler does not answer.
+    SchedulerUnreachable,
+    /// The scheduler does not accept the job.
+    SchedulerRefused,
+    /// The scheduler's job has ended or disappeared without a saved record in the bucket.
+    PlacementLost,
     /// Ended by a signal before it was done.
     Interrupted,
 }
@@ -98,7 +104,7 @@ impl Kind {
     pub fn exit_status(self) -> u8 {
         match self {
             Kind::Usage => 2,
-            Kind::EngineUnreachable | Kind::BucketUnreachable => 3,
+            Kind::EngineUnreachable | Kind::BucketUnreachable | Kind::SchedulerUnreachable => 3,
             Kind::Interrupted => 130,
             _ => 1,
         }
@@ -110,6 +116,7 @@ impl Kind {
         matches!(
             self,
             Kind::EngineUnreachable
+                | Kind::SchedulerUnreachable
                 | Kind::EngineError
                 | Kind::BucketUnreachable
                 | Kind::BucketNotFound

@@ -90,7 +90,8 @@ pub fn state(job: &Job) -> LeaseState {
 }
 
 fn state_in(leases: &Path, job: &Job) -> LeaseState {
-    let Some(claim) = &job.claim else { return LeaseState::Held };
+    // A run that a scheduler started outlives the watcher.
+    let Some(claim) = job.claim.as_ref().filter(|claim| claim.run.is_none()) else { return LeaseState::Held };
     let Some(folder) = watcher_folder(leases, claim) else { return LeaseState::Held };
     let lease = fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
     let Some(lease) = lease else { return LeaseState::Held };
@@ -303,7 +304,7 @@ mod tests {
     use super::*;
 
     fn job(watcher: &str, number: u64) -> Job {
-        let claim = Some(JobClaim { number, watcher: watcher.to_owned() });
+        let claim = Some(JobClaim { number, watcher: watcher.to_owned(), run: None });
         Job { id: "job__pca_1".into(), group: Some("lab".into()), claim, ..Job::default() }
     }
 

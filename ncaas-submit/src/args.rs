@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,8 @@ pub(crate) enum Verb {
     Cancel(CancelArgs),
     Retry(RetryArgs),
     Init(InitArgs),
+    Place(PlaceArgs),
+    Claim(ClaimArgs),
 }
 
 /// Submit datasets and a config for analysis
@@ -251,6 +254,98 @@ fn parse_field(text: &str) -> Result<(String, serde_json::Value), String> {
     Ok((name.to_owned(), value))
 }
 
+/// Run the rest of the pipe for each record as a job of a cluster's scheduler
+///
+/// A node downloads the dataset, runs the container on its own engine and uploads the results. Records leave whenever
+/// their job at the scheduler changes, and at the end as the node saved them in the bucket.
+#[derive(Debug, clap::Args)]
+#[command(after_help = PLACE_EXAMPLES)]
+pub(crate) struct PlaceArgs {
+    /// The scheduler
+    #[arg(long, value_enum)]
+    pub(crate) on: Option<Scheduler>,
+
+    /// Hand an option to the scheduler's submit command as it is; may be repeated
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    pub(crate) with: Vec<String>,
+
+    /// The image for records that name none
+    #[arg(long, value_name = "IMAGE", env = "NCAAS_IMAGE")]
+    pub(crate) image: Option<String>,
+
+    /// The io-dir on the nodes [default: ./io-dir in the folder of this command]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) io_dir: Option<PathBuf>,
+
+    /// The engine on the nodes; `podman` starts one for each job
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) engine: NodeEngine,
+
+    /// Processors for records that do not say
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<f64>,
+
+    /// Memory for records that do not say: `512m`, `4g`
+    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
+    pub(crate) memory: Option<u64>,
+
+    /// Request one GPU for records that do not say
+    #[arg(long)]
+    pub(crate) gpus: bool,
+
+    /// Submit a job that was lost with its node again, at most N times
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) retries: u64,
+
+    /// List the scheduler's queue every so often
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::parse_duration)]
+    pub(crate) poll: Duration,
+
+    /// Run this on the node instead of the pipe, with the record on stdin
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// A cluster's scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scheduler {
+    /// Slurm, through `sbatch` and `squeue`.
+    Slurm,
+}
+
+/// The container engine of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NodeEngine {
+    /// The node's Docker Engine.
+    #[default]
+    Docker,
+    /// A rootless Podman that ends with the job.
+    Podman,
+}
+
+impl NodeEngine {
+    /// Its name in the batch script.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            NodeEngine::Docker => "docker",
+            NodeEngine::Podman => "podman",
+        }
+    }
+}
+
+/// Number this run of a placed record, so that an earlier run of it is superseded
+///
+/// The first stage of the pipe on a cluster's node. A run that was cut off and comes back writes nothing any more.
+#[derive(Debug, clap::Args)]
+#[command(after_help = CLAIM_EXAMPLES)]
+pub(crate) struct ClaimArgs {
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
 const SEND_EXAMPLES: &str = "\
 Examples:
   ncaas-submit send ./pca/lab --data d1.npy d2.npy --config c.yaml
@@ -296,6 +391,20 @@ const INIT_EXAMPLES: &str = "\
 Examples:
   ncaas-submit init ./pca --group lab
   ncaas-submit init s3://pca --group lab --group other --queue | jq -r .queue";
+
+const PLACE_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit watch s3://pca |
+    ncaas-submit place --on slurm --image neurocaas/contrib:pca.demo \\
+      --with --partition=gpu |
+    ncaas-logs save | ncaas-sync push
+
+The last two stages report only jobs that no node could report.";
+
+const CLAIM_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit claim <record.json | ncaas-sync pull | \\
+    ncaas-exec run --image neurocaas/contrib:pca.demo | ncaas-exec wait";
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test whose arguments are refused has failed")]

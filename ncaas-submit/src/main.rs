@@ -5,6 +5,7 @@ mod bucket_job;
 mod commands;
 mod group;
 mod job_state;
+mod place;
 mod setup_log;
 mod sqs;
 mod submission;
@@ -28,5 +29,7 @@ fn main() -> ExitCode {
         Verb::Cancel(args) => commands::cancel::cancel(tool, args).await,
         Verb::Retry(args) => commands::retry::retry(tool, args).await,
         Verb::Init(args) => commands::init::init(tool, args).await,
+        Verb::Place(args) => commands::place::place(tool, args).await,
+        Verb::Claim(args) => commands::claim::claim(tool, args).await,
     })
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Kind;
 pub use crate::record::container::{Container, DetachedExec, Oom, Status, StoppedBy};
+pub use crate::record::placement::Placement;
 
 /// Everything that a job's record may hold. A record may hold more: unknown fields pass through unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,6 +50,9 @@ pub struct Known {
     /// The container, and how it fares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// The scheduler's job that runs the pipe for this record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     /// A command that goes on in the container by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exec: Option<DetachedExec>,
@@ -126,6 +130,9 @@ pub struct JobClaim {
     pub number: u64,
     /// Id of the watcher.
     pub watcher: String,
+    /// Which run of the dataset's job at a scheduler this is, from 1; none for a job that no scheduler placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
 }
 
 fn one() -> u64 {

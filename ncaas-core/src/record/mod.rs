@@ -6,6 +6,7 @@
 
 mod container;
 pub mod fields;
+mod placement;
 pub mod submission;
 
 use serde::de::DeserializeOwned;

@@ -102,6 +102,7 @@ pub(crate) async fn acquire(
             attempt: claim.map_or(1, |old| old.attempt),
             number: claim.map_or(0, |old| old.number) + 1,
             losses,
+            runs: claim.map(|old| old.runs.clone()).unwrap_or_default(),
         };
         let written = match &old {
             Some((_, version)) => bucket.put_if(&key, mine.to_bytes(), version).await?,

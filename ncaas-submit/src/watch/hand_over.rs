@@ -84,7 +84,7 @@ pub(crate) async fn process(session: &Session, found: &Found, may_claim: bool, o
     let Candidate { mut submission, mut job, .. } = candidate;
     let (group, id) = (found.key.group().to_owned(), job.id.clone());
     job.attempt = (claim.attempt > 1).then_some(claim.attempt);
-    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher.clone() });
+    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher.clone(), run: None });
     let emitted = emit(session, &mut submission, &job, &claim, log, output).await;
     match &emitted {
         Ok(()) => session.update(&group, &id, |job| job.is_emitted = true),
@@ -111,7 +111,7 @@ pub(crate) async fn emit_again(session: &Session, found: &Found, output: &Output
         _ => return Ok(Outcome::Settled),
     };
     job.attempt = (claim.attempt > 1).then_some(claim.attempt);
-    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher });
+    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher, run: None });
     let tried = held.retries.get(&request.dataset).copied().unwrap_or_default();
     for mut record in submission.records(&job, session.tool.name()) {
         if record.job().is_some_and(|job| job.dataset == request.dataset) {

@@ -1,0 +1,33 @@
+//! `ncaas-submit claim`: number this run of a placed record's job, so that an earlier run of it is superseded.
+//!
+//! A watcher's claim covers a whole submission. A scheduler may run one of its datasets a second time while the first run
+//! goes on behind a broken network: the claim counts the runs of each dataset, and only the newest may write.
+
+use ncaas_core::claim;
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::ClaimArgs;
+use crate::targets::Buckets;
+
+const DEFAULT_JOBS: usize = 16;
+
+pub(crate) async fn claim(tool: Tool, args: ClaimArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = Input::stdin(tool, "ncaas-submit claim <record.json")?;
+    let buckets = Buckets::default();
+    Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS))
+        .filter(input, async |record: &mut Record, _: &Output| {
+            let bucket = buckets.job_of_record(record).await?.bucket;
+            let mut job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
+            claim::start_run(&bucket, &mut job).await?;
+            record.merge(&Known { job: Some(job), ..Known::default() });
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,45 @@
+//! `ncaas-submit place`: run the rest of the pipe for each record as a job of the lab's scheduler.
+
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Gpus, Known, RunSettings};
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::{PlaceArgs, Scheduler};
+use crate::place::node_job::NodeOptions;
+use crate::place::placer::Placer;
+
+/// How many records are placed at once where `--jobs` does not say. A record costs no request of its own while its job
+/// waits.
+const DEFAULT_JOBS: usize = 1000;
+
+pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let input = Input::stdin(tool, "ncaas-submit watch BUCKET | ncaas-submit place --on slurm")?;
+    let Some(Scheduler::Slurm) = args.on else {
+        return Err(Failure::new(Kind::Usage, "`--on` is missing: `--on slurm`"));
+    };
+    let node = NodeOptions {
+        image: args.image,
+        io_dir: args.io_dir.map(|path| path.to_string_lossy().into_owned()),
+        engine: args.engine.name().to_owned(),
+        command: args.command,
+    };
+    let flags = RunSettings {
+        cpus: args.cpus,
+        memory: args.memory,
+        gpus: args.gpus.then_some(Gpus::Auto),
+        ..RunSettings::default()
+    };
+    let placer = Placer::new(tool, node, flags, args.with, args.retries, args.poll);
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS))
+        .filter(input, async |record: &mut Record, output: &Output| placer.place(record, output).await);
+    tokio::select! {
+        biased;
+        status = pipe => status,
+        () = placer.keep_listing() => Ok(ExitStatus::SUCCESS),
+    }
+}

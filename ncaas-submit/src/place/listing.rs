@@ -1,0 +1,132 @@
+//! The scheduler's queue, listed once per poll for all records together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::tool::Tool;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use super::queue_entry::QueueEntry;
+use super::slurm;
+
+/// One answer of the scheduler.
+#[derive(Debug, Clone)]
+pub(super) struct Listing {
+    /// When it was asked.
+    asked_at: Instant,
+    /// The newest job of each name.
+    jobs: Arc<HashMap<String, QueueEntry>>,
+}
+
+impl Listing {
+    /// The newest job of that name.
+    pub(super) fn find(&self, name: &str) -> Option<&QueueEntry> {
+        self.jobs.get(name)
+    }
+}
+
+/// The listings of a run.
+pub(super) struct Listings {
+    tool: Tool,
+    poll: Duration,
+    newest: watch::Sender<Option<Result<Listing, Failure>>>,
+    /// How many records wait for a listing.
+    waiting: AtomicUsize,
+    wanted: Notify,
+    has_answered: AtomicBool,
+    /// The person knows that the scheduler is away.
+    outage_noted: AtomicBool,
+}
+
+impl Listings {
+    pub(super) fn new(tool: Tool, poll: Duration) -> Self {
+        Listings {
+            tool,
+            poll,
+            newest: watch::Sender::new(None),
+            waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            has_answered: AtomicBool::new(false),
+            outage_noted: AtomicBool::new(false),
+        }
+    }
+
+    /// Lists the queue every `poll`, as long as records wait for a listing. Never ends.
+    pub(super) async fn keep_listing(&self) {
+        loop {
+            while self.waiting.load(Ordering::Acquire) == 0 {
+                self.wanted.notified().await;
+            }
+            let asked_at = Instant::now();
+            let listed =
+                slurm::list().await.map(|entries| Listing { asked_at, jobs: Arc::new(newest_by_name(entries)) });
+            self.note_outage(listed.as_ref().err());
+            self.newest.send_replace(Some(listed));
+            sleep(self.poll).await;
+        }
+    }
+
+    /// The first listing that was asked for after `since`. An outage of the scheduler is waited for.
+    ///
+    /// # Errors
+    /// When the scheduler has never answered.
+    pub(super) async fn newer_than(&self, since: Instant) -> Result<Listing> {
+        let mut newest = self.newest.subscribe();
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.wanted.notify_one();
+        let found = loop {
+            let found = match &*newest.borrow_and_update() {
+                Some(Ok(listing)) if listing.asked_at > since => Some(Ok(listing.clone())),
+                Some(Err(failure)) if !self.has_answered.load(Ordering::Acquire) => Some(Err(failure.clone())),
+                _ => None,
+            };
+            if let Some(found) = found {
+                break found;
+            }
+            if newest.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        found
+    }
+}
+
+impl Listings {
+    /// Says once that the scheduler is away, and once that it is back.
+    fn note_outage(&self, failure: Option<&Failure>) {
+        match failure {
+            None => {
+                self.has_answered.store(true, Ordering::Release);
+                if self.outage_noted.swap(false, Ordering::AcqRel) {
+                    self.tool.note("the scheduler answers again");
+                }
+            }
+            Some(failure) if self.has_answered.load(Ordering::Acquire) => {
+                if !self.outage_noted.swap(true, Ordering::AcqRel) {
+                    self.tool.note(&format!("{failure}; waiting until it answers"));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Of jobs of the same name the newest counts: an earlier one has ended, or is a rival's that runs after it.
+fn newest_by_name(entries: Vec<QueueEntry>) -> HashMap<String, QueueEntry> {
+    let number = |entry: &QueueEntry| entry.id.parse::<u64>().unwrap_or(0);
+    let mut newest: HashMap<String, QueueEntry> = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        match newest.get(&entry.name) {
+            Some(known) if number(known) > number(&entry) => {}
+            _ => {
+                newest.insert(entry.name.clone(), entry);
+            }
+        }
+    }
+    newest
+}

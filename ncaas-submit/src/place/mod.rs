@@ -1,0 +1,16 @@
+//! Placing records on a cluster: a scheduler's job runs the rest of the pipe on a node, against the node's own engine, and the
+//! data travels through the bucket.
+//!
+//! - [`request`]: what a record asks of the scheduler
+//! - [`node_job`]: the batch script
+//! - [`slurm`], [`queue_entry`], [`listing`]: Slurm's commands and its queue
+//! - [`next_step`]: the decision what to do next about a record
+//! - [`placer`]: one record from its submission to its end
+
+mod listing;
+mod next_step;
+pub(crate) mod node_job;
+pub(crate) mod placer;
+mod queue_entry;
+mod request;
+mod slurm;

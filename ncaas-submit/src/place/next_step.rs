@@ -1,0 +1,100 @@
+//! What a placer does next about a record: a pure decision from what the scheduler and the bucket say.
+//!
+//! The bucket decides: a saved record is the result. The scheduler's word counts only where there is none, and a job
+//! that is missing from the queue has not necessarily ended: Slurm forgets ended jobs after `MinJobAge`, and lists
+//! nothing right after its controller has started.
+
+use super::queue_entry::QueueEntry;
+
+/// In how many successive listings a job must be missing before it counts as gone.
+pub(super) const MISSING_LIMIT: u32 = 3;
+
+/// The facts about one record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
+    /// The record's job in the newest listing.
+    pub(super) entry: Option<&'a QueueEntry>,
+    /// In how many successive listings it has been missing.
+    pub(super) missing: u32,
+    /// Whether the bucket holds the saved record of this attempt; looked up only when the job has ended or is missing.
+    pub(super) is_saved: bool,
+    /// How many times the record has been submitted to the scheduler.
+    pub(super) submissions: u64,
+    /// How many times more than once it may be submitted.
+    pub(super) retries: u64,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NextStep {
+    /// The job waits or runs, or one more listing is needed.
+    Wait,
+    /// The saved record is the result.
+    Finish,
+    /// The job was cancelled at the scheduler, and no node has reported it.
+    Cancelled,
+    /// The job is lost: submit it again.
+    SubmitAgain,
+    /// The job is lost, and was submitted as often as it may be. The text says how it ended.
+    GiveUp(String),
+}
+
+/// Decides what to do next.
+pub(super) fn next_step(facts: Facts<'_>) -> NextStep {
+    if facts.is_saved {
+        return NextStep::Finish;
+    }
+    let how = match facts.entry {
+        Some(entry) if entry.is_active() => return NextStep::Wait,
+        Some(entry) if entry.state == "cancelled" => return NextStep::Cancelled,
+        Some(entry) => entry.state.clone(),
+        None if facts.missing < MISSING_LIMIT => return NextStep::Wait,
+        None => "missing from the queue".to_owned(),
+    };
+    if facts.submissions <= facts.retries { NextStep::SubmitAgain } else { NextStep::GiveUp(how) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(state: &str) -> QueueEntry {
+        QueueEntry {
+            id: "7".into(),
+            name: "x".into(),
+            state: state.into(),
+            reason: None,
+            node: None,
+            restarts: 0,
+            submitted_at: None,
+            ended_at: None,
+            submissions: 1,
+        }
+    }
+
+    #[test]
+    fn the_bucket_decides_before_the_scheduler() {
+        let lost = |state: &str| NextStep::GiveUp(state.to_owned());
+        let table = [
+            // state in the queue, missing listings, saved, submissions, retries -> next step
+            (Some("running"), 0, false, 1, 2, NextStep::Wait),
+            (Some("pending"), 0, false, 3, 2, NextStep::Wait),
+            (Some("failed"), 0, true, 1, 2, NextStep::Finish),
+            (Some("cancelled"), 0, true, 1, 2, NextStep::Finish),
+            (Some("cancelled"), 0, false, 1, 2, NextStep::Cancelled),
+            (Some("completed"), 0, false, 1, 2, NextStep::SubmitAgain),
+            (Some("node_fail"), 0, false, 2, 2, NextStep::SubmitAgain),
+            (Some("node_fail"), 0, false, 3, 2, lost("node_fail")),
+            (Some("timeout"), 0, false, 1, 0, lost("timeout")),
+            (None, 1, false, 1, 2, NextStep::Wait),
+            (None, MISSING_LIMIT, true, 1, 2, NextStep::Finish),
+            (None, MISSING_LIMIT, false, 1, 2, NextStep::SubmitAgain),
+            (None, MISSING_LIMIT, false, 3, 2, lost("missing from the queue")),
+        ];
+        for (state, missing, is_saved, submissions, retries, expected) in table {
+            let entry = state.map(entry);
+            let facts = Facts { entry: entry.as_ref(), missing, is_saved, submissions, retries };
+            assert_eq!(next_step(facts), expected, "{facts:?}");
+        }
+    }
+}

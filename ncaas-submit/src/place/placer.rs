@@ -1,0 +1,260 @@
+//! One record from its submission to its end.
+
+use std::time::{Duration, Instant};
+
+use ncaas_core::config;
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::Output;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Known, Placement, RunSettings};
+use ncaas_core::tool::Tool;
+use tokio::sync::OnceCell;
+use tokio::time::sleep;
+
+use super::listing::Listings;
+use super::next_step::{Facts, NextStep, next_step};
+use super::node_job::{NodeOptions, batch_script};
+use super::queue_entry::QueueEntry;
+use super::request::JobRequest;
+use super::slurm;
+use crate::bucket_job::BucketJob;
+use crate::targets::Buckets;
+
+/// The longest pause between attempts to submit while the scheduler does not answer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a saved record says of the node that it ran on: nothing for a reader on another machine.
+const FIELDS_OF_THE_NODE: [&str; 2] = ["io_dir", "logs"];
+
+/// The placer of a run of `ncaas-submit place`.
+pub(crate) struct Placer {
+    pub(crate) tool: Tool,
+    pub(crate) node: NodeOptions,
+    pub(crate) flags: RunSettings,
+    /// Options that are handed to `sbatch` as they are.
+    pub(crate) with: Vec<String>,
+    pub(crate) retries: u64,
+    listings: Listings,
+    buckets: Buckets,
+    memory_checked: OnceCell<()>,
+}
+
+/// Where a record's placement stands.
+struct Progress {
+    placement: Placement,
+    submissions: u64,
+    missing: u32,
+    /// Listings asked for before this moment say nothing about the job.
+    since: Instant,
+}
+
+impl Placer {
+    pub(crate) fn new(
+        tool: Tool,
+        node: NodeOptions,
+        flags: RunSettings,
+        with: Vec<String>,
+        retries: u64,
+        poll: Duration,
+    ) -> Self {
+        Placer {
+            tool,
+            node,
+            flags,
+            with,
+            retries,
+            listings: Listings::new(tool, poll),
+            buckets: Buckets::default(),
+            memory_checked: OnceCell::new(),
+        }
+    }
+
+    /// Lists the scheduler's queue for all records of the run. Never ends.
+    pub(crate) async fn keep_listing(&self) {
+        self.listings.keep_listing().await;
+    }
+
+    /// Places a record and follows its job until its end. Each change goes out as a record.
+    ///
+    /// # Errors
+    /// [`Kind::SchedulerUnreachable`], [`Kind::SchedulerRefused`], [`Kind::PlacementLost`], [`Kind::Cancelled`]; a failure
+    /// of the bucket.
+    pub(crate) async fn place(&self, record: &mut Record, output: &Output) -> Result<()> {
+        let job = self.buckets.job_of_record(record).await?;
+        if let Some(saved) = saved_record(&job, record).await? {
+            finish(record, &saved, None);
+            return Ok(());
+        }
+        let request = JobRequest::new(record, &self.flags, self.config_timeout_s(&job, record).await?)?;
+        let listing = self.listings.newer_than(Instant::now()).await?;
+        // A job of that name that has ended is not taken for the record's: its saved record would be there.
+        let attached = listing.find(&request.name).filter(|entry| entry.is_active());
+        let mut progress = match attached {
+            Some(entry) => Progress {
+                placement: placement(&request, entry, 0),
+                submissions: entry.submissions,
+                missing: 0,
+                since: Instant::now(),
+            },
+            None => self.submit(&request, record, 1).await?,
+        };
+        self.emit(record, output, &progress.placement).await;
+        loop {
+            let listing = self.listings.newer_than(progress.since).await?;
+            progress.since = Instant::now();
+            let entry = listing.find(&request.name).filter(|entry| Some(&entry.id) == progress.placement.id.as_ref());
+            let entry = entry.or_else(|| listing.find(&request.name));
+            progress.missing = if entry.is_some() { 0 } else { progress.missing + 1 };
+            if let Some(entry) = entry {
+                let now = placement(&request, entry, progress.submissions - 1);
+                if now != progress.placement {
+                    progress.placement = now;
+                    self.emit(record, output, &progress.placement).await;
+                }
+            }
+            let has_news = !entry.is_some_and(QueueEntry::is_active);
+            let saved = if has_news { saved_record(&job, record).await? } else { None };
+            let facts = Facts {
+                entry,
+                missing: progress.missing,
+                is_saved: saved.is_some(),
+                submissions: progress.submissions,
+                retries: self.retries,
+            };
+            match (next_step(facts), saved) {
+                (NextStep::Wait, _) => {}
+                (NextStep::Finish, Some(saved)) => {
+                    finish(record, &saved, Some(&progress.placement));
+                    return Ok(());
+                }
+                (NextStep::Finish, None) | (NextStep::Cancelled, _) => {
+                    return Err(Failure::new(
+                        Kind::Cancelled,
+                        format!("the scheduler's job {} was cancelled before it could report", id(&progress.placement)),
+                    ));
+                }
+                (NextStep::SubmitAgain, _) => {
+                    let state = progress.placement.state.clone();
+                    self.tool
+                        .note(&format!("job {} is lost ({state}); it is submitted again", id(&progress.placement)));
+                    progress = self.submit(&request, record, progress.submissions + 1).await?;
+                    self.emit(record, output, &progress.placement).await;
+                }
+                (NextStep::GiveUp(how), _) => {
+                    let times = progress.submissions;
+                    return Err(Failure::new(
+                        Kind::PlacementLost,
+                        format!(
+                            "the scheduler's job {} is lost ({how}), submitted {times} times",
+                            id(&progress.placement)
+                        ),
+                    )
+                    .hint("the job's own output (`slurm-<id>.out` in the folder of `place`) says more"));
+                }
+            }
+        }
+    }
+
+    /// Submits the record's job. While a scheduler that has answered before is away, it tries again.
+    async fn submit(&self, request: &JobRequest, record: &Record, submissions: u64) -> Result<Progress> {
+        if request.memory_mib.is_none() && !self.with.iter().any(|option| option.starts_with("--mem")) {
+            self.memory_checked.get_or_init(async || self.warn_of_memory().await).await;
+        }
+        let mut record = record.clone();
+        record.remove("placement");
+        let script = batch_script(&record, &self.node);
+        let mut pause = Duration::from_secs(1);
+        let id = loop {
+            match slurm::submit(request, &script, submissions, &self.with).await {
+                Ok(id) => break id,
+                Err(failure) if failure.kind == Kind::SchedulerUnreachable => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    // The job may have been accepted although the answer was lost.
+                    let listing = self.listings.newer_than(Instant::now()).await?;
+                    if let Some(entry) = listing.find(&request.name).filter(|entry| entry.is_active()) {
+                        break entry.id.clone();
+                    }
+                }
+                Err(failure) => return Err(failure),
+            }
+        };
+        let placement = Placement {
+            on: "slurm".to_owned(),
+            id: Some(id),
+            name: request.name.clone(),
+            state: "pending".to_owned(),
+            restarts: submissions - 1,
+            ..Placement::default()
+        };
+        Ok(Progress { placement, submissions, missing: 0, since: Instant::now() })
+    }
+
+    async fn warn_of_memory(&self) {
+        if slurm::memory_is_unlimited().await == Some(true) {
+            self.tool.note(
+                "a job without a memory limit takes a whole node here (Slurm's DefMemPerCPU and DefMemPerNode are unlimited); \
+                 `--memory 4g` sets one",
+            );
+        }
+    }
+
+    /// The config's `__duration__`, in seconds. A config that cannot be read is the node's to report.
+    async fn config_timeout_s(&self, job: &BucketJob, record: &Record) -> Result<Option<u64>> {
+        let Some(name) = record.text("configname").filter(|name| !name.starts_with("s3://")) else { return Ok(None) };
+        let content = match job.bucket.read(&ncaas_core::bucket::Key::new(name)?, config::MAX_SIZE).await {
+            Ok((content, _)) => content,
+            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        Ok(config::parse(name, &content).ok().and_then(|config| config.timeout_s))
+    }
+
+    async fn emit(&self, record: &mut Record, output: &Output, placement: &Placement) {
+        let node = placement.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
+        let reason = placement.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let name = record.text("dataname").unwrap_or(&placement.name).to_owned();
+        self.tool.note(&format!("`{name}`: slurm job {} is {}{node}{reason}", id(placement), placement.state));
+        record.merge(&Known { placement: Some(placement.clone()), ..Known::default() });
+        output.emit(record).await;
+    }
+}
+
+fn id(placement: &Placement) -> &str {
+    placement.id.as_deref().unwrap_or(&placement.name)
+}
+
+/// A queue entry as records have it. `resubmissions` of the placer count as restarts, too.
+fn placement(request: &JobRequest, entry: &QueueEntry, resubmissions: u64) -> Placement {
+    Placement {
+        on: "slurm".to_owned(),
+        id: Some(entry.id.clone()),
+        name: request.name.clone(),
+        state: entry.state.clone(),
+        reason: entry.reason.clone(),
+        node: entry.node.clone(),
+        restarts: entry.restarts + resubmissions,
+        submitted_at: entry.submitted_at.clone(),
+        ended_at: entry.ended_at.clone().filter(|_| !entry.is_active()),
+    }
+}
+
+/// The saved record of the record's dataset and attempt, if it is in the bucket.
+async fn saved_record(job: &BucketJob, record: &Record) -> Result<Option<Record>> {
+    let Some(own) = record.job() else { return Ok(None) };
+    let saved = job.results.saved_records().await?.remove(&own.dataset);
+    Ok(saved.filter(|saved| saved.job().is_some_and(|saved| saved.attempt == own.attempt)))
+}
+
+/// Makes the saved record the result: what it says of the job holds, except for what is true of its node only.
+fn finish(record: &mut Record, saved: &Record, placement: Option<&Placement>) {
+    let job = record.job();
+    for (field, value) in saved.as_map() {
+        if !FIELDS_OF_THE_NODE.contains(&field.as_str()) {
+            record.set(field, value);
+        }
+    }
+    // A saved record is data: which job this is stays as the watcher said it.
+    record.merge(&Known { job, placement: placement.cloned(), ..Known::default() });
+    record.set("pushed", &true);
+}
