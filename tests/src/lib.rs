@@ -13,6 +13,7 @@ pub mod bucket;
 pub mod bucket_job;
 pub mod build_context;
 pub mod certificate;
+pub mod cluster;
 pub mod dev_container;
 pub mod ended_job;
 pub mod engine;

@@ -132,7 +132,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn new(output: &std::process::Output) -> Self {
+    pub(crate) fn new(output: &std::process::Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
         Ran { status, stdout: output.stdout.clone(), stderr: String::from_utf8_lossy(&output.stderr).into_owned() }

@@ -4,6 +4,7 @@ mod cancel;
 mod check;
 mod init;
 mod ls;
+mod place;
 mod retry;
 mod send;
 mod serve;

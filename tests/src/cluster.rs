@@ -1,0 +1,120 @@
+//! A small Slurm cluster of a test's own: a controller and nodes, each with a Docker Engine.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::engine::FIXTURE;
+use crate::{Ran, tools};
+
+/// The host name of the machine with the controller.
+pub const CONTROLLER: &str = "head";
+
+/// A cluster that ends with the test.
+pub struct Cluster {
+    folder: TempDir,
+    nodes: Vec<String>,
+}
+
+impl Cluster {
+    /// Starts a controller and these nodes, with the fixture image on each.
+    ///
+    /// # Panics
+    /// When it does not start; only root can make namespaces.
+    pub fn start(nodes: &[&str]) -> Self {
+        let cluster = Cluster {
+            // Not below a folder that only one user may enter.
+            folder: tempfile::Builder::new().prefix("ncaas-cluster-").tempdir_in("/tmp").unwrap(),
+            nodes: nodes.iter().map(|&name| name.to_owned()).collect(),
+        };
+        cluster.script(&["up"], nodes);
+        let image = cluster.folder.path().join("fixture.tar");
+        let saved =
+            Command::new("docker").args(["save", "--output", image.to_str().unwrap(), FIXTURE]).output().unwrap();
+        assert!(saved.status.success(), "{saved:?}");
+        for node in nodes {
+            cluster.run(node, Path::new("/"), &["docker", "load", "--quiet", "--input", image.to_str().unwrap()]);
+        }
+        cluster
+    }
+
+    /// A folder that all machines share.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A command on one of the machines, with the tools on its PATH.
+    pub fn command(&self, machine: &str, folder: &Path, words: &[&str]) -> Command {
+        let mut path = tools().into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new(service());
+        command.args(["in", self.folder.path().to_str().unwrap(), machine]).args(words);
+        command.current_dir(folder).env("PATH", path).env_remove("DOCKER_HOST").env_remove("AWS_ENDPOINT_URL");
+        command
+    }
+
+    /// Runs a command on one of the machines, and returns its stdout.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run(&self, machine: &str, folder: &Path, words: &[&str]) -> String {
+        let output = self.command(machine, folder, words).stdin(Stdio::null()).output().unwrap();
+        stdout_of_success(&format!("{machine}: {words:?}"), &output)
+    }
+
+    /// Runs a line of bash on one of the machines. Its exit status, stdout and stderr.
+    pub fn bash(&self, machine: &str, script: &str) -> Ran {
+        let mut command = self.command(machine, self.folder(), &["bash", "-c", &format!("set -o pipefail; {script}")]);
+        Ran::new(&command.stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// The power of a node fails.
+    pub fn cut(&self, node: &str) {
+        self.script(&["cut"], &[node]);
+    }
+
+    /// The node has power again.
+    pub fn restore(&self, node: &str) {
+        self.script(&["node"], &[node]);
+    }
+
+    /// Names of the containers that a node's engine has, ended ones included.
+    pub fn containers(&self, node: &str) -> Vec<String> {
+        let names = self.run(node, Path::new("/"), &["docker", "ps", "--all", "--format", "{{.Names}}"]);
+        names.lines().map(str::to_owned).collect()
+    }
+
+    fn script(&self, verb: &[&str], arguments: &[&str]) {
+        let mut command = Command::new(service());
+        command.args(verb).arg(self.folder.path()).args(arguments).stdin(Stdio::null());
+        // Daemons that it starts must not hold a pipe of ours open.
+        let log = self.folder.path().join("cluster.log");
+        let output = std::fs::File::create(&log).unwrap();
+        let status = command.stdout(output.try_clone().unwrap()).stderr(output).status().unwrap();
+        assert!(status.success(), "cluster {verb:?} {arguments:?}: {}", std::fs::read_to_string(&log).unwrap());
+    }
+
+    /// The nodes' names.
+    pub fn nodes(&self) -> &[String] {
+        &self.nodes
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A test that fails shows its own cause.
+        let _ = Command::new(service()).arg("down").arg(self.folder.path()).stdin(Stdio::null()).output();
+    }
+}
+
+fn service() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("services/cluster")
+}
+
+fn stdout_of_success(what: &str, output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{what}: {}\n{}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
