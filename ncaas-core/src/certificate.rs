@@ -5,6 +5,7 @@
 //! process or in many, each replace the lines of their own datasets under a lock.
 
 use std::fmt::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -12,7 +13,8 @@ use jiff::Timestamp;
 use crate::failure::Result;
 use crate::folder::Folder;
 use crate::layout::{CERTIFICATE, LOGS};
-use crate::record::fields::SetupEvent;
+use crate::record::Record;
+use crate::record::fields::{Datasets, SetupEvent};
 use crate::text;
 
 const TITLE: &str = "PER ENVIRONMENT MONITORING:";
@@ -217,6 +219,31 @@ impl Certificate {
         self.failures.splice(at..at, own);
     }
 
+    /// Merges what another writer knows into this certificate: the lines and failures of its `own` datasets (numbers from
+    /// 1), and of datasets that this certificate has no line for; and its set-up log if that is longer.
+    ///
+    /// The certificate in the bucket takes over the local one of a pushed job in this way: no machine changes the lines of
+    /// datasets that run on others.
+    pub fn merge(&mut self, other: &Certificate, own: RangeInclusive<usize>) {
+        let known = self.lines.len();
+        for (at, line) in other.lines.iter().enumerate() {
+            let number = at + 1;
+            if at >= known {
+                self.lines.push(line.clone());
+            } else if own.contains(&number) {
+                self.lines[at].clone_from(line);
+            } else {
+                continue;
+            }
+            self.failures.retain(|(failed, _)| *failed != number);
+            self.failures.extend(other.failures.iter().filter(|(failed, _)| *failed == number).cloned());
+        }
+        self.failures.sort_by_key(|(number, _)| *number);
+        if other.setup.len() > self.setup.len() {
+            self.setup.clone_from(&other.setup);
+        }
+    }
+
     /// Replaces the set-up log, unless there are no events.
     pub fn set_setup(&mut self, events: &[SetupEvent]) {
         if !events.is_empty() {
@@ -261,6 +288,17 @@ fn setup_log(events: &[SetupEvent]) -> Vec<String> {
         line
     };
     events.iter().map(line).collect()
+}
+
+/// The numbers of the datasets that a record is about: its own one, or all of a submission that was refused as a whole.
+pub fn datasets_of_record(record: &Record) -> RangeInclusive<usize> {
+    match record.dataname() {
+        Some(Datasets::Many(names)) if names.len() > 1 => 1..=names.len(),
+        _ => {
+            let number = record.job().and_then(|job| usize::try_from(job.dataset).ok()).unwrap_or(1).max(1);
+            number..=number
+        }
+    }
 }
 
 /// Changes the certificate in a job's folder, which is created if there is none, under the lock of its writers.
@@ -377,6 +415,41 @@ mod tests {
         assert_eq!(Certificate::parse(&text), certificate);
         let again = changed(&text, 2, 2, &entry("b", "x"));
         assert!(!again.contains("FAILURES"));
+    }
+
+    #[test]
+    fn merging_changes_the_lines_of_the_own_datasets_only() {
+        let certificate = |words: [&str; 3], count: usize, failed: Option<usize>| {
+            let mut certificate = Certificate::default();
+            for (at, word) in words.iter().take(count).enumerate() {
+                let reason = (failed == Some(at + 1)).then(|| format!("{word} failed"));
+                certificate.set(at + 1, &Entry { reason, ..entry(&format!("d{}", at + 1), word) });
+            }
+            certificate
+        };
+        // The bucket's lines, ours, the own datasets; the words and failures expected.
+        let cases: [(usize, usize, RangeInclusive<usize>, &[&str], &[usize]); 5] = [
+            (3, 3, 2..=2, &["theirs 1", "ours 2", "theirs 3"], &[1]),
+            (3, 3, 1..=1, &["ours 1", "theirs 2", "theirs 3"], &[]),
+            (3, 3, 1..=3, &["ours 1", "ours 2", "ours 3"], &[3]),
+            (0, 3, 2..=2, &["ours 1", "ours 2", "ours 3"], &[3]),
+            (3, 1, 2..=2, &["theirs 1", "theirs 2", "theirs 3"], &[1]),
+        ];
+        for (at, (theirs, ours, own, words, failed)) in cases.into_iter().enumerate() {
+            let mut bucket = certificate(["theirs 1", "theirs 2", "theirs 3"], theirs, Some(1));
+            bucket.merge(&certificate(["ours 1", "ours 2", "ours 3"], ours, Some(3)), own);
+            let lines = bucket.lines();
+            assert_eq!(lines.iter().map(|line| line.last_command.as_str()).collect::<Vec<_>>(), words, "case {at}");
+            assert_eq!(bucket.failures.iter().map(|(number, _)| *number).collect::<Vec<_>>(), failed, "case {at}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_about_its_own_dataset_or_all_of_a_refused_submission() {
+        let datasets = |line: &str| datasets_of_record(&Record::parse(line.as_bytes()).unwrap());
+        assert_eq!(datasets(r#"{"job":{"id":"x","dataset":3,"datasets":5},"dataname":"a"}"#), 3..=3);
+        assert_eq!(datasets(r#"{"job":{"id":"x"},"dataname":["a","b"]}"#), 1..=2);
+        assert_eq!(datasets("{}"), 1..=1);
     }
 
     #[test]

@@ -26,6 +26,7 @@ static SIGNALLED: Notify = Notify::const_new();
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
     name: &'static str,
+    is_quiet: bool,
 }
 
 /// A program's exit status.
@@ -40,7 +41,18 @@ impl ExitStatus {
 impl Tool {
     /// A program of that name, as records and messages have it.
     pub const fn named(name: &'static str) -> Self {
-        Tool { name }
+        Tool { name, is_quiet: false }
+    }
+
+    /// The same program, which prints failures only.
+    #[must_use]
+    pub const fn with_quiet(self, is_quiet: bool) -> Self {
+        Tool { is_quiet, ..self }
+    }
+
+    /// Whether only failures are printed.
+    pub fn is_quiet(self) -> bool {
+        self.is_quiet
     }
 
     /// `ncaas-exec`, ...
@@ -50,7 +62,9 @@ impl Tool {
 
     /// Says something to the person at stderr.
     pub fn note(self, words: &str) {
-        self.write_stderr(&format!("{}: {words}\n", self.name));
+        if !self.is_quiet {
+            self.write_stderr(&format!("{}: {words}\n", self.name));
+        }
     }
 
     /// Prints a warning, if there is one, and adds it to the record.
@@ -94,7 +108,7 @@ impl Tool {
 /// Runs a program: parses its arguments as `A`, runs `verb` on a current-thread runtime (measured 1.6 times faster than
 /// a multi-threaded one on the engine's streams), and turns the outcome into an exit status.
 pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Result<ExitStatus>) -> ExitCode {
-    let tool = Tool { name };
+    let tool = Tool::named(name);
     std::panic::set_hook(Box::new(move |panic| {
         tool.note(&format!("this is a defect in {name}: {panic}"));
     }));

@@ -91,9 +91,13 @@ pub(crate) struct LinesArgs {
     #[arg(long, value_name = "RE")]
     pub(crate) grep: Option<Regex>,
 
-    /// Print text with local times instead of records
+    /// Print text with local times instead of records, without control sequences
     #[arg(long)]
     pub(crate) text: bool,
+
+    /// Print the bytes of the output unchanged and without times
+    #[arg(long, conflicts_with_all = ["text", "details"])]
+    pub(crate) raw: bool,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,

@@ -2,16 +2,20 @@
 
 use std::collections::VecDeque;
 
+use ncaas_core::outcome::find_cause;
 use ncaas_core::status_file::OutputPart;
 use ncaas_core::text;
 
-use crate::log::{Line, Stamp, last_state};
+use crate::log::{Line, Stamp, Stream, last_state};
 
 /// The maximum numbers of lines and bytes that are kept of the beginning and of the end.
 const HEAD: usize = 100;
 const TAIL: usize = 400;
 const HEAD_BYTES: usize = 16 << 10;
 const TAIL_BYTES: usize = 48 << 10;
+
+/// How many of the last lines on stderr are kept.
+const ERRORS: usize = 4;
 
 /// The maximum number of bytes that are kept of a line.
 const LINE: usize = 4 << 10;
@@ -30,6 +34,10 @@ pub(crate) struct OutputExcerpt {
     head_is_full: bool,
     tail: VecDeque<Vec<u8>>,
     tail_bytes: usize,
+    /// The last lines on stderr that are not blank, the newest last.
+    errors: VecDeque<Vec<u8>>,
+    /// Why there is no output.
+    missing: Option<String>,
 }
 
 impl OutputExcerpt {
@@ -41,6 +49,9 @@ impl OutputExcerpt {
         }
         self.line_count += 1;
         let kept = shortened(line.bytes);
+        if line.stream == Stream::Stderr && !kept.trim_ascii().is_empty() {
+            push_reusing(&mut self.errors, ERRORS, kept);
+        }
         if !self.head_is_full && self.head.len() < HEAD && self.head_bytes + kept.len() <= HEAD_BYTES {
             self.head_bytes += kept.len();
             self.head.push(kept.to_vec());
@@ -60,11 +71,23 @@ impl OutputExcerpt {
         self.tail.push_back(reused);
     }
 
+    /// Says why there is no output.
+    pub(crate) fn explain_missing(&mut self, reason: &str) {
+        self.missing = Some(reason.to_owned());
+    }
+
+    /// The line that most likely says why the job failed.
+    pub(crate) fn cause(&self) -> Option<String> {
+        let errors: Vec<String> = self.errors.iter().rev().map(|line| plain_text(line)).collect();
+        find_cause(errors.iter().map(String::as_str)).map(str::to_owned).or_else(|| self.last_command())
+    }
+
     /// The first and last lines, and the gap between them.
     pub(crate) fn output<'a>(&'a self, log_name: &'a str) -> Vec<OutputPart<'a>> {
         let lines = self.line_count - (self.head.len() + self.tail.len()) as u64;
         let gap = (lines > 0).then_some(OutputPart::LeftOut { lines, log_name });
-        let head = self.head.iter().map(|line| OutputPart::Line(line));
+        let missing = self.missing.iter().map(|reason| OutputPart::Line(reason.as_bytes()));
+        let head = missing.chain(self.head.iter().map(|line| OutputPart::Line(line)));
         head.chain(gap).chain(self.tail.iter().map(|line| OutputPart::Line(line))).collect()
     }
 
@@ -73,6 +96,14 @@ impl OutputExcerpt {
         let lines = self.tail.iter().rev().chain(self.head.iter().rev());
         lines.map(|line| plain_text(line)).find(|line| !line.is_empty())
     }
+}
+
+/// Adds a line to the last `count` ones, in the memory of the oldest.
+fn push_reusing(lines: &mut VecDeque<Vec<u8>>, count: usize, line: &[u8]) {
+    let mut reused = if lines.len() >= count { lines.pop_front().unwrap_or_default() } else { Vec::new() };
+    reused.clear();
+    reused.extend_from_slice(line);
+    lines.push_back(reused);
 }
 
 /// The part of a line that is kept: its beginning, or the last state of a long progress bar.
@@ -92,7 +123,6 @@ fn plain_text(line: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Stream;
 
     fn excerpt<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> OutputExcerpt {
         let mut excerpt = OutputExcerpt::default();
@@ -128,6 +158,26 @@ mod tests {
         assert_eq!(kept[HEAD], OutputPart::LeftOut { lines: 100_000 - 500, log_name: "x.log" });
         assert_eq!(kept.last(), Some(&OutputPart::Line(b"line 99999")));
         assert_eq!(kept[HEAD + 1], OutputPart::Line(b"line 99600"));
+    }
+
+    #[test]
+    fn the_cause_is_the_last_line_on_stderr_or_else_on_stdout() {
+        let line = |stream, bytes: &'static [u8]| Line {
+            stamp: Stamp::MIN,
+            stream,
+            bytes,
+            begins: true,
+            ends: true,
+            broken: true,
+            details: b"",
+        };
+        let mut excerpt = excerpt([b"step 1".as_slice()]);
+        assert_eq!(excerpt.cause().as_deref(), Some("step 1"));
+        for bytes in [b"Traceback (most recent call last):".as_slice(), b"\x1b[31mValueError: x\x1b[0m", b" "] {
+            excerpt.push(&line(Stream::Stderr, bytes));
+        }
+        excerpt.push(&line(Stream::Stdout, b"bye"));
+        assert_eq!(excerpt.cause().as_deref(), Some("ValueError: x"));
     }
 
     #[test]

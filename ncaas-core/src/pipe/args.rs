@@ -9,6 +9,10 @@ pub struct PipeArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
+    /// Print failures only: no notes, outcomes or progress
+    #[arg(short, long)]
+    pub quiet: bool,
+
     /// Print the JSON Schema of the records that the verb reads and writes
     #[arg(long, exclusive = true)]
     pub schema: bool,

@@ -1,8 +1,10 @@
 //! Lines as text for people: local times, stderr in colour on a terminal, progress bars in their last state.
 
+use std::borrow::Cow;
 use std::io::IsTerminal;
 
 use jiff::tz::TimeZone;
+use ncaas_core::text;
 
 use crate::log::{Line, Stamp, Stream, last_state};
 
@@ -49,12 +51,13 @@ impl TextFormat {
             }
         }
         let shown = if line.begins && line.ends { last_state(line.bytes) } else { line.bytes };
+        let shown = without_control_sequences(shown);
         if self.colour && line.stream == Stream::Stderr {
             out.extend_from_slice(b"\x1b[31m");
-            out.extend_from_slice(shown);
+            out.extend_from_slice(&shown);
             out.extend_from_slice(b"\x1b[0m");
         } else {
-            out.extend_from_slice(shown);
+            out.extend_from_slice(&shown);
         }
         if line.ends {
             out.push(b'\n');
@@ -72,6 +75,16 @@ impl TextFormat {
         // People need no more than milliseconds.
         out.extend_from_slice(&text[SECONDS..SECONDS + 4]);
     }
+}
+
+/// The text of a line as a terminal may show it.
+fn without_control_sequences(line: &[u8]) -> Cow<'_, [u8]> {
+    // Nearly all lines are plain ASCII.
+    if line.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        return Cow::Borrowed(line);
+    }
+    let text = String::from_utf8_lossy(line);
+    Cow::Owned(text::strip_control(&text).replace('\n', " ").into_bytes())
 }
 
 #[cfg(test)]
@@ -92,6 +105,13 @@ mod tests {
             );
         }
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn control_sequences_are_left_out() {
+        let line = b"\x1b]52;c;ZXZpbA==\x07a\x1b[2J\xc2\x9b31mb \xffc";
+        let shown = shown(&[("2026-11-22T22:59:59Z", Stream::Stdout, line)], false);
+        assert_eq!(shown, "2026-11-22 23:59:59.000 ab \u{FFFD}c\n");
     }
 
     #[test]

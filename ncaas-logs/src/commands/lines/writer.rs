@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
+use ncaas_core::text::one_line;
 use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -36,10 +37,18 @@ pub(super) struct LineRecord {
     details: Option<BTreeMap<String, String>>,
 }
 
+/// The form of the output.
+enum Format {
+    Records,
+    Text(TextFormat),
+    /// The bytes of the output alone.
+    Raw,
+}
+
 /// Writes lines in the requested form.
 pub(super) struct Writer<'a> {
     grep: Option<&'a Regex>,
-    text: Option<TextFormat>,
+    format: Format,
     details: Option<Translated>,
     /// The beginning of each line, which names its owner.
     prefix: Vec<u8>,
@@ -50,18 +59,26 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A writer for the lines of one container. `several`: whether lines of other containers come between them.
     pub(super) fn new(record: &Record, args: &'a LinesArgs, several: bool) -> Self {
-        let prefix = if !args.text {
+        let prefix = if args.raw {
+            String::new()
+        } else if !args.text {
             let owner = serde_json::to_string(&Owner::from_record(record, several)).unwrap_or_default();
             let fields = if owner == "{}" { String::new() } else { format!("{},", &owner[1..owner.len() - 1]) };
             format!("{{{fields}\"time\":\"")
         } else if several {
-            format!("{} | ", record.container().unwrap_or_default().name)
+            format!("{} | ", one_line(&record.container().unwrap_or_default().name))
         } else {
             String::new()
         };
         Writer {
             grep: args.grep.as_ref(),
-            text: args.text.then(|| TextFormat::new(args.details)),
+            format: if args.raw {
+                Format::Raw
+            } else if args.text {
+                Format::Text(TextFormat::new(args.details))
+            } else {
+                Format::Records
+            },
             details: args.details.then(Translated::default),
             prefix: prefix.into_bytes(),
             seq: 0,
@@ -74,9 +91,13 @@ impl<'a> Writer<'a> {
         if self.grep.is_some_and(|grep| !grep.is_match(line.bytes)) {
             return;
         }
-        match &mut self.text {
-            Some(text) => text.push(line, &self.prefix, &mut self.out),
-            None => self.push_record(line),
+        match &mut self.format {
+            Format::Text(text) => text.push(line, &self.prefix, &mut self.out),
+            Format::Records => self.push_record(line),
+            Format::Raw => {
+                self.out.extend_from_slice(line.bytes);
+                self.out.extend(line.broken.then_some(b'\n'));
+            }
         }
     }
 

@@ -6,11 +6,13 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known, Logs};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::certificates::Certificates;
 use super::log_file::LogFile;
 use super::report::{Progress, Report};
 use crate::job_files::JobFiles;
@@ -54,6 +56,7 @@ impl Follower {
         inspected: &ContainerInspectResponse,
         record: &Record,
         files: JobFiles,
+        certificates: &Certificates,
     ) -> Result<Self> {
         let container = container_from_inspect(inspected);
         let query = Query { follow: !container.has_ended(), ..Query::default() };
@@ -61,14 +64,18 @@ impl Follower {
             Ok(log) => (Some(log), None),
             Err(failure) => (None, Some(failure)),
         };
+        let mut excerpt = OutputExcerpt::default();
+        if let Some(failure) = &unreadable {
+            excerpt.explain_missing(&failure.message);
+        }
         Ok(Follower {
             engine: engine.clone(),
             file: LogFile::new(files.open()?, &files.log)?,
-            report: Report::new(record, files, Some(inspected)),
+            report: Report::new(record, files, Some(inspected), certificates),
             log,
             unreadable,
             rejoin: Rejoin::default(),
-            excerpt: OutputExcerpt::default(),
+            excerpt,
             sampler: Sampler::new(engine, &container),
             container,
             written: None,
@@ -86,7 +93,7 @@ impl Follower {
             self.while_it_runs(record, every, live).await?;
         }
         self.read_rest().await?;
-        self.write_last(record)
+        self.write_last(record).await
     }
 
     async fn while_it_runs(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
@@ -143,7 +150,7 @@ impl Follower {
                             }
                             self.container = container;
                         }
-                        self.write(turn)?;
+                        self.write(turn).await?;
                         if let Some(output) = live {
                             self.update_record(record);
                             output.emit(record).await;
@@ -215,20 +222,25 @@ impl Follower {
         }
     }
 
+    /// Says how the job ended, for people.
+    pub(crate) fn outcome(&self, record: &Record) -> Option<String> {
+        outcome_line(record, self.excerpt.cause().as_deref(), Some(&self.report.files.log))
+    }
+
     fn is_changed(&self, turn: u32) -> bool {
         let Some(written) = &self.written else { return true };
         let changed = written.bytes != self.excerpt.bytes || written.state != "running" || !written.started;
         self.file.may_publish() && (changed || turn - written.turn >= IDLE_TURNS)
     }
 
-    fn write(&mut self, turn: u32) -> Result<()> {
+    async fn write(&mut self, turn: u32) -> Result<()> {
         let bytes = self.excerpt.bytes;
         if self.written.as_ref().is_none_or(|written| written.bytes != bytes) {
             self.file.publish()?;
         }
         let sample = self.sampler.gauge().last();
         let progress = Progress { container: Some(&self.container), sample, failure: None };
-        self.report.write(&progress, &self.excerpt)?;
+        self.report.write(&progress, &self.excerpt).await?;
         let started = self.container.started_at.is_some();
         self.written = Some(Written { bytes, state: self.container.state.clone(), started, turn });
         Ok(())
@@ -252,19 +264,19 @@ impl Follower {
     ///
     /// # Errors
     /// If the job's logs cannot be written.
-    pub(crate) fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
+    pub(crate) async fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
         self.finish_log();
         // `publish` leaves an incomplete log where it is.
         let published = self.file.publish();
         let sample = self.sampler.gauge().last();
         let progress = Progress { container: Some(&self.container), sample, failure: Some(failure) };
-        self.report.write(&progress, &self.excerpt)?;
+        self.report.write(&progress, &self.excerpt).await?;
         self.report.save(record).and(published)
     }
 
-    fn write_last(&mut self, record: &mut Record) -> Result<()> {
+    async fn write_last(&mut self, record: &mut Record) -> Result<()> {
         self.written = None;
-        self.write(0)?;
+        self.write(0).await?;
         self.update_record(record);
         self.report.save(record)
     }

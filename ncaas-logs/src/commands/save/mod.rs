@@ -1,6 +1,7 @@
 //! `ncaas-logs save`: keeps the log, status file and certificate of each job up to date while it runs, and saves its
 //! record when it ends.
 
+mod certificates;
 mod follower;
 mod log_file;
 mod report;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::io_dir::fill_io_dir;
+use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
@@ -21,6 +23,7 @@ use crate::args::SaveArgs;
 use crate::job_files::JobFiles;
 use crate::output_excerpt::OutputExcerpt;
 use crate::targets;
+use certificates::Certificates;
 use follower::Follower;
 use report::{Progress, Report, describe_error, describe_failure};
 
@@ -34,6 +37,7 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
         return print_schema::<Known>().await;
     }
     allow_many_connections();
+    let tool = tool.with_quiet(args.pipe.quiet);
     let input = targets::input(tool, &args.containers, "ncaas-exec run ... | ncaas-logs save")?;
     let saver = Saver {
         tool,
@@ -41,6 +45,7 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
         live: args.live.is_some(),
         interval: args.live.map_or(INTERVAL, |interval| interval.clamp(SHORTEST, LONGEST)),
         io_dir: args.io_dir,
+        certificates: Certificates::default(),
     };
     let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED)).takes_errors();
     pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await).await
@@ -60,33 +65,48 @@ struct Saver {
     live: bool,
     interval: Duration,
     io_dir: PathBuf,
+    certificates: Certificates,
 }
 
 impl Saver {
     async fn save(&self, record: &mut Record, output: &Output) -> Result<()> {
         let earlier = record.error();
+        // Another machine runs it and saves its files.
+        if record.as_map().contains_key("placement") && earlier.is_none() && record.container().is_none() {
+            return Ok(());
+        }
+        let had_ended = record.container().is_some_and(|container| container.has_ended());
         let never_ran = record.container().is_none_or(|container| container.id.is_empty());
         if let Some(error) = &earlier
             && never_ran
         {
             fill_io_dir(record, &self.io_dir)?;
             // The certificate's path is unknown if the record has too few fields.
-            return JobFiles::for_record(record)
-                .map_or(Ok(()), |files| report_failure(record, files, &describe_error(error)));
+            return match JobFiles::for_record(record) {
+                Ok(files) => self.report_failure(record, files, &describe_error(error)).await,
+                Err(_) => Ok(()),
+            };
         }
         let describe = |failure: &Failure| earlier.as_ref().map_or_else(|| describe_failure(failure), describe_error);
         let failure = match self.start(record).await {
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                let log = JobFiles::for_record(record).map(|files| files.log).ok();
+                self.note_outcome(had_ended, outcome_line(record, None, log.as_deref()));
+                return Ok(());
+            }
             Ok(Some(mut follower)) => {
                 let live = self.live.then_some(output);
-                let Err(failure) = follower.follow(record, self.interval, live).await else { return Ok(()) };
-                follower.write_failed(&with_failure(record, &failure), &describe(&failure))?;
+                let Err(failure) = follower.follow(record, self.interval, live).await else {
+                    self.note_outcome(had_ended, follower.outcome(record));
+                    return Ok(());
+                };
+                follower.write_failed(&with_failure(record, &failure), &describe(&failure)).await?;
                 failure
             }
             Err(failure) => {
                 fill_io_dir(record, &self.io_dir)?;
                 if let Ok(files) = JobFiles::for_record(record) {
-                    report_failure(&with_failure(record, &failure), files, &describe(&failure))?;
+                    self.report_failure(&with_failure(record, &failure), files, &describe(&failure)).await?;
                 }
                 failure
             }
@@ -116,7 +136,23 @@ impl Saver {
             return copy_saved(record, &saved).map(|()| None);
         }
         let files = JobFiles::for_record(record)?;
-        Follower::start(&engine, &inspected, record, files).map(Some)
+        Follower::start(&engine, &inspected, record, files, &self.certificates).map(Some)
+    }
+
+    /// Tells how a job ended, unless an earlier stage of the pipe has.
+    fn note_outcome(&self, had_ended: bool, outcome: Option<String>) {
+        if let Some(outcome) = outcome.filter(|_| !had_ended) {
+            self.tool.note(&outcome);
+        }
+    }
+
+    /// Writes the files of a job for which a tool failed.
+    async fn report_failure(&self, record: &Record, files: JobFiles, reason: &str) -> Result<()> {
+        let report = Report::new(record, files, None, &self.certificates);
+        let container = record.container();
+        let progress = Progress { container: container.as_ref(), failure: Some(reason), ..Progress::default() };
+        report.write(&progress, &OutputExcerpt::default()).await?;
+        report.save(record)
     }
 }
 
@@ -134,15 +170,6 @@ fn copy_saved(record: &mut Record, saved: &Record) -> Result<()> {
         record.warn(warning);
     }
     Ok(())
-}
-
-/// Writes the files of a job for which a tool failed.
-fn report_failure(record: &Record, files: JobFiles, reason: &str) -> Result<()> {
-    let report = Report::new(record, files, None);
-    let container = record.container();
-    let progress = Progress { container: container.as_ref(), failure: Some(reason), ..Progress::default() };
-    report.write(&progress, &OutputExcerpt::default())?;
-    report.save(record)
 }
 
 fn with_failure(record: &Record, failure: &Failure) -> Record {

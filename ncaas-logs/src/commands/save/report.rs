@@ -1,8 +1,10 @@
 //! Writes a job's status file and its line in the certificate.
 
+use std::ops::RangeInclusive;
+
 use bollard::models::ContainerInspectResponse;
 use jiff::Timestamp;
-use ncaas_core::certificate::{self, Entry, Stage};
+use ncaas_core::certificate::{Entry, Stage, datasets_of_record};
 use ncaas_core::engine::container::{engine_error, time_limit};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::record::Record;
@@ -10,6 +12,7 @@ use ncaas_core::record::fields::{Container, ErrorInfo, Status as Ending};
 use ncaas_core::status_file::StatusFile;
 use serde_json::Value;
 
+use super::certificates::{Certificates, Change};
 use super::submission::{Submission, submission_of_record};
 use crate::job_files::JobFiles;
 use crate::output_excerpt::OutputExcerpt;
@@ -19,8 +22,11 @@ use crate::usage::Sample;
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) files: JobFiles,
+    certificates: Certificates,
     submission: Submission,
     number: usize,
+    /// The datasets that the record is about.
+    numbers: RangeInclusive<usize>,
     dataname: String,
     command: String,
     limit: Option<u64>,
@@ -38,7 +44,12 @@ pub(crate) struct Progress<'a> {
 }
 
 impl Report {
-    pub(crate) fn new(record: &Record, files: JobFiles, inspected: Option<&ContainerInspectResponse>) -> Self {
+    pub(crate) fn new(
+        record: &Record,
+        files: JobFiles,
+        inspected: Option<&ContainerInspectResponse>,
+        certificates: &Certificates,
+    ) -> Self {
         let (submission, number) = submission_of_record(record);
         let dataname = record.dataname().map(|names| names.names().join(", ")).unwrap_or_default();
         let command = match inspected {
@@ -47,8 +58,10 @@ impl Report {
         };
         Report {
             files,
+            certificates: certificates.clone(),
             submission,
             number,
+            numbers: datasets_of_record(record),
             dataname,
             command: command_line(&command),
             limit: inspected.and_then(time_limit),
@@ -60,7 +73,7 @@ impl Report {
     ///
     /// # Errors
     /// If the job's logs cannot be written.
-    pub(crate) fn write(&self, progress: &Progress<'_>, excerpt: &OutputExcerpt) -> Result<()> {
+    pub(crate) async fn write(&self, progress: &Progress<'_>, excerpt: &OutputExcerpt) -> Result<()> {
         let stage = stage(progress);
         let container = progress.container;
         let started = container.and_then(|container| container.started_at.as_deref());
@@ -98,22 +111,9 @@ impl Report {
             cpu: progress.sample.and_then(|sample| sample.cpu_percent),
             reason,
         };
-        // The record of a refused submission stands for all of its datasets.
-        let numbers = if self.submission.datanames.len() > self.submission.datasets {
-            1..=self.submission.datanames.len()
-        } else {
-            self.number..=self.number
-        };
-        certificate::update(&folder, |certificate| {
-            certificate.add_datasets(&self.submission.datanames, self.submission.datasets);
-            certificate.set_setup(&self.submission.setup);
-            for number in numbers.clone() {
-                let name = self.submission.datanames.get(number - 1).filter(|_| numbers.end() > numbers.start());
-                let dataname = name.unwrap_or(&entry.dataname).clone();
-                let reason = entry.reason.clone().filter(|_| number == self.number);
-                certificate.set(number, &Entry { dataname, reason, ..entry.clone() });
-            }
-        })
+        let change =
+            Change { submission: self.submission.clone(), numbers: self.numbers.clone(), number: self.number, entry };
+        self.certificates.update(&self.files.logs, || self.files.open(), change).await
     }
 
     /// Saves the record. It is written last: where it exists, the other files are complete.

@@ -7,7 +7,7 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, SetupEvent};
 
 /// A submission, as far as a record describes it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Submission {
     /// Names of all its datasets in their order, as far as they are known.
     pub(super) datanames: Vec<String>,

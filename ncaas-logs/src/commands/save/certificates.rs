@@ -1,0 +1,122 @@
+//! The certificates that the jobs of this process write.
+//!
+//! Rewriting a certificate takes time in proportion to the number of its datasets. Changes that arrive while one is being
+//! written are written together next, so that a submission with thousands of refused datasets costs a few rewrites and
+//! does not delay the jobs of others.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use ncaas_core::certificate::{self, Entry};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::folder::Folder;
+use tokio::sync::{Mutex, oneshot};
+
+use super::submission::Submission;
+
+/// What a job changes in its certificate.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) submission: Submission,
+    /// The datasets that the job's record is about.
+    pub(super) numbers: RangeInclusive<usize>,
+    /// The dataset that a failure is reported for.
+    pub(super) number: usize,
+    pub(super) entry: Entry,
+}
+
+/// The certificates that are being written, by their job's folder.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Certificates {
+    queues: Rc<RefCell<HashMap<PathBuf, Rc<Queue>>>>,
+}
+
+/// The changes that wait for a certificate.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: RefCell<Vec<(Change, oneshot::Sender<Result<()>>)>>,
+    writing: Mutex<()>,
+}
+
+impl Certificates {
+    /// Changes the certificate in the job folder at `path`, which `open` opens, and waits until it is written.
+    ///
+    /// # Errors
+    /// If the job's logs cannot be written.
+    pub(super) async fn update(&self, path: &Path, open: impl Fn() -> Result<Folder>, change: Change) -> Result<()> {
+        let queue = Rc::clone(self.queues.borrow_mut().entry(path.to_owned()).or_default());
+        let (sender, mut receiver) = oneshot::channel();
+        queue.waiting.borrow_mut().push((change, sender));
+        let result = {
+            let _writing = queue.writing.lock().await;
+            match receiver.try_recv() {
+                Ok(result) => result,
+                Err(_) => write_waiting(&queue, open).await,
+            }
+        };
+        // One count is ours and one the map's.
+        if Rc::strong_count(&queue) == 2 {
+            self.queues.borrow_mut().remove(path);
+        }
+        result
+    }
+}
+
+/// Writes all changes that wait, on another thread.
+async fn write_waiting(queue: &Queue, open: impl Fn() -> Result<Folder>) -> Result<()> {
+    let (changes, senders): (Vec<Change>, Vec<_>) = queue.waiting.take().into_iter().unzip();
+    let folder = open();
+    let write = tokio::task::spawn_blocking(move || {
+        certificate::update(&folder?, |certificate| {
+            for Change { submission, numbers, number, entry } in &changes {
+                certificate.add_datasets(&submission.datanames, submission.datasets);
+                certificate.set_setup(&submission.setup);
+                for at in numbers.clone() {
+                    let name = submission.datanames.get(at - 1).filter(|_| numbers.end() > numbers.start());
+                    let dataname = name.unwrap_or(&entry.dataname).clone();
+                    let reason = entry.reason.clone().filter(|_| at == *number);
+                    certificate.set(at, &Entry { dataname, reason, ..entry.clone() });
+                }
+            }
+        })
+    });
+    let result = write.await.unwrap_or_else(|error| Err(Failure::new(Kind::Io, error.to_string())));
+    for sender in senders {
+        // Whoever was interrupted waits no more.
+        sender.send(result.clone()).unwrap_or(());
+    }
+    result
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn changes_that_arrive_together_are_written_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        Folder::make(&path.join("logs")).unwrap();
+        let certificates = Certificates::default();
+        let opened = std::cell::Cell::new(0);
+        let open = || {
+            opened.set(opened.get() + 1);
+            Folder::open(path)
+        };
+        let changes = (1..=500).map(|number| {
+            let submission = Submission { datasets: 500, ..Submission::default() };
+            let entry = Entry::initializing(Some(&format!("d{number}")));
+            certificates.update(path, open, Change { submission, numbers: number..=number, number, entry })
+        });
+        let results = futures_util::future::join_all(changes).await;
+        assert!(results.iter().all(Result::is_ok));
+        assert!(opened.get() <= 2, "{} rewrites", opened.get());
+        let text = std::fs::read_to_string(path.join("logs/certificate.txt")).unwrap();
+        assert!((1..=500).all(|number| text.contains(&format!("DATANAME: d{number} |"))), "{text}");
+        assert!(certificates.queues.borrow().is_empty());
+    }
+}
