@@ -428,12 +428,12 @@ mod tests {
             certificate
         };
         // The bucket's lines, ours, the own datasets; the words and failures expected.
-        let cases: [(usize, usize, RangeInclusive<usize>, &[&str], &[usize]); 5] = [
-            (3, 3, 2..=2, &["theirs 1", "ours 2", "theirs 3"], &[1]),
-            (3, 3, 1..=1, &["ours 1", "theirs 2", "theirs 3"], &[]),
-            (3, 3, 1..=3, &["ours 1", "ours 2", "ours 3"], &[3]),
-            (0, 3, 2..=2, &["ours 1", "ours 2", "ours 3"], &[3]),
-            (3, 1, 2..=2, &["theirs 1", "theirs 2", "theirs 3"], &[1]),
+        let cases = [
+            (3, 3, 2..=2, ["theirs 1", "ours 2", "theirs 3"], vec![1]),
+            (3, 3, 1..=1, ["ours 1", "theirs 2", "theirs 3"], vec![]),
+            (3, 3, 1..=3, ["ours 1", "ours 2", "ours 3"], vec![3]),
+            (0, 3, 2..=2, ["ours 1", "ours 2", "ours 3"], vec![3]),
+            (3, 1, 2..=2, ["theirs 1", "theirs 2", "theirs 3"], vec![1]),
         ];
         for (at, (theirs, ours, own, words, failed)) in cases.into_iter().enumerate() {
             let mut bucket = certificate(["theirs 1", "theirs 2", "theirs 3"], theirs, Some(1));

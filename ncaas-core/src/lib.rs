@@ -12,6 +12,7 @@
 //! - [`config`]: what a job's config says to the platform
 //! - [`outcome`]: the line for people that says how a job ended
 //! - [`usage_record`]: the record of a job's use that the platform's cost tools read
+//! - [`table`]: tables for people at a terminal
 //! - [`text`]: text from outside, made fit to be shown
 //! - [`files`]: files that appear whole or not at all
 //! - [`folder`]: the same below a folder out of which no link leads, and locks
@@ -45,6 +46,7 @@ pub mod quantity;
 pub mod record;
 pub mod shebang;
 pub mod status_file;
+pub mod table;
 pub mod text;
 pub mod tool;
 #[cfg(feature = "bucket")]

@@ -5,6 +5,8 @@
 //! joins the values with nothing between them.
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -130,13 +132,23 @@ impl Serialize for Std<'_> {
     }
 }
 
-/// What a status file of any writer says about the end of its job.
+/// What a status file of any writer says about a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadStatus {
     /// The status.
     pub stage: Stage,
     /// The exit code or the cause of the end; null while the job runs.
     pub reason: Value,
+    /// The container or instance.
+    pub instance: Option<String>,
+    /// The dataset's name.
+    pub input: Option<String>,
+    /// When the job started.
+    pub started_at: Option<Timestamp>,
+    /// When the job ended.
+    pub finished_at: Option<Timestamp>,
+    /// The lines of output that it has, without line breaks.
+    pub output: Vec<String>,
 }
 
 impl ReadStatus {
@@ -147,10 +159,43 @@ impl ReadStatus {
             status: String,
             #[serde(default)]
             reason: Value,
+            #[serde(default)]
+            instance: Value,
+            #[serde(default)]
+            input: Value,
+            #[serde(default)]
+            job_start: Value,
+            #[serde(default)]
+            job_finish: Value,
+            #[serde(default)]
+            std: Value,
         }
-        let Fields { status, reason } = serde_json::from_slice(text::without_bom(content)).ok()?;
-        Some(ReadStatus { stage: Stage::from_name(&status)?, reason })
+        let fields: Fields = serde_json::from_slice(text::without_bom(content)).ok()?;
+        let known = |value: Value| value.as_str().filter(|text| !matches!(*text, "" | UNKNOWN)).map(str::to_owned);
+        let time = |value: Value| known(value).as_deref().and_then(parse_time);
+        let mut lines: Vec<(u64, String)> =
+            fields.std.as_object().into_iter().flatten().filter_map(output_line).collect();
+        lines.sort_by_key(|(number, _)| *number);
+        Some(ReadStatus {
+            stage: Stage::from_name(&fields.status)?,
+            reason: fields.reason,
+            instance: known(fields.instance),
+            input: known(fields.input),
+            started_at: time(fields.job_start),
+            finished_at: time(fields.job_finish),
+            output: lines.into_iter().map(|(_, line)| line).collect(),
+        })
     }
+}
+
+fn output_line((number, line): (&String, &Value)) -> Option<(u64, String)> {
+    Some((number.parse().ok()?, line.as_str()?.trim_end_matches('\n').to_owned()))
+}
+
+/// A time as the platform's writers write it: with a zone, or in UTC without one.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let without_zone = || TimeZone::UTC.to_ambiguous_timestamp(text.parse::<DateTime>().ok()?).compatible().ok();
+    text.parse().ok().or_else(without_zone)
 }
 
 #[cfg(test)]
@@ -206,9 +251,16 @@ mod tests {
         {
             let content = format!("\u{feff}{{\"status\": \"{word}\", \"reason\": 137}}");
             let read = ReadStatus::parse(content.as_bytes()).unwrap();
-            assert_eq!(read, ReadStatus { stage, reason: Value::from(137) });
+            assert_eq!((read.stage, read.reason, read.started_at), (stage, Value::from(137), None));
         }
         assert_eq!(ReadStatus::parse(&StatusFile::initializing("x").to_json()).unwrap().stage, Stage::Initializing);
         assert_eq!(ReadStatus::parse(b"not JSON"), None);
+        let platform = br#"{"instance": "i-0a", "input": "lab/inputs/a.npy", "status": "SUCCESS", "reason": 0,
+            "job_start": "2026-11-22T10:24:55Z", "job_finish": "2026-11-22 10:25:55", "std": {"10": "c\n", "2": "b\n", "0": "a"}}"#;
+        let read = ReadStatus::parse(platform).unwrap();
+        assert_eq!((read.instance.as_deref(), read.input.as_deref()), (Some("i-0a"), Some("lab/inputs/a.npy")));
+        assert_eq!(read.output, ["a", "b", "c"]);
+        let times = [read.started_at, read.finished_at].map(|time| time.unwrap().to_string());
+        assert_eq!(times, ["2026-11-22T10:24:55Z", "2026-11-22T10:25:55Z"]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use jiff::Timestamp;
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::pipe::{PipeArgs, SchemaArgs};
 use ncaas_core::quantity;
 use regex::bytes::Regex;
 
@@ -38,6 +38,12 @@ pub(crate) enum Verb {
     /// Draw when jobs ran, how they ended and what they used
     #[command(after_help = "Examples:\n  ncaas-logs plot --output jobs.png io-dir/lab/results/*/logs/*.record.json")]
     Plot(PlotArgs),
+    /// Write an HTML page about jobs: timeline, table, and the last lines of failed ones
+    #[command(after_help = "Examples:\n  ncaas-logs report -o report.html io-dir/lab/results/*/logs/*.record.json")]
+    Report(ReportArgs),
+    /// Show in what two jobs differ: image, command, config, inputs, results and resource usage
+    #[command(after_help = "Examples:\n  ncaas-logs compare old/logs/d.npy.record.json new/logs/d.npy.record.json")]
+    Compare(CompareArgs),
     /// Keep the log, status file and certificate of each job up to date, and save its record when it ends
     #[command(
         after_help = "Examples:\n  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |\n      \
@@ -54,8 +60,8 @@ pub(crate) enum Verb {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LinesArgs {
-    /// Names or ids of containers, or files that `save` wrote (`<dataset>.log`, `<dataset>.record.json`); default: the
-    /// records on stdin
+    /// Names or ids of containers, or files of jobs: `<dataset>.log`, `<dataset>.record.json` or a status file, also of the
+    /// platform; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -105,10 +111,14 @@ pub(crate) struct LinesArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StateArgs {
-    /// Names or ids of containers, or files that `save` wrote (`<dataset>.log`, `<dataset>.record.json`); default: the
-    /// records on stdin
+    /// Names or ids of containers, or files of jobs: `<dataset>.log`, `<dataset>.record.json` or a status file, also of the
+    /// platform; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
+
+    /// Print records on a terminal too, instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
@@ -124,13 +134,17 @@ pub(crate) struct UsageArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = quantity::parse_duration)]
     pub(crate) every: Duration,
 
+    /// Print records on a terminal too, instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlotArgs {
-    /// Saved records, `<dataset>.record.json`; default: the records on stdin
+    /// Saved records, files with a record a line, or status files; default: the records on stdin
     #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
 
@@ -140,6 +154,38 @@ pub(crate) struct PlotArgs {
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReportArgs {
+    /// Saved records, files with a record a line, or status files; default: the records on stdin
+    #[arg(value_name = "FILES")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Write the page to FILE
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CompareArgs {
+    /// The saved record of one job, `<dataset>.record.json`
+    #[arg(value_name = "A", required_unless_present = "schema")]
+    pub(crate) a: Option<PathBuf>,
+
+    /// The saved record of the other job
+    #[arg(value_name = "B", required_unless_present = "schema")]
+    pub(crate) b: Option<PathBuf>,
+
+    /// Print a record on a terminal too, instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod job_files;
+mod job_summary;
 mod log;
 mod output_excerpt;
 mod picture;
@@ -23,6 +24,8 @@ fn main() -> ExitCode {
         Verb::State(args) => commands::state::report_state(tool, args).await,
         Verb::Usage(args) => commands::usage::sample_usage(tool, args).await,
         Verb::Plot(args) => commands::plot::plot_jobs(tool, args).await,
+        Verb::Report(args) => commands::report::write_report(tool, args).await,
+        Verb::Compare(args) => commands::compare::compare_records(tool, args).await,
         Verb::Save(args) => commands::save::save_jobs(tool, args).await,
         Verb::RemoveHelper { name } => helper::remove_when_alone(&name).await,
     })

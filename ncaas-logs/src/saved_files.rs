@@ -1,15 +1,24 @@
 //! The files that `save` wrote for a job, for use when its container is gone: found by the job's record, or named by a
 //! path.
 
+use std::collections::VecDeque;
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use ncaas_core::certificate::Stage;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::layout::{LOG_SUFFIX, RECORD_SUFFIX};
 use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, Datasets, Job, Known, Status};
+use ncaas_core::status_file::ReadStatus;
+use ncaas_core::text::strip_control;
 
 use crate::job_files::JobFiles;
-use crate::log::{Query, SavedLog};
+use crate::log::{Query, SavedLog, Stamp, last_state};
+
+/// How the name of a status file ends.
+const STATUS_SUFFIX: &str = "_STATUS.txt";
 
 /// A job's saved files.
 #[derive(Debug)]
@@ -26,12 +35,14 @@ pub(crate) enum SavedLogPath {
     Named(PathBuf),
     /// In the job's folder, or the folder of containers' logs.
     InIoDir(JobFiles),
+    /// In a status file: there is no other log.
+    InStatus(PathBuf, ReadStatus),
 }
 
 impl SavedLogPath {
     pub(crate) fn path(&self) -> &Path {
         match self {
-            SavedLogPath::Named(path) => path,
+            SavedLogPath::Named(path) | SavedLogPath::InStatus(path, _) => path,
             SavedLogPath::InIoDir(files) => &files.log,
         }
     }
@@ -39,19 +50,68 @@ impl SavedLogPath {
     /// # Errors
     /// If it cannot be opened, or a link leads out of the io-dir.
     pub(crate) fn open(&self, query: Query) -> Result<SavedLog> {
+        Ok(SavedLog::new(self.open_file()?, self.path(), query))
+    }
+
+    fn open_file(&self) -> Result<File> {
         let path = self.path();
-        let file = match self {
+        Ok(match self {
             SavedLogPath::Named(path) => File::open(path).doing("read", path)?,
+            SavedLogPath::InStatus(_, status) => log_of_status(status)?,
             SavedLogPath::InIoDir(files) => {
                 let folder = files.open()?;
                 folder.open_file(folder.within(path))?.0
             }
-        };
-        Ok(SavedLog::new(file, path, query))
+        })
     }
 }
 
+/// A line of a saved log.
+#[derive(Debug)]
+pub(crate) struct SavedLine {
+    pub(crate) is_stderr: bool,
+    pub(crate) text: String,
+}
+
+/// How much of the end of a saved log is read for its last lines, in bytes.
+const LOG_END: u64 = 64 << 10;
+
 impl SavedFiles {
+    /// The files beside a saved record.
+    pub(crate) fn beside_record(path: &Path) -> Option<Self> {
+        let stem = path.to_str()?.strip_suffix(RECORD_SUFFIX)?;
+        Some(SavedFiles { log: SavedLogPath::Named(format!("{stem}{LOG_SUFFIX}").into()), record: None })
+    }
+
+    /// The last lines of the log, without control sequences; none if it cannot be read.
+    pub(crate) fn last_lines(&self, count: usize) -> Vec<SavedLine> {
+        let Ok(mut file) = self.log.open_file() else { return Vec::new() };
+        let length = file.seek(SeekFrom::End(0)).unwrap_or_default();
+        let start = length.saturating_sub(LOG_END);
+        let mut end = Vec::new();
+        if file.seek(SeekFrom::Start(start)).and_then(|_| file.take(LOG_END).read_to_end(&mut end)).is_err() {
+            return Vec::new();
+        }
+        let mut lines = end.split(|&byte| byte == b'\n').map(String::from_utf8_lossy);
+        if start > 0 {
+            lines.next();
+        }
+        let parsed = lines.filter_map(|line| {
+            let mut words = line.splitn(3, ' ');
+            let (_, stream, text) = (words.next()?, words.next()?, words.next()?);
+            let text = String::from_utf8_lossy(last_state(text.as_bytes()));
+            Some(SavedLine { is_stderr: stream == "stderr", text: strip_control(&text).into_owned() })
+        });
+        let mut last: VecDeque<SavedLine> = VecDeque::new();
+        for line in parsed {
+            last.push_back(line);
+            if last.len() > count {
+                last.pop_front();
+            }
+        }
+        last.into()
+    }
+
     /// The files that an argument names: `<dataset>.log`, or `<dataset>.record.json` beside it. None if the argument is
     /// the name of a container, which is never a path.
     ///
@@ -59,10 +119,18 @@ impl SavedFiles {
     /// If the file does not exist, or has no record in it.
     pub(crate) fn from_argument(argument: &str) -> Result<Option<Self>> {
         let path = Path::new(argument);
-        let has_suffix = argument.ends_with(LOG_SUFFIX) || argument.ends_with(RECORD_SUFFIX);
+        let has_suffix = [LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX].iter().any(|suffix| argument.ends_with(suffix));
         let is_path = argument.contains('/') || (has_suffix && path.exists());
         if !is_path {
             return Ok(None);
+        }
+        if argument.ends_with(STATUS_SUFFIX) {
+            let content = std::fs::read(path).doing("read", path)?;
+            let status = ReadStatus::parse(&content).ok_or_else(|| {
+                Failure::new(Kind::BadRecord, format!("`{argument}` is not a status file of NeuroCAAS"))
+            })?;
+            let record = Some(record_from_status(path, &status));
+            return Ok(Some(SavedFiles { log: SavedLogPath::InStatus(path.to_owned(), status), record }));
         }
         if let Some(stem) = argument.strip_suffix(RECORD_SUFFIX) {
             return Ok(Some(SavedFiles {
@@ -92,12 +160,15 @@ impl SavedFiles {
     }
 }
 
-/// Reads the records in a file: a saved record, or records one a line.
+/// Reads the records in a file: a saved record, records one a line, or a status file.
 ///
 /// # Errors
 /// If the file cannot be read, or has anything else in it.
 pub(crate) fn read_records(path: &Path) -> Result<Vec<Record>> {
     let text = std::fs::read(path).doing("read", path)?;
+    if let Some(status) = ReadStatus::parse(&text) {
+        return Ok(vec![record_from_status(path, &status)]);
+    }
     if let Ok(record) = Record::parse(&text) {
         return Ok(vec![record]);
     }
@@ -119,4 +190,90 @@ pub(crate) fn read_record(path: &Path) -> Result<Record> {
     let line = std::fs::read(path).doing("read", path)?;
     Record::parse(&line)
         .map_err(|failure| Failure::new(Kind::BadRecord, format!("`{}` has no record: {failure}", path.display())))
+}
+
+/// The output in a status file in the form of a saved log. Its lines have no times: they get that of the start.
+fn log_of_status(status: &ReadStatus) -> Result<File> {
+    let start = status.started_at.map_or(Stamp::MIN, Stamp::at);
+    let text: String = status.output.iter().map(|line| format!("{} stdout {line}\n", start.as_str())).collect();
+    let failed = |error: std::io::Error| Failure::new(Kind::Io, format!("cannot write a temporary file: {error}"));
+    let mut file = tempfile::tempfile().map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.rewind()).map_err(failed)?;
+    Ok(file)
+}
+
+/// The record that a status file stands for: the platform keeps no others.
+fn record_from_status(path: &Path, status: &ReadStatus) -> Record {
+    let code = status.reason.as_i64();
+    let ended = match status.stage {
+        Stage::Success => Some(Status::Success),
+        // The platform does not tell memory from other causes.
+        Stage::Failed if code == Some(137) => Some(Status::Killed),
+        Stage::Failed => Some(Status::Failed),
+        Stage::Initializing | Stage::InProgress => None,
+    };
+    let state = match status.stage {
+        Stage::Initializing => "created",
+        Stage::InProgress => "running",
+        Stage::Success | Stage::Failed => "exited",
+    };
+    let duration =
+        status.finished_at.zip(status.started_at).map(|(end, start)| end.duration_since(start).as_secs_f64());
+    let container = Container {
+        id: status.instance.clone().unwrap_or_default(),
+        state: state.to_owned(),
+        status: ended,
+        exit_code: code.filter(|_| ended.is_some()),
+        started_at: status.started_at.map(|time| time.to_string()),
+        finished_at: status.finished_at.map(|time| time.to_string()).filter(|_| ended.is_some()),
+        duration_s: duration.filter(|_| ended.is_some()),
+        ..Container::default()
+    };
+    // `<job id>/logs/DATASET_NAME:..._STATUS.txt`
+    let job_id = path.ancestors().nth(2).and_then(Path::file_name).and_then(|name| name.to_str());
+    let job = job_id.filter(|id| id.starts_with("job__"));
+    let mut record = Record::new(&Known {
+        job: job.map(|id| Job { id: id.to_owned(), dataset: 1, datasets: 1, ..Job::default() }),
+        dataname: status.input.clone().map(Datasets::One),
+        container: Some(container),
+        ..Known::default()
+    });
+    if let Some(reason) = status.reason.as_str() {
+        record.warn(reason);
+    }
+    record
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_file_of_the_platform_stands_for_a_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("results/job__pca_1/logs");
+        std::fs::create_dir_all(&logs).unwrap();
+        let path = logs.join("DATASET_NAME:a.npy_STATUS.txt");
+        let status = r#"{"instance":"i-0a","input":"lab/inputs/a.npy","status":"FAILED","reason":1,
+            "job_start":"2026-11-22T10:00:00Z","job_finish":"2026-11-22T10:00:09Z","std":{"0":"x\n"}}"#;
+        std::fs::write(&path, status).unwrap();
+        let record = read_records(&path).unwrap().remove(0);
+        let container = record.container().unwrap();
+        assert_eq!((record.job().unwrap().id.as_str(), container.status), ("job__pca_1", Some(Status::Failed)));
+        assert_eq!((container.exit_code, container.duration_s), (Some(1), Some(9.0)));
+    }
+
+    #[test]
+    fn the_last_lines_of_a_long_log_are_read_from_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("a.npy.record.json");
+        let time = "2026-11-22T10:24:55.517032643Z";
+        let mut log: String = (0..10_000).map(|number| format!("{time} stdout line {number}\n")).collect();
+        log.push_str(&format!("{time} stderr 10 %\r\u{1b}[31mValueError: x\u{1b}[0m\n"));
+        std::fs::write(folder.path().join("a.npy.log"), log).unwrap();
+        let lines = SavedFiles::beside_record(&record).unwrap().last_lines(2);
+        assert_eq!((lines[0].text.as_str(), lines[0].is_stderr), ("line 9999", false));
+        assert_eq!((lines[1].text.as_str(), lines[1].is_stderr), ("ValueError: x", true));
+    }
 }

@@ -5,6 +5,7 @@ mod svg;
 
 use jiff::Timestamp;
 use ncaas_core::failure::Result;
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::fields::Status;
 
 use crate::timeline::{Row, Slice, Timeline};
@@ -24,12 +25,23 @@ const BOTTOM: f64 = 40.0;
 const GAP: f64 = 26.0;
 const SLICES: usize = 450;
 
-const INK: Colour = 0x30_30_30;
-const FAINT: Colour = 0xDD_DD_DD;
-const FAILED: Colour = 0xB0_3A_00;
+/// The colours that depend on where the picture is shown.
+struct Theme {
+    background: Colour,
+    ink: Colour,
+    faint: Colour,
+    failed: Colour,
+}
+
+/// A picture in a file.
+const FILE: Theme = Theme { background: "#ffffff", ink: "#303030", faint: "#dddddd", failed: "#b03a00" };
+
+/// A picture in a page whose style sheet sets these variables.
+const PAGE: Theme =
+    Theme { background: "var(--page)", ink: "var(--ink)", faint: "var(--faint)", failed: "var(--failed)" };
 
 /// The panels below the jobs, which have the colour of no status.
-const SUM: Colour = 0x8A_8F_98;
+const SUM: Colour = "#8a8f98";
 
 /// A panel below the jobs.
 struct Panel {
@@ -41,25 +53,28 @@ struct Panel {
 const PANELS: [Panel; 3] = [
     Panel { name: "running at once", value: |slice| f64::from(slice.running), label: |value| format!("{value:.0}") },
     Panel { name: "CPU (100 % = 1 core)", value: |slice| slice.cpu, label: |value| format!("{value:.0} %") },
-    Panel { name: "memory", value: |slice| slice.memory, label: bytes },
+    Panel { name: "memory", value: |slice| slice.memory, label: |value| format_bytes(value as u64) },
 ];
 
 /// The colour of each status; the first is that of a running job. People with colour blindness can distinguish them (the
 /// palette of Okabe and Ito).
-const STATUSES: [(Option<Status>, &str, Colour); 6] = [
-    (None, "running", 0x00_72_B2),
-    (Some(Status::Success), "success", 0x00_9E_73),
-    (Some(Status::Failed), "failed", 0xD5_5E_00),
-    (Some(Status::OutOfMemory), "out of memory", 0xCC_79_A7),
-    (Some(Status::Killed), "killed", 0xE6_9F_00),
-    (Some(Status::Timeout), "timeout", 0x56_B4_E9),
+pub(crate) const STATUSES: [(Option<Status>, &str, Colour); 6] = [
+    (None, "running", "#0072b2"),
+    (Some(Status::Success), "success", "#009e73"),
+    (Some(Status::Failed), "failed", "#d55e00"),
+    (Some(Status::OutOfMemory), "out of memory", "#cc79a7"),
+    (Some(Status::Killed), "killed", "#e69f00"),
+    (Some(Status::Timeout), "timeout", "#56b4e9"),
 ];
 
 /// The picture as SVG.
 pub(crate) fn draw_svg(timeline: &Timeline) -> String {
-    let mut svg = Svg::new(WIDTH as u32, height(timeline) as u32);
-    draw(timeline, &mut svg);
-    svg.finish()
+    draw(timeline, &FILE)
+}
+
+/// The picture as SVG for an HTML page with the style sheet's variables `--page`, `--ink`, `--faint` and `--failed`.
+pub(crate) fn draw_for_page(timeline: &Timeline) -> String {
+    draw(timeline, &PAGE)
 }
 
 /// The picture as PNG.
@@ -79,33 +94,34 @@ fn height(timeline: &Timeline) -> f64 {
     (TOP + rows + PANELS.len() as f64 * (GAP + PANEL) + BOTTOM).ceil()
 }
 
-fn draw(timeline: &Timeline, svg: &mut Svg) {
+fn draw(timeline: &Timeline, theme: &Theme) -> String {
+    let mut svg = Svg::new(WIDTH as u32, height(timeline) as u32, theme.background);
     let width = WIDTH - LEFT - RIGHT;
     let x = |time: f64| LEFT + (time - timeline.start) / (timeline.end - timeline.start) * width;
-    draw_legend(timeline, svg);
+    draw_legend(timeline, theme, &mut svg);
     let ticks = ticks(timeline);
     let bottom = height(timeline) - BOTTOM;
     for (time, _) in &ticks {
-        svg.rectangle([x(*time), TOP, 0.5, bottom - TOP], FAINT, None);
+        svg.rectangle([x(*time), TOP, 0.5, bottom - TOP], theme.faint, None);
     }
     let row = row_height(timeline);
     for (at, job) in timeline.rows.iter().enumerate() {
         let y = TOP + at as f64 * row;
-        let colour = STATUSES.iter().find(|status| status.0 == job.status).map_or(INK, |status| status.2);
+        let colour = STATUSES.iter().find(|status| status.0 == job.status).map_or(theme.ink, |status| status.2);
         let margin = if row > 4.0 { 1.0 } else { 0.0 };
         // The shortest job is visible too.
         let run = [x(job.start), y + margin, (x(job.end) - x(job.start)).max(1.0), row - 2.0 * margin];
         svg.rectangle(run, colour, Some(&title(job)));
     }
-    draw_names(timeline, svg);
+    draw_names(timeline, theme, &mut svg);
     let slices = timeline.slices(SLICES);
     let mut y = TOP + row * timeline.rows.len() as f64;
     for Panel { name, value, label } in PANELS {
         y += GAP;
         let most = slices.iter().map(value).fold(0.0, f64::max);
-        svg.text(LEFT - 6.0, y + 6.0, Anchor::End, INK, &label(most));
-        svg.text(LEFT - 6.0, y + 24.0, Anchor::End, INK, name);
-        svg.rectangle([LEFT, y + PANEL, width, 1.0], INK, None);
+        svg.text(LEFT - 6.0, y + 6.0, Anchor::End, theme.ink, &label(most));
+        svg.text(LEFT - 6.0, y + 24.0, Anchor::End, theme.ink, name);
+        svg.rectangle([LEFT, y + PANEL, width, 1.0], theme.ink, None);
         for (at, slice) in slices.iter().enumerate().filter(|(_, slice)| value(slice) > 0.0) {
             let tall = value(slice) / most * PANEL;
             let slice_width = width / SLICES as f64;
@@ -114,8 +130,9 @@ fn draw(timeline: &Timeline, svg: &mut Svg) {
         y += PANEL;
     }
     for (time, label) in ticks {
-        svg.text(x(time), bottom + 14.0, Anchor::Middle, INK, &label);
+        svg.text(x(time), bottom + 14.0, Anchor::Middle, theme.ink, &label);
     }
+    svg.finish()
 }
 
 /// The text that a browser shows when the pointer is over a job.
@@ -125,13 +142,13 @@ fn title(job: &Row) -> String {
 }
 
 /// Writes the names of all jobs, or of the failed ones if there is not enough room.
-fn draw_names(timeline: &Timeline, svg: &mut Svg) {
+fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let row = row_height(timeline);
     let right = LEFT - 6.0;
     let middle = |at: usize| TOP + (at as f64 + 0.5) * row;
     if row >= NAME_HEIGHT {
         for (at, job) in timeline.rows.iter().enumerate() {
-            svg.text(right, middle(at), Anchor::End, INK, &shortened(&job.name));
+            svg.text(right, middle(at), Anchor::End, theme.ink, &shortened(&job.name));
         }
         return;
     }
@@ -144,26 +161,26 @@ fn draw_names(timeline: &Timeline, svg: &mut Svg) {
             left_out += 1;
             continue;
         }
-        svg.text(right, y, Anchor::End, FAILED, &shortened(&job.name));
+        svg.text(right, y, Anchor::End, theme.failed, &shortened(&job.name));
         next = y + NAME_HEIGHT;
     }
     let more = if left_out > 0 { format!("and {left_out} more failed") } else { String::new() };
-    svg.text(right, rows_end - NAME_HEIGHT / 2.0, Anchor::End, INK, &more);
+    svg.text(right, rows_end - NAME_HEIGHT / 2.0, Anchor::End, theme.ink, &more);
 }
 
-fn draw_legend(timeline: &Timeline, svg: &mut Svg) {
+fn draw_legend(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let moment = |seconds: f64| Timestamp::from_second(seconds as i64).map(|time| time.strftime("%F %T").to_string());
     let (from, to) = (moment(timeline.start).unwrap_or_default(), moment(timeline.end).unwrap_or_default());
     let count = timeline.rows.len();
     let title = format!("{count} {}, {from} to {to} UTC", if count == 1 { "job" } else { "jobs" });
-    svg.text(LEFT, 16.0, Anchor::Start, INK, &title);
+    svg.text(LEFT, 16.0, Anchor::Start, theme.ink, &title);
     let mut x = LEFT;
     for (status, name, colour) in STATUSES {
         let count = timeline.rows.iter().filter(|row| row.status == status).count();
         if count > 0 {
             let label = format!("{count} {name}");
             svg.rectangle([x, 34.0, 12.0, 12.0], colour, None);
-            svg.text(x + 18.0, 40.0, Anchor::Start, INK, &label);
+            svg.text(x + 18.0, 40.0, Anchor::Start, theme.ink, &label);
             x += 40.0 + label.len() as f64 * CHARACTER;
         }
     }
@@ -204,16 +221,4 @@ fn shortened(name: &str) -> String {
     }
     let (head, tail) = (&characters[..ROOM / 2], &characters[characters.len() - (ROOM / 2 - 1)..]);
     head.iter().chain(&['~']).chain(tail).collect()
-}
-
-fn bytes(value: f64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    let mut value = value / 1e3;
-    for unit in &UNITS[..3] {
-        if value < 1000.0 {
-            return format!("{value:.1} {unit}");
-        }
-        value /= 1e3;
-    }
-    format!("{value:.1} {}", UNITS[3])
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-/// `0xRRGGBB`.
-pub(super) type Colour = u32;
+/// A colour of CSS, `#rrggbb` or `var(--name)`.
+pub(crate) type Colour = &'static str;
 
 /// Which end of a text is at its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub(super) struct Svg {
 }
 
 impl Svg {
-    pub(super) fn new(width: u32, height: u32) -> Self {
+    pub(super) fn new(width: u32, height: u32, background: Colour) -> Self {
         let text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" font-family=\"DejaVu Sans Mono, monospace\" font-size=\"13\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+             <rect width=\"100%\" height=\"100%\" fill=\"{background}\"/>\n"
         );
         Svg { text }
     }
@@ -41,7 +41,7 @@ impl Svg {
     pub(super) fn rectangle(&mut self, [x, y, width, height]: [f64; 4], colour: Colour, title: Option<&str>) {
         let end = title.map_or("/>".to_owned(), |title| format!("><title>{}</title></rect>", escape(title)));
         self.push(format_args!(
-            "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"#{colour:06x}\"{end}\n"
+            "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"{colour}\"{end}\n"
         ));
     }
 
@@ -54,7 +54,7 @@ impl Svg {
         };
         let text = escape(text);
         self.push(format_args!(
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" dy=\"0.35em\" text-anchor=\"{anchor}\" fill=\"#{colour:06x}\">{text}</text>\n"
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" dy=\"0.35em\" text-anchor=\"{anchor}\" fill=\"{colour}\">{text}</text>\n"
         ));
     }
 

@@ -1,0 +1,190 @@
+//! `ncaas-logs report`: one self-contained HTML page about many jobs, readable without scripts and without a network.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+use askama::Template;
+use jiff::Timestamp;
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files;
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Status;
+use ncaas_core::tool::{ExitStatus, Tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::args::ReportArgs;
+use crate::job_summary::JobSummary;
+use crate::picture;
+use crate::saved_files::{SavedFiles, read_records};
+use crate::timeline::{Row, Timeline};
+
+/// The report that was written.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Written {
+    /// Absolute path of the page.
+    report: String,
+    /// The number of jobs in it.
+    jobs: usize,
+    /// The number of jobs that failed.
+    failed: usize,
+}
+
+const COLUMNS: [&str; 10] =
+    ["Dataset", "Status", "Cause", "Start", "Duration", "CPU", "Memory", "Image", "Config", "Files"];
+
+/// The whole page. The template escapes every value but the timeline, which is SVG of this program.
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    /// Allows the page's own style and script, and no others.
+    nonce: String,
+    title: String,
+    period: String,
+    statuses: Vec<StatusCount>,
+    has_timeline: bool,
+    timeline: String,
+    columns: [&'a str; 10],
+    jobs: &'a [JobSummary],
+    failures: Vec<&'a JobSummary>,
+    version: &'a str,
+    written: String,
+}
+
+/// How many jobs have a status.
+struct StatusCount {
+    class: &'static str,
+    name: &'static str,
+    colour: &'static str,
+    count: usize,
+}
+
+pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Written>().await;
+    }
+    let tool = tool.with_quiet(args.pipe.quiet);
+    let path = files::absolute(&args.output)?;
+    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let found: RefCell<Vec<(Record, JobSummary)>> = RefCell::default();
+    let add = |record: &Record, saved: Option<&SavedFiles>| {
+        let number = found.borrow().len() + 1;
+        found.borrow_mut().push((record.clone(), JobSummary::new(record, saved, number, &folder)));
+    };
+    if args.files.is_empty() {
+        let input = Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs report")?;
+        let pipe = Pipe::new(tool, args.pipe.jobs_or(1)).takes_errors();
+        let status = pipe
+            .each(input, async |record: &mut Record, _: &Output| {
+                add(record, SavedFiles::for_record(record).as_ref());
+                Ok(())
+            })
+            .await?;
+        if status != ExitStatus::SUCCESS {
+            return Ok(status);
+        }
+    }
+    for file in &args.files {
+        let records = read_records(file)?;
+        let saved = if records.len() == 1 { SavedFiles::beside_record(file) } else { None };
+        for record in &records {
+            let of_job = if saved.is_some() { None } else { SavedFiles::for_record(record) };
+            add(record, saved.as_ref().or(of_job.as_ref()));
+        }
+    }
+    let (records, mut jobs): (Vec<Record>, Vec<JobSummary>) = found.into_inner().into_iter().unzip();
+    let timeline = Timeline::new(records.iter().filter_map(Row::from_record).collect());
+    jobs.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
+    let page = render(&jobs, &timeline)?;
+    files::write_whole(&path, page.as_bytes())?;
+    let failed = jobs.iter().filter(|job| job.has_failed).count();
+    tool.note(&format!("wrote `{}`: {} jobs, {failed} failed", path.display(), jobs.len()));
+    let written = Written { report: path.to_string_lossy().into_owned(), jobs: jobs.len(), failed };
+    let emit = async |output: &Output| {
+        let mut line = serde_json::to_vec(&written).unwrap_or_default();
+        line.push(b'\n');
+        output.write(line).await;
+        Ok(())
+    };
+    Pipe::new(tool, 1).source(emit).await
+}
+
+fn render(jobs: &[JobSummary], timeline: &Timeline) -> Result<String> {
+    let statuses = picture::STATUSES.map(|(status, name, colour)| StatusCount {
+        class: class_of(status),
+        name,
+        colour,
+        count: jobs.iter().filter(|job| job.class == class_of(status)).count(),
+    });
+    let time = |seconds: f64| {
+        let time = Timestamp::from_second(seconds as i64).unwrap_or(Timestamp::UNIX_EPOCH);
+        time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    };
+    let has_timeline = !timeline.rows.is_empty();
+    let period = if has_timeline {
+        format!("{} to {} UTC", time(timeline.start), time(timeline.end))
+    } else {
+        "No job has run.".to_owned()
+    };
+    let count = jobs.len();
+    let page = Page {
+        nonce: format!("{:016x}", RandomState::new().hash_one(count)),
+        title: format!("{count} {}", if count == 1 { "job" } else { "jobs" }),
+        period,
+        statuses: statuses.into_iter().chain(other_statuses(jobs)).collect(),
+        has_timeline,
+        timeline: if has_timeline { picture::draw_for_page(timeline) } else { String::new() },
+        columns: COLUMNS,
+        jobs,
+        failures: jobs.iter().filter(|job| job.has_failed).collect(),
+        version: env!("CARGO_PKG_VERSION"),
+        written: Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+    };
+    page.render().map_err(|error| Failure::new(Kind::Io, format!("cannot write the report: {error}")))
+}
+
+/// Jobs that never ran: a tool failed, or they wait.
+fn other_statuses(jobs: &[JobSummary]) -> [StatusCount; 2] {
+    [("error", "could not run", "#b03a00"), ("waiting", "not started", "#8a8f98")].map(|(class, name, colour)| {
+        StatusCount { class, name, colour, count: jobs.iter().filter(|job| job.class == class).count() }
+    })
+}
+
+fn class_of(status: Option<Status>) -> &'static str {
+    match status {
+        None => "running",
+        Some(Status::Success) => "success",
+        Some(Status::Failed) => "failed",
+        Some(Status::OutOfMemory) => "out-of-memory",
+        Some(Status::Killed) => "killed",
+        Some(Status::Timeout) => "timeout",
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose page cannot be rendered has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_a_job_printed_or_is_named_is_escaped() {
+        let hostile = "</title></pre><script>alert(1)</script>\"'&";
+        let line = serde_json::json!({
+            "dataname": format!("lab/inputs/{hostile}.npy"), "image": hostile, "configname": format!("lab/configs/{hostile}"),
+            "job": {"id": hostile}, "error": {"tool": hostile, "kind": "io", "message": hostile},
+            "container": {"id": "x", "name": hostile, "state": "exited", "status": "failed", "exit_code": 1,
+                "started_at": "2026-11-22T10:00:00Z", "finished_at": "2026-11-22T10:00:09Z"}
+        });
+        let record = Record::parse(line.to_string().as_bytes()).unwrap();
+        let mut job = JobSummary::new(&record, None, 1, Path::new("/"));
+        job.last_lines = vec![hostile.to_owned(), "\u{1b}[2Jx".to_owned()];
+        job.log = Some(hostile.to_owned());
+        let timeline = Timeline::new(Row::from_record(&record).into_iter().collect());
+        let page = render(&[job], &timeline).unwrap();
+        assert_eq!(page.matches("<script").count(), 1, "{page}");
+        assert!(!page.contains("alert(1)</script>") && !page.contains("</pre><"), "{page}");
+        assert_eq!(page.matches("</title>").count(), 1 + 1, "of the page and of the job's bar");
+    }
+}
