@@ -12,6 +12,7 @@
 //! - [`config`]: what a job's config says to the platform
 //! - [`outcome`]: the line for people that says how a job ended
 //! - [`usage_record`]: the record of a job's use that the platform's cost tools read
+//! - [`time`]: times on a command line
 //! - [`table`]: tables for people at a terminal
 //! - [`text`]: text from outside, made fit to be shown
 //! - [`files`]: files that appear whole or not at all
@@ -48,6 +49,7 @@ pub mod shebang;
 pub mod status_file;
 pub mod table;
 pub mod text;
+pub mod time;
 pub mod tool;
 #[cfg(feature = "bucket")]
 pub mod transfer;

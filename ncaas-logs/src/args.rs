@@ -7,9 +7,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use jiff::Timestamp;
 use ncaas_core::pipe::{PipeArgs, SchemaArgs};
 use ncaas_core::quantity;
+use ncaas_core::time::parse_time;
 use regex::bytes::Regex;
-
-use crate::time;
 
 /// The hidden verb that removes a helper container.
 pub(crate) const REMOVE_HELPER: &str = "remove-helper";
@@ -69,12 +68,13 @@ pub(crate) struct LinesArgs {
     #[arg(short, long)]
     pub(crate) follow: bool,
 
-    /// Print only lines from this time on: 2026-11-22T10:24:55.5Z, a local time without zone, 10m (ago), or Unix seconds
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    /// Print only lines from this time on: 2026-11-22T10:24:55.5Z, a local time without zone, `10m ago`, `2d`, or Unix
+    /// seconds
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     pub(crate) since: Option<Timestamp>,
 
     /// Print only lines up to this time
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     pub(crate) until: Option<Timestamp>,
 
     /// Print only the last N lines

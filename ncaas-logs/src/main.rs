@@ -9,7 +9,6 @@ mod output_excerpt;
 mod picture;
 mod saved_files;
 mod targets;
-mod time;
 mod timeline;
 mod usage;
 

@@ -86,9 +86,9 @@ impl StartedSubmission {
     }
 }
 
-/// Runs `ncaas-logs save` on records.
+/// Runs `ncaas-logs save` on records; stderr holds failures only.
 pub fn save_logs(arguments: &[&str], records: &str) -> Ran {
-    Run::tool("ncaas-logs").arg("save").args(arguments).stdin(records).run()
+    Run::tool("ncaas-logs").args(["save", "-q"]).args(arguments).stdin(records).run()
 }
 
 /// What a log file says was printed on one stream.

@@ -80,7 +80,7 @@ impl Log {
             let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
             return Err(Failure::new(
                 Kind::EngineError,
-                format!("cannot read the log of `{name}`: its log driver `none` keeps nothing"),
+                format!("cannot read the log of `{name}`: its log driver is `none`, which keeps no output"),
             )
             .hint("start the container with `--log-driver json-file`"));
         }

@@ -6,6 +6,7 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::lease;
 use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
@@ -150,6 +151,7 @@ impl Follower {
                             }
                             self.container = container;
                         }
+                        lease::check(record)?;
                         self.write(turn).await?;
                         if let Some(output) = live {
                             self.update_record(record);
@@ -275,6 +277,7 @@ impl Follower {
     }
 
     async fn write_last(&mut self, record: &mut Record) -> Result<()> {
+        lease::check(record)?;
         self.written = None;
         self.write(0).await?;
         self.update_record(record);

@@ -5,19 +5,22 @@ mod certificates;
 mod follower;
 mod log_file;
 mod report;
+mod status_line;
 mod submission;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ncaas_core::engine::{Engine, LazyEngine};
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::io_dir::fill_io_dir;
+use ncaas_core::lease;
 use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
+use serde_json::Value;
 
 use crate::args::SaveArgs;
 use crate::job_files::JobFiles;
@@ -26,6 +29,7 @@ use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
 use report::{Progress, Report, describe_error, describe_failure};
+use status_line::StatusLine;
 
 /// How often files are updated by default.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -46,6 +50,7 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
         interval: args.live.map_or(INTERVAL, |interval| interval.clamp(SHORTEST, LONGEST)),
         io_dir: args.io_dir,
         certificates: Certificates::default(),
+        status_line: StatusLine::new(tool),
     };
     let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED)).takes_errors();
     pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await).await
@@ -66,15 +71,18 @@ struct Saver {
     interval: Duration,
     io_dir: PathBuf,
     certificates: Certificates,
+    status_line: StatusLine,
 }
 
 impl Saver {
     async fn save(&self, record: &mut Record, output: &Output) -> Result<()> {
         let earlier = record.error();
-        // Another machine runs it and saves its files.
-        if record.as_map().contains_key("placement") && earlier.is_none() && record.container().is_none() {
+        let is_placed = record.as_map().contains_key("placement") && earlier.is_none() && record.container().is_none();
+        if is_placed || record.as_map().get("pushed") == Some(&Value::Bool(true)) {
+            // Another machine runs it and saves its files, or has saved them.
             return Ok(());
         }
+        lease::check(record)?;
         let had_ended = record.container().is_some_and(|container| container.has_ended());
         let never_ran = record.container().is_none_or(|container| container.id.is_empty());
         if let Some(error) = &earlier
@@ -91,15 +99,21 @@ impl Saver {
         let failure = match self.start(record).await {
             Ok(None) => {
                 let log = JobFiles::for_record(record).map(|files| files.log).ok();
-                self.note_outcome(had_ended, outcome_line(record, None, log.as_deref()));
+                self.note_outcome(had_ended, record, outcome_line(record, None, log.as_deref()));
                 return Ok(());
             }
             Ok(Some(mut follower)) => {
                 let live = self.live.then_some(output);
-                let Err(failure) = follower.follow(record, self.interval, live).await else {
-                    self.note_outcome(had_ended, follower.outcome(record));
+                let following = self.status_line.follow();
+                let followed = follower.follow(record, self.interval, live).await;
+                drop(following);
+                let Err(failure) = followed else {
+                    self.note_outcome(had_ended, record, follower.outcome(record));
                     return Ok(());
                 };
+                if failure.kind == Kind::Superseded {
+                    return Err(failure);
+                }
                 follower.write_failed(&with_failure(record, &failure), &describe(&failure)).await?;
                 failure
             }
@@ -129,6 +143,7 @@ impl Saver {
                 None => return Err(failure),
             },
         };
+        targets::require_own_container(record, &inspected)?;
         targets::complete_record(record, &inspected);
         fill_io_dir(record, &self.io_dir)?;
         let id = inspected.id.clone().unwrap_or_default();
@@ -140,9 +155,9 @@ impl Saver {
     }
 
     /// Tells how a job ended, unless an earlier stage of the pipe has.
-    fn note_outcome(&self, had_ended: bool, outcome: Option<String>) {
+    fn note_outcome(&self, had_ended: bool, record: &Record, outcome: Option<String>) {
         if let Some(outcome) = outcome.filter(|_| !had_ended) {
-            self.tool.note(&outcome);
+            self.status_line.note_end(&outcome, record.is_failed());
         }
     }
 

@@ -93,7 +93,7 @@ fn a_container_that_is_not_a_job_is_saved_under_its_name() {
     clean_up.container(&name);
     docker(&["run", "-d", "--name", &name, FIXTURE, "echo", "hello"]);
     docker(&["wait", &name]);
-    Run::tool("ncaas-logs").args(["save", &name]).dir(folder.path()).run().ok();
+    Run::tool("ncaas-logs").args(["save", "-q", &name]).dir(folder.path()).run().ok();
     let log = std::fs::read(folder.path().join(format!("io-dir/logs/{name}.log"))).unwrap();
     assert_eq!(printed_on(&log, "stdout"), b"hello\n");
 }

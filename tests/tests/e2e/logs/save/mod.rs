@@ -1,6 +1,7 @@
 //! `ncaas-logs save`: the files of a job, read as the platform's client reads them.
 
 mod failures;
+mod outcomes;
 
 use std::process::Stdio;
 use std::time::Duration;

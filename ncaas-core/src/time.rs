@@ -1,0 +1,77 @@
+//! Times as people write them on a command line.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::quantity::parse_duration;
+
+/// Parses a time as `docker logs --since` does, to the nanosecond: RFC 3339, a local date or time, how long ago (`10m`,
+/// `10m ago`, `-10m`, `2d`, `1w`), or seconds since 1970.
+///
+/// # Errors
+/// A message that says how to write it.
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
+    parse_time_at(text, Timestamp::now(), &TimeZone::system())
+        .ok_or_else(|| format!("`{text}` is not a valid time: write for example `2026-11-22T10:24`, `10m ago` or `2d`"))
+}
+
+fn parse_time_at(text: &str, now: Timestamp, local: &TimeZone) -> Option<Timestamp> {
+    let text = text.trim();
+    if let Some(time) = parse_unix(text) {
+        return Some(time);
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time);
+    }
+    let ago = text.strip_suffix("ago").map(str::trim_end).or_else(|| text.strip_prefix('-')).unwrap_or(text);
+    if let Some(ago) = parse_duration(ago).ok().filter(|_| !ago.starts_with('-')) {
+        return now.checked_sub(SignedDuration::try_from(ago).ok()?).ok();
+    }
+    local.to_ambiguous_timestamp(text.parse::<DateTime>().ok()?).compatible().ok()
+}
+
+/// `seconds[.nanos]`.
+fn parse_unix(text: &str) -> Option<Timestamp> {
+    let (seconds, nanos) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if nanos.len() > 9 || seconds.is_empty() || !is_number(seconds) || !is_number(nanos) {
+        return None;
+    }
+    Timestamp::new(seconds.parse().ok()?, format!("{nanos:0<9}").parse().ok()?).ok()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose times cannot be read has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_the_docker_cli_is_parsed() {
+        let now: Timestamp = "2026-11-22T10:00:00.25Z".parse().unwrap();
+        let zone = TimeZone::fixed(jiff::tz::offset(1));
+        let at = |text: &str| parse_time_at(text, now, &zone).map(|time| time.to_string());
+        let expected = Some("2026-11-22T09:24:55.517032643Z".to_owned());
+        for text in [
+            "2026-11-22T09:24:55.517032643Z",
+            "2026-11-22T10:24:55.517032643+01:00",
+            "2026-11-22T10:24:55.517032643",
+            "2026-11-22 10:24:55.517032643",
+            "1795339495.517032643",
+        ] {
+            assert_eq!(at(text), expected, "{text}");
+        }
+        for text in ["1h30m", "1h30m ago", "-1h30m", " 1h 30m ago "] {
+            assert_eq!(at(text).as_deref(), Some("2026-11-22T08:30:00.25Z"), "{text}");
+        }
+        assert_eq!(at("10s").as_deref(), Some("2026-11-22T09:59:50.25Z"));
+        assert_eq!(at("2d").as_deref(), Some("2026-11-20T10:00:00.25Z"));
+        assert_eq!(at("1w ago").as_deref(), Some("2026-11-15T10:00:00.25Z"));
+        assert_eq!(at("2026-11-22").as_deref(), Some("2026-11-21T23:00:00Z"));
+        assert_eq!(at("2026-11-22T10:24").as_deref(), Some("2026-11-22T09:24:00Z"));
+        assert_eq!(at("1795339495").as_deref(), Some("2026-11-22T09:24:55Z"));
+        for wrong in ["yesterday", "", "ago", "-", "--10m", "-10m ago"] {
+            assert_eq!(at(wrong), None, "{wrong}");
+        }
+    }
+}

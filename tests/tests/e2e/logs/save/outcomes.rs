@@ -1,0 +1,65 @@
+//! What `ncaas-logs save` tells people about the end of jobs.
+
+use ncaas_tests::Run;
+use ncaas_tests::started_submission::StartedSubmission;
+use serde_json::json;
+
+#[test]
+fn save_tells_how_a_job_ended_once_with_the_cause() {
+    let mut submission = StartedSubmission::new(2);
+    let script = r"echo step; printf 'Traceback:\n\033[31mValueError: x\033[0m\n' >&2; exit 3";
+    let failing = submission.start(1, &[], script);
+    let save =
+        |arguments: &[&str], records: &str| Run::tool("ncaas-logs").arg("save").args(arguments).stdin(records).run();
+    let ran = save(&[], &failing);
+    let log = submission.logs().join("session 1.npy.log");
+    let (start, end) =
+        ("ncaas-logs: session 1.npy failed (exit 3) after ", format!(" s: ValueError: x; log: {}\n", log.display()));
+    assert!(ran.stderr.starts_with(start) && ran.stderr.ends_with(&end), "{}", ran.stderr);
+    let ended = format!("{}\n", ran.json()[0]);
+    assert_eq!(save(&[], &ended).stderr, "", "an earlier stage has told it");
+    let succeeding = submission.start(2, &[], "echo step");
+    let ran = save(&[], &succeeding);
+    assert!(ran.stderr.starts_with("ncaas-logs: session 2.npy succeeded in "), "{}", ran.stderr);
+    assert_eq!((ran.status, ran.stderr.lines().count()), (0, 1));
+    let quiet = submission.start(2, &[], "exit 4");
+    assert_eq!(save(&["-q"], &quiet).stderr, "");
+}
+
+#[test]
+fn a_job_that_a_scheduler_has_placed_passes_through() {
+    let submission = StartedSubmission::new(1);
+    let mut record = submission.record(1);
+    record["placement"] = json!({"on": "slurm", "id": "7", "state": "running"});
+    let ran = Run::tool("ncaas-logs").arg("save").stdin(format!("{record}\n")).run().ok();
+    assert_eq!(ran.json(), [record]);
+    assert!(!submission.logs().exists());
+}
+
+#[test]
+fn the_status_file_of_a_job_with_log_driver_none_says_why_it_has_no_output() {
+    let mut submission = StartedSubmission::new(1);
+    let record = submission.start(1, &["--log-driver=none"], "echo lost");
+    Run::tool("ncaas-logs").args(["save", "-q"]).stdin(record).run().ok();
+    let std = submission.status(1)["std"].clone();
+    assert!(std["0"].as_str().unwrap().contains("its log driver is `none`, which keeps no output"), "{std}");
+}
+
+#[test]
+fn a_submission_of_many_refused_datasets_costs_few_rewrites_of_its_certificate() {
+    let submission = StartedSubmission::new(2000);
+    let records: String = (1..=2000)
+        .map(|dataset| {
+            let mut record = submission.record(dataset);
+            record["error"] =
+                json!({"tool": "ncaas-sync", "kind": "key-not-found", "message": "nothing there", "hint": null});
+            format!("{record}\n")
+        })
+        .collect();
+    let begun = std::time::Instant::now();
+    let ran = Run::tool("ncaas-logs").arg("save").stdin(records).run();
+    assert_eq!((ran.status, ran.json().len()), (1, 2000));
+    let certificate = submission.certificate();
+    assert!(certificate.len() == 2000 && certificate.iter().all(|line| line.status == "FAILED"));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(40), "{:?}", begun.elapsed());
+}
