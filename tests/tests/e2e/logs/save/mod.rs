@@ -53,7 +53,15 @@ fn the_platform_can_read_a_jobs_files_whatever_the_job_printed() {
         std.keys().collect::<Vec<_>>(),
         (0..std.len()).map(|number| number.to_string()).collect::<Vec<_>>().iter().collect::<Vec<_>>()
     );
-    assert!(std.values().any(|line| line == "a    bc"), "tabs become spaces, carriage returns go");
+    assert!(std.values().any(|line| line == "a    bc\n"), "tabs become spaces, carriage returns go");
+    assert!(
+        std.values().all(|line| line.as_str().unwrap().ends_with('\n')),
+        "the client joins them with nothing between"
+    );
+    for field in ["job_start", "job_finish"] {
+        let time = status[field].as_str().unwrap();
+        assert!(time.len() == 20 && time.ends_with('Z'), "whole seconds: {time}");
+    }
     assert!(serde_json::to_vec(&status).unwrap().len() < 100_000, "a long line does not make it long");
 
     assert_eq!(submission.saved(1), saved, "what is saved is what goes out");
