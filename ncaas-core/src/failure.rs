@@ -29,6 +29,8 @@ pub enum Kind {
     ImageNotFound,
     /// The engine has no such container.
     ContainerNotFound,
+    /// The container that a record names belongs to another job.
+    WrongContainer,
     /// A container, image or file of that name is there already.
     NameInUse,
     /// A step of an image's build failed.

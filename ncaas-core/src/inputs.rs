@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::folder::Folder;
-use crate::layout::{STATE_FOLDER, base_name};
+use crate::layout::{LOGS, RESULTS, STATE_FOLDER, base_name};
 use crate::record::Record;
 
 /// A dataset or config in two places.
@@ -25,7 +25,8 @@ pub struct InputPath {
 /// Where the input of that name lies. `folder` is [`crate::layout::INPUTS`] for a dataset, and
 /// [`crate::layout::CONFIGS`] for a config.
 ///
-/// A dataset of another bucket (`s3://bucket/path`) lies in `<io-dir>/<folder>/s3/<bucket>/<path>`.
+/// A dataset of another bucket (`s3://bucket/path`) lies in `<io-dir>/<folder>/s3/<bucket>/<path>`, and a file of the group's
+/// `results` or `logs` in `<io-dir>/.ncaas/<folder>/<path>`.
 ///
 /// # Errors
 /// [`Kind::BadKey`] where the name leads out of the job's group, or is not absolute for a job from arguments;
@@ -56,7 +57,10 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
     if path.starts_with(STATE_FOLDER) {
         return Err(Failure::new(Kind::BadKey, format!("`{name}` is in `{STATE_FOLDER}`, which belongs to the tools")));
     }
-    let host = io_dir.join(path);
+    // The tools read a job's saved record in its folder: a dataset must not get there.
+    let is_output = path.starts_with(RESULTS) || path.starts_with(LOGS);
+    let root = if is_output { io_dir.join(STATE_FOLDER).join(folder) } else { io_dir.to_owned() };
+    let host = root.join(path);
     let mirrored = within.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     let inside = if mirrored { within.trim_end_matches('/').to_owned() } else { flat() };
     Ok(InputPath { host, inside, is_folder })
@@ -132,6 +136,13 @@ mod tests {
         assert_eq!(place.host, Path::new("/d/lab/inputs/day 1/$(x).npy"));
         assert_eq!(place.inside, "inputs/day 1/$(x).npy");
         assert!(from_bucket("lab/inputs/folder/").unwrap().is_folder);
+    }
+
+    #[test]
+    fn a_result_of_another_job_as_a_dataset_does_not_lie_among_the_results() {
+        let path = from_bucket("lab/results/job__a_2/logs/x.npy.record.json").unwrap();
+        assert_eq!(path.inside, "inputs/x.npy.record.json");
+        assert_eq!(path.host, Path::new("/d/lab/.ncaas/inputs/results/job__a_2/logs/x.npy.record.json"));
         assert_eq!(from_bucket("lab/results/x.npy").unwrap().inside, "inputs/x.npy");
     }
 

@@ -3,9 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::{Engine, Owner, labels};
+use ncaas_core::engine::{Engine, Owner};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::Input;
@@ -51,19 +50,13 @@ pub(crate) fn has_only_container(record: &Record) -> bool {
 /// Inspects a record's container and updates the record. A record that contains only a container is replaced by the
 /// record in the container's label.
 pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<Container> {
-    let inspected = engine.inspect(&container_id(record)?).await?;
+    let inspected = engine.inspect_for(record, &container_id(record)?).await?;
     let container = container_from_inspect(&inspected);
     if has_only_container(record) {
-        *record = record_from_label(&inspected).unwrap_or_default();
+        *record = engine.record_of_container(&inspected).await?.unwrap_or_default();
     }
     record.merge(&Known { container: Some(container.clone()), ..Known::default() });
     Ok(container)
-}
-
-/// The record that a container was started from.
-fn record_from_label(inspected: &ContainerInspectResponse) -> Option<Record> {
-    let label = inspected.config.as_ref()?.labels.as_ref()?.get(labels::RECORD)?;
-    Record::parse(label.as_bytes()).ok()
 }
 
 /// Writes the state of a container into its record. If it has ended, the user becomes the owner of its files.

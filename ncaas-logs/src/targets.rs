@@ -1,12 +1,12 @@
 //! The containers a verb works on, named by its arguments or by records on stdin.
 
 use bollard::models::ContainerInspectResponse;
+use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::labels;
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Result};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, Known};
+use ncaas_core::record::fields::Known;
 use ncaas_core::tool::Tool;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -74,36 +74,18 @@ pub(crate) fn container_reference(record: &Record) -> Result<String> {
     if name.is_empty() { Err(Failure::missing_field("container.id")) } else { Ok(name) }
 }
 
-/// Checks that a container belongs to the record's job, by the label that it was started with. A record may come from a
-/// place that others can write.
+/// Inspects the record's container and adds the engine's information about it. A record that names only a container is
+/// first replaced by the record that the container was started with.
 ///
 /// # Errors
-/// [`Kind::BadRecord`] if it belongs to another job.
-pub(crate) fn require_own_container(record: &Record, inspected: &ContainerInspectResponse) -> Result<()> {
-    let (Some(job), Some(started_from)) = (record.job(), record_from_label(inspected)) else { return Ok(()) };
-    let own = started_from.job().unwrap_or_default();
-    let same = |a: &Job, b: &Job| a.id == b.id && a.dataset == b.dataset && a.group == b.group && a.bucket == b.bucket;
-    if same(&job, &own) {
-        return Ok(());
-    }
-    let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
-    let words = format!("container `{name}` belongs to job `{}`, not to job `{}` of the record", own.id, job.id);
-    Err(Failure::new(Kind::BadRecord, words))
-}
-
-/// The record that a container was started with.
-fn record_from_label(inspected: &ContainerInspectResponse) -> Option<Record> {
-    let label = inspected.config.as_ref()?.labels.as_ref()?.get(labels::RECORD)?;
-    Record::parse(label.as_bytes()).ok()
-}
-
-/// Adds the engine's information about the container. A record that names only a container is first replaced by the
-/// record that the container was started with.
-pub(crate) fn complete_record(record: &mut Record, inspected: &ContainerInspectResponse) {
+/// [`Kind::WrongContainer`](ncaas_core::failure::Kind::WrongContainer) if the container belongs to another job.
+pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<ContainerInspectResponse> {
+    let inspected = engine.inspect_for(record, &container_reference(record)?).await?;
     if record.job().is_none()
-        && let Some(started_from) = record_from_label(inspected)
+        && let Some(started_from) = engine.record_of_container(&inspected).await?
     {
         *record = started_from;
     }
-    record.merge(&Known { container: Some(container_from_inspect(inspected)), ..Known::default() });
+    record.merge(&Known { container: Some(container_from_inspect(&inspected)), ..Known::default() });
+    Ok(inspected)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::path::PathKind;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -83,13 +84,19 @@ pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
     pipe.each(input, async |record: &mut Record, output: &Output| {
         let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         let engine = engine.get().await?;
-        one(engine, &container.id, &select, args.size, output).await
+        one(engine, &engine.inspect_for(record, &container.id).await?, &select, args.size, output).await
     })
     .await
 }
 
-async fn one(engine: &Engine, id: &str, select: &Select, with_size: bool, output: &Output) -> Result<()> {
-    let inside = Inside::of(&engine.inspect(id).await?);
+async fn one(
+    engine: &Engine,
+    inspected: &ContainerInspectResponse,
+    select: &Select,
+    with_size: bool,
+    output: &Output,
+) -> Result<()> {
+    let inside = Inside::of(inspected);
     let changes = changes(engine, &inside).await?;
     let folders = folders(&changes);
     let meant: Vec<&Change> = changes
@@ -107,7 +114,7 @@ async fn one(engine: &Engine, id: &str, select: &Select, with_size: bool, output
     for mount in &inside.mounts {
         if select.takes(&mount.at, mount.at.trim_start_matches('/')) {
             let size = match with_size && mount.kind != MountKind::Tmpfs {
-                true => size_of(engine, id, &mount.at).await?,
+                true => size_of(engine, inspected.id.as_deref().unwrap_or_default(), &mount.at).await?,
                 false => None,
             };
             let kind = match mount.kind {

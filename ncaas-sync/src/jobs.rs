@@ -1,8 +1,8 @@
 //! What the verbs do alike with a job's record.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::Result;
 pub(crate) use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::record::Record;
@@ -13,8 +13,7 @@ use ncaas_core::record::fields::{Job, Known};
 pub(crate) async fn of_container(engine: &Engine, name: &str) -> Result<Record> {
     let inspected = engine.inspect(name).await?;
     let container = container_from_inspect(&inspected);
-    let label = inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::RECORD));
-    let mut record = label.and_then(|label| Record::parse(label.as_bytes()).ok()).unwrap_or_default();
+    let mut record = engine.record_of_container(&inspected).await?.unwrap_or_default();
     let image = inspected.config.and_then(|config| config.image).unwrap_or_default();
     record.fill("job", &Job { id: container.name.clone(), dataset: 1, datasets: 1, ..Job::default() });
     record.fill("image", &image);

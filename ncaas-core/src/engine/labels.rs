@@ -1,20 +1,26 @@
-//! The labels by which containers and images of ours are known.
+//! The labels by which the tools find their containers again.
 //!
-//! State lives in the engine, not in the tools: a container carries the record that it was started from, so that it is
-//! found again, with its record, by any later run of any tool.
+//! State lives in the engine, not in the tools: a container has the record that it was started from in a label, so that
+//! any later run of any tool finds it, with its record.
+//!
+//! A container also inherits the labels of its image, and those are the words of the image's author. Only a label that
+//! the container does not have from its image is the tools' own. A record that names a container is not proof either: it
+//! may come from a bucket. A tool acts for a record only on a container whose own label names the same job.
 
 use std::collections::HashMap;
 
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptions;
 
 use crate::engine::Engine;
 use crate::engine::container::{BETWEEN_STATES, BETWEEN_STATES_LOOKS, is_between_states};
 use crate::engine::errors::{EngineContext, Subject};
-use crate::failure::Result;
+use crate::failure::{Failure, Kind, Result};
+use crate::layout::container_name;
 use crate::record::Record;
+use crate::text;
 
-/// On every container of ours: the tool that made it, for example `ncaas-exec`.
+/// On every container of the tools: the tool that created it, for example `ncaas-exec`.
 pub const TOOL: &str = "org.neurocaas.tool";
 /// On a job's container: the job's id. The datasets of one submission share it.
 pub const JOB: &str = "org.neurocaas.job";
@@ -22,14 +28,17 @@ pub const JOB: &str = "org.neurocaas.job";
 pub const RECORD: &str = "org.neurocaas.record";
 /// On a job's container: how long it may run, in whole seconds from its start.
 pub const TIMEOUT: &str = "org.neurocaas.timeout";
-/// On a job's container: the GPU that it has to itself, by the engine's id for it.
+/// On a job's container: the engine's id of the GPU that the container has to itself.
 pub const GPU: &str = "org.neurocaas.gpu";
-/// On an image: where its io-dir is mounted, if elsewhere than in the contributor's home directory.
+/// On an image: where its io-dir is mounted, if not in the contributor's home directory.
 pub const IO_DIR: &str = "org.neurocaas.io-dir";
-/// On a container that a tool needs for a moment and removes: what it is for.
+/// On a container that a tool needs only briefly: its purpose.
 pub const HELPER: &str = "org.neurocaas.helper";
 
-/// A container with a label of ours, as the engine lists it.
+/// How the labels of the platform and the tools begin.
+const PREFIX: &str = "org.neurocaas.";
+
+/// A container with labels of the tools, as the engine lists it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Labelled {
     /// Full id, 64 hex digits.
@@ -38,16 +47,18 @@ pub struct Labelled {
     pub name: String,
     /// The engine's own word: `created`, `running`, `exited`, ...
     pub state: String,
-    /// All of its labels, the image's included.
+    /// Its labels, without those that it has from its image.
     pub labels: HashMap<String, String>,
     /// When it was created, in seconds since 1970.
     pub created: i64,
+    /// Id of its image.
+    image_id: String,
 }
 
 impl Labelled {
-    /// The record that it was started from: none for one that is no job, or whose label is no record.
+    /// The record that it was started from; none if it is not a job, or its label is not a record.
     pub fn record(&self) -> Option<Record> {
-        Record::parse(self.labels.get(RECORD)?.as_bytes()).ok()
+        record_from_labels(&self.labels)
     }
 
     fn from_summary(summary: ContainerSummary) -> Self {
@@ -58,21 +69,22 @@ impl Labelled {
             state: summary.state.map(|state| state.to_string()).unwrap_or_default(),
             labels: summary.labels.unwrap_or_default(),
             created: summary.created.unwrap_or_default(),
+            image_id: summary.image_id.unwrap_or_default(),
         }
     }
 }
 
 impl Engine {
-    /// All containers, running or not, that carry every one of `labels`: `name` for any value, `name=value` for one.
-    /// The engine lists the newest first.
+    /// All containers, running or not, that have every one of `labels` of their own: `name` for any value, `name=value`
+    /// for one. The engine lists the newest first.
     ///
     /// # Errors
-    /// Where the engine does not answer.
+    /// If the engine does not answer.
     pub async fn labelled(&self, labels: &[&str]) -> Result<Vec<Labelled>> {
-        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let filter = labels.iter().map(|label| (*label).to_owned()).collect();
         let options = ListContainersOptions {
             all: true,
-            filters: Some(HashMap::from([("label".to_owned(), labels)])),
+            filters: Some(HashMap::from([("label".to_owned(), filter)])),
             ..Default::default()
         };
         let mut found = self.docker().list_containers(Some(options.clone())).await;
@@ -84,16 +96,146 @@ impl Engine {
             found = self.docker().list_containers(Some(options.clone())).await;
         }
         let found = found.engine_context("list containers of", Subject::Engine)?;
-        Ok(found.into_iter().map(Labelled::from_summary).collect())
+        let mut images: HashMap<String, Option<HashMap<String, String>>> = HashMap::new();
+        let mut labelled = Vec::with_capacity(found.len());
+        for mut container in found.into_iter().map(Labelled::from_summary) {
+            if !images.contains_key(&container.image_id) {
+                images.insert(container.image_id.clone(), self.image_labels(&container.image_id).await?);
+            }
+            let of_image = images.get(&container.image_id).and_then(Option::as_ref);
+            remove_inherited(&mut container.labels, &container.name, of_image);
+            if labels.iter().all(|label| has_label(&container.labels, label)) {
+                labelled.push(container);
+            }
+        }
+        Ok(labelled)
     }
 
-    /// The container that was started for this job and dataset before, by this tool's run or another's.
+    /// The record that a container was started from, from the label that the tools put there; none if it is not a job.
     ///
     /// # Errors
-    /// Where the engine does not answer.
-    pub async fn find_container(&self, record: &Record) -> Result<Option<Labelled>> {
-        let (Some(job), Some(identity)) = (record.job(), record.identity()) else { return Ok(None) };
-        let found = self.labelled(&[&format!("{JOB}={}", job.id)]).await?;
-        Ok(found.into_iter().find(|one| one.record().is_some_and(|of| of.identity().as_ref() == Some(&identity))))
+    /// If the engine does not answer.
+    pub async fn record_of_container(&self, inspected: &ContainerInspectResponse) -> Result<Option<Record>> {
+        let of_container = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
+        let Some(of_container) = of_container.filter(|labels| labels.contains_key(RECORD)) else { return Ok(None) };
+        let mut labels = of_container.clone();
+        let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
+        let of_image = if has_name_of_record(&labels, name) {
+            None
+        } else {
+            self.image_labels(inspected.image.as_deref().unwrap_or_default()).await?
+        };
+        remove_inherited(&mut labels, name, of_image.as_ref());
+        Ok(record_from_labels(&labels))
+    }
+
+    /// Makes sure that a container belongs to a record's job: its own label names the same job and dataset. A container
+    /// without a record of its own belongs to a record without a bucket: the user named it.
+    ///
+    /// # Errors
+    /// [`Kind::WrongContainer`] if it does not; or the engine does not answer.
+    pub async fn check_container_of(&self, record: &Record, inspected: &ContainerInspectResponse) -> Result<()> {
+        let Some(job) = record.job() else { return Ok(()) };
+        let belongs = match self.record_of_container(inspected).await? {
+            Some(own) => own.identity() == record.identity(),
+            None => job.bucket.is_none(),
+        };
+        if belongs {
+            return Ok(());
+        }
+        let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
+        let (name, id) = (text::one_line(name), text::shorten(&text::one_line(&job.id), 200));
+        Err(Failure::new(Kind::WrongContainer, format!("the container `{name}` does not belong to the job `{id}`")))
+    }
+
+    /// Inspects a container for a record: by `id`, which the record may have from anywhere.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`] and [`Engine::check_container_of`].
+    pub async fn inspect_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
+        let inspected = self.inspect(id).await?;
+        self.check_container_of(record, &inspected).await?;
+        Ok(inspected)
+    }
+
+    /// The labels of an image; none if the engine no longer has the image.
+    async fn image_labels(&self, id: &str) -> Result<Option<HashMap<String, String>>> {
+        let inspected = self.docker().inspect_image(id).await.engine_context("inspect", Subject::Image(id));
+        match inspected {
+            Ok(image) => Ok(Some(image.config.and_then(|config| config.labels).unwrap_or_default())),
+            Err(failure) if failure.kind == Kind::ImageNotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Removes the labels that a container has from its image. Of a container whose image is gone only those of a job are
+/// believed that has the name of its record's job: the author of an image does not choose the names of containers.
+fn remove_inherited(labels: &mut HashMap<String, String>, name: &str, of_image: Option<&HashMap<String, String>>) {
+    if has_name_of_record(labels, name) {
+        return;
+    }
+    match of_image {
+        Some(of_image) => labels.retain(|key, value| of_image.get(key) != Some(value)),
+        None => labels.retain(|key, _| !key.starts_with(PREFIX)),
+    }
+}
+
+/// Whether a container has the name that the tools give to the container of its label's record.
+fn has_name_of_record(labels: &HashMap<String, String>, name: &str) -> bool {
+    let Some(record) = record_from_labels(labels) else { return false };
+    let (Some(job), Some(io_dir)) = (record.job(), record.text("io_dir")) else { return false };
+    container_name(&job, io_dir) == name
+}
+
+fn record_from_labels(labels: &HashMap<String, String>) -> Option<Record> {
+    Record::parse(labels.get(RECORD)?.as_bytes()).ok()
+}
+
+fn has_label(labels: &HashMap<String, String>, label: &str) -> bool {
+    match label.split_once('=') {
+        Some((key, value)) => labels.get(key).is_some_and(|own| own == value),
+        None => labels.contains_key(label),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const RECORD_LINE: &str = r#"{"job":{"id":"job__pca_1","bucket":"s3://pca","group":"lab"},"io_dir":"/io/lab"}"#;
+
+    #[test]
+    fn labels_of_the_image_are_not_the_tools_own() {
+        let name = container_name(
+            &Record::parse(RECORD_LINE.as_bytes()).unwrap_or_default().job().unwrap_or_default(),
+            "/io/lab",
+        );
+        let forged = labels(&[(RECORD, RECORD_LINE), (TOOL, "ncaas-exec"), ("other", "x")]);
+        // (labels of the container, its name, labels of its image, which of `RECORD`, `TOOL` and `other` remain)
+        let cases = [
+            (&forged, "dev", Some(labels(&[])), [true, true, true]),
+            (&forged, "dev", Some(forged.clone()), [false, false, false]),
+            (&forged, "dev", Some(labels(&[(RECORD, "{}"), (TOOL, "ncaas-exec")])), [true, false, true]),
+            (&forged, "dev", None, [false, false, true]),
+            (&forged, &name, None, [true, true, true]),
+            (&forged, &name, Some(forged.clone()), [true, true, true]),
+        ];
+        for (own, name, of_image, remains) in cases {
+            let mut left = own.clone();
+            remove_inherited(&mut left, name, of_image.as_ref());
+            assert_eq!([RECORD, TOOL, "other"].map(|key| left.contains_key(key)), remains, "{name}: {of_image:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_is_found_by_its_name_or_with_its_value() {
+        let own = labels(&[(JOB, "job__pca_1")]);
+        assert!(has_label(&own, JOB) && has_label(&own, &format!("{JOB}=job__pca_1")));
+        assert!(!has_label(&own, TOOL) && !has_label(&own, &format!("{JOB}=job__pca_2")));
     }
 }

@@ -111,13 +111,17 @@ async fn a_job_is_found_again_by_its_record() {
     let label = text(2);
     let labels = [(labels::JOB, id.as_str()), (labels::RECORD, label.as_str())];
     let container = TestContainer::create(Wanted { command: &["sh"], labels: &labels, ..Wanted::default() }).await;
-    let found = container.engine.find_container(&Record::parse(label.as_bytes()).unwrap()).await.unwrap().unwrap();
+    let found = container.engine.labelled(&[&format!("{}={id}", labels::JOB)]).await.unwrap();
+    let [found] = found.try_into().unwrap();
     assert_eq!(found.name, container.name);
     assert_eq!(found.state, "created");
     let line = String::from_utf8(found.record().unwrap().to_line()).unwrap();
     assert!(line.contains(r#""mine":1.50"#), "{line}");
     let other = Record::parse(text(1).as_bytes()).unwrap();
-    assert_eq!(container.engine.find_container(&other).await.unwrap(), None);
+    let own = Record::parse(label.as_bytes()).unwrap();
+    assert!(container.engine.inspect_for(&own, &found.id).await.is_ok());
+    let wrong = container.engine.inspect_for(&other, &found.id).await.unwrap_err();
+    assert_eq!(wrong.kind, Kind::WrongContainer);
 }
 
 /// Passes connections on to the engine until it is dropped, and all of them with it: an engine that can go away.

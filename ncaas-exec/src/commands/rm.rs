@@ -29,6 +29,12 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         // In most cases the record says that the container has ended. If the removal fails, an inspection shows why.
         let known = record.container().unwrap_or_default();
         let has_ended = known.has_ended() && !targets::has_only_container(record);
+        if has_ended
+            && let Err(failure) = engine.inspect_for(record, &known.id).await
+            && failure.kind == Kind::WrongContainer
+        {
+            return Err(failure);
+        }
         if has_ended && remove_ended(engine, record, &known.id, args.force).await.is_ok() {
             return Ok(());
         }

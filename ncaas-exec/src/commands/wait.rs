@@ -49,7 +49,9 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
 async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Record) -> Result<()> {
     if let Some(detached) = record.known()?.exec.filter(|detached| detached.exit_code.is_none()) {
         let wait = async |engine: &Engine, record: &mut Record| {
-            wait_for_detached(engine, &targets::container_id(record)?, &detached).await
+            let container = targets::container_id(record)?;
+            engine.inspect_for(record, &container).await?;
+            wait_for_detached(engine, &container, &detached).await
         };
         let exit_code = Some(connection.with_retry(tool, record, wait).await?);
         record.merge(&Known { exec: Some(DetachedExec { exit_code, ..detached }), ..Known::default() });
@@ -60,9 +62,7 @@ async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Recor
         return Ok(());
     }
     let prepare = async |engine: &Engine, record: &mut Record| {
-        if targets::has_only_container(record) {
-            targets::inspect_target(engine, record).await?;
-        }
+        targets::inspect_target(engine, record).await?;
         Ok(engine.clone())
     };
     let waited = async {

@@ -78,6 +78,7 @@ async fn add_state(record: &mut Record, args: &StateArgs, engines: &LazyEngine) 
     }
     match inspect(record, engines).await {
         Ok(()) => Ok(()),
+        Err(failure) if failure.kind == Kind::WrongContainer => Err(failure),
         Err(failure) => match SavedFiles::for_record(record).and_then(|saved| saved.record) {
             Some(saved) => {
                 let Known { container, logs, usage, .. } = saved.known()?;
@@ -101,12 +102,10 @@ fn missing_record(log: &Path) -> Failure {
 }
 
 async fn inspect(record: &mut Record, engines: &LazyEngine) -> Result<()> {
-    let wanted = targets::container_reference(record)?;
     let engine = engines.get().await?;
-    let inspected = engine.inspect(&wanted).await?;
-    targets::complete_record(record, &inspected);
+    let inspected = targets::inspect_target(engine, record).await?;
     // Inspecting does not show everything, for example who ended it. The engine's events may.
-    let id = inspected.id.as_deref().unwrap_or(&wanted);
+    let id = inspected.id.as_deref().unwrap_or_default();
     record.merge(&Known { container: Some(engine.container(id).await?), ..Known::default() });
     record.set("container", &json!({ "restarts": inspected.restart_count.unwrap_or_default() }));
     Ok(())

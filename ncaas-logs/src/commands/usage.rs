@@ -42,8 +42,7 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
     let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED));
     pipe.each(input, async |record: &mut Record, output: &Output| {
         let engine = engines.get().await?;
-        let inspected = engine.inspect(&targets::container_reference(record)?).await?;
-        targets::complete_record(record, &inspected);
+        targets::inspect_target(engine, record).await?;
         let container = record.container().unwrap_or_default();
         if container.has_ended() {
             tool.note(&format!("`{}` has ended: there is nothing to sample", container.name));

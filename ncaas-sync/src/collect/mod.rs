@@ -93,6 +93,12 @@ impl Collecting {
             return Ok(());
         }
         let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
+        if let Ok(engine) = self.engine.get().await
+            && let Err(failure) = engine.inspect_for(record, &container.id).await
+            && failure.kind == Kind::WrongContainer
+        {
+            return Err(failure);
+        }
         jobs::fill_io_dir(record, &self.args.io_dir.io_dir)?;
         let home = Arc::new(Home::open(record)?);
         let lock = home.lock(&format!("collect.{}", job.dataset)).await?;

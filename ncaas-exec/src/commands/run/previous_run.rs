@@ -1,7 +1,7 @@
 //! The traces of an earlier run of the same job: its container, or its saved record.
 
+use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
@@ -16,8 +16,8 @@ pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<O
         Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
         Err(failure) => return Err(failure),
     };
-    let label = inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::JOB));
-    if label != Some(&job.id) {
+    let own = engine.record_of_container(&inspected).await?;
+    if own.and_then(|own| own.identity()) != record.identity() {
         return Err(Failure::new(Kind::NameInUse, format!("the container `{name}` belongs to another job"))
             .hint(format!("rename it, or remove it: `docker rm {name}`")));
     }

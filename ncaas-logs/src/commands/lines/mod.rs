@@ -7,7 +7,7 @@ mod writer;
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, LazyEngine};
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{Kind, Result};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -42,16 +42,13 @@ impl Printer<'_> {
         if let Some(saved) = targets::saved_files_of_argument(record, &self.args.containers)? {
             return self.print_saved(record, saved, output).await;
         }
-        let wanted = targets::container_reference(record)?;
-        let inspect = async {
-            let engine = self.engines.get().await?;
-            Ok((engine, engine.inspect(&wanted).await?))
+        let inspected = match self.engines.get().await {
+            Ok(engine) => targets::inspect_target(engine, record).await.map(|inspected| (engine, inspected)),
+            Err(failure) => Err(failure),
         };
-        match inspect.await {
-            Ok((engine, inspected)) => {
-                targets::complete_record(record, &inspected);
-                self.print_container(record, engine, &inspected, output).await
-            }
+        match inspected {
+            Ok((engine, inspected)) => self.print_container(record, engine, &inspected, output).await,
+            Err(failure) if failure.kind == Kind::WrongContainer => Err(failure),
             Err(failure) => match SavedFiles::for_record(record).filter(|saved| saved.log.path().exists()) {
                 Some(saved) => self.print_saved(record, saved, output).await,
                 None => Err(failure),

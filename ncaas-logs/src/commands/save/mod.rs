@@ -135,16 +135,17 @@ impl Saver {
         let saved_before = |record: &Record, id: &str| {
             JobFiles::for_record(record).ok()?.saved_record().filter(|saved| has_ended(saved, id))
         };
-        let inspect = async |engine: &Engine, _: &mut Record| Ok((engine.clone(), engine.inspect(&wanted).await?));
+        let inspect = async |engine: &Engine, record: &mut Record| {
+            Ok((engine.clone(), targets::inspect_target(engine, record).await?))
+        };
         let (engine, inspected) = match self.engines.with_retry(self.tool, record, inspect).await {
             Ok(inspected) => inspected,
+            Err(failure) if failure.kind == Kind::WrongContainer => return Err(failure),
             Err(failure) => match saved_before(record, &wanted) {
                 Some(saved) => return copy_saved(record, &saved).map(|()| None),
                 None => return Err(failure),
             },
         };
-        targets::require_own_container(record, &inspected)?;
-        targets::complete_record(record, &inspected);
         fill_io_dir(record, &self.io_dir)?;
         let id = inspected.id.clone().unwrap_or_default();
         if let Some(saved) = saved_before(record, &id) {
