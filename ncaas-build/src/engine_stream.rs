@@ -12,7 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
-use ncaas_core::engine::Engine;
+use ncaas_core::engine::{Engine, error_message};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -189,18 +189,10 @@ pub(crate) async fn send(engine: &Engine, request: Request<Body>) -> Result<Resp
 }
 
 async fn refusal(response: Response<Incoming>) -> Refusal {
-    #[derive(Deserialize)]
-    struct Words {
-        message: String,
-    }
     let status = response.status();
     let body = Limited::new(response.into_body(), REFUSAL_LIMIT).collect().await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    let message = match serde_json::from_slice::<Words>(&body) {
-        Ok(words) => words.message,
-        Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
-    };
-    Refusal::Answer(status, message)
+    Refusal::Answer(status, error_message(&body))
 }
 
 /// A connection that ended before the answer did.

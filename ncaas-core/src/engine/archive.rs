@@ -1,8 +1,8 @@
-//! Files in and out of containers, as the tar streams in which the engine takes and gives them.
+//! Files in and out of containers, as tar streams.
 //!
-//! The engine's side is asynchronous, the `tar` crate's is not: between them runs a bounded channel, so that memory
-//! stays constant however large the files are, and the tar side works on a thread of its own. A container need not run,
-//! nor ever have been started; paths in its mounts are reached too.
+//! The engine's side is asynchronous and the `tar` crate is not, so the tar side works on a thread of its own, and a bounded
+//! channel connects them: memory stays constant however large the files are. The container need not run, nor ever have been
+//! started. Paths in its mounts can be reached too.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -33,8 +33,8 @@ impl Engine {
     /// thread of its own and may stop before the end. The names in the archive begin with the last part of `path`;
     /// a symlink at its end is not followed.
     ///
-    /// An archive that breaks off is an error to `read`, never an end: the engine itself ends its answer in good order
-    /// when it fails half-way, so the archive's own end is looked for.
+    /// An archive that breaks off is an error to `read`, never an end. The engine ends its answer normally when it fails
+    /// half-way, so the archive's own end is checked.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where the container has no such path; what `read` returns.
@@ -64,27 +64,27 @@ impl Engine {
                 None => Piece::End,
             };
             let last = !matches!(piece, Piece::Bytes(_));
-            // A reader that has gone has had enough.
+            // The reader needs no more.
             if sender.send(piece).await.is_err() || last {
                 break;
             }
             next = pieces.next().await;
         }
-        // The engine holds on to the container until its answer is read or refused: the connection closes now.
+        // The engine keeps the container busy until its answer is read or the connection closes: close it now.
         drop(pieces);
         yield_now().await;
-        match (reader.await.unwrap_or_else(disorder), broken) {
+        match (reader.await.unwrap_or_else(join_failure), broken) {
             (Err(_), Some(error)) => Err(error).engine_context("read", Subject::Container(id)),
             (read, _) => read,
         }
     }
 
-    /// Writes files into the folder `into` of a container, from the tar archive that `write` makes on a thread of its
-    /// own. The folder has to be there; owners and modes are those of the archive.
+    /// Writes files into the folder `into` of a container, from the tar archive that `write` creates on a thread of its own.
+    /// The folder must exist. Owners and modes are those of the archive.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where the container has no such folder; what `write`
-    /// returns: the container may then have a part of the files.
+    /// returns: the container may then have some of the files.
     pub async fn upload<F>(&self, id: &str, into: &str, write: F) -> Result<()>
     where
         F: FnOnce(&mut Builder<ArchiveWriter>) -> Result<()> + Send + 'static,
@@ -98,9 +98,9 @@ impl Engine {
         let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
         let request = self.docker().upload_to_container(id, Some(options), body);
         let (answer, written) = tokio::join!(request, writer);
-        match (answer, written.unwrap_or_else(disorder)) {
+        match (answer, written.unwrap_or_else(join_failure)) {
             (Ok(()), written) => written,
-            // The engine's answer is why the archive was cut off.
+            // The engine refused the archive and stopped reading it.
             (Err(error), Ok(())) => Err(self.no_such_path(id, into, &error, "write").await),
             (Err(error), Err(failure)) if failure.kind == Kind::EngineError => {
                 Err(self.no_such_path(id, into, &error, "write").await)
@@ -109,7 +109,7 @@ impl Engine {
         }
     }
 
-    /// What an error about a path is: the engine answers 404 for a container as for a path that is not there.
+    /// The failure for an error about a path: the engine answers 404 for a missing container and for a missing path.
     pub(super) async fn no_such_path(
         &self,
         id: &str,
@@ -121,7 +121,7 @@ impl Engine {
             return super::failure(error, &format!("{verb} `{path}` in"), Subject::Container(id));
         }
         match self.inspect(id).await {
-            Ok(_) => Failure::new(Kind::FileNotFound, format!("no `{path}` in container `{id}`")),
+            Ok(_) => Failure::new(Kind::FileNotFound, format!("`{path}` does not exist in container `{id}`")),
             Err(failure) => failure,
         }
     }
@@ -149,16 +149,16 @@ where
     (receiver, writer)
 }
 
-/// The failure of an archive that is not whole, for closures of [`Engine::download`] and [`Engine::upload`].
+/// The failure of an incomplete archive, for closures of [`Engine::download`] and [`Engine::upload`].
 pub fn archive_interrupted(error: &io::Error) -> Failure {
     Failure::new(Kind::EngineError, format!("the archive from or to the container broke off: {error}"))
 }
 
-/// What has become of a thread that did not come back: a panic goes on here, a runtime that ends has ended the work.
-pub(super) fn disorder<T>(error: JoinError) -> Result<T> {
+/// Handles a thread that did not return: its panic continues here; if the runtime has ended, the work is interrupted.
+pub(super) fn join_failure<T>(error: JoinError) -> Result<T> {
     match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before all files had passed")),
+        Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before all files were copied")),
     }
 }
 
@@ -166,7 +166,7 @@ enum Piece {
     Bytes(Bytes),
     /// The connection broke.
     Broken,
-    /// The answer is complete. Without this, a reader could not tell a dropped download from a finished one.
+    /// The answer is complete. Without it, a dropped download would look like a finished one.
     End,
 }
 
@@ -174,7 +174,7 @@ enum Piece {
 pub struct ArchiveReader {
     pieces: mpsc::Receiver<Piece>,
     current: Bytes,
-    /// How many zeros the stream ends in so far, as far as it matters.
+    /// How many zeros the stream ends in so far.
     zeros: usize,
     ended: bool,
 }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_with_its_end_is_whole_however_it_is_cut() {
+    fn an_archive_with_its_end_is_complete_in_pieces_of_any_size() {
         let whole = reading(vec![bytes("abc"), bytes(vec![0; 500]), bytes(vec![0; 524]), Piece::End]).unwrap();
         assert_eq!(whole.len(), 3 + 1024);
     }
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_leaves_in_pieces() {
+    fn content_is_sent_in_pieces() {
         let (sender, mut receiver) = mpsc::channel(4);
         let mut writer = ArchiveWriter::new(sender);
         writer.write_all(&vec![1; PIECE + 1]).unwrap();

@@ -1,4 +1,4 @@
-//! How long an engine that is away is put up with: a restart or an upgrade takes a moment, and no job is lost for it.
+//! Retry backoff while the engine is unreachable: no job is lost by a restart or an upgrade.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Kind, Result};
 
-/// How long an engine may be away (a restart, an upgrade) before it is given up with [`Kind::EngineUnreachable`].
+/// How long an engine may be unreachable before a tool fails with [`Kind::EngineUnreachable`].
 pub const OUTAGE_LIMIT: Duration = Duration::from_secs(60);
 
-/// What is left of the patience with an engine that fails.
+/// The pauses between attempts during one outage.
 #[derive(Default)]
 pub(super) struct Backoff {
     since: Option<Instant>,
@@ -20,7 +20,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(3);
 
-    /// Sleeps a little longer each time; gives the failure back where waiting cannot help, or has not for too long.
+    /// Sleeps a little longer each time. Returns the failure where waiting cannot help, or the outage has lasted too long.
     pub(super) async fn wait(&mut self, failure: Failure) -> Result<()> {
         let since = *self.since.get_or_insert_with(Instant::now);
         if failure.kind == Kind::ContainerNotFound || since.elapsed() >= OUTAGE_LIMIT {
@@ -37,11 +37,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_engine_that_stays_away_is_given_up_after_a_bounded_time() {
+    async fn an_unreachable_engine_is_given_up_after_the_limit() {
         let begun = Instant::now();
-        let mut patience = Backoff::default();
+        let mut backoff = Backoff::default();
         let away = || Failure::new(Kind::EngineUnreachable, "away");
-        while patience.wait(away()).await.is_ok() {}
+        while backoff.wait(away()).await.is_ok() {}
         assert!(begun.elapsed() >= OUTAGE_LIMIT && begun.elapsed() < OUTAGE_LIMIT + Backoff::LONGEST * 2);
         assert!(Backoff::default().wait(Failure::new(Kind::ContainerNotFound, "gone")).await.is_err());
     }

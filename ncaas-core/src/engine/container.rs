@@ -1,47 +1,34 @@
-//! How a container fares, in a record's words.
+//! The state of a container, as a record has it.
 //!
-//! What is told here follows from one answer of the engine alone, its labels included, so that whoever asks, and
-//! however late, hears the same.
+//! It follows from one inspection alone, labels included: every process that inspects the container gets the same state,
+//! however late.
 
-use std::time::Duration;
-
-use bollard::errors::Error;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State};
 use jiff::Timestamp;
 
 use crate::engine::errors::{EngineContext, Subject};
+use crate::engine::state_change::request_settled;
 use crate::engine::{Engine, labels, reference};
 use crate::failure::Result;
 use crate::record::fields::{Container, Oom, Status};
 
-/// An exit code above this one is how shells and the engine report a signal: 128 and its number.
+/// Shells and the engine report a signal as the exit code 128 plus its number.
 const SIGNALLED: i64 = 128;
-/// The highest number of a signal that ends programs; above are the real-time signals, which nobody sends.
+/// The highest number of a signal that ends programs. The real-time signals above it are not used.
 const LAST_SIGNAL: i64 = 31;
 
-/// Between looks at a container that is [between two states](is_between_states), and how often to look.
-pub(super) const BETWEEN_STATES: Duration = Duration::from_millis(50);
-pub(super) const BETWEEN_STATES_LOOKS: u32 = 100;
-
 impl Engine {
-    /// All that the engine knows about a container.
+    /// The engine's full description of a container.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer.
     pub async fn inspect(&self, id: &str) -> Result<ContainerInspectResponse> {
         let id = reference::container(id)?;
-        let mut inspected = self.docker().inspect_container(id, None).await;
-        for _ in 0..BETWEEN_STATES_LOOKS {
-            if !is_between_states(&inspected) {
-                break;
-            }
-            tokio::time::sleep(BETWEEN_STATES).await;
-            inspected = self.docker().inspect_container(id, None).await;
-        }
+        let inspected = request_settled(async || self.docker().inspect_container(id, None).await).await;
         inspected.engine_context("inspect", Subject::Container(id))
     }
 
-    /// How a container fares.
+    /// The state of a container, with the cause of its exit.
     ///
     /// # Errors
     /// As [`Engine::inspect`].
@@ -52,26 +39,14 @@ impl Engine {
     }
 }
 
-/// Whether Podman finds the process ended, and what it came to not written down yet. It says `stopped` then, a state that
-/// the Docker Engine does not know and the client cannot read; or that it cannot read the process's `/proc/N/cgroup`.
-pub(super) fn is_between_states<T>(answer: &Result<T, Error>) -> bool {
-    match answer {
-        Err(Error::JsonDataError { message, .. }) => message.contains("`stopped`"),
-        Err(Error::DockerResponseServerError { status_code: 500, message }) => {
-            message.contains("/cgroup: no such process") || message.contains("/cgroup: no such file")
-        }
-        _ => false,
-    }
-}
-
-/// How a container fares, by the engine's answer.
+/// The state of a container by its inspection.
 pub fn container_from_inspect(inspected: &ContainerInspectResponse) -> Container {
     let none = ContainerState::default();
     let state = inspected.state.as_ref().unwrap_or(&none);
     let started = time(state.started_at.as_deref());
     let ended = has_ended(state);
     let finished = if ended { time(state.finished_at.as_deref()) } else { None };
-    // The engine notes the start when it learns of it: a process that has ended by then ends before its start.
+    // The engine records the start when it learns of it, which may be after the end of a short process.
     let duration = started.zip(finished).map(|(from, to)| to.duration_since(from).as_secs_f64().max(0.0));
     let exit_code = if ended { state.exit_code } else { None };
     let oom_killed = state.oom_killed.unwrap_or_default();
@@ -92,21 +67,21 @@ pub fn container_from_inspect(inspected: &ContainerInspectResponse) -> Container
     }
 }
 
-/// What the engine says of a container that it could not start, or could not run properly.
+/// The engine's error about a container that it could not start or run.
 pub fn engine_error(inspected: &ContainerInspectResponse) -> Option<&str> {
     inspected.state.as_ref()?.error.as_deref().filter(|words| !words.is_empty())
 }
 
-/// How long the container may run, in seconds from its start, where its label says so.
+/// The container's time limit in seconds from its start, from its label.
 pub fn time_limit(inspected: &ContainerInspectResponse) -> Option<u64> {
     inspected.config.as_ref()?.labels.as_ref()?.get(labels::TIMEOUT)?.trim().parse().ok()
 }
 
 /// How a job ended.
 ///
-/// A job that ran as long as its limit was stopped, whatever it made of the signal: one that traps it and exits with 0
-/// has not done its work. An exit code of 0 is a success even where a child of the job was killed for memory: the job
-/// went on without it, and `oom_killed` still tells.
+/// A job that ran as long as its limit was stopped, whatever its exit code: a job that traps the signal and exits with 0 has
+/// not finished its work. An exit code of 0 is a success even if a child of the job was killed for memory: the job went on
+/// without it, and `oom_killed` shows it.
 fn status(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
     match exit_code {
         _ if overran => Status::Timeout,
@@ -117,13 +92,13 @@ fn status(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
     }
 }
 
-/// The signal that an exit code tells of.
+/// The signal that an exit code stands for.
 fn signal(exit_code: i64) -> Option<i64> {
     (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&exit_code).then_some(exit_code - SIGNALLED)
 }
 
-/// Whether its process has ended, or never will start: the engine leaves a container whose start failed `created`,
-/// with its reason in `Error`.
+/// Whether its process has ended or will never start. The engine leaves a container whose start failed `created`, with the
+/// reason in `Error`.
 fn has_ended(state: &ContainerState) -> bool {
     match state.status {
         Some(State::EXITED | State::DEAD) => true,
@@ -132,7 +107,7 @@ fn has_ended(state: &ContainerState) -> bool {
     }
 }
 
-/// A time of the engine, in UTC to the nanosecond. The engine writes the year 1 for what has not happened.
+/// A time of the engine, in UTC to the nanosecond. The engine writes the year 1 for a time that has not come.
 pub(super) fn time(text: Option<&str>) -> Option<Timestamp> {
     let time: Timestamp = text?.parse().ok()?;
     (time > Timestamp::UNIX_EPOCH).then_some(time)
@@ -177,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_with_an_offset_is_told_in_utc() {
+    fn a_time_with_an_offset_is_converted_to_utc() {
         let time = time(Some("2026-11-22T11:24:55.5+01:00")).map(|at| at.to_string());
         assert_eq!(time.as_deref(), Some("2026-11-22T10:24:55.5Z"));
     }
@@ -189,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_happened_is_null() {
+    fn a_running_container_has_no_end() {
         let running = ContainerState {
             status: Some(State::RUNNING),
             exit_code: Some(0),

@@ -13,8 +13,8 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptions;
 
 use crate::engine::Engine;
-use crate::engine::container::{BETWEEN_STATES, BETWEEN_STATES_LOOKS, is_between_states};
 use crate::engine::errors::{EngineContext, Subject};
+use crate::engine::state_change::request_settled;
 use crate::failure::{Failure, Kind, Result};
 use crate::layout::container_name;
 use crate::record::Record;
@@ -87,14 +87,7 @@ impl Engine {
             filters: Some(HashMap::from([("label".to_owned(), filter)])),
             ..Default::default()
         };
-        let mut found = self.docker().list_containers(Some(options.clone())).await;
-        for _ in 0..BETWEEN_STATES_LOOKS {
-            if !is_between_states(&found) {
-                break;
-            }
-            tokio::time::sleep(BETWEEN_STATES).await;
-            found = self.docker().list_containers(Some(options.clone())).await;
-        }
+        let found = request_settled(|| self.docker().list_containers(Some(options.clone()))).await;
         let found = found.engine_context("list containers of", Subject::Engine)?;
         let mut images: HashMap<String, Option<HashMap<String, String>>> = HashMap::new();
         let mut labelled = Vec::with_capacity(found.len());

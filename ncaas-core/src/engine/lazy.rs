@@ -1,4 +1,4 @@
-//! The engine of a filter, connected to when the first record needs it, or while it is waited for.
+//! The engine of a filter: connected when the first record needs it, or while the filter waits for that record.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
 use crate::tool::Tool;
 
-/// How long an engine that has been away may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
-/// How many times an engine may go away while one record is worked on.
-const OUTAGES: u32 = 3;
+/// How long an engine may take to answer after an outage.
+const PING_TIME: Duration = Duration::from_secs(10);
+/// How many outages of the engine one record may see.
+const MAX_OUTAGES: u32 = 3;
 
-/// A connection for all records of a run. An engine that does not answer fails the record that needed it; the next
-/// record tries again, so that none is lost.
+/// A connection for all records of a run. If the engine does not answer, the record that needed it fails, and the next
+/// record tries again.
 #[derive(Debug, Default)]
 pub struct LazyEngine {
     engine: OnceCell<Engine>,
-    /// The person has been told that the engine is waited for.
-    told: AtomicBool,
-    /// It was waited for in vain: the next records need not.
+    /// Whether the outage has been reported.
+    is_reported: AtomicBool,
+    /// Whether the last outage outlasted its limit: further records do not wait.
     given_up: AtomicBool,
 }
 
@@ -36,22 +36,21 @@ impl LazyEngine {
         self.engine.get_or_try_init(Engine::connect).await
     }
 
-    /// Does `work`, and connects meanwhile: a stage that waits for its first record has the engine at hand when it
-    /// comes.
+    /// Does `work` and connects meanwhile, so that a stage that waits for its first record is connected when it comes.
     pub async fn connect_during<T>(&self, work: impl Future<Output = T>) -> T {
         let connect = async {
-            // The first record that needs the engine tries again, and tells of the failure.
+            // The first record that needs the engine tries again, and reports the failure.
             let _ = self.get().await;
             std::future::pending().await
         };
         tokio::select! { biased; done = work => done, never = connect => never }
     }
 
-    /// Does a record's work with the engine. An engine that goes away meanwhile, or is just being restarted, is waited
-    /// for, and the work done again: it has to be such that what was done before does no harm.
+    /// Does a record's work with the engine. If the engine becomes unreachable, waits for it and does the work again, which
+    /// must be harmless.
     ///
-    /// An engine that nobody has seen at work is not waited for: who has forgotten to start it is to hear so at once. It
-    /// was seen where it has answered us before, or where the record says that its container has not ended.
+    /// It fails immediately if the engine has never answered and the record shows no running container: the engine may not
+    /// have been started.
     ///
     /// # Errors
     /// What `work` fails with; [`Kind::EngineUnreachable`] where the engine stays away for longer than [`OUTAGE_LIMIT`].
@@ -61,15 +60,17 @@ impl LazyEngine {
         record: &mut Record,
         work: impl AsyncFn(&Engine, &mut Record) -> Result<T>,
     ) -> Result<T> {
-        for _ in 0..OUTAGES {
+        for _ in 0..MAX_OUTAGES {
             let worked = async { work(self.get().await?, record).await }.await;
-            let seen = || self.engine.initialized() || is_alive(record);
+            let is_known = || self.engine.initialized() || is_alive(record);
             self.given_up.fetch_and(worked.is_err(), Ordering::Relaxed);
             match worked {
                 Err(failure)
-                    if failure.kind == Kind::EngineUnreachable && seen() && !self.given_up.load(Ordering::Relaxed) =>
+                    if failure.kind == Kind::EngineUnreachable
+                        && is_known()
+                        && !self.given_up.load(Ordering::Relaxed) =>
                 {
-                    self.outlast(tool, failure).await?;
+                    self.wait_until_reachable(tool, failure).await?;
                 }
                 worked => return worked,
             }
@@ -78,23 +79,23 @@ impl LazyEngine {
     }
 
     /// Waits until the engine answers again.
-    async fn outlast(&self, tool: Tool, mut failure: Failure) -> Result<()> {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            tool.note(&format!("{failure}; waiting for it, up to {} s", OUTAGE_LIMIT.as_secs()));
+    async fn wait_until_reachable(&self, tool: Tool, mut failure: Failure) -> Result<()> {
+        if !self.is_reported.swap(true, Ordering::Relaxed) {
+            tool.note(&format!("{failure}; waiting up to {} s for it", OUTAGE_LIMIT.as_secs()));
         }
-        let mut patience = Backoff::default();
+        let mut backoff = Backoff::default();
         loop {
-            if let Err(failure) = patience.wait(failure).await {
+            if let Err(failure) = backoff.wait(failure).await {
                 self.given_up.store(true, Ordering::Relaxed);
                 return Err(failure);
             }
-            let answered = async { self.get().await?.ping(ANSWER).await };
+            let answered = async { self.get().await?.ping(PING_TIME).await };
             match answered.await {
                 Ok(()) => break,
                 Err(still) => failure = still,
             }
         }
-        self.told.store(false, Ordering::Relaxed);
+        self.is_reported.store(false, Ordering::Relaxed);
         Ok(())
     }
 }

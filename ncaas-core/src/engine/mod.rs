@@ -1,20 +1,20 @@
-//! The Docker Engine: where it is, what it is asked, and what its answers mean.
+//! The Docker Engine: its address, requests to it, and the meaning of its answers.
 //!
-//! [`Engine`] holds the connection. What the tools ask of it in the same way lives here, one concept a file; for what
-//! only one of them asks there is [`Engine::docker`], with [`EngineContext::asking`] to make a failure of its errors.
+//! [`Engine`] holds the connection. Requests that several tools make are in this module, one concept a file. For other
+//! requests there is [`Engine::docker`], with [`EngineContext::engine_context`] to turn its errors into failures.
 //!
-//! - [`address`]: where it is, as the docker CLI would have it
-//! - [`Engine::is_podman`]: another program that answers the same requests, and some of them otherwise
-//! - [`container`]: how a container fares, in a record's words
-//! - [`labels`]: how containers of ours are found again
-//! - [`archive`]: files in and out of containers; [`path`]: one of them
-//! - [`Engine::open_raw_connection`]: a connection of its own, for what the client cannot do
-//! - [`Engine::repair_ownership`]: what a job left on this machine becomes the user's
-//! - [`reference`](mod@reference): which names may go into a request
+//! - [`address`]: where the engine is, resolved as the docker CLI does it
+//! - [`Engine::is_podman`]: Podman answers the same requests, some of them differently
+//! - [`container`]: the state of a container, as a record has it
+//! - [`labels`]: the labels by which the tools find their containers
+//! - [`archive`]: files in and out of containers; [`path`]: a single path in a container
+//! - [`Engine::open_raw_connection`]: a connection for requests that the client cannot make
+//! - [`Engine::repair_ownership`]: gives the files that a job left on this machine to the user
+//! - [`reference`](mod@reference): the names that may be part of a request
 //!
-//! The client sends its requests without an API version in their path (bollard 0.21.1), so that every engine answers
-//! with its own newest: 1.41 (20.10) to 1.51 (28.5) are tested, and engines that refuse old versions have none to
-//! refuse. It runs on a current-thread runtime: on several threads it takes twice the time.
+//! The client sends its requests without an API version (bollard 0.21.1), so each engine answers with its newest version:
+//! 1.41 (20.10) to 1.51 (28.5) are tested, and engines that refuse old versions work too. The client runs on a
+//! current-thread runtime: on several threads it takes twice the time.
 
 pub mod address;
 pub mod archive;
@@ -22,7 +22,7 @@ mod backoff;
 pub mod container;
 mod errors;
 mod exit_cause;
-mod kernel;
+mod kernel_oom;
 pub mod labels;
 mod lazy;
 mod ownership;
@@ -32,6 +32,7 @@ mod raw_connection;
 pub mod reference;
 mod ssh;
 mod start_hint;
+mod state_change;
 mod wait;
 
 use std::sync::Arc;
@@ -47,14 +48,14 @@ pub use backoff::OUTAGE_LIMIT;
 pub use errors::{EngineContext, Subject, container_not_found, failure, image_not_found};
 pub use lazy::LazyEngine;
 pub use ownership::Owner;
-pub use raw_connection::RawConnection;
+pub use raw_connection::{RawConnection, error_message};
 pub use wait::STOP_GRACE_S;
 
-/// The client's own timeout, in seconds. It bounds the time to an answer's first byte, and a commit or a stop answers
-/// only when it is done: what needs a deadline has one of its own.
+/// The client's timeout, in seconds. It bounds the time to the first byte of an answer, and a commit or a stop answers only
+/// when it is done. Requests that need a deadline have their own.
 const CLIENT_TIMEOUT: u64 = 24 * 3600;
 
-/// How long an engine on this machine has to answer the first ping; one on another machine has to be connected to.
+/// How long an engine on this machine, or on another one, may take to answer the first ping.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 const FIRST_ANSWER_REMOTE: Duration = Duration::from_secs(40);
 
@@ -67,7 +68,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Connects to the engine that the environment and the docker CLI's configuration name, and makes sure it answers.
+    /// Connects to the engine that the environment and the docker CLI's configuration name, and checks that it answers.
     ///
     /// # Errors
     /// [`Kind::EngineUnreachable`] with its address, or [`Kind::AccessDenied`] where its socket is not for this user.
@@ -75,7 +76,7 @@ impl Engine {
         Self::connect_to(Address::from_environment()?).await
     }
 
-    /// Connects to the engine at an address, and makes sure it answers.
+    /// Connects to the engine at an address, and checks that it answers.
     ///
     /// # Errors
     /// As [`Engine::connect`].
@@ -109,12 +110,14 @@ impl Engine {
     /// # Errors
     /// [`Kind::EngineUnreachable`], [`Kind::AccessDenied`].
     pub async fn ping(&self, deadline: Duration) -> Result<()> {
-        within(deadline, async { self.docker.ping().await.engine_context("reach", Subject::Engine) }).await.map(|_| ())
+        with_deadline(deadline, async { self.docker.ping().await.engine_context("reach", Subject::Engine) })
+            .await
+            .map(|_| ())
     }
 }
 
 /// Gives a request a deadline of its own.
-async fn within<T>(deadline: Duration, request: impl Future<Output = Result<T>>) -> Result<T> {
+async fn with_deadline<T>(deadline: Duration, request: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(deadline, request).await.unwrap_or_else(|_| {
         let seconds = deadline.as_secs();
         Err(Failure::new(Kind::EngineUnreachable, format!("the engine did not answer within {seconds} s")))
@@ -143,13 +146,13 @@ fn client(address: &Address) -> Result<Docker> {
         }
         Endpoint::Tcp { authority, tls: Some(tls) } => {
             let Tls { ca, cert, key } = tls;
-            // An empty file adds no authority to those that the machine trusts.
+            // An empty file adds nothing to the authorities that the machine trusts.
             let ca = ca.as_deref().unwrap_or("/dev/null".as_ref());
             Docker::connect_with_ssl(authority, key, cert, ca, CLIENT_TIMEOUT, API_DEFAULT_VERSION)
         }
         Endpoint::Ssh(target) => Docker::connect_with_custom_transport(
             ssh::transport(target),
-            // Never resolved: the name that stands in the request's `Host`, as with the docker CLI.
+            // Never resolved: the request's `Host`, as the docker CLI sends it.
             Some("http://docker.example.com"),
             CLIENT_TIMEOUT,
             API_DEFAULT_VERSION,
@@ -157,13 +160,13 @@ fn client(address: &Address) -> Result<Docker> {
     };
     match client {
         Ok(client) => Ok(client.with_request_modifier(repair_registry_auth)),
-        // Certificates that cannot be read, a socket that is not there: nothing was sent anywhere.
+        // Unreadable certificates or a missing socket: nothing was sent.
         Err(error) => Err(Failure { kind: Kind::EngineUnreachable, ..failure(&error, "reach", Subject::Engine) }),
     }
 }
 
-/// The client writes registry credentials in base64's standard alphabet; engines read its URL alphabet, and take a
-/// password that needs the two letters in which they differ for none (bollard 0.21.1).
+/// Repairs registry credentials: the client encodes them in base64's standard alphabet, engines expect its URL alphabet and
+/// ignore a password with one of the two characters that differ (bollard 0.21.1).
 fn repair_registry_auth(mut request: BollardRequest) -> BollardRequest {
     for name in ["x-registry-auth", "x-registry-config"] {
         if let Some(value) = request.headers_mut().get_mut(name)

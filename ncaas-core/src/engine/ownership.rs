@@ -1,11 +1,10 @@
-//! Files that a job left in folders of this machine are made the user's, whoever the job ran as in its container.
+//! Gives the files that a job left in folders of this machine to the user, whatever user the job ran as in its container.
 //!
-//! Only the engine may do that, and it does so through the job's own container, which has the folders mounted and need
-//! not run: an archive that is written into a container carries owners and modes, and the engine applies them. A folder
-//! in the archive takes the place of the one that is there, with what is in it. A file is not sent: the archive makes a
-//! second, hard link to it in a folder of ours, with the new owner, and an owner belongs to the file under all of its
-//! names. Modes that shut the user out are then the user's own to change. So nothing is copied, nothing has to be
-//! started, and it takes nothing of the image, not even a `chown`.
+//! Only the engine may change owners. It does so through the job's own container, which has the folders mounted and need not
+//! run: an archive written into a container carries owners and modes, and the engine applies them. A folder in the archive
+//! changes the existing folder and keeps its content. A file is not sent: the archive creates a second, hard link to it in a
+//! temporary folder with the new owner, and the owner belongs to the file under all of its names. The user can then change
+//! modes that deny access. So nothing is copied or started, and the image needs no `chown`.
 //!
 //! (moby, `pkg/archive`, `createTarFile`: a link is made with `link(2)`, then its owner and mode are set. Podman does
 //! the same, buildah's `copier`.)
@@ -22,18 +21,18 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::engine::archive::{ArchiveWriter, archive_interrupted, disorder};
+use crate::engine::archive::{ArchiveWriter, archive_interrupted, join_failure};
 use crate::engine::errors::{EngineContext, Subject};
-use crate::engine::{Engine, within};
+use crate::engine::{Engine, with_deadline};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
-/// Beginning of the name of the folder that holds the second links for a moment.
+/// Beginning of the name of the temporary folder for the second links.
 const LINKS: &str = ".ncaas-owner-";
 
-/// How long the engine has to say what kind of engine it is.
-const ANSWER: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long the engine may take to answer a request for its description.
+const INFO_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Whom files are to belong to.
+/// The owner that files get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
     /// Number of the user.
@@ -53,14 +52,14 @@ impl Owner {
     }
 }
 
-/// What a folder holds that is not its owner's, as far as the owner can see.
+/// The files of other users in a folder, as far as the owner can see them.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Survey {
     /// Files and folders of others.
     foreign: u64,
     /// Folders that cannot be looked into.
     unreadable: u64,
-    /// What was the owner's and shut, and has been opened: the next survey sees more.
+    /// Files of the owner whose modes denied access and were changed: the next survey sees more.
     opened: u64,
 }
 
@@ -69,16 +68,16 @@ impl Survey {
         self.foreign == 0 && self.unreadable == 0
     }
 
-    /// Whether a round between `before` and this survey has come to nothing.
+    /// Whether the round between `before` and this survey has changed nothing.
     fn is_stuck(&self, before: Option<&Survey>) -> bool {
         self.opened == 0 && before == Some(self)
     }
 }
 
 impl Engine {
-    /// Makes all that is in `folders` of this machine `owner`'s, to read and to remove. They are mounted in
-    /// the container `id`, or lie in what is, and it has ended. A folder where nothing is another's costs a walk through
-    /// it; with a remote engine there is nothing to do.
+    /// Gives everything in `folders` of this machine to `owner`, to read and to remove. The folders are mounted in the ended
+    /// container `id`, or are below its mounts. A folder without files of others only costs a walk through it. With a remote
+    /// engine there is nothing to do.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::AccessDenied`] where the engine cannot do it, because it maps users to
@@ -87,7 +86,7 @@ impl Engine {
         self.repair_ownership_except(id, folders, owner, |_| false).await
     }
 
-    /// The same, but for what lies in one of `folders` and has a name that `except` is true of.
+    /// The same, except for entries of `folders` whose names `except` selects.
     ///
     /// # Errors
     /// As [`Engine::repair_ownership`].
@@ -109,11 +108,14 @@ impl Engine {
                 if survey.is_clean() {
                     break;
                 }
-                // What comes to light only when a folder is the owner's needs a round of its own.
+                // The content of a folder is visible only once the folder is the owner's, so it needs another round.
                 if survey.is_stuck(before.as_ref()) {
                     return Err(Failure::new(
                         Kind::AccessDenied,
-                        format!("files in `{}` stay another user's: the engine could not give them", folder.display()),
+                        format!(
+                            "files in `{}` still belong to another user: the engine could not change their owner",
+                            folder.display()
+                        ),
                     )
                     .hint(format!(
                         "`sudo chown -R {}:{} {}`",
@@ -126,7 +128,7 @@ impl Engine {
                     container = Some((self.inspect(id).await?, self.as_it_maps(owner).await?));
                 }
                 if let Some((inspected, mapped)) = &container
-                    && let Err(failure) = self.give(inspected, folder, owner, *mapped, except).await
+                    && let Err(failure) = self.change_owner(inspected, folder, owner, *mapped, except).await
                 {
                     remove_links(folder)?;
                     return Err(failure);
@@ -137,8 +139,8 @@ impl Engine {
         Ok(())
     }
 
-    /// One round: everything that can be seen of a folder and is not its owner's.
-    async fn give(
+    /// One round: every visible file in a folder that does not belong to the owner.
+    async fn change_owner(
         &self,
         inspected: &ContainerInspectResponse,
         folder: &Path,
@@ -150,13 +152,13 @@ impl Engine {
         let id = inspected.id.as_deref().unwrap_or_default();
         let folder = folder.to_owned();
         self.upload(id, &into, move |archive| {
-            // Where this fails the folder itself is another's: its turn comes in the next round.
+            // This fails if the folder itself belongs to another user; then the next round creates the links.
             let links = TempDir::with_prefix_in(LINKS, &folder).ok();
-            // What cannot be seen yet is what the next round is for.
+            // The next round handles entries that are not visible yet.
             let all = entries(&folder, except).flatten();
             let foreign = all.filter(|entry| entry.metadata().is_ok_and(|file| !owner.owns(&file)));
             let result = append(archive, &folder, &name, links.as_ref().map(TempDir::path), foreign, mapped);
-            // The engine reads them while the answer is awaited; the next survey removes them.
+            // The engine still needs them; the next survey removes them.
             if let Some(links) = links {
                 let _ = links.keep();
             }
@@ -165,19 +167,21 @@ impl Engine {
         .await
     }
 
-    /// `owner` as the engine has to be told of it: to one that runs as the user, the user is root.
+    /// `owner` as the engine maps it: for an engine that runs as the user, the user is root.
     async fn as_it_maps(&self, owner: Owner) -> Result<Owner> {
-        let info = within(ANSWER, async { self.docker().info().await.engine_context("ask", Subject::Engine) }).await?;
+        let info =
+            with_deadline(INFO_TIME, async { self.docker().info().await.engine_context("ask", Subject::Engine) })
+                .await?;
         let rootless = info.security_options.unwrap_or_default().iter().any(|option| option.contains("name=rootless"));
-        // Podman does not say so: whoever it runs as, its own folder is that user's.
+        // Podman does not report this: its own folder belongs to the user that it runs as.
         let folder = info.docker_root_dir.and_then(|folder| fs::metadata(folder).ok());
         let is_users = rootless || folder.is_some_and(|folder| owner.owns(&folder));
         Ok(if is_users && owner.uid != 0 { Owner { uid: 0, gid: 0 } } else { owner })
     }
 }
 
-/// Counts what is not the owner's in a folder. Clears away what an earlier round left there, and opens what is the
-/// owner's and shut to it.
+/// Counts the files of others in a folder. Removes the links of an earlier round, and changes modes of the owner's files
+/// that deny access.
 async fn survey(folder: &Path, owner: Owner, except: fn(&OsStr) -> bool) -> Result<Survey> {
     let folder = folder.to_owned();
     let survey = move || {
@@ -185,20 +189,20 @@ async fn survey(folder: &Path, owner: Owner, except: fn(&OsStr) -> bool) -> Resu
         let mut survey = Survey::default();
         for entry in entries(&folder, except) {
             match entry.and_then(|entry| Ok((entry.metadata()?, entry.into_path()))) {
-                Ok((file, path)) if owner.owns(&file) => survey.opened += u64::from(open_up(&path, &file)?),
+                Ok((file, path)) if owner.owns(&file) => survey.opened += u64::from(grant_access(&path, &file)?),
                 Ok(_) => survey.foreign += 1,
                 Err(error) if is_refused(&error) => survey.unreadable += 1,
-                // Nested deeper than a path can tell, by a job: nobody can use it, whoever's it is.
+                // Nested deeper than the longest path: nobody can use it, whoever owns it.
                 Err(error) if is_too_long(&error) => {}
                 Err(error) => {
                     let path = error.path().unwrap_or(&folder).to_owned();
-                    return Err(Failure::io("look at", &path, &io::Error::from(error)));
+                    return Err(Failure::io("inspect", &path, &io::Error::from(error)));
                 }
             }
         }
         Ok(survey)
     };
-    spawn_blocking(survey).await.unwrap_or_else(disorder)
+    spawn_blocking(survey).await.unwrap_or_else(join_failure)
 }
 
 fn is_refused(error: &walkdir::Error) -> bool {
@@ -211,7 +215,7 @@ fn is_too_long(error: &walkdir::Error) -> bool {
 
 /// Removes the second links of an earlier round, also of one that was interrupted.
 fn remove_links(folder: &Path) -> Result<()> {
-    // A folder that cannot be read has been given no links.
+    // No links were created in a folder that cannot be read.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(LINKS) {
             fs::remove_dir_all(entry.path()).doing("remove", &entry.path())?;
@@ -220,8 +224,8 @@ fn remove_links(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lets the owner of a file read it, and use it if it is a folder. True where that had to be done.
-fn open_up(path: &Path, file: &Metadata) -> Result<bool> {
+/// Lets the owner read a file, and enter it if it is a folder. Returns whether the mode was changed.
+fn grant_access(path: &Path, file: &Metadata) -> Result<bool> {
     let needed = match file.file_type() {
         kind if kind.is_dir() => 0o700,
         kind if kind.is_file() => 0o400,
@@ -235,13 +239,13 @@ fn open_up(path: &Path, file: &Metadata) -> Result<bool> {
     Ok(true)
 }
 
-/// All in a folder and the folder itself, but for second links and what lies in it under some names.
+/// The folder and everything in it, except second links and the excepted names.
 fn entries(folder: &Path, except: fn(&OsStr) -> bool) -> impl Iterator<Item = walkdir::Result<DirEntry>> + use<> {
     let is_left_out = move |name: &OsStr| except(name) || name.as_encoded_bytes().starts_with(LINKS.as_bytes());
     WalkDir::new(folder).into_iter().filter_entry(move |entry| entry.depth() != 1 || !is_left_out(entry.file_name()))
 }
 
-/// Writes what has to be given into the archive: folders as they are, all else as links in the folder `links`.
+/// Writes the files of others into the archive: folders as they are, all others as links in the folder `links`.
 fn append(
     archive: &mut Builder<ArchiveWriter>,
     folder: &Path,
@@ -283,21 +287,21 @@ fn header(archive: &mut Builder<ArchiveWriter>, file: &Metadata, kind: EntryType
     Ok(header)
 }
 
-/// Where the container has a folder of this machine: the folder to write an archive into, and the name in it.
+/// Where a folder of this machine is mounted: the folder in the container to write an archive into, and the name in it.
 ///
-/// That is the folder above, since the Docker Engine leaves the owner of the folder itself as it is. Podman writes into a
-/// mount only what is addressed to the mount itself.
+/// That is the parent folder, since the Docker Engine does not change the owner of the folder that it writes into. Podman
+/// writes into a mount only if the request names the mount itself.
 fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path, is_podman: bool) -> Result<(String, String)> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let wanted = real(folder);
     let mounts = inspected.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("bind"));
-    let places = mounts.filter_map(|mount| {
+    let targets = mounts.filter_map(|mount| {
         let source = real(Path::new(mount.source.as_deref()?));
         let within = wanted.strip_prefix(&source).ok()?.to_str()?.to_owned();
         Some((mount.destination.as_deref()?.trim_end_matches('/'), within))
     });
-    // Of mounts in one another, the innermost has it.
-    let (destination, within) = places.min_by_key(|(_, within)| within.len()).ok_or_else(|| {
+    // Of nested mounts, the innermost counts.
+    let (destination, within) = targets.min_by_key(|(_, within)| within.len()).ok_or_else(|| {
         let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
         Failure::new(Kind::EngineError, format!("`{}` is not mounted in container `{name}`", folder.display()))
     })?;

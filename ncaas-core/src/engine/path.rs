@@ -56,11 +56,14 @@ impl PathInfo {
         let has = |bit| stat.file_mode & bit != 0;
         let special = go::DEVICE | go::PIPE | go::SOCKET;
         PathInfo {
-            kind: match () {
-                () if has(go::DIRECTORY) => PathKind::Directory,
-                () if has(go::SYMLINK) => PathKind::Symlink(stat.link_target.clone()),
-                () if has(special) => PathKind::Special,
-                () => PathKind::File,
+            kind: if has(go::DIRECTORY) {
+                PathKind::Directory
+            } else if has(go::SYMLINK) {
+                PathKind::Symlink(stat.link_target.clone())
+            } else if has(special) {
+                PathKind::Special
+            } else {
+                PathKind::File
             },
             size: stat.size.try_into().unwrap_or_default(),
             mode: stat.file_mode & go::PERMISSIONS
@@ -72,7 +75,7 @@ impl PathInfo {
 }
 
 impl Engine {
-    /// What is at `path` in a container; a symlink is not followed. None where nothing is.
+    /// The file at `path` in a container, without following a symlink. `None` if nothing is there.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`], or the engine does not answer.
@@ -81,14 +84,14 @@ impl Engine {
         let options = ContainerArchiveInfoOptions { path: path.to_owned() };
         match self.docker().get_container_archive_info(id, Some(options)).await {
             Ok(stat) => Ok(Some(PathInfo::from_go(stat))),
-            Err(error) => match self.no_such_path(id, path, &error, "look at").await {
+            Err(error) => match self.no_such_path(id, path, &error, "inspect").await {
                 failure if failure.kind == Kind::FileNotFound => Ok(None),
                 failure => Err(failure),
             },
         }
     }
 
-    /// As [`Engine::stat`], of what a symlink leads to. With it comes the path that it leads to.
+    /// As [`Engine::stat`], but follows symlinks. Returns the final path too.
     ///
     /// # Errors
     /// As [`Engine::stat`].
@@ -96,7 +99,7 @@ impl Engine {
         match self.stat(id, path).await? {
             Some(PathInfo { kind: PathKind::Symlink(target), .. }) => {
                 let info = self.stat(id, &target).await?;
-                // The engine has followed the whole chain: what is still a link there leads nowhere, or to itself.
+                // The engine has followed the whole chain: a link at its end is broken or leads to itself.
                 Ok(info.filter(|info| !matches!(info.kind, PathKind::Symlink(_))).map(|info| (target, info)))
             }
             found => Ok(found.map(|info| (path.to_owned(), info))),
@@ -106,7 +109,7 @@ impl Engine {
     /// The first `limit` bytes of a regular file in a container.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where there is no such path, or it is no regular file.
+    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where there is no such path, or it is not a regular file.
     pub async fn read_file(&self, id: &str, path: &str, limit: u64) -> Result<Vec<u8>> {
         let subject = format!("`{path}` in container `{id}`");
         self.download(id, path, move |archive| {

@@ -1,10 +1,10 @@
-//! Podman behind its Docker-compatible socket: the same requests, some of them answered otherwise (4.3 was looked at).
+//! Podman behind its Docker-compatible socket: it answers some requests differently (checked with 4.3).
 //!
-//! - Its events come only to whoever listens while they are read ([`Engine::history`](super::Engine)), and a `stop` that
-//!   the container heeds leaves none: [`Engine::stop`] sends the signals itself.
-//! - It does not see that a container was killed for memory: the kernel's log says so.
-//! - An archive goes into a mount only where the mount itself is named ([`Engine::repair_ownership`]).
-//! - A mount is written into a line of CSV without quoting: see [`is_safe_in_mount`].
+//! - It sends past events only to a client that stays connected while it reads them. A `stop` that the container obeys
+//!   leaves no event, so [`Engine::stop`] sends the signals itself.
+//! - It does not notice that a container was killed for memory: the kernel's log shows it.
+//! - It writes an archive into a mount only if the request names the mount itself ([`Engine::repair_ownership`]).
+//! - It writes a mount into a line of CSV without quoting: see [`is_safe_in_mount`].
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use super::errors::{EngineContext, Subject};
 use super::{Engine, reference};
 use crate::failure::Result;
 
-/// What Podman calls itself among the parts of its version.
+/// Podman's name among the components of its version.
 const NAME: &str = "Podman Engine";
-/// Between looks at a container that has been asked to end.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two inspections of a container that is being stopped.
+const INSPECT_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Engine {
-    /// Whether the engine is Podman. It is asked once; where it does not answer, it is taken for none.
+    /// Whether the engine is Podman. It is asked once. An engine that does not answer counts as the Docker Engine.
     pub async fn is_podman(&self) -> bool {
         let ask = async || {
             let version = self.docker().version().await?;
@@ -31,7 +31,7 @@ impl Engine {
         self.is_podman.get_or_try_init(ask).await.is_ok_and(|is_podman| *is_podman)
     }
 
-    /// As [`Engine::stop`], by signals: these leave an event that says that somebody ended the container.
+    /// As [`Engine::stop`], by signals: they leave an event that shows that somebody ended the container.
     pub(super) async fn stop_by_signals(&self, id: &str, grace: i32) -> Result<()> {
         let id = reference::container(id)?;
         let config = self.inspect(id).await?.config.unwrap_or_default();
@@ -39,7 +39,7 @@ impl Engine {
         let grace = Duration::from_secs(grace.max(0).unsigned_abs().into());
         let ended = async {
             while !self.is_ended(id).await? {
-                sleep(LOOK_AGAIN).await;
+                sleep(INSPECT_INTERVAL).await;
             }
             Ok(())
         };
@@ -52,7 +52,7 @@ impl Engine {
     async fn signal(&self, id: &str, signal: &str) -> Result<()> {
         let options = KillContainerOptions { signal: signal.to_owned() };
         match self.docker().kill_container(id, Some(options)).await {
-            // What has ended meanwhile is as it should be.
+            // The container has ended meanwhile.
             Err(_) if self.is_ended(id).await? => Ok(()),
             signalled => signalled.engine_context("stop", Subject::Container(id)),
         }
@@ -63,8 +63,8 @@ impl Engine {
     }
 }
 
-/// Whether Podman mounts just this path, and nothing else by it. Of what has a comma in it, it would take the rest for
-/// further options, another source among them.
+/// Whether Podman mounts exactly this path. It would take the text after a comma for further options, such as another
+/// source.
 pub fn is_safe_in_mount(path: &str) -> bool {
     !path.contains([',', '"', '\n', '\r'])
 }

@@ -1,5 +1,8 @@
-//! A connection to the engine of its own, for what the client cannot do: a request whose answer has to be read as it
-//! is, or a session in which the engine asks and we answer.
+//! Connections to the engine for HTTP requests that the client cannot make.
+//!
+//! Builds, pulls and pushes speak HTTP over it with hyper: they send large bodies, and BuildKit needs a session in which the
+//! engine sends the requests. Logs are read with a reader of their own: the engine sends each line as an HTTP chunk, and a
+//! general HTTP client takes them one at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +10,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -45,6 +49,18 @@ impl Engine {
     }
 }
 
+/// The engine's message in the body of an error response.
+pub fn error_message(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct EngineError {
+        message: String,
+    }
+    match serde_json::from_slice(body) {
+        Ok(EngineError { message }) => message,
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    }
+}
+
 fn config(tls: &Tls) -> Result<ClientConfig> {
     let bad = |what: &str, error: &dyn std::fmt::Display| {
         Failure::new(Kind::EngineUnreachable, format!("cannot use the {what} for the engine: {error}"))
@@ -58,7 +74,7 @@ fn config(tls: &Tls) -> Result<ClientConfig> {
         .with_safe_default_protocol_versions()
         .map_err(|error| bad("TLS library", &error))?
         .with_root_certificates(roots);
-    // A certificate of our own that is not there is none.
+    // The client certificate is optional.
     let certificate = std::fs::read(&tls.cert).map(|pem| certificates(&pem)).unwrap_or_default();
     if certificate.is_empty() {
         return Ok(config.with_no_client_auth());

@@ -1,7 +1,7 @@
-//! Names of containers and images that may go into a request's path.
+//! Checks of the names of containers and images before they become part of a request's path.
 //!
-//! The client puts them there as they are, and a URL's `..` is resolved before it is sent: a record that names its
-//! container `../images/x` would have an image removed. Every name from outside passes here first.
+//! The client does not escape them, and `..` in a URL is resolved before it is sent: a record with the container
+//! `../images/x` would remove an image. Every name from outside is checked here.
 
 use crate::engine::errors::{container_not_found, image_not_found};
 use crate::failure::{Failure, Kind, Result};
@@ -10,7 +10,7 @@ use crate::failure::{Failure, Kind, Result};
 /// letter or digit).
 ///
 /// # Errors
-/// [`Kind::ContainerNotFound`]: there can be no such container.
+/// [`Kind::ContainerNotFound`]: no container can have this name.
 pub fn container(name: &str) -> Result<&str> {
     let mut chars = name.chars();
     let starts_well = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
@@ -24,7 +24,7 @@ pub fn container(name: &str) -> Result<&str> {
 /// The name or id of an image, if it can be one: `[registry[:port]/]name[:tag][@digest]`.
 ///
 /// # Errors
-/// [`Kind::ImageNotFound`]: there can be no such image.
+/// [`Kind::ImageNotFound`]: no image can have this name.
 pub fn image(name: &str) -> Result<&str> {
     let allowed = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-/:@".contains(c));
     let parts_are_names = name.split('/').all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()));
@@ -35,7 +35,7 @@ pub fn image(name: &str) -> Result<&str> {
     }
 }
 
-/// A path in a container: absolute, for the engine takes any other as relative to `/`.
+/// A path in a container. It must be absolute: the engine takes any other path as relative to `/`.
 ///
 /// # Errors
 /// [`Kind::Usage`] where it is not absolute.

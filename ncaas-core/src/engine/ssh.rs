@@ -1,9 +1,8 @@
 //! An engine on another machine, reached through the `ssh` of this one.
 //!
-//! Each connection is a process `ssh HOST docker system dial-stdio`, whose stdin and stdout are the engine's socket, as
-//! the docker CLI does it; connections are kept and used again, since each costs a login. bollard's own transport
-//! cannot take a port, a user and a socket, starts a master process for every connection and says nothing of what ssh
-//! complained about.
+//! Each connection is a process `ssh HOST docker system dial-stdio`, as in the docker CLI, whose stdin and stdout are the
+//! engine's socket. Connections are kept and reused, since each costs a login. bollard's own transport supports neither port,
+//! user nor socket, starts a master process for every connection, and does not show ssh's error messages.
 
 use std::io;
 use std::pin::Pin;
@@ -23,10 +22,10 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::address::Ssh;
 
-/// How much of what ssh complains about a failure carries, in bytes.
-const COMPLAINT_LIMIT: u64 = 2000;
+/// How much of ssh's error messages a failure contains, in bytes.
+const STDERR_LIMIT: u64 = 2000;
 
-/// How requests reach the engine of `target`.
+/// The transport for requests to the engine of `target`.
 pub(super) fn transport(
     target: &Ssh,
 ) -> impl Fn(BollardRequest) -> BoxFuture<'static, Result<Response<Incoming>, bollard::errors::Error>> + Send + Sync + use<>
@@ -39,7 +38,7 @@ pub(super) fn transport(
     }
 }
 
-/// One connection.
+/// Opens one connection.
 pub(super) fn open(target: &Ssh) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
     Tunnel::open(target)
 }
@@ -47,7 +46,7 @@ pub(super) fn open(target: &Ssh) -> io::Result<impl AsyncRead + AsyncWrite + Sen
 /// The command line of one connection.
 fn command(target: &Ssh) -> Command {
     let mut command = Command::new("ssh");
-    // Several tools of one pipe cannot share a terminal to ask for a password on: ssh is to fail, and say why.
+    // Several tools of one pipe cannot ask for a password on one terminal: ssh fails instead, and gives the reason.
     command.args(["-o", "ConnectTimeout=30", "-o", "BatchMode=yes", "-T"]);
     if let Some(user) = &target.user {
         command.args(["-l", user]);
@@ -57,7 +56,7 @@ fn command(target: &Ssh) -> Command {
     }
     command.args(["--", &target.host, "docker"]);
     if let Some(socket) = &target.socket {
-        // A shell on the other machine reads this word.
+        // A shell on the other machine parses this word.
         command.args(["--host", &format!("'unix://{}'", socket.replace('\'', r"'\''"))]);
     }
     command.args(["system", "dial-stdio"]);
@@ -66,12 +65,12 @@ fn command(target: &Ssh) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        // Ctrl-C is for the tool, which may still have to say something to the engine.
+        // Ctrl-C must not end it: the tool may still need the connection.
         .process_group(0);
     command
 }
 
-/// Starts an ssh process for every connection that the client wants.
+/// Starts an ssh process for each connection of the client.
 #[derive(Clone)]
 struct Connector {
     target: Arc<Ssh>,
@@ -95,32 +94,33 @@ impl tower_service::Service<Uri> for Connector {
 struct Tunnel {
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
-    /// What the process complains about, read only where it ends without having said anything.
-    complaint: Complaint,
+    /// The process's stderr, read only if the process ends before the engine has answered.
+    stderr: StderrState,
     /// Ends with the connection.
     _process: Child,
 }
 
-enum Complaint {
-    /// Nothing has come from the engine yet: if nothing does, stderr says why.
+/// How far stderr is read.
+enum StderrState {
+    /// Nothing has come from the engine yet.
     Pending(Option<ChildStderr>),
-    /// The engine does not answer, and ssh is saying why.
+    /// The process has ended without an answer of the engine: stderr has the reason.
     Reading(BoxFuture<'static, String>),
-    /// The engine has answered: the end of the stream is just its end.
-    Silent,
+    /// The engine has answered: the end of the stream is not an error.
+    Unused,
 }
 
 impl Tunnel {
     fn open(target: &Ssh) -> io::Result<Self> {
         let mut process = command(target).spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => io::Error::new(error.kind(), "there is no `ssh` on this machine"),
+            io::ErrorKind::NotFound => io::Error::new(error.kind(), "`ssh` is not installed on this machine"),
             _ => error,
         })?;
         let lost = || io::Error::from(io::ErrorKind::BrokenPipe);
         Ok(Tunnel {
             stdin: Some(process.stdin.take().ok_or_else(lost)?),
             stdout: process.stdout.take().ok_or_else(lost)?,
-            complaint: Complaint::Pending(process.stderr.take()),
+            stderr: StderrState::Pending(process.stderr.take()),
             _process: process,
         })
     }
@@ -136,21 +136,21 @@ impl AsyncRead for Tunnel {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let tunnel = self.get_mut();
         loop {
-            match &mut tunnel.complaint {
-                Complaint::Silent => return Pin::new(&mut tunnel.stdout).poll_read(context, buffer),
-                Complaint::Reading(complaint) => {
-                    let words = ready!(complaint.as_mut().poll(context));
-                    tunnel.complaint = Complaint::Silent;
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, words)));
+            match &mut tunnel.stderr {
+                StderrState::Unused => return Pin::new(&mut tunnel.stdout).poll_read(context, buffer),
+                StderrState::Reading(message) => {
+                    let message = ready!(message.as_mut().poll(context));
+                    tunnel.stderr = StderrState::Unused;
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, message)));
                 }
-                Complaint::Pending(stderr) => {
+                StderrState::Pending(stderr) => {
                     let before = buffer.filled().len();
                     ready!(Pin::new(&mut tunnel.stdout).poll_read(context, buffer))?;
-                    tunnel.complaint = match stderr.take() {
-                        Some(stderr) if buffer.filled().len() == before => Complaint::Reading(complaint(stderr)),
-                        _ => Complaint::Silent,
+                    tunnel.stderr = match stderr.take() {
+                        Some(stderr) if buffer.filled().len() == before => StderrState::Reading(read_message(stderr)),
+                        _ => StderrState::Unused,
                     };
-                    if matches!(tunnel.complaint, Complaint::Silent) {
+                    if matches!(tunnel.stderr, StderrState::Unused) {
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -159,14 +159,14 @@ impl AsyncRead for Tunnel {
     }
 }
 
-/// What ssh, or docker on the other machine, says about its failure.
-fn complaint(stderr: ChildStderr) -> BoxFuture<'static, String> {
+/// The error message of ssh, or of docker on the other machine.
+fn read_message(stderr: ChildStderr) -> BoxFuture<'static, String> {
     async move {
-        let mut words = Vec::new();
-        // What has been read until an error is still the better reason.
-        let _ = stderr.take(COMPLAINT_LIMIT).read_to_end(&mut words).await;
-        let words = String::from_utf8_lossy(&words).trim().to_owned();
-        if words.is_empty() { "ssh ended without a word".to_owned() } else { words }
+        let mut message = Vec::new();
+        // The text before a read error is still the better reason.
+        let _ = stderr.take(STDERR_LIMIT).read_to_end(&mut message).await;
+        let message = String::from_utf8_lossy(&message).trim().to_owned();
+        if message.is_empty() { "ssh ended without an error message".to_owned() } else { message }
     }
     .boxed()
 }
@@ -186,7 +186,7 @@ impl AsyncWrite for Tunnel {
         }
     }
 
-    /// Closing stdin is how the engine is told that we have no more to say: an attached process's end of input.
+    /// Closes stdin, which is the end of input for an attached process.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let tunnel = self.get_mut();
         if let Some(stdin) = &mut tunnel.stdin {

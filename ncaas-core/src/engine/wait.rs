@@ -1,8 +1,7 @@
-//! Waiting for a container to end, through whatever happens to the engine meanwhile.
+//! Waiting for a container to end, also while the engine restarts or its connections break.
 //!
-//! The engine's own `wait` request only says when to look; what is true is what an inspection then says. So a broken
-//! stream, a restarted engine or a connection that has silently died cost a moment and no more, and an exit code
-//! cannot be had in two ways.
+//! The engine's `wait` request only triggers an inspection, and the inspection alone decides. So a broken stream, a restarted
+//! engine or a dead connection costs only a moment, and there is one source of exit codes.
 
 use std::time::Duration;
 
@@ -14,29 +13,29 @@ use tokio::time::{sleep, timeout};
 use crate::engine::backoff::Backoff;
 use crate::engine::container::{container_from_inspect, time_limit};
 use crate::engine::errors::{EngineContext, Subject};
-use crate::engine::kernel::KilledForMemory;
-use crate::engine::{Engine, reference, within};
+use crate::engine::kernel_oom::OomKillCount;
+use crate::engine::{Engine, reference, with_deadline};
 use crate::failure::Result;
 use crate::record::fields::Container;
 
 /// Between the signal that asks a job to end (TERM, unless its image says otherwise) and KILL, in seconds.
 pub const STOP_GRACE_S: i32 = 10;
 
-/// How long one look at a container may take.
-const LOOK: Duration = Duration::from_secs(30);
-/// How often to look although the engine has said nothing: its connection may have died without a word.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-/// The same for a container that is not started yet: its whole run may fit between a look and a request to wait.
-const HEARTBEAT_UNSTARTED: Duration = Duration::from_secs(1);
-/// Between looks where the engine says that it has ended, and it has not.
-const DISAGREEMENT: Duration = Duration::from_millis(200);
+/// How long one inspection may take.
+const INSPECTION: Duration = Duration::from_secs(30);
+/// How often to inspect without an answer to the `wait` request: its connection may be dead.
+const INSPECT_INTERVAL: Duration = Duration::from_secs(30);
+/// The same for a container that is not started yet: it may run and end between an inspection and the `wait` request.
+const INSPECT_INTERVAL_UNSTARTED: Duration = Duration::from_secs(1);
+/// The pause before another inspection where `wait` reports an end and the inspection does not.
+const REINSPECT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Engine {
-    /// Waits until a container has ended, or its start has failed, and says how. A time limit in its label
-    /// ([`TIMEOUT`](crate::engine::labels::TIMEOUT)) is enforced: whoever waits stops it when it is over.
+    /// Waits until a container has ended or its start has failed, and returns its state. It enforces the time limit in the
+    /// container's label ([`TIMEOUT`](crate::engine::labels::TIMEOUT)) by stopping the container.
     ///
-    /// Dropping the future does no harm, and a later call begins anew: to do something else meanwhile, pin it and
-    /// `select!` it with a ticker.
+    /// The future can be dropped at any time, and a later call starts again. To do other work meanwhile, pin it and `select!`
+    /// it with a ticker.
     ///
     /// # Errors
     /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound) where it has been removed;
@@ -44,20 +43,20 @@ impl Engine {
     /// [`OUTAGE_LIMIT`](crate::engine::OUTAGE_LIMIT).
     pub async fn wait(&self, id: &str) -> Result<Container> {
         let id = reference::container(id)?;
-        let mut patience = Backoff::default();
+        let mut backoff = Backoff::default();
         let mut clock = None;
-        let mut told = false;
-        // Its name may come to mean another container: after the first look it is known by its id.
+        let mut is_answered = false;
+        // Its name may be given to another container: after the first inspection its id is used.
         let mut full_id = None;
         let mut killed_before = None;
         loop {
             let id = full_id.as_deref().unwrap_or(id);
-            // Counted before the look: what is killed while the engine looks is not among them.
-            let killed_by_now = killed_before.or_else(KilledForMemory::by_now);
-            let inspected = match within(LOOK, self.inspect(id)).await {
+            // Counted before the inspection, so that kills during the inspection are not included.
+            let killed_by_now = killed_before.or_else(OomKillCount::read);
+            let inspected = match with_deadline(INSPECTION, self.inspect(id)).await {
                 Ok(inspected) => inspected,
                 Err(failure) => {
-                    patience.wait(failure).await?;
+                    backoff.wait(failure).await?;
                     continue;
                 }
             };
@@ -67,8 +66,8 @@ impl Engine {
                 return Ok(container);
             }
             killed_before = killed_by_now;
-            if told {
-                sleep(DISAGREEMENT).await;
+            if is_answered {
+                sleep(REINSPECT_PAUSE).await;
             }
             let limit = time_limit(&inspected).map(Duration::from_secs);
             if limit.is_some() && clock.is_none() {
@@ -77,19 +76,19 @@ impl Engine {
             let left = limit.and_then(|limit| time_left(&container, limit, clock.unwrap_or_default()));
             if left == Some(Duration::ZERO) {
                 match self.stop(id, STOP_GRACE_S).await {
-                    Ok(()) => patience = Backoff::default(),
-                    Err(failure) => patience.wait(failure).await?,
+                    Ok(()) => backoff = Backoff::default(),
+                    Err(failure) => backoff.wait(failure).await?,
                 }
-                told = true;
+                is_answered = true;
             } else {
-                patience = Backoff::default();
-                told = self.wait_for_word(id, &container.state, left).await;
+                backoff = Backoff::default();
+                is_answered = self.wait_for_answer(id, &container.state, left).await;
             }
             full_id = Some(container.id);
         }
     }
 
-    /// Asks a container to end, and after `grace` seconds makes it. One that has ended already is left as it is.
+    /// Stops a container: the stop signal, and KILL after `grace` seconds. Does nothing if it has ended.
     ///
     /// # Errors
     /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer or cannot do it.
@@ -102,32 +101,33 @@ impl Engine {
         self.docker().stop_container(id, Some(options)).await.engine_context("stop", Subject::Container(id))
     }
 
-    /// Waits until the engine says something about the container's end, or it is time to look anyway. True where the
-    /// engine has spoken.
-    async fn wait_for_word(&self, id: &str, state: &str, left: Option<Duration>) -> bool {
-        // On a container that is not started, `not-running` is true at once.
-        let (condition, heartbeat) = match state {
-            "created" => ("next-exit", HEARTBEAT_UNSTARTED),
-            _ => ("not-running", HEARTBEAT),
+    /// Waits until the engine answers the `wait` request, or the next inspection is due. Returns whether it has answered.
+    async fn wait_for_answer(&self, id: &str, state: &str, left: Option<Duration>) -> bool {
+        // For a container that is not started, `not-running` is true immediately.
+        let (condition, interval) = match state {
+            "created" => ("next-exit", INSPECT_INTERVAL_UNSTARTED),
+            _ => ("not-running", INSPECT_INTERVAL),
         };
         let options = WaitContainerOptions { condition: condition.to_owned() };
-        let mut words = self.docker().wait_container(id, Some(options));
-        timeout(left.map_or(heartbeat, |left| left.min(heartbeat)), words.next()).await.is_ok()
+        let mut answers = self.docker().wait_container(id, Some(options));
+        timeout(left.map_or(interval, |left| left.min(interval)), answers.next()).await.is_ok()
     }
 
-    /// How far the engine's clock is ahead of ours. A container's times are of its clock.
+    /// How far the engine's clock is ahead of this machine's. A container's times are of the engine's clock.
     pub(super) async fn clock_ahead(&self) -> SignedDuration {
         if !self.is_remote() {
             return SignedDuration::ZERO;
         }
         let asked = Timestamp::now();
-        let info = within(LOOK, async { self.docker().info().await.engine_context("ask", Subject::Engine) }).await;
+        let info =
+            with_deadline(INSPECTION, async { self.docker().info().await.engine_context("ask", Subject::Engine) })
+                .await;
         let engine = info.ok().and_then(|info| info.system_time?.parse::<Timestamp>().ok());
         engine.map_or(SignedDuration::ZERO, |engine| engine.duration_since(asked))
     }
 }
 
-/// What is left of the time limit of a container that runs; none for one that has not started.
+/// The rest of a running container's time limit; `None` if it has not started.
 fn time_left(container: &Container, limit: Duration, clock_ahead: SignedDuration) -> Option<Duration> {
     let started: Timestamp = container.started_at.as_deref()?.parse().ok()?;
     let ran = Timestamp::now().duration_since(started) + clock_ahead;

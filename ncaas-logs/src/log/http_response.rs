@@ -6,9 +6,8 @@
 
 use std::io;
 
-use ncaas_core::engine::{Engine, RawConnection, Subject, failure};
+use ncaas_core::engine::{Engine, RawConnection, Subject, error_message, failure};
 use ncaas_core::failure::{Failure, Result};
-use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How much is read at once: more than the socket holds of short lines.
@@ -125,10 +124,6 @@ impl HttpResponse {
 
     /// The failure that the engine reports, with its message.
     async fn read_failure(mut self, status_code: u16) -> Failure {
-        #[derive(Deserialize)]
-        struct EngineError {
-            message: String,
-        }
         let mut body = Vec::new();
         let mut more = true;
         while more && body.len() < LONGEST_MESSAGE {
@@ -138,8 +133,7 @@ impl HttpResponse {
             });
             more = read.await.unwrap_or(false);
         }
-        let message = serde_json::from_slice(&body)
-            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |EngineError { message }| message);
+        let message = error_message(&body);
         failed(&self.id, &bollard::errors::Error::DockerResponseServerError { status_code, message })
     }
 }

@@ -4,7 +4,6 @@
 //! certificates (docker/cli, `cli/context/store`).
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,10 +15,10 @@ use sha2::{Digest, Sha256};
 use super::{Endpoint, Tls, parse};
 use crate::failure::{Failure, Kind, Result};
 
-/// Name of the context that is none: `DOCKER_HOST`, or the default socket.
+/// Name of the default context: `DOCKER_HOST`, or the default socket.
 const DEFAULT_CONTEXT: &str = "default";
 
-/// What the environment says about the engine.
+/// The settings about the engine in the environment.
 pub(super) struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -72,12 +71,12 @@ impl<'a> Environment<'a> {
     /// The certificates, where the environment asks for TLS.
     pub(super) fn tls(&self) -> Option<Tls> {
         self.get("DOCKER_TLS_VERIFY").or_else(|| self.get("DOCKER_TLS"))?;
-        // Without a home directory the files are looked for in `/` and not found, which the error then says.
+        // Without a home directory the files are searched in `/`, and the error names them.
         let folder = self.get("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| self.directory()).unwrap_or_default();
         Some(Tls { ca: Some(folder.join("ca.pem")), cert: folder.join("cert.pem"), key: folder.join("key.pem") })
     }
 
-    /// The context that `DOCKER_CONTEXT` or else the config names; none for the default.
+    /// The context in `DOCKER_CONTEXT` or else the config; `None` for the default.
     pub(super) fn context_name(&self) -> Result<Option<String>> {
         let name = match self.get("DOCKER_CONTEXT") {
             Some(name) => name,
@@ -86,10 +85,10 @@ impl<'a> Environment<'a> {
         Ok(Some(name).filter(|name| !name.is_empty() && name != DEFAULT_CONTEXT))
     }
 
-    /// The address that a context stands for.
+    /// The address of a context.
     pub(super) fn context(&self, name: &str) -> Result<Endpoint> {
         let directory = self.directory().unwrap_or_default().join("contexts");
-        let key = hex(&Sha256::digest(name.as_bytes()));
+        let key = hex::encode(Sha256::digest(name.as_bytes()));
         let meta: Meta = read(&directory.join("meta").join(&key).join("meta.json"))?.ok_or_else(|| {
             Failure::new(Kind::EngineUnreachable, format!("there is no docker context `{name}`"))
                 .hint("`docker context ls` shows the contexts there are; DOCKER_CONTEXT and DOCKER_HOST choose others")
@@ -106,8 +105,8 @@ impl<'a> Environment<'a> {
         Ok(self.config()?.current_context)
     }
 
-    /// The proxies for what runs in containers of the engine at an address, as variables, in capitals and not: programs
-    /// look for either (docker/cli, `cli/config/configfile`, `ParseProxyConfig`).
+    /// The proxies for processes in containers of the engine at an address, as variables in upper and lower case: programs
+    /// use either (docker/cli, `cli/config/configfile`, `ParseProxyConfig`).
     pub(super) fn proxies(&self, host: &str) -> Result<BTreeMap<String, String>> {
         let mut known = self.config()?.proxies;
         let Some(proxies) = known.remove(host).or_else(|| known.remove("default")) else { return Ok(BTreeMap::new()) };
@@ -144,10 +143,10 @@ fn tls_in(folder: &Path) -> Option<Tls> {
     any.then(|| Tls { ca: ca.exists().then_some(ca), cert, key })
 }
 
-/// A JSON file, if it is there.
+/// A JSON file, if it exists.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let broken = |why: String| {
-        // Going on without it might mean going to another engine than the user chose.
+        // Ignoring it could connect to another engine than the user chose.
         Failure::new(Kind::EngineUnreachable, format!("cannot read `{}`: {why}", path.display()))
             .hint("DOCKER_HOST says where the engine is, whatever the file holds")
     };
@@ -156,14 +155,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(broken(error.to_string())),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -187,7 +178,7 @@ mod tests {
         }
 
         fn context(self, name: &str, host: &str) -> Self {
-            let folder = self.directory.path().join("contexts/meta").join(hex(&Sha256::digest(name)));
+            let folder = self.directory.path().join("contexts/meta").join(hex::encode(Sha256::digest(name)));
             fs::create_dir_all(&folder).unwrap();
             let meta = serde_json::json!({"Name": name, "Metadata": {}, "Endpoints": {"docker": {"Host": host}}});
             fs::write(folder.join("meta.json"), meta.to_string()).unwrap();
@@ -262,7 +253,8 @@ mod tests {
     #[test]
     fn a_contexts_certificates_are_its_own() {
         let configured = Configured::new("{}").context("a", "tcp://a:2376");
-        let folder = configured.directory.path().join("contexts/tls").join(hex(&Sha256::digest("a"))).join("docker");
+        let folder =
+            configured.directory.path().join("contexts/tls").join(hex::encode(Sha256::digest("a"))).join("docker");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("ca.pem"), "").unwrap();
         let address = configured.resolve(&[("DOCKER_CONTEXT", "a")]).unwrap();

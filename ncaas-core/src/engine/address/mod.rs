@@ -1,9 +1,9 @@
-//! Where the Docker Engine is, found as the docker CLI finds it.
+//! The Docker Engine's address, resolved as in the docker CLI.
 //!
-//! In this order (docker/cli, `cli/command/cli.go`, `resolveContextName`): `DOCKER_HOST`, the context that
-//! `DOCKER_CONTEXT` names, the config's `currentContext`, the socket of this machine. A variable that is set and empty
-//! is not set. With `DOCKER_TLS_VERIFY` or `DOCKER_TLS` a `tcp://` address is TLS, and never anything less; unlike the
-//! CLI we verify the server's certificate in every case.
+//! The order is that of docker/cli (`cli/command/cli.go`, `resolveContextName`): `DOCKER_HOST`, the context in
+//! `DOCKER_CONTEXT`, the config's `currentContext`, the socket of this machine. An empty variable counts as not set. With
+//! `DOCKER_TLS_VERIFY` or `DOCKER_TLS`, a `tcp://` address always uses TLS. Unlike the CLI, this module verifies the server's
+//! certificate in every case.
 
 mod context;
 mod parse;
@@ -14,19 +14,19 @@ use std::path::PathBuf;
 
 use crate::failure::Result;
 
-/// Where the engine of a machine listens that says nothing else.
+/// The default socket.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
-/// An engine's address, and who said so.
+/// An engine's address, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// How it is reached.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Who said so.
+    /// Which setting it comes from.
     pub origin: Origin,
 }
 
-/// How an engine is reached.
+/// The endpoint of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A socket on this machine.
@@ -42,34 +42,34 @@ pub enum Endpoint {
     Ssh(Ssh),
 }
 
-/// The certificates for an engine that speaks TLS.
+/// The certificates for an engine that uses TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// Who may sign the server's certificate, beside those that this machine trusts anyway; none where only they may.
+    /// Authorities for the server's certificate, beside those that this machine trusts.
     pub ca: Option<PathBuf>,
-    /// Our own certificate; a file that is not there is no client certificate.
+    /// The client certificate. It is optional: the file may not exist.
     pub cert: PathBuf,
-    /// Our own key.
+    /// The client's key.
     pub key: PathBuf,
 }
 
 /// A machine to reach with ssh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ssh {
-    /// Login name, if another than ssh's own choice.
+    /// Login name; `None` is ssh's default.
     pub user: Option<String>,
     /// Host name, address or alias of the ssh config.
     pub host: String,
-    /// Port, if another than ssh's own choice.
+    /// Port; `None` is ssh's default.
     pub port: Option<u16>,
     /// Socket of the engine there, if it is not the default of `docker` there.
     pub socket: Option<String>,
 }
 
-/// Who said where the engine is.
+/// The setting that an address comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody.
+    /// No setting: the default.
     Default,
     /// `DOCKER_HOST`.
     Variable,
@@ -81,8 +81,8 @@ impl Address {
     /// The address by this process's environment and the docker CLI's configuration.
     ///
     /// # Errors
-    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where they name an address that cannot be
-    /// one, or a context that does not exist.
+    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where they name an invalid address, or a
+    /// context that does not exist.
     pub fn from_environment() -> Result<Self> {
         Self::resolve(&|name| std::env::var(name).ok())
     }
@@ -102,7 +102,7 @@ impl Address {
                 let endpoint = environment.context(&name)?;
                 Ok(Address { endpoint, origin: Origin::Context(name) })
             }
-            // As the CLI has it: TLS without an address means this machine's TLS port.
+            // As in the CLI: TLS without an address means this machine's TLS port.
             None => match environment.tls() {
                 Some(tls) => Ok(Address {
                     endpoint: Endpoint::Tcp { authority: "localhost:2376".to_owned(), tls: Some(tls) },
@@ -113,7 +113,7 @@ impl Address {
         }
     }
 
-    /// The proxies that the docker CLI's configuration has for what runs in this engine's containers, as variables:
+    /// The proxies in the docker CLI's configuration for processes in this engine's containers, as variables:
     /// `HTTP_PROXY`, `http_proxy`, ... They may hold a password.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Address {
         context::Environment::new(&|name| std::env::var(name).ok()).proxies(&host)
     }
 
-    /// Whether the engine is to be taken for one on another machine, where paths of this one mean nothing.
+    /// Whether the engine counts as one on another machine, to which paths of this machine mean nothing.
     pub fn is_remote(&self) -> bool {
         !matches!(self.endpoint, Endpoint::Unix(_))
     }

@@ -1,14 +1,14 @@
-//! An engine's address as it is written: `unix://`, `tcp://`, `http://`, `https://`, `ssh://`, or a bare `host:port`.
+//! The text of an engine's address: `unix://`, `tcp://`, `http://`, `https://`, `ssh://`, or a bare `host:port`.
 
 use super::{DEFAULT_SOCKET, Endpoint, Ssh, Tls};
 use crate::failure::{Failure, Kind, Result};
 
-/// Port of an engine that speaks plain HTTP.
+/// Default port for plain HTTP.
 const PLAIN_PORT: u16 = 2375;
-/// Port of an engine that speaks TLS.
+/// Default port for TLS.
 const TLS_PORT: u16 = 2376;
 
-/// Reads an address. `tls` are the certificates, where TLS is asked for.
+/// Parses an address. `tls` are the certificates, where TLS is requested.
 pub(super) fn endpoint(text: &str, tls: Option<Tls>) -> Result<Endpoint> {
     match text.split_once("://") {
         Some(("unix", path)) => {
@@ -24,7 +24,7 @@ pub(super) fn endpoint(text: &str, tls: Option<Tls>) -> Result<Endpoint> {
 }
 
 impl Tls {
-    /// No certificate of our own, and the authorities that this machine trusts.
+    /// No client certificate, and the authorities that this machine trusts.
     fn of_this_machine() -> Self {
         Tls { ca: None, cert: "/dev/null".into(), key: "/dev/null".into() }
     }
@@ -51,7 +51,7 @@ fn ssh(text: &str, rest: &str) -> Result<Ssh> {
         Some((user, at)) => (Some(user), at),
         None => (None, authority),
     };
-    // Neither text is repeated where it may hold a password.
+    // The message does not repeat a text that may contain a password.
     if user.is_some_and(|user| user.contains(':')) {
         return Err(Failure::new(Kind::EngineUnreachable, "an ssh:// address must not hold a password")
             .hint("let ssh-agent or a key do it"));
@@ -67,7 +67,7 @@ fn ssh(text: &str, rest: &str) -> Result<Ssh> {
     Ok(Ssh { user: user.map(str::to_owned), host: host.to_owned(), port, socket: socket.map(str::to_owned) })
 }
 
-/// Splits `host[:port]`, where an IPv6 host stands in brackets.
+/// Splits `host[:port]`; an IPv6 host is in brackets.
 fn host_and_port<'a>(text: &str, authority: &'a str) -> Result<(&'a str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
         Some((host, "")) => (host, None),

@@ -76,7 +76,7 @@ fn filters_wait_for_a_restarting_engine_and_interactive_commands_do_not() {
         for (filter, record) in &mut seen {
             filter.write(record);
             let words = filter.next_message();
-            assert!(words.ends_with("waiting for it, up to 60 s\n"), "{words}");
+            assert!(words.ends_with("waiting up to 60 s for it\n"), "{words}");
         }
     });
     for (mut filter, _) in seen {
