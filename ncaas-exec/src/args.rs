@@ -290,6 +290,10 @@ pub(crate) struct LsArgs {
     #[arg(short, long)]
     pub(crate) all: bool,
 
+    /// Show the size of each container's writable layer, which the engine has to measure
+    #[arg(short, long)]
+    pub(crate) size: bool,
+
     /// Output format [default: table on a terminal, else json]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,

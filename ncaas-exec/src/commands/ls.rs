@@ -1,6 +1,9 @@
 //! `ncaas-exec ls`: list the tool's containers, each with the record that it was started from and its current state.
 
+use std::future::ready;
+
 use bollard::query_parameters::InspectContainerOptions;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use ncaas_core::engine::{Engine, labels};
@@ -13,6 +16,9 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::{Format, LsArgs};
 use crate::targets;
 
+/// How many containers are inspected at once.
+const AT_ONCE: usize = 16;
+
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     if args.schema {
         return print_schema::<Known>().await;
@@ -22,7 +28,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     let engine = Engine::connect().await?;
     Pipe::new(tool, 1)
         .source(async |output| {
-            let records = list_records(&engine, args.all).await?;
+            let records = list_records(&engine, args.all, args.size).await?;
             match format {
                 // Written directly: a failed job in the list must not change the exit status.
                 Format::Json => {
@@ -37,25 +43,31 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
         .await
 }
 
-async fn list_records(engine: &Engine, all: bool) -> Result<Vec<Record>> {
-    let mut records = Vec::new();
-    for found in engine.labelled(&[labels::TOOL]).await? {
-        if !all && matches!(found.state.as_str(), "exited" | "dead" | "created") {
-            continue;
-        }
-        let mut record = targets::record_for_container(&found.id);
-        match targets::inspect_target(engine, &mut record).await {
-            Ok(mut container) => {
-                container.size_bytes = layer_size(engine, &found.id).await;
-                record.merge(&Known { container: Some(container), ..Known::default() });
-                records.push(record);
+async fn list_records(engine: &Engine, all: bool, size: bool) -> Result<Vec<Record>> {
+    let is_listed = |state: &str| all || !matches!(state, "exited" | "dead" | "created");
+    let found = engine.labelled(&[labels::TOOL]).await?;
+    stream::iter(found.into_iter().filter(|found| is_listed(&found.state)))
+        .map(|found| async move { list_record(engine, &found.id, size).await })
+        .buffered(AT_ONCE)
+        .try_filter_map(|record| ready(Ok(record)))
+        .try_collect()
+        .await
+}
+
+/// The record of a listed container. `None` if it was removed meanwhile.
+async fn list_record(engine: &Engine, id: &str, size: bool) -> Result<Option<Record>> {
+    let mut record = targets::record_for_container(id);
+    match targets::inspect_target(engine, &mut record).await {
+        Ok(mut container) => {
+            if size {
+                container.size_bytes = layer_size(engine, id).await;
             }
-            // Removed after it was listed.
-            Err(failure) if failure.kind == Kind::ContainerNotFound => {}
-            Err(failure) => return Err(failure),
+            record.merge(&Known { container: Some(container), ..Known::default() });
+            Ok(Some(record))
         }
+        Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(None),
+        Err(failure) => Err(failure),
     }
-    Ok(records)
 }
 
 /// Size of a container's layer, which the engine computes on request. `None` if the container was removed.
