@@ -63,6 +63,8 @@ pub enum Kind {
     BucketError,
     /// Nothing is in the bucket under that key.
     ObjectNotFound,
+    /// The object is archived: it has to be restored before it can be read.
+    ObjectArchived,
     /// An object is larger than what it is said to be can be.
     TooLarge,
     /// A file or folder that is needed is not there.

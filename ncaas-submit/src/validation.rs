@@ -89,7 +89,7 @@ async fn find_dataset(bucket: &Bucket, name: &Name) -> Result<Result<String, Str
         Ok(None) if !key.is_folder() && has_objects(bucket, &format!("{key}/")).await? => {
             Ok(Err(format!("the dataset {name} is a folder: write `{}/`", name.as_str())))
         }
-        Ok(None) => Ok(Err(format!("the dataset {name} does not exist"))),
+        Ok(None) => Ok(Err(format!("the dataset {name} {}", bucket.explain_missing(key).await?))),
         Err(failure) if is_reason(&failure) => Ok(Err(failure.message)),
         Err(failure) => Err(failure),
     }
@@ -111,7 +111,9 @@ async fn check_config(bucket: &Bucket, name: &Name, log: &mut SetupLog) -> Resul
             }
             Err(failure) => Ok(Err(failure.message)),
         },
-        Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(Err(format!("the config {name} does not exist"))),
+        Err(failure) if failure.kind == Kind::ObjectNotFound => {
+            Ok(Err(format!("the config {name} {}", bucket.explain_missing(name.key()).await?)))
+        }
         Err(failure) if is_reason(&failure) => Ok(Err(failure.message)),
         Err(failure) => Err(failure),
     }

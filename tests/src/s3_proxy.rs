@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::wait_until;
@@ -17,6 +17,35 @@ pub struct S3Proxy {
     pub sent: Arc<ProxyDirection>,
     /// From the server to the tool.
     pub received: Arc<ProxyDirection>,
+    /// Whether the server behind it can be reached.
+    pub outage: Arc<ProxyOutage>,
+}
+
+/// A server that cannot be reached, or refuses all requests.
+#[derive(Default)]
+pub struct ProxyOutage {
+    /// Each connection is closed at once.
+    pub is_away: AtomicBool,
+    /// Each request is answered with status 503.
+    pub is_busy: AtomicBool,
+    /// How many connections it has refused.
+    pub refused: AtomicU64,
+}
+
+impl ProxyOutage {
+    fn has_begun(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed) || self.is_busy.load(Ordering::Relaxed)
+    }
+
+    fn refuse(&self, mut client: TcpStream) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if self.is_busy.load(Ordering::Relaxed) {
+            let mut request = [0; 4096];
+            drop(client.read(&mut request));
+            drop(client.write_all(b"HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+        }
+        drop(client.shutdown(Shutdown::Both));
+    }
 }
 
 /// Bytes that pass in one direction.
@@ -44,10 +73,13 @@ impl ProxyDirection {
         self.passed() >= self.limit.load(Ordering::Relaxed)
     }
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, outage: &ProxyOutage) {
         let mut buffer = vec![0; 64 << 10];
         let mut of_this = 0;
         while let Ok(read @ 1..) = from.read(&mut buffer) {
+            if outage.has_begun() {
+                break;
+            }
             let held = self.limit_reached();
             while self.limit_reached() {
                 // Whoever is held here is killed by the test.
@@ -82,16 +114,24 @@ impl S3Proxy {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sent, received) = (ProxyDirection::new(), ProxyDirection::new());
         let (up, down) = (Arc::clone(&sent), Arc::clone(&received));
+        let outage = Arc::<ProxyOutage>::default();
+        let begun = Arc::clone(&outage);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
+                if begun.has_begun() {
+                    let begun = Arc::clone(&begun);
+                    std::thread::spawn(move || begun.refuse(client));
+                    continue;
+                }
                 let Ok(upstream) = TcpStream::connect(&server) else { return };
                 let (to_server, to_client) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
                 let (up, down) = (Arc::clone(&up), Arc::clone(&down));
-                std::thread::spawn(move || up.pass(client, to_server));
-                std::thread::spawn(move || down.pass(upstream, to_client));
+                let (outage_up, outage_down) = (Arc::clone(&begun), Arc::clone(&begun));
+                std::thread::spawn(move || up.pass(client, to_server, &outage_up));
+                std::thread::spawn(move || down.pass(upstream, to_client, &outage_down));
             }
         });
-        S3Proxy { url, sent, received }
+        S3Proxy { url, sent, received, outage }
     }
 }
 

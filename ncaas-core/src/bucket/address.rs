@@ -1,4 +1,4 @@
-//! How a bucket is named on a command line, in a submit file and in a record.
+//! Addresses of buckets on a command line, in a submit file and in a record.
 
 use std::path::Path;
 
@@ -18,69 +18,70 @@ pub struct Target {
 }
 
 impl Target {
-    /// Takes `BUCKET/GROUP` apart. Nothing is opened.
+    /// Splits `BUCKET/GROUP`. Nothing is opened.
     pub fn parse(text: &str) -> Result<Target> {
-        let lacks_group = || {
-            Failure::new(Kind::Usage, format!("{} names no group", quoted(text)))
+        let no_group = || {
+            Failure::new(Kind::Usage, format!("{} does not name a group", quoted(text)))
                 .hint("write BUCKET/GROUP, for example `s3://pca/lab` or `./bucket/lab`")
         };
         let (bucket, group) = match S3Address::parse(text)? {
             Some(S3Address { bucket, key }) => (format!("{SCHEME}{bucket}"), key),
             None => {
                 let path = text.trim_end_matches('/');
-                let (bucket, group) = path.rsplit_once('/').ok_or_else(lacks_group)?;
+                let (bucket, group) = path.rsplit_once('/').ok_or_else(no_group)?;
                 (if bucket.is_empty() { "/" } else { bucket }.to_owned(), group.to_owned())
             }
         };
         let group = group.trim_end_matches('/');
         if group.is_empty() {
-            return Err(lacks_group());
+            return Err(no_group());
         }
         let group = Key::new(group)?;
         if group.as_str().contains('/') {
             return Err(Failure::new(
                 Kind::Usage,
-                format!("{} goes deeper than a group, which is the first folder in a bucket", quoted(text)),
+                format!("{} names more than a group, which is the first folder in a bucket", quoted(text)),
             ));
         }
         Ok(Target { bucket, group: group.as_str().to_owned() })
     }
 }
 
-/// A place on S3: `s3://bucket/key`.
+/// An address on S3: `s3://bucket/key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Address {
     /// The bucket's name, without scheme.
     pub bucket: String,
-    /// What follows it, as it stands there: a key or the beginning of one, not checked yet, perhaps empty.
+    /// The text after the bucket: a key or the beginning of one, not checked yet, perhaps empty.
     pub key: String,
 }
 
 impl S3Address {
-    /// Takes `s3://bucket/key` apart; `None` if it does not begin with `s3://`, a failure if no bucket's name follows.
+    /// Splits `s3://bucket/key`; `None` if it does not begin with `s3://`, a failure if no valid bucket name follows.
     pub fn parse(text: &str) -> Result<Option<S3Address>> {
         let Some(rest) = text.strip_prefix(SCHEME) else { return Ok(None) };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        // A server's own rules are stricter; this keeps out what would change the meaning of a URL.
+        // Servers have stricter rules; this check keeps out characters that would change the meaning of a URL.
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if bucket.is_empty() || bucket.len() > 255 || bucket.starts_with('.') || !bucket.chars().all(plain) {
             return Err(Failure::new(
                 Kind::Usage,
-                format!("{} names no bucket: {} cannot be a name", quoted(text), quoted(bucket)),
+                format!("{} is not a valid address: {} cannot be a bucket's name", quoted(text), quoted(bucket)),
             )
-            .hint("a bucket's name has letters, digits, `.`, `-` and `_`: `s3://name`"));
+            .hint("a bucket's name consists of letters, digits, `.`, `-` and `_`: `s3://name`"));
         }
         Ok(Some(S3Address { bucket: bucket.to_owned(), key: key.to_owned() }))
     }
 }
 
-/// The absolute path, free of links, of a directory that is a bucket, with its base name, which names the analysis.
-pub(super) fn of_directory(path: &Path) -> Result<(String, String)> {
+/// The address and the name of a directory that is a bucket: its absolute path without links, and its base name, which is
+/// the analysis's name.
+pub(super) fn directory_address(path: &Path) -> Result<(String, String)> {
     let fault = |why: &str| {
         Failure::new(Kind::Usage, format!("`{}` cannot be a bucket: {why}", path.display()))
             .hint("the directory's own name is the analysis's name, as in `./pca`")
     };
-    let absolute = path.to_str().ok_or_else(|| fault("its path is not UTF-8, and records are"))?;
+    let absolute = path.to_str().ok_or_else(|| fault("its path is not UTF-8"))?;
     let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| fault("it has no name"))?;
     Ok((absolute.to_owned(), name.to_owned()))
 }

@@ -1,34 +1,34 @@
 //! Keys: the names of objects, relative to their bucket.
 //!
-//! A key comes from a submit file, a record or a listing, none of which is trusted, and it names an object on a server
-//! as well as a file below a directory. What cannot be both is no key here, and is refused before anything is touched.
+//! Keys come from submit files, records and listings, which are not trusted. A key names an object on a server as well as a
+//! file below a directory. A text that cannot be both is not a valid key, and is refused before anything is touched.
 
 use std::fmt;
 
 use crate::failure::{Failure, Kind, Result};
 
-/// The longest key that S3 takes, in bytes of UTF-8.
-const LONGEST: usize = 1024;
+/// The longest key that S3 accepts, in bytes of UTF-8.
+const MAX_LENGTH: usize = 1024;
 
-/// Names that begin so are ours: files not yet whole, and the lock of a directory bucket. No listing shows them.
+/// The prefix of the tools' own names: unfinished files, and the lock of a directory bucket. Listings do not show them.
 pub(super) const RESERVED: &str = ".ncaas-";
 
-/// The name of an object in a bucket, for example `lab/inputs/session1.npy`; with a `/` at its end, of a folder.
+/// The name of an object in a bucket, for example `lab/inputs/session1.npy`; with a `/` at its end, the name of a folder.
 ///
-/// Not empty, at most 1024 bytes, relative, without NUL, and without a component that is empty, `.`, `..` or begins
-/// with `.ncaas-`. Everything else may be in it: spaces, quotes, `$(...)`, colons, line breaks.
+/// It is not empty, has at most 1024 bytes, is relative, and has no NUL and no component that is empty, `.`, `..` or begins
+/// with `.ncaas-`. It may contain anything else: spaces, quotes, `$(...)`, colons, line breaks.
 ///
 /// Keys are ordered as S3 lists them, by their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
 
 impl Key {
-    /// The key that `text` is, or a failure of kind `bad-key` that says why it is none.
+    /// The key with this text, or a failure of kind `bad-key` that gives the reason.
     pub fn new(text: impl Into<String>) -> Result<Key> {
         let text = text.into();
-        match fault(&text) {
+        match find_fault(&text) {
             None => Ok(Key(text)),
-            Some(why) => Err(Failure::new(Kind::BadKey, format!("{} is no key: {why}", quoted(&text)))),
+            Some(why) => Err(Failure::new(Kind::BadKey, format!("{} is not a valid key: {why}", quoted(&text)))),
         }
     }
 
@@ -53,13 +53,13 @@ impl Key {
         self.0.split_once('/').map_or(self.0.as_str(), |(group, _)| group)
     }
 
-    /// The key of `name` below this one. This one is taken for a folder, with or without its `/`.
+    /// The key of `name` below this one, which is taken for a folder with or without its `/`.
     pub fn join(&self, name: &str) -> Result<Key> {
         let folder = self.0.strip_suffix('/').unwrap_or(&self.0);
         Key::new(format!("{folder}/{name}"))
     }
 
-    /// Refuses a folder where only an object will do.
+    /// Refuses a folder where an object is needed.
     pub(super) fn must_name_an_object(&self) -> Result<()> {
         if self.is_folder() {
             return Err(Failure::new(Kind::BadKey, format!("{} names a folder, not an object", quoted(&self.0))));
@@ -80,30 +80,30 @@ impl AsRef<str> for Key {
     }
 }
 
-/// Why a text is no key.
-fn fault(text: &str) -> Option<&'static str> {
+/// The reason why a text is not a valid key.
+fn find_fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("it is empty");
     }
-    if text.len() > LONGEST {
+    if text.len() > MAX_LENGTH {
         return Some("it is longer than 1024 bytes");
     }
     if text.starts_with('/') {
         return Some("it begins with `/`; keys are relative to the bucket");
     }
     if text.contains('\0') {
-        return Some("it has a NUL in it");
+        return Some("it contains a NUL");
     }
     let path = text.strip_suffix('/').unwrap_or(text);
     path.split('/').find_map(|component| match component {
         "" => Some("it has an empty component"),
         "." | ".." => Some("it has a component `.` or `..`"),
-        name if name.starts_with(RESERVED) => Some("names that begin with `.ncaas-` are kept for temporary files"),
+        name if name.starts_with(RESERVED) => Some("names that begin with `.ncaas-` are reserved for temporary files"),
         _ => None,
     })
 }
 
-/// A name from outside, fit for one line of a message: in backticks, without control characters, cut when long.
+/// A name from outside for one line of a message: in backticks, without control characters, shortened if it is long.
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN: usize = 200;
     let mut shown: String = text.chars().take(SHOWN).flat_map(visible).collect();
@@ -118,7 +118,7 @@ fn visible(c: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(itself)
 }
 
-/// Undoes S3's URL encoding of keys, in listings and in events, where a space may be `+`.
+/// Decodes S3's URL encoding of keys in listings and events, where a space may be `+`.
 pub fn url_decoded(raw: &str) -> String {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_path_below_a_folder_is_no_key() {
+    fn a_text_that_cannot_be_a_path_below_a_folder_is_not_a_key() {
         let too_long = "x".repeat(1025);
         for text in [
             "", "/", "/a", "a//b", "a//", "//", "..", "../a", "a/..", "a/../b", "a/./b", ".", "./a", "a\0b",
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_reason_is_in_the_message_and_on_one_line() {
         let failure = Key::new("a\n/../b").unwrap_err();
-        assert_eq!(failure.message, "`a\\n/../b` is no key: it has a component `.` or `..`");
+        assert_eq!(failure.message, "`a\\n/../b` is not a valid key: it has a component `.` or `..`");
     }
 
     #[test]

@@ -13,7 +13,10 @@ mod key;
 mod listing;
 mod object;
 mod probe;
+mod retry;
 mod s3;
+mod similar_names;
+mod update;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -27,12 +30,15 @@ use crate::failure::{Failure, Kind, Result};
 pub use address::{S3Address, Target};
 pub use key::{Key, url_decoded};
 pub use listing::Listing;
+pub(crate) use object::content_type;
 pub use object::{Entry, Page, Unusable, Version};
+pub(crate) use retry::Attempts;
+pub use retry::PatienceArgs;
 pub use s3::aws_settings;
 
 pub(crate) use dir::DirBucket;
 use s3::S3Bucket;
-pub(crate) use s3::checksum_metadata;
+pub(crate) use s3::{checksum_metadata, modified_metadata, parse_modified};
 
 /// How many objects a page of a listing has at most: what S3 gives at once.
 const PAGE: usize = 1000;

@@ -27,6 +27,9 @@ pub struct Entry {
     /// CRC-64/NVME of the content, where the server computed it or it was stored when the object was uploaded. Listings and
     /// directories do not have it.
     pub crc64nvme: Option<u64>,
+    /// When the content was last modified at its origin, where that was stored when the object was uploaded. Listings do
+    /// not have it; in a directory it is `modified`.
+    pub origin_modified: Option<Timestamp>,
 }
 
 /// The content of an object that was read, for overwriting only that content.
@@ -68,6 +71,11 @@ pub struct Unusable {
     pub name: String,
     /// Why it cannot be used.
     pub why: Failure,
+}
+
+/// The media type of an object by its name, so that browsers show it. `None` lets the server choose its default.
+pub(crate) fn content_type(key: &Key) -> Option<String> {
+    mime_guess::from_path(key.base_name()).first_raw().filter(|_| !key.is_folder()).map(str::to_owned)
 }
 
 /// SHA-256 of bytes in memory, as lower-case hex.

@@ -1,4 +1,4 @@
-//! Whether a server keeps the promise of conditional writes. Some accept the condition and ignore it.
+//! A check that a server supports conditional writes. Some servers accept the condition and ignore it.
 
 use crate::failure::Result;
 
@@ -6,8 +6,8 @@ use super::object::{Version, nonce};
 use super::{Bucket, Key};
 
 impl Bucket {
-    /// Tries out whether [`Bucket::put_new`] and [`Bucket::put_if`] can be relied on, with an object that is written
-    /// under `folder` and deleted again.
+    /// Tests whether [`Bucket::put_new`] and [`Bucket::put_if`] work, with an object that is written under `folder` and deleted
+    /// again.
     pub async fn honours_conditional_writes(&self, folder: &Key) -> Result<bool> {
         let key = folder.join(&format!("ncaas-probe-{}", nonce()))?;
         let verdict = self.probe(&key).await;

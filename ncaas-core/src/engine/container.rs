@@ -24,7 +24,7 @@ impl Engine {
     /// [`Kind::ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer.
     pub async fn inspect(&self, id: &str) -> Result<ContainerInspectResponse> {
         let id = reference::container(id)?;
-        let inspected = request_settled(async || self.docker().inspect_container(id, None).await).await;
+        let inspected = request_settled(|| self.docker().inspect_container(id, None)).await;
         inspected.engine_context("inspect", Subject::Container(id))
     }
 

@@ -9,7 +9,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 const REQUESTS: u32 = 100;
 
 /// Makes a request about containers, and repeats it while Podman is between two states of one of them.
-pub(super) async fn request_settled<T>(request: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) async fn request_settled<T, F>(request: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
     let mut answer = request().await;
     for _ in 1..REQUESTS {
         if !is_between_states(&answer) {

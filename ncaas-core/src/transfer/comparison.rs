@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::checksums::{EtagStream, ExpectedChecksums, Sha256Sum, file_checksums_and_etag, parse_sha256};
 use super::index::KnownFile;
 use super::stamp::Stamp;
@@ -78,7 +80,7 @@ impl Transfer {
             return Ok(None);
         }
         let expected = match self.bucket.as_directory() {
-            None => stored_checksums(&self.bucket, entry).await?,
+            None => stored_metadata(&self.bucket, entry).await?.0,
             Some(_) => {
                 let sha256 = parse_sha256(&object_sha256(&self.bucket, entry).await?);
                 ExpectedChecksums { sha256, crc64nvme: None }
@@ -98,14 +100,15 @@ impl Transfer {
     }
 }
 
-/// The checksums that were stored with an object. Listings do not have them.
-pub(super) async fn stored_checksums(bucket: &Bucket, entry: &Entry) -> Result<ExpectedChecksums> {
+/// The checksums and the modification time that were stored with an object. Listings do not have them.
+pub(super) async fn stored_metadata(bucket: &Bucket, entry: &Entry) -> Result<(ExpectedChecksums, Option<Timestamp>)> {
     let head = match entry.sha256 {
         Some(_) => None,
         None => bucket.head(&entry.key).await?,
     };
     let entry = head.as_ref().unwrap_or(entry);
-    Ok(ExpectedChecksums { sha256: entry.sha256.as_deref().and_then(parse_sha256), crc64nvme: entry.crc64nvme })
+    let sha256 = entry.sha256.as_deref().and_then(parse_sha256);
+    Ok((ExpectedChecksums { sha256, crc64nvme: entry.crc64nvme }, entry.origin_modified))
 }
 
 enum EtagKind {

@@ -3,12 +3,17 @@
 //! A small object is written and renamed in one step. A large one goes into a partial file whose name is made from the
 //! object and its version: a killed process leaves it behind, and the next one requests only the missing rest. A file gets
 //! its name when it is complete and matches the checksums that were stored with the object.
+//!
+//! A file gets the modification time of the uploaded file, where that was stored, else the object's. So tools that compare
+//! sizes and times (`aws s3 sync`, rclone, s5cmd) find nothing to transfer.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -17,7 +22,7 @@ use super::index::KnownFile;
 use super::object_reader::ObjectReader;
 use super::pieces::Pieces;
 use super::stamp::Stamp;
-use super::{Transfer, stored_checksums, version, with_folder};
+use super::{Transfer, stored_metadata, version, with_folder};
 use crate::blocking::{run_blocking, run_cancellable};
 use crate::bucket::{Bucket, DirBucket, Entry};
 use crate::failure::{Failure, IoContext, Kind, Result};
@@ -53,23 +58,29 @@ impl Transfer {
             return Err(self.reader(entry).changed());
         }
         let to = path.to_owned();
-        let stamp = with_folder(&self.folder, move |folder| partial.finish(folder, &to)).await?;
-        Ok(KnownFile::new(Stamp::from_metadata(&stamp), sha256, version(entry)))
+        let modified = entry.modified;
+        let stamp = with_folder(&self.folder, move |folder| {
+            set_modified(folder, &to, &partial, modified)?;
+            partial.finish(folder, &to)
+        });
+        Ok(KnownFile::new(Stamp::from_metadata(&stamp.await?), sha256, version(entry)))
     }
 
     async fn download_small(&self, entry: &Entry, path: &Path) -> Result<KnownFile> {
-        let (content, stored) = self.reader(entry).read_range(0..entry.size).await?;
+        let (content, answer) = self.reader(entry).read_range(0..entry.size).await?;
         let (mismatch, path) = (self.reader(entry).mismatch(), path.to_owned());
+        let modified = answer.origin_modified.unwrap_or(entry.modified);
         // The semaphore is never closed.
         let _turn = CREATING.acquire().await;
         let written = with_folder(&self.folder, move |folder| {
             let digest = content.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(piece));
             let sha256 = Sha256Sum::from(digest.finalize());
-            if stored.is_some_and(|stored| stored != hex::encode(sha256)) {
+            if answer.sha256.is_some_and(|stored| stored != hex::encode(sha256)) {
                 return Err(mismatch);
             }
             let mut partial = PartialFile::new(folder, &path)?;
             content.write_to(&mut partial.file).map_err(|error| folder.failure("write", &path, &error))?;
+            set_modified(folder, &path, &partial, modified)?;
             partial.finish(folder, &path).map(|stamp| (stamp, sha256))
         });
         let (stamp, sha256) = written.await?;
@@ -77,7 +88,8 @@ impl Transfer {
     }
 
     async fn download_large(&self, entry: &Entry, path: &Path) -> Result<KnownFile> {
-        let mut checksums = ChecksumStream::expecting(stored_checksums(&self.bucket, entry).await?);
+        let (expected, origin_modified) = stored_metadata(&self.bucket, entry).await?;
+        let mut checksums = ChecksumStream::expecting(expected);
         let to = path.to_owned();
         let identity = format!("{}\n{}\n{}", path.display(), entry.key, version(entry));
         let open = move |folder: &_| {
@@ -87,8 +99,10 @@ impl Transfer {
         let download = with_folder(&self.folder, open).await?;
         let download = self.download_rest(entry, path, download).await?;
         let (size, mismatch, path) = (entry.size, self.reader(entry).mismatch(), path.to_owned());
+        let modified = origin_modified.unwrap_or(entry.modified);
         let finished = with_folder(&self.folder, move |folder| match download.checksums.finish() {
             Some(sums) if download.size == size => {
+                set_modified(folder, &path, &download.partial, modified)?;
                 download.partial.finish(folder, &path).map(|file| (Stamp::from_metadata(&file), sums.sha256))
             }
             _ => {
@@ -113,6 +127,15 @@ impl Transfer {
         let written = writer.await.map_err(|_| Failure::new(Kind::Interrupted, "interrupted while a file was written"));
         let download = written??;
         read.map(|()| download)
+    }
+}
+
+/// Sets a file's modification time. A time that the file system cannot hold is left out.
+fn set_modified(folder: &Folder, path: &Path, partial: &PartialFile, modified: Timestamp) -> Result<()> {
+    let Ok(modified) = SystemTime::try_from(modified) else { return Ok(()) };
+    match partial.file.set_modified(modified) {
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(folder.failure("write", path, &error)),
+        _ => Ok(()),
     }
 }
 

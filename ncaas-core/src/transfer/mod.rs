@@ -32,7 +32,7 @@ use crate::bucket::{Bucket, Entry, Key};
 use crate::failure::{IoContext, Result};
 use crate::folder::Folder;
 pub use checksums::{Sha256Sum, file_sha256, parse_sha256};
-use comparison::stored_checksums;
+use comparison::stored_metadata;
 pub use download::{download_into, object_sha256};
 use index::Index;
 pub use stamp::Stamp;
@@ -142,7 +142,10 @@ impl Transfer {
     /// # Errors
     /// When the bucket fails.
     pub async fn create_empty_folder(&self, key: &Key) -> Result<bool> {
-        self.bucket.put(key, Vec::new()).await?;
+        // An object of this name may have content.
+        if self.bucket.head(key).await?.is_none() {
+            self.bucket.put(key, Vec::new()).await?;
+        }
         if self.bucket.exists_under(key.as_str()).await? {
             return Ok(true);
         }

@@ -12,15 +12,13 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::pieces::Pieces;
-use crate::bucket::{Bucket, Entry};
+use crate::bucket::{Attempts, Bucket, Entry, parse_modified};
 use crate::failure::{Failure, Kind, Result};
 
-/// How many requests in a row may bring nothing new, and the pause before the second one.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(200);
 /// How much of a large object is requested at once while no other one is downloaded, in bytes, and how many such requests
 /// are in flight. A range is held in memory until the ranges before it have arrived.
 const RANGE: u64 = 8 << 20;
@@ -43,6 +41,8 @@ pub(super) struct ObjectReader<'o> {
 pub(super) struct Answer {
     /// The SHA-256 that was stored with the whole object, in hex.
     pub(super) sha256: Option<String>,
+    /// When the content was modified at its origin, if that was stored with the object.
+    pub(super) origin_modified: Option<Timestamp>,
     /// How long the server took to answer.
     waited: Duration,
 }
@@ -111,14 +111,14 @@ impl ObjectReader<'_> {
     }
 
     /// Reads a range into memory.
-    pub(super) async fn read_range(&self, range: Range<u64>) -> Result<(Pieces, Option<String>)> {
+    pub(super) async fn read_range(&self, range: Range<u64>) -> Result<(Pieces, Answer)> {
         let mut pieces = Pieces::with_capacity(range.end - range.start).await;
         let take = async |piece| {
             pieces.push(piece);
             true
         };
         let answer = self.read_pieces(range, take).await?;
-        Ok((pieces, answer.sha256))
+        Ok((pieces, answer))
     }
 
     /// Hands over a range piece by piece until `take` returns false. A range that breaks off is requested again from there.
@@ -127,20 +127,18 @@ impl ObjectReader<'_> {
         mut range: Range<u64>,
         mut take: impl AsyncFnMut(Bytes) -> bool,
     ) -> Result<Answer> {
-        let mut tries = 1;
+        // The client retries a request, but not an answer that breaks off.
+        let mut attempts = Attempts::default();
         loop {
             let before = range.start;
             match self.request_rest(&mut range, &mut take).await {
                 Ok(answer) => return Ok(answer),
-                // The client retries a request, but not an answer that breaks off.
-                Err(failure) if failure.kind == Kind::BucketUnreachable => {
-                    tries = if range.start > before { 1 } else { tries + 1 };
-                    if tries > TRIES {
-                        return Err(failure);
+                Err(failure) => {
+                    if range.start > before {
+                        attempts.reset();
                     }
-                    tokio::time::sleep(PAUSE * tries).await;
+                    attempts.wait_after(failure).await?;
                 }
-                Err(failure) => return Err(failure),
             }
         }
     }
@@ -185,7 +183,8 @@ impl ObjectReader<'_> {
             return Err(Failure::new(Kind::BucketError, message));
         }
         let sha256 = answer.metadata().and_then(|metadata| metadata.get("sha256")).cloned();
-        Ok((answer.body, Answer { sha256, waited: asked.elapsed() }))
+        let origin_modified = answer.metadata().and_then(parse_modified);
+        Ok((answer.body, Answer { sha256, origin_modified, waited: asked.elapsed() }))
     }
 
     fn shown(&self) -> String {

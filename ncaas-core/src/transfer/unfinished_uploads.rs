@@ -78,6 +78,8 @@ pub struct StoredPart {
     pub size: u64,
     /// As the server gave it.
     pub etag: String,
+    /// CRC-32 in Base64, where the server has one.
+    pub crc32: Option<String>,
 }
 
 impl UnfinishedUpload {
@@ -108,6 +110,7 @@ impl UnfinishedUpload {
                     number: part.part_number().unwrap_or_default(),
                     size: part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
                     etag: part.e_tag().unwrap_or_default().to_owned(),
+                    crc32: part.checksum_crc32().map(str::to_owned),
                 });
             }
             let next = answer.next_part_number_marker().map(str::to_owned);

@@ -4,6 +4,7 @@
 //! The file is read in the order of its parts. Its SHA-256 is stored with the object, and must be the expected one, where
 //! there is one: a file that changes meanwhile is not stored.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::pin::pin;
@@ -24,7 +25,7 @@ use super::stamp::Stamp;
 use super::unfinished_uploads::{PendingUpload, UnfinishedUpload};
 use super::{Transfer, with_folder};
 use crate::blocking::{run_blocking, run_cancellable};
-use crate::bucket::{DirBucket, Key, checksum_metadata};
+use crate::bucket::{DirBucket, Key, checksum_metadata, content_type, modified_metadata};
 use crate::failure::{Kind, Result};
 
 /// The largest file that is sent in one request, in bytes.
@@ -120,11 +121,18 @@ struct S3Upload<'s> {
 impl S3Upload<'_> {
     async fn send_whole(&self, bytes: Vec<u8>, sums: &Checksums) -> Result<String> {
         let put = self.client.put_object().bucket(self.bucket).key(self.key.as_str());
-        let stored = checksum_metadata(&hex::encode(sums.sha256), Some(sums.crc64nvme));
-        let put = put.set_metadata(Some(stored)).body(ByteStream::from(bytes));
+        let stored = self.metadata(&hex::encode(sums.sha256), Some(sums.crc64nvme));
+        let put = put.set_content_type(content_type(self.key)).set_metadata(Some(stored)).body(ByteStream::from(bytes));
         let sent =
             put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
         Ok(unquoted(sent.e_tag()))
+    }
+
+    /// The user metadata that is stored with the object: checksums and the file's modification time.
+    fn metadata(&self, sha256: &str, crc64nvme: Option<u64>) -> HashMap<String, String> {
+        let mut metadata = checksum_metadata(sha256, crc64nvme);
+        metadata.extend([modified_metadata(self.source.stamp.modified)]);
+        metadata
     }
 
     async fn send_in_parts(&self, expected: Option<Sha256Sum>) -> Result<(Sha256Sum, String)> {
@@ -167,7 +175,7 @@ impl S3Upload<'_> {
         let pending = PendingUpload {
             address: bucket.address().to_owned(),
             key: self.key.as_str().to_owned(),
-            upload: bucket.begin_multipart_upload(self.key, checksum_metadata(&sha256, expected.crc64nvme)).await?,
+            upload: bucket.begin_multipart_upload(self.key, self.metadata(&sha256, expected.crc64nvme)).await?,
             size: self.source.stamp.size,
             part,
             sha256,
@@ -192,7 +200,7 @@ impl S3Upload<'_> {
             pending.part.min(pending.size.saturating_sub(from))
         };
         let parts = parts.into_iter().filter(|part| part.size == whole(part.number) && part.size > 0);
-        Ok(Some(parts.map(|part| completed_part(part.number, Some(&part.etag))).collect()))
+        Ok(Some(parts.map(|part| completed_part(part.number, Some(&part.etag), part.crc32.as_deref())).collect()))
     }
 
     async fn send_parts(
@@ -248,7 +256,7 @@ impl S3Upload<'_> {
         let request = self.client.upload_part().bucket(self.bucket).key(self.key.as_str()).upload_id(upload);
         let sent = request.part_number(number).body(ByteStream::from(bytes)).send().await;
         let sent = sent.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
-        Ok(completed_part(number, sent.e_tag()))
+        Ok(completed_part(number, sent.e_tag(), sent.checksum_crc32()))
     }
 
     async fn complete(&self, upload: &str, parts: Vec<CompletedPart>) -> Result<String> {
@@ -266,8 +274,10 @@ impl S3Upload<'_> {
     }
 }
 
-fn completed_part(number: i32, etag: Option<&str>) -> CompletedPart {
-    CompletedPart::builder().part_number(number).set_e_tag(etag.map(str::to_owned)).build()
+/// A part in the request that completes an upload. Servers that checked a part's CRC-32 want it again.
+fn completed_part(number: i32, etag: Option<&str>, crc32: Option<&str>) -> CompletedPart {
+    let part = CompletedPart::builder().part_number(number).set_e_tag(etag.map(str::to_owned));
+    part.set_checksum_crc32(crc32.map(str::to_owned)).build()
 }
 
 fn unquoted(etag: Option<&str>) -> String {

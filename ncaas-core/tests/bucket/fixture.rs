@@ -84,8 +84,15 @@ pub(crate) async fn upload(bucket: &Bucket, path: &Path, key: &Key) -> Result<Tr
 
 /// Downloads an object, or what is thought to be one, into a local file.
 pub(crate) async fn download(bucket: &Bucket, key: &Key, path: &Path) -> Result<Transferred> {
-    let presumed =
-        Entry { key: key.clone(), size: 6, modified: Timestamp::UNIX_EPOCH, etag: None, sha256: None, crc64nvme: None };
+    let presumed = Entry {
+        key: key.clone(),
+        size: 6,
+        modified: Timestamp::UNIX_EPOCH,
+        etag: None,
+        sha256: None,
+        crc64nvme: None,
+        origin_modified: None,
+    };
     let entry = bucket.head(key).await.ok().flatten().unwrap_or(presumed);
     let (transfer, name) = transfer(bucket, path);
     transfer.download_new(&entry, name).await

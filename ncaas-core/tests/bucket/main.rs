@@ -9,5 +9,8 @@ mod faults;
 mod fixture;
 mod keys;
 mod listing;
+mod metadata;
+mod similar_names;
 mod transfer;
+mod update;
 mod writes;

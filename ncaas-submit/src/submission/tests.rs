@@ -53,7 +53,7 @@ fn a_refusal_names_every_reason() {
             "`timestamp` has a character that cannot be in a folder's name: `a/b`",
             "`dataname[0]`: `other/inputs/x` is not a key of the group `lab`",
             "`dataname[1]` is `5`, not a string",
-            "`dataname[2]`: `lab/../x` is no key: it has a component `.` or `..`",
+            "`dataname[2]`: `lab/../x` is not a valid key: it has a component `.` or `..`",
             "`configname` is missing",
         ]
     );

@@ -1,7 +1,7 @@
-//! The objects below a directory in the order of their keys' bytes, as S3 lists them, a page at a time.
+//! Listings of a directory: the objects in the order of their keys' bytes, as S3 lists them, a page at a time.
 //!
-//! Memory is bounded whatever lies there: of each folder on the way down, only the next few thousand names are held,
-//! and the folder is read again for those that follow.
+//! Memory is bounded: only the next few thousand names of each folder on the path are held, and the folder is read again for
+//! the names that follow.
 
 use std::collections::BinaryHeap;
 use std::io;
@@ -24,32 +24,32 @@ const NAMES: usize = 8192;
 pub(in crate::bucket) struct Walk {
     bucket: DirBucket,
     scope: Scope,
-    /// Whether folders are told of instead of entered.
+    /// Whether folders are reported instead of entered.
     flat: bool,
-    /// The folders on the way down to where the walk is, outermost first.
-    way: Vec<Folder>,
+    /// The folders on the path to the current position, outermost first.
+    path: Vec<Folder>,
     started: bool,
 }
 
-/// Which keys are asked for. Keys are compared as bytes here: not every name on a disk is text.
+/// The wanted keys. They are compared as bytes: not every file name is text.
 struct Scope {
     prefix: String,
     after: String,
 }
 
 impl Scope {
-    fn wants(&self, key: &[u8]) -> bool {
+    fn includes(&self, key: &[u8]) -> bool {
         key.starts_with(self.prefix.as_bytes()) && key > self.after.as_bytes()
     }
 
-    /// Whether a folder's key, or any key below it, can be wanted.
-    fn may_want_below(&self, folder: &[u8]) -> bool {
+    /// Whether a folder's key, or any key below it, may be in the scope.
+    fn may_include_below(&self, folder: &[u8]) -> bool {
         let (prefix, after) = (self.prefix.as_bytes(), self.after.as_bytes());
         (folder.starts_with(prefix) || prefix.starts_with(folder)) && (folder > after || after.starts_with(folder))
     }
 
-    fn may_want(&self, key: &[u8]) -> bool {
-        if key.ends_with(b"/") { self.may_want_below(key) } else { self.wants(key) }
+    fn may_include(&self, key: &[u8]) -> bool {
+        if key.ends_with(b"/") { self.may_include_below(key) } else { self.includes(key) }
     }
 }
 
@@ -58,16 +58,16 @@ struct Folder {
     dir: Dir,
     /// The key of the folder, ending in `/`; empty for the bucket itself.
     key: String,
-    /// The next names, the last one first. That of a folder ends in `/`, which is where it sorts.
+    /// The next names, the last one first. The name of a folder ends in `/`, by which it is sorted.
     names: Vec<Vec<u8>>,
-    /// The last name that was read from the folder, while there are more to follow.
+    /// The last name that was read from the folder, if more follow.
     more_after: Option<Vec<u8>>,
 }
 
 impl Walk {
     pub(in crate::bucket) fn new(bucket: DirBucket, prefix: &str, after: Option<&str>, flat: bool) -> Walk {
         let scope = Scope { prefix: prefix.to_owned(), after: after.unwrap_or_default().to_owned() };
-        Walk { bucket, scope, flat, way: Vec::new(), started: false }
+        Walk { bucket, scope, flat, path: Vec::new(), started: false }
     }
 
     /// The next objects; an empty page is the end.
@@ -78,19 +78,19 @@ impl Walk {
             self.started = true;
         }
         while page.len() < PAGE {
-            let Some(folder) = self.way.last_mut() else { break };
+            let Some(folder) = self.path.last_mut() else { break };
             match folder.names.pop() {
                 Some(name) => self.visit(&name, &mut page)?,
                 None => match folder.more_after.take() {
                     Some(last) => folder.read(&self.bucket, &self.scope, Some(&last)).map(drop)?,
-                    None => drop(self.way.pop()),
+                    None => drop(self.path.pop()),
                 },
             }
         }
         Ok(page)
     }
 
-    /// Enters the innermost folder that holds everything under the prefix, if there is one.
+    /// Enters the innermost folder that contains everything under the prefix, if there is one.
     fn start(&mut self, page: &mut Page) -> Result<()> {
         let root = self.bucket.root()?;
         let Some((folder, _)) = self.scope.prefix.rsplit_once('/') else {
@@ -107,18 +107,18 @@ impl Walk {
     fn enter(&mut self, dir: Dir, key: String, page: &mut Page) -> Result<()> {
         let mut folder = Folder { dir, key, names: Vec::new(), more_after: None };
         let is_empty = folder.read(&self.bucket, &self.scope, None)?;
-        if is_empty && self.scope.wants(folder.key.as_bytes()) {
+        if is_empty && self.scope.includes(folder.key.as_bytes()) {
             let metadata = folder.dir.dir_metadata();
             if let (Ok(key), Ok(metadata)) = (Key::new(folder.key.as_str()), metadata) {
                 page.entries.push(entry(key, 0, &metadata));
             }
         }
-        self.way.push(folder);
+        self.path.push(folder);
         Ok(())
     }
 
     fn visit(&mut self, name: &[u8], page: &mut Page) -> Result<()> {
-        let Some(folder) = self.way.last() else { return Ok(()) };
+        let Some(folder) = self.path.last() else { return Ok(()) };
         let Ok(name) = str::from_utf8(name) else {
             let shown = format!("{}{}", folder.key, String::from_utf8_lossy(name));
             let why = format!("{} has a name that is not UTF-8", quoted(&shown));
@@ -137,21 +137,21 @@ impl Walk {
             return self.visit_file(name, key, page);
         }
         if self.flat && text.starts_with(&self.scope.prefix) {
-            if self.scope.wants(text.as_bytes()) {
+            if self.scope.includes(text.as_bytes()) {
                 page.folders.push(key);
             }
             return Ok(());
         }
         match folder.dir.open_dir(name) {
             Ok(dir) => self.enter(dir, text, page),
-            // Deleted, or replaced by something else, since its name was read.
+            // It was deleted or replaced since its name was read.
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(self.bucket.failure("list", &key, &error)),
         }
     }
 
     fn visit_file(&self, name: &str, key: Key, page: &mut Page) -> Result<()> {
-        let Some(folder) = self.way.last() else { return Ok(()) };
+        let Some(folder) = self.path.last() else { return Ok(()) };
         let refuse = |why: &str| {
             let why = format!("{} cannot be used: {why}", quoted(&self.bucket.path(&key).to_string_lossy()));
             Unusable { name: key.as_str().to_owned(), why: Failure::new(Kind::UnsafePath, why) }
@@ -162,12 +162,12 @@ impl Walk {
                 page.entries.push(entry(key, size, &metadata));
             }
             Ok(metadata) if metadata.is_dir() => page.unusable.push(refuse("links to folders are not followed")),
-            Ok(metadata) => page.unusable.push(refuse(kind_of(metadata.file_type()))),
+            Ok(metadata) => page.unusable.push(refuse(describe_type(metadata.file_type()))),
             Err(error) if is_escape(&error) => page.unusable.push(refuse("it is a link that leads out of the bucket")),
             Err(error) if is_missing(&error) => {
-                // A link to nothing stays, a file that was deleted meanwhile does not.
+                // A broken link is reported; a file that was deleted meanwhile is not.
                 if folder.dir.symlink_metadata(name).is_ok_and(|metadata| metadata.is_symlink()) {
-                    page.unusable.push(refuse("it is a link to nothing"));
+                    page.unusable.push(refuse("it is a broken link"));
                 }
             }
             Err(error) => return Err(self.bucket.failure("list", &key, &error)),
@@ -177,7 +177,8 @@ impl Walk {
 }
 
 impl Folder {
-    /// Reads the wanted names that follow `after`, the smallest ones, as many as may be held. Whether the folder is empty.
+    /// Reads the smallest names after `after` that are in the scope, as many as may be held. Returns whether the folder is
+    /// empty.
     fn read(&mut self, bucket: &DirBucket, scope: &Scope, after: Option<&[u8]>) -> Result<bool> {
         let failed = |error: &io::Error| Failure::io("list", &bucket.root.join(Path::new(&self.key)), error);
         let mut smallest: BinaryHeap<Vec<u8>> = BinaryHeap::new();
@@ -194,7 +195,7 @@ impl Folder {
                 name.push(b'/');
             }
             let is_read = after.is_some_and(|after| name.as_slice() <= after);
-            if is_read || !scope.may_want(&[self.key.as_bytes(), &name].concat()) {
+            if is_read || !scope.may_include(&[self.key.as_bytes(), &name].concat()) {
                 continue;
             }
             smallest.push(name);
@@ -210,7 +211,7 @@ impl Folder {
     }
 }
 
-fn kind_of(kind: FileType) -> &'static str {
+fn describe_type(kind: FileType) -> &'static str {
     if kind.is_fifo() {
         "it is a FIFO"
     } else if kind.is_socket() {

@@ -41,7 +41,7 @@ pub(crate) struct DirBucket {
 impl DirBucket {
     pub(super) fn open(path: &Path) -> Result<DirBucket> {
         let root = fs::canonicalize(path).map_err(|error| Self::open_failure(path, &error))?;
-        let (address, name) = address::of_directory(&root)?;
+        let (address, name) = address::directory_address(&root)?;
         let bucket = DirBucket { root: root.into(), address: address.into(), name: name.into() };
         bucket.root()?;
         Ok(bucket)
@@ -163,7 +163,15 @@ impl DirBucket {
 
 fn entry(key: Key, size: u64, metadata: &Metadata) -> Entry {
     let modified = metadata.modified().ok().and_then(|time| Timestamp::try_from(time.into_std()).ok());
-    Entry { key, size, modified: modified.unwrap_or_default(), etag: None, sha256: None, crc64nvme: None }
+    Entry {
+        key,
+        size,
+        modified: modified.unwrap_or_default(),
+        etag: None,
+        sha256: None,
+        crc64nvme: None,
+        origin_modified: modified,
+    }
 }
 
 /// Whether nothing is at a path, or a file is where the key has a folder.

@@ -1,7 +1,7 @@
-//! Writing on condition: `If-None-Match: *` and `If-Match`.
+//! Conditional writes: `If-None-Match: *` and `If-Match`.
 //!
-//! When the answer to such a request is lost, trying it again finds the condition broken by the first try. So each
-//! write carries a mark of its own, and where an earlier try may have succeeded, the object is asked whose it is.
+//! If the answer to such a request is lost, the next attempt finds that the first one has made its condition false. So each
+//! write stores a mark of its own, and where an earlier attempt may have succeeded, the object's mark decides.
 
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::bucket::key::Key;
-use crate::bucket::object::{Version, nonce, sha256};
-use crate::failure::{Kind, Result};
+use crate::bucket::object::{Version, content_type, nonce, sha256};
+use crate::bucket::retry::Attempts;
+use crate::failure::Result;
 
 use super::failure::{is_condition_failed, is_conflict, is_not_found};
 use super::{S3Bucket, SHA256};
@@ -22,18 +23,19 @@ use super::{S3Bucket, SHA256};
 /// The user metadata that says which call wrote an object.
 const WRITER: &str = "ncaas-write";
 
-const TRIES: u32 = 4;
+/// How often a write is repeated that conflicts with another one in progress, and the pause before the first repetition.
+const CONFLICTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What has to hold for a write to take place.
+/// The condition for a write.
 enum Condition<'a> {
-    NothingThere,
-    Still(&'a Version),
+    Missing,
+    Unchanged(&'a Version),
 }
 
 impl S3Bucket {
     pub(in crate::bucket) async fn put_new(&self, key: &Key, bytes: Vec<u8>) -> Result<Option<Version>> {
-        self.put_on(Condition::NothingThere, key, &bytes).await
+        self.put_on(Condition::Missing, key, &bytes).await
     }
 
     pub(in crate::bucket) async fn put_if(
@@ -42,29 +44,31 @@ impl S3Bucket {
         bytes: Vec<u8>,
         version: &Version,
     ) -> Result<Option<Version>> {
-        self.put_on(Condition::Still(version), key, &bytes).await
+        self.put_on(Condition::Unchanged(version), key, &bytes).await
     }
 
     async fn put_on(&self, condition: Condition<'_>, key: &Key, bytes: &[u8]) -> Result<Option<Version>> {
         let mark = nonce();
         let mut may_be_ours = false;
-        let mut tries = 1;
+        let mut attempts = Attempts::default();
+        let mut conflicts = 0;
         loop {
             let error = match self.put_once(&condition, key, bytes, &mark).await {
                 Ok(written) => return self.version(key, written.e_tag()).map(Some),
                 Err(error) => error,
             };
-            let is_gone = matches!(condition, Condition::Still(_)) && is_not_found(&error);
+            let is_gone = matches!(condition, Condition::Unchanged(_)) && is_not_found(&error);
             if is_condition_failed(&error) || is_gone {
                 return if may_be_ours { self.written_by(key, &mark).await } else { Ok(None) };
             }
             let failure = self.failure("write", Some(key), &error);
-            if tries == TRIES || !(failure.kind == Kind::BucketUnreachable || is_conflict(&error)) {
-                return Err(failure);
+            if is_conflict(&error) && conflicts < CONFLICTS {
+                conflicts += 1;
+                tokio::time::sleep(PAUSE * conflicts).await;
+                continue;
             }
-            may_be_ours |= !is_conflict(&error);
-            tokio::time::sleep(PAUSE * tries).await;
-            tries += 1;
+            attempts.wait_after(failure).await?;
+            may_be_ours = true;
         }
     }
 
@@ -77,16 +81,17 @@ impl S3Bucket {
     ) -> Result<PutObjectOutput, SdkError<PutObjectError, HttpResponse>> {
         let request = self.client.put_object().bucket(&*self.name).key(key.as_str());
         let request = match condition {
-            Condition::NothingThere => request.if_none_match("*"),
-            Condition::Still(version) => request.if_match(&version.0),
+            Condition::Missing => request.if_none_match("*"),
+            Condition::Unchanged(version) => request.if_match(&version.0),
         };
-        // The SDK's own retries would hide that a try may have succeeded.
+        // The SDK's own retries would hide that an attempt may have succeeded.
         let once = Config::builder().retry_config(RetryConfig::disabled());
-        let request = request.metadata(SHA256, sha256(bytes)).metadata(WRITER, mark);
+        let request =
+            request.metadata(SHA256, sha256(bytes)).metadata(WRITER, mark).set_content_type(content_type(key));
         request.body(ByteStream::from(bytes.to_vec())).customize().config_override(once).send().await
     }
 
-    /// The version of an object if it is the one that was written with this mark.
+    /// The version of an object if it was written with this mark.
     async fn written_by(&self, key: &Key, mark: &str) -> Result<Option<Version>> {
         match self.client.head_object().bucket(&*self.name).key(key.as_str()).send().await {
             Ok(found) => {

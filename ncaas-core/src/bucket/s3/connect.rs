@@ -24,11 +24,12 @@ use aws_types::service_config::ServiceConfigKey;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
+use crate::bucket::retry::{PatienceClassifier, retry_config, retry_partition};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// A server on the way to being overloaded still accepts within this time; a machine that is off never does.
+/// A busy server still accepts a connection within this time; a machine that is switched off never does.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// From the end of a request to the beginning of its answer. Completing an upload of many parts takes its time.
@@ -49,8 +50,9 @@ pub async fn aws_settings() -> Result<SdkConfig> {
         .timeout_config(timeouts)
         .stalled_stream_protection(stall)
         .http_client(http_client()?)
-        // The checksums that the SDK adds by itself come in trailers, which not every server understands.
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        // Buckets with Object Lock require a checksum with each write. Content is always sent from memory, so the SDK puts
+        // it into a header: not every server understands trailers.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .load()
         .await)
 }
@@ -63,7 +65,11 @@ pub(super) async fn connect() -> Result<(Client, String)> {
         Some(url) => without_credentials(url),
         None => format!("S3 in {}", settings.region().map_or(DEFAULT_REGION, AsRef::as_ref)),
     };
-    let mut config = aws_sdk_s3::config::Builder::from(&settings).force_path_style(endpoint.is_some());
+    let mut config = aws_sdk_s3::config::Builder::from(&settings)
+        .force_path_style(endpoint.is_some())
+        .retry_config(retry_config())
+        .retry_partition(retry_partition())
+        .retry_classifier(PatienceClassifier);
     config.set_endpoint_url(endpoint);
     Ok((Client::from_conf(config.build()), server))
 }

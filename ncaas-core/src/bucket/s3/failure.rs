@@ -89,6 +89,7 @@ impl S3Bucket {
                 Failure::new(Kind::ObjectNotFound, format!("{cannot}: the object does not exist"))
             }
             ("", 404) => fail(Kind::BucketError).hint("check that AWS_ENDPOINT_URL names an S3 server"),
+            ("InvalidObjectState", _) => self.archived(cannot, key),
             ("RequestTimeTooSkewed", _) => fail(Kind::AccessDenied).hint("set this machine's clock"),
             ("ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired", _)
             | (_, 401 | 403) => fail(Kind::AccessDenied),
@@ -105,6 +106,17 @@ impl S3Bucket {
             }
             _ => fail(Kind::BucketError),
         }
+    }
+
+    /// The failure for an object in an archive storage class (Glacier), which has no readable content until it is restored.
+    fn archived(&self, cannot: &str, key: Option<&Key>) -> Failure {
+        let failure = Failure::new(Kind::ObjectArchived, format!("{cannot}: the object is archived"));
+        let key = key.and_then(|key| shlex::try_quote(key.as_str()).ok()).unwrap_or("KEY".into());
+        failure.hint(format!(
+            "restore it with `aws s3api restore-object --bucket {} --key {key} --restore-request Days=7`, and try again \
+             when `aws s3api head-object` shows that the restore has finished",
+            self.name
+        ))
     }
 
     /// The failure of an answer that broke off.

@@ -5,7 +5,7 @@ use aws_sdk_s3::types::{CommonPrefix, EncodingType, Object};
 use jiff::Timestamp;
 
 use crate::bucket::PAGE;
-use crate::bucket::key::{Key, url_decoded};
+use crate::bucket::key::{Key, quoted, url_decoded};
 use crate::bucket::object::{Entry, Page, Unusable};
 use crate::failure::{Failure, Kind, Result};
 
@@ -80,6 +80,9 @@ impl Listing {
         let mut page = Page::default();
         for object in response.contents() {
             match Key::new(text(object.key().unwrap_or_default())) {
+                Ok(key) if key.is_folder() && object.size().is_some_and(|size| size > 0) => {
+                    page.unusable.push(folder_with_content(&self.bucket.address, &key));
+                }
                 Ok(key) => page.entries.push(entry(key, object)),
                 Err(why) => page.unusable.push(Unusable { name: text(object.key().unwrap_or_default()), why }),
             }
@@ -94,6 +97,13 @@ impl Listing {
     }
 }
 
+/// An object that would be lost if it were taken for an empty folder.
+fn folder_with_content(address: &str, key: &Key) -> Unusable {
+    let message = format!("{} has content, but its name ends in `/`", quoted(&format!("{address}/{key}")));
+    let why = Failure::new(Kind::BadKey, message).hint("a folder cannot hold content: copy the object to another key");
+    Unusable { name: key.as_str().to_owned(), why }
+}
+
 fn entry(key: Key, object: &Object) -> Entry {
     Entry {
         key,
@@ -102,6 +112,7 @@ fn entry(key: Key, object: &Object) -> Entry {
         etag: object.e_tag().map(unquoted),
         sha256: None,
         crc64nvme: None,
+        origin_modified: None,
     }
 }
 

@@ -14,6 +14,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumMode, ChecksumType, CreateBucketConfiguration};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 
 use crate::failure::{Failure, Kind, Result};
 
@@ -21,7 +22,7 @@ pub use connect::aws_settings;
 pub(super) use list::Listing;
 
 use super::key::Key;
-use super::object::{Entry, Version, sha256};
+use super::object::{Entry, Version, content_type, sha256};
 
 /// The user metadata (`x-amz-meta-sha256`) that holds the SHA-256 of an object's content as lower-case hex.
 const SHA256: &str = "sha256";
@@ -38,6 +39,30 @@ fn parse_crc64nvme(text: &str) -> Option<u64> {
 pub(crate) fn checksum_metadata(sha256: &str, crc64nvme: Option<u64>) -> HashMap<String, String> {
     let crc64nvme = crc64nvme.map(|sum| (CRC64NVME.to_owned(), STANDARD.encode(sum.to_be_bytes())));
     std::iter::once((SHA256.to_owned(), sha256.to_owned())).chain(crc64nvme).collect()
+}
+
+/// The user metadata that holds the modification time of the uploaded file, in seconds since 1970 as a decimal number, as
+/// rclone stores it.
+const MODIFIED: &str = "mtime";
+
+/// The user metadata in which s3cmd stores a file's attributes: `.../mtime:1606753161/...`.
+const S3CMD_ATTRIBUTES: &str = "s3cmd-attrs";
+
+/// The user metadata for a modification time in nanoseconds since 1970.
+pub(crate) fn modified_metadata(nanoseconds: i64) -> (String, String) {
+    let (sign, size) = (if nanoseconds < 0 { "-" } else { "" }, nanoseconds.unsigned_abs());
+    (MODIFIED.to_owned(), format!("{sign}{}.{:09}", size / 1_000_000_000, size % 1_000_000_000))
+}
+
+/// The modification time in an object's user metadata.
+pub(crate) fn parse_modified(metadata: &HashMap<String, String>) -> Option<Timestamp> {
+    let s3cmd = || metadata.get(S3CMD_ATTRIBUTES)?.split('/').find_map(|attribute| attribute.strip_prefix("mtime:"));
+    let text = metadata.get(MODIFIED).map(String::as_str).or_else(s3cmd)?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i128 = whole.parse().ok()?;
+    let nanoseconds: i128 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let size = seconds.checked_abs()?.checked_mul(1_000_000_000)?.checked_add(nanoseconds)?;
+    Timestamp::from_nanosecond(if whole.starts_with('-') { -size } else { size }).ok()
 }
 
 /// A bucket on a server.
@@ -122,6 +147,7 @@ impl S3Bucket {
             etag: response.e_tag().map(list::unquoted),
             sha256,
             crc64nvme,
+            origin_modified: response.metadata().and_then(parse_modified),
         }))
     }
 
@@ -167,7 +193,8 @@ impl S3Bucket {
     }
 
     pub(super) async fn put(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
-        let request = self.client.put_object().bucket(&*self.name).key(key.as_str()).metadata(SHA256, sha256(&bytes));
+        let request = self.client.put_object().bucket(&*self.name).key(key.as_str());
+        let request = request.set_content_type(content_type(key)).metadata(SHA256, sha256(&bytes));
         let sent = request.body(ByteStream::from(bytes)).send().await;
         sent.map(drop).map_err(|error| self.failure("write", Some(key), &error))
     }
@@ -176,6 +203,27 @@ impl S3Bucket {
         match self.client.delete_object().bucket(&*self.name).key(key.as_str()).send().await {
             Err(error) if !failure::is_not_found(&error) => Err(self.failure("delete", Some(key), &error)),
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_modification_time_is_stored_and_read_as_other_tools_do() {
+        let parsed = |name: &str, value: &str| {
+            parse_modified(&HashMap::from([(name.to_owned(), value.to_owned())])).map(Timestamp::as_nanosecond)
+        };
+        for nanoseconds in [0, 1, 1_606_753_161_123_456_789, -1, -1_500_000_000] {
+            let (name, value) = modified_metadata(nanoseconds);
+            assert_eq!(parsed(&name, &value), Some(nanoseconds.into()), "{value}");
+        }
+        assert_eq!(parsed("mtime", "1606753161.5"), Some(1_606_753_161_500_000_000));
+        assert_eq!(parsed("s3cmd-attrs", "atime:1/gid:0/mtime:1606753161/uid:0"), Some(1_606_753_161_000_000_000));
+        for wrong in ["", "x", "1.x", "99999999999999999999999999999999999999999"] {
+            assert_eq!(parsed("mtime", wrong), None, "{wrong}");
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_s3::types::ChecksumAlgorithm;
+
 use crate::bucket::key::Key;
+use crate::bucket::object::content_type;
 use crate::failure::{Failure, Kind, Result};
 
 use super::S3Bucket;
@@ -15,6 +18,8 @@ impl S3Bucket {
         metadata: HashMap<String, String>,
     ) -> Result<String> {
         let request = self.client.create_multipart_upload().bucket(&*self.name).key(key.as_str());
+        // The checksum that the SDK computes for each part.
+        let request = request.set_content_type(content_type(key)).checksum_algorithm(ChecksumAlgorithm::Crc32);
         let begun = request.set_metadata(Some(metadata)).send().await;
         let id = match &begun {
             Ok(answer) => answer.upload_id().map(str::to_owned),
