@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use ncaas_core::bucket::PatienceArgs;
 use ncaas_core::pipe::{PipeArgs, SchemaArgs};
 use ncaas_core::quantity;
 use ncaas_core::record::submission::State;
@@ -16,6 +17,9 @@ use ncaas_core::record::submission::State;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
 }
 
 #[derive(Debug, Subcommand)]

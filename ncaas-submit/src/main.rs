@@ -20,16 +20,19 @@ use args::{Args, Verb};
 use ncaas_core::tool;
 
 fn main() -> ExitCode {
-    tool::run("ncaas-submit", async |tool, args: Args| match args.verb {
-        Verb::Send(args) => commands::send::send(tool, args).await,
-        Verb::Watch(args) => commands::watch::watch(tool, args).await,
-        Verb::Check(args) => commands::check::check(tool, args).await,
-        Verb::Ls(args) => commands::ls::ls(tool, args).await,
-        Verb::Wait(args) => commands::wait::wait(tool, args).await,
-        Verb::Cancel(args) => commands::cancel::cancel(tool, args).await,
-        Verb::Retry(args) => commands::retry::retry(tool, args).await,
-        Verb::Init(args) => commands::init::init(tool, args).await,
-        Verb::Place(args) => commands::place::place(tool, args).await,
-        Verb::Claim(args) => commands::claim::claim(tool, args).await,
+    tool::run("ncaas-submit", async |tool, args: Args| {
+        args.patience.apply(tool);
+        match args.verb {
+            Verb::Send(args) => commands::send::send(tool, args).await,
+            Verb::Watch(args) => commands::watch::watch(tool, args).await,
+            Verb::Check(args) => commands::check::check(tool, args).await,
+            Verb::Ls(args) => commands::ls::ls(tool, args).await,
+            Verb::Wait(args) => commands::wait::wait(tool, args).await,
+            Verb::Cancel(args) => commands::cancel::cancel(tool, args).await,
+            Verb::Retry(args) => commands::retry::retry(tool, args).await,
+            Verb::Init(args) => commands::init::init(tool, args).await,
+            Verb::Place(args) => commands::place::place(tool, args).await,
+            Verb::Claim(args) => commands::claim::claim(tool, args).await,
+        }
     })
 }
