@@ -45,18 +45,26 @@ pub struct Pipe {
     tool: Tool,
     jobs: usize,
     takes_errors: bool,
+    skips_pushed: bool,
 }
 
 impl Pipe {
     /// A pipe that works on `jobs` records at once.
     pub fn new(tool: Tool, jobs: usize) -> Self {
-        Pipe { tool, jobs: jobs.max(1), takes_errors: false }
+        Pipe { tool, jobs: jobs.max(1), takes_errors: false, skips_pushed: false }
     }
 
     /// For verbs that report: they are given records with an error too.
     #[must_use]
     pub fn takes_errors(mut self) -> Self {
         self.takes_errors = true;
+        self
+    }
+
+    /// For verbs that work towards a job's end: records of jobs that are in their bucket already pass through untouched.
+    #[must_use]
+    pub fn skips_pushed(mut self) -> Self {
+        self.skips_pushed = true;
         self
     }
 
@@ -68,7 +76,20 @@ impl Pipe {
     where
         W: AsyncFn(&mut Record, &Output) -> Result<()>,
     {
-        self.run(input, async |record: &mut Record, output: &Output| work(record, output).await.map(|()| true)).await
+        self.filter_then(input, work, |_| {}).await
+    }
+
+    /// As [`Pipe::filter`], and calls `at_end` after the last record, unless the run is interrupted or nobody reads its
+    /// output any more.
+    ///
+    /// # Errors
+    /// As [`Pipe::filter`].
+    pub async fn filter_then<W>(self, input: Input, work: W, at_end: impl FnOnce(&Output)) -> Result<ExitStatus>
+    where
+        W: AsyncFn(&mut Record, &Output) -> Result<()>,
+    {
+        let work = async |record: &mut Record, output: &Output| work(record, output).await.map(|()| true);
+        self.run(input, work, at_end).await
     }
 
     /// Runs `work` on each record, which writes what it likes; the record itself goes out only if it failed.
@@ -79,7 +100,8 @@ impl Pipe {
     where
         W: AsyncFn(&mut Record, &Output) -> Result<()>,
     {
-        self.run(input, async |record: &mut Record, output: &Output| work(record, output).await.map(|()| false)).await
+        let work = async |record: &mut Record, output: &Output| work(record, output).await.map(|()| false);
+        self.run(input, work, |_| {}).await
     }
 
     /// Runs `work`, which makes records out of something else than records.
@@ -101,7 +123,7 @@ impl Pipe {
         worked.map(|()| self.tool.status_after(status))
     }
 
-    async fn run<W>(self, mut input: Input, work: W) -> Result<ExitStatus>
+    async fn run<W>(self, mut input: Input, work: W, at_end: impl FnOnce(&Output)) -> Result<ExitStatus>
     where
         W: AsyncFn(&mut Record, &Output) -> Result<bool>,
     {
@@ -110,12 +132,12 @@ impl Pipe {
         let mut at_work = FuturesUnordered::new();
         let mut more = true;
         let mut ended = Ok(());
-        let mut interrupted = false;
+        let (mut interrupted, mut closed) = (false, false);
         while more || !at_work.is_empty() {
             tokio::select! {
                 biased;
                 () = self.tool.interrupted() => { interrupted = true; break; }
-                () = output.closed() => break,
+                () = output.closed() => { closed = true; break; }
                 Some(()) = at_work.next(), if !at_work.is_empty() => {}
                 next = input.next(), if more && at_work.len() < self.jobs => match next {
                     Ok(Some(line)) => at_work.push(self.one(line, &work, &output, &turns)),
@@ -129,6 +151,9 @@ impl Pipe {
         drop(at_work);
         if interrupted && jobs > 0 {
             self.tool.note(&format!("interrupted with {jobs} at work; the same command again takes them up"));
+        }
+        if !interrupted && !closed {
+            at_end(&output);
         }
         let status = output.finish().await?;
         ended.map(|()| self.tool.status_after(status))
@@ -149,7 +174,7 @@ impl Pipe {
         };
         let turn = turns.take(&record);
         let held = turn.lock.lock().await;
-        let pass_by = record.has_error() && !self.takes_errors;
+        let pass_by = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
         let goes_out = if pass_by { Ok(true) } else { work(&mut record, output).await };
         let goes_out = goes_out.unwrap_or_else(|failure| {
             self.tool.report_failure(&failure);

@@ -104,6 +104,11 @@ impl Output {
         self.raise(if failure.kind.exit_status() == 3 { 3 } else { 1 });
     }
 
+    /// Makes the exit status 1 at least: some of the work was not done, though no record failed.
+    pub fn note_undone(&self) {
+        self.raise(1);
+    }
+
     fn raise(&self, status: u8) {
         self.status.fetch_max(status, Ordering::Relaxed);
     }

@@ -69,6 +69,12 @@ pub struct Known {
     /// The file that lists all that it produced, where that is too much for a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub results_file: Option<ResultsFile>,
+    /// How many files of a successful job without any result `ncaas-sync collect` left out, such as files in `/tmp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncollected: Option<u64>,
+    /// True when the bucket has the job's saved record of this attempt: nothing is left to do for the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<bool>,
     /// What the job manager did for the submission before its container started: the certificate's set-up log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Vec<SetupEvent>>,

@@ -126,6 +126,11 @@ impl Record {
         self.text(field).ok_or_else(|| Failure::missing_field(field))
     }
 
+    /// Whether the bucket has the job's saved record, so that nothing is left to do for the job.
+    pub fn is_pushed(&self) -> bool {
+        self.fields.get("pushed").and_then(Value::as_bool).unwrap_or_default()
+    }
+
     /// Whether the record carries an error.
     pub fn has_error(&self) -> bool {
         self.fields.get("error").is_some_and(|error| !error.is_null())
