@@ -4,23 +4,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use ncaas_core::failure::Result;
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::io_dir::DEFAULT_IO_DIR;
+use ncaas_core::pipe::{PipeArgs, SchemaArgs};
 use ncaas_core::quantity;
-use ncaas_core::tool::{ExitStatus, Tool};
 
-use crate::select::SelectArgs;
-
-/// Bring files where they belong: from containers into results, and between io-dir and bucket
+/// Collect what containers wrote, and synchronise io-dirs with buckets
 #[derive(Debug, Parser)]
 #[command(name = "ncaas-sync", version, arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     Diff(DiffArgs),
     Collect(CollectArgs),
     Pull(PullArgs),
@@ -30,45 +27,51 @@ enum Verb {
     Uploads(UploadsArgs),
 }
 
-impl Args {
-    pub(crate) async fn run(self, tool: Tool) -> Result<ExitStatus> {
-        match self.verb {
-            Verb::Diff(args) => crate::diff::diff(tool, args).await,
-            Verb::Collect(args) => crate::collect::collect(tool, args).await,
-            Verb::Pull(args) => crate::pull::pull(tool, args).await,
-            Verb::Push(args) => crate::push::push(tool, args).await,
-            Verb::Status(args) => crate::status::status(tool, args).await,
-            Verb::Verify(args) => crate::verify::verify(tool, args).await,
-            Verb::Uploads(args) => crate::uploads::uploads(tool, args).await,
-        }
-    }
-}
-
-/// Where the io-dir is, where a record does not say.
+/// The io-dir of records that do not name one.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct IoDirArgs {
-    /// The io-dir, for records that have none: a group's files are in DIR/<group>
-    #[arg(long, value_name = "DIR", default_value = "./io-dir")]
+    /// The io-dir for records without one; the files of a group are in DIR/<group>
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_IO_DIR)]
     pub(crate) io_dir: PathBuf,
 }
 
-/// Show what a container has changed in its file system, one record a path
+/// Which files are selected.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct SelectArgs {
+    /// Select only files that match: `*.npy` matches a name anywhere, `out/**` a path. May be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<String>,
+
+    /// Leave out files that match. May be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Also select caches, temporary files, package managers' files and shell histories
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Whether files are compared by their content.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ChecksumArgs {
+    /// Compare the content of every file, even if size and times show no change
+    #[arg(long = "checksum")]
+    pub(crate) reread: bool,
+}
+
+/// List the files that a container changed, one record for each path
 ///
-/// Caches, temporary files and the like are left out. What is mounted into the container is not among its changes: each
-/// such place is shown as `unseen`.
+/// Caches and temporary files are left out. Changes in mounts cannot be seen: each mount is listed as `unseen`.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  ncaas-sync diff my-container | jq -r 'select(.change == \"added\") | .path'
-  ncaas-exec ls --all | ncaas-sync diff --include '*.npy'")]
+#[command(after_help = DIFF_EXAMPLES)]
 pub(crate) struct DiffArgs {
-    /// The container, by name or id; without it, records from stdin
+    /// Name or id of the container; without it, read records from stdin
     pub(crate) container: Option<String>,
 
     #[command(flatten)]
     pub(crate) select: SelectArgs,
 
-    /// Find out how much is in each mount, too: all of it is read
+    /// Show the size of each mount; reads all of its content
     #[arg(long)]
     pub(crate) size: bool,
 
@@ -76,22 +79,18 @@ pub(crate) struct DiffArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Show how a folder differs from its counterpart in a bucket, one record a file
+/// Compare a folder with its counterpart in a bucket, one record for each file
 ///
-/// A file is `new`, `changed` or, where only the bucket has it, `missing`. With one argument, it is the group's folder in
-/// the io-dir that is compared.
+/// A file is `new`, `changed`, or `missing` if only the bucket has it. With one argument, compares the group's folder in
+/// the io-dir.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  ncaas-sync status s3://pca/lab
-  ncaas-sync status s3://pca/lab/inputs ./data --all |
-      jq -r 'select(.status == \"new\") | .path'")]
+#[command(after_help = STATUS_EXAMPLES)]
 pub(crate) struct StatusArgs {
     /// The group, as `s3://bucket/group` or `dir/group`; with DIR, any prefix
     #[arg(value_name = "BUCKET/GROUP", required_unless_present = "schema")]
     pub(crate) target: Option<String>,
 
-    /// The folder, instead of the group's in the io-dir
+    /// The folder to compare, instead of the group's folder in the io-dir
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
 
@@ -105,23 +104,18 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) io_dir: IoDirArgs,
 
-    /// Print the JSON Schema of the records that the verb writes
-    #[arg(long, exclusive = true)]
-    pub(crate) schema: bool,
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
-/// Check every file of a job against the checksums in its record, in the io-dir and in the bucket
+/// Verify the files of a job in the io-dir and in the bucket against the checksums in its record
 ///
-/// All content is read. A record whose files are not all there, or not all as they were, comes out with an error. Files
-/// that the record does not name are no matter of it: the datasets of a submission share their folder, and `status` shows
-/// how the io-dir and the bucket differ.
+/// Reads all content. A record gets an error if a file is missing or differs. Files not named in the record are ignored:
+/// the datasets of a submission share their folder. `ncaas-sync status` compares io-dir and bucket.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  ncaas-sync push | ncaas-sync verify
-  ncaas-sync verify s3://pca/lab job__pca_1606753161 --bucket-only")]
+#[command(after_help = VERIFY_EXAMPLES)]
 pub(crate) struct VerifyArgs {
-    /// The job's group, as `s3://bucket/group` or `dir/group`; without it, records from stdin
+    /// The job's group, as `s3://bucket/group` or `dir/group`; without it, read records from stdin
     #[arg(value_name = "BUCKET/GROUP", requires = "job")]
     pub(crate) target: Option<String>,
 
@@ -129,11 +123,11 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "JOB")]
     pub(crate) job: Option<String>,
 
-    /// Look in the io-dir only
+    /// Verify the files in the io-dir only
     #[arg(long, conflicts_with = "bucket_only")]
     pub(crate) io_dir_only: bool,
 
-    /// Look in the bucket only
+    /// Verify the objects in the bucket only
     #[arg(long)]
     pub(crate) bucket_only: bool,
 
@@ -148,67 +142,59 @@ pub(crate) struct VerifyArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Show uploads that were begun and never finished, and drop them
+/// List unfinished uploads, or delete them
 ///
-/// The parts of a large file that an interrupted `push` has sent stay on the server until the next `push` finishes them
-/// or somebody drops them.
+/// The parts that an interrupted `push` has sent stay on the server until another `push` finishes the upload or the
+/// parts are deleted.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  ncaas-sync uploads s3://pca
-  ncaas-sync uploads s3://pca/lab --older-than 7d --drop")]
+#[command(after_help = UPLOADS_EXAMPLES)]
 pub(crate) struct UploadsArgs {
-    /// Where, as `s3://bucket` or `s3://bucket/prefix`
+    /// The bucket and prefix, as `s3://bucket` or `s3://bucket/prefix`
     #[arg(value_name = "BUCKET/PREFIX", required_unless_present = "schema")]
     pub(crate) target: Option<String>,
 
-    /// Only those begun longer ago than this: `90m`, `12h`, `7d`
+    /// Only uploads that were started longer ago than this: `90m`, `12h`, `7d`
     #[arg(long, value_name = "AGE", value_parser = quantity::parse_duration)]
     pub(crate) older_than: Option<Duration>,
 
-    /// Drop them
+    /// Delete the parts of these uploads
     #[arg(long)]
     pub(crate) drop: bool,
 
-    /// Print the JSON Schema of the records that the verb writes
-    #[arg(long, exclusive = true)]
-    pub(crate) schema: bool,
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
-/// Bring what ended jobs have written anywhere in their containers into their results
+/// Collect the files that an ended job wrote anywhere in its container
 ///
-/// What lies under the container's working directory keeps its relative path, everything else goes under `outside/`.
-/// Caches, temporary files and the like are left out. Links are kept where they stay within the results, sparse files
-/// stay sparse, and bytes of a name that are no text become `%FF`. Devices, FIFOs, sockets, links that lead out, and
-/// what lies too deep to have a path in the io-dir are left out, and the record says so. setuid bits are dropped. A link
-/// in place of one of the job's own folders is an error (`unsafe-path`) where it leads out of the io-dir.
+/// Files in the container's working directory keep their relative path in the results; all others go below `outside/`.
+/// Caches and temporary files are left out. Links within the results are kept, sparse files stay sparse, and bytes of a
+/// name that are not UTF-8 become `%FF`. Devices, FIFOs, sockets, links that lead out of the results and paths that are
+/// too long are left out; the record's warnings name them. setuid bits are removed. A link in place of one of the job's
+/// own folders is an error (`unsafe-path`) if it leads out of the io-dir.
 ///
-/// Killed at any point, the same command again goes on. A record lists some 200,000 results; a job that made more ends
-/// with an error, its files in the io-dir, and its container stays.
+/// An interrupted collection resumes when the command is repeated. A job with more results than fit into a record has
+/// them listed in `logs/<dataset>.results.jsonl`, which the record names in `results_file`.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  ncaas-exec run pca --data d.npy --config c.yaml | ncaas-logs save |
-      ncaas-sync collect
-  ncaas-sync collect my-container --from out --exclude '*.tmp'")]
+#[command(after_help = COLLECT_EXAMPLES)]
 pub(crate) struct CollectArgs {
-    /// The container, by name or id; without it, records from stdin
+    /// Name or id of the container; without it, read records from stdin
     pub(crate) container: Option<String>,
 
-    /// Take only what lies under PATH, changed or not; relative to the working directory. Can be given more than once
+    /// Collect only what is below PATH, changed or not; relative to the working directory. May be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) from: Vec<String>,
 
     #[command(flatten)]
     pub(crate) select: SelectArgs,
 
-    /// Fail a job that exits with 0 but has no result that matches. Can be given more than once; the label
-    /// `org.neurocaas.expect` of the image says the same, a glob a line
+    /// Fail a job that exits with 0 if none of its results matches. May be repeated. The image label
+    /// `org.neurocaas.expect` has the same effect, with one glob on each line
     #[arg(long, value_name = "GLOB")]
     pub(crate) expect: Vec<String>,
 
-    /// Leave out files larger than this: bytes, or with K, M, G or T. All of a file is read for its checksum, also where
-    /// it is sparse: one of 100G of nothing takes minutes, though no room
+    /// Leave out files larger than this: bytes, or with K, M, G or T. A sparse file is read as a whole for its checksum:
+    /// 100G of zeros take minutes, but no disk space
     #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
     pub(crate) max_size: Option<u64>,
 
@@ -219,40 +205,34 @@ pub(crate) struct CollectArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Bring datasets, configs or results from a bucket into the io-dir
+/// Download datasets, configs or results from a bucket into the io-dir
 ///
-/// As a filter it brings each job's dataset, config and submit file. What is there already, with the same content, is
-/// not brought again.
+/// As a filter, downloads each job's dataset, config and submit file. Files that are there with the same content are
+/// not downloaded again. Interrupted downloads resume.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  ncaas-submit watch s3://pca | ncaas-sync pull --io-dir ./io-dir
-  ncaas-sync pull s3://pca/lab --data lab/inputs/d.npy \\
-      --config lab/configs/c.yaml
-  ncaas-sync pull s3://pca/lab --results job__pca_1606753161
-  ncaas-sync pull ./bucket/lab")]
+#[command(after_help = PULL_EXAMPLES)]
 pub(crate) struct PullArgs {
-    /// The group, as `s3://bucket/group` or `dir/group`; without it, records from stdin
+    /// The group, as `s3://bucket/group` or `dir/group`; without it, read records from stdin
     #[arg(value_name = "BUCKET/GROUP")]
     pub(crate) target: Option<String>,
 
-    /// A dataset's key; one that ends in `/` is a folder. Can be given more than once
+    /// Key of a dataset; a key that ends in `/` is a folder. May be repeated
     #[arg(long, value_name = "KEY", requires = "target")]
     pub(crate) data: Vec<String>,
 
-    /// The config's key
+    /// Key of the config
     #[arg(long, value_name = "KEY", requires = "target")]
     pub(crate) config: Option<String>,
 
-    /// Bring this job's results and logs
+    /// Download the results and logs of this job
     #[arg(long, value_name = "JOB", requires = "target", conflicts_with_all = ["data", "config"])]
     pub(crate) results: Option<String>,
 
-    /// Remove files that the bucket does not have
+    /// Delete files that are not in the bucket
     #[arg(long, requires = "target", conflicts_with_all = ["data", "config"])]
     pub(crate) delete: bool,
 
-    /// Write a record for each file, unchanged ones too
+    /// Write a record for each file, unchanged ones included
     #[arg(long, requires = "target")]
     pub(crate) files: bool,
 
@@ -266,44 +246,30 @@ pub(crate) struct PullArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Whether the index is believed.
-#[derive(Debug, Clone, ClapArgs)]
-pub(crate) struct ChecksumArgs {
-    /// Read every file to compare it, also where its size and times say that it has not changed
-    #[arg(long = "checksum")]
-    pub(crate) on: bool,
-}
-
-/// Bring results and logs of jobs into their bucket, or any folder to any prefix
+/// Upload results and logs of jobs to their bucket, or any folder to any prefix
 ///
-/// As a filter: the logs of a running job; of an ended one its results, its logs, and `end.txt` at last, when all
-/// datasets of its submission have ended. What is there already, with the same content, is not sent again, and an upload
-/// that was cut off goes on with the parts that are missing. `--checksum` is for folders: what a job has written is always
-/// read.
+/// As a filter, uploads the logs of a running job, and the results and logs of an ended one; then `end.txt`, if all
+/// datasets of its submission have ended. Files that are there with the same content are not uploaded again.
+/// Interrupted uploads resume. `--checksum` applies to folders: results of a job are always read.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  ncaas-sync collect | ncaas-sync push
-  ncaas-sync push ./data s3://pca/lab/inputs/data
-  ncaas-sync push ./data s3://pca/lab/inputs/data --delete --files |
-      jq -r 'select(.outcome == \"deleted\") | .path'")]
+#[command(after_help = PUSH_EXAMPLES)]
 pub(crate) struct PushArgs {
-    /// A folder; without it, records from stdin
+    /// The folder to upload; without it, read records from stdin
     #[arg(value_name = "DIR", requires = "target")]
     pub(crate) folder: Option<PathBuf>,
 
-    /// Where its content goes, as `s3://bucket/prefix` or a path
+    /// The destination, as `s3://bucket/prefix` or a path
     #[arg(value_name = "BUCKET/PREFIX")]
     pub(crate) target: Option<String>,
 
-    /// Remove objects that the folder does not have; nothing, where the folder is empty or cannot be read to its end
+    /// Delete objects that are not in the folder; deletes nothing if the folder is empty or cannot be read completely
     #[arg(long, requires = "folder")]
     pub(crate) delete: bool,
 
     #[command(flatten)]
     pub(crate) checksum: ChecksumArgs,
 
-    /// Write a record for each file, unchanged ones too
+    /// Write a record for each file, unchanged ones included
     #[arg(long)]
     pub(crate) files: bool,
 
@@ -313,3 +279,45 @@ pub(crate) struct PushArgs {
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
 }
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  ncaas-sync diff my-container | jq -r 'select(.change == \"added\") | .path'
+  ncaas-exec ls --all | ncaas-sync diff --include '*.npy'";
+
+const COLLECT_EXAMPLES: &str = "\
+Examples:
+  ncaas-exec run pca --data d.npy --config c.yaml | ncaas-logs save |
+      ncaas-sync collect
+  ncaas-sync collect my-container --from out --exclude '*.tmp'";
+
+const PULL_EXAMPLES: &str = "\
+Examples:
+  ncaas-submit watch s3://pca | ncaas-sync pull --io-dir ./io-dir
+  ncaas-sync pull s3://pca/lab --data lab/inputs/d.npy \\
+      --config lab/configs/c.yaml
+  ncaas-sync pull s3://pca/lab --results job__pca_1606753161
+  ncaas-sync pull ./bucket/lab";
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  ncaas-sync collect | ncaas-sync push
+  ncaas-sync push ./data s3://pca/lab/inputs/data
+  ncaas-sync push ./data s3://pca/lab/inputs/data --delete --files |
+      jq -r 'select(.outcome == \"deleted\") | .path'";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  ncaas-sync status s3://pca/lab
+  ncaas-sync status s3://pca/lab/inputs ./data --all |
+      jq -r 'select(.status == \"new\") | .path'";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  ncaas-sync push | ncaas-sync verify
+  ncaas-sync verify s3://pca/lab job__pca_1606753161 --bucket-only";
+
+const UPLOADS_EXAMPLES: &str = "\
+Examples:
+  ncaas-sync uploads s3://pca
+  ncaas-sync uploads s3://pca/lab --older-than 7d --drop";

@@ -1,27 +1,31 @@
-//! ncaas-sync: what changed in a container becomes results, and io-dir and bucket become the same.
+//! ncaas-sync: collect what containers wrote, and synchronise io-dirs with buckets.
 
 use std::process::ExitCode;
 
+use args::{Args, Verb};
 use ncaas_core::tool;
 
 mod args;
+mod bucket_prefix;
 mod buckets;
-mod cancelled;
+mod cancellation;
 mod collect;
-mod diff;
-mod jobs;
-mod names;
-mod place;
-mod pull;
-mod push;
-mod report;
-mod results;
-mod select;
-mod status;
-mod tree;
-mod uploads;
-mod verify;
+mod commands;
+mod container_record;
+mod file_filter;
+mod paired_listing;
+mod path_text;
+mod result_list;
+mod transfer_report;
 
 fn main() -> ExitCode {
-    tool::run("ncaas-sync", async |tool, args: args::Args| args.run(tool).await)
+    tool::run("ncaas-sync", async |tool, args: Args| match args.verb {
+        Verb::Diff(args) => commands::diff::diff(tool, args).await,
+        Verb::Collect(args) => commands::collect::collect(tool, args).await,
+        Verb::Pull(args) => commands::pull::pull(tool, args).await,
+        Verb::Push(args) => commands::push::push(tool, args).await,
+        Verb::Status(args) => commands::status::status(tool, args).await,
+        Verb::Verify(args) => commands::verify::verify(tool, args).await,
+        Verb::Uploads(args) => commands::uploads::uploads(tool, args).await,
+    })
 }

@@ -83,11 +83,11 @@ pub fn run_three_submissions(bucket: &TestBucket, environment: &[(&str, &OsStr)]
     assert!(refusal["error"]["message"].as_str().unwrap().contains("lab/configs/missing.yaml"), "{refusal}");
 
     let at = |name: &str, rest: &str| format!("lab/results/{}/{rest}", job(name));
-    assert_eq!(bucket.text(&at(&two, "process_results/a.txt")), "one");
+    assert_eq!(bucket.text(&at(&two, "process_results/a.txt/a.txt")), "one");
     let odd = ODD_DATASET.rsplit('/').next().unwrap();
-    assert_eq!(bucket.text(&at(&two, &format!("process_results/{odd}"))), "two");
+    assert_eq!(bucket.text(&at(&two, &format!("process_results/{odd}/{odd}"))), "two");
     assert_eq!(
-        bucket.text(&at(&two, "process_results/out/a.txt.config")),
+        bucket.text(&at(&two, "process_results/a.txt/out/a.txt.config")),
         "n: 1\n",
         "written elsewhere in the container"
     );

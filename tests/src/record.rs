@@ -26,6 +26,8 @@ pub struct JobRecord {
     pub usage: Option<Usage>,
     pub results: Option<Vec<ResultFile>>,
     pub results_file: Option<ResultsFile>,
+    pub uncollected: Option<u64>,
+    pub pushed: Option<bool>,
     pub setup: Option<Vec<Value>>,
     pub warnings: Option<Vec<String>>,
     pub error: Option<Error>,

@@ -1,4 +1,4 @@
-//! What a container wrote outside its mounts, and into volumes of its own, comes onto this machine.
+//! Copies the files that a container wrote outside its mounts, and into its own volumes, to this machine.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,163 +7,209 @@ use cap_std::fs::Dir;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::path::{PathInfo, PathKind};
 use ncaas_core::failure::{Kind, Result};
+use ncaas_core::layout::{CONFIGS, INPUTS};
 
-use super::direct::Layer;
-use super::found::Finds;
-use super::inside::{MountKind, changes, folders};
-use super::plan::{Fetch, Wanted, fetches, leaves, single};
-use super::stage::Stage;
-use super::unpack::{Rules, unpack};
-use crate::names;
+use super::container_changes::{
+    ArchiveRequest, ChangeKind, Wanted, leaves, list_changes, parent_folders, plan_requests,
+};
+use super::container_paths::MountKind;
+use super::findings::Findings;
+use super::image_files::{ImageLayers, drop_unchanged, read_with_container};
+use super::overlay_diff::OverlayDiff;
+use super::selection::{LeftOutFiles, Selection};
+use super::staging::Staging;
+use super::unpack::unpack;
+use crate::path_text::strip_folder;
 use ncaas_core::blocking::run_blocking;
 
-/// Brings it below `stage`, out of `layer` where that can be read. `from`: only what lies under these paths, changed or
-/// not.
+/// Copies the selected files into the staging folder, from `overlay` if that is readable, and leaves out files that are
+/// as in the `image`. With `from`, copies what lies
+/// below these paths, whether it changed or not.
 pub(crate) async fn fetch(
     engine: &Engine,
-    rules: Arc<Rules>,
-    stage: Dir,
-    layer: Option<Layer>,
+    selection: Arc<Selection>,
+    staging: Dir,
+    overlay: Option<OverlayDiff>,
+    image: &str,
     from: &[String],
-) -> Result<Finds> {
-    let mut finds = Finds::default();
-    let mut fetching = Fetching { engine, rules, stage: Arc::new(Stage::new(stage)), seen: HashSet::new() };
+) -> Result<Findings> {
+    let mut fetcher = Fetcher {
+        engine,
+        selection,
+        staging: Arc::new(Staging::new(staging)),
+        layers: overlay.as_ref().map(|overlay| overlay.image().clone()),
+        image,
+        seen: HashSet::new(),
+        findings: Findings::default(),
+    };
     if !from.is_empty() {
         for path in from {
-            let path = fetching.absolute(path);
-            fetching.one(Fetch { root: path, wanted: None, give_up: false }, &mut finds).await?;
+            fetcher.fetch_folder(fetcher.selection.paths.absolute(path)).await?;
         }
-        return Ok(finds);
+        return Ok(fetcher.findings);
     }
-    match layer {
-        Some(layer) => {
-            let (stage, rules) = (Arc::clone(&fetching.stage), Arc::clone(&fetching.rules));
-            finds.append(run_blocking(move || layer.copy(&stage, &rules)).await?);
+    match overlay {
+        Some(overlay) => {
+            let (staging, selection) = (Arc::clone(&fetcher.staging), Arc::clone(&fetcher.selection));
+            fetcher.findings.append(run_blocking(move || overlay.copy(&staging, &selection)).await?);
         }
-        None => fetching.changed(&mut finds).await?,
+        None => fetcher.fetch_changes().await?,
     }
-    fetching.volumes(&mut finds).await?;
+    fetcher.fetch_volumes().await?;
     if engine.is_remote() {
-        for path in [fetching.rules.inside.results(), fetching.rules.inside.logs()] {
-            fetching.one(Fetch { root: path, wanted: None, give_up: false }, &mut finds).await?;
+        for path in [fetcher.selection.paths.results(), fetcher.selection.paths.logs()] {
+            fetcher.fetch_folder(path).await?;
         }
     }
-    Ok(finds)
+    Ok(fetcher.findings)
 }
 
-struct Fetching<'f> {
+/// Counts the files that the container of a successful job without results wrote and that were left out.
+pub(crate) async fn count_left_out(engine: &Engine, selection: &Selection) -> Result<LeftOutFiles> {
+    let changes = list_changes(engine, &selection.paths).await?;
+    let parents = parent_folders(&changes);
+    Ok(LeftOutFiles::count(selection, leaves(&changes, &parents)))
+}
+
+struct Fetcher<'f> {
     engine: &'f Engine,
-    rules: Arc<Rules>,
-    stage: Arc<Stage>,
-    /// Paths that have been in an archive.
+    selection: Arc<Selection>,
+    staging: Arc<Staging>,
+    /// The image's layers, if they are readable.
+    layers: Option<ImageLayers>,
+    /// Id of the image.
+    image: &'f str,
+    /// Wanted paths that an archive contained.
     seen: HashSet<String>,
+    findings: Findings,
 }
 
-impl Fetching<'_> {
-    fn absolute(&self, path: &str) -> String {
-        if path.starts_with('/') {
-            names::plain(path)
-        } else {
-            names::plain(&format!("{}/{path}", self.rules.inside.working_dir))
-        }
-    }
-
-    async fn changed(&mut self, finds: &mut Finds) -> Result<()> {
-        let changes = changes(self.engine, &self.rules.inside).await.map_err(|failure| match failure.kind {
-            // The engine fails as a whole where one path is too deep for it.
-            Kind::EngineError => failure.hint("`--from PATH` takes what lies there without that list"),
+impl Fetcher<'_> {
+    /// Fetches the container's changes from the engine's archives.
+    async fn fetch_changes(&mut self) -> Result<()> {
+        let changes = list_changes(self.engine, &self.selection.paths).await.map_err(|failure| match failure.kind {
+            // The engine fails as a whole if one path is too deep for it.
+            Kind::EngineError => failure.hint("`--from PATH` collects a folder without listing changes"),
             _ => failure,
         })?;
-        let folders = folders(&changes);
-        let wanted: Wanted = leaves(&changes, &folders)
-            .filter(|change| {
-                let place = self.rules.places.of_path(&change.path);
-                place.is_some_and(|place| self.rules.select.takes(&change.path, place.path()))
-            })
-            .filter(|change| !self.is_input(&change.path) && !self.is_brought_anyway(&change.path))
-            .map(|change| (change.path.clone(), change.how))
+        let parents = parent_folders(&changes);
+        let wanted: Wanted = leaves(&changes, &parents)
+            .filter(|change| self.selection.result_path(&change.path).is_some() && !self.is_io_dir_copy(&change.path))
+            .map(|change| (change.path.clone(), change.kind))
             .collect();
         let wanted = Arc::new(wanted);
-        for fetch in fetches(&changes, &wanted) {
-            self.one(fetch, finds).await?;
+        for request in plan_requests(&changes, &wanted) {
+            self.fetch(request).await?;
         }
         let missing: Vec<String> = wanted.keys().filter(|path| !self.seen.contains(*path)).cloned().collect();
         for path in missing {
-            self.one(single(&path, &wanted), finds).await?;
+            self.fetch(ArchiveRequest::single(&path, &wanted)).await?;
             if !self.seen.contains(&path) {
-                finds.warnings.left_out(&path, "the engine does not give it: it is a socket, or gone by now");
+                self.findings.warnings.left_out(&path, "the engine does not return it: it is a socket, or was deleted");
+            }
+        }
+        let changed = wanted.iter().filter(|(_, kind)| **kind == ChangeKind::Changed);
+        let changed: Wanted = changed.map(|(path, kind)| (path.clone(), *kind)).collect();
+        self.drop_unchanged(0, plan_requests(&[], &Arc::new(changed))).await
+    }
+
+    /// Leaves out the findings after the first `kept` ones that are as in the image, which `requests` ask for.
+    async fn drop_unchanged(&mut self, kept: usize, requests: Vec<ArchiveRequest>) -> Result<()> {
+        if requests.is_empty() || self.findings.list.len() <= kept {
+            return Ok(());
+        }
+        let entries = if let Some(layers) = self.layers.clone() {
+            let compared = self.findings.list[kept..].to_vec();
+            Ok(run_blocking(move || Ok(layers.entries(&compared))).await?)
+        } else {
+            read_with_container(self.engine, &self.selection.paths.id, self.image, requests).await
+        };
+        match entries {
+            Ok(entries) => drop_unchanged(&mut self.findings, kept, &entries),
+            Err(failure) if failure.kind == Kind::EngineUnreachable => return Err(failure),
+            Err(failure) => {
+                self.findings.warnings.add(format!("unchanged files of the image may be results: {failure}"))
             }
         }
         Ok(())
     }
 
-    /// Volumes that came into being with the container: nobody else has what is in them.
-    async fn volumes(&mut self, finds: &mut Finds) -> Result<()> {
-        for mount in self.rules.inside.mounts.clone() {
+    /// Fetches the volumes that the engine created with the container: nobody else has their content.
+    async fn fetch_volumes(&mut self) -> Result<()> {
+        for mount in self.selection.paths.mounts.clone() {
             match mount.kind {
-                MountKind::OwnVolume => {
-                    self.one(Fetch { root: mount.at, wanted: None, give_up: false }, finds).await?;
+                MountKind::AnonymousVolume => {
+                    let kept = self.findings.list.len();
+                    let excluded = self.selection.paths.folders_outside_volume(&mount.path);
+                    let request = ArchiveRequest { excluded, ..ArchiveRequest::everything(mount.path) };
+                    self.fetch(request.clone()).await?;
+                    self.drop_unchanged(kept, vec![request]).await?;
                 }
-                MountKind::Tmpfs if !self.rules.select.leaves_out(&mount.at) => finds.warnings.add(format!(
-                    "`{}` was in memory (tmpfs): what was written there went when the container ended",
-                    mount.at
-                )),
+                MountKind::Tmpfs if !self.selection.filter.excludes(&mount.path) => {
+                    self.findings.warnings.add(format!(
+                        "`{}` was in memory (tmpfs): its files were lost when the container ended",
+                        mount.path
+                    ));
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// The job's own inputs, which are copied into a container of an engine that is elsewhere.
-    fn is_input(&self, path: &str) -> bool {
-        let io_dir = &self.rules.inside.io_dir;
-        self.engine.is_remote()
-            && ["inputs", "configs"].iter().any(|folder| names::below(path, &format!("{io_dir}/{folder}")).is_some())
+    /// Whether a path belongs to an io-dir that was copied into a container of a remote engine. The inputs are not
+    /// results; the results and logs folders are fetched as a whole.
+    fn is_io_dir_copy(&self, path: &str) -> bool {
+        let paths = &self.selection.paths;
+        let inputs = [INPUTS, CONFIGS].map(|folder| format!("{}/{folder}", paths.io_dir));
+        let mut folders = inputs.into_iter().chain([paths.results(), paths.logs()]);
+        self.engine.is_remote() && folders.any(|folder| strip_folder(path, &folder).is_some())
     }
 
-    /// What lies in the results and logs folders of an engine that is elsewhere comes as a whole.
-    fn is_brought_anyway(&self, path: &str) -> bool {
-        let inside = &self.rules.inside;
-        self.engine.is_remote()
-            && [inside.results(), inside.logs()].iter().any(|folder| names::below(path, folder).is_some())
+    async fn fetch_folder(&mut self, path: String) -> Result<()> {
+        self.fetch(ArchiveRequest::everything(path)).await
     }
 
-    /// What to ask for in place of a link, which Podman follows: the folder in which it lies.
-    async fn unfollowed(&self, fetch: Fetch) -> Result<Fetch> {
-        let (Some(wanted), Some((above, _))) = (&fetch.wanted, fetch.root.rsplit_once('/')) else { return Ok(fetch) };
-        let Some((path, how)) = wanted.get_key_value(&fetch.root) else { return Ok(fetch) };
-        if above.is_empty() || !self.engine.is_podman().await {
-            return Ok(fetch);
-        }
-        match self.engine.stat(&self.rules.inside.id, path).await? {
-            Some(PathInfo { kind: PathKind::File | PathKind::Directory | PathKind::Special, .. }) => Ok(fetch),
-            // Of a link that leads nowhere it says that it is not there.
-            Some(PathInfo { kind: PathKind::Symlink(_), .. }) | None => {
-                let alone = Wanted::from([(path.clone(), *how)]);
-                Ok(Fetch { root: above.to_owned(), wanted: Some(Arc::new(alone)), give_up: false })
-            }
-        }
-    }
-
-    async fn one(&mut self, fetch: Fetch, finds: &mut Finds) -> Result<()> {
-        let mut waiting = vec![self.unfollowed(fetch).await?];
-        while let Some(fetch) = waiting.pop() {
-            let (rules, stage, root) = (Arc::clone(&self.rules), Arc::clone(&self.stage), fetch.root.clone());
-            let wanted = fetch.wanted.clone();
-            let id = self.rules.inside.id.clone();
-            let work = move |archive: &mut _| unpack(archive, &fetch, &stage, &rules);
+    async fn fetch(&mut self, request: ArchiveRequest) -> Result<()> {
+        let mut waiting = vec![self.without_following(request).await?];
+        while let Some(request) = waiting.pop() {
+            let (selection, staging) = (Arc::clone(&self.selection), Arc::clone(&self.staging));
+            let (root, wanted, id) = (request.root.clone(), request.wanted.clone(), self.selection.paths.id.clone());
+            let work = move |archive: &mut _| unpack(archive, &request, &staging, &selection);
             match self.engine.download(&id, &root, work).await {
                 Ok(unpacked) => {
                     self.seen.extend(unpacked.seen);
-                    finds.append(unpacked.finds);
-                    let again = unpacked.again.into_iter();
-                    waiting.extend(again.map(|path| Fetch { root: path, wanted: wanted.clone(), give_up: false }));
+                    self.findings.append(unpacked.findings);
+                    waiting.extend(
+                        unpacked
+                            .to_request
+                            .into_iter()
+                            .map(|path| ArchiveRequest { wanted: wanted.clone(), ..ArchiveRequest::everything(path) }),
+                    );
                 }
-                // Gone since it was listed, or never there.
+                // Deleted since it was listed, or never created.
                 Err(failure) if failure.kind == Kind::FileNotFound => {}
                 Err(failure) => return Err(failure),
             }
         }
         Ok(())
+    }
+
+    /// The request to use for a link on Podman, which would follow it: its folder.
+    async fn without_following(&self, request: ArchiveRequest) -> Result<ArchiveRequest> {
+        let (Some(wanted), Some((parent, _))) = (&request.wanted, request.root.rsplit_once('/')) else {
+            return Ok(request);
+        };
+        let Some((path, kind)) = wanted.get_key_value(&request.root) else { return Ok(request) };
+        if parent.is_empty() || !self.engine.is_podman().await {
+            return Ok(request);
+        }
+        match self.engine.stat(&self.selection.paths.id, path).await? {
+            Some(PathInfo { kind: PathKind::File | PathKind::Directory | PathKind::Special, .. }) => Ok(request),
+            // Podman reports a dangling link as missing.
+            Some(PathInfo { kind: PathKind::Symlink(_), .. }) | None => {
+                Ok(ArchiveRequest::single(parent, &Arc::new(Wanted::from([(path.clone(), *kind)]))))
+            }
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! What goes where, written down before anything is moved; and afterwards, that it has been.
+//! The journal of a collection: which result goes where, written before anything moves.
 //!
-//! A file in the job's folder, a line of JSON for each thing: `.ncaas-moves.<dataset>` while results are being moved,
-//! and `.ncaas-results.<dataset>` for good. Whoever finds the first finishes the work, and that before anything else is
-//! given a name in the job's folder; whoever finds the second has nothing to do.
+//! A file in the job's folder with one JSON line for each result. While results are being moved it is called
+//! `.ncaas-moves.<dataset>`, afterwards `.ncaas-results.<dataset>`. A process that finds the first one finishes the
+//! moves, before it assigns any name in the folder: until then the paths in the journal were free. A process that finds
+//! the second one has nothing left to do. Every step can be repeated, so an interruption at any point is harmless.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,89 +15,107 @@ use cap_std::fs::Dir;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::RESULTS;
-use ncaas_core::record::fields::ResultFile;
 use serde::{Deserialize, Serialize};
 
-use super::decided::Decided;
-use super::found::Raw;
-use super::home::Home;
+use super::findings::RawPath;
+use super::job_directory::JobDirectory;
+use super::result_names::{FolderMove, Move, NamedFindings};
 
-/// What one container's job has come to, read a line at a time: there may be a million of them.
+/// The progress of one dataset's collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing of this container was collected.
+    NotStarted,
+    /// Names are assigned and results are being moved.
+    Moving,
+    /// All results are at their paths.
+    Collected,
+}
+
+impl Progress {
+    /// The progress for a container, given the containers that the two journal files name.
+    fn new(moves: Option<&str>, results: Option<&str>, container: &str) -> Progress {
+        if moves.is_some() {
+            Progress::Moving
+        } else if results == Some(container) {
+            Progress::Collected
+        } else {
+            Progress::NotStarted
+        }
+    }
+}
+
+/// The journal of one container's results. It is read line by line: there may be a million results.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    pub(crate) container: String,
+    container: String,
     pub(crate) warnings: Vec<String>,
-    /// Folders that are moved as they are, before all else.
+    /// Files that were left out of a successful job without results.
+    pub(crate) uncollected: u64,
+    /// Folders to move as a whole, before all else.
     folders: Vec<FolderMove>,
     lines: Lines<BufReader<File>>,
-    shown: PathBuf,
+    path: PathBuf,
 }
 
-/// One thing on its way to its final name.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Move {
-    /// Where it lies, relative to the dataset's work folder; none for what is made where it belongs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) from: Option<Raw>,
-    /// What a link points to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) link: Option<String>,
-    pub(crate) result: ResultFile,
-}
-
-/// A folder on its way, with the files in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FolderMove {
-    /// Where it lies, relative to the dataset's work folder.
-    pub(crate) from: Raw,
-    /// Relative to the job's folder.
-    pub(crate) to: String,
-}
-
-/// A journal's first line.
+/// The first line of a journal.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head<'h> {
     container: Cow<'h, str>,
     warnings: Cow<'h, [String]>,
     #[serde(default)]
     folders: Cow<'h, [FolderMove]>,
+    #[serde(default)]
+    uncollected: u64,
 }
 
 const MOVES: &str = "moves.";
 
-/// Where in a job's folder a dataset's journal is while its results are being moved.
-pub(crate) fn moves_file(dataset: u64) -> PathBuf {
+fn moves_file(dataset: u64) -> PathBuf {
     format!("{TEMPORARY_PREFIX}{MOVES}{dataset}").into()
 }
 
-/// Where the journal of a dataset's finished collection is.
-pub(crate) fn results_file(dataset: u64) -> PathBuf {
+fn results_file(dataset: u64) -> PathBuf {
     format!("{TEMPORARY_PREFIX}results.{dataset}").into()
 }
 
-/// Finishes what others have begun to move in a job's folder, who hold its lock no more. Where they were going nobody
-/// else has been yet: that holds no longer once somebody else is given names there.
-pub(crate) fn finish_begun(home: &Home) -> Result<()> {
+/// The progress of a dataset's collection from a container.
+pub(crate) fn progress(directory: &JobDirectory, dataset: u64, container: &str) -> Result<Progress> {
+    let moves = Journal::open(directory, &moves_file(dataset))?;
+    let results = Journal::open(directory, &results_file(dataset))?;
+    let named = |journal: &Option<Journal>| journal.as_ref().map(|journal| journal.container.clone());
+    Ok(Progress::new(named(&moves).as_deref(), named(&results).as_deref(), container))
+}
+
+/// Finishes the moves of all datasets in a job's folder that other processes left unfinished. The caller holds the lock
+/// of the folder.
+pub(crate) fn finish_all(directory: &JobDirectory) -> Result<()> {
     let beginning = format!("{TEMPORARY_PREFIX}{MOVES}");
-    let failed = |error: io::Error| home.failure("list", Path::new(""), &error);
-    for entry in home.dir().entries().map_err(failed)? {
+    let failed = |error: io::Error| directory.failure("list", Path::new(""), &error);
+    for entry in directory.dir().entries().map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let dataset = name.to_str().and_then(|name| name.strip_prefix(&beginning)?.parse().ok());
         if let Some(dataset) = dataset {
-            complete(home, dataset)?;
+            finish(directory, dataset)?;
         }
     }
     Ok(())
 }
 
-/// Writes down what goes where, so that it is there whole or not at all, and survives a power cut.
-pub(crate) fn write(home: &Home, dataset: u64, container: &str, decided: &Decided) -> Result<()> {
-    let (warnings, folders) = (Cow::from(&decided.warnings), Cow::from(&decided.folders));
-    let head = Head { container: container.into(), warnings, folders };
-    home.folder().write_with(&moves_file(dataset), |file| {
+/// Writes the journal, whole or not at all, and so that it survives a power failure.
+pub(crate) fn begin(
+    directory: &JobDirectory,
+    dataset: u64,
+    container: &str,
+    partial: bool,
+    named: &NamedFindings,
+) -> Result<()> {
+    let (warnings, folders) = (Cow::from(&named.warnings), Cow::from(&named.folders));
+    let head = Head { container: container.into(), warnings, folders, uncollected: named.uncollected };
+    directory.folder().write_with(&moves_file(dataset), |file| {
         let mut out = BufWriter::new(file);
         serde_json::to_writer(&mut out, &head)?;
-        for one in decided.moves() {
+        for one in named.moves(partial) {
             out.write_all(b"\n")?;
             serde_json::to_writer(&mut out, &one)?;
         }
@@ -105,110 +124,158 @@ pub(crate) fn write(home: &Home, dataset: u64, container: &str, decided: &Decide
     })
 }
 
-/// Moves everything that is not moved yet, and writes that down.
-pub(crate) fn complete(home: &Home, dataset: u64) -> Result<()> {
-    let Some(journal) = Journal::open(home, &moves_file(dataset))? else { return Ok(()) };
-    journal.carry_out(home, dataset)?;
-    let done = results_file(dataset);
-    let renamed = home.dir().rename(moves_file(dataset), home.dir(), &done);
-    renamed.map_err(|error| home.failure("write", &done, &error))
+/// Moves all results that are not moved yet, and marks the journal as finished.
+pub(crate) fn finish(directory: &JobDirectory, dataset: u64) -> Result<()> {
+    let Some(journal) = Journal::open(directory, &moves_file(dataset))? else { return Ok(()) };
+    journal.move_all(directory, dataset)?;
+    let finished = results_file(dataset);
+    let renamed = directory.dir().rename(moves_file(dataset), directory.dir(), &finished);
+    renamed.map_err(|error| directory.failure("write", &finished, &error))
 }
 
 impl Journal {
-    /// Reads the beginning of a journal, if it is there.
-    pub(crate) fn open(home: &Home, path: &Path) -> Result<Option<Journal>> {
-        let file = match home.folder().open_file(path) {
+    /// Opens the journal of a dataset whose results are all moved, if there is one.
+    pub(crate) fn open_finished(directory: &JobDirectory, dataset: u64) -> Result<Option<Journal>> {
+        Journal::open(directory, &results_file(dataset))
+    }
+
+    fn open(directory: &JobDirectory, path: &Path) -> Result<Option<Journal>> {
+        let file = match directory.folder().open_file(path) {
             Err(failure) if failure.kind == Kind::FileNotFound => return Ok(None),
             opened => opened?.0,
         };
-        let shown = home.job().root().join(path);
+        let path = directory.job().root().join(path);
         let mut lines = BufReader::new(file).lines();
         let Some(head) = lines.next() else { return Ok(None) };
-        let head = head.map_err(|error| Failure::io("read", &shown, &error))?;
-        let head: Head = serde_json::from_str(&head).map_err(|error| broken(&shown, &error))?;
+        let head = head.map_err(|error| Failure::io("read", &path, &error))?;
+        let head: Head = serde_json::from_str(&head).map_err(|error| cannot_parse(&path, &error))?;
         let (container, warnings, folders) =
             (head.container.into_owned(), head.warnings.into_owned(), head.folders.into_owned());
-        Ok(Some(Journal { container, warnings, folders, lines, shown }))
+        Ok(Some(Journal { container, warnings, uncollected: head.uncollected, folders, lines, path }))
     }
 
-    /// What it says of each thing, with the length of its line.
+    /// All moves, each with the length of its line.
     pub(crate) fn moves(&mut self) -> impl Iterator<Item = Result<(Move, usize)>> + '_ {
-        let Journal { lines, shown, .. } = self;
+        let Journal { lines, path, .. } = self;
         lines.map(|line| {
-            let line = line.map_err(|error| Failure::io("read", shown, &error))?;
-            Ok((serde_json::from_str(&line).map_err(|error| broken(shown, &error))?, line.len()))
+            let line = line.map_err(|error| Failure::io("read", path, &error))?;
+            Ok((serde_json::from_str(&line).map_err(|error| cannot_parse(path, &error))?, line.len()))
         })
     }
 
-    fn carry_out(mut self, home: &Home, dataset: u64) -> Result<()> {
-        let root = home.dir();
-        let failed = |to: &Path| {
-            let path = to.to_owned();
-            move |error: io::Error| home.failure("write", &path, &error)
-        };
-        let work = match home.work_root().open_dir(dataset.to_string()) {
-            // All that was in it has been moved before.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            work => work.map_err(|error| home.failure("open", &home.job().work(), &error))?,
-        };
+    fn move_all(mut self, directory: &JobDirectory, dataset: u64) -> Result<()> {
+        // Without a work folder everything has been moved.
+        let Some(work) = directory.open_work(dataset)? else { return Ok(()) };
+        let base = Path::new(RESULTS).join(directory.job().root().file_name().unwrap_or_default());
+        let mut mover =
+            Mover { root: directory.dir(), work: &work, to: OpenFolder::default(), from: OpenFolder::default() };
+        let failed = |path: &Path, error: &io::Error| directory.failure("write", path, error);
         let mut moved = HashSet::new();
         let folders = std::mem::take(&mut self.folders);
         for one in &folders {
             let to = Path::new(&one.to);
-            root.create_dir_all(to.parent().unwrap_or(Path::new(""))).map_err(failed(to))?;
-            match gone(work.rename(one.from.as_path(), root, to)) {
-                // Somebody else has made a folder of that name: the files go into it.
-                Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
-                done => {
-                    done.map_err(failed(to))?;
-                    moved.insert(one.from.as_path());
-                }
+            if mover.move_folder(one.from.as_path(), to).map_err(|error| failed(to, &error))? {
+                moved.insert(one.from.as_path());
             }
         }
-        let base = Path::new(RESULTS).join(home.job().root().file_name().unwrap_or_default());
-        let (mut into, mut out_of) = (Opened::default(), Opened::default());
         for one in self.moves() {
             let (one, _) = one?;
             let to = Path::new(&one.result.path).strip_prefix(&base).unwrap_or(Path::new(""));
-            if one.result.path.ends_with('/') {
-                root.create_dir_all(to).map_err(failed(to))?;
-                continue;
+            for step in steps(&one, to, &moved) {
+                mover.carry_out(&step).map_err(|error| failed(to, &error))?;
             }
-            let from = one.from.as_ref().map(Raw::as_path);
-            if from.and_then(Path::parent).is_some_and(|folder| moved.contains(folder)) {
-                continue;
-            }
-            let (above, name) = split(to);
-            let into = into.at(root, above, true).map_err(failed(to))?;
-            if let Some(text) = &one.link {
-                link(into, name, text).map_err(failed(to))?;
-            }
-            let Some((from, own_name)) = from.map(split) else { continue };
-            // A folder that is not there has been moved or emptied before.
-            let Ok(out_of) = out_of.at(&work, from, false) else { continue };
-            let done = match &one.link {
-                Some(_) => out_of.remove_file(own_name),
-                None => out_of.rename(own_name, into, name),
-            };
-            gone(done).map_err(failed(to))?;
         }
         Ok(())
     }
 }
 
-fn broken(shown: &Path, error: &serde_json::Error) -> Failure {
-    Failure::new(Kind::Io, format!("cannot read `{}`: {error}", shown.display()))
+/// One change of the file system. Each can be repeated.
+#[derive(Debug, PartialEq, Eq)]
+enum Step<'s> {
+    CreateFolder(&'s Path),
+    CreateLink {
+        at: &'s Path,
+        target: &'s str,
+    },
+    /// Removes a link from the work folder.
+    RemoveLink(&'s Path),
+    /// Moves a file from the work folder to the job's folder.
+    MoveFile {
+        from: &'s Path,
+        to: &'s Path,
+    },
 }
 
-/// The folder that was opened last: what comes next mostly lies in the same.
-#[derive(Default)]
-struct Opened(Option<(PathBuf, Dir)>);
+/// The steps of one move to the path `to`. Files in folders that `moved` as a whole need none.
+fn steps<'s>(one: &'s Move, to: &'s Path, moved: &HashSet<&Path>) -> Vec<Step<'s>> {
+    let from = one.from.as_ref().map(RawPath::as_path);
+    if one.result.path.ends_with('/') {
+        return vec![Step::CreateFolder(to)];
+    }
+    if from.and_then(Path::parent).is_some_and(|folder| moved.contains(folder)) {
+        return Vec::new();
+    }
+    match (&one.link, from) {
+        (Some(target), None) => vec![Step::CreateLink { at: to, target }],
+        (Some(target), Some(from)) => vec![Step::CreateLink { at: to, target }, Step::RemoveLink(from)],
+        (None, Some(from)) => vec![Step::MoveFile { from, to }],
+        (None, None) => Vec::new(),
+    }
+}
 
-impl Opened {
-    fn at(&mut self, root: &Dir, path: &Path, make: bool) -> io::Result<&Dir> {
+/// Carries out steps between a work folder and a job's folder.
+struct Mover<'m> {
+    root: &'m Dir,
+    work: &'m Dir,
+    to: OpenFolder,
+    from: OpenFolder,
+}
+
+impl Mover<'_> {
+    /// Moves a folder as a whole. False if another folder has the name by now: then its files move one by one.
+    fn move_folder(&self, from: &Path, to: &Path) -> io::Result<bool> {
+        self.root.create_dir_all(parent(to))?;
+        match ignore_missing(self.work.rename(from, self.root, to)) {
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(false),
+            moved => moved.map(|()| true),
+        }
+    }
+
+    fn carry_out(&mut self, step: &Step<'_>) -> io::Result<()> {
+        match step {
+            Step::CreateFolder(path) => self.root.create_dir_all(path),
+            Step::CreateLink { at, target } => {
+                create_link(self.to.open(self.root, parent(at), true)?, name(at), target)
+            }
+            // A folder that is missing was moved or emptied before.
+            Step::RemoveLink(path) => match self.from.open(self.work, parent(path), false) {
+                Ok(folder) => ignore_missing(folder.remove_file(name(path))),
+                Err(_) => Ok(()),
+            },
+            Step::MoveFile { from, to } => {
+                let into = self.to.open(self.root, parent(to), true)?;
+                match self.from.open(self.work, parent(from), false) {
+                    Ok(folder) => ignore_missing(folder.rename(name(from), into, name(to))),
+                    Err(_) => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+fn cannot_parse(path: &Path, error: &serde_json::Error) -> Failure {
+    Failure::new(Kind::Io, format!("cannot read `{}`: {error}", path.display()))
+}
+
+/// The folder that was opened last: the next file is mostly in the same one.
+#[derive(Default)]
+struct OpenFolder(Option<(PathBuf, Dir)>);
+
+impl OpenFolder {
+    fn open(&mut self, root: &Dir, path: &Path, create: bool) -> io::Result<&Dir> {
         if self.0.as_ref().is_none_or(|(opened, _)| opened != path) {
             self.0 = None;
-            if make {
+            if create {
                 root.create_dir_all(path)?;
             }
             let dir = if path.as_os_str().is_empty() { root.try_clone()? } else { root.open_dir(path)? };
@@ -218,24 +285,131 @@ impl Opened {
     }
 }
 
-/// A path's folder and its last name.
-fn split(path: &Path) -> (&Path, &Path) {
-    (path.parent().unwrap_or(Path::new("")), path.file_name().map_or(path, Path::new))
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
-/// Makes a link, or one anew that is there already.
-fn link(root: &Dir, to: &Path, text: &str) -> io::Result<()> {
-    if root.read_link_contents(to).is_ok_and(|there| there == Path::new(text)) {
+fn name(path: &Path) -> &Path {
+    path.file_name().map_or(path, Path::new)
+}
+
+/// Creates a link, or replaces what has its name.
+fn create_link(folder: &Dir, name: &Path, target: &str) -> io::Result<()> {
+    if folder.read_link_contents(name).is_ok_and(|existing| existing == Path::new(target)) {
         return Ok(());
     }
-    gone(root.remove_file(to))?;
-    root.symlink_contents(text, to)
+    ignore_missing(folder.remove_file(name))?;
+    folder.symlink_contents(target, name)
 }
 
-/// What is gone has been moved before.
-fn gone(done: io::Result<()>) -> io::Result<()> {
-    match done {
+/// A file that is missing was moved before.
+fn ignore_missing(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cap_std::ambient_authority;
+    use ncaas_core::record::fields::ResultFile;
+
+    use super::*;
+
+    #[test]
+    fn progress_follows_from_the_two_journal_files() {
+        let cases = [
+            (None, None, Progress::NotStarted),
+            (Some("a"), None, Progress::Moving),
+            (Some("b"), Some("a"), Progress::Moving),
+            (None, Some("a"), Progress::Collected),
+            // Another container ran for the same dataset before.
+            (None, Some("b"), Progress::NotStarted),
+        ];
+        for (moves, results, expected) in cases {
+            assert_eq!(Progress::new(moves, results, "a"), expected, "{moves:?} {results:?}");
+        }
+    }
+
+    fn one(from: Option<&str>, link: Option<&str>, to: &str) -> Move {
+        Move {
+            from: from.map(|from| RawPath::Text(from.to_owned())),
+            link: link.map(str::to_owned),
+            result: ResultFile { path: to.to_owned(), ..ResultFile::default() },
+        }
+    }
+
+    #[test]
+    fn the_steps_of_a_move_follow_from_its_kind() {
+        let moved = HashSet::from([Path::new("s/1")]);
+        let (from, to) = (Path::new("s/0/f"), Path::new("p/f"));
+        let cases = [
+            (one(None, None, "p/f/"), vec![Step::CreateFolder(to)]),
+            (one(Some("s/0/f"), None, "p/f"), vec![Step::MoveFile { from, to }]),
+            (one(Some("s/1/f"), None, "p/f"), vec![]),
+            (one(None, Some("x"), "p/f"), vec![Step::CreateLink { at: to, target: "x" }]),
+            (
+                one(Some("s/0/f"), Some("x"), "p/f"),
+                vec![Step::CreateLink { at: to, target: "x" }, Step::RemoveLink(from)],
+            ),
+        ];
+        for (one, expected) in &cases {
+            assert_eq!(steps(one, to, &moved), *expected, "{one:?}");
+        }
+    }
+
+    /// All entries of a folder by path: the content of files, the target of links.
+    fn tree(dir: &Dir, path: &str, into: &mut BTreeMap<String, String>) {
+        for entry in dir.entries().unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = format!("{path}/{name}");
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                tree(&dir.open_dir(&name).unwrap(), &path, into);
+                into.insert(path, "folder".into());
+            } else if kind.is_symlink() {
+                into.insert(path, format!("-> {}", dir.read_link_contents(&name).unwrap().display()));
+            } else {
+                into.insert(path, dir.read_to_string(&name).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn moves_that_were_interrupted_after_any_step_end_the_same() {
+        let moves = [
+            one(Some("0/a"), None, "p/a"),
+            one(Some("0/b"), None, "p/q/b"),
+            one(Some("0/l"), Some("a"), "p/l"),
+            one(None, Some("q/b"), "p/m"),
+            one(None, None, "p/e/"),
+        ];
+        let none = HashSet::new();
+        let all: Vec<Step> = moves.iter().flat_map(|one| steps(one, Path::new(&one.result.path), &none)).collect();
+        let expected = [("/p", "folder"), ("/p/a", "A"), ("/p/e", "folder"), ("/p/l", "-> a"), ("/p/m", "-> q/b")];
+        let expected = expected.into_iter().chain([("/p/q", "folder"), ("/p/q/b", "B")]);
+        let expected: BTreeMap<String, String> = expected.map(|(path, what)| (path.into(), what.into())).collect();
+        for done in 0..=all.len() {
+            let (root, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let [root, work] = [&root, &work].map(|dir| Dir::open_ambient_dir(dir, ambient_authority()).unwrap());
+            work.create_dir("0").unwrap();
+            work.write("0/a", "A").unwrap();
+            work.write("0/b", "B").unwrap();
+            work.symlink_contents("/old", "0/l").unwrap();
+            for steps in [&all[..done], &all] {
+                let mut mover =
+                    Mover { root: &root, work: &work, to: OpenFolder::default(), from: OpenFolder::default() };
+                steps.iter().for_each(|step| mover.carry_out(step).unwrap());
+            }
+            let mut found = BTreeMap::new();
+            tree(&root, "", &mut found);
+            assert_eq!(found, expected, "interrupted after {done} steps");
+            assert_eq!(work.open_dir("0").unwrap().entries().unwrap().count(), 0);
+        }
     }
 }

@@ -28,7 +28,7 @@ fn pull_downloads_datasets_and_a_config_from_arguments() {
     let missing = [&arguments[..5], &["lab/inputs/none"]].concat();
     ncaas_sync(&home, &missing).run().ended_saying(1, "lab/inputs/none`: the object does not exist");
     let elsewhere = [&arguments[..5], &["other/inputs/a"]].concat();
-    ncaas_sync(&home, &elsewhere).run().ended_saying(1, "`other/inputs/a` is not one of the group's keys");
+    ncaas_sync(&home, &elsewhere).run().ended_saying(1, "`other/inputs/a` is not a key of the group");
 }
 
 #[test]
@@ -145,5 +145,47 @@ fn a_missing_bucket_or_server_loses_no_record() {
         assert_eq!((ran.status, ran.record().error_kind()), (3, "bucket-unreachable"), "{}", ran.stderr);
     }
     record["job"]["bucket"] = "/nonexistent/pca".into();
-    assert_eq!(jobs.run(&["pull"], &record).ended_saying(1, "no bucket").record().error_kind(), "bucket-not-found");
+    assert_eq!(
+        jobs.run(&["pull"], &record).ended_saying(1, "bucket `/nonexistent/pca` does not exist").record().error_kind(),
+        "bucket-not-found"
+    );
+}
+
+fn an_ended_job_is_not_run_again(jobs: &BucketJob) {
+    let ended = jobs.ended(1, 1);
+    jobs.run(&["push"], &ended).ok();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let pull = |record: &serde_json::Value| {
+        ncaas_sync(&elsewhere, &["pull"]).dir(elsewhere.path()).stdin(record.to_string()).run().ok().json().remove(0)
+    };
+    let pulled = pull(&jobs.record(1, 1));
+    assert_eq!(pulled["pushed"], true);
+    assert_eq!(pulled["container"]["status"], "success");
+    assert_eq!(pulled["container"]["id"], "", "a record from a bucket chooses no container");
+    assert_eq!(pulled["results"], ended["results"]);
+    assert_eq!(pulled["io_dir"], elsewhere.path().join("io-dir/lab").to_str().unwrap());
+    assert!(!elsewhere.path().join("io-dir/lab/inputs").exists(), "inputs are not downloaded");
+    // Later stages pass it through untouched.
+    for verb in ["collect", "push"] {
+        let run = ncaas_sync(&elsewhere, &[verb]).dir(elsewhere.path()).stdin(pulled.to_string()).run();
+        assert_eq!(run.ok().json(), [pulled.clone()], "{verb}");
+    }
+    // A new attempt runs, and so does another job whose record somebody forged.
+    let mut retried = jobs.record(1, 1);
+    retried["job"]["attempt"] = 2.into();
+    assert_eq!(pull(&retried).get("pushed"), None);
+    let mut forged = ended.clone();
+    forged["job"]["id"] = "job__pca_2".into();
+    jobs.bucket.put("lab/results/job__pca_1/logs/set1.record.json", forged.to_string());
+    assert_eq!(pull(&jobs.record(1, 1)).get("pushed"), None);
+}
+
+#[test]
+fn an_ended_job_in_a_directory_is_not_run_again() {
+    an_ended_job_is_not_run_again(&BucketJob::in_bucket(TestBucket::directory("pca")));
+}
+
+#[test]
+fn an_ended_job_on_s3_is_not_run_again() {
+    an_ended_job_is_not_run_again(&BucketJob::in_bucket(TestBucket::s3("ended")));
 }

@@ -32,10 +32,16 @@ fn verify_finds_damaged_files_in_the_io_dir_and_the_bucket() {
             "results": names.iter().map(|name| result(name)).collect::<Vec<_>>()})
         .to_string()
     };
-    ncaas_sync(&home, &["verify"]).stdin(record(&["good"])).run().ok();
+    ncaas_sync(&home, &["verify"])
+        .stdin(record(&["good"]))
+        .run()
+        .ended_saying(0, "`job__pca_1`: 1 file verified by SHA-256 in the io-dir and `");
     let all = record(&["good", "bad-here", "bad-there", "gone-there"]);
     let ran = ncaas_sync(&home, &["verify", "--files"]).stdin(all).run();
-    let ran = ran.ended_saying(1, "of 4 files that `job__pca_1` made, 1 different in the bucket, 1 different in the io-dir, 1 missing in the bucket");
+    let ran = ran.ended_saying(
+        1,
+        "of 4 files of `job__pca_1`, 1 different in the bucket, 1 different in the io-dir, 1 missing in the bucket",
+    );
     let lines = ran.json();
     assert_eq!(lines.last().unwrap()["error"]["kind"], "checksum-mismatch");
     let of =
@@ -54,7 +60,7 @@ fn the_bucket_is_verified(jobs: &BucketJob) {
         record["results"].as_array_mut().unwrap().push(result);
     }
     jobs.run(&["push"], &record).ok();
-    jobs.run(&["verify"], &record).ok();
+    jobs.run(&["verify"], &record).ended_saying(0, "`job__pca_1`: 4 files verified by SHA-256 in the io-dir and `");
     let key = |name: &str| format!("lab/results/job__pca_1/process_results/{name}");
     jobs.bucket.put(&key("changed"), "123");
     jobs.bucket.put(&key("same_size"), "1234x");
@@ -62,7 +68,7 @@ fn the_bucket_is_verified(jobs: &BucketJob) {
     moved["path"] = "results/job__pca_1/process_results/never".into();
     record["results"][3] = moved;
     let ran = jobs.run(&["verify", "--bucket-only", "--files"], &record);
-    let told = "of 4 files that `job__pca_1` made, 2 different in the bucket, 1 missing in the bucket";
+    let told = "of 4 files of `job__pca_1`, 2 different in the bucket, 1 missing in the bucket";
     let lines = ran.ended_saying(1, told).json();
     let mut found: Vec<String> = lines
         .iter()

@@ -161,7 +161,7 @@ fn sockets_are_left_out_from_the_layer_and_from_the_archive_api() {
     );
     for host in engine_hosts() {
         let is_asked = host.is_some() || is_podman();
-        let why = if is_asked { "the engine does not give it: it is a socket" } else { "it is a socket" };
+        let why = if is_asked { "the engine does not return it: it is a socket" } else { "it is a socket" };
         let run = ncaas_sync(&job.home, &["collect"]).stdin(job.record().to_string());
         let run = if let Some(host) = host { run.env("DOCKER_HOST", host) } else { run };
         let record = run.run().ok().record();

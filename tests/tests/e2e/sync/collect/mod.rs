@@ -136,6 +136,82 @@ fn image_volumes_are_collected_and_tmpfs_gives_a_warning() {
 }
 
 #[test]
+fn image_content_and_nested_mounts_in_a_volume_are_not_results() {
+    let hosts = if ncaas_tests::engine::is_podman() { vec![None] } else { vec![None, Some(tcp_engine())] };
+    for host in hosts {
+        // The engine copies what the image has there into the new volume.
+        let job = EndedJob::after(
+            "echo new > /etc/new; echo scratch > io-dir/scratch; echo l > io-dir/logs/l",
+            &["--user", "0:0", "-v", "/etc", "-v", "/home/neurocaasdev/io-dir"],
+        );
+        let run = ncaas_sync(&job.home, &["collect"]).stdin(job.record().to_string());
+        let run = if let Some(host) = host { run.env("DOCKER_HOST", host) } else { run };
+        assert_eq!(result_paths(&run.run().ok().record()), ["io-dir/scratch", "outside/etc/new"], "not what the mounts hold");
+    }
+}
+
+#[test]
+fn files_that_are_as_in_the_image_are_not_results() {
+    let job = EndedJob::after(
+        "chmod 0640 /etc/passwd; touch /etc/group; chown 7 /etc/passwd; cp /etc/passwd /etc/copy; echo x >> /etc/shells; rm -f /etc/hostname.x",
+        &["--user", "0:0"],
+    );
+    let hosts = if ncaas_tests::engine::is_podman() { vec![None] } else { vec![None, Some(tcp_engine())] };
+    for host in hosts {
+        let _ = fs::remove_dir_all(job.folder());
+        let run = ncaas_sync(&job.home, &["collect"]).stdin(job.record().to_string());
+        let run = if let Some(host) = &host { run.env("DOCKER_HOST", host) } else { run };
+        let found = result_paths(&run.run().ok().record());
+        assert_eq!(found, ["outside/etc/copy", "outside/etc/shells"], "{host:?}");
+        let left = docker(&["ps", "-aq", "--filter", "label=org.neurocaas.helper=ncaas-sync"]);
+        assert_eq!(left, "", "the container that shows the image's files is removed");
+    }
+}
+
+#[test]
+fn a_successful_job_without_results_names_the_files_that_were_left_out() {
+    let job = EndedJob::after("mkdir /tmp/out; echo x > /tmp/out/res.csv", &[]);
+    let expected = "the job succeeded without any result: 1 file under `/tmp` left out (`--all` collects them)";
+    for attempt in ["first", "again"] {
+        let record = job.collect(&[]).ended_saying(0, expected).record();
+        assert_eq!(record.warnings.as_deref(), Some(&[expected.to_owned()][..]), "{attempt}");
+        assert_eq!((record.uncollected, record.results.map(|results| results.len())), (Some(1), Some(0)));
+    }
+    fs::remove_dir_all(job.folder()).unwrap();
+    let record = job.collect(&["--all"]).ok().record();
+    assert_eq!((result_paths(&record), record.uncollected), (vec!["outside/tmp/out/res.csv".to_owned()], None));
+    let nothing = EndedJob::after("true", &[]);
+    nothing.collect(&[]).ended_saying(0, "the job succeeded without any result, and no file that it wrote was found");
+}
+
+#[test]
+fn jobs_that_are_still_running_at_the_end_of_the_input_are_reported() {
+    let job = EndedJob::after("echo x > io-dir/results/x", &[]);
+    let mut running = job.record();
+    running["container"]["state"] = "running".into();
+    running["container"]["status"] = serde_json::Value::Null;
+    let collect = |input: String| ncaas_sync(&job.home, &["collect"]).stdin(input).run();
+    let message = "1 job was still running at the end of the input and not collected; put `ncaas-exec wait`";
+    collect(running.to_string()).ended_saying(1, message);
+    // A record of the ended job follows.
+    let ran = collect(format!("{running}\n{}", job.record()));
+    assert!(!ran.stderr.contains("still running"), "{}", ran.stderr);
+    assert_eq!(ran.status, 0);
+}
+
+#[test]
+fn the_container_of_another_job_is_not_collected_for_a_job_from_a_bucket() {
+    let job = EndedJob::after("echo secret > io-dir/results/x", &[]);
+    let mut forged = job.record();
+    forged["job"]["bucket"] = "/no/bucket".into();
+    forged["job"]["group"] = "lab".into();
+    let ran = ncaas_sync(&job.home, &["collect"]).stdin(forged.to_string()).run();
+    let ran = ran.ended_saying(1, "");
+    assert_eq!(ran.record().error_kind(), "wrong-container");
+    assert!(!job.results().exists());
+}
+
+#[test]
 fn include_exclude_size_and_path_flags_select_results() {
     let job = EndedJob::after(
         "mkdir out; echo a > out/a.npy; echo b > out/b.png; echo tmp > /tmp/c.npy; echo large > out/l.npy",
@@ -168,12 +244,11 @@ fn two_datasets_that_wrote_the_same_path_keep_both_files() {
     }
     records[1]["container"]["id"] = second.into();
     let input = records.iter().map(|record| format!("{record}\n")).collect::<String>();
-    // One after the other: which of them is the later one is what this is about.
     let records = ncaas_sync(&job.home, &["collect", "-j", "1"]).stdin(input).run().ok().records();
-    assert_eq!(result_paths(&records[0]), ["other", "out/x", "same"]);
-    assert_eq!(result_paths(&records[1]), ["link", "same", "set2/other", "set2/out"]);
-    assert_eq!(fs::read_to_string(job.results().join("link")).unwrap(), "2\n", "a link leads to what it led to");
-    assert_eq!(fs::read_to_string(job.results().join("other")).unwrap(), "1\n");
+    assert_eq!(result_paths(&records[0]), ["set1/other", "set1/out/x", "set1/same"]);
+    assert_eq!(result_paths(&records[1]), ["set2/link", "set2/other", "set2/out", "set2/same"]);
+    assert_eq!(fs::read_to_string(job.results().join("set2/link")).unwrap(), "2\n", "a link leads to what it led to");
+    assert_eq!(fs::read_to_string(job.results().join("set1/other")).unwrap(), "1\n");
 }
 
 #[test]
@@ -183,7 +258,7 @@ fn results_in_mounts_are_collected_after_the_container_is_removed() {
     docker(&["rm", "-f", &job.container]);
     let ran = ncaas_sync(&job.home, &["collect"]).stdin(record.to_string()).run().ok();
     assert_eq!(result_paths(&ran.record()), ["r"]);
-    assert!(ran.record().warnings.unwrap()[0].contains("is gone"));
+    assert!(ran.record().warnings.unwrap()[0].contains("was removed"));
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! Globs that a successful job's results must match.
+
+use globset::GlobSet;
+use ncaas_core::engine::Engine;
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::PROCESS_RESULTS;
+use ncaas_core::record::fields::ResultFile;
+
+use crate::file_filter::parse_globs;
+
+/// Label of an image or container: the globs of its jobs, one a line.
+const LABEL: &str = "org.neurocaas.expect";
+
+/// Globs of which each must match at least one result.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ExpectedResults {
+    globs: Vec<(String, GlobSet)>,
+}
+
+impl ExpectedResults {
+    pub(crate) fn new(patterns: &[String]) -> Result<ExpectedResults> {
+        let globs = patterns.iter().map(|pattern| Ok((pattern.clone(), parse_globs([pattern.as_str()])?)));
+        Ok(ExpectedResults { globs: globs.collect::<Result<_>>()? })
+    }
+
+    /// The globs for a container's job: these, or those of the container's label if there are none.
+    pub(crate) async fn or_from_label(&self, engine: Option<&Engine>, container: &str) -> Result<ExpectedResults> {
+        let (true, Some(engine)) = (self.globs.is_empty(), engine) else { return Ok(self.clone()) };
+        // The label of a container that was removed is lost.
+        let Ok(inspected) = engine.inspect(container).await else { return Ok(ExpectedResults::default()) };
+        let label = inspected.config.and_then(|config| config.labels?.remove(LABEL)).unwrap_or_default();
+        let patterns: Vec<String> =
+            label.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        ExpectedResults::new(&patterns)
+    }
+
+    /// Starts a check of one job's results.
+    pub(crate) fn check(self) -> Check {
+        Check { unmatched: self.globs, results: 0 }
+    }
+}
+
+/// A check of results that are seen one by one.
+#[derive(Debug)]
+pub(crate) struct Check {
+    unmatched: Vec<(String, GlobSet)>,
+    results: u64,
+}
+
+impl Check {
+    pub(crate) fn add(&mut self, result: &ResultFile) {
+        self.results += 1;
+        self.unmatched.retain(|(_, glob)| !glob.is_match(path_in_results(&result.path)));
+    }
+
+    /// Fails if a glob matched none of the results.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let unmatched: Vec<String> = self.unmatched.iter().map(|(pattern, _)| format!("`{pattern}`")).collect();
+        if unmatched.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "the job exited with 0, but none of its {} results matches {}",
+            self.results,
+            unmatched.join(" or ")
+        );
+        Err(Failure::new(Kind::ResultsMissing, message).hint("read its log: `ncaas-logs lines`"))
+    }
+}
+
+/// The path of a result relative to `process_results`.
+fn path_in_results(path: &str) -> &str {
+    let marker = format!("/{PROCESS_RESULTS}/");
+    path.find(&marker).map_or(path, |at| &path[at + marker.len()..])
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose globs cannot be read has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_glob_must_match_a_result() {
+        let result = ResultFile { path: "results/job__a_1/process_results/out/a.npy".into(), ..Default::default() };
+        let outcome = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|&p| p.to_owned()).collect();
+            let mut check = ExpectedResults::new(&patterns).unwrap().check();
+            check.add(&result);
+            check.finish()
+        };
+        assert!(outcome(&["*.npy"]).is_ok());
+        assert!(outcome(&["out/*.npy"]).is_ok());
+        let failure = outcome(&["*.npy", "*.png"]).unwrap_err();
+        assert_eq!(failure.kind, Kind::ResultsMissing);
+        assert!(failure.message.contains("`*.png`") && !failure.message.contains("`*.npy`"));
+    }
+}

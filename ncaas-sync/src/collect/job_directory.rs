@@ -1,0 +1,220 @@
+//! The opened folder of a job, as a collection works in it.
+
+use std::collections::HashSet;
+use std::fs::File as LockFile;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::folder::Folder;
+use ncaas_core::layout::{JobFolder, LOGS, RECORD_SUFFIX, RESULTS};
+use ncaas_core::pipe::MAX_LINE;
+use ncaas_core::record::Record;
+
+use super::findings::{File, STAGE};
+use super::result_names::{Destination, Existing};
+use super::staging::{BUFFER_SIZE, hash_file, open_folder};
+use crate::path_text::escape_path;
+use ncaas_core::blocking::run_blocking;
+
+/// The depth to which empty folders are removed: a job may nest them without end.
+const MAX_DEPTH: usize = 64;
+
+/// The opened folder of a job.
+#[derive(Debug)]
+pub(crate) struct JobDirectory {
+    job: JobFolder,
+    folder: Folder,
+}
+
+impl JobDirectory {
+    /// Opens the folder of a record's job; creates it if necessary.
+    pub(crate) fn open(record: &Record) -> Result<JobDirectory> {
+        let job = JobFolder::for_record(record)?;
+        let folder = job.open()?;
+        Ok(JobDirectory { job, folder })
+    }
+
+    pub(crate) fn job(&self) -> &JobFolder {
+        &self.job
+    }
+
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        self.folder.dir()
+    }
+
+    /// The job's folder relative to the io-dir.
+    pub(crate) fn base(&self) -> String {
+        format!("{RESULTS}/{}", escape_path(self.job.root().file_name().unwrap_or_default().as_ref()))
+    }
+
+    /// An absolute path in the job's folder, relative to it.
+    pub(crate) fn relative(&self, path: &Path) -> PathBuf {
+        self.folder.within(path).to_owned()
+    }
+
+    /// Opens the work folder of a dataset, if it exists.
+    pub(crate) fn open_work(&self, dataset: u64) -> Result<Option<Dir>> {
+        let Some(root) = self.job.open_work_root()? else { return Ok(None) };
+        let path = dataset.to_string();
+        match root.dir().open_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(|error| root.contained("open", Path::new(&path), &error)),
+        }
+    }
+
+    /// Creates an empty staging folder in this dataset's work folder.
+    pub(crate) fn create_stage(&self) -> Result<Dir> {
+        let root = self.job.make_work_root()?;
+        let path = root.within(&self.job.work()).join(STAGE);
+        let failure = |operation: &str, error: &io::Error| root.contained(operation, &path, error);
+        match root.dir().remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failure("empty the folder", &error)),
+            _ => {}
+        }
+        root.dir().create_dir_all(&path).map_err(|error| failure("create the folder", &error))?;
+        root.dir().open_dir(&path).map_err(|error| failure("open", &error))
+    }
+
+    /// Removes the staging folder.
+    pub(crate) fn remove_stage(&self) {
+        if let Ok(Some(root)) = self.job.open_work_root() {
+            // A folder that cannot be removed does no harm.
+            let _ = root.dir().remove_dir_all(root.within(&self.job.work()).join(STAGE));
+        }
+    }
+
+    /// Removes what the finished job of a dataset leaves in its work folder: staged inputs, the staging folder, and folders
+    /// that are empty by now. Files that were left out stay.
+    pub(crate) fn clean_up(job: &JobFolder) {
+        job.remove_staged_inputs();
+        let Ok(Some(root)) = job.open_work_root() else { return };
+        let work = job.work();
+        let work = root.within(&work);
+        let _ = root.dir().remove_dir_all(work.join(STAGE));
+        if let Ok(dir) = root.dir().open_dir(work) {
+            remove_empty_folders(&dir, 0);
+        }
+        let _ = root.dir().remove_dir(work);
+        // Fails while other datasets of the job have work folders.
+        let _ = std::fs::remove_dir(job.work_root());
+    }
+
+    /// The existing folders that the job's container has mounted.
+    pub(crate) fn mounted(&self) -> Result<Vec<PathBuf>> {
+        self.job.mounted()
+    }
+
+    /// Waits for a lock between processes and tasks, which is held until the file is dropped.
+    pub(crate) async fn lock(self: &Arc<Self>, name: &str) -> Result<LockFile> {
+        let (directory, name) = (Arc::clone(self), name.to_owned());
+        run_blocking(move || directory.folder.lock(Path::new(""), &name)).await
+    }
+
+    /// The record that was saved when this dataset's job ended before.
+    pub(crate) fn saved_record(&self) -> Option<Record> {
+        self.job.own_record(&self.folder.read(&self.relative(&self.job.record_file()), MAX_LINE as u64)?)
+    }
+
+    /// The saved records of the job's other datasets.
+    pub(crate) fn other_records(&self) -> Vec<Record> {
+        let own = self.relative(&self.job.record_file());
+        let names = self.dir().read_dir(LOGS).into_iter().flatten().flatten();
+        names
+            .map(|entry| Path::new(LOGS).join(entry.file_name()))
+            .filter(|path| *path != own && path.to_string_lossy().ends_with(RECORD_SUFFIX))
+            .filter_map(|path| Record::parse(&self.folder.read(&path, MAX_LINE as u64)?).ok())
+            .collect()
+    }
+
+    /// The failure of an operation on a path in it.
+    pub(crate) fn failure(&self, operation: &str, path: &Path, error: &io::Error) -> Failure {
+        self.folder.contained(operation, path, error)
+    }
+}
+
+fn remove_empty_folders(dir: &Dir, depth: usize) {
+    for entry in dir.entries().into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if depth < MAX_DEPTH
+                && let Ok(below) = open_folder(dir, entry.file_name())
+            {
+                remove_empty_folders(&below, depth + 1);
+            }
+            let _ = dir.remove_dir(entry.file_name());
+        }
+    }
+}
+
+/// A job's folder as the destination of new results.
+#[derive(Debug)]
+pub(crate) struct ResultsDestination<'d> {
+    pub(crate) directory: &'d JobDirectory,
+    /// Results of an earlier run of this dataset that no other dataset shares, relative to the io-dir. New results
+    /// replace them.
+    pub(crate) replaceable: &'d HashSet<String>,
+}
+
+impl ResultsDestination<'_> {
+    /// What an error of a lookup means.
+    fn missing(&self, path: &str, error: &io::Error) -> Result<Existing> {
+        match error.kind() {
+            ErrorKind::NotFound => Ok(Existing::Nothing),
+            ErrorKind::NotADirectory => Ok(Existing::Other),
+            _ => Err(self.failure("read", path, error)),
+        }
+    }
+
+    fn failure(&self, operation: &str, path: &str, error: &io::Error) -> Failure {
+        self.directory.failure(operation, Path::new(path), error)
+    }
+}
+
+impl Destination for ResultsDestination<'_> {
+    fn find_file(&self, path: &str, file: &File) -> Result<Existing> {
+        let metadata = match self.directory.dir().symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) => return self.missing(path, &error),
+        };
+        if metadata.is_file() && self.replaceable.contains(&format!("{}/{path}", self.directory.base())) {
+            return Ok(Existing::Nothing);
+        }
+        if metadata.is_file() && metadata.len() == file.size {
+            let mut content = self.directory.dir().open(path).map_err(|error| self.failure("read", path, &error))?;
+            let (_, sha256) = hash_file(&mut content, &mut vec![0; BUFFER_SIZE])
+                .map_err(|error| self.failure("read", path, &error))?;
+            if sha256 == file.sha256 {
+                return Ok(Existing::Same);
+            }
+        }
+        Ok(Existing::Other)
+    }
+
+    fn find_folder(&self, path: &str) -> Result<Existing> {
+        match self.directory.dir().symlink_metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Ok(Existing::Same),
+            Ok(_) => Ok(Existing::Other),
+            Err(error) => self.missing(path, &error),
+        }
+    }
+
+    fn find_link(&self, path: &str, target: &str) -> Result<Existing> {
+        match self.directory.dir().read_link_contents(path) {
+            Ok(existing) if existing == Path::new(target) => Ok(Existing::Same),
+            Ok(_) => Ok(Existing::Other),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(Existing::Other),
+            Err(error) => self.missing(path, &error),
+        }
+    }
+
+    fn lacks(&self, folder: &str) -> bool {
+        let found = self.directory.dir().symlink_metadata(folder);
+        found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    }
+}

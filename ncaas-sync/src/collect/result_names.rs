@@ -1,0 +1,555 @@
+//! Assigns each finding its path in the results.
+//!
+//! The results of the only dataset of a submission lie in `process_results` itself; those of several datasets each in a
+//! folder with the dataset's label, so that nothing has to be decided between them, on whatever machine they run. A name
+//! may still be taken, for example by the config: a file with the same content is kept once, one with other content gets
+//! another folder. The assignment is a pure function of the findings
+//! and of what the destination holds. Only the index of the chosen candidate is stored with a finding: its path is
+//! derived when it is needed.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::{END_FILE, LOGS, PROCESS_RESULTS};
+use ncaas_core::record::fields::ResultFile;
+use serde::{Deserialize, Serialize};
+
+use super::container_paths::{ContainerPaths, ResultPath};
+use super::findings::{Content, File, Finding, Findings, RawPath};
+use crate::path_text::{normalize, relative_link, strip_folder};
+
+/// What the destination holds at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// Nothing, or an earlier result of the same dataset that may be replaced.
+    Nothing,
+    /// The same content.
+    Same,
+    /// Something else.
+    Other,
+}
+
+/// The job's folder, in which paths are assigned.
+pub(crate) trait Destination {
+    /// What is at the path of a file.
+    fn find_file(&self, path: &str, file: &File) -> Result<Existing>;
+
+    /// What is at the path of a folder.
+    fn find_folder(&self, path: &str) -> Result<Existing>;
+
+    /// What is at the path of a link with that target.
+    fn find_link(&self, path: &str, target: &str) -> Result<Existing>;
+
+    /// Whether nothing exists at the path of a folder.
+    fn lacks(&self, folder: &str) -> bool;
+}
+
+/// The candidates for a path in the results.
+#[derive(Debug)]
+pub(crate) struct Naming {
+    pub(crate) paths: ContainerPaths,
+    /// The job's folder relative to the io-dir.
+    pub(crate) base: String,
+    /// The dataset's label.
+    pub(crate) label: String,
+    /// Whether the dataset has a folder of its own, because its submission has several.
+    pub(crate) has_own_folder: bool,
+}
+
+/// Findings with their paths.
+#[derive(Debug)]
+pub(crate) struct NamedFindings {
+    list: Vec<Finding>,
+    naming: Naming,
+    /// Folders to move as a whole, before all else.
+    pub(crate) folders: Vec<FolderMove>,
+    pub(crate) warnings: Vec<String>,
+    /// See [`Findings::uncollected`].
+    pub(crate) uncollected: u64,
+}
+
+/// One result on its way to its path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Move {
+    /// Present location relative to the dataset's work folder; `None` for what is created at its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<RawPath>,
+    /// Target of a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) link: Option<String>,
+    pub(crate) result: ResultFile,
+}
+
+/// A folder that is moved with all its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FolderMove {
+    /// Present location relative to the dataset's work folder.
+    pub(crate) from: RawPath,
+    /// Relative to the job's folder.
+    pub(crate) to: String,
+}
+
+impl NamedFindings {
+    /// The moves of all findings that have a path. `partial` marks the results of a job that did not succeed.
+    pub(crate) fn moves(&self, partial: bool) -> impl Iterator<Item = Move> + '_ {
+        self.list.iter().filter_map(move |finding| {
+            let to = self.naming.assigned_path(finding)?;
+            let mut result = ResultFile {
+                path: format!("{}/{to}", self.naming.base),
+                source: finding.source.to_string(),
+                partial,
+                ..ResultFile::default()
+            };
+            let mut link = None;
+            match &finding.content {
+                Content::File(file) => {
+                    result.size = file.size;
+                    result.sha256 = Some(hex::encode(file.sha256));
+                }
+                Content::Link { target, .. } => link = Some(target.to_string()),
+                Content::EmptyFolder => result.path.push('/'),
+            }
+            let from = finding.location(&self.naming.paths).map(|location| location.into_owned());
+            Some(Move { from, link, result })
+        })
+    }
+}
+
+impl Naming {
+    /// A candidate for a path, relative to the job's folder. Candidate 0 is the path itself.
+    fn candidate(&self, path: &ResultPath, index: u16) -> String {
+        let label = &self.label;
+        // Candidates of a dataset with its own folder begin with that folder.
+        let index = if self.has_own_folder { index.saturating_add(1) } else { index };
+        match (path, index) {
+            (ResultPath::Result(path), 0) => format!("{PROCESS_RESULTS}/{path}"),
+            (ResultPath::Result(path), 1) => format!("{PROCESS_RESULTS}/{label}/{path}"),
+            (ResultPath::Result(path), n) => format!("{PROCESS_RESULTS}/{label}~{n}/{path}"),
+            (ResultPath::Log(path), 0 | 1) => format!("{LOGS}/{label}/{path}"),
+            (ResultPath::Log(path), n) => format!("{LOGS}/{label}~{n}/{path}"),
+        }
+    }
+
+    /// Whether the platform uses the path itself: its pollers wait for `process_results/end.txt`.
+    fn is_reserved(path: &str) -> bool {
+        let rest = path.strip_prefix(PROCESS_RESULTS).and_then(|rest| rest.strip_prefix('/'));
+        rest.is_some_and(|rest| strip_folder(rest, END_FILE).is_some())
+    }
+
+    /// The path that was assigned to a finding, relative to the job's folder.
+    fn assigned_path(&self, finding: &Finding) -> Option<String> {
+        Some(self.candidate(&self.paths.result_path(&finding.source)?, finding.name?))
+    }
+}
+
+/// Assigns a path to each finding.
+pub(crate) fn assign_names(
+    findings: Findings,
+    naming: Naming,
+    destination: &impl Destination,
+) -> Result<NamedFindings> {
+    let Findings { mut list, folders, mut warnings, uncollected } = findings;
+    let mut assigner = Assigner {
+        destination,
+        naming: &naming,
+        taken: PathSet::default(),
+        folders: HashSet::new(),
+        lacking: RefCell::default(),
+    };
+    for finding in &mut list {
+        if let Content::File(file) = &finding.content {
+            finding.name = Some(assigner.assign_file(&finding.source, file)?);
+        }
+    }
+    let folders = assigner.plan_folder_moves(&folders, &list);
+    for finding in list.iter_mut().filter(|finding| matches!(finding.content, Content::EmptyFolder)) {
+        finding.name = assigner.assign_folder(&finding.source)?;
+    }
+    assigner.assign_links(&mut list)?;
+    for finding in &list {
+        if matches!(finding.content, Content::Link { .. }) && finding.name.is_none() {
+            warnings.left_out(&finding.source, "it is a link that leads out of the results, or to nothing");
+        }
+    }
+    Ok(NamedFindings { list, naming, folders, warnings: warnings.into_messages(), uncollected })
+}
+
+struct Assigner<'a, D> {
+    destination: &'a D,
+    naming: &'a Naming,
+    /// Assigned paths, relative to the job's folder.
+    taken: PathSet,
+    /// Folders that assigned paths lie in, and assigned empty folders.
+    folders: HashSet<String>,
+    /// Whether the destination lacks a folder, for each folder that was looked up.
+    lacking: RefCell<HashMap<String, bool>>,
+}
+
+/// A set of paths, stored as keyed hashes: a million paths take little memory. Of two paths with the same hash the
+/// second would only get another name.
+#[derive(Debug, Default)]
+struct PathSet {
+    key: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl PathSet {
+    fn contains(&self, path: &str) -> bool {
+        self.hashes.contains(&self.key.hash_one(path))
+    }
+
+    fn insert(&mut self, path: &str) {
+        self.hashes.insert(self.key.hash_one(path));
+    }
+}
+
+impl<D: Destination> Assigner<'_, D> {
+    fn assign_file(&mut self, source: &str, file: &File) -> Result<u16> {
+        let (path, index) = self.choose(source, |assigner, path| {
+            if path.rsplit_once('/').is_some_and(|(folder, _)| assigner.lacks(folder)) {
+                return Ok(Existing::Nothing);
+            }
+            assigner.destination.find_file(path, file)
+        })?;
+        self.reserve(&path);
+        Ok(index)
+    }
+
+    /// Assigns a path to an empty folder, unless another result was assigned a path below it.
+    fn assign_folder(&mut self, source: &str) -> Result<Option<u16>> {
+        let own = self.naming.paths.result_path(source);
+        if own.is_some_and(|path| self.folders.contains(&self.naming.candidate(&path, 0))) {
+            return Ok(None);
+        }
+        let (path, index) = self.choose(source, |assigner, path| assigner.destination.find_folder(path))?;
+        self.reserve(&path);
+        self.folders.insert(path);
+        Ok(Some(index))
+    }
+
+    /// Assigns paths to links whose target has one.
+    fn assign_links(&mut self, list: &mut [Finding]) -> Result<()> {
+        let mut links: Vec<usize> =
+            (0..list.len()).filter(|&at| matches!(list[at].content, Content::Link { .. })).collect();
+        if links.is_empty() {
+            return Ok(());
+        }
+        let mut by_source: Vec<usize> = (0..list.len()).collect();
+        by_source.sort_unstable_by(|&a, &b| list[a].source.cmp(&list[b].source));
+        // A link may lead to another link.
+        loop {
+            let before = links.len();
+            let mut left = Vec::new();
+            for at in links {
+                let Some(target_path) = self.target_path(list, &by_source, at) else {
+                    left.push(at);
+                    continue;
+                };
+                let (path, index) = self.choose(&list[at].source, |assigner, path| {
+                    assigner.destination.find_link(path, &relative_link(path, &target_path))
+                })?;
+                self.reserve(&path);
+                list[at].name = Some(index);
+                if let Content::Link { target, .. } = &mut list[at].content {
+                    *target = relative_link(&path, &target_path).into();
+                }
+            }
+            if left.len() == before {
+                return Ok(());
+            }
+            links = left;
+        }
+    }
+
+    /// The assigned path of the target of a link, relative to the job's folder.
+    fn target_path(&self, list: &[Finding], by_source: &[usize], link: usize) -> Option<String> {
+        let Content::Link { target, .. } = &list[link].content else { return None };
+        let target = if target.starts_with('/') {
+            normalize(target)
+        } else {
+            normalize(&format!("{}/{target}", list[link].source.rsplit_once('/')?.0))
+        };
+        let named_from = |source: &str| {
+            let first = by_source.partition_point(|&at| *list[at].source < *source);
+            by_source[first..].iter().map(|&at| &list[at]).filter(|finding| finding.name.is_some())
+        };
+        if let Some(finding) = named_from(&target).next().filter(|finding| *finding.source == *target) {
+            return self.naming.assigned_path(finding);
+        }
+        // A folder: its path is that of one of its files, as far as the folder.
+        let below = format!("{target}/");
+        let finding = named_from(&below).next().filter(|finding| finding.source.starts_with(&below))?;
+        self.naming.assigned_path(finding)?.strip_suffix(&finding.source[target.len()..]).map(str::to_owned)
+    }
+
+    /// The folders whose files all keep their names and go to one folder that does not exist yet: each moves as a whole.
+    fn plan_folder_moves(&self, complete: &[RawPath], list: &[Finding]) -> Vec<FolderMove> {
+        let mut goals: HashMap<&Path, Option<String>> =
+            complete.iter().map(|folder| (folder.as_path(), None)).collect();
+        for finding in list {
+            let (Some(from), Some(to)) = (finding.location(&self.naming.paths), self.naming.assigned_path(finding))
+            else {
+                continue;
+            };
+            let from = from.as_path();
+            let Some(goal) = from.parent().and_then(|folder| goals.get_mut(folder)) else { continue };
+            let (folder, name) = to.rsplit_once('/').unwrap_or_default();
+            let fits = from.file_name().is_some_and(|own| own == name)
+                && goal.as_ref().is_none_or(|goal| goal == folder)
+                && self.lacks(folder);
+            if !fits {
+                from.parent().and_then(|folder| goals.remove(folder));
+            } else if goal.is_none() {
+                *goal = Some(folder.to_owned());
+            }
+        }
+        let mut sorted: Vec<(String, &Path)> =
+            goals.into_iter().filter_map(|(from, goal)| Some((goal?, from))).collect();
+        // Outer folders first, so that a folder exists before others move into it.
+        sorted.sort_unstable();
+        sorted.dedup_by(|a, b| a.0 == b.0);
+        sorted.into_iter().map(|(to, from)| FolderMove { from: RawPath::new(from), to }).collect()
+    }
+
+    /// Marks a path as assigned, and the folders above it as folders.
+    fn reserve(&mut self, path: &str) {
+        let mut above = path;
+        while let Some((folder, _)) = above.rsplit_once('/') {
+            // Folders further out were added with this one.
+            if self.folders.contains(folder) {
+                break;
+            }
+            self.folders.insert(folder.to_owned());
+            above = folder;
+        }
+        self.taken.insert(path);
+    }
+
+    /// The first candidate that is free or holds the same content, and its index.
+    fn choose(&self, source: &str, find_existing: impl Fn(&Self, &str) -> Result<Existing>) -> Result<(String, u16)> {
+        // Every finding has a path in the results.
+        let path = self.naming.paths.result_path(source).unwrap_or(ResultPath::Result(source.to_owned()));
+        for index in 0..u16::MAX {
+            let candidate = self.naming.candidate(&path, index);
+            if !Naming::is_reserved(&candidate)
+                && !self.is_taken(&candidate)
+                && find_existing(self, &candidate)? != Existing::Other
+            {
+                return Ok((candidate, index));
+            }
+        }
+        Err(Failure::new(Kind::NameInUse, format!("no free name is left for `{source}` among the results")))
+    }
+
+    /// Whether the path, or one that cannot exist beside it, was assigned before.
+    fn is_taken(&self, path: &str) -> bool {
+        let mut above = std::iter::successors(path.rsplit_once('/'), |(folder, _)| folder.rsplit_once('/'));
+        self.taken.contains(path)
+            || self.folders.contains(path)
+            || above.any(|(folder, _)| self.taken.contains(folder) && !self.folders.contains(folder))
+    }
+
+    /// Whether the destination lacks a folder; looked up once, because every file in the folder asks.
+    fn lacks(&self, folder: &str) -> bool {
+        if let Some(&known) = self.lacking.borrow().get(folder) {
+            return known;
+        }
+        let lacks = self.destination.lacks(folder);
+        self.lacking.borrow_mut().insert(folder.to_owned(), lacks);
+        lacks
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test without names has failed")]
+mod tests {
+    use super::super::findings::Location;
+    use super::*;
+
+    /// Files by path with the first byte of their SHA-256, links with their target, and folders.
+    #[derive(Default)]
+    struct Fake<'f> {
+        files: HashMap<&'f str, u8>,
+        links: HashMap<&'f str, &'f str>,
+        folders: Vec<&'f str>,
+    }
+
+    impl Fake<'_> {
+        fn find(&self, path: &str, same: bool) -> Existing {
+            let exists = self.files.contains_key(path) || self.links.contains_key(path) || self.folders.contains(&path);
+            if same {
+                Existing::Same
+            } else if exists {
+                Existing::Other
+            } else {
+                Existing::Nothing
+            }
+        }
+    }
+
+    impl Destination for Fake<'_> {
+        fn find_file(&self, path: &str, file: &File) -> Result<Existing> {
+            Ok(self.find(path, self.files.get(path) == Some(&file.sha256[0])))
+        }
+
+        fn find_folder(&self, path: &str) -> Result<Existing> {
+            Ok(self.find(path, self.folders.contains(&path)))
+        }
+
+        fn find_link(&self, path: &str, target: &str) -> Result<Existing> {
+            Ok(self.find(path, self.links.get(path) == Some(&target)))
+        }
+
+        fn lacks(&self, folder: &str) -> bool {
+            let all = self.files.keys().chain(self.links.keys()).chain(&self.folders);
+            !all.clone().any(|path| *path == folder || path.starts_with(&format!("{folder}/")))
+        }
+    }
+
+    fn file(source: &str, content: u8) -> Finding {
+        let file = File { location: Location::Staged(7), size: 1, sha256: [content; 32] };
+        Finding::new(source, Content::File(file))
+    }
+
+    fn link(source: &str, target: &str) -> Finding {
+        Finding::new(source, Content::Link { location: None, target: target.into() })
+    }
+
+    fn folder(source: &str) -> Finding {
+        Finding::new(source, Content::EmptyFolder)
+    }
+
+    /// The assigned paths, each with the target of a link.
+    fn names(list: Vec<Finding>, destination: &Fake) -> Vec<String> {
+        names_of("d.npy", false, list, destination)
+    }
+
+    fn names_of(label: &str, has_own_folder: bool, list: Vec<Finding>, destination: &Fake) -> Vec<String> {
+        let paths = ContainerPaths { working_dir: "/w".into(), io_dir: "/w/io-dir".into(), ..Default::default() };
+        let naming = Naming { paths, base: String::new(), label: label.into(), has_own_folder };
+        let named = assign_names(Findings { list, ..Findings::default() }, naming, destination).unwrap();
+        let name = |one: Move| match one.link {
+            Some(target) => format!("{} -> {target}", one.result.path.trim_start_matches('/')),
+            None => one.result.path.trim_start_matches('/').to_owned(),
+        };
+        named.moves(false).map(name).collect()
+    }
+
+    #[test]
+    fn names_that_are_taken_get_the_label() {
+        let none = Fake::default();
+        let holding = |path, content| Fake { files: HashMap::from([(path, content)]), ..Fake::default() };
+        let cases = [
+            ("free", vec![file("/w/a", 1)], none, vec!["process_results/a"]),
+            ("same content", vec![file("/w/a", 1)], holding("process_results/a", 1), vec!["process_results/a"]),
+            ("other content", vec![file("/w/a", 1)], holding("process_results/a", 2), vec!["process_results/d.npy/a"]),
+            (
+                "both names taken",
+                vec![file("/w/a", 1)],
+                Fake {
+                    files: HashMap::from([("process_results/a", 2), ("process_results/d.npy/a", 3)]),
+                    ..Fake::default()
+                },
+                vec!["process_results/d.npy~2/a"],
+            ),
+            ("reserved", vec![file("/w/end.txt", 1)], Fake::default(), vec!["process_results/d.npy/end.txt"]),
+            ("log", vec![file("/w/io-dir/logs/l", 1)], Fake::default(), vec!["logs/d.npy/l"]),
+            (
+                "two sources of one path",
+                vec![file("/w/a", 1), file("/w/io-dir/results/a", 2)],
+                Fake::default(),
+                vec!["process_results/a", "process_results/d.npy/a"],
+            ),
+            (
+                "a file where a folder is assigned",
+                vec![file("/w/a/b", 1), file("/w/io-dir/results/a", 2)],
+                Fake::default(),
+                vec!["process_results/a/b", "process_results/d.npy/a"],
+            ),
+            (
+                "a folder where a file is assigned",
+                vec![file("/w/a", 1), file("/w/io-dir/results/a/b", 2)],
+                Fake::default(),
+                vec!["process_results/a", "process_results/d.npy/a/b"],
+            ),
+            ("empty folder", vec![folder("/w/e")], Fake::default(), vec!["process_results/e/"]),
+            (
+                "empty folder where a file is",
+                vec![folder("/w/e")],
+                holding("process_results/e", 1),
+                vec!["process_results/d.npy/e/"],
+            ),
+            (
+                "empty folder with an assigned file below",
+                vec![folder("/w/e"), file("/w/io-dir/results/e/f", 1)],
+                Fake::default(),
+                vec!["process_results/e/f"],
+            ),
+        ];
+        for (case, list, destination, expected) in cases {
+            assert_eq!(names(list, &destination), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_datasets_has_a_folder_of_its_own() {
+        let holding = |path| Fake { files: HashMap::from([(path, 9)]), ..Fake::default() };
+        let cases = [
+            ("free", "d.npy", "/w/a", Fake::default(), "process_results/d.npy/a"),
+            ("another dataset has it flat", "d.npy", "/w/a", holding("process_results/a"), "process_results/d.npy/a"),
+            ("taken", "d.npy", "/w/a", holding("process_results/d.npy/a"), "process_results/d.npy~2/a"),
+            ("end.txt of the job", "d.npy", "/w/end.txt", Fake::default(), "process_results/d.npy/end.txt"),
+            ("a dataset called end.txt", "end.txt", "/w/a", Fake::default(), "process_results/end.txt~2/a"),
+            ("log", "d.npy", "/w/io-dir/logs/l", Fake::default(), "logs/d.npy/l"),
+        ];
+        for (case, label, source, destination, expected) in cases {
+            assert_eq!(names_of(label, true, vec![file(source, 1)], &destination), [expected], "{case}");
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_the_assigned_path_of_its_target() {
+        let taken = Fake { files: HashMap::from([("process_results/a", 2)]), ..Fake::default() };
+        let same = Fake { links: HashMap::from([("process_results/l", "a")]), ..Fake::default() };
+        let cases = [
+            ("file", vec![link("/w/l", "a"), file("/w/a", 1)], Fake::default(), vec!["process_results/l -> a"]),
+            ("moved file", vec![link("/w/l", "/w/a"), file("/w/a", 1)], taken, vec!["process_results/l -> d.npy/a"]),
+            (
+                "link to a link",
+                vec![link("/w/m", "l"), link("/w/l", "a"), file("/w/a", 1)],
+                Fake::default(),
+                vec!["process_results/m -> l", "process_results/l -> a"],
+            ),
+            (
+                "folder",
+                vec![link("/w/l", "sub"), file("/w/sub/a", 1)],
+                Fake::default(),
+                vec!["process_results/l -> sub"],
+            ),
+            ("same link", vec![link("/w/l", "a"), file("/w/a", 1)], same, vec!["process_results/l -> a"]),
+            ("dangling", vec![link("/w/l", "/etc/passwd")], Fake::default(), vec![]),
+        ];
+        for (case, list, destination, expected) in cases {
+            let mut assigned = names(list, &destination);
+            assigned.retain(|name| name.contains("->"));
+            assert_eq!(assigned, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_folder_moves_as_a_whole_only_to_a_new_folder() {
+        let plan = |destination: &Fake| {
+            let paths = ContainerPaths { working_dir: "/w".into(), io_dir: "/io".into(), ..Default::default() };
+            let naming = Naming { paths, base: String::new(), label: "d".into(), has_own_folder: false };
+            let folders = vec![RawPath::Text(".ncaas-stage/7".into())];
+            let findings = Findings { list: vec![file("/w/out/a", 1)], folders, ..Findings::default() };
+            let named = assign_names(findings, naming, destination).unwrap();
+            named.folders.into_iter().map(|folder| folder.to).collect::<Vec<_>>()
+        };
+        assert_eq!(plan(&Fake::default()), ["process_results/out"]);
+        assert!(plan(&Fake { folders: vec!["process_results/out"], ..Fake::default() }).is_empty());
+    }
+}

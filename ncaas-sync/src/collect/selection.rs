@@ -1,0 +1,133 @@
+//! Which of a container's files are collected, and which are left out.
+
+use std::collections::BTreeMap;
+
+use super::container_changes::Change;
+use super::container_paths::{ContainerPaths, ResultPath, path_fault};
+use crate::file_filter::{FileFilter, LeftOut};
+
+/// Decides which files are collected.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    pub(crate) paths: ContainerPaths,
+    pub(crate) filter: FileFilter,
+    /// Size of the largest file that is collected, in bytes.
+    pub(crate) max_size: u64,
+    /// Length of the longest path in the results, in bytes.
+    pub(crate) longest_path: usize,
+}
+
+impl Selection {
+    /// The path in the results of the file at `source` in the container; `None` for one that the user does not want.
+    pub(crate) fn result_path(&self, source: &str) -> Option<ResultPath> {
+        self.paths.result_path(source).filter(|path| self.filter.accepts(source, path.as_str()))
+    }
+
+    /// Why a file cannot have this path in the results, if it cannot.
+    pub(crate) fn path_fault(&self, path: &ResultPath) -> Option<&'static str> {
+        path_fault(path, self.longest_path)
+    }
+
+    /// Why a file of that size is left out, if it is.
+    pub(crate) fn size_fault(&self, size: u64) -> Option<&'static str> {
+        (size > self.max_size).then_some("it is larger than `--max-size`")
+    }
+
+    /// Whether the empty folder at `source` becomes a result.
+    pub(crate) fn accepts_empty_folder(&self, source: &str) -> bool {
+        self.result_path(source).is_some_and(|path| self.path_fault(&path).is_none())
+    }
+}
+
+/// Files that a job wrote and that are left out, by reason and folder.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeftOutFiles(BTreeMap<(LeftOut, String), u64>);
+
+impl LeftOutFiles {
+    /// Counts the files among a container's changes that the filter leaves out.
+    pub(crate) fn count<'c>(selection: &Selection, changes: impl Iterator<Item = &'c Change>) -> LeftOutFiles {
+        let mut counts = BTreeMap::new();
+        for change in changes {
+            let Some(path) = selection.paths.result_path(&change.path) else { continue };
+            let Some(reason) = selection.filter.reason(&change.path, path.as_str()) else { continue };
+            let folder = match reason {
+                LeftOut::NotIncluded => "",
+                LeftOut::Noise | LeftOut::Excluded => selection.filter.excluded_folder(&change.path),
+            };
+            *counts.entry((reason, folder.to_owned())).or_default() += 1;
+        }
+        LeftOutFiles(counts)
+    }
+
+    /// The number of files.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// The warning about a successful job without results.
+    pub(crate) fn warning(&self) -> String {
+        if self.0.is_empty() {
+            return "the job succeeded without any result, and no file that it wrote was found".to_owned();
+        }
+        let describe = |((reason, folder), count): (&(LeftOut, String), &u64)| {
+            let files = if *count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+            match reason {
+                LeftOut::Noise => format!("{files} under `{folder}` left out (`--all` collects them)"),
+                LeftOut::Excluded => format!("{files} under `{folder}` left out by `--exclude`"),
+                LeftOut::NotIncluded => format!("{files} not matched by `--include`"),
+            }
+        };
+        let mut parts: Vec<String> = self.0.iter().take(5).map(describe).collect();
+        if self.0.len() > parts.len() {
+            parts.push(format!("and files in {} more folders", self.0.len() - parts.len()));
+        }
+        format!("the job succeeded without any result: {}", parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose globs cannot be read has failed")]
+mod tests {
+    use super::super::container_changes::ChangeKind;
+    use super::*;
+    use crate::args::SelectArgs;
+
+    #[test]
+    fn files_that_are_left_out_are_counted_by_reason_and_folder() {
+        let count = |(include, exclude, all): (&str, &str, bool), paths: &[&str]| {
+            let globs = |globs: &str| globs.split_whitespace().map(str::to_owned).collect();
+            let args = SelectArgs { include: globs(include), exclude: globs(exclude), all };
+            let selection = Selection {
+                paths: ContainerPaths { working_dir: "/w".into(), io_dir: "/w/io-dir".into(), ..Default::default() },
+                filter: FileFilter::new(&args).unwrap(),
+                max_size: u64::MAX,
+                longest_path: 4000,
+            };
+            let change = |path: &&str| Change { path: (*path).to_owned(), kind: ChangeKind::Added };
+            let changes: Vec<Change> = paths.iter().map(change).collect();
+            let left_out = LeftOutFiles::count(&selection, changes.iter());
+            (left_out.total(), left_out.warning())
+        };
+        let flags = ("", "", false);
+        let nothing = ", and no file that it wrote was found";
+        let two = ": 2 files under `/tmp` left out (`--all` collects them), 1 file under `/w/.cache` left out (`--all` collects them)";
+        let cases = [
+            ("nothing written", flags, vec![], 0, nothing),
+            ("selected", flags, vec!["/w/a"], 0, nothing),
+            ("temporary", flags, vec!["/tmp/out/x"], 1, ": 1 file under `/tmp` left out (`--all` collects them)"),
+            ("two folders", flags, vec!["/tmp/a", "/tmp/b/c", "/w/.cache/x"], 3, two),
+            (
+                "excluded",
+                ("", "raw", true),
+                vec!["/w/raw/a", "/x"],
+                1,
+                ": 1 file under `/w/raw` left out by `--exclude`",
+            ),
+            ("not included", ("*.npy", "", true), vec!["/w/a", "/w/b.npy"], 1, ": 1 file not matched by `--include`"),
+        ];
+        for (case, flags, paths, total, rest) in cases {
+            let message = format!("the job succeeded without any result{rest}");
+            assert_eq!(count(flags, &paths), (total, message), "{case}");
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! `ncaas-sync collect`: collect the files that a job wrote anywhere into its results.
+//!
+//! The steps, in an order that allows an interruption at any point: copy files from outside the mounts into the staging
+//! folder; assign each file its name; write the journal; move the files; finish the journal. See
+//! [`crate::collect::journal`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use bollard::models::ContainerInspectResponse;
+use ncaas_core::engine::{Engine, LazyEngine, Owner};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::inputs;
+use ncaas_core::io_dir::fill_io_dir;
+use ncaas_core::layout::{CONFIGS, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::lease;
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, Known, ResultFile, ResultsFile, Status};
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::CollectArgs;
+use crate::collect::container_paths::{ContainerPaths, longest_path};
+use crate::collect::expected_results::{Check, ExpectedResults};
+use crate::collect::fetch;
+use crate::collect::findings::Findings;
+use crate::collect::job_directory::{JobDirectory, ResultsDestination};
+use crate::collect::journal::{self, Journal, Progress};
+use crate::collect::overlay_diff::OverlayDiff;
+use crate::collect::result_names::{Naming, assign_names};
+use crate::collect::selection::Selection;
+use crate::collect::walk::walk_mounted;
+use crate::container_record::record_from_container;
+use crate::file_filter::FileFilter;
+use crate::result_list::{ResultList, write_results_file};
+use ncaas_core::blocking::run_blocking;
+
+/// Containers that are collected at once. More would not make an engine faster.
+const DEFAULT_JOBS: usize = 4;
+
+/// Most bytes of results in a record. Each stage of a pipe holds several whole records in memory.
+const MAX_LISTED_BYTES: usize = 16 << 20;
+
+pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let collector = Collector {
+        tool,
+        engine: LazyEngine::default(),
+        filter: FileFilter::new(&args.select)?,
+        expected: ExpectedResults::new(&args.expect)?,
+        args,
+        running: RefCell::default(),
+        collected: Cell::default(),
+    };
+    let input = match &collector.args.container {
+        Some(container) => Input::record(record_from_container(collector.engine.get().await?, container).await?),
+        None => Input::stdin(tool, "ncaas-logs save | ncaas-sync collect")?,
+    };
+    let jobs = collector.args.pipe.jobs_or(DEFAULT_JOBS);
+    let pipe = Pipe::new(tool, jobs).skips_pushed();
+    let work = async |record: &mut Record, _: &Output| collector.collect(record).await;
+    pipe.filter_then(input, work, |output| collector.report_running(output)).await
+}
+
+struct Collector {
+    tool: Tool,
+    engine: LazyEngine,
+    filter: FileFilter,
+    expected: ExpectedResults,
+    args: CollectArgs,
+    /// Jobs whose last record showed them running.
+    running: RefCell<HashSet<String>>,
+    /// Number of jobs that were collected.
+    collected: Cell<u64>,
+}
+
+impl Collector {
+    /// Collects one job's results, lists them in its record and saves the record.
+    async fn collect(&self, record: &mut Record) -> Result<()> {
+        let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
+        let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
+        let identity = record.identity().unwrap_or_default();
+        if !container.has_ended() {
+            self.running.borrow_mut().insert(identity);
+            return Ok(());
+        }
+        self.running.borrow_mut().remove(&identity);
+        lease::check(record)?;
+        let inspected = self.inspect(record, &container.id).await;
+        match &inspected {
+            Ok((engine, Some(inspected))) => take_io_dir(engine, inspected, record).await?,
+            Err(failure) if failure.kind == Kind::WrongContainer => return Err(failure.clone()),
+            _ => {}
+        }
+        fill_io_dir(record, &self.args.io_dir.io_dir)?;
+        let directory = Arc::new(JobDirectory::open(record)?);
+        let lock = directory.lock(&format!("collect.{}", job.dataset)).await?;
+        copy_config(record, &directory)?;
+        self.collect_files(record, &directory, job.dataset, &container, inspected).await?;
+        let check = self.expected_results(&container).await?;
+        let listing = {
+            let directory = Arc::clone(&directory);
+            run_blocking(move || list_results(&directory, job.dataset, check)).await?
+        };
+        record.set("results", &listing.results);
+        match listing.file {
+            Some(file) => record.set("results_file", &file),
+            None => record.remove("results_file"),
+        }
+        match listing.uncollected {
+            0 => record.remove("uncollected"),
+            uncollected => record.set("uncollected", &uncollected),
+        }
+        let is_empty = listing.results.is_empty() && record.results_file().is_none();
+        if is_empty && container.status == Some(Status::Success) {
+            listing.warnings.iter().for_each(|warning| self.tool.note(&format!("`{}`: {warning}", job.id)));
+        }
+        listing.warnings.into_iter().for_each(|warning| record.warn(warning));
+        self.collected.set(self.collected.get() + 1);
+        self.save_record(record, &directory, listing.expectation.as_ref().err())?;
+        drop(lock);
+        listing.expectation
+    }
+
+    /// The check of a job's results. A job that did not succeed is not checked.
+    async fn expected_results(&self, container: &Container) -> Result<Check> {
+        let expected = if container.status == Some(Status::Success) {
+            self.expected.or_from_label(self.engine.get().await.ok(), &container.id).await?
+        } else {
+            ExpectedResults::default()
+        };
+        Ok(expected.check())
+    }
+
+    /// Moves the files of a job to their places, unless that was done before; finishes what another process began.
+    async fn collect_files(
+        &self,
+        record: &Record,
+        directory: &Arc<JobDirectory>,
+        dataset: u64,
+        container: &Container,
+        inspected: Result<(&Engine, Option<ContainerInspectResponse>)>,
+    ) -> Result<()> {
+        let lock = directory.lock("collect").await?;
+        let (shared, id) = (Arc::clone(directory), container.id.clone());
+        if run_blocking(move || resume(&shared, dataset, &id)).await? == Progress::Collected {
+            return Ok(());
+        }
+        drop(lock);
+        let (findings, paths) = match self.find_files(directory, dataset, container, inspected).await {
+            Ok(found) => found,
+            Err(failure) => {
+                // Half of the files would only take space, for example on a full disk.
+                directory.remove_stage();
+                return Err(match failure.kind {
+                    Kind::DiskFull => failure.context(format!("in `{}`", directory.job().root().display())),
+                    _ => failure,
+                });
+            }
+        };
+        let lock = directory.lock("collect").await?;
+        let (directory, id) = (Arc::clone(directory), container.id.clone());
+        let partial = container.status != Some(Status::Success);
+        let has_own_folder = record.job().is_some_and(|job| job.datasets > 1);
+        let replaceable = replaceable_results(record, &directory);
+        run_blocking(move || {
+            journal::finish_all(&directory)?;
+            let label = directory.job().label().to_owned();
+            let naming = Naming { paths, base: directory.base(), label, has_own_folder };
+            let destination = ResultsDestination { directory: &directory, replaceable: &replaceable };
+            let named = assign_names(findings, naming, &destination)?;
+            journal::begin(&directory, dataset, &id, partial, &named)?;
+            drop(named);
+            journal::finish(&directory, dataset)?;
+            JobDirectory::clean_up(directory.job());
+            Ok(())
+        })
+        .await?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Finds everything that the job produced. Also returns the container's paths.
+    async fn find_files(
+        &self,
+        directory: &Arc<JobDirectory>,
+        dataset: u64,
+        container: &Container,
+        inspected: Result<(&Engine, Option<ContainerInspectResponse>)>,
+    ) -> Result<(Findings, ContainerPaths)> {
+        let (engine, inspected) = inspected?;
+        let overlay = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(OverlayDiff::open);
+        let paths = inspected.as_ref().map_or_else(ContainerPaths::of_removed_container, ContainerPaths::from_inspect);
+        let selection = Arc::new(Selection {
+            paths,
+            filter: self.filter.clone(),
+            max_size: self.args.max_size.unwrap_or(u64::MAX),
+            longest_path: longest_path(directory.job()),
+        });
+        let stage = Arc::clone(directory);
+        let stage = run_blocking(move || stage.create_stage()).await?;
+        let mounted = directory.mounted()?;
+        if inspected.is_some() {
+            engine.repair_ownership(&container.id, &mounted, Owner::current()).await?;
+        }
+        let image = inspected.as_ref().map(|inspected| inspected.image.as_deref().unwrap_or_default());
+        let paths = selection.paths.clone();
+        let mut findings = find_mounted_files(directory, dataset, &selection).await?;
+        if let Some(image) = image {
+            let shared = Arc::clone(&selection);
+            findings.append(fetch::fetch(engine, shared, stage, overlay, image, &self.args.from).await?);
+            if findings.list.is_empty() && container.status == Some(Status::Success) {
+                let left_out = fetch::count_left_out(engine, &selection).await?;
+                findings.warnings.add(left_out.warning());
+                findings.uncollected = left_out.total();
+            }
+        } else {
+            findings.warnings.add(format!(
+                "container `{}` was removed; files that it wrote outside its results are lost",
+                container.id
+            ));
+        }
+        Ok((findings, paths))
+    }
+
+    /// The container of a record's job, unless it was removed, and its engine.
+    async fn inspect(
+        &self,
+        record: &Record,
+        container: &str,
+    ) -> Result<(&Engine, Option<ContainerInspectResponse>)> {
+        let engine = self.engine.get().await?;
+        match engine.inspect_for(record, container).await {
+            Ok(inspected) => Ok((engine, Some(inspected))),
+            Err(failure) if failure.kind == Kind::ContainerNotFound => Ok((engine, None)),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Reports the jobs that were still running at the end of the input. The exit status is 1 if nothing was collected.
+    fn report_running(&self, output: &Output) {
+        let running = self.running.borrow().len();
+        if running == 0 {
+            return;
+        }
+        let jobs = if running == 1 { "1 job was".to_owned() } else { format!("{running} jobs were") };
+        self.tool.note(&format!(
+            "{jobs} still running at the end of the input and not collected; \
+             put `ncaas-exec wait` or `ncaas-logs save` before `ncaas-sync collect`"
+        ));
+        if self.collected.get() == 0 {
+            output.note_undone();
+        }
+    }
+
+    /// Saves the record in the job's logs, with the failure of this stage, if any.
+    fn save_record(&self, record: &Record, directory: &JobDirectory, failure: Option<&Failure>) -> Result<()> {
+        let path = directory.relative(&directory.job().record_file());
+        let Some(failure) = failure else { return directory.folder().write_whole(&path, &record.to_line()) };
+        let mut record = record.clone();
+        record.fail(self.tool.name(), failure);
+        directory.folder().write_whole(&path, &record.to_line())
+    }
+}
+
+/// Takes the io-dir that the job was started with from the container's own label.
+async fn take_io_dir(engine: &Engine, inspected: &ContainerInspectResponse, record: &mut Record) -> Result<()> {
+    let started = engine.record_of_container(inspected).await?;
+    let Some(io_dir) = started.as_ref().and_then(|started| started.text("io_dir")) else { return Ok(()) };
+    if record.text("io_dir") == Some(io_dir) || engine.is_remote() {
+        return Ok(());
+    }
+    if !Path::new(io_dir).is_dir() {
+        let message = format!("the job ran with the io-dir `{io_dir}`, which does not exist on this machine");
+        return Err(Failure::new(Kind::FileNotFound, message));
+    }
+    record.set("io_dir", &io_dir);
+    Ok(())
+}
+
+/// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards.
+fn resume(directory: &JobDirectory, dataset: u64, container: &str) -> Result<Progress> {
+    journal::finish_all(directory)?;
+    let progress = journal::progress(directory, dataset, container)?;
+    if progress == Progress::Collected {
+        JobDirectory::clean_up(directory.job());
+    }
+    Ok(progress)
+}
+
+/// Finds the files in the job's mounted results and logs folders. With a remote engine these do not exist.
+async fn find_mounted_files(
+    directory: &Arc<JobDirectory>,
+    dataset: u64,
+    selection: &Arc<Selection>,
+) -> Result<Findings> {
+    let (directory, selection) = (Arc::clone(directory), Arc::clone(selection));
+    run_blocking(move || {
+        let job = directory.job();
+        let mut findings = Findings::default();
+        let Some(work) = directory.open_work(dataset)? else { return Ok(findings) };
+        for (name, container_path) in [(RESULTS, selection.paths.results()), (LOGS, selection.paths.logs())] {
+            findings.append(walk_mounted(&work, &job.work(), name, &container_path, &selection)?);
+        }
+        Ok(findings)
+    })
+    .await
+}
+
+/// The results of an earlier run of this dataset that no other dataset shares, relative to the io-dir.
+fn replaceable_results(record: &Record, directory: &JobDirectory) -> HashSet<String> {
+    // A list that does not match its record is ignored: its files stay beside the new ones.
+    let list = |record: &Record| ResultList::open(record, directory.folder()).ok().into_iter().flatten();
+    let paths = |record: &Record| list(record).flatten().map(|result| result.path).collect::<Vec<_>>();
+    let mut replaceable: HashSet<String> = directory.saved_record().iter().flat_map(paths).collect();
+    if replaceable.is_empty() || record.job().is_none_or(|job| job.datasets <= 1) {
+        return replaceable;
+    }
+    for path in directory.other_records().iter().flat_map(paths) {
+        replaceable.remove(&path);
+    }
+    replaceable
+}
+
+/// Copies the config beside the results, under its own name.
+fn copy_config(record: &Record, directory: &JobDirectory) -> Result<()> {
+    let Some(name) = record.text("configname") else { return Ok(()) };
+    let config = inputs::locate(record, name, CONFIGS)?;
+    let Some(own_name) = config.host.file_name() else { return Ok(()) };
+    let content = inputs::read(record, &config, ncaas_core::config::MAX_SIZE)?;
+    let to = Path::new(PROCESS_RESULTS).join(own_name);
+    if directory.folder().read(&to, content.len() as u64 + 1).is_some_and(|existing| existing == content) {
+        return Ok(());
+    }
+    directory.folder().write_whole(&to, &content)
+}
+
+/// What a record says about the results of a job.
+struct Listing {
+    results: Vec<ResultFile>,
+    /// The file that lists them instead.
+    file: Option<ResultsFile>,
+    warnings: Vec<String>,
+    /// Files that were left out of a successful job without results.
+    uncollected: u64,
+    /// Whether everything expected is among them.
+    expectation: Result<()>,
+}
+
+/// Lists the collected results of a dataset: in the record or, if they are too many, in a file.
+fn list_results(directory: &JobDirectory, dataset: u64, mut check: Check) -> Result<Listing> {
+    let mut listing =
+        Listing { results: Vec::new(), file: None, warnings: Vec::new(), uncollected: 0, expectation: Ok(()) };
+    let mut room = MAX_LISTED_BYTES;
+    if let Some(mut journal) = Journal::open_finished(directory, dataset)? {
+        listing.warnings = std::mem::take(&mut journal.warnings);
+        listing.uncollected = journal.uncollected;
+        for one in journal.moves() {
+            // A line of the journal is longer than the result in it.
+            let (one, length) = one?;
+            check.add(&one.result);
+            room = room.saturating_sub(length);
+            if room > 0 {
+                listing.results.push(one.result);
+            } else {
+                listing.results = Vec::new();
+            }
+        }
+    }
+    listing.expectation = check.finish();
+    let path = directory.relative(&directory.job().results_file());
+    if room > 0 {
+        listing.results.sort_by(|a, b| a.path.cmp(&b.path));
+        // An earlier run may have left one.
+        let _ = directory.dir().remove_file(path);
+    } else if let Some(mut journal) = Journal::open_finished(directory, dataset)? {
+        let results = journal.moves().map(|one| one.map(|(one, _)| one.result));
+        listing.file = Some(write_results_file(directory.folder(), &path, results)?);
+    }
+    Ok(listing)
+}

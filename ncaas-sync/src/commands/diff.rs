@@ -1,0 +1,248 @@
+//! `ncaas-sync diff`: the paths that a container changed in its file system, one record for each.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use ncaas_core::engine::archive::archive_interrupted;
+use ncaas_core::engine::{Engine, LazyEngine};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::tool::{ExitStatus, Tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tar::EntryType;
+
+use crate::args::DiffArgs;
+use crate::collect::container_changes::{
+    ArchiveRequest, Change, ChangeKind, Wanted, list_changes, parent_folders, plan_requests,
+};
+use crate::collect::container_paths::{ContainerPaths, MountKind};
+use crate::collect::unpack::entry_path;
+use crate::container_record::record_from_container;
+use crate::file_filter::FileFilter;
+use crate::transfer_report::write;
+
+/// Containers that are compared at once.
+const DEFAULT_JOBS: usize = 4;
+
+/// One path that a container changed, or one mount, whose changes cannot be seen.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ChangeRecord {
+    /// Full id of the container.
+    container: String,
+    /// Absolute path in the container.
+    path: String,
+    /// The kind of change.
+    change: ChangeWord,
+    /// The kind of file; null for a deleted one.
+    kind: Option<KindWord>,
+    /// Size in bytes; for a mount the size of all its files, with `--size` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    /// Modification time, RFC 3339 in UTC, in whole seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtime: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum ChangeWord {
+    /// It is not in the image.
+    Added,
+    /// Its content, permissions, owner or times differ from the image.
+    Changed,
+    /// It is in the image, and was deleted.
+    Deleted,
+    /// A mount: changes in it cannot be seen.
+    Unseen,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum KindWord {
+    File,
+    Folder,
+    Link,
+    /// A device, FIFO or socket.
+    Special,
+    /// A folder or file of the engine's machine.
+    Bind,
+    Volume,
+    /// In memory; lost when the container ends.
+    Tmpfs,
+}
+
+/// Kind, size and time of a file, read from the engine's archives.
+#[derive(Debug)]
+struct FileDetails {
+    kind: KindWord,
+    size: u64,
+    /// In whole seconds, as in the archive.
+    mtime: Timestamp,
+}
+
+pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<ChangeRecord>().await;
+    }
+    let engine = LazyEngine::default();
+    let filter = FileFilter::new(&args.select)?;
+    let input = match &args.container {
+        Some(container) => Input::record(record_from_container(engine.get().await?, container).await?),
+        None => Input::stdin(tool, "ncaas-exec ls --all | ncaas-sync diff")?,
+    };
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS));
+    pipe.each(input, async |record: &mut Record, output: &Output| {
+        let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
+        let engine = engine.get().await?;
+        let inspected = engine.inspect_for(record, &container.id).await?;
+        write_changes(engine, ContainerPaths::from_inspect(&inspected), &filter, args.size, output).await
+    })
+    .await
+}
+
+async fn write_changes(
+    engine: &Engine,
+    paths: ContainerPaths,
+    filter: &FileFilter,
+    with_size: bool,
+    output: &Output,
+) -> Result<()> {
+    let changes = list_changes(engine, &paths).await?;
+    let parents = parent_folders(&changes);
+    let selected: Vec<&Change> = changes
+        .iter()
+        .filter(|change| filter.accepts(&change.path, change.path.trim_start_matches('/')))
+        // A folder that is listed only for the changes in it.
+        .filter(|change| change.kind != ChangeKind::Changed || !parents.contains(change.path.as_str()))
+        .collect();
+    let wanted = selected.iter().filter(|change| change.kind != ChangeKind::Deleted);
+    let wanted = Arc::new(wanted.map(|change| (change.path.clone(), change.kind)).collect());
+    let details = read_details(engine, &paths, &changes, &wanted).await?;
+    for change in selected {
+        write(output, &change_record(&paths, change, &parents, &details)).await;
+    }
+    for mount in &paths.mounts {
+        if filter.accepts(&mount.path, mount.path.trim_start_matches('/')) {
+            let is_readable = mount.kind != MountKind::Tmpfs;
+            let size = if with_size && is_readable { read_size(engine, &paths.id, &mount.path).await? } else { None };
+            let kind = match mount.kind {
+                MountKind::Bind => KindWord::Bind,
+                MountKind::NamedVolume | MountKind::AnonymousVolume => KindWord::Volume,
+                MountKind::Tmpfs => KindWord::Tmpfs,
+            };
+            let record = ChangeRecord {
+                container: paths.id.clone(),
+                path: mount.path.clone(),
+                change: ChangeWord::Unseen,
+                kind: Some(kind),
+                size,
+                mtime: None,
+            };
+            write(output, &record).await;
+        }
+    }
+    Ok(())
+}
+
+fn change_record(
+    paths: &ContainerPaths,
+    change: &Change,
+    parents: &BTreeSet<&str>,
+    details: &HashMap<String, FileDetails>,
+) -> ChangeRecord {
+    let details = details.get(&change.path);
+    let kind = match details {
+        _ if change.kind == ChangeKind::Deleted => None,
+        Some(details) => Some(details.kind),
+        None => parents.contains(change.path.as_str()).then_some(KindWord::Folder),
+    };
+    ChangeRecord {
+        container: paths.id.clone(),
+        path: change.path.clone(),
+        change: match change.kind {
+            ChangeKind::Added => ChangeWord::Added,
+            ChangeKind::Changed => ChangeWord::Changed,
+            ChangeKind::Deleted => ChangeWord::Deleted,
+        },
+        kind,
+        size: details.filter(|details| matches!(details.kind, KindWord::File)).map(|details| details.size),
+        mtime: details.map(|details| details.mtime.to_string()),
+    }
+}
+
+/// Reads the details of the wanted paths from the archives that a collection would request.
+async fn read_details(
+    engine: &Engine,
+    paths: &ContainerPaths,
+    changes: &[Change],
+    wanted: &Arc<Wanted>,
+) -> Result<HashMap<String, FileDetails>> {
+    let mut details = HashMap::new();
+    for request in plan_requests(changes, wanted) {
+        details.extend(read_archive_details(engine, paths, request).await?);
+    }
+    let missing: Vec<String> = wanted.keys().filter(|path| !details.contains_key(*path)).cloned().collect();
+    for path in missing {
+        details.extend(read_archive_details(engine, paths, ArchiveRequest::single(&path, wanted)).await?);
+    }
+    Ok(details)
+}
+
+async fn read_archive_details(
+    engine: &Engine,
+    paths: &ContainerPaths,
+    request: ArchiveRequest,
+) -> Result<HashMap<String, FileDetails>> {
+    let root = request.root.clone();
+    let read = engine.download(&paths.id, &root, move |archive| {
+        let mut details = HashMap::new();
+        let mut unwanted = 0;
+        for entry in archive.entries().map_err(|error| archive_interrupted(&error))? {
+            let entry = entry.map_err(|error| archive_interrupted(&error))?;
+            let (_, path) = entry_path(&request.root, &entry.path_bytes());
+            if request.wanted.as_ref().is_none_or(|wanted| wanted.contains_key(&path)) {
+                let kind = match entry.header().entry_type() {
+                    EntryType::Directory => KindWord::Folder,
+                    EntryType::Symlink => KindWord::Link,
+                    EntryType::Regular | EntryType::Link | EntryType::GNUSparse | EntryType::Continuous => {
+                        KindWord::File
+                    }
+                    _ => KindWord::Special,
+                };
+                let seconds = entry.header().mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or_default();
+                let mtime = Timestamp::from_second(seconds).unwrap_or_default();
+                details.insert(path, FileDetails { kind, size: entry.size(), mtime });
+            } else {
+                unwanted += entry.size();
+            }
+            if request.is_wasteful(details.len(), unwanted) {
+                break;
+            }
+        }
+        Ok(details)
+    });
+    match read.await {
+        // Deleted since it was listed.
+        Err(failure) if failure.kind == Kind::FileNotFound => Ok(HashMap::new()),
+        read => read,
+    }
+}
+
+/// The size of all files in a mount; `None` if it cannot be read.
+async fn read_size(engine: &Engine, id: &str, path: &str) -> Result<Option<u64>> {
+    let size = engine.download(id, path, |archive| {
+        let mut size = 0;
+        for entry in archive.entries().map_err(|error| archive_interrupted(&error))? {
+            size += entry.map_err(|error| archive_interrupted(&error))?.size();
+        }
+        Ok(size)
+    });
+    match size.await {
+        Ok(size) => Ok(Some(size)),
+        Err(failure) if failure.kind == Kind::FileNotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}

@@ -1,0 +1,9 @@
+//! What a user can type: one module for each verb.
+
+pub(crate) mod collect;
+pub(crate) mod diff;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod status;
+pub(crate) mod uploads;
+pub(crate) mod verify;

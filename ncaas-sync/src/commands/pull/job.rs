@@ -1,0 +1,158 @@
+//! Downloads the inputs of one job: its dataset, its config and its submit file; or the saved record of a job that has
+//! ended, of which nothing needs to run again.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::inputs::locate;
+use ncaas_core::io_dir::fill_io_dir;
+use ncaas_core::layout::{CONFIGS, INPUTS, JobFolder, SUBMISSIONS, container_name};
+use ncaas_core::pipe::MAX_LINE;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Job;
+
+use crate::buckets::Buckets;
+use crate::cancellation::{cancelled, is_cancelled};
+use crate::collect::job_directory::JobDirectory;
+use ncaas_core::blocking::run_blocking;
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::Transfer;
+
+/// The fields of a saved record that say how a job ended.
+const COPIED_FIELDS: [&str; 9] =
+    ["image", "image_id", "container", "inputs", "usage", "results", "results_file", "warnings", "error"];
+
+/// Downloads the inputs of jobs into their io-dirs.
+pub(crate) struct Puller<'p> {
+    pub(crate) buckets: Buckets,
+    /// For records without an io-dir.
+    pub(crate) io_dir: &'p Path,
+    /// Read files even if the index knows them.
+    pub(crate) reread: bool,
+    /// By io-dir and bucket: the jobs of a group share an index.
+    pub(crate) transfers: RefCell<HashMap<(String, String), Transfer>>,
+}
+
+impl Puller<'_> {
+    /// Downloads the inputs of a record's job and sets its io-dir.
+    pub(crate) async fn pull(&self, record: &mut Record) -> Result<()> {
+        fill_io_dir(record, self.io_dir)?;
+        // A job from arguments names paths of this machine.
+        let Some(job) = record.job() else { return Ok(()) };
+        let Some(own) = &job.bucket else { return Ok(()) };
+        if let Some(saved) = self.find_saved_record(record, &job).await? {
+            copy_end(&saved, record)?;
+            let job = JobFolder::for_record(record)?;
+            return run_blocking(move || {
+                JobDirectory::clean_up(&job);
+                Ok(())
+            })
+            .await;
+        }
+        if is_cancelled(&self.buckets, &job).await? {
+            return Err(cancelled(&job));
+        }
+        let io_dir = record.require("io_dir")?;
+        let datasets = record.dataname().ok_or_else(|| Failure::missing_field("dataname"))?;
+        let mut wanted: Vec<(&str, &str)> = datasets.names().into_iter().map(|name| (name, INPUTS)).collect();
+        wanted.extend(record.text("configname").map(|name| (name, CONFIGS)));
+        wanted.extend(job.submission.as_deref().map(|name| (name, SUBMISSIONS)));
+        for (name, folder) in wanted {
+            let input = locate(record, name, folder)?;
+            let to = input.host.strip_prefix(io_dir).unwrap_or(&input.host);
+            let (bucket, key) = self.buckets.find(own, name).await?;
+            download_input(&self.transfer(io_dir, bucket)?, &key, to).await?;
+        }
+        Ok(())
+    }
+
+    /// The record that this attempt at the job left in the bucket when it ended, if it did.
+    async fn find_saved_record(&self, record: &Record, job: &Job) -> Result<Option<Record>> {
+        let folder = JobFolder::for_record(record)?;
+        let Some((bucket, prefix)) = self.buckets.find_results(record, job).await? else { return Ok(None) };
+        let path = folder.record_file();
+        let path = path.strip_prefix(folder.root()).unwrap_or(&path).to_string_lossy();
+        match bucket.read(&Key::new(format!("{prefix}{path}"))?, MAX_LINE as u64).await {
+            Ok((line, _)) => Ok(folder.own_record(&line).filter(|saved| saved.identity() == record.identity())),
+            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn transfer(&self, io_dir: &str, bucket: Bucket) -> Result<Transfer> {
+        let mut transfers = self.transfers.borrow_mut();
+        let identity = (io_dir.to_owned(), bucket.address().to_owned());
+        if let Some(transfer) = transfers.get(&identity) {
+            return Ok(transfer.clone());
+        }
+        let transfer = Transfer::new(bucket, Folder::make(Path::new(io_dir))?, "", self.reread);
+        transfers.insert(identity, transfer.clone());
+        Ok(transfer)
+    }
+}
+
+/// Copies how a job ended from its saved record. The bucket's content is data that others can write: it does not choose a
+/// container, a path of this machine or a bucket.
+fn copy_end(saved: &Record, record: &mut Record) -> Result<()> {
+    let folder = JobFolder::for_record(record)?;
+    for (field, value) in saved.as_map() {
+        if COPIED_FIELDS.contains(&field.as_str()) {
+            record.set(field, value);
+        }
+    }
+    if let (Some(mut container), Some(job)) = (record.container(), record.job()) {
+        container.id = String::new();
+        container.name = container_name(&job, record.text("io_dir").unwrap_or_default());
+        record.set("container", &container);
+    }
+    if let Some(mut logs) = saved.logs() {
+        logs.dir = folder.logs().to_string_lossy().into_owned();
+        record.set("logs", &logs);
+    }
+    record.set("pushed", &true);
+    Ok(())
+}
+
+/// Downloads an object, or a whole folder, to a path in the transfer's folder.
+pub(crate) async fn download_input(transfer: &Transfer, key: &Key, to: &Path) -> Result<()> {
+    if key.is_folder() { download_folder(transfer, key, to).await } else { download_object(transfer, key, to).await }
+}
+
+async fn download_object(transfer: &Transfer, key: &Key, to: &Path) -> Result<()> {
+    match transfer.bucket().head(key).await? {
+        Some(entry) => transfer.download_if_changed(&entry, to, None).await.map(drop),
+        None => Err(not_found(transfer.bucket(), key, "the object does not exist")),
+    }
+}
+
+async fn download_folder(transfer: &Transfer, key: &Key, to: &Path) -> Result<()> {
+    let mut listing = transfer.bucket().list(key.as_str(), None);
+    let mut found = false;
+    while let Some(page) = listing.next_page().await? {
+        // A part of a dataset must not be taken for the whole.
+        if let Some(unusable) = page.unusable.into_iter().next() {
+            return Err(unusable.why);
+        }
+        found |= !page.entries.is_empty();
+        let downloads = page.entries.into_iter().map(|entry| async move {
+            let rest = entry.key.as_str().strip_prefix(key.as_str()).unwrap_or_default();
+            let to = if rest.is_empty() { to.to_owned() } else { to.join(rest) };
+            if entry.key.is_folder() {
+                transfer.folder().make_below(&to)
+            } else {
+                transfer.download_if_changed(&entry, &to, None).await.map(drop)
+            }
+        });
+        stream::iter(downloads).buffer_unordered(super::DEFAULT_FILES).try_collect::<()>().await?;
+    }
+    if found { Ok(()) } else { Err(not_found(transfer.bucket(), key, "the folder is empty or does not exist")) }
+}
+
+fn not_found(bucket: &Bucket, key: &Key, reason: &str) -> Failure {
+    Failure::new(Kind::ObjectNotFound, format!("cannot download `{}/{key}`: {reason}", bucket.address()))
+        .hint(format!("`ncaas-submit ls {}` lists the bucket", bucket.address()))
+}

@@ -1,0 +1,41 @@
+//! `ncaas-sync pull`: download from a bucket into the io-dir.
+
+mod job;
+mod request;
+mod tree;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::PullArgs;
+use crate::buckets::Buckets;
+
+/// Jobs whose inputs are downloaded at once.
+const DEFAULT_JOBS: usize = 8;
+/// Files of a tree that are downloaded at once.
+const DEFAULT_FILES: usize = 64;
+
+pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    if let Some(target) = &args.target {
+        let pipe = Pipe::new(tool, 1);
+        return pipe.source(async |output| request::pull(tool, target, &args, output).await).await;
+    }
+    let input = Input::stdin(tool, "ncaas-submit watch BUCKET | ncaas-sync pull")?;
+    let puller = job::Puller {
+        buckets: Buckets::default(),
+        io_dir: &args.io_dir.io_dir,
+        reread: args.checksum.reread,
+        transfers: RefCell::new(HashMap::new()),
+    };
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).skips_pushed();
+    pipe.filter(input, async |record: &mut Record, _| puller.pull(record).await).await
+}

@@ -1,0 +1,114 @@
+//! Downloads what the command line names: datasets and a config, the results of a job, or a whole group.
+
+use std::path::PathBuf;
+
+use ncaas_core::bucket::{Bucket, Key, Target};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files;
+use ncaas_core::layout::RESULTS;
+use ncaas_core::pipe::Output;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Datasets, Known};
+use ncaas_core::tool::Tool;
+
+use super::{job, tree};
+use crate::args::PullArgs;
+use crate::transfer_report::{emit, error_info};
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::Transfer;
+
+/// Downloads it and writes the outcome to `output`.
+pub(crate) async fn pull(tool: Tool, target: &str, args: &PullArgs, output: &Output) -> Result<()> {
+    let target = Target::parse(target)?;
+    let bucket = Bucket::open(&target.bucket).await?;
+    let io_dir = files::absolute(&args.io_dir.io_dir)?.join(&target.group);
+    let group = format!("{}/", target.group);
+    let request = Request { tool, bucket, io_dir, group, args, output };
+    if !args.data.is_empty() || args.config.is_some() {
+        return request.pull_inputs().await;
+    }
+    match &args.results {
+        Some(job) => request.pull_results(job).await,
+        None => request.pull_tree("").await,
+    }
+}
+
+struct Request<'a> {
+    tool: Tool,
+    bucket: Bucket,
+    /// The group's folder in the io-dir.
+    io_dir: PathBuf,
+    /// The group with a `/`.
+    group: String,
+    args: &'a PullArgs,
+    output: &'a Output,
+}
+
+impl Request<'_> {
+    fn transfer(&self, below: &str) -> Result<Transfer> {
+        let folder = Folder::make(&self.io_dir.join(below))?;
+        Ok(Transfer::new(self.bucket.clone(), folder, &format!("{}{below}", self.group), self.args.checksum.reread))
+    }
+
+    /// Downloads datasets and config. Writes records with paths of this machine, from which `ncaas-exec run` starts jobs.
+    async fn pull_inputs(&self) -> Result<()> {
+        let transfer = self.transfer("")?;
+        let mut datasets = Vec::new();
+        for name in &self.args.data {
+            datasets.push(self.pull_input(&transfer, name).await?);
+        }
+        let config = match &self.args.config {
+            Some(name) => Some(self.pull_input(&transfer, name).await?),
+            None => None,
+        };
+        transfer.save_index();
+        // Each dataset is a job.
+        let datasets = if datasets.is_empty() { vec![None] } else { datasets.into_iter().map(Some).collect() };
+        for dataset in datasets {
+            self.output
+                .emit(&Record::new(&Known {
+                    dataname: dataset.map(Datasets::One),
+                    configname: config.clone(),
+                    ..Known::default()
+                }))
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn pull_input(&self, transfer: &Transfer, name: &str) -> Result<String> {
+        let key = Key::new(name)?;
+        let within = name.strip_prefix(&self.group).filter(|within| !within.is_empty()).ok_or_else(|| {
+            Failure::new(Kind::BadKey, format!("`{name}` is not a key of the group"))
+                .hint(format!("keys begin with the group: `{}inputs/session1.npy`", self.group))
+        })?;
+        job::download_input(transfer, &key, within.as_ref()).await?;
+        Ok(self.io_dir.join(within).to_string_lossy().into_owned())
+    }
+
+    async fn pull_results(&self, job: &str) -> Result<()> {
+        if job.is_empty() || job.contains('/') || job.starts_with('.') {
+            return Err(Failure::new(Kind::BadKey, format!("`{job}` is not a valid job id")));
+        }
+        self.pull_tree(&format!("{RESULTS}/{job}")).await
+    }
+
+    async fn pull_tree(&self, below: &str) -> Result<()> {
+        let transfer = self.transfer(below)?;
+        let prefix = if below.is_empty() { self.group.clone() } else { format!("{}{below}/", self.group) };
+        let options = tree::Options {
+            jobs: self.args.pipe.jobs_or(super::DEFAULT_FILES),
+            delete: self.args.delete,
+            files: self.args.files,
+        };
+        let mut total = tree::pull(self.tool, &transfer, &prefix, options, self.output).await?;
+        if total.files == 0 && total.error.is_none() {
+            let failure = Failure::new(Kind::ObjectNotFound, format!("`{}` is empty or does not exist", total.place))
+                .hint(format!("`ncaas-submit ls {}` lists the bucket", self.bucket.address()));
+            self.tool.report_failure(&failure);
+            total.error = Some(error_info(&failure, self.tool));
+        }
+        emit(self.output, &total).await;
+        Ok(())
+    }
+}

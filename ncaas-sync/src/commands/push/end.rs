@@ -1,0 +1,53 @@
+//! `end.txt`: written once, last, when every dataset of the submission has ended.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::layout::{END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX};
+use ncaas_core::pipe::MAX_LINE;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Job;
+
+use ncaas_core::transfer::Transfer;
+
+const CONTENT: &str = "end of analysis\n";
+
+/// Writes `end.txt` into the bucket, then into the job's folder, if the bucket has the saved records of all datasets.
+pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &Job) -> Result<()> {
+    let (bucket, folder) = (transfer.bucket(), transfer.folder());
+    let end = Key::new(format!("{prefix}{PROCESS_RESULTS}/{END_FILE}"))?;
+    if !have_all_ended(bucket, prefix, job).await? {
+        return Ok(());
+    }
+    bucket.put_new(&end, CONTENT).await?;
+    let path = Path::new(PROCESS_RESULTS).join(END_FILE);
+    if folder.has(&path) { Ok(()) } else { folder.write_whole(&path, CONTENT.as_bytes()) }
+}
+
+async fn have_all_ended(bucket: &Bucket, prefix: &str, job: &Job) -> Result<bool> {
+    let mut records: Vec<Key> = Vec::new();
+    let mut listing = bucket.list_folder(&format!("{prefix}{LOGS}/"), None);
+    while let Some(page) = listing.next_page().await? {
+        let keys = page.entries.into_iter().map(|entry| entry.key);
+        records.extend(keys.filter(|key| key.as_str().ends_with(RECORD_SUFFIX)));
+    }
+    // Most jobs are not the last of their submission: then no record needs to be read.
+    if (records.len() as u64) < job.datasets {
+        return Ok(false);
+    }
+    let mut ended = BTreeSet::new();
+    for key in records {
+        match bucket.read(&key, MAX_LINE as u64).await {
+            Ok((line, _)) => {
+                let saved = Record::parse(&line).ok().and_then(|record| record.job());
+                // A record of an earlier attempt does not count.
+                ended.extend(saved.filter(|saved| saved.attempt == job.attempt).map(|saved| saved.dataset));
+            }
+            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok((1..=job.datasets).all(|dataset| ended.contains(&dataset)))
+}

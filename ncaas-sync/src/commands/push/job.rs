@@ -1,0 +1,345 @@
+//! Uploads one job's results and logs to its folder in the bucket.
+//!
+//! Readers rely on the order: results, then logs, then the saved record, which says that the job is complete, and last
+//! `end.txt`, when every dataset of the submission is complete. Before each object the claim is looked at again: the work
+//! of a claim that another one superseded writes nothing more.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use ncaas_core::bucket::{Bucket, Entry, Key};
+use ncaas_core::certificate::{self, Certificate};
+use ncaas_core::claim::{self, Claim};
+use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::inputs;
+use ncaas_core::io_dir::fill_io_dir;
+use ncaas_core::layout::{CERTIFICATE, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS};
+use ncaas_core::lease;
+use ncaas_core::pipe::Output;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Job;
+use ncaas_core::tool::Tool;
+use ncaas_core::usage_record::usage_record;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{DEFAULT_FILES, end};
+use crate::buckets::Buckets;
+use crate::cancellation::is_cancelled;
+use crate::collect::job_directory::JobDirectory;
+use crate::result_list::{ResultList, path_in_job};
+use crate::transfer_report::{FileOutcome, FileRecord, write};
+use ncaas_core::blocking::run_blocking;
+use ncaas_core::transfer::{Sha256Sum, Stamp, Transfer, parse_sha256};
+
+/// Pushes jobs.
+pub(crate) struct Pusher<'p> {
+    pub(crate) tool: Tool,
+    pub(crate) buckets: Buckets,
+    /// Stops cancelled jobs.
+    pub(crate) engine: LazyEngine,
+    /// For records without an io-dir.
+    pub(crate) io_dir: &'p Path,
+    /// Write a record for each file.
+    pub(crate) files: bool,
+    pub(crate) counts: Counts,
+}
+
+/// Numbers of jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    with_bucket: Cell<u64>,
+    without_bucket: Cell<u64>,
+}
+
+impl Pusher<'_> {
+    /// Uploads what a record's job has so far.
+    pub(crate) async fn push(&self, record: &mut Record, output: &Output) -> Result<()> {
+        let has_failed = record.has_error();
+        let Some(job) = record.job().filter(|job| job.bucket.is_some() && job.group.is_some()) else {
+            // The results of a job from arguments stay in its io-dir.
+            self.counts.without_bucket.set(self.counts.without_bucket.get() + 1);
+            return if has_failed || record.job().is_some() { Ok(()) } else { Err(Failure::missing_field("job")) };
+        };
+        self.counts.with_bucket.set(self.counts.with_bucket.get() + 1);
+        let is_superseded = record.error().is_some_and(|error| error.kind == Kind::Superseded);
+        let is_placed = record.container().is_none() && record.as_map().contains_key("placement");
+        if is_superseded || is_placed && !has_failed {
+            return Ok(());
+        }
+        let fence = Fence::new(self.buckets.get(job.bucket.as_deref().unwrap_or_default()).await?, job.clone());
+        fence.check().await?;
+        fill_io_dir(record, self.io_dir)?;
+        let folder = JobFolder::for_record(record)?;
+        let Some((bucket, prefix)) = self.buckets.find_results(record, &job).await? else { return Ok(()) };
+        let transfer = Transfer::without_index(bucket, folder.open()?);
+        let has_ended = record.container().is_some_and(|container| container.has_ended());
+        let transfer = if has_ended || has_failed { transfer } else { transfer.for_growing_files() };
+        let upload = JobUpload { pusher: self, output, transfer, prefix, folder, fence };
+        if record.error().is_some_and(|error| error.kind.is_transient()) {
+            upload.push_certificate(record).await?;
+            return self.release_claim(record, &job).await;
+        }
+        if !has_ended && !has_failed {
+            upload.push_logs(record).await?;
+            return self.stop_if_cancelled(record, &job).await;
+        }
+        upload.push_results(record).await?;
+        upload.push_logs(record).await?;
+        upload.push_results_file(record).await?;
+        upload.push_usage_record(record).await?;
+        upload.push_saved_record().await?;
+        end::write_if_all_ended(&upload.transfer, &upload.prefix, &job).await?;
+        let job = upload.folder;
+        run_blocking(move || {
+            JobDirectory::clean_up(&job);
+            Ok(())
+        })
+        .await?;
+        record.set("pushed", &true);
+        Ok(())
+    }
+
+    /// Reports jobs that belong to no bucket. The exit status is 1 if there were no others.
+    pub(crate) fn report_without_bucket(&self, output: &Output) {
+        let count = self.counts.without_bucket.get();
+        if count == 0 {
+            return;
+        }
+        self.tool.note(&if count == 1 {
+            "1 job belongs to no bucket: its results stay in the io-dir".to_owned()
+        } else {
+            format!("{count} jobs belong to no bucket: their results stay in the io-dir")
+        });
+        if self.counts.with_bucket.get() == 0 {
+            output.note_undone();
+        }
+    }
+
+    /// Has a job that failed through no fault of its own run again: by its watcher if that runs on this machine, else by
+    /// the next watcher that finds its claim free.
+    async fn release_claim(&self, record: &Record, job: &Job) -> Result<()> {
+        let (Some(bucket), Some(group)) = (&job.bucket, &job.group) else { return Ok(()) };
+        if lease::request_retry(record)? {
+            return Ok(());
+        }
+        let bucket = self.buckets.get(bucket).await?;
+        let Some((claim, version)) = claim::read(&bucket, group, &job.id).await? else { return Ok(()) };
+        if claim.supersedes(job) || claim.is_free() {
+            return Ok(());
+        }
+        let free = Claim { losses: claim.losses, ..Claim::free(&claim.submission, claim.attempt, claim.number) };
+        // A claim that changed meanwhile belongs to another watcher.
+        bucket.put_if(&claim::key(group, &job.id)?, free.to_bytes(), &version).await.map(drop)
+    }
+
+    /// Stops a running job whose submission is cancelled. Its end comes with its next record.
+    async fn stop_if_cancelled(&self, record: &Record, job: &Job) -> Result<()> {
+        let Some(container) = record.container() else { return Ok(()) };
+        if !is_cancelled(&self.buckets, job).await? {
+            return Ok(());
+        }
+        self.tool.note(&format!("stopping `{}`: its submission is cancelled", container.name));
+        match self.engine.get().await?.stop(&container.id, STOP_GRACE_S).await {
+            Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(()),
+            stopped => stopped,
+        }
+    }
+}
+
+/// The upload of one job.
+struct JobUpload<'p> {
+    pusher: &'p Pusher<'p>,
+    output: &'p Output,
+    /// From the job's folder on this machine to its bucket.
+    transfer: Transfer,
+    /// Prefix of the job's folder in the bucket; ends in `/`.
+    prefix: String,
+    folder: JobFolder,
+    fence: Fence,
+}
+
+/// Keeps superseded work from writing.
+struct Fence {
+    bucket: Bucket,
+    job: Job,
+    /// When the claim was read last, by a clock that goes on while the machine sleeps.
+    checked: Cell<Option<Duration>>,
+}
+
+impl Fence {
+    /// How long a look at the claim counts.
+    const VALIDITY: Duration = Duration::from_secs(1);
+
+    fn new(bucket: Bucket, job: Job) -> Fence {
+        Fence { bucket, job, checked: Cell::new(None) }
+    }
+
+    /// Fails with [`Kind::Superseded`] if another watcher or attempt has the submission by now.
+    async fn check(&self) -> Result<()> {
+        let now = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default();
+        let start = now();
+        if self.checked.get().is_none_or(|checked| start.saturating_sub(checked) > Self::VALIDITY) {
+            claim::check_current(&self.bucket, &self.job).await?;
+            self.checked.set(Some(start));
+        }
+        Ok(())
+    }
+}
+
+impl JobUpload<'_> {
+    /// Uploads the job's results, and the config beside them. A file that fails does not hold up the others.
+    async fn push_results(&self, record: &Record) -> Result<()> {
+        let (folder, copy) = (Arc::clone(self.transfer.folder()), record.clone());
+        let mut results = run_blocking(move || ResultList::open(&copy, &folder)).await?.peekable();
+        let config = self.config_path(record);
+        if results.peek().is_none() && config.is_none() {
+            return Ok(());
+        }
+        let existing = &self.list_existing().await?;
+        let is_result = Cell::new(false);
+        let files = results.map(|result| {
+            let result = result?;
+            let path = path_in_job(&result.path).to_string_lossy().into_owned();
+            is_result.set(is_result.get() || config.as_ref() == Some(&path));
+            Ok((path, result.sha256.as_deref().and_then(parse_sha256)))
+        });
+        let config = std::iter::once_with(|| config.clone().filter(|_| !is_result.get()).map(|path| Ok((path, None))));
+        let uploads = files.chain(config.flatten()).map(|file: Result<(String, Option<Sha256Sum>)>| async move {
+            let (path, sha256) = file?;
+            self.push_result(&path, existing.get(&path), sha256).await
+        });
+        let (mut first, mut failed) = (None, 0_u64);
+        let mut uploads = pin!(stream::iter(uploads).buffer_unordered(DEFAULT_FILES));
+        while let Some(outcome) = uploads.next().await {
+            if let Err(failure) = outcome {
+                failed += 1;
+                first.get_or_insert(failure);
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some(failure) if failed == 1 => Err(failure),
+            Some(failure) => Err(failure.context(format!("cannot push {failed} files; the first failure"))),
+        }
+    }
+
+    /// The path of the config beside the results, if it is there.
+    fn config_path(&self, record: &Record) -> Option<String> {
+        let config = inputs::locate(record, record.text("configname")?, CONFIGS).ok()?;
+        let path = format!("{PROCESS_RESULTS}/{}", config.host.file_name()?.to_str()?);
+        self.transfer.folder().has(Path::new(&path)).then_some(path)
+    }
+
+    /// Uploads the file that lists the results, if the record names one.
+    async fn push_results_file(&self, record: &Record) -> Result<()> {
+        match record.results_file() {
+            Some(listed) => self.push_file(path_in_job(&listed.path), None, parse_sha256(&listed.sha256)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The objects in the job's folder in the bucket, by path.
+    async fn list_existing(&self) -> Result<HashMap<String, Entry>> {
+        let mut existing = HashMap::new();
+        let mut listing = self.transfer.bucket().list(&self.prefix, None);
+        while let Some(page) = listing.next_page().await? {
+            for entry in page.entries {
+                let path = entry.key.as_str().strip_prefix(&self.prefix).unwrap_or_default().to_owned();
+                existing.insert(path, entry);
+            }
+        }
+        Ok(existing)
+    }
+
+    async fn push_result(&self, path: &str, existing: Option<&Entry>, sha256: Option<Sha256Sum>) -> Result<()> {
+        // The platform's poller downloads every key as a file and stops at the key of a folder.
+        if path.ends_with('/') { Ok(()) } else { self.push_file(Path::new(path), existing, sha256).await }
+    }
+
+    /// Uploads the dataset's log and status file, and the certificate.
+    async fn push_logs(&self, record: &Record) -> Result<()> {
+        for path in [self.folder.log_file(), self.folder.status_file()] {
+            let path = self.relative(&path);
+            if self.transfer.folder().has(&path) {
+                self.push_file(&path, None, None).await?;
+            }
+        }
+        self.push_certificate(record).await
+    }
+
+    /// Merges the lines of the record's datasets into the bucket's certificate, which machines share: read, merge, and
+    /// write only if nobody else has written meanwhile.
+    async fn push_certificate(&self, record: &Record) -> Result<()> {
+        let path = Path::new(LOGS).join(CERTIFICATE);
+        let key = self.key(&path.to_string_lossy())?;
+        let Some(local) = self.transfer.folder().read(&path, certificate::MAX_SIZE) else { return Ok(()) };
+        let ours = Certificate::parse(&String::from_utf8_lossy(&local));
+        let own = certificate::datasets_of_record(record);
+        self.fence.check().await?;
+        let merge = |old: Option<&[u8]>| {
+            let Some(old) = old else { return Ok(Some(local.clone())) };
+            let mut merged = Certificate::parse(&String::from_utf8_lossy(old));
+            merged.merge(&ours, own.clone());
+            let merged = if merged.lines().is_empty() { local.clone() } else { merged.to_string().into_bytes() };
+            Ok((merged != old).then_some(merged))
+        };
+        self.transfer.bucket().update(&key, certificate::MAX_SIZE, merge).await.map(drop)
+    }
+
+    /// Uploads the usage record that the platform's tools read, for a job whose results go to its own group.
+    async fn push_usage_record(&self, record: &Record) -> Result<()> {
+        match usage_record(record) {
+            Some((key, content)) => self.fence.bucket.put(&Key::new(key)?, content).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn push_saved_record(&self) -> Result<()> {
+        let path = self.relative(&self.folder.record_file());
+        if !self.transfer.folder().has(&path) {
+            let message =
+                format!("`{}` does not exist: it says how the job ended", self.folder.record_file().display());
+            return Err(Failure::new(Kind::FileNotFound, message)
+                .hint("`ncaas-logs save` writes it; run it before `ncaas-sync push`"));
+        }
+        self.push_file(&path, None, None).await
+    }
+
+    fn relative(&self, path: &Path) -> PathBuf {
+        self.transfer.folder().within(path).to_owned()
+    }
+
+    fn key(&self, path: &str) -> Result<Key> {
+        Key::new(format!("{}{path}", self.prefix))
+    }
+
+    async fn push_file(&self, path: &Path, existing: Option<&Entry>, sha256: Option<Sha256Sum>) -> Result<()> {
+        self.fence.check().await?;
+        let text = path.to_str().unwrap_or_default();
+        let key = self.key(text)?;
+        let stamp = Stamp::read(self.transfer.folder(), path);
+        match self.transfer.upload_if_changed(path, &key, existing, stamp.as_ref(), sha256).await {
+            Ok(done) => {
+                self.report(&FileRecord::done(text, key.as_str(), &done)).await;
+                Ok(())
+            }
+            Err(failure) => {
+                let tool = self.pusher.tool;
+                self.report(&FileRecord::failed(text, key.as_str(), FileOutcome::Failed, &failure, tool)).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn report(&self, file: &FileRecord) {
+        if self.pusher.files {
+            write(self.output, file).await;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `ncaas-sync status`: compare a folder with its counterpart in a bucket.
+
+use std::path::Path;
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use ncaas_core::bucket::{Bucket, Target};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files;
+use ncaas_core::layout::STATE_FOLDER;
+use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::record::fields::ErrorInfo;
+use ncaas_core::tool::{ExitStatus, Tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::args::StatusArgs;
+use crate::bucket_prefix::BucketPrefix;
+use crate::paired_listing::{LocalEntry, Pair, PairedListing, RemoteEntry};
+use crate::transfer_report::{emit, error_info, write};
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::Transfer;
+
+/// Files that are compared at once.
+const DEFAULT_JOBS: usize = 64;
+
+/// The state of one file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct StatusRecord {
+    /// Relative to the folder. The path of an empty folder ends in `/`.
+    path: String,
+    /// How the folder differs from the bucket.
+    status: FileStatus,
+    /// Size in the folder, in bytes; null if it is not there.
+    size: Option<u64>,
+    /// Size in the bucket, in bytes; null if it is not there.
+    bucket_size: Option<u64>,
+    /// Why it could not be compared or cannot exist on the other side; null otherwise.
+    error: Option<ErrorInfo>,
+}
+
+/// As seen from the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum FileStatus {
+    /// The same content on both sides.
+    Unchanged,
+    /// In the folder only.
+    New,
+    /// On both sides, with different content.
+    Changed,
+    /// In the bucket only.
+    Missing,
+    /// It cannot exist on the other side.
+    Unusable,
+    /// It could not be compared.
+    Unknown,
+}
+
+pub(crate) async fn status(tool: Tool, args: StatusArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<StatusRecord>().await;
+    }
+    let pipe = Pipe::new(tool, 1);
+    pipe.source(async |output| compare(tool, &args, output).await).await
+}
+
+async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
+    let (folder, prefix) = match (&args.folder, args.target.as_deref().unwrap_or_default()) {
+        (Some(folder), target) => (files::absolute(folder)?, BucketPrefix::parse(target)?),
+        (None, target) => {
+            let Target { bucket, group } = Target::parse(target)?;
+            let folder = files::absolute(&args.io_dir.io_dir)?.join(&group);
+            (folder, BucketPrefix { bucket, prefix: format!("{group}/") })
+        }
+    };
+    let bucket = Bucket::open(&prefix.bucket).await?;
+    let opened = Folder::open(&folder).map_err(|failure| match failure.kind {
+        Kind::FileNotFound => {
+            failure.hint("`ncaas-sync pull` downloads a group; a second argument names another folder")
+        }
+        _ => failure,
+    })?;
+    let transfer = Transfer::new(bucket, opened, &prefix.prefix, args.checksum.reread);
+    let listing = PairedListing::new(transfer.folder().clone(), transfer.bucket(), &prefix.prefix);
+    let records = listing.pairs().map(async |pair: Result<Pair>| match pair? {
+        pair if is_state(&pair.path) => Ok(None),
+        pair => Ok(Some(compare_pair(tool, &transfer, pair).await)),
+    });
+    let mut records = pin!(records.buffer_unordered(DEFAULT_JOBS));
+    while let Some(record) = records.next().await {
+        let record: Option<StatusRecord> = record?;
+        if let Some(record) = record.filter(|record| record.status != FileStatus::Unchanged || args.all) {
+            write_status(output, &record).await;
+        }
+    }
+    transfer.save_index();
+    Ok(())
+}
+
+async fn write_status(output: &Output, record: &StatusRecord) {
+    if record.status == FileStatus::Unknown { emit(output, record).await } else { write(output, record).await }
+}
+
+/// Whether a path belongs to the tools themselves, on this machine or in the bucket.
+fn is_state(path: &str) -> bool {
+    path.split('/').next() == Some(STATE_FOLDER)
+}
+
+async fn compare_pair(tool: Tool, transfer: &Transfer, pair: Pair) -> StatusRecord {
+    let size = match &pair.local {
+        Some(LocalEntry::File(stamp)) => Some(stamp.size),
+        Some(LocalEntry::EmptyFolder) => Some(0),
+        _ => None,
+    };
+    let bucket_size = match &pair.remote {
+        Some(RemoteEntry::Object(entry)) => Some(entry.size),
+        _ => None,
+    };
+    let record = |status, error: Option<&Failure>| StatusRecord {
+        path: pair.path.clone(),
+        status,
+        size,
+        bucket_size,
+        error: error.map(|failure| error_info(failure, tool)),
+    };
+    match (&pair.local, &pair.remote) {
+        (Some(LocalEntry::Unusable(reason)), _) | (_, Some(RemoteEntry::Unusable(reason))) => {
+            record(FileStatus::Unusable, Some(reason))
+        }
+        (Some(_), None) => record(FileStatus::New, None),
+        (Some(LocalEntry::EmptyFolder), Some(_)) => record(FileStatus::Unchanged, None),
+        (Some(LocalEntry::File(stamp)), Some(RemoteEntry::Object(entry))) => {
+            match transfer.find_unchanged(Path::new(&pair.path), entry, Some(stamp)).await {
+                Ok(Some(_)) => record(FileStatus::Unchanged, None),
+                Ok(None) => record(FileStatus::Changed, None),
+                Err(failure) => record(FileStatus::Unknown, Some(&failure)),
+            }
+        }
+        (None, _) => {
+            // The object of a folder that exists is no difference.
+            let exists = pair.path.ends_with('/') && transfer.folder().has(Path::new(&pair.path));
+            record(if exists { FileStatus::Unchanged } else { FileStatus::Missing }, None)
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! `ncaas-sync verify`: compare every file of a job with the SHA-256 in its record, in the io-dir and in the bucket.
+//!
+//! A list of results that only the bucket has is downloaded to a nameless file below TMPDIR.
+
+use std::collections::BTreeMap;
+use std::io::Seek;
+use std::path::{Path, PathBuf};
+
+use futures_util::{StreamExt, stream};
+use ncaas_core::bucket::{Bucket, Key, Target};
+use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::files;
+use ncaas_core::io_dir::fill_io_dir;
+use ncaas_core::layout::{LOGS, RECORD_SUFFIX, RESULTS, job_prefix};
+use ncaas_core::pipe::{Input, MAX_LINE, Output, Pipe, print_schema};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Job, Known, ResultFile, ResultsFile};
+use ncaas_core::tool::{ExitStatus, Tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::args::VerifyArgs;
+use crate::buckets::Buckets;
+use crate::result_list::ResultList;
+use crate::transfer_report::write;
+use ncaas_core::blocking::run_blocking;
+use ncaas_core::folder::Folder;
+use ncaas_core::transfer::{download_into, object_sha256};
+
+/// Jobs that are verified at once.
+const DEFAULT_JOBS: usize = 2;
+/// Files of one job that are verified at once.
+const FILES_AT_ONCE: usize = 8;
+/// The state of one file of a job: a line of `--files`.
+#[derive(Debug, Serialize, JsonSchema)]
+struct VerifyRecord {
+    /// Relative to the io-dir, as in the job's record.
+    path: String,
+    /// SHA-256 in the job's record, in hex; null for a link.
+    sha256: Option<String>,
+    /// Its state on this machine; null if that was not checked.
+    io_dir: Option<FileState>,
+    /// Its state in the bucket; null if that was not checked.
+    bucket: Option<FileState>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum FileState {
+    /// Its content matches the record.
+    Same,
+    /// Its content differs from the record.
+    Different,
+    /// It does not exist.
+    Missing,
+}
+
+pub(crate) async fn verify(tool: Tool, args: VerifyArgs) -> Result<ExitStatus> {
+    if args.pipe.schema {
+        return print_schema::<Known>().await;
+    }
+    let verifier = Verifier { tool, buckets: Buckets::default(), args: &args };
+    let input = match (&args.target, &args.job) {
+        (Some(target), Some(job)) => Input::records(verifier.saved_records(target, job).await?),
+        _ => Input::stdin(tool, "ncaas-sync push | ncaas-sync verify")?,
+    };
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS));
+    pipe.filter(input, async |record: &mut Record, output: &Output| verifier.verify(record, output).await).await
+}
+
+struct Verifier<'v> {
+    tool: Tool,
+    buckets: Buckets,
+    args: &'v VerifyArgs,
+}
+
+/// The two places where the files of one job are looked up.
+struct Places {
+    job: Job,
+    /// The io-dir, unless only the bucket is verified. A folder that does not exist has none of the files.
+    io_dir: Option<Option<Folder>>,
+    /// The bucket and the prefix of the job's folder.
+    bucket: Option<(Bucket, String)>,
+}
+
+impl Verifier<'_> {
+    /// The records of a job that are saved in its bucket.
+    async fn saved_records(&self, target: &str, job: &str) -> Result<Vec<Record>> {
+        let target = Target::parse(target)?;
+        let bucket = self.buckets.get(&target.bucket).await?;
+        let folder = Key::new(format!("{}{LOGS}/", job_prefix(&target.group, job)))?;
+        let mut listing = bucket.list_folder(folder.as_str(), None);
+        let mut records = Vec::new();
+        while let Some(page) = listing.next_page().await? {
+            for entry in page.entries.into_iter().filter(|entry| entry.key.as_str().ends_with(RECORD_SUFFIX)) {
+                let (line, _) = bucket.read(&entry.key, MAX_LINE as u64).await?;
+                let mut record = Record::parse(&line)?;
+                // The job's own error does not concern its files, and its io-dir may be another machine's.
+                let io_dir = files::absolute(&self.args.io_dir.io_dir)?.join(&target.group);
+                record.set("io_dir", &io_dir.to_string_lossy());
+                record.set("error", &());
+                records.push(record);
+            }
+        }
+        if records.is_empty() {
+            let message = format!("`{}/{folder}` has no record of the job `{job}`", bucket.address());
+            return Err(
+                Failure::new(Kind::ObjectNotFound, message).hint("it is there once the job has ended and was pushed")
+            );
+        }
+        Ok(records)
+    }
+
+    async fn verify(&self, record: &mut Record, output: &Output) -> Result<()> {
+        let listed = record.results_file();
+        if record.results().is_none() && listed.is_none() {
+            return Err(Failure::missing_field("results").hint("`ncaas-sync collect` lists them with their checksums"));
+        }
+        fill_io_dir(record, &self.args.io_dir.io_dir)?;
+        let io_dir = Path::new(record.require("io_dir")?);
+        let job = record.job().unwrap_or_default();
+        let bucket = if self.args.io_dir_only { None } else { self.buckets.find_results(record, &job).await? };
+        if self.args.bucket_only && bucket.is_none() {
+            return Err(Failure::new(Kind::BadRecord, format!("`{}` belongs to no bucket", job.id)));
+        }
+        let io_dir = if self.args.bucket_only { None } else { Some(Folder::open(io_dir).ok()) };
+        let places = Places { job, io_dir, bucket };
+        let results = match &listed {
+            None => ResultList::from_results(record.results().unwrap_or_default()),
+            Some(listed) => places.open_list(listed).await?,
+        };
+        // The list is itself a file of the job.
+        let list = listed.map(|listed| ResultFile {
+            path: listed.path,
+            size: listed.size,
+            sha256: Some(listed.sha256),
+            ..ResultFile::default()
+        });
+        let places = &places;
+        let checks = results.chain(list.map(Ok)).map(async |result| places.check(&result?).await);
+        let mut checks = stream::iter(checks).buffer_unordered(FILES_AT_ONCE);
+        let mut faults: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut first, mut files) = (None, 0_u64);
+        while let Some(checked) = checks.next().await {
+            let checked = checked?;
+            files += 1;
+            for (place, state) in [("in the io-dir", checked.io_dir), ("in the bucket", checked.bucket)] {
+                if let Some(state) = state.filter(|state| *state != FileState::Same) {
+                    let word = if state == FileState::Missing { "missing" } else { "different" };
+                    *faults.entry(format!("{word} {place}")).or_default() += 1;
+                    first.get_or_insert_with(|| checked.path.clone());
+                }
+            }
+            if self.args.files {
+                write(output, &checked).await;
+            }
+        }
+        let Some(first) = first else {
+            self.tool.note(&places.summary(files));
+            return Ok(());
+        };
+        let faults: Vec<String> = faults.into_iter().map(|(fault, count)| format!("{count} {fault}")).collect();
+        let message = format!("of {files} files of `{}`, {} (`{first}`)", places.job.id, faults.join(", "));
+        Err(Failure::new(Kind::ChecksumMismatch, message).hint("`ncaas-sync verify --files` shows each file"))
+    }
+}
+
+impl Places {
+    /// What was verified, for people.
+    fn summary(&self, files: u64) -> String {
+        let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+        let io_dir = self.io_dir.as_ref().map(|_| "the io-dir".to_owned());
+        let bucket = self.bucket.as_ref().map(|(bucket, _)| format!("`{}`", bucket.address()));
+        let places: Vec<String> = io_dir.into_iter().chain(bucket).collect();
+        format!("`{}`: {files} verified by SHA-256 in {}", self.job.id, places.join(" and "))
+    }
+
+    /// Opens the file that lists the results: the one in the io-dir if it matches the record, else the one in the
+    /// bucket.
+    async fn open_list(&self, listed: &ResultsFile) -> Result<ResultList> {
+        let message = format!("`{}`, which lists the job's results, does not exist", listed.path);
+        let mut opened = Err(Failure::new(Kind::FileNotFound, message));
+        if let Some(Some(io_dir)) = &self.io_dir {
+            let path = Path::new(&listed.path);
+            let (listed, shown) = (listed.clone(), io_dir.path().join(path));
+            opened = match io_dir.open_file(path) {
+                Ok((file, _)) => run_blocking(move || ResultList::from_file(file, &listed, shown)).await,
+                Err(failure) => Err(failure),
+            };
+        }
+        let (Err(failure), Some((bucket, prefix))) = (&opened, &self.bucket) else { return opened };
+        let key = self.key(&listed.path, prefix)?;
+        let shown = PathBuf::from(format!("{}/{key}", bucket.address()));
+        let create = || {
+            let file = tempfile::tempfile()?;
+            Ok((file.try_clone()?, file))
+        };
+        let (into, mut file) = create().doing("write in", &std::env::temp_dir())?;
+        let Some(entry) = bucket.head(&key).await? else { return Err(failure.clone()) };
+        download_into(bucket, &entry, into, &shown).await?;
+        let listed = listed.clone();
+        run_blocking(move || {
+            file.rewind().doing("read", &shown)?;
+            ResultList::from_file(file, &listed, shown)
+        })
+        .await
+    }
+
+    /// The key of one of the job's files.
+    fn key(&self, path: &str, prefix: &str) -> Result<Key> {
+        let below = format!("{RESULTS}/{}/", self.job.id);
+        Key::new(format!("{prefix}{}", path.strip_prefix(&below).unwrap_or(path)))
+    }
+
+    async fn check(&self, result: &ResultFile) -> Result<VerifyRecord> {
+        let io_dir = match &self.io_dir {
+            None => None,
+            Some(None) => Some(FileState::Missing),
+            Some(Some(io_dir)) => Some(check_file(result, io_dir).await?),
+        };
+        let bucket = match &self.bucket {
+            None => None,
+            Some((bucket, prefix)) => Some(check_object(result, bucket, &self.key(&result.path, prefix)?).await?),
+        };
+        Ok(VerifyRecord { path: result.path.clone(), sha256: result.sha256.clone(), io_dir, bucket })
+    }
+}
+
+async fn check_file(result: &ResultFile, io_dir: &Folder) -> Result<FileState> {
+    let path = Path::new(&result.path);
+    let Some(expected) = &result.sha256 else {
+        return Ok(if io_dir.has(path) { FileState::Same } else { FileState::Missing });
+    };
+    let file = match io_dir.open_file(path) {
+        Ok((file, _)) => file,
+        Err(failure) if matches!(failure.kind, Kind::FileNotFound | Kind::BadKey) => return Ok(FileState::Missing),
+        // Not a regular file, or a link that leads out.
+        Err(failure) if failure.kind == Kind::UnsafePath => return Ok(FileState::Different),
+        Err(failure) => return Err(failure),
+    };
+    let sum = ncaas_core::transfer::open_file_sha256(file, io_dir.path().join(path)).await?;
+    Ok(if sum == *expected { FileState::Same } else { FileState::Different })
+}
+
+/// Reads the whole object: a checksum that a server stored only proves what was uploaded.
+async fn check_object(result: &ResultFile, bucket: &Bucket, key: &Key) -> Result<FileState> {
+    // Empty folders are not stored in buckets.
+    if key.is_folder() {
+        return Ok(FileState::Same);
+    }
+    let Some(entry) = bucket.head(key).await? else { return Ok(FileState::Missing) };
+    match &result.sha256 {
+        None => Ok(FileState::Same),
+        Some(_) if entry.size != result.size => Ok(FileState::Different),
+        Some(expected) => match object_sha256(bucket, &entry).await {
+            Ok(sum) if sum == *expected => Ok(FileState::Same),
+            Ok(_) => Ok(FileState::Different),
+            Err(failure) if failure.kind == Kind::ChecksumMismatch => Ok(FileState::Different),
+            Err(failure) => Err(failure),
+        },
+    }
+}

@@ -1,0 +1,20 @@
+//! The record of a container.
+
+use ncaas_core::engine::Engine;
+use ncaas_core::engine::container::container_from_inspect;
+use ncaas_core::failure::Result;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Job, Known};
+
+/// The record of a container: the one that its job was started from. The record of a container that has none is made
+/// up, and its results go to a folder with the container's name.
+pub(crate) async fn record_from_container(engine: &Engine, name: &str) -> Result<Record> {
+    let inspected = engine.inspect(name).await?;
+    let container = container_from_inspect(&inspected);
+    let mut record = engine.record_of_container(&inspected).await?.unwrap_or_default();
+    let image = inspected.config.and_then(|config| config.image).unwrap_or_default();
+    record.fill("job", &Job { id: container.name.clone(), dataset: 1, datasets: 1, ..Job::default() });
+    record.fill("image", &image);
+    record.merge(&Known { container: Some(container), ..Known::default() });
+    Ok(record)
+}

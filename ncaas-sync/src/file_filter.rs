@@ -1,0 +1,179 @@
+//! Which files `--include`, `--exclude` and `--all` select. Caches and the like are left out by default.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use ncaas_core::failure::{Failure, Kind, Result};
+
+use crate::args::SelectArgs;
+
+/// Files that programs leave behind and that are not results: caches, temporary files, the state of package managers,
+/// shell histories. `--all` includes them.
+///
+/// A pattern without `/` is a file or folder name anywhere; one with `/` is a path from the root.
+pub(crate) const NOISE: &[&str] = &[
+    // Temporary files and system folders.
+    "/tmp",
+    "/var/tmp",
+    "/run",
+    "/var/run",
+    "/dev",
+    "/proc",
+    "/sys",
+    "/var/log",
+    "/var/lock",
+    "/.dockerenv",
+    // Caches.
+    "/var/cache",
+    ".cache",
+    "__pycache__",
+    "*.py[cod]",
+    ".ipynb_checkpoints",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".numba_cache",
+    ".nv",
+    ".theano",
+    "/**/.config/matplotlib",
+    "/etc/ld.so.cache",
+    // Package managers.
+    "/var/lib/apt",
+    "/var/lib/dpkg",
+    "/opt/conda/pkgs",
+    "/**/.conda/pkgs",
+    "/**/conda-meta",
+    ".npm",
+    "/**/.cargo/registry",
+    // Shells, editors and downloads.
+    ".bash_history",
+    ".python_history",
+    ".ash_history",
+    ".zsh_history",
+    ".sh_history",
+    ".lesshst",
+    ".viminfo",
+    ".wget-hsts",
+    "*.sw[op]",
+];
+
+/// Selects files by globs.
+#[derive(Debug, Clone)]
+pub(crate) struct FileFilter {
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+    /// Empty with `--all`.
+    noise: GlobSet,
+}
+
+/// Why a file is not selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LeftOut {
+    /// It is a cache, a temporary file or the like.
+    Noise,
+    /// It matches `--exclude`.
+    Excluded,
+    /// It does not match `--include`.
+    NotIncluded,
+}
+
+impl FileFilter {
+    pub(crate) fn new(args: &SelectArgs) -> Result<FileFilter> {
+        let patterns = |globs: &[String]| parse_globs(globs.iter().map(String::as_str));
+        Ok(FileFilter {
+            include: if args.include.is_empty() { None } else { Some(patterns(&args.include)?) },
+            exclude: patterns(&args.exclude)?,
+            noise: parse_globs(NOISE.iter().copied().filter(|_| !args.all))?,
+        })
+    }
+
+    /// Why a file is not selected; `None` for a selected one. `absolute` is its path in the container, `relative` its
+    /// path in the results.
+    pub(crate) fn reason(&self, absolute: &str, relative: &str) -> Option<LeftOut> {
+        let matches = |set: &GlobSet| set.is_match(absolute) || set.is_match(relative);
+        if matches(&self.noise) {
+            Some(LeftOut::Noise)
+        } else if matches(&self.exclude) {
+            Some(LeftOut::Excluded)
+        } else if self.include.as_ref().is_some_and(|include| !matches(include)) {
+            Some(LeftOut::NotIncluded)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a file is selected; see [`FileFilter::reason`].
+    pub(crate) fn accepts(&self, absolute: &str, relative: &str) -> bool {
+        self.reason(absolute, relative).is_none()
+    }
+
+    /// Whether a whole folder is left out, so that nothing below it needs to be read.
+    pub(crate) fn excludes(&self, absolute: &str) -> bool {
+        self.noise.is_match(absolute) || self.exclude.is_match(absolute)
+    }
+
+    /// The outermost folder of `absolute`, or itself, that is left out as a whole.
+    pub(crate) fn excluded_folder<'p>(&self, absolute: &'p str) -> &'p str {
+        let ends = absolute.match_indices('/').map(|(at, _)| at).skip(1);
+        ends.map(|end| &absolute[..end]).find(|folder| self.excludes(folder)).unwrap_or(absolute)
+    }
+}
+
+/// Parses globs into one set. Each matches the paths that it names, and everything below them.
+pub(crate) fn parse_globs<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let plain = pattern.trim_end_matches('/');
+        let anywhere = if plain.contains('/') { plain.to_owned() } else { format!("**/{plain}") };
+        for glob in [format!("{anywhere}/**"), anywhere] {
+            let glob = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
+            set.add(glob.map_err(|error| invalid_glob(pattern, &error))?);
+        }
+    }
+    set.build().map_err(|error| invalid_glob("", &error))
+}
+
+fn invalid_glob(pattern: &str, error: &globset::Error) -> Failure {
+    Failure::new(Kind::Usage, format!("`{pattern}` is not a valid glob: {}", error.kind()))
+        .hint("`*.npy` matches a name anywhere, `out/**` a path; quote the glob so that the shell does not expand it")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose globs cannot be read has failed")]
+mod tests {
+    use super::*;
+
+    fn filter(include: &[&str], exclude: &[&str], all: bool) -> FileFilter {
+        let owned = |patterns: &[&str]| patterns.iter().map(|&p| p.to_owned()).collect();
+        FileFilter::new(&SelectArgs { include: owned(include), exclude: owned(exclude), all }).unwrap()
+    }
+
+    #[test]
+    fn caches_and_temporary_files_are_left_out_everywhere() {
+        let filter = filter(&[], &[], false);
+        for noise in
+            ["/tmp/x", "/home/u/__pycache__/a.pyc", "/home/u/.cache/pip/x", "/root/.bash_history", "/var/cache/apt/x"]
+        {
+            assert!(!filter.accepts(noise, noise), "{noise}");
+        }
+        for result in ["/home/u/out/fig.png", "/home/u/tmp/x", "/data/cache/x", "/home/u/history", "/home/u/x.pyx"] {
+            assert!(filter.accepts(result, result), "{result}");
+        }
+        assert!(super::tests::filter(&[], &[], true).accepts("/tmp/x", "outside/tmp/x"));
+    }
+
+    #[test]
+    fn a_glob_without_a_slash_matches_names_and_one_with_a_slash_matches_paths() {
+        let names = filter(&["*.npy"], &["raw"], false);
+        assert!(names.accepts("/h/out/a.npy", "out/a.npy"));
+        assert!(!names.accepts("/h/out/a.png", "out/a.png"));
+        assert!(!names.accepts("/h/raw/a.npy", "raw/a.npy"));
+        let paths = filter(&["out/*.npy"], &[], false);
+        assert!(paths.accepts("/h/out/a.npy", "out/a.npy"));
+        assert!(!paths.accepts("/h/out/b/a.npy", "out/b/a.npy"));
+        assert!(!paths.accepts("/h/else/out/a.npy", "else/out/a.npy"));
+    }
+
+    #[test]
+    fn an_invalid_glob_is_refused() {
+        assert_eq!(parse_globs(["a[b"]).unwrap_err().kind, Kind::Usage);
+    }
+}

@@ -1,0 +1,187 @@
+//! Reports of transfers: a record for each file with `--files`, and one record for a whole tree.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use ncaas_core::failure::{Failure, Kind};
+use ncaas_core::pipe::Output;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::ErrorInfo;
+use ncaas_core::tool::Tool;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::path_text::escape_path;
+use ncaas_core::transfer::{Outcome, Transferred};
+
+/// The outcome of one file: a line of `--files`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct FileRecord {
+    /// Relative to the folder or the job's folder. The path of an empty folder ends in `/`.
+    pub(crate) path: String,
+    /// Key of the object.
+    pub(crate) key: String,
+    /// What was done with the file.
+    pub(crate) outcome: FileOutcome,
+    /// Size in bytes.
+    pub(crate) size: u64,
+    /// SHA-256 of its content in hex, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sha256: Option<String>,
+    /// Why it failed or was left out; null otherwise.
+    pub(crate) error: Option<ErrorInfo>,
+}
+
+/// What was done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FileOutcome {
+    /// The destination had the same content.
+    Unchanged,
+    /// It did not exist at the destination.
+    New,
+    /// It replaced other content.
+    Changed,
+    /// It was deleted at the destination.
+    Deleted,
+    /// It cannot exist at the destination: a device, a link that leads out, a name that is not a valid key.
+    LeftOut,
+    /// It could not be transferred.
+    Failed,
+}
+
+/// The outcome of a whole tree.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(crate) struct TreeRecord {
+    /// Absolute path of the folder on this machine.
+    pub(crate) folder: String,
+    /// Address of its counterpart in a bucket.
+    pub(crate) place: String,
+    /// Number of files.
+    pub(crate) files: u64,
+    /// Files that the destination had already.
+    pub(crate) unchanged: u64,
+    /// Files that did not exist at the destination.
+    pub(crate) new: u64,
+    /// Files that replaced other content.
+    pub(crate) changed: u64,
+    /// Files deleted at the destination.
+    pub(crate) deleted: u64,
+    /// Files that cannot exist at the destination.
+    pub(crate) left_out: u64,
+    /// Files that could not be transferred.
+    pub(crate) failed: u64,
+    /// Bytes of new and changed files.
+    pub(crate) bytes: u64,
+    /// The first failure, or why nothing was deleted; null otherwise.
+    pub(crate) error: Option<ErrorInfo>,
+}
+
+impl FileRecord {
+    pub(crate) fn done(path: &str, key: &str, transferred: &Transferred) -> FileRecord {
+        let outcome = match transferred.outcome {
+            Outcome::Unchanged => FileOutcome::Unchanged,
+            Outcome::New => FileOutcome::New,
+            Outcome::Changed => FileOutcome::Changed,
+        };
+        FileRecord {
+            size: transferred.size,
+            sha256: transferred.sha256.clone(),
+            ..FileRecord::plain(path, key, outcome)
+        }
+    }
+
+    pub(crate) fn plain(path: &str, key: &str, outcome: FileOutcome) -> FileRecord {
+        FileRecord { path: path.to_owned(), key: key.to_owned(), outcome, size: 0, sha256: None, error: None }
+    }
+
+    pub(crate) fn failed(path: &str, key: &str, outcome: FileOutcome, failure: &Failure, tool: Tool) -> FileRecord {
+        FileRecord { error: Some(error_info(failure, tool)), ..FileRecord::plain(path, key, outcome) }
+    }
+}
+
+impl TreeRecord {
+    fn count(&mut self, file: &FileRecord) {
+        self.files += 1;
+        match file.outcome {
+            FileOutcome::Unchanged => self.unchanged += 1,
+            FileOutcome::New => self.new += 1,
+            FileOutcome::Changed => self.changed += 1,
+            FileOutcome::Deleted => self.deleted += 1,
+            FileOutcome::LeftOut => self.left_out += 1,
+            FileOutcome::Failed => self.failed += 1,
+        }
+        if matches!(file.outcome, FileOutcome::New | FileOutcome::Changed) {
+            self.bytes += file.size;
+        }
+        if file.outcome == FileOutcome::Failed && self.error.is_none() {
+            self.error.clone_from(&file.error);
+        }
+    }
+}
+
+/// Counts the files of a tree and reports them.
+pub(crate) struct Tally<'t> {
+    tool: Tool,
+    output: &'t Output,
+    /// Whether to write a record for each file.
+    files: bool,
+    /// Hints that were printed: a hint for a thousand files is printed once.
+    hints: HashSet<String>,
+    pub(crate) total: TreeRecord,
+}
+
+impl<'t> Tally<'t> {
+    /// A tally for a folder of this machine and its counterpart in a bucket.
+    pub(crate) fn new(tool: Tool, output: &'t Output, files: bool, folder: &Path, place: String) -> Tally<'t> {
+        let total = TreeRecord { folder: escape_path(folder), place, ..TreeRecord::default() };
+        Tally { tool, output, files, hints: HashSet::new(), total }
+    }
+
+    /// Counts and reports one file.
+    pub(crate) async fn note(&mut self, file: &FileRecord) {
+        self.total.count(file);
+        if let Some(error) = &file.error {
+            let hint = error.hint.clone().filter(|hint| self.hints.insert(hint.clone()));
+            self.tool.report_failure(&Failure { kind: error.kind, message: error.message.clone(), hint });
+        }
+        if self.files {
+            write(self.output, file).await;
+        }
+    }
+
+    /// Reports that none of the `candidates` was deleted, and why.
+    pub(crate) fn report_no_deletion(&mut self, candidates: &str, reason: &str) {
+        let message = format!("deleted none of {candidates}: {reason}");
+        let failure = Failure::new(Kind::Usage, message).hint("`ncaas-sync status` shows them");
+        self.tool.report_failure(&failure);
+        self.total.error.get_or_insert_with(|| error_info(&failure, self.tool));
+    }
+}
+
+/// A failure as a record has it.
+pub(crate) fn error_info(failure: &Failure, tool: Tool) -> ErrorInfo {
+    ErrorInfo {
+        tool: tool.name().to_owned(),
+        kind: failure.kind,
+        message: failure.message.clone(),
+        hint: failure.hint.clone(),
+    }
+}
+
+/// Writes a line.
+pub(crate) async fn write(output: &Output, line: &impl Serialize) {
+    if let Ok(mut line) = serde_json::to_vec(line) {
+        line.push(b'\n');
+        output.write(line).await;
+    }
+}
+
+/// Writes a line that counts for the exit status like a job's record.
+pub(crate) async fn emit(output: &Output, line: &impl Serialize) {
+    if let Ok(bytes) = serde_json::to_vec(line)
+        && let Ok(record) = Record::parse(&bytes)
+    {
+        output.emit(&record).await;
+    }
+}
