@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use ncaas_core::bucket::PatienceArgs;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::pipe::{PipeArgs, SchemaArgs};
 use ncaas_core::quantity;
@@ -14,6 +15,9 @@ use ncaas_core::quantity;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
 }
 
 #[derive(Debug, Subcommand)]

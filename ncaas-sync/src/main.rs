@@ -19,13 +19,16 @@ mod result_list;
 mod transfer_report;
 
 fn main() -> ExitCode {
-    tool::run("ncaas-sync", async |tool, args: Args| match args.verb {
-        Verb::Diff(args) => commands::diff::diff(tool, args).await,
-        Verb::Collect(args) => commands::collect::collect(tool, args).await,
-        Verb::Pull(args) => commands::pull::pull(tool, args).await,
-        Verb::Push(args) => commands::push::push(tool, args).await,
-        Verb::Status(args) => commands::status::status(tool, args).await,
-        Verb::Verify(args) => commands::verify::verify(tool, args).await,
-        Verb::Uploads(args) => commands::uploads::uploads(tool, args).await,
+    tool::run("ncaas-sync", async |tool, args: Args| {
+        args.patience.apply(tool);
+        match args.verb {
+            Verb::Diff(args) => commands::diff::diff(tool, args).await,
+            Verb::Collect(args) => commands::collect::collect(tool, args).await,
+            Verb::Pull(args) => commands::pull::pull(tool, args).await,
+            Verb::Push(args) => commands::push::push(tool, args).await,
+            Verb::Status(args) => commands::status::status(tool, args).await,
+            Verb::Verify(args) => commands::verify::verify(tool, args).await,
+            Verb::Uploads(args) => commands::uploads::uploads(tool, args).await,
+        }
     })
 }

@@ -128,6 +128,9 @@ pub(crate) struct Tally<'t> {
     files: bool,
     /// Hints that were printed: a hint for a thousand files is printed once.
     hints: HashSet<String>,
+    /// Whether a file failed because the bucket does not answer, and how many more did. Only the first is reported.
+    is_unreachable: bool,
+    unreported: u64,
     pub(crate) total: TreeRecord,
 }
 
@@ -135,19 +138,32 @@ impl<'t> Tally<'t> {
     /// A tally for a folder of this machine and its counterpart in a bucket.
     pub(crate) fn new(tool: Tool, output: &'t Output, files: bool, folder: &Path, place: String) -> Tally<'t> {
         let total = TreeRecord { folder: escape_path(folder), place, ..TreeRecord::default() };
-        Tally { tool, output, files, hints: HashSet::new(), total }
+        Tally { tool, output, files, hints: HashSet::new(), is_unreachable: false, unreported: 0, total }
     }
 
     /// Counts and reports one file.
     pub(crate) async fn note(&mut self, file: &FileRecord) {
         self.total.count(file);
-        if let Some(error) = &file.error {
+        if let Some(error) = &file.error
+            && error.kind == Kind::BucketUnreachable
+            && std::mem::replace(&mut self.is_unreachable, true)
+        {
+            self.unreported += 1;
+        } else if let Some(error) = &file.error {
             let hint = error.hint.clone().filter(|hint| self.hints.insert(hint.clone()));
             self.tool.report_failure(&Failure { kind: error.kind, message: error.message.clone(), hint });
         }
         if self.files {
             write(self.output, file).await;
         }
+    }
+
+    /// Reports the failures that were not reported one by one, and returns the total.
+    pub(crate) fn finish(self) -> TreeRecord {
+        if self.unreported > 0 {
+            self.tool.note(&format!("{} more files failed for the same reason", self.unreported));
+        }
+        self.total
     }
 
     /// Reports that none of the `candidates` was deleted, and why.

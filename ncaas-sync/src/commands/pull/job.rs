@@ -125,7 +125,7 @@ pub(crate) async fn download_input(transfer: &Transfer, key: &Key, to: &Path) ->
 async fn download_object(transfer: &Transfer, key: &Key, to: &Path) -> Result<()> {
     match transfer.bucket().head(key).await? {
         Some(entry) => transfer.download_if_changed(&entry, to, None).await.map(drop),
-        None => Err(not_found(transfer.bucket(), key, "the object does not exist")),
+        None => Err(not_found(transfer.bucket(), key).await?),
     }
 }
 
@@ -149,10 +149,10 @@ async fn download_folder(transfer: &Transfer, key: &Key, to: &Path) -> Result<()
         });
         stream::iter(downloads).buffer_unordered(super::DEFAULT_FILES).try_collect::<()>().await?;
     }
-    if found { Ok(()) } else { Err(not_found(transfer.bucket(), key, "the folder is empty or does not exist")) }
+    if found { Ok(()) } else { Err(not_found(transfer.bucket(), key).await?) }
 }
 
-fn not_found(bucket: &Bucket, key: &Key, reason: &str) -> Failure {
-    Failure::new(Kind::ObjectNotFound, format!("cannot download `{}/{key}`: {reason}", bucket.address()))
-        .hint(format!("`ncaas-submit ls {}` lists the bucket", bucket.address()))
+async fn not_found(bucket: &Bucket, key: &Key) -> Result<Failure> {
+    let hint = format!("`ncaas-submit ls {}` lists the bucket", bucket.address());
+    Ok(bucket.missing(key).await?.hint(hint))
 }

@@ -50,30 +50,40 @@ impl Request<'_> {
         Ok(Transfer::new(self.bucket.clone(), folder, &format!("{}{below}", self.group), self.args.checksum.reread))
     }
 
-    /// Downloads datasets and config. Writes records with paths of this machine, from which `ncaas-exec run` starts jobs.
+    /// Downloads datasets and config. Writes a record for each dataset, with paths of this machine, from which
+    /// `ncaas-exec run` starts jobs. A record whose dataset or config cannot be downloaded has the error.
     async fn pull_inputs(&self) -> Result<()> {
         let transfer = self.transfer("")?;
-        let mut datasets = Vec::new();
-        for name in &self.args.data {
-            datasets.push(self.pull_input(&transfer, name).await?);
-        }
         let config = match &self.args.config {
-            Some(name) => Some(self.pull_input(&transfer, name).await?),
-            None => None,
+            Some(name) => self.pull_input(&transfer, name).await.map(Some),
+            None => Ok(None),
         };
-        transfer.save_index();
         // Each dataset is a job.
-        let datasets = if datasets.is_empty() { vec![None] } else { datasets.into_iter().map(Some).collect() };
+        let datasets: Vec<Option<&String>> =
+            if self.args.data.is_empty() { vec![None] } else { self.args.data.iter().map(Some).collect() };
         for dataset in datasets {
-            self.output
-                .emit(&Record::new(&Known {
-                    dataname: dataset.map(Datasets::One),
-                    configname: config.clone(),
-                    ..Known::default()
-                }))
-                .await;
+            let inputs = async {
+                let config = config.clone()?;
+                Ok(match dataset {
+                    Some(name) => (Some(self.pull_input(&transfer, name).await?), config),
+                    None => (None, config),
+                })
+            };
+            let record = match inputs.await {
+                Ok((dataset, config)) => inputs_record(dataset, config),
+                Err(failure) => self.failed_record(dataset.cloned(), &failure),
+            };
+            self.output.emit(&record).await;
         }
+        transfer.save_index();
         Ok(())
+    }
+
+    fn failed_record(&self, dataset: Option<String>, failure: &Failure) -> Record {
+        self.tool.report_failure(failure);
+        let mut record = inputs_record(dataset, self.args.config.clone());
+        record.fail(self.tool.name(), failure);
+        record
     }
 
     async fn pull_input(&self, transfer: &Transfer, name: &str) -> Result<String> {
@@ -111,4 +121,8 @@ impl Request<'_> {
         emit(self.output, &total).await;
         Ok(())
     }
+}
+
+fn inputs_record(dataset: Option<String>, config: Option<String>) -> Record {
+    Record::new(&Known { dataname: dataset.map(Datasets::One), configname: config, ..Known::default() })
 }

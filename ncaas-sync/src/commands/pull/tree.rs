@@ -50,7 +50,7 @@ pub(crate) async fn pull(
     download.pull_objects().await?;
     download.delete().await;
     transfer.save_index();
-    Ok(download.tally.total)
+    Ok(download.tally.finish())
 }
 
 struct TreeDownload<'d> {

@@ -53,7 +53,7 @@ pub(crate) async fn push(
     upload.push_files().await?;
     upload.delete().await;
     transfer.save_index();
-    emit(output, &upload.tally.total).await;
+    emit(output, &upload.tally.finish()).await;
     Ok(())
 }
 

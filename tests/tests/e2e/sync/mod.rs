@@ -4,6 +4,7 @@ mod checksums;
 mod collect;
 mod diff;
 mod links;
+mod outage;
 mod pull;
 mod push;
 mod resume;

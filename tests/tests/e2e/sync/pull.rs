@@ -32,6 +32,27 @@ fn pull_downloads_datasets_and_a_config_from_arguments() {
 }
 
 #[test]
+fn pull_emits_a_record_for_a_dataset_that_cannot_be_downloaded() {
+    let bucket = TestBucket::directory("pca");
+    let home = tempfile::tempdir().unwrap();
+    bucket.put("lab/inputs/a.txt", "1");
+    bucket.put("lab/configs/c.yaml", "n: 1");
+    let (group, io_dir) = (format!("{}/lab", bucket.address()), home.path().join("io"));
+    let pull = |data: &[&str], config: &str| {
+        let arguments = ["pull", &group, "--io-dir", io_dir.to_str().unwrap(), "--config", config, "--data"];
+        ncaas_sync(&home, &[&arguments[..], data].concat()).run()
+    };
+    let records = pull(&["lab/inputs/none", "lab/inputs/a.txt"], "lab/configs/c.yaml");
+    let records = records.ended_saying(1, "lab/inputs/none`: the object does not exist").records();
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0].error_kind(), "object-not-found");
+    assert_eq!(records[0].dataname.as_ref().unwrap().as_str(), Some("lab/inputs/none"));
+    assert!(Path::new(records[1].dataname.as_ref().unwrap().as_str().unwrap()).exists());
+    let records = pull(&["lab/inputs/a.txt"], "lab/configs/none.yaml").records();
+    assert_eq!((records.len(), records[0].error_kind()), (1, "object-not-found"));
+}
+
+#[test]
 fn pull_reports_keys_that_leave_the_io_dir_or_cannot_be_files() {
     let bucket = TestBucket::s3("hostile");
     let home = tempfile::tempdir().unwrap();
