@@ -228,11 +228,7 @@ impl Collector {
     }
 
     /// The container of a record's job, unless it was removed, and its engine.
-    async fn inspect(
-        &self,
-        record: &Record,
-        container: &str,
-    ) -> Result<(&Engine, Option<ContainerInspectResponse>)> {
+    async fn inspect(&self, record: &Record, container: &str) -> Result<(&Engine, Option<ContainerInspectResponse>)> {
         let engine = self.engine.get().await?;
         match engine.inspect_for(record, container).await {
             Ok(inspected) => Ok((engine, Some(inspected))),
