@@ -88,8 +88,11 @@ mod tests {
             assert_eq!(filled(&line).unwrap_err().kind, Kind::BadKey, "{group}");
         }
         for io_dir in ["", "io-dir", "./x", "/data/../etc", "/data/.."] {
-            let line = format!(r#"{{"io_dir":"{io_dir}"}}"#);
-            assert_eq!(filled(&line).unwrap_err().kind, Kind::BadRecord, "{io_dir}");
+            let mut record = Record::default();
+            record.set("io_dir", &io_dir);
+            let failure = fill_io_dir(&mut record, Path::new("/data/io-dir")).unwrap_err();
+            assert_eq!(failure.kind, Kind::BadRecord, "{io_dir}");
+            assert_eq!(Record::parse(&record.to_line()).unwrap_err().kind, Kind::BadRecord, "{io_dir}");
         }
     }
 }

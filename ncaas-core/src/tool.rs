@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
 use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
+use crate::text;
 
-/// How long a tool may take to end after the first SIGINT or SIGTERM. Then it is ended.
+/// How long a tool may take to end after the first signal. Then it is ended.
 const TIME_TO_END: Duration = Duration::from_millis(900);
 
 /// The signal that has come; 0 for none. One to a process, like the signals themselves.
@@ -80,7 +81,7 @@ impl Tool {
         self.write_stderr(&format!("{}\n", failure.for_people(self.name)));
     }
 
-    /// Resolves when SIGINT or SIGTERM has come.
+    /// Resolves when SIGINT, SIGTERM or SIGHUP has come.
     pub async fn interrupted(self) {
         loop {
             let notified = SIGNALLED.notified();
@@ -99,9 +100,10 @@ impl Tool {
         }
     }
 
+    /// The one place that writes messages. Names and texts from outside are in them.
     fn write_stderr(self, text: &str) {
-        // Nobody is left to tell of a stderr that cannot be written.
-        std::io::stderr().lock().write_all(text.as_bytes()).unwrap_or(());
+        // Nobody can be told about a stderr that cannot be written.
+        std::io::stderr().lock().write_all(text::strip_control(text).as_bytes()).unwrap_or(());
     }
 }
 
@@ -134,13 +136,16 @@ pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Res
 }
 
 fn hear_signals() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])
+    // A program that `nohup` starts outlives its terminal.
+    let hang_up = (!ignores_hang_up()).then_some(SIGHUP);
+    let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up))
         .map_err(|error| Failure::new(Kind::Io, format!("cannot listen for signals: {error}")))?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
             let signal = u8::try_from(signal).unwrap_or(SIGTERM as u8);
             let first = SIGNAL.swap(signal, Ordering::AcqRel) == 0;
-            if !first {
+            // A terminal that closes may send its signal more than once.
+            if !first && i32::from(signal) != SIGHUP {
                 end_now(signal);
             }
             SIGNALLED.notify_waiters();
@@ -151,6 +156,14 @@ fn hear_signals() -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Whether this process was started with SIGHUP ignored.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default();
+    ignored & (1 << (SIGHUP - 1)) != 0
 }
 
 #[expect(clippy::exit, reason = "the one place that ends a tool which does not end by itself")]

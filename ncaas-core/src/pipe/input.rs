@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
+use crate::text;
 use crate::tool::Tool;
 
 /// The longest line that is read, in bytes. A longer one becomes a `bad-record`, and is not held in memory.
@@ -14,8 +15,10 @@ use crate::tool::Tool;
 /// Large enough for a record that lists some 300,000 results.
 pub const MAX_LINE: usize = 64 << 20;
 
-/// A line that is a record, or how a line that is none began and why it is none.
-type Line = Result<Record, (Vec<u8>, Failure)>;
+/// A record, or a line that is not one.
+type Line = Result<Record, BadLine>;
+/// The beginning of a line that is not a record, and why it is not one.
+type BadLine = (Vec<u8>, Failure);
 
 /// The records that a verb works on.
 #[derive(Debug)]
@@ -62,9 +65,10 @@ impl Input {
     }
 }
 
-fn read_lines(mut stdin: impl BufRead, sender: &mpsc::Sender<Result<Line>>) {
+fn read_lines(stdin: impl BufRead, sender: &mpsc::Sender<Result<Line>>) {
+    let mut reader = Reader::new(stdin);
     loop {
-        let line = match read_line(&mut stdin) {
+        let line = match reader.next() {
             Ok(Some(line)) => Ok(line),
             Ok(None) => return,
             Err(error) => Err(Failure::new(Kind::Io, format!("cannot read stdin: {error}"))),
@@ -76,28 +80,85 @@ fn read_lines(mut stdin: impl BufRead, sender: &mpsc::Sender<Result<Line>>) {
     }
 }
 
-/// Reads one line that is not blank. None at the end of the input.
-fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<Line>> {
-    loop {
+/// Reads records: one on each line, or one over several lines as programs print it for people.
+struct Reader<R> {
+    input: R,
+    /// A line that was read ahead.
+    pending: Option<Vec<u8>>,
+}
+
+impl<R: BufRead> Reader<R> {
+    fn new(input: R) -> Self {
+        Reader { input, pending: None }
+    }
+
+    /// The next record or bad line. None at the end of the input.
+    fn next(&mut self) -> std::io::Result<Option<Line>> {
+        loop {
+            let mut line = match self.next_line()? {
+                None => return Ok(None),
+                Some(Err(bad)) => return Ok(Some(Err(bad))),
+                Some(Ok(line)) => line,
+            };
+            let trimmed = text::without_bom(&line).trim_ascii();
+            if trimmed.is_empty() {
+                continue;
+            }
+            // A bracket alone on its line begins a value that goes on, indented, until a line with the other one.
+            if matches!(trimmed, b"{" | b"[") {
+                self.read_rest(&mut line)?;
+            }
+            let parsed = Record::parse(&line);
+            return Ok(Some(parsed.map_err(|failure| bad_line(line, failure))));
+        }
+    }
+
+    /// Adds the lines of a value that has begun, up to the line that closes it. A line that begins another value is kept
+    /// for the next call: the one before it was cut off.
+    fn read_rest(&mut self, value: &mut Vec<u8>) -> std::io::Result<()> {
+        while value.len() <= MAX_LINE {
+            match self.next_line()? {
+                Some(Ok(line)) if line.starts_with(b"{") || line.starts_with(b"[") => {
+                    self.pending = Some(line);
+                    return Ok(());
+                }
+                Some(Ok(line)) => {
+                    value.extend_from_slice(&line);
+                    if line.starts_with(b"}") || line.starts_with(b"]") {
+                        return Ok(());
+                    }
+                }
+                Some(Err(_)) | None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// One line with its line break; an error for one that is too long.
+    fn next_line(&mut self) -> std::io::Result<Option<Result<Vec<u8>, BadLine>>> {
+        if let Some(line) = self.pending.take() {
+            return Ok(Some(Ok(line)));
+        }
         // A buffer for each line: a long one is not kept for the short ones after it.
         let mut line = Vec::new();
-        if input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? == 0 {
+        if self.input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
         }
         if line.len() > MAX_LINE && line.last() != Some(&b'\n') {
-            skip_line(input)?;
+            skip_line(&mut self.input)?;
             let failure = Failure::new(Kind::BadRecord, format!("the line is longer than {} MiB", MAX_LINE >> 20));
-            line.truncate(1024);
-            return Ok(Some(Err((line, failure))));
+            return Ok(Some(Err(bad_line(line, failure))));
         }
-        if !line.trim_ascii().is_empty() {
-            let parsed = Record::parse(&line);
-            return Ok(Some(parsed.map_err(|failure| {
-                line.truncate(1024);
-                (line, failure)
-            })));
-        }
+        Ok(Some(Ok(line)))
     }
+}
+
+/// The beginning of a line that is not a record.
+fn bad_line(mut line: Vec<u8>, failure: Failure) -> BadLine {
+    let is_several = line.iter().filter(|&&byte| byte == b'\n').count() > 1;
+    line.truncate(1024);
+    let hint = "write one JSON object on each line: `jq -c .` does that";
+    (line, if is_several && failure.hint.is_none() { failure.hint(hint) } else { failure })
 }
 
 fn skip_line(input: &mut impl BufRead) -> std::io::Result<()> {
@@ -128,11 +189,45 @@ mod tests {
     fn a_line_over_the_limit_is_an_error_and_the_next_line_is_read() {
         let mut text = vec![b'x'; MAX_LINE + 10];
         text.extend_from_slice(b"\n\n{\"a\":1}\n{\"b\":2}");
-        let mut input = std::io::Cursor::new(text);
-        let (start, failure) = read_line(&mut input).unwrap().unwrap().unwrap_err();
+        let mut input = Reader::new(std::io::Cursor::new(text));
+        let (start, failure) = input.next().unwrap().unwrap().unwrap_err();
         assert_eq!((start.len(), failure.kind), (1024, Kind::BadRecord));
-        assert!(read_line(&mut input).unwrap().unwrap().unwrap().as_map().contains_key("a"));
-        assert!(read_line(&mut input).unwrap().unwrap().unwrap().as_map().contains_key("b"));
-        assert!(read_line(&mut input).unwrap().is_none());
+        assert!(input.next().unwrap().unwrap().unwrap().as_map().contains_key("a"));
+        assert!(input.next().unwrap().unwrap().unwrap().as_map().contains_key("b"));
+        assert!(input.next().unwrap().is_none());
+    }
+
+    /// What is read from a text: a record as its line, a bad line as the beginning of its message.
+    fn read(text: &str) -> Vec<String> {
+        let mut input = Reader::new(text.as_bytes());
+        let mut read = Vec::new();
+        while let Some(line) = input.next().unwrap() {
+            read.push(match line {
+                Ok(record) => String::from_utf8(record.to_line()).unwrap().trim_end().to_owned(),
+                Err((_, failure)) => format!("{}: {}", failure.message, failure.hint.unwrap_or_default()),
+            });
+        }
+        read
+    }
+
+    #[test]
+    fn a_record_may_extend_over_several_lines() {
+        let first = r#"{"a":{"b":[1,2]},"error":null}"#;
+        let pretty = "\u{feff}{\n  \"a\": {\n    \"b\": [\n      1,\n      2\n    ]\n  },\n  \"error\": null\n}\n";
+        assert_eq!(read(pretty), [first]);
+        assert_eq!(read(&format!("{pretty}{{\"c\":1}}\n{}", pretty.replace('\u{feff}', ""))).len(), 3);
+        let array = read("[\n  {\n    \"a\": 1\n  }\n]\n{\"b\":1,\"error\":null}\n");
+        assert_eq!(array.len(), 2, "one error for the whole array: {array:?}");
+        assert!(array[0].contains("is an array") && array[0].contains("jq -c"), "{array:?}");
+    }
+
+    #[test]
+    fn a_record_that_is_cut_off_takes_no_other_with_it() {
+        for cut in ["{\n  \"a\": 1,\n", "{\n", "{\"a\":\n"] {
+            let read = read(&format!("{cut}{{\"b\":1,\"error\":null}}\n"));
+            assert_eq!((read.len(), read[1].as_str()), (2, r#"{"b":1,"error":null}"#), "{cut:?}: {read:?}");
+        }
+        let end = read("{\n  \"a\": 1");
+        assert!(end.len() == 1 && end[0].contains("ends too early") && end[0].contains("jq -c"), "{end:?}");
     }
 }

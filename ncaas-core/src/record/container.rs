@@ -38,6 +38,9 @@ pub struct Container {
     /// Who stopped it; null where it ended by itself, or nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<StoppedBy>,
+    /// How often the engine has restarted it; only from `ncaas-logs state`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<i64>,
     /// What it has written into its own layer, in bytes, without mounts and image; only where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,

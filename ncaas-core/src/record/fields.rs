@@ -75,6 +75,12 @@ pub struct Known {
     /// True when the bucket has the job's saved record of this attempt: nothing is left to do for the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed: Option<bool>,
+    /// What `run --dry-run` resolved: the container that it would start, and the equivalent `docker run` line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<serde_json::Value>,
+    /// The beginning of a line of input that is not a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
     /// What the job manager did for the submission before its container started: the certificate's set-up log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Vec<SetupEvent>>,

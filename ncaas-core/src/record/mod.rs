@@ -4,6 +4,7 @@
 //! fields, their order, numbers to the digit. The types in [`fields`] are views of it: read with the getters, written
 //! with [`Record::merge`], which changes the fields that it names and no others.
 
+pub mod bounds;
 mod container;
 pub mod fields;
 mod placement;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Kind, Result};
+use crate::text;
 use fields::{Container, Datasets, ErrorInfo, Job, Known, Logs, ResultFile, ResultsFile, Status};
 
 /// How much of a line that is no record its error record carries, in bytes.
@@ -40,14 +42,14 @@ impl Record {
     /// # Errors
     /// [`Kind::BadRecord`] where the line is no JSON object, or a field that we know has another type.
     pub fn parse(line: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(line)
-            .map_err(|error| Failure::new(Kind::BadRecord, format!("the line is not JSON: {error}")))?;
+        let value: Value = serde_json::from_slice(text::without_bom(line))
+            .map_err(|error| Failure::new(Kind::BadRecord, format!("the line is not JSON: {}", json_cause(&error))))?;
         let Value::Object(fields) = value else {
             return Err(Failure::new(Kind::BadRecord, format!("the line is {}, not a JSON object", kind_of(&value)))
                 .hint("one record is one JSON object on one line; `jq -c '.[]'` takes an array apart"));
         };
         let record = Record { fields };
-        record.known()?;
+        bounds::check(&record.known()?)?;
         Ok(record)
     }
 
@@ -72,10 +74,11 @@ impl Record {
     /// of the reading: it is looked for only when it is known to be there.
     fn wrong_field(&self) -> Failure {
         let found = serde_path_to_error::deserialize::<_, Known>(&self.fields);
-        let words = found.err().map_or_else(String::new, |error| format!("`{}`: {}", error.path(), error.inner()));
+        let words =
+            found.err().map_or_else(String::new, |error| format!("`{}`: {}", error.path(), field_cause(error.inner())));
         let words: String = words.chars().take(WORDS_LIMIT).collect();
-        Failure::new(Kind::BadRecord, format!("a field of the record is not what it has to be: {words}"))
-            .hint("`--schema` prints what each field has to be")
+        Failure::new(Kind::BadRecord, format!("the record is not valid: {words}"))
+            .hint("`--schema` prints the type of each field")
     }
 
     /// The job, where the record has one.
@@ -256,6 +259,59 @@ impl Record {
             self.fields.insert(name.to_owned(), value);
         }
     }
+}
+
+/// The cause of a wrong field in words for people.
+fn field_cause(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let types = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    if let Some((found, expected)) = types.and_then(|types| types.rsplit_once(", expected ")) {
+        let found = match found {
+            "sequence" => "an array".to_owned(),
+            "map" => "an object".to_owned(),
+            "unit value" | "null" => "null".to_owned(),
+            "number" => "a number".to_owned(),
+            found => format!("the {found}"),
+        };
+        let expected = match expected {
+            "a sequence" => "an array",
+            "a map" => "an object",
+            "u64" | "u32" | "usize" => "a whole number from 0",
+            "i64" | "i32" => "a whole number",
+            "f64" => "a number",
+            expected if expected.starts_with("struct ") => "an object",
+            expected => expected,
+        };
+        return format!("it is {found}, and must be {expected}");
+    }
+    if let Some(field) = message.strip_prefix("missing field ") {
+        return format!("the field {field} is missing");
+    }
+    if message.starts_with("data did not match any variant") {
+        return "it must be a string or an array of strings".to_owned();
+    }
+    message.replace("unknown variant ", "").replace(", expected one of ", " is not one of ")
+}
+
+/// The cause of a JSON error in words for people, with its position.
+pub fn json_cause(error: &serde_json::Error) -> String {
+    let words = match error.classify() {
+        serde_json::error::Category::Eof => "the text ends too early".to_owned(),
+        serde_json::error::Category::Syntax => {
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default();
+            match message {
+                "expected ident" | "expected value" => "this is not a JSON value".to_owned(),
+                "key must be a string" => "a key must be in double quotes".to_owned(),
+                "trailing characters" => "text follows the end of the value".to_owned(),
+                "recursion limit exceeded" => "it is nested too deeply".to_owned(),
+                "trailing comma" => "`,` stands before the closing bracket".to_owned(),
+                message => message.replace("expected", "it needs"),
+            }
+        }
+        _ => return error.to_string(),
+    };
+    format!("{words} (line {}, column {})", error.line(), error.column())
 }
 
 fn kind_of(value: &Value) -> &'static str {

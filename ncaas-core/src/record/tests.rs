@@ -55,11 +55,17 @@ fn a_field_of_another_type_is_named_with_its_path() {
     };
     let long = format!(r#"{{"logs":{{"lines":"{}"}}}}"#, "é".repeat(5000));
     let cases = [
-        (r#"{"command":"ls"}"#, "`command`: invalid type: string \"ls\", expected a sequence"),
-        (r#"{"image":"i","run":{"timeout_s":"5"}}"#, "`run.timeout_s`: invalid type: string \"5\", expected u64"),
-        (r#"{"results":[{"path":"a","size":1,"source":"b"},{"path":7}]}"#, "`results[1].path`: invalid type: number"),
-        (r#"{"job":{"dataset":1}}"#, "`job`: missing field `id`"),
-        (&long, "`logs.lines`: invalid type: string \"éé"),
+        (r#"{"command":"ls"}"#, "`command`: it is the string \"ls\", and must be an array"),
+        (
+            r#"{"image":"i","run":{"timeout_s":"5"}}"#,
+            "`run.timeout_s`: it is the string \"5\", and must be a whole number from 0",
+        ),
+        (
+            r#"{"results":[{"path":"a","size":1,"source":"b"},{"path":7}]}"#,
+            "`results[1].path`: it is a number, and must be a string",
+        ),
+        (r#"{"job":{"dataset":1}}"#, "`job`: the field `id` is missing"),
+        (&long, "`logs.lines`: it is the string \"éé"),
     ];
     for (line, words) in cases {
         let message = said(line);
@@ -88,4 +94,40 @@ fn the_tools_know_which_fields_are_their_own() {
         assert!(Known::has_field(ours), "{ours}");
     }
     assert!(!Known::has_field("instance_type"));
+}
+
+#[test]
+fn fields_out_of_bounds_are_refused_where_a_record_enters() {
+    let long = "x".repeat(300);
+    let lines = [
+        r#"{"job":{"id":"j","datasets":9223372036854775808}}"#.to_owned(),
+        r#"{"job":{"id":"j","dataset":200001}}"#.to_owned(),
+        format!(r#"{{"job":{{"id":"{long}"}}}}"#),
+        format!(r#"{{"job":{{"id":"j","label":"{long}"}}}}"#),
+        format!(r#"{{"container":{{"name":"{long}"}}}}"#),
+        r#"{"io_dir":"relative"}"#.to_owned(),
+        r#"{"io_dir":"/io/../etc"}"#.to_owned(),
+        r#"{"configname":"a\u0000b"}"#.to_owned(),
+    ];
+    for line in lines {
+        let failure = Record::parse(line.as_bytes()).unwrap_err();
+        assert_eq!(failure.kind, Kind::BadRecord, "{line}");
+        assert!(failure.message.len() < 400, "{}", failure.message);
+    }
+    parse(r#"{"job":{"id":"j","dataset":200000,"datasets":200000},"io_dir":"/io"}"#);
+}
+
+#[test]
+fn a_number_keeps_its_text() {
+    let text = r#"{"a":1E5,"b":1e9,"c":1.50E+02,"d":16e-1,"error":null}"#;
+    assert_eq!(line(&parse(text)).trim_end(), text);
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_and_errors_have_no_jargon() {
+    assert_eq!(parse("\u{feff}{\"a\":1}").text("a"), None);
+    let failure = Record::parse(b"nope").unwrap_err();
+    assert_eq!(failure.message, "the line is not JSON: this is not a JSON value (line 1, column 2)");
+    let failure = Record::parse(b"{\"a\": ").unwrap_err();
+    assert_eq!(failure.message, "the line is not JSON: the text ends too early (line 1, column 6)");
 }

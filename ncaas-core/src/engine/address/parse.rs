@@ -2,6 +2,7 @@
 
 use super::{DEFAULT_SOCKET, Endpoint, Ssh, Tls};
 use crate::failure::{Failure, Kind, Result};
+use crate::text;
 
 /// Default port for plain HTTP.
 const PLAIN_PORT: u16 = 2375;
@@ -85,8 +86,18 @@ fn host_and_port<'a>(text: &str, authority: &'a str) -> Result<(&'a str, Option<
 }
 
 fn bad(text: &str, why: &str) -> Failure {
-    Failure::new(Kind::EngineUnreachable, format!("`{text}` is no address of a Docker Engine: {why}"))
+    let shown = text::one_line(&without_password(text));
+    Failure::new(Kind::EngineUnreachable, format!("`{shown}` is not a valid address of a Docker Engine: {why}"))
         .hint("for example unix:///var/run/docker.sock, tcp://host:2376 or ssh://user@host")
+}
+
+/// An address as messages show it: what stands before the host may be a password.
+fn without_password(text: &str) -> String {
+    let begin = text.find("://").map_or(0, |at| at + 3);
+    match text.rfind('@') {
+        Some(end) if end >= begin => format!("{}***{}", &text[..begin], &text[end..]),
+        _ => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +156,16 @@ mod tests {
 
     #[test]
     fn a_password_is_refused_and_not_repeated() {
+        for text in [
+            "tcp://me:hunter2@h:2375",
+            "https://me:hunter2@h",
+            "me:hunter2@h",
+            "foo://me:hun@ter2@h",
+            "tcp://me:hunter2@h:x",
+        ] {
+            let message = endpoint(text, None).unwrap_err().message;
+            assert!(message.contains("***@h") && !message.contains("hun") && !message.contains("ter2"), "{message}");
+        }
         let failure = endpoint("ssh://me:hunter2@h", None).unwrap_err();
         assert!(!failure.message.contains("hunter2"));
     }

@@ -1,0 +1,77 @@
+//! The bounds of a record's fields.
+//!
+//! Records come from a bucket, from a container's label or from anybody's script. Their numbers and names become counts of
+//! lines, file names and paths: what is out of bounds is refused where a record enters a tool.
+
+use super::fields::{Job, Known};
+use crate::failure::{Failure, Kind, Result};
+use crate::io_dir::check_io_dir;
+use crate::text;
+
+/// How many datasets a submission may have: more than fit into the largest submit file.
+pub const MAX_DATASETS: u64 = 200_000;
+/// The length of a job's id, group and label, and of a container's name, in bytes: what a file's name may have.
+const MAX_NAME: usize = 255;
+/// The length of a key, path or image name, in bytes.
+const MAX_PATH: usize = 4096;
+
+/// Checks the fields that become names, paths and counts.
+///
+/// # Errors
+/// [`Kind::BadRecord`] with the field that is out of bounds.
+pub(super) fn check(known: &Known) -> Result<()> {
+    if let Some(job) = &known.job {
+        check_job(job)?;
+    }
+    if let Some(io_dir) = &known.io_dir {
+        check_io_dir(io_dir)?;
+        check_text("io_dir", Some(io_dir), MAX_PATH)?;
+    }
+    for (field, value) in
+        [("configname", &known.configname), ("image", &known.image), ("resultpath", &known.resultpath)]
+    {
+        check_text(field, value.as_deref(), MAX_PATH)?;
+    }
+    if let Some(container) = &known.container {
+        check_text("container.id", Some(&container.id), MAX_NAME)?;
+        check_text("container.name", Some(&container.name), MAX_NAME)?;
+    }
+    Ok(())
+}
+
+fn check_job(job: &Job) -> Result<()> {
+    for (field, value) in [
+        ("job.id", Some(job.id.as_str())),
+        ("job.group", job.group.as_deref()),
+        ("job.label", job.label.as_deref()),
+        ("job.timestamp", job.timestamp.as_deref()),
+    ] {
+        check_text(field, value, MAX_NAME)?;
+    }
+    check_text("job.bucket", job.bucket.as_deref(), MAX_PATH)?;
+    check_text("job.submission", job.submission.as_deref(), MAX_PATH)?;
+    for (field, number) in [("job.dataset", job.dataset), ("job.datasets", job.datasets)] {
+        if number > MAX_DATASETS {
+            return Err(out_of_bounds(format!(
+                "`{field}` is {number}: a submission has at most {MAX_DATASETS} datasets"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_text(field: &str, value: Option<&str>, limit: usize) -> Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    if value.len() > limit {
+        let shown = text::shorten(&text::one_line(value), 60);
+        return Err(out_of_bounds(format!("`{field}` is longer than {limit} bytes: `{shown}`")));
+    }
+    if value.contains('\0') {
+        return Err(out_of_bounds(format!("`{field}` contains a NUL character")));
+    }
+    Ok(())
+}
+
+fn out_of_bounds(message: String) -> Failure {
+    Failure::new(Kind::BadRecord, message)
+}
