@@ -55,7 +55,7 @@ async fn no_link_leads_out_of_the_directory() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_an_object_is_listed_as_unusable() {
+async fn files_that_cannot_be_objects_are_listed_as_unusable() {
     on_directory(async |bucket: Bucket| {
         let lab = root(&bucket).join("lab");
         fs::create_dir_all(lab.join("folder")).unwrap();
@@ -112,7 +112,7 @@ async fn one_name_is_not_an_object_and_a_folder_at_once() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_moved_away_is_a_bucket_that_is_not_there() {
+async fn a_directory_that_is_moved_away_is_a_missing_bucket() {
     on_directory(async |bucket: Bucket| {
         bucket.put(&key("a"), "x").await.unwrap();
         let away = root(&bucket).with_extension("away");
@@ -126,7 +126,7 @@ async fn a_directory_that_is_moved_away_is_a_bucket_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_directory_is_named_by_its_own_name_whatever_link_led_to_it() {
+async fn a_directory_has_its_own_name_also_behind_a_link() {
     let temp = tempfile::tempdir().unwrap();
     let temp = temp.path().canonicalize().unwrap();
     fs::create_dir(temp.join("pca")).unwrap();

@@ -36,7 +36,7 @@ async fn answering(listener: TcpListener, status: &str, body: &str) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_is_unreachable_within_seconds() {
+async fn a_missing_server_is_unreachable_within_seconds() {
     let listener = listener().await;
     let client = client_of(&listener).await;
     drop(listener);
@@ -49,7 +49,7 @@ async fn a_server_that_is_gone_is_unreachable_within_seconds() {
 }
 
 #[tokio::test]
-async fn what_a_server_answers_decides_the_kind_of_failure() {
+async fn the_answer_decides_the_kind_of_failure() {
     for (status, code, kind) in [
         ("403 Forbidden", "AccessDenied", Kind::AccessDenied),
         ("403 Forbidden", "InvalidAccessKeyId", Kind::AccessDenied),
@@ -75,7 +75,7 @@ async fn what_a_server_answers_decides_the_kind_of_failure() {
 }
 
 #[tokio::test]
-async fn a_server_that_talks_nonsense_does_not_fill_the_message() {
+async fn a_long_invalid_answer_is_shortened_in_the_message() {
     let listener = listener().await;
     let client = client_of(&listener).await;
     let body = format!("<Error><Code>Odd</Code><Message>{}</Message></Error>", "long\n".repeat(10_000));
@@ -102,7 +102,7 @@ async fn having_lost_all(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn an_object_is_gone_also_where_the_answer_that_says_so_breaks_off() {
+async fn an_object_is_missing_also_if_the_answer_404_breaks_off() {
     let listener = listener().await;
     let client = client_of(&listener).await;
     let read = async {
@@ -155,7 +155,7 @@ async fn relay(mut client: TcpStream, server: &str, lost: &Cell<u32>) {
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_is_lost_still_knows_that_it_won() {
+async fn a_write_whose_answer_is_lost_knows_whether_it_succeeded() {
     on_server(async |bucket: Bucket| {
         let listener = listener().await;
         let client = client_of(&listener).await;

@@ -25,7 +25,7 @@ const WEIRD: [&str; 16] = [
 ];
 
 #[tokio::test]
-async fn weird_names_go_through_unharmed() {
+async fn unusual_names_are_stored_unchanged() {
     on_both(async |bucket: Bucket| {
         for name in WEIRD {
             let key = key(&format!("lab/{name}"));
@@ -48,7 +48,7 @@ async fn weird_names_go_through_unharmed() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_not_there_is_told_from_one_that_is() {
+async fn a_missing_bucket_is_distinguished_from_an_existing_one() {
     let absent = Bucket::open(&format!("s3://{}", unique_name())).await.unwrap_err();
     assert_eq!(absent.kind, Kind::BucketNotFound, "{absent}");
     let absent = Bucket::open("/no/such/directory").await.unwrap_err();
@@ -62,7 +62,7 @@ async fn a_bucket_that_is_not_there_is_told_from_one_that_is() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_not_there_is_told_of_as_such() {
+async fn a_missing_object_is_reported_as_missing() {
     on_both(async |bucket: Bucket| {
         assert_eq!(bucket.head(&key("lab/none")).await.unwrap(), None);
         assert_eq!(bucket.read(&key("lab/none"), 10).await.unwrap_err().kind, Kind::ObjectNotFound);
@@ -77,7 +77,7 @@ async fn an_object_that_is_not_there_is_told_of_as_such() {
 }
 
 #[tokio::test]
-async fn a_folders_key_is_no_object() {
+async fn a_folders_key_is_not_an_object() {
     on_both(async |bucket: Bucket| {
         let folder = key("lab/inputs/");
         assert_eq!(bucket.put(&folder, "x").await.unwrap_err().kind, Kind::BadKey);

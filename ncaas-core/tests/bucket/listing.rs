@@ -28,7 +28,7 @@ async fn keys_come_in_the_order_of_their_bytes() {
 }
 
 #[tokio::test]
-async fn a_listing_begins_after_the_key_that_is_given() {
+async fn a_listing_begins_after_the_given_key() {
     on_both(async |bucket: Bucket| {
         let keys = ["a/1", "a/2/x", "a/2/y", "a/3", "b/1"];
         put_all(&bucket, keys.map(str::to_owned)).await;
@@ -43,7 +43,7 @@ async fn a_listing_begins_after_the_key_that_is_given() {
 }
 
 #[tokio::test]
-async fn a_listing_of_many_comes_in_pages_and_is_whole() {
+async fn a_listing_of_many_objects_comes_in_pages_and_is_complete() {
     on_both(async |bucket: Bucket| {
         let keys: Vec<_> = (0..1234).map(|n| format!("lab/{:02}/{n:04}", n % 7)).collect();
         put_all(&bucket, keys.clone()).await;
@@ -62,7 +62,7 @@ async fn a_listing_of_many_comes_in_pages_and_is_whole() {
 }
 
 #[tokio::test]
-async fn a_folder_larger_than_memory_for_names_is_listed_in_order_and_whole() {
+async fn a_folder_with_more_names_than_memory_holds_is_listed_completely_in_order() {
     on_directory(async |bucket: Bucket| {
         let folder = std::path::Path::new(bucket.address()).join("lab");
         std::fs::create_dir(&folder).unwrap();
@@ -77,7 +77,7 @@ async fn a_folder_larger_than_memory_for_names_is_listed_in_order_and_whole() {
 }
 
 #[tokio::test]
-async fn a_folder_is_listed_without_what_lies_in_its_folders() {
+async fn a_folder_is_listed_without_the_content_of_its_folders() {
     on_both(async |bucket: Bucket| {
         let keys = ["lab/a/1", "lab/a/2", "lab/b", "lab/c/d/e", "other/x"];
         put_all(&bucket, keys.map(str::to_owned)).await;

@@ -7,7 +7,7 @@ use ncaas_core::failure::Kind;
 use crate::fixture::{key, on_both, on_directory};
 
 #[tokio::test]
-async fn of_twenty_who_create_a_key_exactly_one_succeeds() {
+async fn exactly_one_of_twenty_writers_creates_a_key() {
     on_both(async |bucket: Bucket| {
         for round in 0..5 {
             let key = key(&format!("lab/claims/{round}"));
@@ -26,7 +26,7 @@ async fn of_twenty_who_create_a_key_exactly_one_succeeds() {
 }
 
 #[tokio::test]
-async fn of_twenty_who_replace_a_version_exactly_one_succeeds() {
+async fn exactly_one_of_twenty_writers_replaces_a_version() {
     on_both(async |bucket: Bucket| {
         let key = key("lab/claims/one");
         bucket.put(&key, "first").await.unwrap();
@@ -42,7 +42,7 @@ async fn of_twenty_who_replace_a_version_exactly_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_stale_version_is_not_written_over() {
+async fn a_newer_version_is_not_overwritten() {
     on_both(async |bucket: Bucket| {
         let key = key("lab/a");
         bucket.put(&key, "one").await.unwrap();
@@ -59,7 +59,7 @@ async fn a_stale_version_is_not_written_over() {
 }
 
 #[tokio::test]
-async fn conditional_writes_are_found_to_be_honoured() {
+async fn the_server_is_found_to_support_conditional_writes() {
     on_both(async |bucket: Bucket| {
         assert!(bucket.honours_conditional_writes(&key("lab/submissions/")).await.unwrap());
         assert_eq!(bucket.list("lab/submissions/p", None).next_page().await.unwrap().map(|page| page.entries), None);
@@ -68,7 +68,7 @@ async fn conditional_writes_are_found_to_be_honoured() {
 }
 
 #[tokio::test]
-async fn more_than_the_limit_is_not_read() {
+async fn no_more_than_the_limit_is_read() {
     on_both(async |bucket: Bucket| {
         bucket.put(&key("lab/a"), vec![b'x'; 100]).await.unwrap();
         assert_eq!(bucket.read(&key("lab/a"), 99).await.unwrap_err().kind, Kind::TooLarge);
@@ -78,7 +78,7 @@ async fn more_than_the_limit_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_reader_never_sees_half_of_a_write() {
+async fn a_reader_never_sees_a_partial_write() {
     on_directory(async |bucket: Bucket| {
         let key = key("lab/a");
         bucket.put(&key, vec![b'0'; 100_000]).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_reader_never_sees_half_of_a_write() {
 }
 
 #[tokio::test]
-async fn what_was_written_can_be_written_over_without_reading_it() {
+async fn a_writer_can_overwrite_its_own_version_without_reading_it() {
     on_both(async |bucket: Bucket| {
         let key = key("lab/claims/one");
         let mut version = bucket.put_new(&key, "claimed").await.unwrap().unwrap();

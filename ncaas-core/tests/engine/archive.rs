@@ -6,10 +6,10 @@ use ncaas_core::engine::archive::archive_interrupted;
 use ncaas_core::engine::path::PathKind;
 use ncaas_core::failure::{Failure, Kind, Result};
 
-use crate::house::{TestContainer, Wanted};
+use crate::test_container::{ContainerOptions, TestContainer};
 
 async fn idle() -> TestContainer {
-    TestContainer::create(Wanted { command: &["sh"], ..Wanted::default() }).await
+    TestContainer::create(ContainerOptions { command: &["sh"], ..ContainerOptions::default() }).await
 }
 
 fn header(size: u64, mode: u32) -> tar::Header {
@@ -22,7 +22,7 @@ fn header(size: u64, mode: u32) -> tar::Header {
 }
 
 #[tokio::test]
-async fn a_file_goes_in_and_comes_out_in_a_container_that_never_ran() {
+async fn files_are_copied_into_and_out_of_a_container_that_never_ran() {
     const SIZE: u64 = 20_000_000;
     let container = idle().await;
     let name = "a name with spaces, 'quotes', $(...) and é: x?y#z";
@@ -54,7 +54,7 @@ async fn a_file_goes_in_and_comes_out_in_a_container_that_never_ran() {
 }
 
 #[tokio::test]
-async fn what_a_path_is_can_be_told() {
+async fn stat_returns_the_kind_of_a_path() {
     let container = idle().await;
     let stat = async |path: &str| container.engine.stat(&container.name, path).await.unwrap();
     let sh = stat("/bin/sh").await.unwrap();
@@ -69,7 +69,7 @@ async fn what_a_path_is_can_be_told() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_there_is_told_apart_from_a_container_that_is_not() {
+async fn a_missing_path_is_distinguished_from_a_missing_container() {
     let container = idle().await;
     let read = async |id: &str, path: &str| container.engine.read_file(id, path, 1).await.unwrap_err();
     assert_eq!(read(&container.name, "/nothing").await.kind, Kind::FileNotFound);
@@ -93,14 +93,14 @@ async fn upload_much(container: &TestContainer, into: &str, then: Result<()>) ->
 }
 
 #[tokio::test]
-async fn an_upload_that_the_engine_refuses_ends_with_its_reason() {
+async fn an_upload_that_the_engine_refuses_reports_its_reason() {
     let container = idle().await;
     let failure = upload_much(&container, "/nowhere", Ok(())).await.unwrap_err();
     assert_eq!(failure.kind, Kind::FileNotFound, "{failure}");
 }
 
 #[tokio::test]
-async fn an_upload_whose_writer_fails_fails_with_the_writers_reason() {
+async fn an_upload_whose_writer_fails_reports_the_writers_reason() {
     let container = idle().await;
     let failure = Failure::new(Kind::DiskFull, "no more");
     assert_eq!(upload_much(&container, "/tmp", Err(failure.clone())).await.unwrap_err(), failure);

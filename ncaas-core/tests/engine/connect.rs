@@ -8,7 +8,7 @@ use ncaas_core::engine::address::Address;
 use ncaas_core::failure::{Failure, Kind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::house::TestContainer;
+use crate::test_container::TestContainer;
 
 async fn failing(variables: &[(&str, &str)]) -> Failure {
     let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
@@ -19,13 +19,13 @@ async fn failing(variables: &[(&str, &str)]) -> Failure {
 }
 
 #[tokio::test]
-async fn the_engine_that_the_environment_names_answers() {
+async fn the_engine_in_the_environment_answers() {
     let engine = Engine::connect().await.unwrap();
     assert!(engine.docker().version().await.unwrap().api_version.is_some());
 }
 
 #[tokio::test]
-async fn an_engine_that_is_not_there_is_unreachable_at_its_address() {
+async fn a_missing_engine_is_unreachable_at_its_address() {
     for (host, reason) in [
         ("unix:///nowhere/docker.sock", "there is no socket"),
         ("tcp://127.0.0.1:1", "Connection refused"),
@@ -40,7 +40,7 @@ async fn an_engine_that_is_not_there_is_unreachable_at_its_address() {
 }
 
 #[tokio::test]
-async fn missing_certificates_are_named_and_nothing_is_sent_in_plain() {
+async fn missing_certificates_are_named_and_nothing_is_sent_unencrypted() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("tcp://{}", listener.local_addr().unwrap());
     let tls = [("DOCKER_HOST", host.as_str()), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/nowhere")];
@@ -52,7 +52,7 @@ async fn missing_certificates_are_named_and_nothing_is_sent_in_plain() {
 }
 
 #[tokio::test]
-async fn something_else_that_answers_is_no_engine() {
+async fn another_server_is_not_an_engine() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("tcp://{}", listener.local_addr().unwrap());
     let greet = async {
@@ -68,14 +68,14 @@ async fn something_else_that_answers_is_no_engine() {
 }
 
 #[tokio::test]
-async fn what_ssh_complains_about_is_said() {
+async fn an_error_message_of_ssh_is_reported() {
     let failure = failing(&[("DOCKER_HOST", "ssh://nobody@127.0.0.1:1")]).await;
     assert_eq!(failure.kind, Kind::EngineUnreachable);
     assert!(failure.message.contains("connect to host 127.0.0.1 port 1"), "{failure}");
 }
 
 #[tokio::test]
-async fn a_connection_that_becomes_a_pipe_carries_both_ways_and_its_end() {
+async fn an_upgraded_connection_carries_both_directions_and_its_end() {
     let container = TestContainer::running("sleep 60", &[]).await;
     let config = ExecConfig {
         cmd: Some(vec!["cat".to_owned()]),

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-use crate::house::{TestContainer, Wanted, unique};
+use crate::test_container::{ContainerOptions, TestContainer, unique};
 
 #[tokio::test]
-async fn an_exit_code_is_told_as_it_is() {
+async fn an_exit_code_is_reported_unchanged() {
     for (script, code, status) in [("exit 0", 0, Status::Success), ("exit 3", 3, Status::Failed)] {
         let container = TestContainer::running(script, &[]).await;
         let ended = container.engine.wait(&container.name).await.unwrap();
@@ -27,7 +27,7 @@ async fn an_exit_code_is_told_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_stopped_job_was_killed_and_stopping_it_again_is_no_failure() {
+async fn a_stopped_job_is_killed_and_stopping_it_again_succeeds() {
     let container = TestContainer::running("sleep 60", &[]).await;
     container.engine.stop(&container.name, 0).await.unwrap();
     let ended = container.engine.wait(&container.name).await.unwrap();
@@ -36,8 +36,10 @@ async fn a_stopped_job_was_killed_and_stopping_it_again_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_wait_begun_before_the_start_sees_the_end() {
-    let container = TestContainer::create(Wanted { command: &["sh", "-c", "exit 4"], ..Wanted::default() }).await;
+async fn a_wait_that_begins_before_the_start_returns_the_exit() {
+    let container =
+        TestContainer::create(ContainerOptions { command: &["sh", "-c", "exit 4"], ..ContainerOptions::default() })
+            .await;
     let before = container.engine.container(&container.name).await.unwrap();
     assert_eq!((before.state.as_str(), before.status, before.started_at), ("created", None, None));
     let start = async {
@@ -50,7 +52,8 @@ async fn a_wait_begun_before_the_start_sees_the_end() {
 
 #[tokio::test]
 async fn a_container_that_cannot_start_has_ended_and_failed() {
-    let container = TestContainer::create(Wanted { command: &["/no/such/script"], ..Wanted::default() }).await;
+    let container =
+        TestContainer::create(ContainerOptions { command: &["/no/such/script"], ..ContainerOptions::default() }).await;
     assert_eq!(container.start().await.unwrap_err().kind, Kind::EngineError);
     let ended = container.engine.wait(&container.name).await.unwrap();
     assert_eq!((ended.state.as_str(), ended.status, ended.exit_code), ("created", Some(Status::Failed), Some(127)));
@@ -58,7 +61,7 @@ async fn a_container_that_cannot_start_has_ended_and_failed() {
 }
 
 #[tokio::test]
-async fn a_job_over_its_time_is_stopped_and_stays_a_timeout() {
+async fn a_job_that_exceeds_its_time_limit_is_stopped_and_stays_a_timeout() {
     let container = TestContainer::running("trap 'exit 0' TERM; sleep 60 & wait", &[(labels::TIMEOUT, "1")]).await;
     let begun = Instant::now();
     let ended = container.engine.wait(&container.name).await.unwrap();
@@ -68,14 +71,14 @@ async fn a_job_over_its_time_is_stopped_and_stays_a_timeout() {
 }
 
 #[tokio::test]
-async fn a_job_that_overhears_the_signal_is_killed_after_the_grace() {
+async fn a_job_that_ignores_the_signal_is_killed_after_the_grace_period() {
     let container = TestContainer::running("trap '' TERM; sleep 60", &[(labels::TIMEOUT, "1")]).await;
     let ended = container.engine.wait(&container.name).await.unwrap();
     assert_eq!((ended.status, ended.exit_code), (Some(Status::Timeout), Some(137)));
 }
 
 #[tokio::test]
-async fn a_container_removed_meanwhile_is_not_found() {
+async fn a_container_that_is_removed_meanwhile_is_not_found() {
     let container = TestContainer::running("sleep 60", &[]).await;
     let remove = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -93,8 +96,8 @@ async fn a_container_removed_meanwhile_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_name_that_could_lead_elsewhere_reaches_no_engine() {
-    let container = TestContainer::create(Wanted { command: &["sh"], ..Wanted::default() }).await;
+async fn a_name_that_would_change_the_request_is_not_sent() {
+    let container = TestContainer::create(ContainerOptions { command: &["sh"], ..ContainerOptions::default() }).await;
     for name in ["../images/json", "nobody?", ""] {
         assert_eq!(container.engine.container(name).await.unwrap_err().kind, Kind::ContainerNotFound);
     }
@@ -103,14 +106,15 @@ async fn a_name_that_could_lead_elsewhere_reaches_no_engine() {
 }
 
 #[tokio::test]
-async fn a_job_is_found_again_by_its_record() {
+async fn a_job_is_found_by_its_record() {
     let id = unique("job__pca");
     let text = |dataset: u32| {
         format!(r#"{{"job":{{"id":"{id}","bucket":"s3://pca","dataset":{dataset},"datasets":2}},"mine":1.50}}"#)
     };
     let label = text(2);
     let labels = [(labels::JOB, id.as_str()), (labels::RECORD, label.as_str())];
-    let container = TestContainer::create(Wanted { command: &["sh"], labels: &labels, ..Wanted::default() }).await;
+    let options = ContainerOptions { command: &["sh"], labels: &labels, ..ContainerOptions::default() };
+    let container = TestContainer::create(options).await;
     let found = container.engine.labelled(&[&format!("{}={id}", labels::JOB)]).await.unwrap();
     let [found] = found.try_into().unwrap();
     assert_eq!(found.name, container.name);
@@ -138,7 +142,7 @@ async fn engine_at(socket: std::path::PathBuf, real: Address) {
 }
 
 #[tokio::test]
-async fn a_wait_outlives_an_engine_that_goes_away_and_comes_back() {
+async fn a_wait_outlasts_a_restart_of_the_engine() {
     let container = TestContainer::running("sleep 2; exit 5", &[]).await;
     let folder = TempDir::new().unwrap();
     let socket = folder.path().join("engine.sock");

@@ -4,6 +4,6 @@
 
 mod archive;
 mod connect;
-mod house;
 mod lifecycle;
 mod ownership;
+mod test_container;

@@ -10,7 +10,7 @@ use ncaas_core::engine::Owner;
 use ncaas_core::failure::Kind;
 use tempfile::TempDir;
 
-use crate::house::{TestContainer, Wanted};
+use crate::test_container::{ContainerOptions, TestContainer};
 
 /// Somebody else than the container's users: us, or where we are root, anybody.
 fn owner() -> Owner {
@@ -31,7 +31,12 @@ async fn ended(script: &str) -> (TestContainer, TempDir) {
     };
     let host = HostConfig { mounts: Some(vec![mount]), ..Default::default() };
     let script = format!("cd /tmp/io-dir/results && {script}");
-    let container = TestContainer::create(Wanted { command: &["sh", "-c", &script], host, ..Wanted::default() }).await;
+    let container = TestContainer::create(ContainerOptions {
+        command: &["sh", "-c", &script],
+        host,
+        ..ContainerOptions::default()
+    })
+    .await;
     container.start().await.unwrap();
     assert_eq!(container.engine.wait(&container.name).await.unwrap().exit_code, Some(0));
     (container, folder)
@@ -50,7 +55,7 @@ fn tree(folder: &Path) -> Vec<(PathBuf, fs::Metadata)> {
 }
 
 #[tokio::test]
-async fn files_of_any_user_become_ours_and_stay_what_they_are() {
+async fn files_of_any_user_are_given_to_the_user_unchanged() {
     let (container, folder) = ended(
         "mkdir -p 'a b/deep' && echo data > 'a b/deep/$(x) é' && chmod 751 'a b/deep/$(x) é' && ln -s /etc/passwd link &&
          ln 'a b/deep/$(x) é' hard && echo x > shut && chmod 0 shut && chown -R 12345:54321 'a b' &&
@@ -87,7 +92,7 @@ async fn files_of_any_user_become_ours_and_stay_what_they_are() {
 }
 
 #[tokio::test]
-async fn a_files_time_stays_to_the_nanosecond() {
+async fn a_files_time_is_kept_to_the_nanosecond() {
     let (container, folder) = ended("echo data > file").await;
     let time = || fs::metadata(folder.path().join("file")).unwrap().modified().unwrap();
     let before = time();
@@ -97,7 +102,7 @@ async fn a_files_time_stays_to_the_nanosecond() {
 }
 
 #[tokio::test]
-async fn where_all_is_ours_no_container_is_asked_for() {
+async fn without_files_of_others_no_container_is_needed() {
     let (container, folder) = ended("true").await;
     fs::write(folder.path().join("ours"), "x").unwrap();
     let folders = [folder.path().to_owned()];
@@ -105,7 +110,7 @@ async fn where_all_is_ours_no_container_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_the_jobs_is_not_touched() {
+async fn a_folder_that_is_not_mounted_is_not_changed() {
     let (container, _) = ended("true").await;
     let other = TempDir::new().unwrap();
     let nobody = Owner { uid: 77, gid: 77 };

@@ -1,7 +1,13 @@
 //! `ncaas-submit send`.
 
+use std::process::Stdio;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::s3_proxy::S3Proxy;
 use ncaas_tests::submissions::{ncaas_submit, watch_once, with_inputs};
+use ncaas_tests::wait_until;
 use serde_json::{Value, json};
 
 fn what_is_sent_is_handed_on(bucket: &TestBucket) {
@@ -54,6 +60,26 @@ fn a_submission_sent_to_a_directory_is_emitted_by_watch() {
 #[test]
 fn a_submission_sent_to_s3_is_emitted_by_watch() {
     what_is_sent_is_handed_on(&with_inputs(TestBucket::s3("send")));
+}
+
+#[test]
+fn send_outlasts_a_server_that_is_busy_or_away_for_its_patience() {
+    let bucket = with_inputs(TestBucket::s3("busy"));
+    let proxy = S3Proxy::new();
+    let target = format!("{}/lab", bucket.address());
+    for (timestamp, state) in [("busy", &proxy.outage.is_busy), ("away", &proxy.outage.is_away)] {
+        state.store(true, Ordering::Relaxed);
+        let before = proxy.outage.refused.load(Ordering::Relaxed);
+        let send = ncaas_submit(&["send", &target, "--data", "lab/inputs/a b.npy", "--timestamp", timestamp])
+            .args(["--config", "lab/configs/c.yaml", "--patience", "60s"])
+            .env("AWS_ENDPOINT_URL", &proxy.url);
+        let child = send.into_command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        // More attempts than without patience.
+        wait_until("attempts", Duration::from_secs(60), || proxy.outage.refused.load(Ordering::Relaxed) >= before + 5);
+        state.store(false, Ordering::Relaxed);
+        let ended = child.unwrap().wait_with_output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the tests share: an engine, an image, and containers that are gone when a test is, also where it failed.
+//! Fixtures: an engine, an image, and containers that are removed at the end of a test, also if it fails.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -10,7 +10,7 @@ use bollard::query_parameters::CreateContainerOptions;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 
-/// An image with BusyBox in it and nothing else, made once and kept.
+/// An image with only BusyBox, created once and kept.
 const IMAGE: &str = "ncaas/engine-test:latest";
 
 /// The image's name.
@@ -39,26 +39,26 @@ pub(crate) struct TestContainer {
     pub(crate) name: String,
 }
 
-/// What a test's container is to be.
+/// The settings of a test's container.
 #[derive(Default)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ContainerOptions<'a> {
     pub(crate) command: &'a [&'a str],
     pub(crate) labels: &'a [(&'a str, &'a str)],
     pub(crate) host: HostConfig,
 }
 
 impl TestContainer {
-    pub(crate) async fn create(wanted: Wanted<'_>) -> Self {
+    pub(crate) async fn create(options: ContainerOptions<'_>) -> Self {
         let engine = Engine::connect().await.unwrap();
         let container = TestContainer { engine, name: unique("container") };
-        let mut all: HashMap<_, _> = wanted.labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut all: HashMap<_, _> = options.labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         all.insert(labels::TOOL.to_owned(), "ncaas-core tests".to_owned());
         let body = ContainerCreateBody {
             image: Some(image().to_owned()),
             entrypoint: Some(Vec::new()),
-            cmd: Some(wanted.command.iter().map(|word| (*word).to_owned()).collect()),
+            cmd: Some(options.command.iter().map(|word| (*word).to_owned()).collect()),
             labels: Some(all),
-            host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..wanted.host }),
+            host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..options.host }),
             ..Default::default()
         };
         let options = CreateContainerOptions { name: Some(container.name.clone()), ..Default::default() };
@@ -73,7 +73,7 @@ impl TestContainer {
 
     /// A container of this shell script, started.
     pub(crate) async fn running(script: &str, labels: &[(&str, &str)]) -> Self {
-        let wanted = Wanted { command: &["sh", "-c", script], labels, ..Wanted::default() };
+        let wanted = ContainerOptions { command: &["sh", "-c", script], labels, ..ContainerOptions::default() };
         let container = TestContainer::create(wanted).await;
         container.start().await.unwrap();
         container
