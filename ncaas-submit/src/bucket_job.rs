@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key, S3Address};
-use ncaas_core::certificate::{Certificate, Line};
+use ncaas_core::certificate::{self, Certificate, Line, Stage};
 use ncaas_core::claim;
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::{self, CANCEL, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, SUBMIT_SUFFIX};
 use ncaas_core::record::Record;
+use ncaas_core::record::fields::SetupEvent;
+use ncaas_core::status_file::{ReadStatus, StatusFile};
 
 use crate::job_state::JobFacts;
 
 /// The largest saved record that is read, in bytes: it lists up to 300,000 results.
 const MAX_RECORD: u64 = 64 << 20;
 
-/// The largest certificate that is read, in bytes: it has a line for each dataset, and the set-up log.
-const MAX_CERTIFICATE: u64 = 16 << 20;
+/// The largest status file that is read, in bytes.
+const MAX_STATUS_FILE: u64 = 16 << 20;
+
+/// How the name of a status file ends.
+const STATUS_SUFFIX: &str = "_STATUS.txt";
 
 /// A job of a bucket's group.
 #[derive(Debug, Clone)]
@@ -43,13 +48,18 @@ impl BucketJob {
     pub(crate) async fn facts(&self) -> Result<JobFacts> {
         let ended_at = self.results.ended_at().await?;
         let claim = claim::read(&self.bucket, &self.group, &self.id).await?;
-        let certificate = if ended_at.is_none() { self.results.certificate().await? } else { Vec::new() };
+        let saved = self.results.saved_records().await?;
+        // Of a job without saved records, which the platform ran, the certificate and the status files say how it ended.
+        let is_on_platform = ended_at.is_some() && saved.is_empty();
+        let reads_certificate = ended_at.is_none() || is_on_platform;
         Ok(JobFacts {
             claim: claim.map(|(claim, _)| claim).filter(|claim| !claim.is_free()),
-            saved: self.results.saved_records().await?,
+            certificate: if reads_certificate { self.results.certificate().await? } else { Vec::new() },
+            has_failed_status: is_on_platform && self.results.has_failed_status().await?,
             is_cancelled: self.is_cancelled().await?,
+            is_watcher_lost: false,
             ended_at,
-            certificate,
+            saved,
         })
     }
 }
@@ -107,35 +117,76 @@ impl ResultsFolder {
 
     /// The keys of the saved records: one for each dataset that has ended.
     pub(crate) async fn saved_record_keys(&self) -> Result<Vec<Key>> {
+        self.log_keys(RECORD_SUFFIX).await
+    }
+
+    async fn log_keys(&self, suffix: &str) -> Result<Vec<Key>> {
         let mut keys = Vec::new();
         let mut listing = self.bucket.list_folder(&format!("{}{LOGS}/", self.prefix), None);
         while let Some(page) = listing.next_page().await? {
-            let records = page.entries.into_iter().map(|entry| entry.key);
-            keys.extend(records.filter(|key| key.as_str().ends_with(RECORD_SUFFIX)));
+            let logs = page.entries.into_iter().map(|entry| entry.key);
+            keys.extend(logs.filter(|key| key.as_str().ends_with(suffix)));
         }
         Ok(keys)
     }
 
     /// The certificate's lines about the datasets, in their order; none before there is a certificate.
     pub(crate) async fn certificate(&self) -> Result<Vec<Line>> {
-        match self.bucket.read(&self.key(&format!("{LOGS}/{CERTIFICATE}"))?, MAX_CERTIFICATE).await {
-            Ok((content, _)) => Ok(Certificate::parse(&String::from_utf8_lossy(&content)).lines()),
-            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(Vec::new()),
+        Ok(Certificate::parse(&self.certificate_text().await?.unwrap_or_default()).lines())
+    }
+
+    async fn certificate_text(&self) -> Result<Option<String>> {
+        match self.bucket.read(&self.key(&format!("{LOGS}/{CERTIFICATE}"))?, certificate::MAX_SIZE).await {
+            Ok((content, _)) => Ok(Some(String::from_utf8_lossy(&content).into_owned())),
+            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Whether there is a certificate.
-    pub(crate) async fn has_certificate(&self) -> Result<bool> {
-        Ok(self.bucket.head(&self.key(&format!("{LOGS}/{CERTIFICATE}"))?).await?.is_some())
+    /// Whether there is a certificate that these tools did not write. Theirs names the saved records.
+    pub(crate) async fn has_foreign_certificate(&self) -> Result<bool> {
+        Ok(self.certificate_text().await?.is_some_and(|text| !text.contains(RECORD_SUFFIX)))
     }
 
-    /// Removes the files that show that the job, or a dataset of it, has ended.
+    /// Writes a certificate for datasets that have not started, unless there is one: without it the platform's client shows
+    /// invented names, and the status SUCCESS.
+    pub(crate) async fn create_certificate(&self, datanames: &[String], setup: &[SetupEvent]) -> Result<()> {
+        let mut certificate = Certificate::default();
+        certificate.add_datasets(datanames, 1);
+        certificate.set_setup(setup);
+        let key = self.key(&format!("{LOGS}/{CERTIFICATE}"))?;
+        self.bucket.put_new(&key, certificate.to_string()).await.map(drop)
+    }
+
+    /// Writes the status file of a dataset that has not started, unless there is one.
+    pub(crate) async fn create_status_file(&self, label: &str, dataname: &str) -> Result<()> {
+        let key = self.key(&format!("{LOGS}/{}", layout::status_file_name(label)))?;
+        self.bucket.put_new(&key, StatusFile::initializing(dataname).to_json()).await.map(drop)
+    }
+
+    /// Whether a status file says that its dataset failed.
+    async fn has_failed_status(&self) -> Result<bool> {
+        for key in self.log_keys(STATUS_SUFFIX).await? {
+            let content = match self.bucket.read(&key, MAX_STATUS_FILE).await {
+                Ok((content, _)) => content,
+                Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => continue,
+                Err(failure) => return Err(failure),
+            };
+            if ReadStatus::parse(&content).is_some_and(|status| status.stage == Stage::Failed) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes the files that show that the job, or a dataset of it, has started or ended.
     pub(crate) async fn remove_end(&self) -> Result<()> {
         // The end first: a job whose records are gone must not look as if it had ended.
         self.bucket.delete(&self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))?).await?;
-        for key in self.saved_record_keys().await? {
-            self.bucket.delete(&key).await?;
+        for suffix in [RECORD_SUFFIX, STATUS_SUFFIX, CERTIFICATE] {
+            for key in self.log_keys(suffix).await? {
+                self.bucket.delete(&key).await?;
+            }
         }
         Ok(())
     }

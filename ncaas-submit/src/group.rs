@@ -1,7 +1,15 @@
-//! The names of groups.
+//! Groups, and the buckets that contain them, as a user names them: typing errors are refused with the nearest right name.
 
-use ncaas_core::bucket::Key;
+use std::path::Path;
+
+use ncaas_core::bucket::{Bucket, Key, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::{STATE_FOLDER, SUBMISSIONS};
+
+use crate::submit_files::list_groups;
+
+/// How similar a name has to be to be suggested, from 0 to 1.
+const SIMILAR: f64 = 0.7;
 
 /// Makes sure that a text can be a group.
 ///
@@ -16,4 +24,84 @@ pub(crate) fn validate_group(group: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Opens a bucket.
+///
+/// # Errors
+/// [`Kind::Usage`] where the directory is a group in a bucket; [`Bucket::open`]'s failures.
+pub(crate) async fn open_bucket(address: &str) -> Result<Bucket> {
+    let path = Path::new(address);
+    if !address.starts_with("s3://") && is_group_folder(path) && !is_bucket_folder(path) {
+        let bucket = path.parent().map(|parent| parent.display().to_string()).unwrap_or_default();
+        let bucket = if bucket.is_empty() { ".".to_owned() } else { bucket };
+        let group = path.file_name().unwrap_or_default().display();
+        return Err(Failure::new(Kind::Usage, format!("`{address}` is a group, not a bucket"))
+            .hint(format!("the bucket is `{bucket}`; `--group {group}` selects the group")));
+    }
+    Bucket::open(address).await
+}
+
+/// Opens the bucket of `BUCKET/GROUP`, and makes sure that the group is one of the bucket's. A bucket without groups accepts
+/// any.
+///
+/// # Errors
+/// [`Kind::Usage`] where the text names a bucket, or a group that the bucket does not have; [`Bucket::open`]'s failures.
+pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
+    if !text.starts_with("s3://") && is_bucket_folder(Path::new(text)) {
+        let groups = list_groups(&Bucket::open(text).await?).await?;
+        let group = groups.first().map_or("GROUP", String::as_str);
+        return Err(Failure::new(Kind::Usage, format!("`{text}` is a bucket, and names no group in it"))
+            .hint(format!("write for example `{}/{group}`", text.trim_end_matches('/'))));
+    }
+    let Target { bucket: address, group } = Target::parse(text)?;
+    validate_group(&group)?;
+    let bucket = Bucket::open(&address).await?;
+    let groups = list_groups(&bucket).await?;
+    if groups.is_empty() || groups.contains(&group) {
+        return Ok((bucket, group));
+    }
+    let create = format!("`ncaas-submit init {address} --group {group}` creates it");
+    let hint = match find_similar(&group, groups.iter().map(String::as_str)) {
+        Some(similar) => format!("did you mean `{similar}`? {create}"),
+        None => format!("its groups are {}; {create}", quote(&groups)),
+    };
+    Err(Failure::new(Kind::Usage, format!("`{address}` has no group `{group}`")).hint(hint))
+}
+
+/// The name that is most similar to a text, if one is.
+pub(crate) fn find_similar<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let scored = names.map(|name| (strsim::jaro_winkler(text, name), name));
+    scored.filter(|(score, _)| *score >= SIMILAR).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}
+
+fn quote(names: &[String]) -> String {
+    names.iter().take(5).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a folder has submissions.
+fn is_group_folder(path: &Path) -> bool {
+    path.join(SUBMISSIONS).is_dir()
+}
+
+/// Whether a folder is a bucket that the tools have used or that has groups, and not a group itself.
+fn is_bucket_folder(path: &Path) -> bool {
+    let has_groups = || {
+        let children = std::fs::read_dir(path).into_iter().flatten().flatten();
+        children.take(1000).any(|child| is_group_folder(&child.path()))
+    };
+    !is_group_folder(path) && (path.join(STATE_FOLDER).is_dir() || has_groups())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_similar_name_is_suggested_and_no_other() {
+        let names = || ["lab", "other", "job__pca_1"].into_iter();
+        assert_eq!(find_similar("labb", names()), Some("lab"));
+        assert_eq!(find_similar("job__pca_2", names()), Some("job__pca_1"));
+        assert_eq!(find_similar("zebra", names()), None);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use ncaas_core::certificate::Line;
+use ncaas_core::certificate::{Line, Stage};
 use ncaas_core::claim::Claim;
 use ncaas_core::failure::Kind;
 use ncaas_core::record::Record;
@@ -18,9 +18,13 @@ pub(crate) struct JobFacts {
     pub(crate) ended_at: Option<Timestamp>,
     /// The saved records of the datasets that have ended, by dataset.
     pub(crate) saved: BTreeMap<u64, Record>,
-    /// The certificate's lines about the datasets, while the submission has not ended.
+    /// The certificate's lines about the datasets, where no saved records say how they ended.
     pub(crate) certificate: Vec<Line>,
     pub(crate) is_cancelled: bool,
+    /// Whether the watcher that has the claim is gone.
+    pub(crate) is_watcher_lost: bool,
+    /// Whether a status file says that its dataset failed, of a job without saved records.
+    pub(crate) has_failed_status: bool,
 }
 
 impl JobFacts {
@@ -30,7 +34,9 @@ impl JobFacts {
             self.final_state()
         } else if self.is_cancelled {
             State::Cancelled
-        } else if !self.certificate.is_empty() {
+        } else if self.claim.is_some() && self.is_watcher_lost {
+            State::Lost
+        } else if self.certificate.iter().any(|line| line.status != Stage::Initializing.name()) {
             State::Running
         } else if self.claim.is_some() {
             State::Claimed
@@ -43,13 +49,18 @@ impl JobFacts {
         let has = |kind| self.saved.values().any(|record| record.error().is_some_and(|error| error.kind == kind));
         if has(Kind::BadSubmission) {
             State::Refused
-        } else if has(Kind::Cancelled) {
+        } else if has(Kind::Cancelled) || (self.is_cancelled && self.has_failed()) {
             State::Cancelled
-        } else if self.saved.values().any(Record::is_failed) {
+        } else if self.has_failed() {
             State::Failed
         } else {
             State::Success
         }
+    }
+
+    fn has_failed(&self) -> bool {
+        let failed = |line: &Line| Stage::from_name(&line.status) == Some(Stage::Failed);
+        self.saved.values().any(Record::is_failed) || self.certificate.iter().any(failed) || self.has_failed_status
     }
 
     /// The status of one dataset, by its number from 1.
@@ -74,4 +85,52 @@ fn saved_status(record: &Record) -> String {
         container.get("status")?.as_str().map(str::to_owned)
     };
     error.or_else(status).unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose record is not valid has failed")]
+mod tests {
+    use super::*;
+    use ncaas_core::certificate::Certificate;
+
+    fn lines(statuses: &[&str]) -> Vec<Line> {
+        let lines = statuses.iter().map(|status| format!("DATANAME: d | STATUS: {status} | TIME: N/A"));
+        let text = format!("T\n================\n{}\n================\n", lines.collect::<Vec<_>>().join("\n"));
+        Certificate::parse(&text).lines()
+    }
+
+    fn saved(lines: &[&str]) -> BTreeMap<u64, Record> {
+        (1..).zip(lines.iter().map(|line| Record::parse(line.as_bytes()).unwrap())).collect()
+    }
+
+    #[test]
+    fn the_state_follows_from_what_lies_in_the_bucket() {
+        let claimed = || JobFacts { claim: Some(Claim::free("a", 1, 1)), ..JobFacts::default() };
+        let ended = || JobFacts { ended_at: Some(Timestamp::UNIX_EPOCH), ..claimed() };
+        let success = r#"{"container":{"status":"success"}}"#;
+        let killed = r#"{"container":{"status":"killed"}}"#;
+        let refused = r#"{"error":{"tool":"t","kind":"bad-submission","message":"m","hint":null}}"#;
+        let cancelled = r#"{"error":{"tool":"t","kind":"cancelled","message":"m","hint":null}}"#;
+        let cases = [
+            (JobFacts::default(), State::Waiting),
+            (JobFacts { is_watcher_lost: true, ..JobFacts::default() }, State::Waiting),
+            (claimed(), State::Claimed),
+            (JobFacts { certificate: lines(&["INITIALIZING"]), ..claimed() }, State::Claimed),
+            (JobFacts { certificate: lines(&["INITIALIZING", "IN PROGRESS"]), ..claimed() }, State::Running),
+            (JobFacts { certificate: lines(&["IN PROGRESS"]), is_watcher_lost: true, ..claimed() }, State::Lost),
+            (JobFacts { is_cancelled: true, is_watcher_lost: true, ..claimed() }, State::Cancelled),
+            (JobFacts { saved: saved(&[success]), ..ended() }, State::Success),
+            (JobFacts { saved: saved(&[success, killed]), ..ended() }, State::Failed),
+            (JobFacts { saved: saved(&[success, killed]), is_cancelled: true, ..ended() }, State::Cancelled),
+            (JobFacts { saved: saved(&[success]), is_cancelled: true, ..ended() }, State::Success),
+            (JobFacts { saved: saved(&[cancelled]), ..ended() }, State::Cancelled),
+            (JobFacts { saved: saved(&[refused]), ..ended() }, State::Refused),
+            (JobFacts { certificate: lines(&["SUCCESS", "FAILED"]), ..ended() }, State::Failed),
+            (JobFacts { certificate: lines(&["SUCCESS"]), ..ended() }, State::Success),
+            (JobFacts { has_failed_status: true, ..ended() }, State::Failed),
+        ];
+        for (facts, expected) in cases {
+            assert_eq!(facts.state(), expected, "{facts:?}");
+        }
+    }
 }

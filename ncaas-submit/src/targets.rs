@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use ncaas_core::bucket::{Bucket, Key, Target};
+use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout;
+use ncaas_core::layout::{self, SUBMISSIONS};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, Known};
@@ -13,9 +13,10 @@ use ncaas_core::tool::Tool;
 use tokio::sync::Mutex;
 
 use crate::args::TargetArgs;
-use crate::bucket_job::{BucketJob, ResultsFolder};
-use crate::group::validate_group;
+use crate::bucket_job::{BucketJob, ResultsFolder, id_without_timestamp};
+use crate::group::{find_similar, open_group, validate_group};
 use crate::submission::{self, Reach, Submission};
+use crate::submit_files::is_submit_file;
 
 /// The records to work on.
 ///
@@ -27,21 +28,51 @@ pub(crate) async fn read_targets(args: &TargetArgs, tool: Tool, usage: &str) -> 
         return Err(Failure::new(Kind::Usage, format!("`{target}` names a group, and no job in it"))
             .hint("name jobs by id or timestamp; `ncaas-submit ls BUCKET` lists them"));
     }
-    let target = Target::parse(target)?;
-    let bucket = Bucket::open(&target.bucket).await?;
-    let records = args.job.iter().map(|name| {
+    let (bucket, group) = open_group(target).await?;
+    let mut records = Vec::new();
+    for name in &args.job {
         let id = if name.starts_with("job__") { name.clone() } else { layout::job_id(bucket.name(), name)? };
+        check_submitted(&bucket, &group, &id, name).await?;
         let job = Job {
             id,
             bucket: Some(bucket.address().to_owned()),
-            group: Some(target.group.clone()),
+            group: Some(group.clone()),
             dataset: 1,
             datasets: 1,
             ..Job::default()
         };
-        Ok(Record::new(&Known { job: Some(job), ..Known::default() }))
-    });
-    Ok(Input::records(records.collect::<Result<Vec<_>>>()?))
+        records.push(Record::new(&Known { job: Some(job), ..Known::default() }));
+    }
+    Ok(Input::records(records))
+}
+
+/// Makes sure that a submission with that job id exists.
+///
+/// # Errors
+/// [`Kind::ObjectNotFound`], with the most similar id.
+async fn check_submitted(bucket: &Bucket, group: &str, id: &str, name: &str) -> Result<()> {
+    if bucket.exists_under(&layout::job_prefix(group, id)).await? {
+        return Ok(());
+    }
+    let mut ids = Vec::new();
+    let mut listing = bucket.list(&format!("{group}/{SUBMISSIONS}/"), None);
+    while let Some(page) = listing.next_page().await? {
+        for entry in page.entries.into_iter().filter(|entry| is_submit_file(entry.key.as_str())) {
+            let Ok((content, _)) = bucket.read(&entry.key, submission::MAX_SIZE).await else { continue };
+            let submission = Submission::read(&content, &Reach::everywhere(bucket.address(), group));
+            let submitted = submission.timestamp.and_then(|timestamp| layout::job_id(bucket.name(), &timestamp).ok());
+            let submitted = submitted.unwrap_or_else(|| id_without_timestamp(bucket, &entry.key));
+            if submitted == id {
+                return Ok(());
+            }
+            ids.push(submitted);
+        }
+    }
+    let failure = Failure::new(Kind::ObjectNotFound, format!("the group `{group}` has no submission `{name}`"));
+    Err(match find_similar(id, ids.iter().map(String::as_str)) {
+        Some(similar) => failure.hint(format!("did you mean `{similar}`? `ncaas-submit ls BUCKET` lists all")),
+        None => failure.hint("`ncaas-submit ls BUCKET` lists all submissions"),
+    })
 }
 
 /// The buckets of a run, each opened once.

@@ -13,10 +13,11 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LsArgs;
 use crate::bucket_job::{self, BucketJob, ResultsFolder};
-use crate::group::validate_group;
+use crate::group::{open_bucket, validate_group};
 use crate::job_state::JobFacts;
 use crate::submission::{self, Name, Reach, Submission};
 use crate::submit_files::Lister;
+use crate::watch::heartbeat::LostWatchers;
 
 /// How many submissions are read at once.
 const AT_ONCE: usize = 16;
@@ -28,13 +29,14 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     for group in &args.group {
         validate_group(group)?;
     }
-    let bucket = Bucket::open(args.bucket.as_deref().unwrap_or_default()).await?;
+    let bucket = open_bucket(args.bucket.as_deref().unwrap_or_default()).await?;
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
             let mut lister = Lister::new(tool, &bucket, &args.group);
             lister.find_groups().await?;
+            let lost = LostWatchers::new(&bucket);
             while let Some(entries) = lister.next_page().await? {
-                let records = stream::iter(entries).map(|entry| describe(&bucket, entry, &args.state));
+                let records = stream::iter(entries).map(|entry| describe(&bucket, entry, &args.state, &lost));
                 let mut records = records.buffered(AT_ONCE);
                 while let Some(record) = records.next().await {
                     if let Some(record) = record? {
@@ -48,7 +50,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
 }
 
 /// The record of a submission; none where it is not in one of the states. No states stand for all.
-async fn describe(bucket: &Bucket, entry: Entry, states: &[State]) -> Result<Option<Record>> {
+async fn describe(bucket: &Bucket, entry: Entry, states: &[State], lost: &LostWatchers) -> Result<Option<Record>> {
     let group = entry.key.group().to_owned();
     let submission = match bucket.read(&entry.key, submission::MAX_SIZE).await {
         Ok((content, _)) => Submission::read(&content, &Reach::everywhere(bucket.address(), &group)),
@@ -57,7 +59,10 @@ async fn describe(bucket: &Bucket, entry: Entry, states: &[State]) -> Result<Opt
         Err(failure) => Submission::refused(failure.message),
     };
     let job = find_job(bucket, &entry, group, &submission).await?;
-    let facts = job.facts().await?;
+    let mut facts = job.facts().await?;
+    if let Some(claim) = facts.claim.as_ref().filter(|_| facts.ended_at.is_none()) {
+        facts.is_watcher_lost = lost.contain(&claim.watcher).await?;
+    }
     if !states.is_empty() && !states.contains(&facts.state()) {
         return Ok(None);
     }

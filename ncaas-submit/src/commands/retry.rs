@@ -48,7 +48,7 @@ async fn start_attempt(job: &BucketJob, submission: Option<String>, force: bool)
     let is_running = match &old {
         Some((claim, _)) => !claim.is_free(),
         // The platform runs it.
-        None => job.results.has_certificate().await?,
+        None => job.results.has_foreign_certificate().await?,
     };
     if is_running && !is_over && !force {
         return Err(Failure::new(Kind::Usage, format!("`{}` has not ended", job.id)).hint(

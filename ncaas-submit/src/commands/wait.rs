@@ -1,12 +1,14 @@
 //! `ncaas-submit wait`: wait until all jobs of a submission have ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ncaas_core::certificate::Line;
-use ncaas_core::failure::Result;
+use ncaas_core::certificate::Stage;
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Known;
+use ncaas_core::record::submission::State;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
@@ -45,7 +47,7 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
 /// # Errors
 /// When the bucket does not answer.
 pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets) -> Result<Vec<Record>> {
-    let mut reported: Vec<Line> = Vec::new();
+    let mut reported = BTreeMap::new();
     loop {
         // Found each time: where its results go is known only when a watcher has claimed it.
         let job = buckets.job_of_record(record).await?;
@@ -58,16 +60,14 @@ pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets)
     }
 }
 
-/// Reports the datasets whose status has changed.
-async fn report_changes(tool: Tool, job: &BucketJob, reported: &mut Vec<Line>) -> Result<()> {
-    for (at, line) in job.results.certificate().await?.into_iter().enumerate() {
-        if reported.get(at).is_some_and(|reported| reported.status == line.status) {
-            continue;
-        }
-        tool.note(&format!("`{}`: {} ({})", line.dataname, line.status.to_lowercase(), line.last_command));
-        match reported.get_mut(at) {
-            Some(reported) => *reported = line,
-            None => reported.push(line),
+/// Reports the datasets whose status has changed. `reported` has the last status of each.
+async fn report_changes(tool: Tool, job: &BucketJob, reported: &mut BTreeMap<usize, String>) -> Result<()> {
+    for (number, line) in job.results.certificate().await?.into_iter().enumerate() {
+        // A dataset that has not started is no news.
+        if line.status != Stage::Initializing.name()
+            && reported.insert(number, line.status.clone()).as_ref() != Some(&line.status)
+        {
+            tool.note(&format!("`{}`: {} ({})", line.dataname, line.status.to_lowercase(), line.last_command));
         }
     }
     Ok(())
@@ -76,8 +76,7 @@ async fn report_changes(tool: Tool, job: &BucketJob, reported: &mut Vec<Line>) -
 async fn read_results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Vec<Record>> {
     let saved = job.results.saved_records().await?;
     if saved.is_empty() {
-        tool.note(&format!("`{}` has ended, and has no records: another tool has run it", job.id));
-        return Ok(vec![record.clone()]);
+        return platform_results(tool, record, job).await;
     }
     let mut records: Vec<Record> = saved.into_values().collect();
     for record in &mut records {
@@ -89,4 +88,21 @@ async fn read_results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Ve
         }
     }
     Ok(records)
+}
+
+/// The record of a job without saved records, which the platform ran: its certificate and status files say how it ended.
+async fn platform_results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Vec<Record>> {
+    let facts = job.facts().await?;
+    let mut record = record.clone();
+    record.set("state", &facts.state());
+    if facts.state() == State::Success {
+        tool.note(&format!("`{}` has ended on the platform", job.id));
+        return Ok(vec![record]);
+    }
+    let failed = facts.certificate.iter().find(|line| Stage::from_name(&line.status) == Some(Stage::Failed));
+    let cause = failed.map(|line| format!(": `{}`: {}", line.dataname, line.last_command)).unwrap_or_default();
+    let failure = Failure::new(Kind::JobFailed, format!("`{}` has failed on the platform{cause}", job.id));
+    tool.report_failure(&failure);
+    record.fail(tool.name(), &failure);
+    Ok(vec![record])
 }

@@ -16,7 +16,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::{Instant, sleep};
 
 use crate::args::WatchArgs;
-use crate::group::validate_group;
+use crate::group::{open_bucket, validate_group};
 use crate::sqs::{self, SqsQueue};
 use crate::submit_files::Lister;
 use crate::watch::hand_over::{self, Outcome};
@@ -61,8 +61,7 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
     for group in &args.group {
         validate_group(group)?;
     }
-    let address = args.bucket.as_deref().unwrap_or_default();
-    let bucket = Bucket::open(address).await?;
+    let bucket = open_bucket(args.bucket.as_deref().unwrap_or_default()).await?;
     let sqs = open_sqs(&args, &bucket, tool).await?;
     let mut lister = Lister::new(tool, &bucket, &args.group);
     let session = Session::new(tool, bucket, &args);
@@ -251,11 +250,14 @@ async fn process_queue(session: &Session, listing: &Listing, output: &Output) {
     let mut waiting = FuturesUnordered::new();
     let mut of_groups: HashMap<String, usize> = HashMap::new();
     let mut claiming = 0;
+    let mut is_ordered = false;
     let began = Instant::now();
     loop {
         while in_progress.len() < AT_ONCE && waiting.len() < MAX_WAITING {
             let is_allowed = |group: &str| of_groups.get(group).is_none_or(|count| *count < AT_ONCE_OF_GROUP);
-            let is_ordered = listing.is_complete.get() && session.queue.is_empty() || began.elapsed() > ORDERING_LIMIT;
+            // The oldest is claimed first as soon as all that existed at the start were read.
+            let is_sorted = listing.is_complete.get() && session.queue.is_empty() && in_progress.is_empty();
+            is_ordered = is_ordered || is_sorted || began.elapsed() > ORDERING_LIMIT;
             let has_room = session.has_room() && (session.at_most.is_none() || claiming == 0);
             let ready = if is_ordered && has_room { session.queue.pop_ready(is_allowed) } else { None };
             let may_claim = ready.is_some() || is_ordered && has_room && session.queue.has_none_ready();

@@ -37,7 +37,7 @@ enum Decision {
 }
 
 /// Decides about a claim. `holder` is the state of the watcher that has it, `has_certificate` whether the job's folder has a
-/// certificate.
+/// certificate that these tools did not write.
 fn decide(
     old: Option<&Claim>,
     submission: &str,
@@ -79,7 +79,7 @@ pub(crate) async fn acquire(
             Some((old, _)) if !old.is_free() => watchers.state(&old.watcher).await?,
             _ => HolderState::Gone,
         };
-        let has_certificate = old.is_none() && results.has_certificate().await?;
+        let has_certificate = old.is_none() && results.has_foreign_certificate().await?;
         let claim = old.as_ref().map(|(claim, _)| claim);
         let (losses, after) = match decide(claim, submission.as_str(), watchers.id(), holder, has_certificate) {
             Decision::Write { losses, after } => (losses, after),

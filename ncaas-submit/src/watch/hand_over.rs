@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use ncaas_core::bucket::Key;
 use ncaas_core::claim::{self, Claim};
@@ -24,6 +25,9 @@ use crate::validation;
 /// How long after its last change a file in a directory that is not complete JSON may still be being written, by a process
 /// that is not visible here.
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);
+
+/// How many status files are written at once.
+const STATUS_FILES_AT_ONCE: usize = 16;
 
 /// The outcome for a submit file.
 #[derive(Debug, PartialEq)]
@@ -81,16 +85,21 @@ pub(crate) async fn process(session: &Session, found: &Found, may_claim: bool, o
         Claiming::Not(outcome) => return Ok(outcome),
         Claiming::OtherSubmission(_) => return Ok(Outcome::Settled),
     };
-    let Candidate { mut submission, mut job, .. } = candidate;
+    let Candidate { mut submission, mut job, results } = candidate;
     let (group, id) = (found.key.group().to_owned(), job.id.clone());
-    job.attempt = (claim.attempt > 1).then_some(claim.attempt);
-    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher.clone(), run: None });
-    let emitted = emit(session, &mut submission, &job, &claim, log, output).await;
+    set_claim(&mut job, &claim);
+    let emitted = emit(session, &mut submission, &results, &job, &claim, log, output).await;
     match &emitted {
         Ok(()) => session.update(&group, &id, |job| job.is_emitted = true),
         Err(_) => session.release(&group, &id),
     }
     emitted.map(|()| Outcome::Emitted)
+}
+
+/// Gives a job the claim that it is handed on under.
+fn set_claim(job: &mut Job, claim: &Claim) {
+    job.attempt = (claim.attempt > 1).then_some(claim.attempt);
+    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher.clone(), run: None });
 }
 
 /// Emits the record of one dataset again, because a later stage has asked for it.
@@ -110,8 +119,7 @@ pub(crate) async fn emit_again(session: &Session, found: &Found, output: &Output
         Some((claim, _)) if claim.watcher == session.watchers.id() => claim,
         _ => return Ok(Outcome::Settled),
     };
-    job.attempt = (claim.attempt > 1).then_some(claim.attempt);
-    job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher, run: None });
+    set_claim(&mut job, &claim);
     let tried = held.retries.get(&request.dataset).copied().unwrap_or_default();
     for mut record in submission.records(&job, session.tool.name()) {
         if record.job().is_some_and(|job| job.dataset == request.dataset) {
@@ -281,11 +289,14 @@ pub(crate) async fn is_claim_lost(session: &Session, group: &str, id: &str) -> R
 async fn emit(
     session: &Session,
     submission: &mut Submission,
+    results: &ResultsFolder,
     job: &Job,
     claim: &Claim,
     mut log: SetupLog,
     output: &Output,
 ) -> Result<()> {
+    let datanames: Vec<String> = submission.datasets.iter().map(|name| name.as_str().to_owned()).collect();
+    results.create_certificate(&datanames, &log.events()).await?;
     validation::validate(submission, &session.bucket, &mut log).await?;
     let failure = if is_cancelled(session, job).await? {
         log.add("cancelled before its records were emitted");
@@ -302,6 +313,12 @@ async fn emit(
         log.add("refused it");
     } else if failure.is_none() {
         log.add(format!("emitted {} record(s)", records.len()));
+    }
+    if failure.is_none() && submission.is_accepted() {
+        let jobs = records.iter().filter_map(|record| record.job()?.label);
+        let files =
+            jobs.zip(&datanames).map(|(label, name)| async move { results.create_status_file(&label, name).await });
+        stream::iter(files).buffer_unordered(STATUS_FILES_AT_ONCE).try_collect::<Vec<()>>().await?;
     }
     for record in &mut records {
         record.merge(&Known { setup: Some(log.events()), ..Known::default() });

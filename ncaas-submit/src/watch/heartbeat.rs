@@ -17,6 +17,7 @@ use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::WATCHERS;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use super::process::{self, Process};
@@ -26,6 +27,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a heartbeat can stay unchanged until its watcher is taken for dead: two missed changes and some time more.
 pub(crate) const ALIVE: Duration = Duration::from_secs(30);
+
+/// How long a heartbeat can stay unchanged until `ls` calls the submissions of its watcher lost.
+const LOST_AFTER: Duration = Duration::from_secs(120);
 
 /// How often another watcher's heartbeat is read.
 pub(crate) const READ_INTERVAL: Duration = Duration::from_secs(5);
@@ -278,6 +282,47 @@ impl Watchers {
             }
         }
         Ok(())
+    }
+}
+
+/// Which watchers of a bucket are gone, as one look can tell: by the bucket's clock.
+pub(crate) struct LostWatchers {
+    bucket: Bucket,
+    now: OnceCell<Timestamp>,
+    known: Mutex<HashMap<String, bool>>,
+}
+
+impl LostWatchers {
+    pub(crate) fn new(bucket: &Bucket) -> Self {
+        LostWatchers { bucket: bucket.clone(), now: OnceCell::new(), known: Mutex::default() }
+    }
+
+    /// Whether a watcher is gone: its process has died on this machine, or its heartbeat has not changed for
+    /// [`LOST_AFTER`], or for as long as it said it holds its claims.
+    pub(crate) async fn contain(&self, id: &str) -> Result<bool> {
+        let mut known = self.known.lock().await;
+        if let Some(is_lost) = known.get(id) {
+            return Ok(*is_lost);
+        }
+        let is_lost = self.read(id).await?;
+        known.insert(id.to_owned(), is_lost);
+        Ok(is_lost)
+    }
+
+    async fn read(&self, id: &str) -> Result<bool> {
+        let Ok(key) = key(id) else { return Ok(true) };
+        let Some(entry) = self.bucket.head(&key).await? else { return Ok(true) };
+        let content = self.bucket.read(&key, MAX_SIZE).await.map(|(content, _)| content).unwrap_or_default();
+        let heartbeat: Heartbeat = serde_json::from_slice(&content).unwrap_or_default();
+        if heartbeat.hold_s.is_none() && heartbeat.process.and_then(|process| process.is_alive()) == Some(false) {
+            return Ok(true);
+        }
+        let silence = heartbeat.hold_s.map_or(LOST_AFTER, Duration::from_secs);
+        // Who may not write to the bucket has only this machine's clock.
+        let probe =
+            || async { probe_bucket_time(&self.bucket, &process::unique_id()).await.unwrap_or(Timestamp::now()) };
+        let age = self.now.get_or_init(probe).await.duration_since(entry.modified);
+        Ok(Duration::try_from(age).unwrap_or_default() > silence)
     }
 }
 

@@ -4,7 +4,7 @@
 mod upload;
 
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, Key, Target};
+use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT_SUFFIX};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::SendArgs;
 use crate::commands::wait::wait_for_end;
-use crate::group::validate_group;
+use crate::group::open_group;
 use crate::setup_log::SetupLog;
 use crate::submission::{Reach, Submission};
 use crate::targets::Buckets;
@@ -26,13 +26,11 @@ pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Known>().await;
     }
-    let target = Target::parse(args.target.as_deref().unwrap_or_default())?;
-    validate_group(&target.group)?;
     check_fields(&args.set)?;
-    let bucket = Bucket::open(&target.bucket).await?;
+    let (bucket, group) = open_group(args.target.as_deref().unwrap_or_default()).await?;
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
-            let record = submit(tool, &args, &bucket, &target.group).await?;
+            let record = submit(tool, &args, &bucket, &group).await?;
             if !args.wait {
                 output.emit(&record).await;
                 return Ok(());

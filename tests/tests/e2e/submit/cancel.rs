@@ -34,6 +34,7 @@ fn cancel_stops_a_running_submission() {
     let record: Value =
         serde_json::from_str(&bucket.text(&format!("lab/results/{job}/logs/a.txt.record.json"))).unwrap();
     assert_eq!(record["container"]["status"], "killed", "{record}");
+    assert_eq!(list_submissions(&bucket, &[])[0]["state"], "cancelled");
 }
 
 #[test]

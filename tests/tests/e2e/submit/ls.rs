@@ -1,10 +1,14 @@
 //! `ncaas-submit ls` and `wait`: the state of a submission from its beginning to its end.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use ncaas_tests::Run;
 use ncaas_tests::bucket::TestBucket;
-use ncaas_tests::submissions::{list_submissions, run_verb, submit_two_datasets, watch_once, with_inputs};
+use ncaas_tests::submissions::{
+    list_submissions, run_verb, submit_one_dataset, submit_two_datasets, watch_once, with_inputs,
+};
+use ncaas_tests::watch_process::WatchProcess;
 use serde_json::{Value, json};
 
 /// What the later stages of the pipe leave in the bucket when a dataset's job has ended.
@@ -65,4 +69,61 @@ fn ls_and_wait_report_the_state_of_a_submission_in_a_directory() {
 #[test]
 fn ls_and_wait_report_the_state_of_a_submission_on_s3() {
     a_submission_from_its_beginning_to_its_end(&with_inputs(TestBucket::s3("ls")));
+}
+
+#[test]
+fn a_submission_of_a_dead_watcher_is_lost() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let watching = WatchProcess::start(&bucket, &[]);
+    watching.wait_for(&submit_one_dataset(&bucket, "1"));
+    assert_eq!(list_submissions(&bucket, &[])[0]["state"], "claimed");
+    watching.signal("-KILL");
+    drop(watching);
+    assert_eq!(list_submissions(&bucket, &[])[0]["state"], "lost", "its process has died on this machine");
+    // The same watcher as another machine sees it.
+    let key = bucket.keys().into_iter().find(|key| key.starts_with(".ncaas/watchers/")).unwrap();
+    let mut heartbeat: Value = serde_json::from_str(&bucket.text(&key)).unwrap();
+    heartbeat["process"]["machine"] = "elsewhere".into();
+    bucket.put(&key, heartbeat.to_string());
+    assert_eq!(list_submissions(&bucket, &[])[0]["state"], "claimed");
+    let file = std::fs::File::options().write(true).open(format!("{}/{key}", bucket.address())).unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(130)).unwrap();
+    assert_eq!(list_submissions(&bucket, &["--state", "lost"]).len(), 1, "it was silent for two minutes");
+}
+
+fn platform_results_are_believed(bucket: &TestBucket) {
+    for (timestamp, status) in [("good", "SUCCESS"), ("bad", "FAILED")] {
+        let id = submit_one_dataset(bucket, timestamp);
+        let certificate = format!(
+            "PER ENVIRONMENT MONITORING:\n================\nDATANAME: lab/inputs/x.npy | STATUS: {status} \
+             | TIME: 2026_11_22_10_24_55 (finished) | LAST COMMAND: ValueError: bad shape | CPU_USAGE: 97.2\n================\n"
+        );
+        bucket.put(&format!("lab/results/{id}/logs/certificate.txt"), certificate);
+    }
+    let ran = watch_once(bucket);
+    assert_eq!(ran.text(), "", "the platform runs them");
+    assert!(ran.stderr.contains("to the platform"), "{}", ran.stderr);
+    run_verb(bucket, "retry", &["bad"]).ended_saying(1, "no watcher has claimed a submission with this id");
+    for timestamp in ["good", "bad"] {
+        bucket.put(&format!("lab/results/job__{}_{timestamp}/process_results/end.txt", bucket.analysis()), "end\n");
+    }
+    let states = |state: &str| {
+        let listed = list_submissions(bucket, &["--state", state]);
+        listed.iter().map(|record| record["job"]["timestamp"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((states("success"), states("failed")), (vec!["good".to_owned()], vec!["bad".to_owned()]));
+    run_verb(bucket, "wait", &["good"]).ended_saying(0, "has ended on the platform");
+    let waited = run_verb(bucket, "wait", &["bad"]);
+    assert_eq!((waited.status, waited.json()[0]["error"]["kind"].clone()), (1, json!("job-failed")));
+    assert!(waited.stderr.contains("ValueError: bad shape"), "{}", waited.stderr);
+}
+
+#[test]
+fn certificates_of_the_platform_decide_the_state_in_a_directory() {
+    platform_results_are_believed(&with_inputs(TestBucket::directory("pca")));
+}
+
+#[test]
+fn certificates_of_the_platform_decide_the_state_on_s3() {
+    platform_results_are_believed(&with_inputs(TestBucket::s3("platform")));
 }

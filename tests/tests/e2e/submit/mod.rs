@@ -8,5 +8,6 @@ mod place;
 mod retry;
 mod send;
 mod serve;
+mod targets;
 mod wait;
 mod watch;

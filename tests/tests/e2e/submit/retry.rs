@@ -21,5 +21,5 @@ fn retry_runs_a_refused_submission_once_its_dataset_exists() {
     run_verb(&bucket, "retry", &["1"]).ok();
     let again = watch_once(&bucket).json();
     assert_eq!((again.len(), &again[0]["error"]), (1, &Value::Null));
-    run_verb(&bucket, "retry", &["nowhere"]).ended_saying(1, "no watcher has claimed a submission with this id");
+    run_verb(&bucket, "retry", &["nowhere"]).ended_saying(1, "the group `lab` has no submission `nowhere`");
 }

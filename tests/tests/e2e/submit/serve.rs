@@ -37,7 +37,7 @@ impl ServeProcess {
 
     /// The processes of the pipe that serves that bucket.
     fn watch_of(bucket: &str) -> String {
-        let found = Command::new("pgrep").args(["-f", &format!("ncaas-submit watch {bucket}$")]).output().unwrap();
+        let found = Command::new("pgrep").args(["-f", &format!("ncaas-submit watch .*{bucket}$")]).output().unwrap();
         String::from_utf8(found.stdout).unwrap().trim().to_owned()
     }
 

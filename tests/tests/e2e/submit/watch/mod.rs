@@ -1,6 +1,8 @@
 //! `ncaas-submit watch`: which submissions it emits, and when.
 
+mod backlog;
 mod claims;
+mod fencing;
 mod refusals;
 
 use std::process::Stdio;
@@ -124,7 +126,10 @@ fn a_missing_bucket_is_reported_at_once() {
         .args(["watch", "/nowhere/pca"])
         .run()
         .ended_saying(1, "bucket `/nowhere/pca` does not exist");
-    Run::tool("ncaas-submit").args(["watch", "s3://no-such-bucket-here"]).run().ended_saying(1, "no such bucket");
+    Run::tool("ncaas-submit")
+        .args(["watch", "s3://no-such-bucket-here"])
+        .run()
+        .ended_saying(1, "the bucket does not exist");
     Run::tool("ncaas-submit")
         .args(["watch", "s3://any"])
         .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
