@@ -60,12 +60,13 @@ fn matches(line: &str, printed: &str) -> bool {
 
 fn run(folder: &Path, examples: &[Example]) {
     for Example { command, output } in examples {
-        let ran = pipe_in(folder, command, &[]);
-        assert_eq!(ran.status, 0, "{command}\n{}", ran.stderr);
+        // As on a terminal, both streams are shown.
+        let ran = pipe_in(folder, &format!("exec 2>&1\n{command}"), &[]);
         let text = ran.text();
+        assert_eq!(ran.status, 0, "{command}\n{text}");
         let lines: Vec<&str> = text.lines().collect();
         let is_same = lines.len() == output.len() && lines.iter().zip(output).all(|(line, out)| matches(line, out));
-        assert!(is_same, "{command}\nprints\n{text}\ninstead of\n{}\n{}", output.join("\n"), ran.stderr);
+        assert!(is_same, "{command}\nprints\n{text}\ninstead of\n{}", output.join("\n"));
     }
 }
 
