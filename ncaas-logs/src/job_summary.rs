@@ -25,6 +25,7 @@ const IN_PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_'
 pub(crate) struct JobSummary {
     pub(crate) number: usize,
     pub(crate) name: String,
+    pub(crate) job_id: String,
     /// The status as a word for style sheets, and for people.
     pub(crate) class: &'static str,
     pub(crate) status: String,
@@ -69,11 +70,13 @@ impl JobSummary {
         let reason = || record.known().ok()?.warnings?.last().cloned();
         let cause = if has_failed { error.or_else(cause).or_else(reason) } else { None }.unwrap_or_default();
         let dataset = record.dataname().and_then(|names| names.names().first().map(|name| base_name(name).to_owned()));
-        let name = dataset.or_else(|| record.job().map(|job| job.id));
+        let job_id = record.job().map(|job| job.id).unwrap_or_default();
+        let name = dataset.or_else(|| Some(job_id.clone()).filter(|id| !id.is_empty()));
         let text = |field: &str| record.text(field).map(|text| base_name(text).to_owned()).unwrap_or_default();
         JobSummary {
             number,
             name: name.or_else(|| container.map(|container| container.name)).unwrap_or_default(),
+            job_id,
             class,
             status,
             has_failed,

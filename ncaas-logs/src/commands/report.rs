@@ -32,8 +32,8 @@ struct Written {
     failed: usize,
 }
 
-const COLUMNS: [&str; 10] =
-    ["Dataset", "Status", "Cause", "Start", "Duration", "CPU", "Memory", "Image", "Config", "Files"];
+const COLUMNS: [&str; 11] =
+    ["Dataset", "Job", "Status", "Cause", "Start", "Duration", "CPU", "Memory", "Image", "Config", "Files"];
 
 /// The whole page. The template escapes every value but the timeline, which is SVG of this program.
 #[derive(Template)]
@@ -46,7 +46,7 @@ struct Page<'a> {
     statuses: Vec<StatusCount>,
     has_timeline: bool,
     timeline: String,
-    columns: [&'a str; 10],
+    columns: [&'a str; 11],
     jobs: &'a [JobSummary],
     failures: Vec<&'a JobSummary>,
     version: &'a str,
@@ -100,7 +100,9 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
     let page = render(&jobs, &timeline)?;
     files::write_whole(&path, page.as_bytes())?;
     let failed = jobs.iter().filter(|job| job.has_failed).count();
-    tool.note(&format!("wrote `{}`: {} jobs, {failed} failed", path.display(), jobs.len()));
+    let count = jobs.len();
+    let noun = if count == 1 { "job" } else { "jobs" };
+    tool.note(&format!("wrote `{}`: {count} {noun}, {failed} failed", path.display()));
     let written = Written { report: path.to_string_lossy().into_owned(), jobs: jobs.len(), failed };
     let emit = async |output: &Output| {
         let mut line = serde_json::to_vec(&written).unwrap_or_default();

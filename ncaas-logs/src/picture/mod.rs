@@ -122,11 +122,8 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
         svg.text(LEFT - 6.0, y + 6.0, Anchor::End, theme.ink, &label(most));
         svg.text(LEFT - 6.0, y + 24.0, Anchor::End, theme.ink, name);
         svg.rectangle([LEFT, y + PANEL, width, 1.0], theme.ink, None);
-        for (at, slice) in slices.iter().enumerate().filter(|(_, slice)| value(slice) > 0.0) {
-            let tall = value(slice) / most * PANEL;
-            let slice_width = width / SLICES as f64;
-            svg.rectangle([LEFT + at as f64 * slice_width, y + PANEL - tall, slice_width, tall], SUM, None);
-        }
+        let heights = slices.iter().map(|slice| if most > 0.0 { value(slice) / most * PANEL } else { 0.0 });
+        svg.steps([LEFT, y + PANEL, width / SLICES as f64], heights, SUM);
         y += PANEL;
     }
     for (time, label) in ticks {

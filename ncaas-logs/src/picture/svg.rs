@@ -45,6 +45,18 @@ impl Svg {
         ));
     }
 
+    /// Draws the area between the line at height `bottom` and steps of the same width, given their heights.
+    pub(super) fn steps(&mut self, [x, bottom, step]: [f64; 3], heights: impl Iterator<Item = f64>, colour: Colour) {
+        let mut path = format!("M{x:.2} {bottom:.2}");
+        let mut end = x;
+        for height in heights {
+            // Writing to a string cannot fail.
+            write!(path, "V{:.2}H{:.2}", bottom - height, end + step).unwrap_or(());
+            end += step;
+        }
+        self.push(format_args!("<path d=\"{path}V{bottom:.2}Z\" fill=\"{colour}\"/>\n"));
+    }
+
     /// Writes a line of text whose middle is at the height `y`.
     pub(super) fn text(&mut self, x: f64, y: f64, anchor: Anchor, colour: Colour, text: &str) {
         let anchor = match anchor {
