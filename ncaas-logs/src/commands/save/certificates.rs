@@ -9,13 +9,20 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ncaas_core::certificate::{self, Entry};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::folder::Folder;
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Instant, sleep_until};
 
-use super::submission::Submission;
+use super::submission::{Submission, SubmitFiles};
+
+/// A certificate is rewritten for at most one part in this many of the time.
+const WRITING_SHARE: u32 = 5;
+/// The longest pause between two rewrites.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a job changes in its certificate.
 #[derive(Debug)]
@@ -32,13 +39,15 @@ pub(super) struct Change {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Certificates {
     queues: Rc<RefCell<HashMap<PathBuf, Rc<Queue>>>>,
+    pub(super) submit_files: Rc<SubmitFiles>,
 }
 
 /// The changes that wait for a certificate.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: RefCell<Vec<(Change, oneshot::Sender<Result<()>>)>>,
-    writing: Mutex<()>,
+    /// When the certificate may be written next.
+    next_write: Mutex<Option<Instant>>,
 }
 
 impl Certificates {
@@ -51,10 +60,18 @@ impl Certificates {
         let (sender, mut receiver) = oneshot::channel();
         queue.waiting.borrow_mut().push((change, sender));
         let result = {
-            let _writing = queue.writing.lock().await;
+            let mut next_write = queue.next_write.lock().await;
             match receiver.try_recv() {
                 Ok(result) => result,
-                Err(_) => write_waiting(&queue, open).await,
+                Err(_) => {
+                    if let Some(time) = *next_write {
+                        sleep_until(time).await;
+                    }
+                    let begun = Instant::now();
+                    let result = write_waiting(&queue, open).await;
+                    *next_write = Some(Instant::now() + (begun.elapsed() * (WRITING_SHARE - 1)).min(LONGEST_PAUSE));
+                    result
+                }
             }
         };
         // One count is ours and one the map's.

@@ -82,6 +82,9 @@ impl Saver {
             // Another machine runs it and saves its files, or has saved them.
             return Ok(());
         }
+        if earlier.as_ref().is_some_and(|error| error.kind == Kind::Superseded) {
+            return Ok(());
+        }
         lease::check(record)?;
         let had_ended = record.container().is_some_and(|container| container.has_ended());
         let never_ran = record.container().is_none_or(|container| container.id.is_empty());

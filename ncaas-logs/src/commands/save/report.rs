@@ -13,7 +13,7 @@ use ncaas_core::status_file::StatusFile;
 use serde_json::Value;
 
 use super::certificates::{Certificates, Change};
-use super::submission::{Submission, submission_of_record};
+use super::submission::Submission;
 use crate::job_files::JobFiles;
 use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sample;
@@ -50,7 +50,7 @@ impl Report {
         inspected: Option<&ContainerInspectResponse>,
         certificates: &Certificates,
     ) -> Self {
-        let (submission, number) = submission_of_record(record);
+        let (submission, number) = certificates.submit_files.submission_of_record(record);
         let dataname = record.dataname().map(|names| names.names().join(", ")).unwrap_or_default();
         let command = match inspected {
             Some(inspected) => inspected.path.iter().chain(inspected.args.iter().flatten()).cloned().collect(),

@@ -1,37 +1,68 @@
 //! What the certificate says about a submission as a whole.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use ncaas_core::inputs;
 use ncaas_core::layout::SUBMISSIONS;
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Datasets, SetupEvent};
+use ncaas_core::record::fields::{Datasets, Job, SetupEvent};
 
 /// A submission, as far as a record describes it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Submission {
     /// Names of all its datasets in their order, as far as they are known.
-    pub(super) datanames: Vec<String>,
+    pub(super) datanames: Arc<[String]>,
     /// The number of datasets.
     pub(super) datasets: usize,
     pub(super) setup: Vec<SetupEvent>,
 }
 
-/// The submission of a record's job, and the number of the record's dataset in it.
-pub(super) fn submission_of_record(record: &Record) -> (Submission, usize) {
-    let job = record.job().unwrap_or_default();
-    let number = usize::try_from(job.dataset).unwrap_or(1).max(1);
-    let datasets = usize::try_from(job.datasets).unwrap_or(1).max(number);
-    let own = record.dataname();
-    let datanames = match &own {
-        // The record of a submission that was refused as a whole names all of its datasets.
-        Some(Datasets::Many(names)) => names.clone(),
-        _ if datasets > 1 => {
-            datanames_of_submit_file(record).filter(|names| names.len() == datasets).unwrap_or_default()
+/// How many submit files are remembered.
+const REMEMBERED: usize = 64;
+
+/// The dataset names of submit files: thousands of records may share one, and it is read once.
+#[derive(Debug, Default)]
+pub(super) struct SubmitFiles {
+    datanames: RefCell<HashMap<String, Arc<[String]>>>,
+}
+
+impl SubmitFiles {
+    /// The submission of a record's job, and the number of the record's dataset in it.
+    pub(super) fn submission_of_record(&self, record: &Record) -> (Submission, usize) {
+        let job = record.job().unwrap_or_default();
+        let number = usize::try_from(job.dataset).unwrap_or(1).max(1);
+        let datasets = usize::try_from(job.datasets).unwrap_or(1).max(number);
+        let own = record.dataname();
+        let datanames = match &own {
+            // The record of a submission that was refused as a whole names all of its datasets.
+            Some(Datasets::Many(names)) => names.clone().into(),
+            _ if datasets > 1 => {
+                let names = self.datanames(record, &job);
+                if names.len() == datasets { names } else { Arc::default() }
+            }
+            _ => Arc::default(),
+        };
+        let setup = record.known().ok().and_then(|known| known.setup).unwrap_or_default();
+        (Submission { datanames, datasets, setup }, number)
+    }
+
+    fn datanames(&self, record: &Record, job: &Job) -> Arc<[String]> {
+        let io_dir = record.text("io_dir").unwrap_or_default();
+        let key = format!("{io_dir}\0{}\0{}", job.id, job.submission.as_deref().unwrap_or_default());
+        if let Some(names) = self.datanames.borrow().get(&key) {
+            return Arc::clone(names);
         }
-        _ => Vec::new(),
-    };
-    let setup = record.known().ok().and_then(|known| known.setup).unwrap_or_default();
-    (Submission { datanames, datasets, setup }, number)
+        let names: Arc<[String]> = datanames_of_submit_file(record).unwrap_or_default().into();
+        let mut remembered = self.datanames.borrow_mut();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(key, Arc::clone(&names));
+        names
+    }
 }
 
 /// The names of all datasets, from the submit file in the io-dir.

@@ -51,8 +51,7 @@ fn a_submission_of_many_refused_datasets_costs_few_rewrites_of_its_certificate()
     let records: String = (1..=2000)
         .map(|dataset| {
             let mut record = submission.record(dataset);
-            record["error"] =
-                json!({"tool": "ncaas-sync", "kind": "key-not-found", "message": "nothing there", "hint": null});
+            record["error"] = json!({"tool": "ncaas-sync", "kind": "io", "message": "nothing there", "hint": null});
             format!("{record}\n")
         })
         .collect();
