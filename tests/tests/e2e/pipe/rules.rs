@@ -10,10 +10,11 @@ use ncaas_tests::{Run, pipe, tools};
 use serde_json::Value;
 
 /// Filters that emit records of their own instead of the job records that they read, or start something for each of them.
-const OTHER_RECORDS: [[&str; 2]; 6] = [
+const OTHER_RECORDS: [[&str; 2]; 7] = [
     ["ncaas-exec", "start"],
     ["ncaas-logs", "lines"],
     ["ncaas-logs", "plot"],
+    ["ncaas-logs", "report"],
     ["ncaas-logs", "state"],
     ["ncaas-logs", "usage"],
     ["ncaas-sync", "diff"],

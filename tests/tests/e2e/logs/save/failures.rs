@@ -79,7 +79,7 @@ fn bytes_replaced_by_the_log_driver_are_counted() {
         assert_eq!(warnings, None, "its driver keeps them");
         return;
     }
-    assert!(warnings.as_ref().unwrap()[0].starts_with("2 bytes of its output were no UTF-8"), "{warnings:?}");
+    assert!(warnings.as_ref().unwrap()[0].starts_with("2 bytes of its output were not valid UTF-8"), "{warnings:?}");
     let kept = submission.start(1, &["--log-driver=local"], r"printf 'a\377\376b\n'");
     assert_eq!(save_logs(&[], &kept).ok().submission_record().warnings, None);
     assert_eq!(printed_on(&submission.log(1), "stdout"), b"a\xff\xfeb\n");
