@@ -228,9 +228,7 @@ mod tests {
         let path = format!("/{}", "x".repeat(HEAD));
         assert!(reason(format!("#!{path}\n")).contains("does not end within 256 bytes"));
         assert!(reason(format!("#!{path}")).contains("does not end within 256 bytes"));
-        assert!(
-            reason(format!("#!{}", " ".repeat(HEAD))).contains("does not end") || !reason(" ".repeat(HEAD)).is_empty()
-        );
+        assert!(reason(format!("#!{}", " ".repeat(HEAD))).contains("does not end within 256 bytes"));
         assert_eq!(reason(format!("#!/bin/awk {}", "x".repeat(HEAD))), "");
         // The line end is the last byte that is read.
         assert_eq!(reason(format!("#!/{}\n", "x".repeat(HEAD - 4))), "");

@@ -21,6 +21,7 @@ pub mod archive;
 mod backoff;
 pub mod container;
 mod errors;
+pub mod executable;
 mod exit_cause;
 mod kernel_oom;
 pub mod labels;

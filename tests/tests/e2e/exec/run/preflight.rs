@@ -103,10 +103,12 @@ fn a_missing_interpreter_is_distinguished_from_a_missing_interpreter_line() {
     let workspace = Workspace::new();
     let mut clean_up = CleanUp::new();
     let cases = [
-        ("#!/no/such/python\nprint(1)\n", "its interpreter `/no/such/python` is not in the image"),
-        ("#!/bin/sh\r\necho\r\n", "its lines end in CR LF"),
+        ("#!/no/such/python\nprint(1)\n", "it needs the interpreter `/no/such/python`, which is not in the image"),
+        ("#!/bin/sh\r\necho\r\n", "it has Windows line endings (CR LF)"),
         ("echo hello\n", "it has no `#!` line"),
-        ("#!/usr/bin/env python9\n", "its interpreter `python9` is not in the image"),
+        ("#!/usr/bin/env bash -e\necho\n", "it gives `bash -e` to `/usr/bin/env` as one argument"),
+        ("#!/bin/bash -e -u\necho\n", "it gives `-e -u` to `/bin/bash` as one argument"),
+        ("#!/usr/bin/env python9\n", "it needs the interpreter `python9`, which is not in the image"),
     ];
     for (at, (script, words)) in cases.iter().enumerate() {
         let name = ncaas_tests::unique("interpreter");
