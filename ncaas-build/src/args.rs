@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::engine::labels;
+use ncaas_core::image_labels::{self, Protocol};
+use ncaas_core::pipe::{PipeArgs, SchemaArgs};
 
 /// Build, save, pull and push the images of analyses
 #[derive(Debug, Parser)]
@@ -28,14 +30,6 @@ pub(crate) enum Verb {
     Load(LoadArgs),
 }
 
-/// The flag of verbs that read no records.
-#[derive(Debug, Clone, ClapArgs)]
-pub(crate) struct SchemaArg {
-    /// Print the JSON Schema of the records that the verb writes
-    #[arg(long, exclusive = true)]
-    pub(crate) schema: bool,
-}
-
 /// Build the base image for analyses
 ///
 /// The base image has the user neurocaasdev (uid 1000) with a home directory, the io-dir and bash. It can be built on
@@ -57,7 +51,7 @@ pub(crate) struct BaseArgs {
     pub(crate) tag: Option<String>,
 
     #[command(flatten)]
-    pub(crate) schema: SchemaArg,
+    pub(crate) schema: SchemaArgs,
 }
 
 /// Build an image from a Dockerfile
@@ -72,7 +66,7 @@ pub(crate) struct ImageArgs {
     #[arg(default_value = ".")]
     pub(crate) context: PathBuf,
 
-    /// Path of the Dockerfile [default: CONTEXT/Dockerfile]
+    /// Path of the Dockerfile, `-` for stdin [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
@@ -88,6 +82,9 @@ pub(crate) struct ImageArgs {
     /// Set a label of the image
     #[arg(long, value_name = "K=V", value_parser = pair)]
     pub(crate) label: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) job: JobLabelArgs,
 
     /// Build this stage of the Dockerfile instead of the last one
     #[arg(long, value_name = "STAGE")]
@@ -110,7 +107,43 @@ pub(crate) struct ImageArgs {
     pub(crate) secret: Vec<String>,
 
     #[command(flatten)]
-    pub(crate) schema: SchemaArg,
+    pub(crate) schema: SchemaArgs,
+}
+
+/// The flags that say in labels of the image how its jobs are run.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct JobLabelArgs {
+    /// Command line of jobs, with placeholders such as `{data}`, `{config}` and `{results}`
+    #[arg(long, value_name = "COMMAND", value_parser = checked(image_labels::parse_command))]
+    command: Option<String>,
+
+    /// Mount a part of the io-dir elsewhere: data, config, results or logs, for example `data=/input`
+    #[arg(long, value_name = "PART=PATH", value_parser = checked(image_labels::parse_mounts))]
+    mount: Vec<String>,
+
+    /// How jobs get dataset and config: arguments, environment or workflow
+    #[arg(long, value_name = "PROTOCOL", value_parser = checked(Protocol::parse))]
+    protocol: Option<String>,
+
+    /// Path of the io-dir in the container
+    #[arg(long, value_name = "PATH", value_parser = checked(image_labels::parse_path))]
+    io_dir: Option<String>,
+}
+
+impl JobLabelArgs {
+    /// The labels, by their keys.
+    pub(crate) fn labels(&self) -> Vec<(String, String)> {
+        let mounts = (!self.mount.is_empty()).then(|| self.mount.join(","));
+        [
+            (image_labels::COMMAND, self.command.clone()),
+            (image_labels::MOUNTS, mounts),
+            (image_labels::PROTOCOL, self.protocol.clone()),
+            (labels::IO_DIR, self.io_dir.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
+    }
 }
 
 /// Check scripts and build contexts for common mistakes
@@ -124,7 +157,7 @@ pub(crate) struct CheckArgs {
     pub(crate) paths: Vec<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) schema: SchemaArg,
+    pub(crate) schema: SchemaArgs,
 }
 
 /// Save a container as an image
@@ -151,6 +184,13 @@ pub(crate) struct CommitArgs {
     #[arg(long, value_name = "K=V", value_parser = pair)]
     pub(crate) env: Vec<(String, String)>,
 
+    #[command(flatten)]
+    pub(crate) job: JobLabelArgs,
+
+    /// Save all layers as one. An image can have 125 layers, and each commit adds one
+    #[arg(long)]
+    pub(crate) squash: bool,
+
     /// Describe the image in its history
     #[arg(long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
@@ -160,7 +200,7 @@ pub(crate) struct CommitArgs {
     pub(crate) force: bool,
 
     #[command(flatten)]
-    pub(crate) schema: SchemaArg,
+    pub(crate) schema: SchemaArgs,
 }
 
 /// Pull images from registries
@@ -207,7 +247,7 @@ pub(crate) struct TagArgs {
     pub(crate) target: Option<String>,
 
     #[command(flatten)]
-    pub(crate) schema: SchemaArg,
+    pub(crate) schema: SchemaArgs,
 }
 
 /// List analysis images, newest first: name, commit, size, age
@@ -220,8 +260,12 @@ pub(crate) struct LsArgs {
     #[arg(short, long)]
     pub(crate) all: bool,
 
+    /// Print records, also on a terminal
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
-    pub(crate) schema: SchemaArg,
+    pub(crate) schema: SchemaArgs,
 }
 
 /// Remove images
@@ -255,7 +299,7 @@ pub(crate) struct SaveArgs {
     pub(crate) output: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) schema: SchemaArg,
+    pub(crate) schema: SchemaArgs,
 }
 
 /// Load images from a file
@@ -267,7 +311,14 @@ pub(crate) struct LoadArgs {
     pub(crate) file: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) schema: SchemaArg,
+    pub(crate) schema: SchemaArgs,
+}
+
+/// A parser that checks a value and keeps its text.
+fn checked<T>(
+    parse: impl Fn(&str) -> std::result::Result<T, String> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> std::result::Result<String, String> + Clone + Send + Sync + 'static {
+    move |text| parse(text).map(|_| text.to_owned())
 }
 
 /// Parses `K=V`.

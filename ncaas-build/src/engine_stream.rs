@@ -1,7 +1,7 @@
-//! Requests that the engine answers with a stream of messages: build, pull, push, load.
+//! Requests that the engine answers with a stream of JSON messages: build, pull, push, load, import.
 //!
-//! Made without the client: that one drops the exit code of a failed step, which layer a push is at and its digest, and
-//! speaks BuildKit only with a session of its own, which can bring neither secrets nor a context larger than memory.
+//! They do not go through bollard, which drops the exit code of a failed step and the digest and layers of a push. Its
+//! BuildKit session supports neither secrets nor a context larger than memory.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -17,36 +17,36 @@ use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How much of an answer that is no success is read, in bytes.
+/// The largest error response that is read, in bytes.
 const REFUSAL_LIMIT: usize = 64 << 10;
 
-/// How much of a file is sent at once, in bytes.
+/// Size of the pieces in which a file is sent, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// What is sent along.
+/// The body of a request.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Failure>;
 
 /// One message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Message {
-    /// Something that the classic builder says, or that a step printed.
+    /// Output of the classic builder or of a step.
     pub(crate) stream: Option<String>,
-    /// Which layer `status` is about, or what BuildKit's message is about.
+    /// The layer that `status` is about, or the kind of a BuildKit message.
     pub(crate) id: Option<String>,
-    /// How a pull or push fares.
+    /// State of a layer of a pull or push.
     pub(crate) status: Option<String>,
-    /// The bytes of that layer.
+    /// Transferred bytes of that layer.
     #[serde(rename = "progressDetail")]
     pub(crate) progress: Option<LayerProgress>,
     pub(crate) error: Option<String>,
     #[serde(rename = "errorDetail")]
     pub(crate) error_detail: Option<ErrorDetail>,
-    /// An image's id, a push's digest, or BuildKit's progress.
+    /// The id of an image, the digest of a push, or the progress of BuildKit.
     pub(crate) aux: Option<serde_json::Value>,
 }
 
-/// How far a layer has come.
+/// The progress of one layer, in bytes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct LayerProgress {
@@ -54,16 +54,16 @@ pub(crate) struct LayerProgress {
     pub(crate) total: u64,
 }
 
-/// Why it failed.
+/// The details of an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ErrorDetail {
-    /// The exit code of a `RUN`.
+    /// Exit code of a `RUN`.
     pub(crate) code: Option<i64>,
     pub(crate) message: Option<String>,
 }
 
-/// The messages as they come.
+/// The stream of messages.
 #[derive(Debug)]
 pub(crate) struct Messages {
     body: Incoming,
@@ -72,7 +72,7 @@ pub(crate) struct Messages {
 }
 
 impl Message {
-    /// The engine's words for why it failed, where it says so.
+    /// The reason of a failure, if the message is about one.
     pub(crate) fn failure(&self) -> Option<&str> {
         let detail = self.error_detail.as_ref().and_then(|detail| detail.message.as_deref());
         detail.or(self.error.as_deref())
@@ -83,7 +83,7 @@ impl Messages {
     /// The next message; none at the end.
     ///
     /// # Errors
-    /// Where the connection breaks, or what comes is no message.
+    /// The connection breaks, or a line is not a message.
     pub(crate) async fn next(&mut self) -> Result<Option<Message>> {
         loop {
             if let Some(line) = self.ready.pop_front() {
@@ -91,14 +91,14 @@ impl Messages {
                     continue;
                 }
                 return serde_json::from_slice(&line).map(Some).map_err(|error| {
-                    Failure::new(Kind::EngineError, format!("the engine's answer is not readable: {error}"))
+                    Failure::new(Kind::EngineError, format!("cannot read the response of the engine: {error}"))
                 });
             }
             match self.body.frame().await {
                 Some(frame) => {
-                    let frame = frame.map_err(|error| broken(&error))?;
+                    let frame = frame.map_err(|error| connection_failure(&error))?;
                     if let Ok(data) = frame.into_data() {
-                        self.take(&data);
+                        self.split_lines(&data);
                     }
                 }
                 None if self.buffer.is_empty() => return Ok(None),
@@ -107,7 +107,7 @@ impl Messages {
         }
     }
 
-    fn take(&mut self, data: &[u8]) {
+    fn split_lines(&mut self, data: &[u8]) {
         self.buffer.extend_from_slice(data);
         while let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
             self.ready.push_back(self.buffer.split_to(end + 1).freeze());
@@ -115,20 +115,20 @@ impl Messages {
     }
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The engine's answer: an HTTP status, and its words.
-    Answer(StatusCode, String),
-    /// There was no answer.
+    /// The engine refused it: HTTP status and message.
+    Response(StatusCode, String),
+    /// There was no response.
     Failure(Failure),
 }
 
 impl Refusal {
-    /// As a failure that says what was refused.
+    /// As a failure; `what` says what was refused.
     pub(crate) fn failure(self, what: &str) -> Failure {
         match self {
-            Refusal::Answer(status, message) => {
+            Refusal::Response(status, message) => {
                 let kind = if status.is_client_error() { Kind::BuildFailed } else { Kind::EngineError };
                 Failure::new(kind, format!("{what}: {message}"))
             }
@@ -137,7 +137,7 @@ impl Refusal {
     }
 }
 
-/// Posts a request that is answered with messages.
+/// Posts a request whose response is a stream of messages.
 pub(crate) async fn post(
     engine: &Engine,
     uri: &str,
@@ -148,7 +148,7 @@ pub(crate) async fn post(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(body).map_err(|error| Refusal::Failure(broken(&error)))?;
+    let request = request.body(body).map_err(|error| Refusal::Failure(connection_failure(&error)))?;
     let response = send(engine, request).await.map_err(Refusal::Failure)?;
     if response.status() == StatusCode::OK {
         return Ok(Messages { body: response.into_body(), buffer: BytesMut::new(), ready: VecDeque::new() });
@@ -156,13 +156,13 @@ pub(crate) async fn post(
     Err(refusal(response).await)
 }
 
-/// No body.
-pub(crate) fn nothing() -> Body {
+/// An empty body.
+pub(crate) fn empty_body() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The content of a file or pipe as a body, a piece at a time.
-pub(crate) fn body(source: impl AsyncRead + Unpin + Send + 'static, path: &Path) -> Body {
+/// A body that streams a file or pipe.
+pub(crate) fn stream_body(source: impl AsyncRead + Unpin + Send + 'static, path: &Path) -> Body {
     let frames = stream::unfold((source, path.to_owned()), async |(mut source, path)| {
         let mut piece = Vec::with_capacity(PIECE);
         match (&mut source).take(PIECE as u64).read_to_end(&mut piece).await {
@@ -173,33 +173,33 @@ pub(crate) fn body(source: impl AsyncRead + Unpin + Send + 'static, path: &Path)
     StreamBody::new(frames).boxed_unsync()
 }
 
-/// Sends a request over a connection of its own, which ends with the answer.
+/// Sends a request over a connection of its own, which ends with the response.
 ///
 /// # Errors
-/// Where there is no connection, it breaks, or the body cannot be had.
+/// The engine cannot be reached, the connection breaks, or the body cannot be read.
 pub(crate) async fn send(engine: &Engine, request: Request<Body>) -> Result<Response<Incoming>> {
     let stream = engine.open_raw_connection().await?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .handshake(hyper_util::rt::TokioIo::new(stream))
         .await
-        .map_err(|error| broken(&error))?;
-    // Its failures reach whoever waits for the answer.
+        .map_err(|error| connection_failure(&error))?;
+    // Failures of the connection reach the request.
     tokio::spawn(async move { connection.with_upgrades().await.unwrap_or(()) });
-    sender.send_request(request).await.map_err(|error| broken(&error))
+    sender.send_request(request).await.map_err(|error| connection_failure(&error))
 }
 
 async fn refusal(response: Response<Incoming>) -> Refusal {
     let status = response.status();
     let body = Limited::new(response.into_body(), REFUSAL_LIMIT).collect().await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    Refusal::Answer(status, error_message(&body))
+    Refusal::Response(status, error_message(&body))
 }
 
-/// A connection that ended before the answer did.
-pub(crate) fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
+/// The failure of a connection that broke, or of the body that was to be sent.
+pub(crate) fn connection_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
     let mut cause = error;
     loop {
-        // What was to be sent could not be had.
+        // The body could not be read.
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.clone();
         }
@@ -208,5 +208,5 @@ pub(crate) fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
             None => break,
         }
     }
-    Failure::new(Kind::EngineError, format!("the connection to the engine broke: {cause}"))
+    Failure::new(Kind::EngineError, format!("lost the connection to the engine: {cause}"))
 }

@@ -1,6 +1,6 @@
-//! The parts of an image's name.
+//! The parts of the name of an image.
 
-/// Repository and tag or digest of an image's name; `latest` where it names none.
+/// The repository, and the tag or digest, in the name of an image; `latest` if it has neither.
 pub(crate) fn split(image: &str) -> (&str, &str) {
     if let Some((repository, digest)) = image.split_once('@') {
         return (repository, digest);
@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_no_tag() {
+    fn a_port_is_not_a_tag() {
         assert_eq!(split("127.0.0.1:5000/a"), ("127.0.0.1:5000/a", "latest"));
         assert_eq!(split("127.0.0.1:5000/a:1"), ("127.0.0.1:5000/a", "1"));
         assert_eq!(split("a@sha256:00"), ("a", "sha256:00"));

@@ -1,4 +1,4 @@
-//! What this tool knows of an image beyond the fields of every record. Also the JSON Schema that `--schema` prints.
+//! The fields of a record about an image, and the JSON Schema that `--schema` prints.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,61 +9,61 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::tool::Tool;
 
-use crate::progress::in_words;
+use crate::progress::format_bytes;
 
-/// A record about an image, as the verbs write it. One that came from a pipe keeps all that it held before.
+/// A record about an image, as the verbs write it. A record from a pipe keeps its other fields.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub(crate) struct Image {
-    /// The image as it is named.
+    /// Name of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<String>,
-    /// Its id on the engine, `sha256:...`.
+    /// Id of the image on the engine, `sha256:...`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image_id: Option<String>,
-    /// Its digest in the registry, `sha256:...`: known once it was pushed or pulled.
+    /// Digest in the registry, `sha256:...`, after a push or pull.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<String>,
-    /// The analysis in it, by its tag or label.
+    /// Name of the analysis, from the tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) analysis: Option<String>,
-    /// The commit it was made from, `-dirty` where files were changed since.
+    /// The git commit that it was built from, with `-dirty` if files differed from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) commit: Option<String>,
-    /// Bytes of all its layers.
+    /// Size of all layers in bytes; for `save`, size of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) size: Option<u64>,
-    /// When it was made, RFC 3339 in UTC.
+    /// Time of its creation, RFC 3339 in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) created: Option<String>,
-    /// Seconds since it was made.
+    /// Seconds since its creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) age_s: Option<i64>,
-    /// The container that it was made from.
+    /// Id of the container that it was committed from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container_id: Option<String>,
-    /// The archive that it was saved into or loaded from.
+    /// The file that it was saved to or loaded from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
-    /// How it was built.
+    /// Statistics of the build.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) build: Option<BuildStatistics>,
-    /// The volumes and mounts of the container whose files are not in the image.
+    /// Volumes and mounts of the container whose files are not in the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<Vec<LeftOut>>,
-    /// Things the user should know that are no errors.
+    /// Warnings for the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) warnings: Option<Vec<String>>,
 }
 
 impl Image {
-    /// A record of this image alone.
+    /// A new record with these fields.
     pub(crate) fn record(&self) -> Record {
         let mut record = Record::default();
         self.merge_into(&mut record);
         record
     }
 
-    /// Sets what is known here, and nothing else.
+    /// Sets the fields that are known here in a record.
     pub(crate) fn merge_into(&self, record: &mut Record) {
         if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(self) {
             for (name, value) in &fields {
@@ -73,8 +73,8 @@ impl Image {
     }
 }
 
-/// The records that a verb works on: those of the images that it was given, else those from stdin.
-pub(crate) fn images(tool: Tool, images: &[String], usage: &str) -> Result<Input> {
+/// The records that a verb works on: one for each image on the command line, otherwise those from stdin.
+pub(crate) fn image_records(tool: Tool, images: &[String], usage: &str) -> Result<Input> {
     if images.is_empty() {
         return Input::stdin(tool, usage);
     }
@@ -82,79 +82,79 @@ pub(crate) fn images(tool: Tool, images: &[String], usage: &str) -> Result<Input
     Ok(Input::records(images.iter().map(record)))
 }
 
-/// How an image was built.
+/// Statistics of a build.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct BuildStatistics {
     /// `buildkit` or `classic`.
     pub(crate) builder: String,
-    /// Files in the context.
+    /// Number of files in the context.
     pub(crate) context_files: u64,
-    /// Bytes of those files.
+    /// Size of those files in bytes.
     pub(crate) context_bytes: u64,
-    /// Bytes of them that the engine did not have yet.
+    /// Bytes sent to the engine, which may have some files from an earlier build.
     pub(crate) sent_bytes: u64,
-    /// Seconds from the first byte to the finished image.
+    /// Duration of the build in seconds.
     pub(crate) duration_s: f64,
 }
 
-/// A volume or mount with files in it, which a commit leaves out.
+/// A volume or mount whose files a commit does not save.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct LeftOut {
-    /// Where it is in the container.
+    /// Path in the container.
     pub(crate) path: String,
-    /// Its type, in the engine's words: `bind`, `volume`, `tmpfs`.
+    /// Type: `bind`, `volume` or `tmpfs`.
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// The volume's name.
+    /// Name of the volume.
     pub(crate) name: Option<String>,
-    /// The folder or file on the engine's machine.
+    /// Folder or file on the machine of the engine.
     pub(crate) source: Option<String>,
-    /// Number of files in it; null where they cannot be counted from here, or not within two seconds.
+    /// Number of files; null if they cannot be counted here within two seconds.
     pub(crate) files: Option<u64>,
-    /// Bytes of those files; null as `files`.
+    /// Size of the files in bytes; null as `files`.
     pub(crate) bytes: Option<u64>,
-    /// How its files get into the image all the same.
+    /// How to get its files into the image.
     pub(crate) hint: String,
 }
 
 impl LeftOut {
-    /// What to tell a person.
-    pub(crate) fn in_words(&self) -> String {
-        let what = if self.kind == "volume" { "volume".to_owned() } else { format!("{} mount", self.kind) };
+    /// The warning for the user.
+    pub(crate) fn warning(&self) -> String {
+        let kind = if self.kind == "volume" { "volume".to_owned() } else { format!("{} mount", self.kind) };
         let count = match (self.files, self.bytes) {
-            (Some(1), Some(bytes)) => format!(" (1 file, {})", in_words(bytes)),
-            (Some(files), Some(bytes)) => format!(" ({files} files, {})", in_words(bytes)),
+            (Some(1), Some(bytes)) => format!(" (1 file, {})", format_bytes(bytes)),
+            (Some(files), Some(bytes)) => format!(" ({files} files, {})", format_bytes(bytes)),
             _ => String::new(),
         };
-        format!("the files in `{}`{count} are not in the image: it is a {what}; {}", self.path, self.hint)
+        format!("the files in `{}`{count} are not in the image: it is a {kind}; {}", self.path, self.hint)
     }
 }
 
-/// The step of a Dockerfile that failed: what `error` holds in addition where its kind is `build-failed`.
+/// The step of a Dockerfile that failed: additional fields of `error` if its kind is `build-failed`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct FailedStep {
-    /// Which of the steps, `3/5`.
+    /// Number of the step, `3/5`.
     pub(crate) step: Option<String>,
-    /// The instruction, `RUN make`.
+    /// Its instruction, `RUN make`.
     pub(crate) command: Option<String>,
-    /// Its exit code, of a `RUN`.
+    /// Exit code of a `RUN`.
     pub(crate) exit_code: Option<i64>,
-    /// The last lines it printed, at most 20.
+    /// The last lines of its output, at most 20.
     pub(crate) output: Vec<String>,
 }
 
-/// A record that a verb writes: `T`, and how it went.
+/// A record that a verb writes: `T`, and the error.
 #[derive(Debug, JsonSchema)]
-#[expect(dead_code, reason = "only its schema is of use")]
+#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct Written<T> {
     #[schemars(flatten)]
     known: T,
-    /// The failure that ended the work on it; null while all is well.
+    /// The failure that ended the work on this record; null if there is none.
     error: Option<Failed>,
 }
 
 #[derive(Debug, JsonSchema)]
-#[expect(dead_code, reason = "only its schema is of use")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct Failed {
     #[schemars(flatten)]
     error: ErrorInfo,

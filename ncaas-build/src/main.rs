@@ -5,6 +5,7 @@ mod builder;
 mod commands;
 mod engine_stream;
 mod git_revision;
+mod image_import;
 mod image_name;
 mod image_record;
 mod progress;

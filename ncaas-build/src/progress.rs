@@ -1,88 +1,129 @@
-//! What is shown to the person at stderr while an image is built, pushed or pulled: bars on a terminal, a line now and
-//! then elsewhere. What the engine prints is passed on as it comes.
+//! Progress and the output of the engine on stderr. On a terminal: bars, and the current step on the last line.
+//! Elsewhere: a line now and then.
 
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ncaas_core::text::strip_control;
 
-/// How often something is said where there is no terminal to draw on.
-pub(crate) const NOW_AND_THEN: Duration = Duration::from_secs(10);
+/// How often progress is written to a stderr that is not a terminal.
+pub(crate) const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The person at stderr.
-#[derive(Debug)]
-pub(crate) struct Terminal {
-    bars: Option<MultiProgress>,
-}
-
-/// How far something has come that is measured in bytes.
+/// What is shown on stderr.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    what: String,
+    bars: Option<MultiProgress>,
+    step: RefCell<Option<ProgressBar>>,
+    /// Output whose line has not ended: bars are drawn on lines of their own.
+    unfinished: RefCell<String>,
+}
+
+/// The progress of one transfer, in bytes.
+#[derive(Debug)]
+pub(crate) struct Bar<'a> {
+    progress: &'a Progress,
+    name: String,
     bar: Option<ProgressBar>,
-    said: Instant,
-    bytes: u64,
+    written: Instant,
     total: u64,
 }
 
-impl Terminal {
+impl Progress {
     pub(crate) fn new() -> Self {
-        let bars = std::io::stderr().is_terminal().then(|| {
-            let target = ProgressDrawTarget::stderr_with_hz(8);
-            MultiProgress::with_draw_target(target)
-        });
-        Terminal { bars }
+        let bars = std::io::stderr()
+            .is_terminal()
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
+        Progress { bars, step: RefCell::default(), unfinished: RefCell::default() }
     }
 
-    /// Whether there are bars to draw.
+    /// Whether stderr is a terminal, on which bars are drawn.
     pub(crate) fn is_terminal(&self) -> bool {
         self.bars.is_some()
     }
 
-    /// Passes on what the engine printed: colours only to a terminal.
+    /// Writes output of the engine, line by line, without control sequences.
     pub(crate) fn print(&self, text: &str) {
+        let mut unfinished = self.unfinished.borrow_mut();
+        unfinished.push_str(text);
+        let Some(end) = unfinished.rfind('\n') else { return };
+        let lines: String = unfinished.drain(..=end).collect();
+        let lines: String = lines.split_inclusive('\n').map(last_state).collect();
         match &self.bars {
-            Some(bars) => bars.suspend(|| write(text)),
-            None => write(&plain(text)),
+            Some(bars) => bars.suspend(|| write(&lines)),
+            None => write(&lines),
         }
     }
 
-    /// Something of `total` bytes that begins.
-    pub(crate) fn progress(&self, what: &str, total: u64) -> Progress {
+    /// Shows the step that runs, with its time, on the last line of a terminal.
+    pub(crate) fn set_step(&self, name: Option<&str>) {
+        if !self.unfinished.borrow().is_empty() {
+            self.print("\n");
+        }
+        let Some(bars) = &self.bars else { return };
+        let name = name.map(|name| last_state(name).trim_end().to_owned());
+        let mut step = self.step.borrow_mut();
+        if step.as_ref().map(ProgressBar::message) == name {
+            return;
+        }
+        if let Some(shown) = step.take() {
+            shown.finish_and_clear();
+            bars.remove(&shown);
+        }
+        if let Some(name) = name {
+            let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}");
+            let bar = ProgressBar::new_spinner().with_message(name);
+            let bar = bars.add(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner())));
+            bar.tick();
+            *step = Some(bar);
+        }
+    }
+
+    /// Redraws the time of the step.
+    pub(crate) fn refresh(&self) {
+        if let Some(step) = &*self.step.borrow() {
+            step.tick();
+        }
+    }
+
+    /// Begins a transfer of `total` bytes.
+    pub(crate) fn bar(&self, name: &str, total: u64) -> Bar<'_> {
         let bar = self.bars.as_ref().map(|bars| {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}");
-            let bar = ProgressBar::new(total).with_message(what.to_owned());
+            let bar = ProgressBar::new(total).with_message(name.to_owned());
             bars.add(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
         });
-        Progress { what: what.to_owned(), bar, said: Instant::now(), bytes: 0, total }
+        Bar { progress: self, name: name.to_owned(), bar, written: Instant::now(), total }
     }
 }
 
-impl Progress {
-    /// So many bytes more.
-    pub(crate) fn advance(&mut self, terminal: &Terminal, bytes: u64) {
-        self.set(terminal, self.bytes + bytes, self.total);
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.set_step(None);
     }
+}
 
-    /// So many bytes of so many.
-    pub(crate) fn set(&mut self, terminal: &Terminal, bytes: u64, total: u64) {
-        (self.bytes, self.total) = (bytes, total);
+impl Bar<'_> {
+    /// Sets the number of bytes transferred. More than were announced are no error.
+    pub(crate) fn set(&mut self, bytes: u64) {
+        self.total = self.total.max(bytes);
         match &self.bar {
             Some(bar) => {
-                bar.set_length(total);
+                bar.set_length(self.total);
                 bar.set_position(bytes);
             }
-            None if self.said.elapsed() >= NOW_AND_THEN => {
-                self.said = Instant::now();
-                let [done, of] = [bytes, total].map(in_words);
-                terminal.print(&format!("{}: {done} of {of}\n", self.what));
+            None if self.written.elapsed() >= LINE_INTERVAL => {
+                self.written = Instant::now();
+                let [done, total] = [bytes, self.total].map(format_bytes);
+                self.progress.print(&format!("{}: {done} of {total}\n", self.name));
             }
             None => {}
         }
     }
 }
 
-impl Drop for Progress {
+impl Drop for Bar<'_> {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -90,8 +131,8 @@ impl Drop for Progress {
     }
 }
 
-/// Bytes in words, in units of 1000.
-pub(crate) fn in_words(bytes: u64) -> String {
+/// A number of bytes, in units of 1000.
+pub(crate) fn format_bytes(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
@@ -100,24 +141,15 @@ pub(crate) fn in_words(bytes: u64) -> String {
     }
 }
 
-/// Text without the colours and other sequences that are for terminals only.
-pub(crate) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\u{1b}') {
-        plain.push_str(before);
-        rest = match after.strip_prefix('[') {
-            // Parameters, then one letter.
-            Some(sequence) => sequence.find(|c: char| c.is_ascii_alphabetic()).map_or("", |end| &sequence[end + 1..]),
-            None => after,
-        };
-    }
-    plain.push_str(rest);
-    plain
+/// A line without control sequences; of a line that was redrawn with carriage returns, its last state.
+fn last_state(line: &str) -> String {
+    let content = line.trim_end_matches(['\r', '\n']);
+    let content = content.rsplit('\r').next().unwrap_or(content);
+    format!("{}{}", strip_control(content), if line.ends_with('\n') { "\n" } else { "" })
 }
 
 fn write(text: &str) {
-    // Nobody is left to tell of a stderr that cannot be written.
+    // Nothing can be told about a stderr that cannot be written.
     std::io::stderr().lock().write_all(text.as_bytes()).unwrap_or(());
 }
 
@@ -126,8 +158,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals() {
-        assert_eq!(plain("\u{1b}[91mred\u{1b}[0m and \u{1b}[1;32mgreen"), "red and green");
-        assert_eq!(plain("cut \u{1b}[9"), "cut ");
+    fn a_line_is_shown_in_its_last_state_without_colours() {
+        assert_eq!(last_state("\u{1b}[91mred\u{1b}[0m and \u{1b}[1;32mgreen\r\n"), "red and green\n");
+        assert_eq!(last_state("10 %\r20 %"), "20 %");
     }
 }

@@ -1,13 +1,28 @@
 //! Files that appear whole or not at all. [`crate::folder`] has the same for folders that a container can write to.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::failure::{IoContext, Result};
 
 /// How the names of files begin that are ours alone and no results: files that are still being written, and locks.
 /// They are never listed, collected or uploaded.
 pub const TEMPORARY_PREFIX: &str = ".ncaas-";
+
+/// The folder for files that may be lost: `$XDG_CACHE_HOME/ncaas`, by default `~/.cache/ncaas`. None without a home.
+pub fn cache_folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    base.or_else(|| Some(variable("HOME")?.join(".cache"))).map(|base| base.join("ncaas"))
+}
+
+/// An id that is not used anywhere else: 32 hex digits. It is no secret.
+pub fn random_id() -> String {
+    let half = || RandomState::new().hash_one((std::process::id(), SystemTime::now()));
+    format!("{:016x}{:016x}", half(), half())
+}
 
 /// Writes a file so that whoever opens it sees the old content or the new, and never half of it.
 ///

@@ -7,6 +7,7 @@
 //! - [`layout`]: where things lie in a bucket and in an io-dir
 //! - [`io_dir`]: the io-dir of a record
 //! - [`lease`]: whether a watcher of this machine still holds the claims of its records
+//! - [`image_labels`]: the labels by which the author of an image says how its jobs are run
 //! - [`inputs`]: where a dataset and a config lie on this machine and in the container
 //! - [`certificate`], [`status_file`]: the platform's files about a job's progress
 //! - [`config`]: what a job's config says to the platform
@@ -37,6 +38,7 @@ pub mod failure;
 pub mod files;
 pub mod folder;
 mod generate;
+pub mod image_labels;
 pub mod inputs;
 pub mod io_dir;
 pub mod layout;

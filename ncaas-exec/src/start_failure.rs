@@ -58,13 +58,13 @@ async fn explain(lookup: CommandLookup<'_>, command: &str, failure: Failure) -> 
     let cannot = format!("cannot start `{command}`: it");
     match lookup.find(command).await {
         Ok(None) if command.is_empty() => failure,
-        Ok(None) => Failure::new(Kind::ScriptNotFound, format!("{cannot} is not in the image")).hint(
-            if command.contains('/') {
+        Ok(None) => {
+            Failure::new(Kind::ScriptNotFound, format!("{cannot} is not in the image")).hint(if command.contains('/') {
                 "check the path: a relative path starts at the image's working directory"
             } else {
                 "a command without a `/` is searched for in the image's PATH; write `./NAME` for a script"
-            },
-        ),
+            })
+        }
         Ok(Some((path, info))) => match lookup.check_start(&cannot, &path, &info).await {
             Err(cause) if cause.kind != Kind::EngineUnreachable && cause.kind != Kind::EngineError => cause,
             _ => failure,

@@ -1,4 +1,5 @@
-//! The builder that every engine has: it takes the whole context as an archive, and makes a container for each step.
+//! The classic builder, which every engine has: it takes the whole context as an archive, and runs a container for each
+//! step.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +12,11 @@ use ncaas_core::failure::Result;
 use tokio::sync::mpsc;
 
 use super::context_archive::{self, Contents};
-use super::options::{self, BuildOptions};
-use super::outcome::Outcome;
-use super::outcome::{BuildFailure, Tail};
+use super::options::{BuildOptions, request_build};
+use super::outcome::{BuildFailure, Outcome, Tail};
 use crate::engine_stream::{Body, Message};
 use crate::image_record::FailedStep;
-use crate::progress::{Progress, Terminal};
+use crate::progress::{Bar, Progress};
 
 /// Builds an image.
 pub(crate) async fn build(
@@ -24,45 +24,44 @@ pub(crate) async fn build(
     options: &BuildOptions,
     contents: Contents,
     registries: Option<&str>,
-    terminal: &Terminal,
+    progress: &Progress,
     size: u64,
 ) -> Result<Outcome, BuildFailure> {
     let sent = Arc::new(AtomicU64::new(0));
     let body = body(context_archive::stream(contents), Arc::clone(&sent));
-    let mut progress = terminal.progress("sending the build context", size);
+    let mut bar = progress.bar("sending the build context", size);
     let query = options.query(&[]);
-    let request = options::build(engine, &query, registries, body);
-    let mut messages = while_sending(request, &sent, terminal, &mut progress).await?;
-    drop(progress);
-    let mut said = Said::default();
-    while let Some(message) = messages.next().await? {
-        said.hear(message, terminal)?;
-    }
-    match said.image_id {
-        Some(image_id) => Ok(Outcome { builder: "classic", image_id, sent: sent.load(Ordering::Relaxed) }),
-        None => Err(said.failed(None, "the engine ended the build without an image")),
-    }
-}
-
-/// Shows how much of the context has gone, until the engine answers.
-async fn while_sending<T>(
-    request: impl Future<Output = T>,
-    sent: &AtomicU64,
-    terminal: &Terminal,
-    progress: &mut Progress,
-) -> T {
-    let mut request = std::pin::pin!(request);
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(200));
-    let mut before = 0;
+    let request = request_build(engine, &query, registries, body);
+    let mut messages = show_sent(request, &sent, &mut bar).await?;
+    drop(bar);
+    let mut build = BuildOutput { step: FailedStep::default(), tail: Tail::default(), image_id: None, progress };
+    let mut tick = tokio::time::interval(super::STEP_REFRESH);
     loop {
         tokio::select! {
             biased;
-            answered = &mut request => return answered,
-            _ = tick.tick() => {
-                let now = sent.load(Ordering::Relaxed);
-                progress.advance(terminal, now - before);
-                before = now;
-            }
+            message = messages.next() => match message? {
+                Some(message) => build.add(message)?,
+                None => break,
+            },
+            _ = tick.tick() => progress.refresh(),
+        }
+    }
+    progress.set_step(None);
+    match build.image_id {
+        Some(image_id) => Ok(Outcome { builder: "classic", image_id, sent: sent.load(Ordering::Relaxed) }),
+        None => Err(build.failed(None, "the engine ended the build without an image")),
+    }
+}
+
+/// Shows how much of the context is sent, until the engine answers.
+async fn show_sent<T>(request: impl Future<Output = T>, sent: &AtomicU64, bar: &mut Bar<'_>) -> T {
+    let mut request = std::pin::pin!(request);
+    let mut tick = tokio::time::interval(super::SENT_REFRESH);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut request => return answer,
+            _ = tick.tick() => bar.set(sent.load(Ordering::Relaxed)),
         }
     }
 }
@@ -78,41 +77,44 @@ fn body(archive: mpsc::Receiver<Result<bytes::Bytes>>, sent: Arc<AtomicU64>) -> 
     StreamBody::new(frames).boxed_unsync()
 }
 
-/// What the builder has said so far.
-#[derive(Default)]
-struct Said {
+/// The output of the builder so far.
+struct BuildOutput<'a> {
+    /// The current step.
     step: FailedStep,
+    /// Its last lines.
     tail: Tail,
     image_id: Option<String>,
+    progress: &'a Progress,
 }
 
-impl Said {
-    fn hear(&mut self, message: Message, terminal: &Terminal) -> Result<(), BuildFailure> {
+impl BuildOutput<'_> {
+    fn add(&mut self, message: Message) -> Result<(), BuildFailure> {
         if let Some(text) = &message.stream {
-            terminal.print(text);
-            self.stream(text);
+            self.progress.print(text);
+            self.add_text(text);
         }
         if let Some(status) = &message.status {
-            // How a pull fares comes many times a second, with a bar drawn in text; its states are worth a line.
+            // The progress of a pull comes many times a second, as a bar drawn in text; only its states are shown.
             if !matches!(status.as_str(), "Downloading" | "Extracting" | "Waiting") {
                 let id = message.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
-                terminal.print(&format!("{id}{status}\n"));
+                self.progress.print(&format!("{id}{status}\n"));
             }
         }
         if let Some(id) = message.aux.as_ref().and_then(|aux| aux.get("ID")).and_then(|id| id.as_str()) {
             self.image_id = Some(id.to_owned());
         }
         if let Some(reason) = message.failure() {
-            terminal.print(&format!("{reason}\n"));
+            self.progress.print(&format!("{reason}\n"));
             let code = message.error_detail.as_ref().and_then(|detail| detail.code).filter(|code| *code != 0);
             return Err(self.failed(code, reason));
         }
         Ok(())
     }
 
-    fn stream(&mut self, text: &str) {
+    fn add_text(&mut self, text: &str) {
         let step = text.strip_prefix("Step ").and_then(|rest| rest.split_once(" : "));
-        if let Some((number, command)) = step.filter(|(number, _)| is_count(number)) {
+        if let Some((number, command)) = step.filter(|(number, _)| is_step_number(number)) {
+            self.progress.set_step(Some(&format!("[{number}] {}", command.trim())));
             self.step.step = Some(number.to_owned());
             self.step.command = Some(command.trim().to_owned());
             self.tail = Tail::default();
@@ -122,13 +124,14 @@ impl Said {
     }
 
     fn failed(&mut self, exit_code: Option<i64>, reason: &str) -> BuildFailure {
+        self.progress.set_step(None);
         let output = std::mem::take(&mut self.tail).into_lines();
         let step = FailedStep { exit_code, output, ..std::mem::take(&mut self.step) };
         BuildFailure::of_step(step, reason)
     }
 }
 
-/// `3/5`.
-fn is_count(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(at, of)| at.parse::<u32>().is_ok() && of.parse::<u32>().is_ok())
+/// Whether a text is like `3/5`.
+fn is_step_number(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(at, all)| at.parse::<u32>().is_ok() && all.parse::<u32>().is_ok())
 }

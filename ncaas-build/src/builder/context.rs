@@ -1,59 +1,60 @@
-//! The build context: which files of a folder go to the engine, in which order, and how large they are together.
+//! The build context: the files of a folder that the builder may copy, in the order of their paths, and their size.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use walkdir::WalkDir;
 
-use crate::progress::in_words;
+use crate::progress::format_bytes;
 
+use super::dockerfile::{Instruction, copy_sources};
 use super::dockerignore::{Descend, Ignore, Matched};
 
-/// Over this a context draws a warning, in bytes.
+/// A larger context draws a warning, in bytes.
 const LARGE: u64 = 500_000_000;
-/// How many of its largest entries the warning names.
+/// Number of its largest entries that the warning names.
 const NAMED: usize = 5;
 
 /// One file, folder or link of a context.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Absolute or relative path on this machine.
+    /// Path on this machine.
     pub(crate) host: PathBuf,
-    /// Path from the context's root, `/` between its parts.
+    /// Path relative to the context, with `/` as separator.
     pub(crate) path: String,
-    /// What the file system says about it; of a link, about the link.
+    /// Its metadata; of a link, those of the link itself.
     pub(crate) metadata: Metadata,
-    /// A folder that is left out, but may have something in it that is not.
-    pub(crate) left_out: bool,
+    /// An excluded folder that may hold files that are included again.
+    pub(crate) excluded: bool,
 }
 
-/// How much there is in a context.
+/// The size of a context.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Number of files.
     pub(crate) files: u64,
     /// Their bytes.
     pub(crate) bytes: u64,
-    /// The bytes under each of the context's own entries, the largest first.
+    /// The largest top-level entries with their bytes, largest first.
     largest: Vec<(String, u64)>,
-    /// When the file was changed that was changed last, in seconds since 1970.
-    changed: i64,
+    /// Modification time of the newest file, in seconds since 1970.
+    newest: i64,
 }
 
-/// Calls `visit` for every entry of the context that is not left out, in the order of their names, folder by folder, and
-/// for folders that are left out but looked into.
+/// Calls `visit` for every entry of the context that is not excluded, folder by folder in the order of their names, and for
+/// excluded folders that are entered.
 ///
 /// # Errors
-/// Where a folder cannot be read, or what `visit` fails with.
+/// A folder cannot be read, or `visit` fails.
 pub(crate) fn walk(
     root: &Path,
     ignore: &Ignore,
     descend: Descend,
     mut visit: impl FnMut(Entry) -> Result<()>,
 ) -> Result<()> {
-    // What matched each of the folders that lead to the entry at hand.
+    // The patterns that matched each of the folders above the current entry.
     let mut above: Vec<Matched> = vec![Matched::default()];
     let mut entries = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter();
     while let Some(entry) = entries.next() {
@@ -61,50 +62,50 @@ pub(crate) fn walk(
         let path = relative(root, entry.path())?;
         above.truncate(entry.depth());
         let parent = above.last().cloned().unwrap_or_default();
-        let (out, matched) = ignore.matches(&path, &parent);
+        let (excluded, matched) = ignore.matches(&path, &parent);
         let is_folder = entry.file_type().is_dir();
-        let looked_into = is_folder && (!out || ignore.looks_into(&path, descend));
-        if looked_into {
+        let entered = is_folder && (!excluded || ignore.enters(&path, descend));
+        if entered {
             above.push(matched);
         } else if is_folder {
             entries.skip_current_dir();
         }
-        if out && !looked_into {
+        if excluded && !entered {
             continue;
         }
         let metadata = entry.metadata().map_err(|error| unreadable(root, &error))?;
-        visit(Entry { host: entry.into_path(), path, metadata, left_out: out })?;
+        visit(Entry { host: entry.into_path(), path, metadata, excluded })?;
     }
     Ok(())
 }
 
-/// The size of all that is not left out.
+/// The size of all files that are not excluded.
 ///
 /// # Errors
 /// As [`walk`].
 pub(crate) fn measure(root: &Path, ignore: &Ignore, descend: Descend) -> Result<Size> {
     let mut size = Size::default();
-    // The entry of the context's root that the walk is in: it comes to all that is below before the next.
+    // The top-level entry that the walk is in: the walk visits all of it before the next one.
     let mut top = (String::new(), 0);
     walk(root, ignore, descend, |entry| {
         if entry.metadata.is_file() {
             let name = entry.path.split_inclusive('/').next().unwrap_or_default();
             if top.0 != name {
-                size.remember(std::mem::replace(&mut top, (name.to_owned(), 0)));
+                size.keep_if_large(std::mem::replace(&mut top, (name.to_owned(), 0)));
             }
             top.1 += entry.metadata.len();
             size.files += 1;
             size.bytes += entry.metadata.len();
-            size.changed = size.changed.max(entry.metadata.mtime());
+            size.newest = size.newest.max(entry.metadata.mtime());
         }
         Ok(())
     })?;
-    size.remember(top);
+    size.keep_if_large(top);
     Ok(size)
 }
 
 impl Size {
-    fn remember(&mut self, entry: (String, u64)) {
+    fn keep_if_large(&mut self, entry: (String, u64)) {
         let at = self.largest.partition_point(|(_, bytes)| *bytes >= entry.1);
         if at < NAMED && entry.1 > 0 {
             self.largest.insert(at, entry);
@@ -112,21 +113,21 @@ impl Size {
         }
     }
 
-    /// When the file was changed that was changed last, RFC 3339 in UTC.
-    pub(crate) fn youngest(&self) -> String {
-        jiff::Timestamp::from_second(self.changed).unwrap_or_default().to_string()
+    /// Modification time of the newest file, RFC 3339 in UTC.
+    pub(crate) fn newest(&self) -> String {
+        jiff::Timestamp::from_second(self.newest).unwrap_or_default().to_string()
     }
 
-    /// What to say about a context so large that it is probably a mistake.
+    /// The warning about a context that is probably larger than intended.
     pub(crate) fn warning(&self) -> Option<String> {
         if self.bytes <= LARGE {
             return None;
         }
         let largest: Vec<String> =
-            self.largest.iter().map(|(name, bytes)| format!("`{name}` {}", in_words(*bytes))).collect();
+            self.largest.iter().map(|(name, bytes)| format!("`{name}` {}", format_bytes(*bytes))).collect();
         Some(format!(
-            "the build context is {}; its largest entries: {}; what the image does not need belongs into `.dockerignore`",
-            in_words(self.bytes),
+            "the build context is {}; its largest entries: {}; name files that the image does not need in `.dockerignore`",
+            format_bytes(self.bytes),
             largest.join(", ")
         ))
     }
@@ -144,21 +145,70 @@ fn relative(root: &Path, path: &Path) -> Result<String> {
 fn unreadable(root: &Path, error: &walkdir::Error) -> Failure {
     let path = error.path().unwrap_or(root);
     match error.io_error() {
-        Some(reason) => Failure::io("read", path, reason),
+        Some(reason) => permission_hint(Failure::io("read", path, reason)),
         None => Failure::new(Kind::Io, format!("cannot read `{}`: {error}", path.display())),
     }
 }
 
-/// Makes sure that a context is a folder.
+/// The failure to read an entry of a context, with the remedy for a missing permission.
+fn permission_hint(failure: Failure) -> Failure {
+    if failure.kind == Kind::AccessDenied {
+        return failure.hint("make the file readable, or name it in `.dockerignore`");
+    }
+    failure
+}
+
+/// Opens a file of a context.
 ///
 /// # Errors
-/// Where it is none.
-pub(crate) fn folder(path: &Path) -> Result<&Path> {
+/// The file cannot be opened.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    File::open(path).doing("read", path).map_err(permission_hint)
+}
+
+/// Refuses a context that is not a folder.
+///
+/// # Errors
+/// [`Kind::Usage`], or the path cannot be read.
+pub(crate) fn require_folder(path: &Path) -> Result<&Path> {
     let metadata = std::fs::metadata(path).doing("read", path)?;
     if metadata.is_dir() {
         Ok(path)
     } else {
         Err(Failure::new(Kind::Usage, format!("the context `{}` is not a folder", path.display()))
-            .hint("name the folder; a Dockerfile of another name is given with `-f FILE`"))
+            .hint("name the folder; `-f FILE` names a Dockerfile elsewhere"))
     }
+}
+
+/// The patterns that exclude the io-dirs of the tools from a context, unless the Dockerfile copies them by name: they hold
+/// data and results of jobs, which are no part of an analysis. `.dockerignore` can include them again (`!io-dir`).
+pub(crate) fn io_dir_patterns(root: &Path, steps: &[Instruction]) -> Vec<String> {
+    let chosen = std::env::var("NCAAS_IO_DIR").ok().and_then(|folder| {
+        let folder = Path::new(&folder).canonicalize().ok()?;
+        Some(folder.strip_prefix(root.canonicalize().ok()?).ok()?.to_str()?.to_owned())
+    });
+    let folders = [Some("io-dir".to_owned()), chosen.filter(|folder| !folder.is_empty())];
+    folders
+        .into_iter()
+        .flatten()
+        .filter(|folder| is_io_dir(&root.join(folder)) && !copies_by_name(steps, folder))
+        .collect()
+}
+
+/// Whether a folder is laid out as the io-dir of a bucket's group or a development container.
+fn is_io_dir(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_dir();
+    has("results") && (has("logs") || has("inputs") || has("configs"))
+        || folder
+            .read_dir()
+            .is_ok_and(|mut groups| groups.any(|group| group.is_ok_and(|group| group.path().join("results").is_dir())))
+}
+
+fn copies_by_name(steps: &[Instruction], folder: &str) -> bool {
+    let copies = steps.iter().filter(|step| matches!(step.word.as_str(), "COPY" | "ADD"));
+    let mut sources = copies.flat_map(|step| copy_sources(&step.rest).0);
+    sources.any(|source| {
+        let source = source.trim_start_matches("./").trim_start_matches('/');
+        source == folder || source.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+    })
 }

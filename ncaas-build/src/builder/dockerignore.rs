@@ -1,15 +1,16 @@
-//! `.dockerignore`, read as the docker CLI reads it. Git's rules are others: there a pattern matches at any depth.
+//! `.dockerignore`, read as the docker CLI reads it. It differs from `.gitignore`, where a pattern matches at any depth.
 //!
 //! The rules are those of moby's `patternmatcher` and of the context writer of the docker CLI:
 //!
-//! - a pattern is matched against the whole path from the context's root, and matches what lies below as well
-//! - `*` and `?` stop at `/`; `**` does not
-//! - of all patterns the last one that matches decides; `!` makes it let the path in again
-//! - a folder that is left out is not looked into, unless a `!` pattern begins with its path
+//! - a pattern is matched against the whole path from the root of the context, and matches everything below it too
+//! - `*` and `?` do not match `/`; `**` does
+//! - the last pattern that matches decides; a pattern with `!` includes the path again
+//! - an excluded folder is not entered, unless a `!` pattern begins with its path
 
 use std::path::Path;
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::text::without_bom;
 use regex::Regex;
 
 /// The patterns of one `.dockerignore`, in their order.
@@ -20,47 +21,49 @@ pub(crate) struct Ignore {
 
 #[derive(Debug)]
 struct Pattern {
-    /// The pattern as it is compared, `!` taken off.
+    /// The normalised pattern, without `!`.
     text: String,
-    /// `!`: lets in what an earlier pattern left out.
-    lets_in: bool,
+    /// `!`: includes what an earlier pattern excluded.
+    includes: bool,
     regex: Regex,
 }
 
-/// Which patterns matched a folder: they match all that is in it.
+/// Which patterns matched a folder: they match everything in it too.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matched(Vec<bool>);
 
-/// Whether folders that are left out may hold something that is let in again. The two builders' clients differ.
+/// Which excluded folders are entered, in search of files that are included again. The clients of the two builders differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Descend {
-    /// The classic client looks into one only where a `!` pattern begins with its path.
+    /// The classic client enters a folder only if a `!` pattern begins with its path.
     IfNamed,
-    /// BuildKit's looks into all of them where a `!` pattern has wildcards that may reach there.
+    /// BuildKit's client also enters it if a `!` pattern has wildcards.
     IfReachable,
 }
 
 impl Ignore {
-    /// Reads the file; none is no patterns.
+    /// Reads a `.dockerignore`; a file that does not exist has no patterns. The patterns `first` come before those of the
+    /// file, which may so include again what they exclude.
     ///
     /// # Errors
-    /// Where it cannot be read, or a pattern in it cannot be one.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
+    /// The file cannot be read, or has an invalid pattern.
+    pub(crate) fn read(path: &Path, first: &[String]) -> Result<Self> {
         let content = match std::fs::read(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ignore::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             content => content.doing("read", path)?,
         };
-        let text = String::from_utf8_lossy(&content);
-        let lines = text.trim_start_matches('\u{feff}').lines().filter(|line| !line.starts_with('#'));
-        Ignore::new(lines).map_err(|failure| failure.context(format!("`{}`", path.display())))
+        let text = String::from_utf8_lossy(without_bom(&content));
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let patterns = Ignore::new(first.iter().map(String::as_str).chain(lines));
+        patterns.map_err(|failure| failure.context(format!("`{}`", path.display())))
     }
 
-    /// Patterns as lines of the file, without comments.
+    /// Parses patterns, one a line, without comments.
     pub(crate) fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut patterns = Vec::new();
         for line in lines {
             let line = line.trim();
-            let (lets_in, text) = match line.strip_prefix('!') {
+            let (includes, text) = match line.strip_prefix('!') {
                 Some(rest) => (true, rest.trim()),
                 None => (false, line),
             };
@@ -68,26 +71,28 @@ impl Ignore {
                 continue;
             }
             if text.is_empty() {
-                return Err(Failure::new(Kind::Usage, "a line with nothing but `!` is no pattern"));
+                return Err(Failure::new(Kind::Usage, "`!` alone is not a valid pattern"));
             }
             let clean = clean(text);
             let text = if clean.len() > 1 { clean.trim_start_matches('/').to_owned() } else { clean };
-            let regex = regex(&text)
-                .map_err(|_| Failure::new(Kind::Usage, format!("`{text}` is no pattern: its brackets do not pair")))?;
-            patterns.push(Pattern { text, lets_in, regex });
+            let regex = regex(&text).map_err(|_| {
+                Failure::new(Kind::Usage, format!("`{text}` is not a valid pattern: a bracket is not closed"))
+            })?;
+            patterns.push(Pattern { text, includes, regex });
         }
         Ok(Ignore { patterns })
     }
 
-    /// Lets these files in whatever the patterns say: the engine needs them to build, and leaves them out itself.
-    pub(crate) fn always_let_in(&mut self, files: &[&str]) -> Result<()> {
+    /// Includes these files whatever the patterns say: the classic builder needs them, and excludes them itself.
+    pub(crate) fn always_include(&mut self, files: &[&str]) -> Result<()> {
         let exceptions: Vec<String> =
-            files.iter().filter(|file| self.leaves_out(file)).map(|file| format!("!{file}")).collect();
+            files.iter().filter(|file| self.excludes(file)).map(|file| format!("!{file}")).collect();
         self.patterns.extend(Ignore::new(exceptions.iter().map(String::as_str))?.patterns);
         Ok(())
     }
 
-    fn leaves_out(&self, path: &str) -> bool {
+    /// Whether a path is excluded, by itself or by a folder above it.
+    pub(crate) fn excludes(&self, path: &str) -> bool {
         let mut matched = Matched::default();
         let mut out = false;
         for (at, _) in path.match_indices('/').chain([(path.len(), "")]) {
@@ -96,32 +101,32 @@ impl Ignore {
         out
     }
 
-    /// Whether a path is left out, given what matched the folder that it is in.
+    /// Whether a path is excluded, given the patterns that matched its folder.
     pub(crate) fn matches(&self, path: &str, parent: &Matched) -> (bool, Matched) {
         let mut out = false;
         let mut matched = vec![false; self.patterns.len()];
         for (at, pattern) in self.patterns.iter().enumerate() {
             let above = parent.0.get(at).copied().unwrap_or(false);
-            // A pattern that could change nothing is not asked, and is not remembered as one that matched.
-            matched[at] = above || (pattern.lets_in == out && pattern.regex.is_match(path));
+            // As in moby, a pattern that would change nothing is not tried and does not count as matched.
+            matched[at] = above || (pattern.includes == out && pattern.regex.is_match(path));
             if matched[at] {
-                out = !pattern.lets_in;
+                out = !pattern.includes;
             }
         }
         (out, Matched(matched))
     }
 
-    /// Whether a folder that is left out has to be looked into.
-    pub(crate) fn looks_into(&self, folder: &str, descend: Descend) -> bool {
+    /// Whether an excluded folder has to be entered.
+    pub(crate) fn enters(&self, folder: &str, descend: Descend) -> bool {
         let folder = format!("{folder}/");
-        self.patterns.iter().filter(|pattern| pattern.lets_in).any(|pattern| {
+        self.patterns.iter().filter(|pattern| pattern.includes).any(|pattern| {
             let anywhere = descend == Descend::IfReachable && pattern.text.contains(['*', '?', '[']);
             anywhere || format!("{}/", pattern.text).starts_with(&folder)
         })
     }
 }
 
-/// Go's `filepath.Clean`: no `.`, no `..` that can be resolved, no doubled or closing slash.
+/// Normalises a path as Go's `filepath.Clean`: removes `.`, resolvable `..`, doubled and trailing slashes.
 fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
@@ -147,7 +152,7 @@ fn regex(pattern: &str) -> std::result::Result<Regex, regex::Error> {
     while let Some(c) = chars.next() {
         match c {
             '*' if chars.next_if_eq(&'*').is_some() => {
-                // `**/` is `**`: also no folder at all.
+                // `**/` also matches no folder at all.
                 chars.next_if_eq(&'/');
                 regex.push_str(if chars.peek().is_none() { ".*" } else { "(.*/)?" });
             }
@@ -175,50 +180,59 @@ fn regex(pattern: &str) -> std::result::Result<Regex, regex::Error> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose patterns cannot be read has failed")]
+#[expect(clippy::unwrap_used, reason = "the patterns of the tests are valid")]
 mod tests {
     use super::*;
 
-    fn left_out(patterns: &[&str], path: &str) -> bool {
-        Ignore::new(patterns.iter().copied()).unwrap().leaves_out(path)
+    fn excluded(patterns: &[&str], path: &str) -> bool {
+        Ignore::new(patterns.iter().copied()).unwrap().excludes(path)
     }
 
     #[test]
     fn a_pattern_is_anchored_at_the_root() {
-        assert!(left_out(&["*.log"], "a.log"));
-        assert!(!left_out(&["*.log"], "sub/a.log"));
-        assert!(left_out(&["**/*.log"], "sub/deep/a.log"));
-        assert!(left_out(&["**/*.log"], "a.log"));
-        assert!(left_out(&["/data/"], "data/x"));
-        assert!(left_out(&["./sub/../data"], "data/x"));
+        assert!(excluded(&["*.log"], "a.log"));
+        assert!(!excluded(&["*.log"], "sub/a.log"));
+        assert!(excluded(&["**/*.log"], "sub/deep/a.log"));
+        assert!(excluded(&["**/*.log"], "a.log"));
+        assert!(excluded(&["/data/"], "data/x"));
+        assert!(excluded(&["./sub/../data"], "data/x"));
     }
 
     #[test]
     fn the_last_pattern_that_matches_decides() {
-        assert!(!left_out(&["data", "!data/keep"], "data/keep/x"));
-        assert!(left_out(&["!data/keep", "data"], "data/keep"));
-        assert!(left_out(&["*", "!data", "data/x?"], "data/x1"));
+        assert!(!excluded(&["data", "!data/keep"], "data/keep/x"));
+        assert!(excluded(&["!data/keep", "data"], "data/keep"));
+        assert!(excluded(&["*", "!data", "data/x?"], "data/x1"));
     }
 
     #[test]
-    fn brackets_are_sets_and_a_backslash_takes_a_character_as_it_is() {
-        assert!(left_out(&["[a-c]1"], "b1"));
-        assert!(!left_out(&["[^a-c]1"], "b1"));
-        assert!(left_out(&["\\*x"], "*x"));
-        assert!(!left_out(&["\\*x"], "yx"));
-        assert!(left_out(&["a+b(1).txt"], "a+b(1).txt"));
+    fn brackets_are_sets_and_a_backslash_escapes_a_character() {
+        assert!(excluded(&["[a-c]1"], "b1"));
+        assert!(!excluded(&["[^a-c]1"], "b1"));
+        assert!(excluded(&["\\*x"], "*x"));
+        assert!(!excluded(&["\\*x"], "yx"));
+        assert!(excluded(&["a+b(1).txt"], "a+b(1).txt"));
     }
 
     #[test]
-    fn what_the_engine_needs_is_let_in() {
+    fn files_that_the_engine_needs_are_included() {
         let mut ignore = Ignore::new(["*"]).unwrap();
-        ignore.always_let_in(&["Dockerfile", ".dockerignore"]).unwrap();
-        assert!(!ignore.leaves_out("Dockerfile"));
-        assert!(ignore.leaves_out("x"));
+        ignore.always_include(&["Dockerfile", ".dockerignore"]).unwrap();
+        assert!(!ignore.excludes("Dockerfile"));
+        assert!(ignore.excludes("x"));
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn a_byte_order_mark_is_no_part_of_the_first_pattern() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\u{feff}data\r\n!io-dir/results\r\n").unwrap();
+        let ignore = Ignore::read(file.path(), &["io-dir".to_owned()]).unwrap();
+        assert!(ignore.excludes("data/x") && ignore.excludes("io-dir/logs"));
+        assert!(!ignore.excludes("io-dir/results/x"), "patterns of the file come last");
+    }
+
+    #[test]
+    fn invalid_patterns_are_refused() {
         assert_eq!(Ignore::new(["!"]).unwrap_err().kind, Kind::Usage);
         assert_eq!(Ignore::new(["a["]).unwrap_err().kind, Kind::Usage);
     }

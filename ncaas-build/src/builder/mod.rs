@@ -1,4 +1,4 @@
-//! An image from a Dockerfile and a context, by whichever builder the engine has.
+//! Builds an image from a Dockerfile and a context, with BuildKit or the classic builder of the engine.
 
 mod buildkit;
 mod classic;
@@ -10,72 +10,87 @@ mod options;
 mod outcome;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use ncaas_core::engine::Engine;
+use bollard::query_parameters::RemoveImageOptions;
+use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::files;
+use ncaas_core::image_labels::{ImageLabels, is_of_the_tools};
 use ncaas_core::tool::Tool;
 
 use crate::git_revision::{self, Revision};
 use crate::image_record::{BuildStatistics, Image};
-use crate::progress::{Terminal, in_words};
+use crate::progress::{Progress, format_bytes};
 use crate::registry::credentials;
 pub(crate) use buildkit::Secret;
 use buildkit::Sources;
 use context::Size;
 use context_archive::Contents;
-use dockerfile::Instruction;
+use dockerfile::{DOCKERIGNORE, Dockerfile, Instruction};
 use dockerignore::{Descend, Ignore};
 pub(crate) use options::BuildOptions;
-use outcome::Outcome;
 pub(crate) use outcome::{BuildFailure, write_record};
+use outcome::{Outcome, TOO_MANY_LAYERS};
 
-/// The Dockerfile where the command line names none.
-pub(crate) const DOCKERFILE: &str = "Dockerfile";
-/// What is left out of the context.
-pub(crate) const DOCKERIGNORE: &str = ".dockerignore";
-/// Name in the context of a Dockerfile from elsewhere, for the classic builder.
+/// How often the bar of the bytes sent is drawn.
+const SENT_REFRESH: Duration = Duration::from_millis(200);
+/// How often the time of the current step is drawn.
+const STEP_REFRESH: Duration = Duration::from_millis(500);
+/// The largest number of layers of an image with which the engine can create a container.
+const MAX_LAYERS: usize = 125;
+/// Path in the archive of a Dockerfile that is not in the context, for the classic builder.
 const OUTSIDE: &str = ".dockerfile.outside";
 
-/// All that is known before the engine is asked.
+/// Everything that is known before the engine is asked.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) context: PathBuf,
+    /// The Dockerfile; `-` is stdin.
     pub(crate) dockerfile: PathBuf,
-    /// What the image is to be; where the Dockerfile is in the context is found out later.
+    /// The options, except for the path of the Dockerfile in the context.
     pub(crate) options: BuildOptions,
     pub(crate) revision: Option<Revision>,
     pub(crate) secrets: Vec<Secret>,
+    /// Warnings for the record.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Plan {
     /// Builds the image.
     pub(crate) async fn build(&self, engine: &Engine, tool: Tool) -> Result<Image, BuildFailure> {
-        let terminal = Terminal::new();
-        std::fs::metadata(&self.dockerfile)
-            .doing("read", &self.dockerfile)
-            .map_err(|failure| failure.hint("a Dockerfile of another name is given with `-f FILE`"))?;
-        let size = context::measure(&self.context, &self.ignore()?, Descend::IfReachable)?;
+        let progress = Progress::new();
+        let dockerfile = Dockerfile::read(&self.dockerfile, &self.context)?;
+        let steps = dockerfile.instructions();
+        refuse_tool_labels(&steps)?;
+        let io_dirs = context::io_dir_patterns(&self.context, &steps);
+        let own_ignore = dockerfile.own_ignore.clone();
+        let ignore = Ignore::read(&own_ignore.unwrap_or_else(|| self.context.join(DOCKERIGNORE)), &io_dirs)?;
+        let size = context::measure(&self.context, &ignore, Descend::IfReachable)?;
         let warning = size.warning();
         match &warning {
-            Some(warning) => tool.note(warning),
-            None => tool.note(&format!("the build context is {} in {} files", in_words(size.bytes), size.files)),
+            Some(warning) => tool.note(&format!("warning: {warning}")),
+            None => tool.note(&format!("the build context is {} in {} files", format_bytes(size.bytes), size.files)),
+        }
+        for folder in io_dirs.iter().filter(|folder| ignore.excludes(folder)) {
+            tool.note(&format!("the io-dir `{folder}` is not part of the context; to include it, copy it by name"));
         }
         let mut options = self.options.clone();
         match engine.address().proxies() {
-            // One given in capitals is meant for both ways to write it.
+            // A proxy that is given in capitals is meant for both spellings.
             Ok(mut proxies) => {
                 proxies.retain(|name, _| !options.arguments.keys().any(|given| given.eq_ignore_ascii_case(name)));
                 options.arguments.extend(proxies);
             }
-            // Most builds need none.
+            // Most builds need no proxy.
             Err(failure) => tool.note(&failure.message),
         }
         options.labels.entry(git_revision::CREATED.to_owned()).or_insert_with(|| self.time(&size));
         let begun = Instant::now();
-        let outcome = self.run(engine, options, &size, &terminal).await?;
+        let outcome = self.run(engine, options, &dockerfile, &io_dirs, &size, &progress).await;
+        let outcome = outcome.map_err(|failed| failed.explain_step(&steps))?;
+        self.check_image(engine, &outcome.image_id).await?;
+        let warnings: Vec<String> = self.warnings.iter().cloned().chain(warning).collect();
         Ok(Image {
             image_id: Some(outcome.image_id),
             commit: self.revision.as_ref().map(Revision::revision),
@@ -86,81 +101,110 @@ impl Plan {
                 sent_bytes: outcome.sent,
                 duration_s: (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3,
             }),
-            warnings: warning.map(|warning| vec![warning]),
+            warnings: (!warnings.is_empty()).then_some(warnings),
             ..Image::default()
         })
     }
 
-    /// Builds with BuildKit where the engine has it, and otherwise with the builder that every engine has.
+    /// Builds with BuildKit if the engine has it, otherwise with the classic builder, which every engine has.
     async fn run(
         &self,
         engine: &Engine,
         mut options: BuildOptions,
+        dockerfile: &Dockerfile,
+        io_dirs: &[String],
         size: &Size,
-        terminal: &Terminal,
+        progress: &Progress,
     ) -> Result<Outcome, BuildFailure> {
         if !buildkit::is_turned_off(engine).await? {
-            let (folder, name) = self.dockerfile_in_folder()?;
-            options.dockerfile = name;
-            let sources = Sources { context: self.context.clone(), dockerfile: folder, secrets: self.secrets.clone() };
-            if let Some(outcome) = buildkit::build(engine, &options, sources, terminal, size.bytes).await? {
+            options.dockerfile = dockerfile::DOCKERFILE.to_owned();
+            let sources =
+                Sources { context: &self.context, excluded: io_dirs, dockerfile, secrets: self.secrets.clone() };
+            if let Some(outcome) = buildkit::build(engine, &options, sources, progress, size.bytes).await? {
                 return Ok(outcome);
             }
         }
         if !self.secrets.is_empty() {
-            return Err(Failure::new(Kind::Usage, "this engine has no BuildKit, and secrets need it").into());
+            let failure = Failure::new(Kind::Usage, "secrets need BuildKit, which this engine does not have");
+            return Err(failure.hint("upgrade the engine, or turn BuildKit on in its configuration").into());
         }
-        let (contents, name) = self.contents()?;
+        let (contents, name) = self.contents(dockerfile, io_dirs)?;
         options.dockerfile = name;
-        let text = std::fs::read(&self.dockerfile).doing("read", &self.dockerfile)?;
-        let registries = registries(&dockerfile::instructions(&String::from_utf8_lossy(&text))).await?;
-        classic::build(engine, &options, contents, registries.as_deref(), terminal, size.bytes).await
+        let registries = registry_credentials(&dockerfile.instructions()).await?;
+        classic::build(engine, &options, contents, registries.as_deref(), progress, size.bytes).await
     }
 
-    /// What is left out of the context: a Dockerfile may have a file for it of its own, which BuildKit prefers.
-    fn ignore(&self) -> Result<Ignore> {
-        let mut own = self.dockerfile.clone().into_os_string();
-        own.push(DOCKERIGNORE);
-        let own = PathBuf::from(own);
-        Ignore::read(&if own.exists() { own } else { self.context.join(DOCKERIGNORE) })
-    }
-
-    /// The folder that the Dockerfile is in, and its name there.
-    fn dockerfile_in_folder(&self) -> Result<(PathBuf, String)> {
-        let file = files::absolute(&self.dockerfile)?;
-        let name = file.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        match (file.parent(), name) {
-            (Some(folder), Some(name)) => Ok((folder.to_owned(), name)),
-            _ => Err(Failure::new(Kind::Usage, format!("`{}` is no Dockerfile", file.display()))),
-        }
-    }
-
-    /// The context as the classic builder takes it, and the Dockerfile's path in it.
-    fn contents(&self) -> Result<(Contents, String)> {
-        let real = |path: &Path| path.canonicalize().doing("find", path);
-        let (file, root) = (real(&self.dockerfile)?, real(&self.context)?);
-        let inside = file.strip_prefix(&root).ok().and_then(Path::to_str);
-        let (name, brought) = match inside {
-            Some(path) => (path.to_owned(), None),
-            None => (OUTSIDE.to_owned(), Some((self.dockerfile.clone(), OUTSIDE.to_owned()))),
+    /// The context as the classic builder takes it, and the path of the Dockerfile in it.
+    fn contents(&self, dockerfile: &Dockerfile, io_dirs: &[String]) -> Result<(Contents, String)> {
+        let ignore_file = self.context.join(DOCKERIGNORE);
+        let mut ignore = Ignore::read(&ignore_file, io_dirs)?;
+        let (name, generated) = match &dockerfile.path_in_context {
+            Some(path) => (path.clone(), Vec::new()),
+            None => {
+                // As the docker CLI does: the engine excludes the added files from the context that it builds from.
+                let mut patterns = match std::fs::read(&ignore_file) {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => DOCKERIGNORE.as_bytes().to_vec(),
+                    patterns => patterns.doing("read", &ignore_file)?,
+                };
+                patterns.extend_from_slice(format!("\n{OUTSIDE}\n").as_bytes());
+                let file = (OUTSIDE.to_owned(), dockerfile.content.clone());
+                (OUTSIDE.to_owned(), vec![file, (DOCKERIGNORE.to_owned(), patterns)])
+            }
         };
-        let mut ignore = Ignore::read(&self.context.join(DOCKERIGNORE))?;
-        ignore.always_let_in(&[&name, DOCKERIGNORE])?;
-        Ok((Contents { root: self.context.clone(), ignore, dockerfile: brought }, name))
+        ignore.always_include(&[&name, DOCKERIGNORE])?;
+        Ok((Contents { root: self.context.clone(), ignore, generated }, name))
     }
 
-    /// The time of what the image is made from: that of the commit, or of the youngest file where there is more than
-    /// the commit, so that the same files make the same image.
+    /// Refuses an image that jobs cannot or must not run, and removes its name again: labels and layers also come from the
+    /// base image.
+    async fn check_image(&self, engine: &Engine, id: &str) -> Result<()> {
+        let inspected = engine.docker().inspect_image(id).await.engine_context("inspect", Subject::Image(id))?;
+        let layers = inspected.root_fs.and_then(|layers| layers.layers).unwrap_or_default().len();
+        let labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
+        let checked = if layers > MAX_LAYERS {
+            Err(Failure::new(
+                Kind::BuildFailed,
+                format!("the image has {layers} layers: the engine starts no container with more than {MAX_LAYERS}"),
+            )
+            .hint(TOO_MANY_LAYERS))
+        } else {
+            ImageLabels::parse(&labels).map(drop)
+        };
+        if checked.is_err() {
+            let options = RemoveImageOptions { noprune: true, ..Default::default() };
+            // The reason is what the user needs to know, even if the name stays.
+            let _ = engine.docker().remove_image(&self.options.image, Some(options), None).await;
+        }
+        checked
+    }
+
+    /// The time for the label `created`: that of the commit, or of the newest file if files differ from the commit. So the
+    /// same files make the same image.
     fn time(&self, size: &Size) -> String {
         match &self.revision {
             Some(revision) if !revision.dirty => revision.time.clone(),
-            _ => size.youngest(),
+            _ => size.newest(),
         }
     }
 }
 
-/// The credentials for the images that a Dockerfile builds on, as the classic builder wants to have them: beforehand.
-async fn registries(steps: &[Instruction]) -> Result<Option<String>> {
+/// Refuses a Dockerfile that sets a label of the tools, before it is built.
+fn refuse_tool_labels(steps: &[Instruction]) -> Result<()> {
+    for step in steps.iter().filter(|step| step.word == "LABEL") {
+        for word in shlex::split(&step.rest).unwrap_or_default() {
+            let key = word.split('=').next().unwrap_or_default();
+            if is_of_the_tools(key) {
+                let message =
+                    format!("line {} of the Dockerfile sets the label `{key}`, which belongs to the tools", step.line);
+                return Err(Failure::new(Kind::Usage, message).hint("remove the label from the Dockerfile"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The credentials for the base images of a Dockerfile. The classic builder wants them in the request.
+async fn registry_credentials(steps: &[Instruction]) -> Result<Option<String>> {
     let mut known = BTreeMap::new();
     for image in dockerfile::base_images(steps) {
         if let Some(found) = credentials::for_registry(credentials::registry_of(&image)).await? {

@@ -1,4 +1,4 @@
-//! What a build is asked for, in the words of the engine's API (`ImageBuild`).
+//! The options of a build, and the request to the engine's API (`ImageBuild`) that carries them.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,14 @@ use ncaas_core::failure::Result;
 
 use crate::engine_stream::{Body, Messages, post};
 
-/// What the image is to be.
+/// The options that both builders understand.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BuildOptions {
+    /// Name of the image.
     pub(crate) image: String,
     /// Path of the Dockerfile in the context.
     pub(crate) dockerfile: String,
-    /// Values for its `ARG`s.
+    /// Values of the Dockerfile's `ARG`s.
     pub(crate) arguments: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) target: Option<String>,
@@ -23,7 +24,7 @@ pub(crate) struct BuildOptions {
 }
 
 impl BuildOptions {
-    /// The request's query; `more` is the builder's own part.
+    /// The query of the request; `more` holds the parameters that only one builder has.
     pub(crate) fn query(&self, more: &[(&str, &str)]) -> String {
         let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -32,7 +33,7 @@ impl BuildOptions {
             .append_pair("dockerfile", &self.dockerfile)
             .append_pair("buildargs", &json(&self.arguments))
             .append_pair("labels", &json(&self.labels))
-            // No container is left of a step, also of one that failed.
+            // Remove the container of every step, also of one that failed.
             .append_pair("rm", "1")
             .append_pair("forcerm", "1")
             .extend_pairs(more);
@@ -41,8 +42,8 @@ impl BuildOptions {
                 query.append_pair(name, value);
             }
         }
-        for (name, wanted) in [("nocache", self.no_cache), ("pull", self.pull)] {
-            if wanted {
+        for (name, is_set) in [("nocache", self.no_cache), ("pull", self.pull)] {
+            if is_set {
                 query.append_pair(name, "1");
             }
         }
@@ -50,14 +51,19 @@ impl BuildOptions {
     }
 }
 
-/// Asks the engine to build.
+/// Sends the build request.
 ///
 /// # Errors
-/// Where the engine is gone, or refuses before it begins: a Dockerfile that cannot be parsed, a bad name.
-pub(crate) async fn build(engine: &Engine, query: &str, registries: Option<&str>, body: Body) -> Result<Messages> {
+/// The engine cannot be reached, or refuses the request: an invalid Dockerfile or name.
+pub(crate) async fn request_build(
+    engine: &Engine,
+    query: &str,
+    registries: Option<&str>,
+    body: Body,
+) -> Result<Messages> {
     let headers = [("Content-Type", "application/x-tar"), ("X-Registry-Config", registries.unwrap_or_default())];
     let headers = if registries.is_some() { &headers[..] } else { &headers[..1] };
     post(engine, &format!("/build?{query}"), headers, body)
         .await
-        .map_err(|refusal| refusal.failure("the engine refuses to build"))
+        .map_err(|refusal| refusal.failure("cannot build the image"))
 }

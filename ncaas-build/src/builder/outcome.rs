@@ -1,19 +1,24 @@
-//! Which step of a Dockerfile a build is at, and what that step has printed last: what a failure is told with.
+//! What a build ends with: an image, or the step that failed with the last lines of its output.
 
 use std::collections::VecDeque;
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
+use ncaas_core::text::strip_control;
 use ncaas_core::tool::Tool;
 
+use super::dockerfile::Instruction;
 use crate::image_record::{FailedStep, Image};
-use crate::progress::plain;
 
-/// How many lines of a failed step's output its record carries.
+/// Number of output lines of a failed step that its record carries.
 pub(crate) const LINES: usize = 20;
-/// How long such a line may be, in characters.
+/// The longest such line, in characters.
 const LINE: usize = 2000;
+
+/// The remedy for an image with too many layers.
+pub(crate) const TOO_MANY_LAYERS: &str =
+    "join `RUN` and `COPY` steps, or flatten the base image: `ncaas-build commit CONTAINER --squash`";
 
 /// The last lines of an output that comes in pieces.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +29,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Takes in the next piece.
+    /// Adds a piece of output.
     pub(crate) fn push(&mut self, text: &str) {
         for piece in text.split_inclusive('\n') {
             if self.unfinished.len() < LINE * 4 {
@@ -38,16 +43,16 @@ impl Tail {
     }
 
     fn keep(&mut self, line: &str) {
-        // Of a line that a program drew over and over, the last state.
-        let line = plain(line.trim_end());
-        let line = line.rsplit('\r').next().unwrap_or(&line);
+        // Of a line that was redrawn with carriage returns, the last state counts.
+        let line = line.trim_end();
+        let line = strip_control(line.rsplit('\r').next().unwrap_or(line));
         if self.lines.len() == LINES {
             self.lines.pop_front();
         }
         self.lines.push_back(line.chars().take(LINE).collect());
     }
 
-    /// All that is kept, the unfinished line included.
+    /// The lines, the unfinished one included.
     pub(crate) fn into_lines(mut self) -> Vec<String> {
         let unfinished = std::mem::take(&mut self.unfinished);
         if !unfinished.trim().is_empty() {
@@ -68,12 +73,12 @@ pub(crate) struct Outcome {
     pub(crate) sent: u64,
 }
 
-/// A build that failed, and the step at which it did where there was one.
+/// A build that failed.
 #[derive(Debug)]
 pub(crate) struct BuildFailure {
-    /// What goes into the record's error as it does for every failure.
+    /// The failure, as every record has it in `error`.
     pub(crate) failure: Failure,
-    /// What goes there in addition.
+    /// The step that failed, for additional fields of `error`.
     pub(crate) step: Option<Box<FailedStep>>,
 }
 
@@ -84,29 +89,76 @@ impl From<Failure> for BuildFailure {
 }
 
 impl BuildFailure {
-    /// A step that failed, with the engine's own words for why.
+    /// The failure of a step, with the reason that the engine gives.
     pub(crate) fn of_step(step: FailedStep, reason: &str) -> Self {
         let which = match (&step.step, &step.command) {
-            (Some(number), Some(command)) => format!("step {number} `{}` ", shorten(command)),
-            (None, Some(command)) => format!("`{}` ", shorten(command)),
-            _ => "the build ".to_owned(),
+            (Some(number), Some(command)) => format!("step {number} `{}`", shorten(command)),
+            (None, Some(command)) => format!("`{}`", shorten(command)),
+            _ => "the build".to_owned(),
         };
         let message = match step.exit_code {
-            Some(code) => format!("{which}failed with exit code {code}"),
-            None => format!("{which}failed: {}", reason.trim()),
+            Some(code) => format!("{which} failed with exit code {code}"),
+            None => format!("{which} failed: {}", reason.trim()),
         };
-        let failure = Failure::new(Kind::BuildFailed, message);
-        let failure = match step.exit_code {
-            Some(126) => failure.hint("126: the command is there and cannot be executed"),
-            Some(127) => failure.hint("127: the command is not in the image"),
-            Some(137) => failure.hint("137: it was killed, most often because the engine is out of memory"),
-            _ => failure,
-        };
+        let mut failure = Failure::new(Kind::BuildFailed, message);
+        failure.hint = hint(&step, reason).map(str::to_owned);
         BuildFailure { failure, step: Some(Box::new(step)) }
+    }
+
+    /// Adds the hint that takes the Dockerfile to know: a package manager that runs as another user than root.
+    pub(crate) fn explain_step(mut self, steps: &[Instruction]) -> Self {
+        let Some(step) = &self.step else { return self };
+        let command = step.command.as_deref().unwrap_or_default();
+        let is_denied = step.output.iter().any(|line| {
+            let line = line.to_lowercase();
+            ["permission denied", "are you root", "must be root", "superuser", "requires root"]
+                .iter()
+                .any(|words| line.contains(words))
+        });
+        if !is_denied || !command.starts_with("RUN") {
+            return self;
+        }
+        let installs = ["apt-get", "apt ", "dpkg", "yum", "dnf", "apk", "conda install", "pip install", "npm install"];
+        if installs.iter().any(|program| command.contains(program)) && !runs_as_root(steps, command) {
+            self.failure.hint = Some(
+                "the step does not run as root: write `USER root` before it, and `USER neurocaasdev` after it"
+                    .to_owned(),
+            );
+        }
+        self
     }
 }
 
-/// Writes the record of a build, also of one that failed: then with the step at which it did.
+/// Whether the last `USER` before a `RUN` is root. An image of the tools has another user.
+fn runs_as_root(steps: &[Instruction], command: &str) -> bool {
+    let run = command.trim_start_matches("RUN").trim();
+    let before = steps.iter().take_while(|step| step.word != "RUN" || step.rest != run);
+    let before: Vec<&Instruction> = before.collect();
+    let stage = before.iter().rposition(|step| step.word == "FROM").unwrap_or(0);
+    let user = before[stage..].iter().rfind(|step| step.word == "USER").map(|step| step.rest.as_str());
+    user.is_some_and(|user| matches!(user.split(':').next(), Some("root" | "0")))
+}
+
+/// The remedy for a failed step, by its exit code or the words of the engine.
+fn hint(step: &FailedStep, reason: &str) -> Option<&'static str> {
+    if reason.contains("max depth exceeded") {
+        return Some(TOO_MANY_LAYERS);
+    }
+    if reason.contains("no space left on device") {
+        return Some("the engine's disk is full: `docker system df` shows what takes the space");
+    }
+    if reason.contains("pull access denied") || reason.contains("repository does not exist") {
+        return Some("check the name of the base image; for a private one, run `docker login` first");
+    }
+    match step.exit_code {
+        Some(126) => Some("exit code 126: the command exists and cannot be executed"),
+        Some(127) => Some("exit code 127: the command is not in the image"),
+        Some(137) => Some("exit code 137: the step was killed, most often because memory ran out"),
+        _ => None,
+    }
+}
+
+/// Writes the record of a build. That of a failed build has the failed step in its `error`.
 pub(crate) async fn write_record(tool: Tool, record: &mut Record, output: &Output, built: Result<Image, BuildFailure>) {
     match built {
         Ok(image) => image.merge_into(record),
@@ -130,10 +182,11 @@ fn shorten(command: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dockerfile::instructions;
     use super::*;
 
     #[test]
-    fn the_last_lines_are_kept_and_no_more() {
+    fn only_the_last_lines_are_kept() {
         let mut tail = Tail::default();
         for number in 0..100 {
             tail.push(&format!("line {number}"));
@@ -146,15 +199,30 @@ mod tests {
         assert_eq!(lines.last().map(String::as_str), Some("30 %"));
     }
 
-    #[test]
-    fn a_failed_step_is_named_with_its_exit_code() {
+    fn failed(command: &str, exit_code: i64, output: &str) -> BuildFailure {
         let step = FailedStep {
             step: Some("3/5".to_owned()),
-            command: Some("RUN make".to_owned()),
-            exit_code: Some(2),
-            output: Vec::new(),
+            command: Some(command.to_owned()),
+            exit_code: Some(exit_code),
+            output: vec![output.to_owned()],
         };
-        let failure = BuildFailure::of_step(step, "").failure;
-        assert_eq!(failure.message, "step 3/5 `RUN make` failed with exit code 2");
+        BuildFailure::of_step(step, "")
+    }
+
+    #[test]
+    fn a_failed_step_is_named_with_its_exit_code() {
+        assert_eq!(failed("RUN make", 2, "").failure.message, "step 3/5 `RUN make` failed with exit code 2");
+    }
+
+    #[test]
+    fn a_package_manager_without_root_gets_a_hint() {
+        let said = "E: Could not open lock file /var/lib/apt/lists/lock - open (13: Permission denied)";
+        let hint = |dockerfile: &str| {
+            let failed = failed("RUN apt-get update", 100, said);
+            failed.explain_step(&instructions(dockerfile)).failure.hint.unwrap_or_default()
+        };
+        assert!(hint("FROM x\nRUN apt-get update\n").contains("`USER root`"));
+        assert!(hint("FROM x\nUSER root\nFROM y\nRUN apt-get update\n").contains("`USER root`"));
+        assert_eq!(hint("FROM x\nUSER 0:0\nRUN apt-get update\n"), "");
     }
 }

@@ -1,17 +1,18 @@
-//! `ncaas-build image`: an image from a Dockerfile.
+//! `ncaas-build image`: builds an image from a Dockerfile.
 
 use std::collections::BTreeMap;
 
 use ncaas_core::engine::{Engine, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files;
+use ncaas_core::image_labels::ImageLabels;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ImageArgs;
-use crate::builder::{BuildOptions, DOCKERFILE, Plan, Secret, context, write_record};
-use crate::git_revision::{self, Revision};
+use crate::builder::dockerfile::DOCKERFILE;
+use crate::builder::{BuildOptions, Plan, Secret, context, write_record};
+use crate::git_revision::{Revision, name_image};
 use crate::image_record::{Image, Written};
 
 /// Builds an image, and writes its record.
@@ -19,7 +20,7 @@ pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Written<Image>>().await;
     }
-    let plan = plan_from(&args)?;
+    let plan = plan_build(tool, &args)?;
     let record = Image { image: Some(plan.options.image.clone()), ..Image::default() }.record();
     Pipe::new(tool, 1)
         .each(Input::record(record), async |record: &mut Record, output: &Output| {
@@ -33,27 +34,21 @@ pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
         .await
 }
 
-fn plan_from(args: &ImageArgs) -> Result<Plan> {
-    let context = context::folder(&args.context)?.to_owned();
+fn plan_build(tool: Tool, args: &ImageArgs) -> Result<Plan> {
+    let context = context::require_folder(&args.context)?.to_owned();
     let dockerfile = args.file.clone().unwrap_or_else(|| context.join(DOCKERFILE));
-    let revision = match Revision::of(&context) {
-        // With a name given, a git that cannot be asked costs a label and no more.
-        Err(_) if args.tag.is_some() => None,
-        revision => revision?,
-    };
-    let image = match (&args.tag, &revision) {
-        (Some(tag), _) => tag.clone(),
-        (None, Some(revision)) => revision.image(),
-        (None, None) => return Err(git_revision::nameless(&files::absolute(&context)?)),
-    };
-    reference::image(&image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
-    let mut labels: BTreeMap<String, String> =
-        revision.iter().flat_map(Revision::labels).chain(args.label.iter().cloned()).collect();
-    labels.retain(|name, _| !name.is_empty());
+    let named = name_image(&context, args.tag.as_deref())?;
+    reference::image(&named.image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
+    for warning in &named.warnings {
+        tool.note(&format!("warning: {warning}"));
+    }
+    let labels: BTreeMap<String, String> =
+        named.revision.iter().flat_map(Revision::labels).chain(args.job.labels()).chain(args.label.clone()).collect();
+    ImageLabels::parse(&labels.clone().into_iter().collect())?;
     let options = BuildOptions {
-        image,
+        image: named.image,
         dockerfile: String::new(),
-        arguments: args.build_arg.iter().filter_map(|text| argument(text)).collect(),
+        arguments: args.build_arg.iter().filter_map(|text| build_argument(text)).collect(),
         labels,
         target: args.target.clone(),
         platform: args.platform.clone(),
@@ -61,11 +56,11 @@ fn plan_from(args: &ImageArgs) -> Result<Plan> {
         pull: args.pull,
     };
     let secrets = args.secret.iter().map(|text| Secret::parse(text)).collect::<Result<_>>()?;
-    Ok(Plan { context, dockerfile, options, revision, secrets })
+    Ok(Plan { context, dockerfile, options, revision: named.revision, secrets, warnings: named.warnings })
 }
 
-/// `K=V`, or `K` with the value that it has in the environment. One without a value is none, as with the docker CLI.
-fn argument(text: &str) -> Option<(String, String)> {
+/// Parses `K=V`, or `K` with its value in the environment. A variable that is not set is left out, as with the docker CLI.
+fn build_argument(text: &str) -> Option<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => Some((text.to_owned(), std::env::var(text).ok()?)),

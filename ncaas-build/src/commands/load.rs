@@ -1,4 +1,4 @@
-//! `ncaas-build load`: the images that a file holds.
+//! `ncaas-build load`: loads the images of a file into the engine.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::args::LoadArgs;
 use crate::engine_stream::{self, Refusal};
 use crate::image_record::{Image, Written};
 
-/// Brings the images in a file to the engine.
+/// Loads the images of a file.
 pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Written<Image>>().await;
@@ -23,42 +23,42 @@ pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
     Pipe::new(tool, 1)
         .each(Input::record(record), async |record: &mut Record, output: &Output| {
             let engine = Engine::connect().await?;
-            let loaded = read(&engine, &file).await?;
+            let loaded = send(&engine, &file).await?;
             for name in loaded {
                 let inspected =
-                    engine.docker().inspect_image(&name).await.engine_context("look at", Subject::Image(&name))?;
-                let mut one = record.clone();
+                    engine.docker().inspect_image(&name).await.engine_context("inspect", Subject::Image(&name))?;
+                let mut loaded = record.clone();
                 let image = Some(name).filter(|name| !name.starts_with("sha256:"));
-                Image { image, image_id: inspected.id, ..Image::default() }.merge_into(&mut one);
-                output.emit(&one).await;
+                Image { image, image_id: inspected.id, ..Image::default() }.merge_into(&mut loaded);
+                output.emit(&loaded).await;
             }
             Ok(())
         })
         .await
 }
 
-/// The names, or ids, of the images in the file.
-async fn read(engine: &Engine, file: &Path) -> Result<Vec<String>> {
+/// Sends the file to the engine, and returns the names, or ids, of its images.
+async fn send(engine: &Engine, file: &Path) -> Result<Vec<String>> {
     let opened = tokio::fs::File::open(file).await.doing("read", file)?;
-    let body = engine_stream::body(opened, file);
+    let body = engine_stream::stream_body(opened, file);
     let headers = [("Content-Type", "application/x-tar")];
-    let refused = |words: &str| {
-        Failure::new(Kind::EngineError, format!("cannot load `{}`: {}", file.display(), words.trim()))
-            .hint("it has to be an archive that `ncaas-build save` or `docker save` made")
+    let refused = |message: &str| {
+        Failure::new(Kind::EngineError, format!("cannot load `{}`: {}", file.display(), message.trim()))
+            .hint("the file has to be an archive made by `ncaas-build save` or `docker save`")
     };
     let mut messages =
         engine_stream::post(engine, "/images/load?quiet=1", &headers, body).await.map_err(|refusal| match refusal {
-            Refusal::Answer(_, words) => refused(&words),
+            Refusal::Response(_, message) => refused(&message),
             Refusal::Failure(failure) => failure,
         })?;
     let mut loaded = Vec::new();
     while let Some(message) = messages.next().await? {
-        if let Some(words) = message.failure() {
-            return Err(refused(words));
+        if let Some(reason) = message.failure() {
+            return Err(refused(reason));
         }
         let text = message.stream.unwrap_or_default();
         let name = text.strip_prefix("Loaded image: ").or_else(|| text.strip_prefix("Loaded image ID: "));
         loaded.extend(name.map(|name| name.trim().to_owned()));
     }
-    if loaded.is_empty() { Err(refused("there is no image in it")) } else { Ok(loaded) }
+    if loaded.is_empty() { Err(refused("it holds no image")) } else { Ok(loaded) }
 }

@@ -1,4 +1,4 @@
-//! `ncaas-build pull`: images from their registries.
+//! `ncaas-build pull`: pulls images from registries.
 
 use ncaas_core::engine::{LazyEngine, reference};
 use ncaas_core::failure::Result;
@@ -7,23 +7,23 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PullArgs;
-use crate::image_record::{Image, Written, images};
-use crate::progress::Terminal;
-use crate::registry::{JOBS, arrived, fetch};
+use crate::image_record::{Image, Written, image_records};
+use crate::progress::Progress;
+use crate::registry::{JOBS, fetch, transferred};
 
-/// Brings images from their registries.
+/// Pulls images.
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Written<Image>>().await;
     }
-    let input = images(tool, &args.images, "ncaas-submit watch B | ncaas-build pull")?;
-    let (engine, terminal) = (LazyEngine::default(), Terminal::new());
+    let input = image_records(tool, &args.images, "ncaas-submit watch B | ncaas-build pull")?;
+    let (engine, progress) = (LazyEngine::default(), Progress::new());
     Pipe::new(tool, args.pipe.jobs_or(JOBS))
         .filter(input, async |record: &mut Record, _: &_| {
             let engine = engine.get().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
-            let digest = fetch(engine, &terminal, &image, args.platform.as_deref()).await?;
-            arrived(engine, &image, digest).await?.merge_into(record);
+            let digest = fetch(engine, &progress, &image, args.platform.as_deref()).await?;
+            transferred(engine, &image, digest).await?.merge_into(record);
             Ok(())
         })
         .await

@@ -1,4 +1,4 @@
-//! `ncaas-build save`: an image as a file, for machines that reach no registry.
+//! `ncaas-build save`: saves an image to a file, for machines without a registry.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,9 +13,9 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::SaveArgs;
 use crate::image_record::{Image, Written};
-use crate::progress::Terminal;
+use crate::progress::Progress;
 
-/// Writes an image into a file, which appears whole or not at all.
+/// Saves an image. The file appears complete or not at all.
 pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Written<Image>>().await;
@@ -27,7 +27,7 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
             let engine = Engine::connect().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
             let inspected =
-                engine.docker().inspect_image(&image).await.engine_context("look at", Subject::Image(&image))?;
+                engine.docker().inspect_image(&image).await.engine_context("inspect", Subject::Image(&image))?;
             let size = write(&engine, &image, &file, inspected.size.unwrap_or_default().unsigned_abs()).await?;
             Image { image_id: inspected.id, size: Some(size), ..Image::default() }.merge_into(record);
             Ok(())
@@ -38,15 +38,15 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
 async fn write(engine: &Engine, image: &str, file: &Path, expected: u64) -> Result<u64> {
     make_folder(file.parent().unwrap_or(Path::new("/")))?;
     let mut part = temporary_beside(file)?;
-    let terminal = Terminal::new();
-    let mut progress = terminal.progress(&format!("saving {image}"), expected);
+    let progress = Progress::new();
+    let mut bar = progress.bar(&format!("saving {image}"), expected);
     let mut pieces = std::pin::pin!(engine.docker().export_image(image));
     let mut size = 0;
     while let Some(piece) = pieces.next().await {
         let piece = piece.engine_context("save", Subject::Image(image))?;
         part.write_all(&piece).doing("write", file)?;
         size += piece.len() as u64;
-        progress.set(&terminal, size, expected.max(size));
+        bar.set(size);
     }
     part.persist(file).map_err(|error| error.error).doing("write", file)?;
     Ok(size)

@@ -1,4 +1,4 @@
-//! `ncaas-build tag`: a second name for an image.
+//! `ncaas-build tag`: gives an image a second name.
 
 use bollard::query_parameters::TagImageOptions;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
@@ -24,12 +24,15 @@ pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
             let (source, target) = (reference::image(&source)?, reference::image(&target)?);
             let (repo, tag) = split(target);
             if tag.contains(':') {
-                return Err(Failure::new(Kind::Usage, format!("`{target}` is a digest, not a name to give")));
+                return Err(Failure::new(
+                    Kind::Usage,
+                    format!("`{target}` is a digest, which cannot be given as a name"),
+                ));
             }
             let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
             engine.docker().tag_image(source, Some(options)).await.engine_context("tag", Subject::Image(source))?;
             let inspected =
-                engine.docker().inspect_image(target).await.engine_context("look at", Subject::Image(target))?;
+                engine.docker().inspect_image(target).await.engine_context("inspect", Subject::Image(target))?;
             Image { image_id: inspected.id, ..Image::default() }.merge_into(record);
             Ok(())
         })

@@ -1,27 +1,31 @@
-//! Credentials for registries, from the docker CLI's configuration: `auths`, `credsStore`, `credHelpers`. There is no
-//! flag for a password: it would stand in the shell's history and in `ps`.
+//! Credentials for registries, from the configuration of the docker CLI: `auths`, `credsStore`, `credHelpers`. There is no
+//! flag for a password: it would appear in the history of the shell and in `ps`.
+
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use bollard::auth::DockerCredentials;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::text::without_bom;
 use serde::Serialize;
 
-/// Under this address the docker CLI keeps what it knows of Docker Hub.
+/// The address under which the docker CLI keeps the credentials of Docker Hub.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// What is to be shown to a registry: `registry.example.com`, `127.0.0.1:5000`; none for nobody in particular.
+/// The credentials for a registry, for example `registry.example.com` or `127.0.0.1:5000`; none for anonymous access.
 ///
 /// # Errors
-/// [`Kind::RegistryError`] where a helper fails. What it prints to stdout may be a secret, and is not repeated.
+/// [`Kind::RegistryError`] if the configuration or a helper fails. The output of a helper may be a secret, and is not
+/// repeated.
 pub(crate) async fn for_registry(registry: &str) -> Result<Option<DockerCredentials>> {
     let server = match registry {
         "docker.io" | "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
         other => other.to_owned(),
     };
-    // A helper is a program that is waited for.
-    let asked = server.clone();
-    let found = tokio::task::spawn_blocking(move || docker_credential::get_credential(&asked)).await;
+    // A helper is a program, which blocks.
+    let address = server.clone();
+    let found = tokio::task::spawn_blocking(move || read_credential(&address)).await;
     let found = found.unwrap_or(Err(CredentialRetrievalError::HelperCommunicationError));
     let mut credentials = DockerCredentials { serveraddress: Some(server.clone()), ..DockerCredentials::default() };
     match found {
@@ -30,12 +34,10 @@ pub(crate) async fn for_registry(registry: &str) -> Result<Option<DockerCredenti
             credentials.password = Some(password);
         }
         Ok(DockerCredential::IdentityToken(token)) => credentials.identitytoken = Some(token),
-        Err(
-            CredentialRetrievalError::NoCredentialConfigured
-            | CredentialRetrievalError::ConfigNotFound
-            | CredentialRetrievalError::ConfigReadError,
-        ) => return Ok(None),
-        // How a helper says that it knows nothing of this registry.
+        Err(CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::ConfigNotFound) => {
+            return Ok(None);
+        }
+        // A helper says so if it has no credentials for this registry.
         Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
             return Ok(None);
         }
@@ -44,29 +46,38 @@ pub(crate) async fn for_registry(registry: &str) -> Result<Option<DockerCredenti
     Ok(Some(credentials))
 }
 
-fn failure(server: &str, error: &CredentialRetrievalError) -> Failure {
-    let why = match error {
-        CredentialRetrievalError::HelperFailure { helper, stderr, .. } => {
-            let words = stderr.trim().lines().next_back().unwrap_or("it gives no reason");
-            format!("`{helper}` failed: {words}")
-        }
-        CredentialRetrievalError::HelperCommunicationError => "the credential helper cannot be run".to_owned(),
-        CredentialRetrievalError::MalformedHelperResponse => {
-            "what the credential helper answers is not readable".to_owned()
-        }
-        _ => "what stands in the docker configuration is not readable".to_owned(),
-    };
-    Failure::new(Kind::RegistryError, format!("no credentials for `{server}`: {why}"))
-        .hint("check `credsStore` and `credHelpers` in ~/.docker/config.json; the helper has to be in PATH")
+fn read_credential(server: &str) -> std::result::Result<DockerCredential, CredentialRetrievalError> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    let folder = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let path = folder.or_else(home).ok_or(CredentialRetrievalError::ConfigNotFound)?.join("config.json");
+    match std::fs::read(path) {
+        Ok(config) => docker_credential::get_credential_from_reader(without_bom(&config), server),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(CredentialRetrievalError::ConfigNotFound),
+        Err(_) => Err(CredentialRetrievalError::ConfigReadError),
+    }
 }
 
-/// As the engine takes them in a header: JSON in base64's URL alphabet.
+fn failure(server: &str, error: &CredentialRetrievalError) -> Failure {
+    let reason = match error {
+        CredentialRetrievalError::HelperFailure { helper, stderr, .. } => {
+            let message = stderr.trim().lines().next_back().unwrap_or("no reason given");
+            format!("`{helper}` failed: {message}")
+        }
+        CredentialRetrievalError::HelperCommunicationError => "the credential helper cannot be run".to_owned(),
+        CredentialRetrievalError::MalformedHelperResponse => "the credential helper printed no valid JSON".to_owned(),
+        _ => "the configuration of the docker CLI cannot be read".to_owned(),
+    };
+    Failure::new(Kind::RegistryError, format!("no credentials for `{server}`: {reason}"))
+        .hint("check `auths`, `credsStore` and `credHelpers` in ~/.docker/config.json; a helper has to be in PATH")
+}
+
+/// Credentials in the form of the engine's header: JSON in URL-safe base64.
 pub(crate) fn header(credentials: &impl Serialize) -> String {
     base64::engine::general_purpose::URL_SAFE.encode(serde_json::to_vec(credentials).unwrap_or_default())
 }
 
-/// The registry that an image's name begins with, by the docker CLI's rule: the first part is one if it has a dot or a
-/// port, or is `localhost`.
+/// The registry in the name of an image. By the rule of the docker CLI, the first part is one if it has a dot or a port,
+/// or is `localhost`.
 pub(crate) fn registry_of(image: &str) -> &str {
     match image.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
@@ -79,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_registry_stands_first_in_a_name() {
+    fn the_registry_is_the_first_part_of_a_name() {
         assert_eq!(registry_of("127.0.0.1:5000/a/b:1"), "127.0.0.1:5000");
         assert_eq!(registry_of("localhost/a"), "localhost");
         assert_eq!(registry_of("1234.dkr.ecr.us-east-1.amazonaws.com/pca:1"), "1234.dkr.ecr.us-east-1.amazonaws.com");

@@ -1,4 +1,4 @@
-//! An image on its way between the engine and a registry, in either direction.
+//! Transfers images between the engine and registries, in both directions.
 
 pub(crate) mod credentials;
 mod layers;
@@ -9,50 +9,50 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use crate::engine_stream::{self, Refusal};
 use crate::image_name::split;
 use crate::image_record::Image;
-use crate::progress::Terminal;
+use crate::progress::Progress;
 use layers::Layers;
 
-/// How many images are on their way at once.
+/// Number of images that are transferred at once.
 pub(crate) const JOBS: usize = 3;
 
-/// One image between the engine and a registry.
-pub(crate) struct Moving<'a> {
+/// One image that is pulled or pushed.
+pub(crate) struct ImageTransfer<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) terminal: &'a Terminal,
+    pub(crate) progress: &'a Progress,
     pub(crate) image: &'a str,
+    /// `pull` or `push`.
     pub(crate) verb: &'a str,
-    pub(crate) doing: &'a str,
 }
 
-impl Moving<'_> {
-    /// Moves it, and gives its digest where it is told.
+impl ImageTransfer<'_> {
+    /// Transfers it, and returns its digest if the engine reports one.
     pub(crate) async fn run(&self, uri: &str) -> Result<Option<String>> {
         let registry = credentials::registry_of(self.image);
         let known = credentials::for_registry(registry).await?.unwrap_or_default();
-        // A push without the header is refused, also where the registry asks for nothing.
+        // The engine refuses a push without the header, even if the registry needs no credentials.
         let header = credentials::header(&known);
         let posted =
-            engine_stream::post(self.engine, uri, &[("X-Registry-Auth", &header)], engine_stream::nothing()).await;
+            engine_stream::post(self.engine, uri, &[("X-Registry-Auth", &header)], engine_stream::empty_body()).await;
         let mut messages = posted.map_err(|refusal| match refusal {
-            Refusal::Answer(status, words) => self.failure(Some(status.as_u16()), &words),
+            Refusal::Response(status, message) => self.failure(Some(status.as_u16()), &message),
             Refusal::Failure(failure) => failure,
         })?;
-        let mut layers = Layers::new(self.terminal, format!("{} {}", self.doing, self.image));
+        let mut layers = Layers::new(self.progress, format!("{}ing {}", self.verb, self.image));
         while let Some(message) = messages.next().await? {
-            layers.hear(&message);
-            if let Some(words) = message.failure() {
-                return Err(self.failure(None, words));
+            layers.add(&message);
+            if let Some(reason) = message.failure() {
+                return Err(self.failure(None, reason));
             }
         }
         Ok(layers.digest())
     }
 
-    /// What a registry's refusal is. The engine answers 500 for most of them, so its words have to tell.
-    fn failure(&self, status: Option<u16>, words: &str) -> Failure {
+    /// The failure behind an error of a registry. The engine answers 500 for most of them, so the message has to tell.
+    fn failure(&self, status: Option<u16>, message: &str) -> Failure {
         let (verb, image) = (self.verb, self.image);
         let registry = credentials::registry_of(image);
-        let cannot = format!("cannot {verb} `{image}`: {}", words.trim());
-        let has = |these: &[&str]| these.iter().any(|this| words.contains(this));
+        let cannot = format!("cannot {verb} `{image}`: {}", message.trim());
+        let has = |these: &[&str]| these.iter().any(|this| message.contains(this));
         if has(&["no space left on device"]) {
             return Failure::new(Kind::DiskFull, cannot);
         }
@@ -60,22 +60,25 @@ impl Moving<'_> {
             && status != Some(404)
         {
             return Failure::new(Kind::AccessDenied, cannot).hint(format!(
-                "`docker login {registry}` keeps the credentials; check user, password and permissions"
+                "log in with `docker login {registry}`, and check that the account may {verb} this image"
             ));
         }
         if status == Some(404) || has(&["manifest unknown", "not found", "name unknown"]) {
-            return Failure::new(Kind::ImageNotFound, format!("no image `{image}` in the registry: {}", words.trim()))
-                .hint("check repository and tag; one that is private looks the same without `docker login`");
+            return Failure::new(
+                Kind::ImageNotFound,
+                format!("image `{image}` is not in the registry: {}", message.trim()),
+            )
+            .hint("check repository and tag; without `docker login`, a private image looks the same");
         }
         Failure::new(Kind::RegistryError, cannot)
-            .hint(format!("does `{registry}` answer? The engine must reach it; the same command again goes on"))
+            .hint(format!("check that the engine can reach `{registry}`, and run the same command again: it resumes"))
     }
 }
 
-/// Brings one image, and gives its digest.
+/// Pulls one image, and returns its digest.
 pub(crate) async fn fetch(
     engine: &Engine,
-    terminal: &Terminal,
+    progress: &Progress,
     image: &str,
     platform: Option<&str>,
 ) -> Result<Option<String>> {
@@ -86,11 +89,11 @@ pub(crate) async fn fetch(
         query.append_pair("platform", platform);
     }
     let uri = format!("/images/create?{}", query.finish());
-    Moving { engine, terminal, image, verb: "pull", doing: "pulling" }.run(&uri).await
+    ImageTransfer { engine, progress, image, verb: "pull" }.run(&uri).await
 }
 
-/// What there is to say of an image that was moved.
-pub(crate) async fn arrived(engine: &Engine, image: &str, digest: Option<String>) -> Result<Image> {
+/// The record of a transferred image.
+pub(crate) async fn transferred(engine: &Engine, image: &str, digest: Option<String>) -> Result<Image> {
     let inspected = engine.docker().inspect_image(image).await.engine_context("look at", Subject::Image(image))?;
     let known = || {
         let digests = inspected.repo_digests.iter().flatten();

@@ -81,7 +81,8 @@ impl<'a> CommandLookup<'a> {
             };
             let line = shebang.line();
             let missing = |program: &str| {
-                let message = format!("{subject} needs the interpreter `{program}`, which is not in the image (`{line}`)");
+                let message =
+                    format!("{subject} needs the interpreter `{program}`, which is not in the image (`{line}`)");
                 let failure = Failure::new(Kind::BadInterpreter, message);
                 if program.contains('/') {
                     return failure.hint("install the interpreter, or name another in the `#!` line");
@@ -98,7 +99,8 @@ impl<'a> CommandLookup<'a> {
                 _ => return Err(missing(program)),
             };
         }
-        let message = format!("{subject} has an interpreter that is a script, and so on for more than {MAX_SCRIPTS} times");
+        let message =
+            format!("{subject} has an interpreter that is a script, and so on for more than {MAX_SCRIPTS} times");
         Err(Failure::new(Kind::BadInterpreter, message).hint("name a program in the `#!` line"))
     }
 

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::state_change::request_settled;
 use crate::failure::{Failure, Kind, Result};
+pub use crate::image_labels::IO_DIR;
 use crate::layout::container_name;
 use crate::record::Record;
 use crate::text;
@@ -30,8 +31,6 @@ pub const RECORD: &str = "org.neurocaas.record";
 pub const TIMEOUT: &str = "org.neurocaas.timeout";
 /// On a job's container: the engine's id of the GPU that the container has to itself.
 pub const GPU: &str = "org.neurocaas.gpu";
-/// On an image: where its io-dir is mounted, if not in the contributor's home directory.
-pub const IO_DIR: &str = "org.neurocaas.io-dir";
 /// On a container that a tool needs only briefly: its purpose.
 pub const HELPER: &str = "org.neurocaas.helper";
 

@@ -1,9 +1,10 @@
-//! How the engine gets files: it is sent what there is in a folder, and asks for the content of what it does not have.
+//! Sends files to the engine: it gets the metadata of every entry of a folder, and asks for the content of files that it
+//! does not have.
 //!
-//! The protocol is fsutil's (`receive.go` in tonistiigi/fsutil). We send a `STAT` for every entry in the order of the
-//! paths, and an empty one at the end; the engine asks with `REQ` for the file with the number of its `STAT`, and gets
-//! `DATA`, an empty one at the end; a `FIN` each ends it. What is left out and what is wanted it says beforehand, by
-//! patterns, for it is the engine that reads `.dockerignore`.
+//! The protocol is that of fsutil (`receive.go` in tonistiigi/fsutil). The client sends a `STAT` for every entry in the
+//! order of the paths, and an empty one at the end. The engine asks with `REQ` for a file by the number of its `STAT`,
+//! and gets `DATA`, an empty one at the end. `FIN` in both directions ends the request. The engine itself reads
+//! `.dockerignore`, and sends patterns of excluded and wanted paths with its request.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -11,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
@@ -23,16 +24,18 @@ use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::follow_links;
-use crate::builder::context::{Entry, walk};
+use super::follow_links::resolve_links;
+use super::sent_files::{self, Files, SentFiles};
+use crate::builder::context::{self, Entry, walk};
+use crate::builder::dockerfile::DOCKERIGNORE;
 use crate::builder::dockerignore::{Descend, Ignore, Matched};
 
-/// How much of a file goes into one packet, in bytes.
+/// Size of the pieces of a file that go into one packet, in bytes.
 const PIECE: usize = 128 << 10;
-/// How many packets may wait for the engine.
+/// Number of packets that may wait for the engine.
 const AHEAD: usize = 32;
 
-/// Bits of Go's `os.FileMode`, in which the engine takes modes.
+/// Bits of Go's `os.FileMode`, which the engine uses for modes.
 mod go {
     pub(super) const DIRECTORY: u32 = 1 << 31;
     pub(super) const SYMLINK: u32 = 1 << 27;
@@ -41,39 +44,55 @@ mod go {
     pub(super) const STICKY: u32 = 1 << 20;
 }
 
-/// A folder that the engine may read.
+/// The folders that the engine may read.
 #[derive(Debug, Clone)]
-pub(super) struct Folder(PathBuf);
+pub(super) struct Folders(Arc<Shared>);
 
-impl Folder {
-    pub(super) fn new(path: &Path) -> Self {
-        Folder(path.to_owned())
-    }
-}
-
-/// The folders that the engine may read, by the names that it has for them.
-#[derive(Debug, Clone)]
-pub(super) struct Folders {
-    context: Folder,
-    dockerfile: Folder,
-    sent: Arc<AtomicU64>,
+#[derive(Debug)]
+struct Shared {
+    context: PathBuf,
+    /// Patterns of files of the context that are excluded before those of the engine.
+    excluded: Vec<String>,
+    dockerfile: PathBuf,
+    sent_files: SentFiles,
+    sent: AtomicU64,
+    failure: Mutex<Option<Failure>>,
 }
 
 impl Folders {
-    pub(super) fn new(context: Folder, dockerfile: Folder) -> Self {
-        Folders { context, dockerfile, sent: Arc::default() }
+    pub(super) fn new(context: &Path, excluded: &[String], dockerfile: &Path, sent_files: SentFiles) -> Self {
+        Folders(Arc::new(Shared {
+            context: context.to_owned(),
+            excluded: excluded.to_vec(),
+            dockerfile: dockerfile.to_owned(),
+            sent_files,
+            sent: AtomicU64::new(0),
+            failure: Mutex::default(),
+        }))
     }
 
-    /// Bytes of files that the engine has asked for so far.
+    /// Bytes of file content sent so far.
     pub(super) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.0.sent.load(Ordering::Relaxed)
     }
 
-    /// What stands for the context's folder on this machine.
+    /// Whether a request of the engine is being answered.
+    pub(super) fn is_sending(&self) -> bool {
+        self.0.sent_files.is_sending()
+    }
+
+    /// Why a file could not be sent.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        lock(&self.0.failure).clone()
+    }
+
+    /// The key under which the engine keeps the files of the context.
     pub(super) fn key(&self) -> String {
-        let path = self.context.0.canonicalize().unwrap_or_else(|_| self.context.0.clone());
+        let context = &self.0.context;
+        let path = context.canonicalize().unwrap_or_else(|_| context.clone());
         let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-        format!("ncaas-{}", short_hash(&format!("{}:{}", machine.trim(), path.display())))
+        let key = self.0.sent_files.key();
+        format!("ncaas-{}", short_hash(&format!("{}:{}:{key}", machine.trim(), path.display())))
     }
 }
 
@@ -85,22 +104,28 @@ impl FileSync for Folders {
     type TarStreamStream = Packets;
 
     async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Packets>, Status> {
-        let asked = Subject::from_metadata(request.metadata());
-        let root = match asked.one("dir-name") {
-            Some("context") => &self.context.0,
-            Some("dockerfile") => &self.dockerfile.0,
+        let wanted = SyncRequest::from_metadata(request.metadata());
+        let (root, excluded): (_, &[String]) = match wanted.first("dir-name") {
+            Some("context") => (&self.0.context, &self.0.excluded),
+            Some("dockerfile") => (&self.0.dockerfile, &[]),
             other => return Err(Status::not_found(format!("no folder `{}` to read", other.unwrap_or_default()))),
         };
-        let selection = asked.selection(root).map_err(|failure| Status::invalid_argument(failure.message))?;
+        let selection =
+            wanted.selection(root, excluded).map_err(|failure| Status::invalid_argument(failure.message))?;
+        let name = wanted.name();
+        let before = self.0.sent_files.begin(&name);
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let sending = Arc::new(Sending {
+        let transfer = Arc::new(FolderTransfer {
             root: root.clone(),
             selection,
+            entries: Mutex::default(),
+            name,
+            before,
             files: Mutex::default(),
             sender,
-            sent: Arc::clone(&self.sent),
+            shared: Arc::clone(&self.0),
         });
-        sending.serve(request.into_inner());
+        transfer.serve(request.into_inner());
         let packets = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
         Ok(Response::new(Box::pin(packets)))
     }
@@ -110,41 +135,48 @@ impl FileSync for Folders {
     }
 }
 
-/// What the engine says about a folder that it wants, in the call's metadata.
-struct Subject(HashMap<String, Vec<String>>);
+/// The fields of a request for a folder, from the metadata of the call.
+struct SyncRequest(HashMap<String, Vec<String>>);
 
-impl Subject {
+impl SyncRequest {
     fn from_metadata(metadata: &MetadataMap) -> Self {
-        let mut asked: HashMap<String, Vec<String>> = HashMap::new();
+        let mut fields: HashMap<String, Vec<String>> = HashMap::new();
         for name in ["dir-name", "include-patterns", "exclude-patterns", "followpaths"] {
-            // What is not plain text comes escaped as in a URL's query, and a field of its own says so.
+            // Values that are not plain ASCII are escaped as in the query of a URL, which a separate field says.
             let encoded = metadata.get(format!("{name}-encoded")).is_some();
-            // Engines before 23.0 do not escape, and send what is not ASCII as it is.
+            // Engines before 23.0 do not escape, and send other characters as they are.
             let values = metadata.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_encoded_bytes()));
             let values = values.map(|value| if encoded { unescape(&value) } else { value.into_owned() });
-            asked.insert(name.to_owned(), values.collect());
+            fields.insert(name.to_owned(), values.collect());
         }
-        Subject(asked)
+        SyncRequest(fields)
     }
 
     fn all(&self, name: &str) -> &[String] {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
-    fn one(&self, name: &str) -> Option<&str> {
+    fn first(&self, name: &str) -> Option<&str> {
         self.all(name).first().map(String::as_str)
     }
 
-    fn selection(&self, root: &Path) -> Result<Selection> {
-        let lines = |values: &[String]| Ignore::new(values.iter().map(String::as_str));
+    /// The name under which the engine keeps the files: it keeps those of `.dockerignore` apart from the context.
+    fn name(&self) -> String {
+        let folder = self.first("dir-name").unwrap_or_default();
+        let wanted = [self.all("followpaths"), self.all("include-patterns")].concat();
+        if wanted == [DOCKERIGNORE] { format!("{folder}-{DOCKERIGNORE}") } else { folder.to_owned() }
+    }
+
+    fn selection(&self, root: &Path, excluded: &[String]) -> Result<Selection> {
+        let patterns = |values: &[String]| Ignore::new(values.iter().map(String::as_str));
         let mut wanted = self.all("include-patterns").to_vec();
-        match follow_links::paths(root, self.all("followpaths")) {
-            // A path that is the folder itself wants all of it.
+        match resolve_links(root, self.all("followpaths")) {
             Some(paths) => wanted.extend(paths),
+            // The folder itself is wanted, and so everything in it.
             None => wanted.clear(),
         }
-        let wanted = if wanted.is_empty() { None } else { Some(lines(&wanted)?) };
-        Ok(Selection { out: lines(self.all("exclude-patterns"))?, wanted })
+        let wanted = if wanted.is_empty() { None } else { Some(patterns(&wanted)?) };
+        Ok(Selection { excluded: patterns(&[excluded, self.all("exclude-patterns")].concat())?, wanted })
     }
 }
 
@@ -154,34 +186,42 @@ fn unescape(value: &str) -> String {
 
 /// Which entries of a folder are sent.
 struct Selection {
-    /// Patterns of what is left out.
-    out: Ignore,
-    /// Patterns of what is wanted; none for everything.
+    excluded: Ignore,
+    /// None for everything.
     wanted: Option<Ignore>,
 }
 
-/// One folder on its way to the engine.
-struct Sending {
+/// An entry that the engine may ask for: its path on this machine, and its path in the folder.
+type File = (PathBuf, String);
+
+/// The answer to one request of the engine.
+struct FolderTransfer {
     root: PathBuf,
     selection: Selection,
-    /// By the number of its `STAT`: each file's path, none for what has no content.
-    files: Mutex<Vec<Option<PathBuf>>>,
+    /// By the number of its `STAT`; none for entries without content.
+    entries: Mutex<Vec<Option<File>>>,
+    /// Name of the request.
+    name: String,
+    /// The files that the engine had before.
+    before: Files,
+    /// The files that the engine has after it.
+    files: Mutex<Files>,
     sender: mpsc::Sender<Result<Packet, Status>>,
-    sent: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
-impl Sending {
-    /// Starts to send, and to hear what the engine asks for.
+impl FolderTransfer {
+    /// Starts to send, and to receive what the engine asks for.
     fn serve(self: Arc<Self>, mut requests: Streaming<Packet>) {
         let stats = Arc::clone(&self);
         std::thread::spawn(move || stats.report(stats.send_stats()));
         let (wanted, mut queue) = mpsc::unbounded_channel::<u32>();
-        let data = Arc::clone(&self);
+        let content = Arc::clone(&self);
         std::thread::spawn(move || {
             while let Some(number) = queue.blocking_recv() {
-                let sent = data.send_file(number);
+                let sent = content.send_file(number);
                 if sent.is_err() {
-                    return data.report(sent);
+                    return content.report(sent);
                 }
             }
         });
@@ -190,12 +230,13 @@ impl Sending {
                 match PacketType::try_from(packet.r#type) {
                     Ok(PacketType::PacketReq) if wanted.send(packet.id).is_ok() => {}
                     Ok(PacketType::PacketFin) => {
+                        self.shared.sent_files.end(&self.name, std::mem::take(&mut lock(&self.files)));
                         let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
-                        // The engine may have gone with its last word.
+                        // The engine may have closed the connection already.
                         self.sender.send(Ok(fin)).await.unwrap_or(());
                         return;
                     }
-                    // An error is the engine's own, and it tells of it in the build.
+                    // The engine reports its own errors in the build.
                     _ => return,
                 }
             }
@@ -204,24 +245,27 @@ impl Sending {
 
     fn report(&self, outcome: Result<()>) {
         if let Err(failure) = outcome {
-            // With nobody there to receive it, the build has ended for a reason of its own.
-            self.sender.blocking_send(Err(Status::failed_precondition(failure.message))).unwrap_or(());
+            let message = failure.message.clone();
+            lock(&self.shared.failure).get_or_insert(failure);
+            // If nobody receives it, the build has ended for another reason.
+            self.sender.blocking_send(Err(Status::failed_precondition(message))).unwrap_or(());
         }
     }
 
     fn send(&self, packet: Packet) -> Result<()> {
-        self.sender.blocking_send(Ok(packet)).map_err(|_| Failure::new(Kind::EngineError, "the engine has gone"))
+        let closed = |_| Failure::new(Kind::EngineError, "the engine closed the connection while files were sent");
+        self.sender.blocking_send(Ok(packet)).map_err(closed)
     }
 
     fn send_stats(&self) -> Result<()> {
-        // Folders on the way to the entry at hand: sent once something in them is.
+        // Folders above the current entry, which are sent once something in them is.
         let mut pending: Vec<Entry> = Vec::new();
         let mut matched: HashMap<String, Matched> = HashMap::new();
-        walk(&self.root, &self.selection.out, Descend::IfReachable, |entry| {
+        walk(&self.root, &self.selection.excluded, Descend::IfReachable, |entry| {
             let is_folder = entry.metadata.is_dir();
             let parent = entry.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            pending.retain(|folder| is_within(&entry.path, &folder.path));
-            matched.retain(|folder, _| is_within(&entry.path, folder));
+            pending.retain(|folder| is_below(&entry.path, &folder.path));
+            matched.retain(|folder, _| is_below(&entry.path, folder));
             let wanted = match &self.selection.wanted {
                 None => true,
                 Some(patterns) => {
@@ -233,21 +277,21 @@ impl Sending {
                     wanted
                 }
             };
-            if !wanted || entry.left_out {
+            if !wanted || entry.excluded {
                 if is_folder {
                     pending.push(entry);
                 }
                 return Ok(());
             }
             for folder in pending.drain(..) {
-                self.send_stat(&folder)?;
+                self.send_stat(folder)?;
             }
-            self.send_stat(&entry)
+            self.send_stat(entry)
         })?;
         self.send(Packet { r#type: PacketType::PacketStat.into(), ..Packet::default() })
     }
 
-    fn send_stat(&self, entry: &Entry) -> Result<()> {
+    fn send_stat(&self, entry: Entry) -> Result<()> {
         let metadata = &entry.metadata;
         let kind = metadata.file_type();
         if kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device() {
@@ -259,7 +303,7 @@ impl Sending {
         } else {
             String::new()
         };
-        // What is in the context belongs to root in the image, as with the docker CLI.
+        // As with the docker CLI, files of the context belong to root in the image.
         let stat = Stat {
             path: entry.path.clone(),
             mode: mode(metadata),
@@ -268,28 +312,37 @@ impl Sending {
             linkname,
             ..Stat::default()
         };
-        let file = kind.is_file().then(|| entry.host.clone());
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+        let mut file = None;
+        if kind.is_file() {
+            let remembered = sent_files::remember(&self.before, &entry.path, metadata);
+            lock(&self.files).insert(entry.path.clone(), remembered);
+            file = Some((entry.host, entry.path));
+        }
+        lock(&self.entries).push(file);
         self.send(Packet { r#type: PacketType::PacketStat.into(), stat: Some(stat), ..Packet::default() })
     }
 
     fn send_file(&self, number: u32) -> Result<()> {
-        let file = {
-            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-            // Each is asked for once.
-            files.get_mut(number as usize).and_then(Option::take)
-        };
-        let path =
-            file.ok_or_else(|| Failure::new(Kind::EngineError, "the engine asks for a file that was not offered"))?;
-        let mut file = std::fs::File::open(&path).doing("read", &path)?;
+        // The engine asks for each file once.
+        let file = lock(&self.entries).get_mut(number as usize).and_then(Option::take);
+        let (host, path) =
+            file.ok_or_else(|| Failure::new(Kind::EngineError, "the engine asked for a file that was not offered"))?;
+        let mut file = context::open(&host)?;
+        let mut checksum = sent_files::checksum();
         let data = |data| Packet { r#type: PacketType::PacketData.into(), id: number, data, ..Packet::default() };
         loop {
             let mut piece = vec![0; PIECE];
-            let read = file.read(&mut piece).doing("read", &path)?;
+            let read = file.read(&mut piece).doing("read", &host)?;
             piece.truncate(read);
-            self.sent.fetch_add(read as u64, Ordering::Relaxed);
+            checksum.update(&piece);
+            self.shared.sent.fetch_add(read as u64, Ordering::Relaxed);
+            if read == 0
+                && let Some(remembered) = lock(&self.files).get_mut(&path)
+            {
+                remembered.checksum = Some(checksum.finalize());
+            }
+            // An empty packet ends the file.
             self.send(data(piece))?;
-            // The empty one is the end.
             if read == 0 {
                 return Ok(());
             }
@@ -297,19 +350,25 @@ impl Sending {
     }
 }
 
-fn is_within(path: &str, folder: &str) -> bool {
+fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn mode(metadata: &std::fs::Metadata) -> u32 {
     let kind = metadata.file_type();
-    let has = |bit: u32, go: u32| if metadata.mode() & bit != 0 { go } else { 0 };
-    let kind = match () {
-        () if kind.is_dir() => go::DIRECTORY,
-        () if kind.is_symlink() => go::SYMLINK,
-        () => 0,
+    let bit = |bit: u32, go: u32| if metadata.mode() & bit != 0 { go } else { 0 };
+    let kind = if kind.is_dir() {
+        go::DIRECTORY
+    } else if kind.is_symlink() {
+        go::SYMLINK
+    } else {
+        0
     };
-    kind | metadata.mode() & 0o777 | has(0o4000, go::SET_UID) | has(0o2000, go::SET_GID) | has(0o1000, go::STICKY)
+    kind | metadata.mode() & 0o777 | bit(0o4000, go::SET_UID) | bit(0o2000, go::SET_GID) | bit(0o1000, go::STICKY)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -317,14 +376,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_plain_text_comes_escaped() {
+    fn escaped_values_are_decoded() {
         assert_eq!(unescape("data+1%2F%C3%A9%26x%3D1"), "data 1/é&x=1");
     }
 
     #[test]
-    fn a_name_that_begins_alike_is_not_within() {
-        assert!(is_within("a/b", "a"));
-        assert!(!is_within("ab/c", "a"));
-        assert!(!is_within("a", "a"));
+    fn a_name_with_the_same_beginning_is_not_below() {
+        assert!(is_below("a/b", "a"));
+        assert!(!is_below("ab/c", "a"));
+        assert!(!is_below("a", "a"));
     }
 }

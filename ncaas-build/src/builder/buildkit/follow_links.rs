@@ -1,25 +1,25 @@
-//! Which entries of a folder a Dockerfile's `COPY` sources need: the paths themselves, and what links on the way lead
-//! to. As fsutil's `followlinks.go`.
+//! The entries of a folder that the `COPY` sources of a Dockerfile need: the paths themselves, and the targets of links
+//! on the way. As `followlinks.go` of fsutil.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use crate::builder::dockerignore::Ignore;
 
-/// How many links may lead to one another.
+/// The longest chain of links.
 const LINKS: usize = 255;
 
-/// The paths as patterns, with all that links among them lead to. None where one is the folder itself.
-pub(super) fn paths(root: &Path, wanted: &[String]) -> Option<Vec<String>> {
+/// The paths as patterns, with the targets of the links among them. None if one is the folder itself.
+pub(super) fn resolve_links(root: &Path, wanted: &[String]) -> Option<Vec<String>> {
     let mut found = BTreeSet::new();
     for path in wanted {
         let mut budget = LINKS;
-        follow(root, &plain(Path::new(path)), &mut found, &mut budget)?;
+        follow(root, &normalise(Path::new(path)), &mut found, &mut budget)?;
     }
     Some(found.into_iter().collect())
 }
 
-/// Follows one path: `rest` is what of it is still to be looked at. None where all of the folder is wanted.
+/// Follows the links of one path. None if it is the folder itself.
 fn follow(root: &Path, path: &[String], found: &mut BTreeSet<String>, budget: &mut usize) -> Option<()> {
     if path.is_empty() {
         return None;
@@ -29,7 +29,7 @@ fn follow(root: &Path, path: &[String], found: &mut BTreeSet<String>, budget: &m
             let here = [&path[..at], std::slice::from_ref(&step)].concat();
             let Ok(target) = std::fs::read_link(root.join(here.join("/"))) else {
                 if step != path[at] {
-                    // A name that a pattern stands for: the rest of the path may hold links below it.
+                    // A name that matches a wildcard: there may be links below it.
                     follow(root, &[&here, &path[at + 1..]].concat(), found, budget)?;
                 }
                 continue;
@@ -39,11 +39,11 @@ fn follow(root: &Path, path: &[String], found: &mut BTreeSet<String>, budget: &m
                 return Some(());
             }
             *budget -= 1;
-            // A link that is absolute begins at the context's root: it will be followed in the image.
+            // An absolute link begins at the root of the context, as in the image.
             let from: PathBuf = if target.is_absolute() { PathBuf::new() } else { here[..at].iter().collect() };
-            let mut led_to = plain(&from.join(target.strip_prefix("/").unwrap_or(&target)));
-            led_to.extend_from_slice(&path[at + 1..]);
-            follow(root, &led_to, found, budget)?;
+            let mut resolved = normalise(&from.join(target.strip_prefix("/").unwrap_or(&target)));
+            resolved.extend_from_slice(&path[at + 1..]);
+            follow(root, &resolved, found, budget)?;
             if step == path[at] {
                 return Some(());
             }
@@ -53,7 +53,7 @@ fn follow(root: &Path, path: &[String], found: &mut BTreeSet<String>, budget: &m
     Some(())
 }
 
-/// The names in a folder that a part of a path stands for.
+/// The names in a folder that match one part of a path.
 fn expand(root: &Path, folder: &[String], part: &str) -> Vec<String> {
     if !part.contains(['*', '?', '[']) {
         return vec![part.to_owned()];
@@ -64,8 +64,8 @@ fn expand(root: &Path, folder: &[String], part: &str) -> Vec<String> {
     names.filter(|name| pattern.matches(name, &Default::default()).0).collect()
 }
 
-/// The parts of a path within the folder: what would lead out of it stays at its root.
-fn plain(path: &Path) -> Vec<String> {
+/// The parts of a path, without `.` and `..`: `..` does not lead out of the folder.
+fn normalise(path: &Path) -> Vec<String> {
     let mut parts = Vec::new();
     for component in path.components() {
         match component {
@@ -78,13 +78,13 @@ fn plain(path: &Path) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot make its links has failed")]
+#[expect(clippy::unwrap_used, reason = "a test that cannot create its links has failed")]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
     fn followed(root: &Path, wanted: &[&str]) -> Option<Vec<String>> {
-        paths(root, &wanted.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>())
+        resolve_links(root, &wanted.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]

@@ -1,62 +1,71 @@
-//! BuildKit: the engine asks for what it needs of the context, for secrets and for credentials, in a session that runs
-//! beside the request to build.
+//! BuildKit: the engine asks for the files, secrets and credentials that it needs, in a session that runs beside the
+//! build request.
 //!
-//! It is the choice wherever the engine has it, also where the engine itself would prefer its classic builder (before
-//! 23.0). Measured on 20.10 against the docker CLI, which takes the classic one there: an unchanged rebuild costs the
-//! same, the first build of a 2 GB context 0.7 of it, and an unchanged rebuild of that a hundredth, for nothing is sent again.
-//! Labels cost nothing either; each is a step of its own for the classic builder.
+//! It is used wherever the engine has it, also where the engine itself would prefer the classic builder (before 23.0).
+//! An unchanged rebuild of a large context costs a hundredth of the first build, because nothing is sent again; with the
+//! classic builder the whole context is sent each time. Labels are no steps of their own either.
 
 mod file_sync;
 mod follow_links;
+mod sent_files;
 mod services;
 mod session;
 mod vertices;
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
 use hyper::Request;
 use ncaas_core::engine::Engine;
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{Failure, IoContext, Result};
 
-use super::options::{self, BuildOptions};
-use super::outcome::BuildFailure;
-use super::outcome::Outcome;
+use super::dockerfile::{DOCKERFILE, DOCKERIGNORE, Dockerfile};
+use super::options::{BuildOptions, request_build};
+use super::outcome::{BuildFailure, Outcome};
 use crate::engine_stream;
-use crate::progress::Terminal;
-use file_sync::{Folder, Folders};
+use crate::progress::Progress;
+use file_sync::Folders;
+use sent_files::SentFiles;
 pub(crate) use services::Secret;
 use vertices::Vertices;
 
+/// How often the progress is redrawn.
+const REFRESH: Duration = Duration::from_millis(200);
+
 /// What the engine may ask for.
 #[derive(Debug)]
-pub(crate) struct Sources {
-    /// The context's folder.
-    pub(crate) context: PathBuf,
-    /// The folder with the Dockerfile in it.
-    pub(crate) dockerfile: PathBuf,
+pub(crate) struct Sources<'a> {
+    /// The folder of the context.
+    pub(crate) context: &'a Path,
+    /// Patterns of files that are excluded in addition to those of `.dockerignore`, and before them.
+    pub(crate) excluded: &'a [String],
+    pub(crate) dockerfile: &'a Dockerfile,
     pub(crate) secrets: Vec<Secret>,
 }
 
-/// Whether BuildKit was turned off on the engine. The answer to a ping names the builder that it prefers: since 23.0 that
-/// is the classic one only where the engine is told so. An engine before that (API up to 1.41) names the classic one
-/// unless it is told otherwise, which says nothing.
+/// Whether BuildKit is turned off on the engine. The response to a ping names the builder that the engine prefers. Since
+/// 23.0 (API 1.42) that is the classic one only if the engine is configured so. Older engines name the classic one by
+/// default, which tells nothing.
 pub(crate) async fn is_turned_off(engine: &Engine) -> Result<bool> {
-    let request = Request::builder().uri("/_ping").header("Host", "docker").body(engine_stream::nothing());
-    let response = engine_stream::send(engine, request.map_err(|error| engine_stream::broken(&error))?).await?;
-    let says = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let minor = says("Api-Version").strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
-    Ok(says("Builder-Version") == "1" && minor.is_some_and(|minor| minor >= 42))
+    let request = Request::builder().uri("/_ping").header("Host", "docker").body(engine_stream::empty_body());
+    let request = request.map_err(|error| engine_stream::connection_failure(&error))?;
+    let response = engine_stream::send(engine, request).await?;
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let minor = header("Api-Version").strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
+    Ok(header("Builder-Version") == "1" && minor.is_some_and(|minor| minor >= 42))
 }
 
-/// Builds an image. None where the engine has no BuildKit.
+/// Builds an image; none if the engine has no BuildKit.
 pub(crate) async fn build(
     engine: &Engine,
     options: &BuildOptions,
-    sources: Sources,
-    terminal: &Terminal,
+    sources: Sources<'_>,
+    progress: &Progress,
     size: u64,
 ) -> Result<Option<Outcome>, BuildFailure> {
-    let folders = Folders::new(Folder::new(&sources.context), Folder::new(&sources.dockerfile));
+    let dockerfile = dockerfile_folder(sources.dockerfile)?;
+    let sent_files = SentFiles::open(sources.context, &engine.address().to_string()).await;
+    let folders = Folders::new(sources.context, sources.excluded, dockerfile.path(), sent_files);
     let Some(session) = session::open(engine, &folders, sources.secrets).await? else { return Ok(None) };
     let query = options.query(&[
         ("version", "2"),
@@ -65,23 +74,43 @@ pub(crate) async fn build(
         // The context comes through the session.
         ("remote", "client-session"),
     ]);
-    let mut messages = options::build(engine, &query, None, engine_stream::nothing()).await?;
-    let mut vertices = Vertices::new(terminal);
-    let mut sending = terminal.progress("sending the build context", size);
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(200));
+    let mut messages = request_build(engine, &query, None, engine_stream::empty_body()).await?;
+    let mut vertices = Vertices::new(progress);
+    let mut bar = None;
+    let mut tick = tokio::time::interval(REFRESH);
     loop {
         tokio::select! {
             biased;
             message = messages.next() => match message? {
-                Some(message) => vertices.hear(&message)?,
+                // A file that could not be sent is the reason, whatever the engine says.
+                Some(message) => vertices.add(&message).map_err(|failed| folders.failure().map_or(failed, Into::into))?,
                 None => break,
             },
-            _ = tick.tick() => sending.set(terminal, folders.sent(), size),
+            _ = tick.tick() => {
+                progress.refresh();
+                if !folders.is_sending() {
+                    bar = None;
+                } else if folders.sent() > 0 {
+                    bar.get_or_insert_with(|| progress.bar("sending the build context", size)).set(folders.sent());
+                }
+            }
         }
     }
-    let sent = folders.sent();
     match vertices.image_id() {
-        Some(image_id) => Ok(Some(Outcome { builder: "buildkit", image_id, sent })),
+        Some(image_id) => Ok(Some(Outcome { builder: "buildkit", image_id, sent: folders.sent() })),
         None => Err(vertices.failed("the engine ended the build without an image")),
     }
+}
+
+/// A folder that holds the Dockerfile and its own `.dockerignore` alone: the file may be a pipe, or linked elsewhere. Its
+/// modification time is always new, so that the engine never takes it for an earlier one of the same size.
+fn dockerfile_folder(dockerfile: &Dockerfile) -> Result<tempfile::TempDir> {
+    let folder =
+        tempfile::tempdir().map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;
+    let path = folder.path().join(DOCKERFILE);
+    std::fs::write(&path, &dockerfile.content).doing("write", &path)?;
+    if let Some(ignore) = &dockerfile.own_ignore {
+        std::fs::copy(ignore, folder.path().join(format!("{DOCKERFILE}{DOCKERIGNORE}"))).doing("read", ignore)?;
+    }
+    Ok(folder)
 }

@@ -1,4 +1,4 @@
-//! The small services of a session: secrets, credentials, and that we are alive.
+//! The small services of a session: secrets, registry credentials, health.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use bollard_buildkit_proto::health::health_check_response::ServingStatus;
 use bollard_buildkit_proto::health::health_server::Health;
 use bollard_buildkit_proto::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
-use bollard_buildkit_proto::moby::filesync::v1 as filesync;
+use bollard_buildkit_proto::moby::filesync::v1 as auth;
 use futures_util::stream::Empty;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use tonic::{Request, Response, Status};
 
 use crate::registry::credentials;
 
-/// A secret that a `RUN` may see and that no layer keeps. Its content is never shown.
+/// A secret that a `RUN` may read and that no layer keeps. Its content is never printed.
 #[derive(Clone)]
 pub(crate) struct Secret {
     pub(crate) id: String,
@@ -28,13 +28,14 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` for the variable or else the file of that name.
+    /// Parses `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` for the environment variable ID.
     ///
     /// # Errors
-    /// Where it is none of these, or what it names is not there.
+    /// Another form, or a file or variable that does not exist.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let wrong =
-            |why: String| Failure::new(Kind::Usage, why).hint("a secret is `id=ID,src=FILE` or `id=ID,env=NAME`");
+        let wrong = |why: String| {
+            Failure::new(Kind::Usage, why).hint("write `--secret id=ID,src=FILE` or `--secret id=ID,env=NAME`")
+        };
         let (mut id, mut file, mut variable) = (None, None, None);
         for field in text.split(',') {
             match field.split_once('=') {
@@ -42,16 +43,18 @@ impl Secret {
                 Some(("src" | "source", value)) => file = Some(PathBuf::from(value)),
                 Some(("env", value)) => variable = Some(value.to_owned()),
                 Some(("type", "file" | "env")) => {}
-                _ => return Err(wrong(format!("`{field}` says nothing about a secret"))),
+                _ => return Err(wrong(format!("`{field}` is not a valid field of a secret"))),
             }
         }
-        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| wrong("a secret without `id`".to_owned()))?;
+        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| wrong("the secret has no `id`".to_owned()))?;
         let content = match (file, variable) {
             (Some(file), _) => std::fs::read(&file).doing("read", &file)?,
             (None, variable) => {
                 let name = variable.unwrap_or_else(|| id.clone());
                 let value = std::env::var(&name);
-                value.map_err(|_| wrong(format!("there is no variable `{name}` for the secret `{id}`")))?.into_bytes()
+                value
+                    .map_err(|_| wrong(format!("the environment variable `{name}` for the secret `{id}` is not set")))?
+                    .into_bytes()
             }
         };
         Ok(Secret { id, content })
@@ -74,60 +77,60 @@ impl bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::Secret
         let id = request.into_inner().id;
         match self.0.get(&id) {
             Some(secret) => Ok(Response::new(GetSecretResponse { data: secret.content.clone() })),
-            None => Err(Status::not_found(format!("no secret `{id}` was given: `--secret id={id},src=FILE`"))),
+            None => Err(Status::not_found(format!("the secret `{id}` was not given: use `--secret id={id},src=FILE`"))),
         }
     }
 }
 
-/// The registries' credentials, by the docker CLI's configuration.
+/// The credentials for registries, from the configuration of the docker CLI.
 #[derive(Debug)]
 pub(super) struct Credentials;
 
 #[tonic::async_trait]
-impl filesync::auth_server::Auth for Credentials {
+impl auth::auth_server::Auth for Credentials {
     async fn credentials(
         &self,
-        request: Request<filesync::CredentialsRequest>,
-    ) -> Result<Response<filesync::CredentialsResponse>, Status> {
+        request: Request<auth::CredentialsRequest>,
+    ) -> Result<Response<auth::CredentialsResponse>, Status> {
         let host = request.into_inner().host;
         let found = credentials::for_registry(&host).await;
         let found = found.map_err(|failure| Status::unauthenticated(failure.message))?.unwrap_or_default();
         let (username, secret) = match found.identitytoken {
-            // As the docker CLI answers: no name is what tells a token from a password.
+            // As in the docker CLI, an empty user name marks a token.
             Some(token) => (String::new(), token),
             None => (found.username.unwrap_or_default(), found.password.unwrap_or_default()),
         };
-        Ok(Response::new(filesync::CredentialsResponse { username, secret }))
+        Ok(Response::new(auth::CredentialsResponse { username, secret }))
     }
 
     async fn fetch_token(
         &self,
-        _: Request<filesync::FetchTokenRequest>,
-    ) -> Result<Response<filesync::FetchTokenResponse>, Status> {
+        _: Request<auth::FetchTokenRequest>,
+    ) -> Result<Response<auth::FetchTokenResponse>, Status> {
         Err(Status::unimplemented("the engine fetches tokens itself"))
     }
 
     async fn get_token_authority(
         &self,
-        _: Request<filesync::GetTokenAuthorityRequest>,
-    ) -> Result<Response<filesync::GetTokenAuthorityResponse>, Status> {
+        _: Request<auth::GetTokenAuthorityRequest>,
+    ) -> Result<Response<auth::GetTokenAuthorityResponse>, Status> {
         Err(Status::unimplemented("the engine fetches tokens itself"))
     }
 
     async fn verify_token_authority(
         &self,
-        _: Request<filesync::VerifyTokenAuthorityRequest>,
-    ) -> Result<Response<filesync::VerifyTokenAuthorityResponse>, Status> {
+        _: Request<auth::VerifyTokenAuthorityRequest>,
+    ) -> Result<Response<auth::VerifyTokenAuthorityResponse>, Status> {
         Err(Status::unimplemented("the engine fetches tokens itself"))
     }
 }
 
-/// The engine ends a session whose client does not answer.
+/// The engine ends a session that does not answer.
 #[derive(Debug)]
-pub(super) struct Alive;
+pub(super) struct HealthService;
 
 #[tonic::async_trait]
-impl Health for Alive {
+impl Health for HealthService {
     type WatchStream = Empty<Result<HealthCheckResponse, Status>>;
 
     async fn check(&self, _: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
@@ -135,21 +138,21 @@ impl Health for Alive {
     }
 
     async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
-        Err(Status::unimplemented("there is one service"))
+        Err(Status::unimplemented("the session has one service"))
     }
 
     async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("ask again"))
+        Err(Status::unimplemented("use Check"))
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose secret cannot be read has failed")]
+#[expect(clippy::unwrap_used, reason = "the secrets of the tests exist")]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_a_file_or_a_variable_and_never_shown() {
+    fn a_secret_is_a_file_or_a_variable_and_never_printed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "hush").unwrap();

@@ -1,4 +1,4 @@
-//! The session: a connection turned around, in which the engine is the client of our gRPC services.
+//! The session: a connection in which the engine is the client and calls our gRPC services.
 
 use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
@@ -9,14 +9,15 @@ use hyper_util::rt::TokioExecutor;
 use hyper_util::service::TowerToHyperService;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files::random_id;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use super::file_sync::Folders;
-use super::services::{Alive, Credentials, Secret, Secrets};
+use super::services::{Credentials, HealthService, Secret, Secrets};
 use crate::engine_stream;
 
-/// What the engine may call. It asks for nothing else, and makes do without.
+/// The methods that the engine may call. It does without the others.
 const METHODS: [&str; 4] = [
     "/moby.filesync.v1.FileSync/DiffCopy",
     "/moby.filesync.v1.Auth/Credentials",
@@ -24,7 +25,7 @@ const METHODS: [&str; 4] = [
     "/grpc.health.v1.Health/Check",
 ];
 
-/// A session that is open until it is dropped.
+/// A session, which is open until it is dropped.
 pub(super) struct Session {
     pub(super) id: String,
     serving: JoinHandle<()>,
@@ -36,9 +37,9 @@ impl Drop for Session {
     }
 }
 
-/// Opens a session; none where the engine has no BuildKit.
+/// Opens a session; none if the engine has no BuildKit.
 pub(super) async fn open(engine: &Engine, folders: &Folders, secrets: Vec<Secret>) -> Result<Option<Session>> {
-    let id = format!("ncaas{:016x}{:016x}", random(), random());
+    let id = format!("ncaas{}", random_id());
     let mut request = Request::builder()
         .method(Method::POST)
         .uri("/session")
@@ -47,12 +48,13 @@ pub(super) async fn open(engine: &Engine, folders: &Folders, secrets: Vec<Secret
         .header("Upgrade", "h2c")
         .header("X-Docker-Expose-Session-Uuid", &id)
         .header("X-Docker-Expose-Session-Name", "ncaas-build")
-        // By this key the engine finds what it has of the folder from the build before.
+        // By this key the engine finds the files that it has from the build before.
         .header("X-Docker-Expose-Session-Sharedkey", folders.key());
     for method in METHODS {
         request = request.header("X-Docker-Expose-Session-Grpc-Method", method);
     }
-    let request = request.body(engine_stream::nothing()).map_err(|error| engine_stream::broken(&error))?;
+    let request =
+        request.body(engine_stream::empty_body()).map_err(|error| engine_stream::connection_failure(&error))?;
     let response = engine_stream::send(engine, request).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(None);
@@ -63,19 +65,13 @@ pub(super) async fn open(engine: &Engine, folders: &Folders, secrets: Vec<Secret
     let services = Routes::new(FileSyncServer::new(folders.clone()))
         .add_service(AuthServer::new(Credentials))
         .add_service(SecretsServer::new(Secrets::new(secrets)))
-        .add_service(HealthServer::new(Alive));
+        .add_service(HealthServer::new(HealthService));
     let serving = tokio::spawn(async move {
-        // The engine ends it with the build, and a build that misses it says why it failed.
+        // The engine ends the session with the build. If it breaks, the build fails with a reason of its own.
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .serve_connection(upgraded, TowerToHyperService::new(services))
             .await
             .unwrap_or(());
     });
     Ok(Some(Session { id, serving }))
-}
-
-/// A number that nobody else has: the standard library's own seed for its hash maps.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

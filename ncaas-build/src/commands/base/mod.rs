@@ -1,4 +1,4 @@
-//! `ncaas-build base`: the image that analyses are built on, from any distribution's image or a root file system.
+//! `ncaas-build base`: builds the base image for analyses, on the image of any distribution or on a root file system.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -14,19 +14,20 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::BaseArgs;
 use crate::builder::{BuildFailure, BuildOptions, Plan, write_record};
-use crate::engine_stream::{self, Refusal};
+use crate::engine_stream;
 use crate::git_revision::{CREATED, REPOSITORY};
+use crate::image_import::import_image;
 use crate::image_name::split;
 use crate::image_record::{Image, Written};
-use crate::progress::Terminal;
+use crate::progress::Progress;
 use crate::registry::fetch;
 
-/// What it is made from where nothing is said.
+/// The default image to build on.
 const FROM: &str = "debian:bookworm-slim";
-/// What sets up the user and the io-dir.
+/// The script that creates the user and the io-dir.
 const SETUP: &str = include_str!("setup.sh");
 
-/// Makes the base image, and writes its record.
+/// Builds the base image, and writes its record.
 pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Written<Image>>().await;
@@ -34,10 +35,10 @@ pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
     let image = args.tag.clone().unwrap_or_else(|| format!("{REPOSITORY}:base"));
     reference::image(&image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
     let record = Image { image: Some(image.clone()), ..Image::default() }.record();
-    // BuildKit builds on names alone: what has none gets one, and only until then.
+    // BuildKit takes base images by name only: an image without a name gets a temporary one.
     let name = format!("{}-from-{}", split(&image).0, std::process::id());
     let engine = LazyEngine::default();
-    let base = Base { engine: &engine, tool, args: &args, image: &image, name: &name, named: Cell::new(false) };
+    let base = BaseBuild { engine: &engine, tool, args: &args, image: &image, name: &name, is_named: Cell::new(false) };
     let ended = Pipe::new(tool, 1)
         .each(Input::record(record), async |record: &mut Record, output: &Output| {
             let built = base.build().await;
@@ -45,50 +46,51 @@ pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
             Ok(())
         })
         .await;
-    // Also after a signal, which ends the work at any point.
-    base.take_name_away().await?;
+    // Also after a signal, which ends the build at any point.
+    base.remove_temporary_name().await?;
     ended
 }
 
-struct Base<'a> {
+struct BaseBuild<'a> {
     engine: &'a LazyEngine,
     tool: Tool,
     args: &'a BaseArgs,
     image: &'a str,
-    /// For what is built on and has no name of its own.
+    /// The temporary name of the image that is built on.
     name: &'a str,
-    /// Whether anything may have that name by now.
-    named: Cell<bool>,
+    /// Whether an image may have that name.
+    is_named: Cell<bool>,
 }
 
-impl Base<'_> {
+impl BaseBuild<'_> {
     async fn build(&self) -> Result<Image, BuildFailure> {
         let engine = self.engine.get().await?;
         let from = match &self.args.rootfs {
             Some(rootfs) => {
-                self.named.set(true);
+                self.is_named.set(true);
                 import(engine, rootfs, self.name).await?;
                 self.name
             }
             None => reference::image(self.args.from.as_deref().unwrap_or(FROM))?,
         };
-        let look = async || engine.docker().inspect_image(from).await.engine_context("look at", Subject::Image(from));
-        let inspected = match look().await {
+        let inspect =
+            async || engine.docker().inspect_image(from).await.engine_context("look at", Subject::Image(from));
+        let inspected = match inspect().await {
             Err(failure) if failure.kind == Kind::ImageNotFound => {
-                fetch(engine, &Terminal::new(), from, None).await.map_err(without_registry)?;
-                look().await?
+                fetch(engine, &Progress::new(), from, None).await.map_err(without_registry)?;
+                inspect().await?
             }
             inspected => inspected?,
         };
         let id = inspected.id.unwrap_or_default();
         let is_id = id.trim_start_matches("sha256:").starts_with(from.trim_start_matches("sha256:"));
         if is_id {
-            self.named.set(true);
+            self.is_named.set(true);
             let options = TagImageOptions { repo: Some(self.name.to_owned()), tag: None };
             engine.docker().tag_image(&id, Some(options)).await.engine_context("name", Subject::Image(&id))?;
         }
         let folder =
-            tempfile::tempdir().map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), &error))?;
+            tempfile::tempdir().map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;
         let dockerfile = folder.path().join("Dockerfile");
         let text = dockerfile_on(if is_id { self.name } else { from });
         std::fs::write(&dockerfile, text).doing("write", &dockerfile)?;
@@ -96,12 +98,19 @@ impl Base<'_> {
         if let Some(created) = inspected.created {
             options.labels.insert(CREATED.to_owned(), created);
         }
-        let plan = Plan { context: folder.path().to_owned(), dockerfile, options, revision: None, secrets: Vec::new() };
+        let plan = Plan {
+            context: folder.path().to_owned(),
+            dockerfile,
+            options,
+            revision: None,
+            secrets: Vec::new(),
+            warnings: Vec::new(),
+        };
         plan.build(engine, self.tool).await.map_err(|failed| explain(failed, from))
     }
 
-    async fn take_name_away(&self) -> Result<()> {
-        if !self.named.get() {
+    async fn remove_temporary_name(&self) -> Result<()> {
+        if !self.is_named.get() {
             return Ok(());
         }
         let engine = self.engine.get().await?;
@@ -114,23 +123,23 @@ impl Base<'_> {
     }
 }
 
-/// Why a base cannot be made of an image, in the words of the step that found it out.
+/// Names the reason why an image cannot become a base: the last line of the set-up step.
 fn explain(failed: BuildFailure, from: &str) -> BuildFailure {
     let Some(step) = &failed.step else { return failed };
-    let names_it = |line: &String| line.contains("exec: \"/bin/sh\"");
-    let has_no_shell = step.output.iter().any(names_it) || names_it(&failed.failure.message);
-    let why = match step.exit_code {
-        _ if has_no_shell => "it has no `/bin/sh` that could set it up",
+    let names_shell = |line: &String| line.contains("exec: \"/bin/sh\"");
+    let has_no_shell = step.output.iter().any(names_shell) || names_shell(&failed.failure.message);
+    let reason = match step.exit_code {
+        _ if has_no_shell => "it has no `/bin/sh` to run the set-up",
         Some(_) => step.output.iter().rev().find(|line| !line.is_empty()).map_or("its set-up failed", String::as_str),
         None => return failed,
     };
-    let failure = Failure::new(Kind::BuildFailed, format!("cannot make a base of `{from}`: {why}"));
-    let failure = failure.hint("take an image of a distribution, with a shell and bash or a package manager");
+    let failure = Failure::new(Kind::BuildFailed, format!("cannot build a base on `{from}`: {reason}"));
+    let failure = failure.hint("use the image of a distribution, which has a shell, and bash or a package manager");
     BuildFailure { failure, ..failed }
 }
 
 fn dockerfile_on(from: &str) -> String {
-    // The form that takes a command's words as they are, line breaks included, in every builder.
+    // In this form every builder keeps the words of the command as they are, line breaks included.
     let setup = serde_json::json!(["/bin/sh", "-c", SETUP]);
     let home = Path::new(CONTAINER_IO_DIR).parent().unwrap_or(Path::new("/")).display();
     let label = labels::IO_DIR;
@@ -141,51 +150,33 @@ fn dockerfile_on(from: &str) -> String {
 }
 
 fn without_registry(failure: Failure) -> Failure {
-    failure.hint(
-        "without a registry in reach, make it from a root file system: `--rootfs DIR`, for example of debootstrap",
-    )
+    failure
+        .hint("without access to a registry, build on a root file system: `--rootfs DIR`, for example from debootstrap")
 }
 
-/// Makes an image of a root file system, a folder or a tar archive.
+/// Imports a root file system, a folder or a tar archive, as an image.
 async fn import(engine: &Engine, rootfs: &Path, image: &str) -> Result<()> {
     let metadata = std::fs::metadata(rootfs).doing("read", rootfs)?;
-    let (repository, tag) = split(image);
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    let query = query.append_pair("fromSrc", "-").append_pair("repo", repository).append_pair("tag", tag).finish();
-    let refused = |words: &str| {
-        Failure::new(Kind::EngineError, format!("cannot make an image of `{}`: {}", rootfs.display(), words.trim()))
-    };
-    let (body, archiver) = if metadata.is_dir() {
-        let mut tar = tokio::process::Command::new("tar")
-            .args(["--create", "--numeric-owner", "--one-file-system", "--file", "-", "--directory"])
-            .arg(rootfs)
-            .arg(".")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| refused(&format!("cannot run `tar`: {error}")))?;
-        let stdout = tar.stdout.take().ok_or_else(|| refused("`tar` has no output"))?;
-        (engine_stream::body(stdout, rootfs), Some(tar))
-    } else {
-        (engine_stream::body(tokio::fs::File::open(rootfs).await.doing("read", rootfs)?, rootfs), None)
-    };
-    let posted =
-        engine_stream::post(engine, &format!("/images/create?{query}"), &[("X-Registry-Auth", "")], body).await;
-    let mut messages = posted.map_err(|refusal| match refusal {
-        Refusal::Answer(_, words) => refused(&words),
-        Refusal::Failure(failure) => failure,
-    })?;
-    while let Some(message) = messages.next().await? {
-        if let Some(words) = message.failure() {
-            return Err(refused(words));
-        }
+    let subject = format!("`{}`", rootfs.display());
+    if !metadata.is_dir() {
+        let file = tokio::fs::File::open(rootfs).await.doing("read", rootfs)?;
+        return import_image(engine, &subject, image, &[], engine_stream::stream_body(file, rootfs)).await;
     }
-    if let Some(mut tar) = archiver {
-        let status = tar.wait().await.map_err(|error| refused(&error.to_string()))?;
-        if !status.success() {
-            return Err(refused(&format!("`tar` ended with {status}")).hint("reading a root file system takes root"));
-        }
+    let failed = |message: &str| Failure::new(Kind::Io, format!("cannot read {subject}: {message}"));
+    let mut tar = tokio::process::Command::new("tar")
+        .args(["--create", "--numeric-owner", "--one-file-system", "--file", "-", "--directory"])
+        .arg(rootfs)
+        .arg(".")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(&format!("cannot run `tar`: {error}")))?;
+    let stdout = tar.stdout.take().ok_or_else(|| failed("`tar` has no output"))?;
+    import_image(engine, &subject, image, &[], engine_stream::stream_body(stdout, rootfs)).await?;
+    let status = tar.wait().await.map_err(|error| failed(&error.to_string()))?;
+    if status.success() {
+        return Ok(());
     }
-    Ok(())
+    Err(failed(&format!("`tar` ended with {status}")).hint("only root can read every file of a root file system"))
 }

@@ -1,16 +1,17 @@
-//! The traps in a build context: its Dockerfile, the scripts in it, and what should not be in it.
+//! Mistakes in a build context: in its Dockerfile, in the scripts in it, and files that should not be in it.
 
 use std::path::Path;
 
 use ncaas_core::failure::Result;
+use ncaas_core::image_labels;
 use regex::Regex;
 
-use super::finding::{Finding, Trap};
+use super::finding::{Finding, Report, Trap};
 use super::script;
-use crate::builder::context::{Entry, walk};
-use crate::builder::dockerfile::{Instruction, instructions};
+use crate::builder::context::{Entry, io_dir_patterns, walk};
+use crate::builder::dockerfile::{DOCKERFILE, DOCKERIGNORE, Instruction, copy_sources, instructions};
 use crate::builder::dockerignore::{Descend, Ignore, Matched};
-use crate::builder::{DOCKERFILE, DOCKERIGNORE};
+use crate::progress::format_bytes;
 
 /// Names of files that hold secrets, in the patterns of `.dockerignore`.
 const SECRETS: [&str; 18] = [
@@ -33,63 +34,98 @@ const SECRETS: [&str; 18] = [
     "**/*credentials*.json",
     "**/rootkey.csv",
 ];
+/// Endings of files that hold recorded data.
+const DATA: [&str; 16] = [
+    ".npy", ".npz", ".mat", ".h5", ".hdf5", ".nwb", ".tif", ".tiff", ".avi", ".mp4", ".mkv", ".bin", ".dat", ".raw",
+    ".nii", ".gz",
+];
+/// More data than this in an image is probably not intended, in bytes.
+const MUCH_DATA: u64 = 10_000_000;
 
-/// The traps in one context.
-pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    let file = root.join(DOCKERFILE);
-    if !file.exists() {
+/// A file of the context.
+struct File {
+    path: String,
+    size: u64,
+}
+
+/// Checks one context.
+pub(super) fn check(root: &Path) -> Result<Report> {
+    let mut report = Report::default();
+    let dockerfile = root.join(DOCKERFILE);
+    let has_dockerfile = dockerfile.exists();
+    if !has_dockerfile {
         let message = "the folder has no Dockerfile";
-        findings.push(Finding::new(root, None, Trap::NoDockerfile, message, "write one, or name another folder"));
+        report.add(Finding::new(root, None, Trap::NoDockerfile, message, "write one, or name another folder"));
     }
-    let text = if file.exists() { script::read(&file)?.unwrap_or_default() } else { String::new() };
+    let text = if has_dockerfile { script::read(&dockerfile)?.unwrap_or_default() } else { String::new() };
     let steps = instructions(&text);
-    let ignore = Ignore::read(&root.join(DOCKERIGNORE))?;
-    let mut paths = Vec::new();
-    let mut io_dir = text.contains("io-dir/results");
+    let has_protocol = steps.iter().any(|step| step.word == "LABEL" && step.rest.contains(image_labels::PROTOCOL));
+    let ignore = Ignore::read(&root.join(DOCKERIGNORE), &io_dir_patterns(root, &steps))?;
+    let mut files = Vec::new();
+    let mut mentions_io_dir = text.contains("io-dir/results");
     walk(root, &ignore, Descend::IfReachable, |entry| {
         if entry.metadata.is_file() && !entry.path.starts_with(".git/") {
-            findings.extend(secret(&entry));
+            report.extend(secret(&entry));
             if entry.path != DOCKERFILE {
-                io_dir = io_dir || script::mentions_io_dir(&entry.host);
-                findings.extend(of_file(&entry, &steps)?);
+                mentions_io_dir = mentions_io_dir || script::mentions_io_dir(&entry.host);
+                let (findings, is_workflow) = check_file(&entry, &steps)?;
+                report.extend(findings);
+                if is_workflow && !has_protocol {
+                    report.notes.push(script::workflow_note(&entry.host));
+                }
+                mentions_io_dir = mentions_io_dir || is_workflow;
             }
         }
-        if !entry.left_out {
-            paths.push(entry.path);
+        if !entry.excluded {
+            files.push(File { path: entry.path, size: entry.metadata.len() });
         }
         Ok(())
     })?;
-    findings.extend(missing_sources(root, &file, &steps, &paths)?);
-    if !io_dir {
-        findings.push(script::no_io_dir(root));
+    report.extend(missing_sources(root, &dockerfile, &steps, &files)?);
+    report.extend(command(&dockerfile, &steps, &files));
+    report.extend(unwanted_files(&dockerfile, &steps, &files)?);
+    if !mentions_io_dir {
+        report.add(script::no_io_dir(root));
     }
-    Ok(findings)
+    Ok(report)
 }
 
-/// What is wrong with a script of the context.
-fn of_file(entry: &Entry, steps: &[Instruction]) -> Result<Vec<Finding>> {
+/// The mistakes in a script of the context, and whether it speaks the workflow protocol.
+fn check_file(entry: &Entry, steps: &[Instruction]) -> Result<(Vec<Finding>, bool)> {
     let name = entry.path.rsplit('/').next().unwrap_or(&entry.path);
-    let is_entry =
-        steps.iter().any(|step| matches!(step.word.as_str(), "ENTRYPOINT" | "CMD") && names(&step.rest, name));
+    let commands = || steps.iter().filter(|step| matches!(step.word.as_str(), "ENTRYPOINT" | "CMD"));
+    let is_program = commands().any(|step| {
+        let program = command_words(&step.rest).into_iter().next().unwrap_or_default();
+        program.rsplit('/').next() == Some(name)
+    });
+    let is_argument = commands().any(|step| names_file(&step.rest, name));
     let is_shell = name.ends_with(".sh") || name.ends_with(".bash");
-    if !is_entry && !is_shell {
-        return Ok(Vec::new());
+    if !is_program && !is_argument && !is_shell {
+        return Ok((Vec::new(), false));
     }
     let text = script::read(&entry.host)?;
     let mut findings = Vec::new();
-    if is_entry {
+    if is_program {
         // A step of the build may set the bit.
         let made =
             steps.iter().any(|step| step.rest.contains("--chmod") || step.word == "RUN" && step.rest.contains("chmod"));
-        findings = script::of_entry(&entry.host, text.as_deref(), made || script::is_executable(&entry.host)?);
+        findings = script::check_start(&entry.host, text.as_deref(), made || script::is_executable(&entry.host)?);
     }
-    findings.extend(script::of_text(&entry.host, &text.unwrap_or_default()));
-    Ok(findings)
+    let text = text.unwrap_or_default();
+    if is_argument && !is_program && is_shell {
+        findings.extend(script::relative_path(&entry.host, &text));
+    }
+    findings.extend(script::check_text(&entry.host, &text));
+    Ok((findings, script::is_workflow(&text)))
 }
 
-/// Whether a command names a file, by whatever path.
-fn names(command: &str, file: &str) -> bool {
+/// The words of a command in list or shell form.
+fn command_words(command: &str) -> Vec<String> {
+    serde_json::from_str(command).ok().or_else(|| shlex::split(command)).unwrap_or_default()
+}
+
+/// Whether a command names a file, by any path.
+fn names_file(command: &str, file: &str) -> bool {
     command.split(|c: char| c.is_whitespace() || "\"'[],/".contains(c)).any(|word| word == file)
 }
 
@@ -103,33 +139,37 @@ fn secret(entry: &Entry) -> Option<Finding> {
     if example || !by_name && line.is_none() {
         return None;
     }
-    let message = "this looks like a secret, and goes to the engine with the context";
-    let remedy = format!("name it in `.dockerignore`: `{}`; a build that needs it takes `--secret`", entry.path);
+    let message = "this looks like a secret, and is sent to the engine with the context";
+    let remedy = format!("name it in `.dockerignore`: `{}`; a build that needs it gets it by `--secret`", entry.path);
     Some(Finding::new(&entry.host, line.map(|line| line + 1), Trap::Secret, message, remedy))
 }
 
-/// What the Dockerfile copies and the context does not have.
-fn missing_sources(root: &Path, file: &Path, steps: &[Instruction], paths: &[String]) -> Result<Vec<Finding>> {
+/// The `COPY` and `ADD` steps.
+fn copies(steps: &[Instruction]) -> impl Iterator<Item = &Instruction> {
+    steps.iter().filter(|step| matches!(step.word.as_str(), "COPY" | "ADD") && !step.has_document)
+}
+
+/// Files that the Dockerfile copies and the context does not have.
+fn missing_sources(root: &Path, file: &Path, steps: &[Instruction], files: &[File]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for step in steps.iter().filter(|step| matches!(step.word.as_str(), "COPY" | "ADD") && !step.has_document) {
-        let (sources, apart) = sources(&step.rest);
-        for source in apart {
-            let message = format!(
-                "`{source}` cannot be copied: the builder does not heed quotes, and takes each word for a name"
-            );
+    for step in copies(steps) {
+        let (sources, split) = copy_sources(&step.rest);
+        for source in split {
+            let message =
+                format!("`{source}` cannot be copied: the builder ignores quotes, and splits the name at its spaces");
             let remedy = "write the names as a list, `COPY [\"with space\", \"/to/\"]`";
             findings.push(Finding::new(file, Some(step.line), Trap::MissingSource, message, remedy));
         }
         for source in sources {
-            // Everything, and what is known only during the build.
+            // Everything, and names that are known only during the build.
             let pattern = source.trim_start_matches("./").trim_matches('/');
             if pattern.is_empty() || pattern == "." || pattern.contains('$') {
                 continue;
             }
-            let real = behind_links(root, pattern);
+            let real = resolve_links(root, pattern);
             let found = |pattern: &str| -> Result<bool> {
                 let wanted = Ignore::new([pattern])?;
-                Ok(paths.iter().any(|path| wanted.matches(path, &Matched::default()).0))
+                Ok(files.iter().any(|file| wanted.matches(&file.path, &Matched::default()).0))
             };
             if found(pattern)?
                 || real.as_deref().is_some_and(str::is_empty)
@@ -137,28 +177,106 @@ fn missing_sources(root: &Path, file: &Path, steps: &[Instruction], paths: &[Str
             {
                 continue;
             }
-            let (why, remedy) = match (root.join(pattern).exists(), &real) {
+            let (reason, remedy) = match (root.join(pattern).exists(), &real) {
                 (true, Some(real)) => {
-                    ("`.dockerignore` leaves it out", format!("add `!{real}` at the end of `.dockerignore`"))
+                    ("`.dockerignore` excludes it", format!("add `!{real}` at the end of `.dockerignore`"))
                 }
                 (true, None) => {
-                    ("a link leads out of the context", "copy what it leads to into the context".to_owned())
+                    ("a link leads out of the context", "copy the target of the link into the context".to_owned())
                 }
                 (false, _) => (
                     "it is not in the context",
                     "its path is relative to the context, not to the Dockerfile".to_owned(),
                 ),
             };
-            let message = format!("`{source}` cannot be copied: {why}");
+            let message = format!("`{source}` cannot be copied: {reason}");
             findings.push(Finding::new(file, Some(step.line), Trap::MissingSource, message, remedy));
         }
     }
     Ok(findings)
 }
 
-/// A path or pattern of the context without links, for the walk does not follow them and the builder does. None where it
-/// leads out of the context or nowhere.
-fn behind_links(root: &Path, pattern: &str) -> Option<String> {
+/// Mistakes in the command of the image.
+fn command(file: &Path, steps: &[Instruction], files: &[File]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let last = |word: &str| {
+        let stage = steps.iter().rposition(|step| step.word == "FROM").unwrap_or(0);
+        steps[stage..].iter().rfind(|step| step.word == word)
+    };
+    let entrypoint = last("ENTRYPOINT");
+    let Some(step) = entrypoint.or_else(|| last("CMD")) else { return findings };
+    let is_list = serde_json::from_str::<Vec<String>>(&step.rest).is_ok();
+    if !is_list && !step.rest.contains("data") && !step.rest.contains("$@") {
+        let message = format!("the shell form of `{}` passes no dataset and no config to the script", step.word);
+        let words: Vec<String> = step.rest.split_whitespace().map(|word| format!("\"{word}\"")).collect();
+        let remedy = format!("write it as a list: `{} [{}]`", step.word, words.join(", "));
+        findings.push(Finding::new(file, Some(step.line), Trap::ShellForm, message, remedy));
+    }
+    let words = command_words(&step.rest);
+    let is_script = |word: &&String| script::is_called_file(word) && !word.contains('$');
+    let Some(script) = words.iter().take(2).find(is_script) else { return findings };
+    let name = script.rsplit('/').next().unwrap_or(script);
+    let is_copied = files.iter().any(|file| file.path.rsplit('/').next() == Some(name));
+    let is_made = steps.iter().any(|step| {
+        step.word == "RUN" && names_file(&step.rest, name)
+            || step.has_document
+            || step.word == "RUN"
+                && ["git clone", "wget", "curl", "pip install"].iter().any(|by| step.rest.contains(by))
+            || step.rest.contains("--from")
+    });
+    // A base image may hold the script, if nothing is copied.
+    if !is_copied && !is_made && copies(steps).next().is_some() {
+        let message = format!("the command of the image is `{script}`, which no step copies or creates");
+        let remedy = format!("correct the name, or copy the script: `COPY {name} {script}`");
+        findings.push(Finding::new(file, Some(step.line), Trap::MissingCommand, message, remedy));
+    }
+    findings
+}
+
+/// Data and the history of git that the Dockerfile copies.
+fn unwanted_files(file: &Path, steps: &[Instruction], files: &[File]) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for step in copies(steps) {
+        let mut copied: Vec<&File> = Vec::new();
+        for source in copy_sources(&step.rest).0 {
+            let pattern = source.trim_start_matches("./").trim_matches('/');
+            if pattern.contains('$') {
+                continue;
+            }
+            let wanted = Ignore::new([if matches!(pattern, "" | ".") { "**" } else { pattern }])?;
+            copied.extend(files.iter().filter(|file| wanted.excludes(&file.path)));
+        }
+        if copied.iter().any(|file| file.path == ".git" || file.path.starts_with(".git/")) {
+            let message = "the step copies `.git`: the image holds the whole history, and changes with every commit";
+            findings.push(Finding::new(
+                file,
+                Some(step.line),
+                Trap::GitInImage,
+                message,
+                "name `.git` in `.dockerignore`",
+            ));
+        }
+        let is_data =
+            |file: &&&File| DATA.iter().any(|end| file.path.ends_with(end)) && !file.path.starts_with(".git/");
+        let data: Vec<&File> = copied.iter().filter(is_data).copied().collect();
+        let bytes: u64 = data.iter().map(|file| file.size).sum();
+        if let Some(largest) = data.iter().max_by_key(|file| file.size).filter(|_| bytes >= MUCH_DATA) {
+            let count = data.len();
+            let message = format!(
+                "the step copies {} of data in {count} files into the image; the largest is `{}`",
+                format_bytes(bytes),
+                largest.path
+            );
+            let remedy = "name the files in `.dockerignore`: jobs get their dataset through the io-dir";
+            findings.push(Finding::new(file, Some(step.line), Trap::DataInImage, message, remedy));
+        }
+    }
+    Ok(findings)
+}
+
+/// A path or pattern of the context with its links resolved: the builder follows them, the walk does not. None if it leads
+/// out of the context or nowhere.
+fn resolve_links(root: &Path, pattern: &str) -> Option<String> {
     let parts: Vec<&str> = pattern.split('/').collect();
     let plain = parts.iter().position(|part| part.contains(['*', '?', '['])).unwrap_or(parts.len());
     let real = root.join(parts[..plain].join("/")).canonicalize().ok()?;
@@ -166,43 +284,10 @@ fn behind_links(root: &Path, pattern: &str) -> Option<String> {
     Some(real.join(parts[plain..].join("/")).to_str()?.trim_end_matches('/').to_owned())
 }
 
-/// The sources of a COPY or ADD that are in the context, and the names in quotes that come apart at their spaces.
-fn sources(rest: &str) -> (Vec<String>, Vec<String>) {
-    let mut names = rest.trim();
-    while names.starts_with("--") {
-        let (flag, after) = names.split_once(char::is_whitespace).unwrap_or((names, ""));
-        if flag.starts_with("--from") {
-            return Default::default();
-        }
-        names = after.trim_start();
-    }
-    let local = |mut words: Vec<String>| {
-        words.pop();
-        words.retain(|word| !word.contains("://") && !word.starts_with("git@"));
-        words
-    };
-    if let Ok(words) = serde_json::from_str(names) {
-        return (local(words), Vec::new());
-    }
-    let words = || names.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect();
-    local(shlex::split(names).unwrap_or_else(words)).into_iter().partition(|word| !word.contains(char::is_whitespace))
-}
-
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot make its folder has failed")]
+#[expect(clippy::unwrap_used, reason = "a test that cannot create its folder has failed")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sources_are_those_of_the_context() {
-        let none = Vec::<String>::new();
-        let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(sources("--chown=1:1 a b /c/"), (of(&["a", "b"]), none.clone()));
-        assert_eq!(sources(r#"["with space", "/c"]"#), (of(&["with space"]), none.clone()));
-        assert_eq!(sources(r#""a" "with space" /c"#), (of(&["a"]), of(&["with space"])));
-        assert_eq!(sources("--from=build /x /y"), (none.clone(), none.clone()));
-        assert_eq!(sources("https://host/x /y"), (none.clone(), none));
-    }
 
     #[test]
     fn sources_are_found_behind_links() {
@@ -215,20 +300,20 @@ mod tests {
         let messages = |ignored: &str| -> Vec<String> {
             std::fs::write(folder.path().join("Dockerfile"), dockerfile).unwrap();
             std::fs::write(folder.path().join(".dockerignore"), ignored).unwrap();
-            let found = check(folder.path()).unwrap().into_iter();
+            let found = check(folder.path()).unwrap().findings.into_iter();
             found
                 .map(|found| format!("{} {}", found.line.unwrap_or(0), found.message.replace(" cannot be copied", "")))
                 .collect()
         };
         let out = "3 `out/hostname`: a link leads out of the context";
-        let apart = "4 `real/a b`: the builder does not heed quotes, and takes each word for a name";
+        let apart = "4 `real/a b`: the builder ignores quotes, and splits the name at its spaces";
         let missing = "4 `link/g`: it is not in the context";
         assert_eq!(messages(""), [out, apart, missing]);
-        assert!(messages("real").contains(&"2 `link/f`: `.dockerignore` leaves it out".to_owned()));
+        assert!(messages("real").contains(&"2 `link/f`: `.dockerignore` excludes it".to_owned()));
     }
 
     #[test]
-    fn a_context_is_looked_through() {
+    fn each_mistake_in_a_context_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("Dockerfile", "FROM x\nCOPY nope.py *.sh hidden /a/\nENTRYPOINT [\"/a/run.sh\"]\n");
@@ -237,7 +322,7 @@ mod tests {
         write("run.sh", "python3 pca.py\n");
         write("id_rsa", "");
         write("notes.txt", "-----BEGIN RSA PRIVATE KEY-----");
-        let found = check(folder.path()).unwrap();
+        let found = check(folder.path()).unwrap().findings;
         let mut traps: Vec<String> = found.iter().map(|found| format!("{:?} {:?}", found.trap, found.line)).collect();
         traps.sort();
         assert_eq!(
@@ -253,5 +338,42 @@ mod tests {
                 "Secret Some(1)",
             ]
         );
+    }
+
+    fn dockerfile_traps(dockerfile: &str, files: &[(&str, usize)]) -> Vec<(Trap, Option<usize>)> {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        write("Dockerfile", dockerfile.as_bytes());
+        write("pca.py", b"io-dir/results");
+        for (name, size) in files {
+            write(name, &vec![0; *size]);
+        }
+        let findings = check(folder.path()).unwrap().findings;
+        findings.into_iter().map(|finding| (finding.trap, finding.line)).collect()
+    }
+
+    #[test]
+    fn the_command_has_to_exist_and_to_get_its_arguments() {
+        let traps = |command: &str| dockerfile_traps(&format!("FROM x\nCOPY pca.py /\n{command}\n"), &[]);
+        assert_eq!(traps("ENTRYPOINT [\"python3\", \"/pca.py\"]"), []);
+        assert_eq!(traps("CMD python3 /pca.py"), [(Trap::ShellForm, Some(3))]);
+        assert_eq!(traps("CMD python3 /pca.py $data $config"), []);
+        assert_eq!(traps("ENTRYPOINT [\"/pca/run.sh\"]"), [(Trap::MissingCommand, Some(3))]);
+        assert_eq!(traps("RUN echo >/run.sh\nENTRYPOINT [\"/run.sh\"]"), []);
+        assert_eq!(traps("ENTRYPOINT [\"bash\"]"), []);
+    }
+
+    #[test]
+    fn data_and_the_history_of_git_do_not_belong_into_an_image() {
+        let files =
+            [(".git/HEAD", 5), ("a.npy", 6_000_000), ("b/c.mat", 6_000_000), ("io-dir/results/x.npy", 20_000_000)];
+        let copy_all = "FROM x\nCOPY . /pca/\nCMD [\"python3\", \"/pca/pca.py\"]\n";
+        assert_eq!(dockerfile_traps(copy_all, &files), [(Trap::GitInImage, Some(2)), (Trap::DataInImage, Some(2))]);
+        assert_eq!(dockerfile_traps("FROM x\nCOPY pca.py /pca/\n", &files), []);
+        assert_eq!(dockerfile_traps(copy_all, &[("a.npy", 1000)]), []);
     }
 }

@@ -1,47 +1,73 @@
-//! One mistake that a check found, as a record.
+//! The mistakes that a check finds, each of them a record.
 
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// One trap, as a record of its own.
+/// What a check finds.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) findings: Vec<Finding>,
+    /// What is no mistake and yet worth knowing.
+    pub(super) notes: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    pub(super) fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.extend(findings);
+    }
+}
+
+/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Finding {
-    /// The file, as the command line leads to it.
+    /// The file, by its path from the command line.
     pub(crate) file: String,
-    /// The line, from 1; none where it is about the file as a whole.
+    /// The line, from 1; none if the whole file is meant.
     pub(crate) line: Option<usize>,
-    /// Which trap, for programs.
+    /// The kind of mistake, for programs.
     pub(crate) trap: Trap,
-    /// What is wrong, for people.
+    /// The mistake, for people.
     pub(crate) message: String,
-    /// What to do about it.
+    /// How to correct it.
     pub(crate) remedy: String,
 }
 
-/// The traps that are known.
+/// The kinds of mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Trap {
-    /// The script cannot be executed: it runs when typed at a shell, and fails when the engine starts it.
+    /// The script is not executable: it runs from a shell, but the engine cannot start it.
     NotExecutable,
-    /// No `#!` in the first line.
+    /// The `#!` line is missing, or cannot start the script.
     NoInterpreter,
-    /// Line endings of Windows.
+    /// Windows line endings.
     Crlf,
-    /// `conda activate`, which works at a prompt only.
+    /// `conda activate`, which works only in an interactive shell.
     CondaActivate,
-    /// A relative path, and the script does not go to its own folder before.
+    /// A relative path, without a change to the folder of the script before.
     RelativePath,
-    /// Nothing writes to the io-dir.
+    /// No file mentions the io-dir.
     NoIoDir,
-    /// A COPY of something that is not in the context.
+    /// A COPY of a file that is not in the context.
     MissingSource,
-    /// A file that looks like a secret goes into the context.
+    /// A file in the context that looks like a secret.
     Secret,
     /// There is no Dockerfile.
     NoDockerfile,
+    /// The command of the image is a file that no step creates.
+    MissingCommand,
+    /// The command is in shell form, which passes no arguments to the script.
+    ShellForm,
+    /// Data of jobs, or a large file of data, is copied into the image.
+    DataInImage,
+    /// The history of git (`.git`) is copied into the image.
+    GitInImage,
 }
 
 impl Finding {

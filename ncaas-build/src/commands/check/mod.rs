@@ -1,4 +1,4 @@
-//! `ncaas-build check`: looks for the known traps in a script or a build context, before they cost a build or a job.
+//! `ncaas-build check`: finds common mistakes in scripts and build contexts before they cost a build or a job.
 
 mod context;
 mod finding;
@@ -15,7 +15,7 @@ use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
-/// Writes a record for every trap that is found. The exit status is 1 where there is one.
+/// Writes a record for every mistake. The exit status is 1 if there is one.
 pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Written<Finding>>().await;
@@ -25,11 +25,14 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
         .source(async |output: &Output| {
             for path in &paths {
                 let metadata = std::fs::metadata(path).doing("read", path)?;
-                let findings = if metadata.is_dir() { context::check(path)? } else { script::check(path)? };
-                for finding in findings {
-                    let at = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
-                    let words = format!("`{}{at}`: {}", finding.file, finding.message);
-                    let failure = Failure::new(Kind::BuildFailed, words).hint(&finding.remedy);
+                let report = if metadata.is_dir() { context::check(path)? } else { script::check(path)? };
+                for note in &report.notes {
+                    tool.note(note);
+                }
+                for finding in report.findings {
+                    let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+                    let message = format!("`{}{line}`: {}", finding.file, finding.message);
+                    let failure = Failure::new(Kind::BuildFailed, message).hint(&finding.remedy);
                     tool.report_failure(&failure);
                     output.note_failure(&failure);
                     output.emit(&record(&finding)).await;

@@ -1,24 +1,23 @@
-//! The commands of a shell script, as far as they must be told from what only looks like one: quoted texts, comments and
-//! documents (`<<EOF`).
+//! The commands of a shell script, without those in quotes, comments and heredocs (`<<EOF`).
 
 use shlex::Shlex;
 
-/// A quote that is open for more lines than these is none: an apostrophe in a pattern, say.
+/// A quote that is open for more lines is not a quote, but for example an apostrophe in a pattern.
 const LINES: usize = 200;
-/// Words that a command may follow.
+/// Keywords that a command may follow.
 const BEFORE: [&str; 10] = ["if", "then", "elif", "else", "while", "until", "do", "!", "{", "time"];
 
 /// One simple command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Command {
-    /// The line that it begins on, from 1.
+    /// Number of its first line, from 1.
     pub(super) line: usize,
     /// Its words without their quotes.
     pub(super) words: Vec<String>,
 }
 
 impl Command {
-    /// The program and its arguments, without the variables that are set for it.
+    /// The program and its arguments, without variable assignments.
     pub(super) fn program(&self) -> &[String] {
         let is_assignment = |word: &String| {
             word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
@@ -28,18 +27,18 @@ impl Command {
     }
 }
 
-/// The commands of a script. One in quotes is a text, even where a shell is to execute it.
+/// The commands of a script. A command in quotes is a string, even if another shell executes it.
 pub(super) fn commands(text: &str) -> Vec<Command> {
     let lines: Vec<&str> = text.lines().collect();
     let mut commands = Vec::new();
     let mut at = 0;
     while at < lines.len() {
         let (taken, words) = words(&lines[at..]);
-        let ends = documents(&words);
+        let ends = heredoc_ends(&words);
         commands.extend(split(at, words));
         at += taken;
         for end in ends {
-            // Without an end it was something else, like arithmetic.
+            // Without its end it was something else, for example arithmetic.
             let length = lines[at..].iter().position(|line| line.trim_start_matches('\t') == end);
             at += length.map_or(0, |length| length + 1);
         }
@@ -47,7 +46,7 @@ pub(super) fn commands(text: &str) -> Vec<Command> {
     commands
 }
 
-/// How many lines it takes until no quote is open, and their words, each with its line from 1.
+/// The number of lines until no quote is open, and their words, each with its line from 1.
 fn words(lines: &[&str]) -> (usize, Vec<(usize, String)>) {
     let mut text = String::new();
     for (at, line) in lines.iter().take(LINES).enumerate() {
@@ -66,15 +65,15 @@ fn words(lines: &[&str]) -> (usize, Vec<(usize, String)>) {
     (1, first.split_whitespace().map(|word| (1, word.to_owned())).collect())
 }
 
-/// Whether a word was in quotes: only there can it have blanks.
-fn is_text(word: &str) -> bool {
+/// Whether a word was in quotes: only such a word has blanks.
+fn is_quoted(word: &str) -> bool {
     word.contains(char::is_whitespace)
 }
 
-/// The words that end the documents which begin here: `EOF` of `<<EOF`, `<<-EOF`, `<< "EOF"`.
-fn documents(words: &[(usize, String)]) -> Vec<String> {
+/// The terminators of the heredocs that begin here: `EOF` of `<<EOF`, `<<-EOF`, `<< "EOF"`.
+fn heredoc_ends(words: &[(usize, String)]) -> Vec<String> {
     let mut ends = Vec::new();
-    for (at, (_, word)) in words.iter().enumerate().filter(|(_, (_, word))| !is_text(word)) {
+    for (at, (_, word)) in words.iter().enumerate().filter(|(_, (_, word))| !is_quoted(word)) {
         let Some((_, after)) = word.split_once("<<") else { continue };
         let end = match after.trim_start_matches('-') {
             "" => words.get(at + 1).map(|(_, next)| next.as_str()).unwrap_or_default(),
@@ -86,13 +85,13 @@ fn documents(words: &[(usize, String)]) -> Vec<String> {
     ends
 }
 
-/// The commands that words make, the first of them on the line after `above`.
+/// Splits words into commands. The first word is on the line after `above`.
 fn split(above: usize, words: Vec<(usize, String)>) -> Vec<Command> {
     let mut commands = Vec::new();
     let mut command = Command { line: 0, words: Vec::new() };
     for (line, word) in words {
         let parts: Vec<&str> =
-            if is_text(&word) { vec![&word] } else { word.split([';', '&', '|', '(', ')', '`']).collect() };
+            if is_quoted(&word) { vec![&word] } else { word.split([';', '&', '|', '(', ')', '`']).collect() };
         for (at, part) in parts.into_iter().enumerate() {
             if at > 0 {
                 commands.push(std::mem::replace(&mut command, Command { line: 0, words: Vec::new() }));
@@ -126,20 +125,20 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_told_from_texts_and_comments() {
+    fn strings_and_comments_are_not_commands() {
         let text = "echo 'a; b' # c; d\nif x; then y z; fi\nA=1 b && \\\n  (c \"$d\")|e\n";
         let commands = [(1, "echo_a; b"), (2, "x"), (2, "y_z"), (2, "fi"), (3, "b"), (4, "c_$d"), (4, "e")];
         assert_eq!(of(text), expected(&commands));
     }
 
     #[test]
-    fn a_quote_may_go_on_for_lines_and_an_apostrophe_does_not_hide_the_rest() {
+    fn a_quote_may_span_lines_and_an_apostrophe_does_not_hide_the_rest() {
         assert_eq!(of("python -c '\nconda activate\n'\nb"), expected(&[(1, "python_-c_\nconda activate\n"), (4, "b")]));
         assert_eq!(of("echo it's\nb\n"), expected(&[(1, "echo_it's"), (2, "b")]));
     }
 
     #[test]
-    fn documents_hold_no_commands_and_arithmetic_is_none() {
+    fn heredocs_hold_no_commands_and_arithmetic_is_not_a_heredoc() {
         assert_eq!(
             of("cat <<-'END' >f\na\n\tEND\nb\ncat << END\na\nEND\n"),
             expected(&[(1, "cat_<<-END_>f"), (4, "b"), (5, "cat_<<_END")])

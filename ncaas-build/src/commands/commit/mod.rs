@@ -1,47 +1,44 @@
-//! `ncaas-build commit`: a container saved into an image.
+//! `ncaas-build commit`: saves a container as an image.
 
 mod mounts;
 mod script;
+mod squash;
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use bollard::models::{ContainerConfig, ContainerInspectResponse};
+use bollard::models::{ContainerConfig, ContainerInspectResponse, ImageConfig};
 use bollard::query_parameters::CommitContainerOptions;
+use ncaas_core::engine::executable::CommandLookup;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::image_labels::{ImageLabels, is_of_the_tools};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CommitArgs;
-use crate::git_revision::{self, Revision};
+use crate::git_revision::{self, ImageName, Revision, name_image};
 use crate::image_name::split;
 use crate::image_record::{Image, LeftOut, Written};
 
-/// Labels that say what a container is for: an image made from it is for nothing yet.
-const OF_THE_CONTAINER: [&str; 5] = [labels::TOOL, labels::JOB, labels::RECORD, labels::TIMEOUT, labels::HELPER];
+/// Starts a script with the arguments that it is given. Without any, it gets those in the environment: some clients of the
+/// platform pass `data` and `config` in no other way.
+const START_SCRIPT: &str =
+    r#"if [ "$#" -eq 0 ] && [ -n "${data-}" ]; then set -- "$data" "${config-}"; fi; exec "$0" "$@""#;
 
-/// Saves containers into images.
+/// Saves a container as an image.
 pub(crate) async fn commit(tool: Tool, args: CommitArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Written<Image>>().await;
     }
-    let revision = match Revision::of(Path::new(".")) {
-        Err(_) if args.tag.is_some() => None,
-        revision => revision?,
-    };
-    let image = match (&args.tag, &revision) {
-        (Some(tag), _) => tag.clone(),
-        (None, Some(revision)) => revision.image(),
-        (None, None) => return Err(git_revision::nameless(&std::env::current_dir().unwrap_or_default())),
-    };
-    reference::image(&image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
-    let known = Image { image: Some(image), container_id: args.container.clone(), ..Image::default() };
+    let named = name_image(Path::new("."), args.tag.as_deref())?;
+    reference::image(&named.image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
+    let known = Image { image: Some(named.image.clone()), container_id: args.container.clone(), ..Image::default() };
     Pipe::new(tool, 1)
         .filter(Input::record(known.record()), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
-            Commit { engine: &engine, args: &args, revision: revision.as_ref() }.run(tool, record).await
+            Commit { engine: &engine, args: &args, named: &named }.run(tool, record).await
         })
         .await
 }
@@ -49,7 +46,7 @@ pub(crate) async fn commit(tool: Tool, args: CommitArgs) -> Result<ExitStatus> {
 struct Commit<'a> {
     engine: &'a Engine,
     args: &'a CommitArgs,
-    revision: Option<&'a Revision>,
+    named: &'a ImageName,
 }
 
 impl Commit<'_> {
@@ -67,25 +64,20 @@ impl Commit<'_> {
         };
         let left_out = mounts::left_out(self.engine, &inspected).await?;
         let config = self.config(&inspected, script.as_deref()).await?;
-        let warnings: Vec<String> = self.added_environment(&inspected).await?.into_iter().collect();
-        for warning in left_out.iter().map(LeftOut::in_words).chain(warnings.iter().cloned()) {
+        ImageLabels::parse(config.labels.as_ref().unwrap_or(&HashMap::new()))?;
+        let variables = self.added_environment(&inspected).await?;
+        let warnings: Vec<String> = self.named.warnings.iter().cloned().chain(variables).collect();
+        for warning in left_out.iter().map(LeftOut::warning).chain(warnings.iter().cloned()) {
             tool.note(&format!("warning: {warning}"));
         }
-        let (repo, tag) = split(&image);
-        let options = CommitContainerOptions {
-            container: Some(id.clone()),
-            repo: Some(repo.to_owned()),
-            tag: Some(tag.to_owned()),
-            comment: self.args.message.clone(),
-            pause: true,
-            ..Default::default()
+        let image_id = if self.args.squash {
+            squash::squash(self.engine, &inspected, &config, &image, self.args.message.as_deref()).await?
+        } else {
+            self.save(&id, &image, config).await?
         };
-        let docker = self.engine.docker();
-        let committed =
-            docker.commit_container(options, config).await.engine_context("save", Subject::Container(&id))?;
         Image {
-            image_id: Some(committed.id),
-            commit: self.revision.map(Revision::revision),
+            image_id: Some(image_id),
+            commit: self.named.revision.as_ref().map(Revision::revision),
             left_out: (!left_out.is_empty()).then_some(left_out),
             warnings: (!warnings.is_empty()).then_some(warnings),
             ..Image::default()
@@ -94,49 +86,78 @@ impl Commit<'_> {
         Ok(())
     }
 
+    /// Saves the changes of the container as a layer on its image, and returns the id of the new image.
+    async fn save(&self, id: &str, image: &str, config: ContainerConfig) -> Result<String> {
+        let (repo, tag) = split(image);
+        let options = CommitContainerOptions {
+            container: Some(id.to_owned()),
+            repo: Some(repo.to_owned()),
+            tag: Some(tag.to_owned()),
+            comment: self.args.message.clone(),
+            pause: true,
+            ..Default::default()
+        };
+        let committed = self.engine.docker().commit_container(options, config).await;
+        let committed = committed.engine_context("save", Subject::Container(id)).map_err(|failure| {
+            if failure.message.contains("max depth exceeded") {
+                return failure.hint("the image has too many layers: save it as one layer with `--squash`");
+            }
+            failure
+        })?;
+        Ok(committed.id)
+    }
+
     async fn refuse_to_replace(&self, image: &str) -> Result<()> {
-        match self.engine.docker().inspect_image(image).await.engine_context("look at", Subject::Image(image)) {
-            Ok(_) => Err(Failure::new(Kind::NameInUse, format!("an image `{image}` is there already"))
-                .hint("choose another name with `-t`, or take it away from that image with `--force`")),
+        match self.engine.docker().inspect_image(image).await.engine_context("inspect", Subject::Image(image)) {
+            Ok(_) => Err(Failure::new(Kind::NameInUse, format!("the image `{image}` exists already"))
+                .hint("choose another name with `-t`, or replace the image with `--force`")),
             Err(failure) if failure.kind == Kind::ImageNotFound => Ok(()),
             Err(failure) => Err(failure),
         }
     }
 
-    /// What the image has beyond what the container has. The engine adds the container's own settings.
+    /// The settings of the image that differ from those of the container, which the engine adds.
     async fn config(&self, inspected: &ContainerInspectResponse, script: Option<&str>) -> Result<ContainerConfig> {
-        let of_container = inspected.config.clone().unwrap_or_default();
+        let container = inspected.config.clone().unwrap_or_default();
         let mut labels: HashMap<String, String> =
-            self.revision.map(Revision::labels).unwrap_or_default().into_iter().collect();
+            self.named.revision.iter().flat_map(Revision::labels).chain(self.args.job.labels()).collect();
         labels.insert(git_revision::CREATED.to_owned(), jiff::Timestamp::now().to_string());
-        let has = |name: &str| of_container.labels.as_ref().is_some_and(|labels| labels.contains_key(name));
-        // The engine takes the container's labels over and cannot be told to drop one, but to empty it.
-        labels.extend(OF_THE_CONTAINER.iter().filter(|name| has(name)).map(|name| ((*name).to_owned(), String::new())));
-        let is_ours = has(labels::TOOL);
+        // Labels of the tools are about the container. The engine copies them and cannot drop one, only empty it.
+        let of_container = container.labels.iter().flat_map(HashMap::keys);
+        labels.extend(of_container.filter(|key| is_of_the_tools(key)).map(|key| (key.clone(), String::new())));
         let (entrypoint, cmd) = match script {
-            Some(script) => (Some(vec![script.to_owned()]), None),
-            // A development container runs something that only waits: its image's own command is to come back.
-            None if is_ours => {
+            Some(script) => (Some(self.start_script(inspected, script).await?), None),
+            // A container of the tools has a command of its own: the image gets back that of its image. An empty
+            // entrypoint keeps the engine from copying that of the container.
+            None if is_of_our_tool(inspected) => {
                 let image = self.config_of_image(inspected).await?;
-                (image.entrypoint, image.cmd)
+                (Some(image.entrypoint.unwrap_or_default()), image.cmd)
             }
-            None => (of_container.entrypoint, of_container.cmd),
+            None => (container.entrypoint, container.cmd),
         };
         let env = self.args.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         Ok(ContainerConfig { labels: Some(labels), env: Some(env), entrypoint, cmd, ..ContainerConfig::default() })
     }
 
-    async fn config_of_image(&self, inspected: &ContainerInspectResponse) -> Result<bollard::models::ImageConfig> {
+    /// The entrypoint that starts a script with its arguments, or with those in the environment if there is a shell.
+    async fn start_script(&self, inspected: &ContainerInspectResponse, script: &str) -> Result<Vec<String>> {
+        let id = inspected.id.as_deref().unwrap_or_default();
+        if CommandLookup::new(self.engine, id, "/", &[]).is_program("/bin/sh").await? {
+            return Ok(["/bin/sh", "-c", START_SCRIPT, script].map(str::to_owned).to_vec());
+        }
+        Ok(vec![script.to_owned()])
+    }
+
+    async fn config_of_image(&self, inspected: &ContainerInspectResponse) -> Result<ImageConfig> {
         let image = inspected.image.as_deref().unwrap_or_default();
-        let image = self.engine.docker().inspect_image(image).await.engine_context("look at", Subject::Image(image))?;
+        let image = self.engine.docker().inspect_image(image).await.engine_context("inspect", Subject::Image(image))?;
         Ok(image.config.unwrap_or_default())
     }
 
-    /// Variables that the container was given and its image does not have: they become the new image's, which others
-    /// may read.
+    /// The warning about variables that the container has and its image has not: in the new image others can read them.
     async fn added_environment(&self, inspected: &ContainerInspectResponse) -> Result<Option<String>> {
         let of_image = self.config_of_image(inspected).await.map(|image| image.env.unwrap_or_default());
-        // An image that was removed in the meantime has none to compare with.
+        // An image that has been removed cannot be compared.
         let Ok(of_image) = of_image else { return Ok(None) };
         let of_container = inspected.config.as_ref().and_then(|config| config.env.clone()).unwrap_or_default();
         let names: Vec<String> = of_container
@@ -145,7 +166,13 @@ impl Commit<'_> {
             .filter_map(|variable| variable.split_once('=').map(|(name, _)| format!("`{name}`")))
             .collect();
         Ok((!names.is_empty()).then(|| {
-            format!("variables of the container become the image's, where others can read them: {}", names.join(", "))
+            format!("the image has variables of the container, which others can read in it: {}", names.join(", "))
         }))
     }
+}
+
+/// Whether a tool created the container. An image that was committed from one has the label too, but empty.
+fn is_of_our_tool(inspected: &ContainerInspectResponse) -> bool {
+    let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
+    labels.and_then(|all| all.get(labels::TOOL)).is_some_and(|tool| !tool.is_empty())
 }

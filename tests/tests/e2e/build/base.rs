@@ -137,7 +137,7 @@ fn base_reports_why_an_image_cannot_be_a_base() {
     let without_shell = distribution.image(&mut clean, &[]);
     let reasons = [
         (without_bash, "there is no bash in this image, and no package manager that could install it"),
-        (without_shell, "it has no `/bin/sh` that could set it up"),
+        (without_shell, "it has no `/bin/sh` to run the set-up"),
     ];
     for (from, why) in reasons {
         let image = unique("base");
@@ -145,7 +145,7 @@ fn base_reports_why_an_image_cannot_be_a_base() {
         let record = single(ran.json());
         assert_eq!(ran.status, 1, "{}", ran.stderr);
         assert_eq!(record["error"]["kind"], "build-failed");
-        assert_eq!(record["error"]["message"], format!("cannot make a base of `{from}`: {why}"));
+        assert_eq!(record["error"]["message"], format!("cannot build a base on `{from}`: {why}"));
         assert_eq!(docker(&["image", "ls", "-q", &image]), "", "nothing is tagged");
     }
 }

@@ -26,3 +26,15 @@ fn the_sample_analysis_has_no_findings() {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/analyses/pca");
     assert_eq!(ncaas_build().args(["check", sample]).run().ok().text(), "");
 }
+
+#[test]
+fn a_script_of_workflow_commands_is_recognised() {
+    let folder = tempfile::tempdir().unwrap();
+    write_file(folder.path(), "run.sh", "#!/bin/bash\ndata=$(neurocaas-contrib workflow get-datapath)\n");
+    let script = folder.path().join("run.sh");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let ran = ncaas_build().args(["check", "run.sh"]).dir(folder.path()).run();
+    assert_eq!((ran.status, ran.text().as_str()), (0, ""));
+    assert!(ran.stderr.contains("`run.sh` calls `neurocaas-contrib workflow`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`--protocol workflow`"), "{}", ran.stderr);
+}

@@ -1,8 +1,8 @@
 //! `ncaas-build commit`.
 
-use ncaas_tests::build_context::{field_names, ncaas_build, single, write_file};
+use ncaas_tests::build_context::{build_context, field_names, ncaas_build, single, write_file};
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
-use ncaas_tests::unique;
+use ncaas_tests::{Run, unique};
 use serde_json::json;
 
 /// A container with scripts good and bad in its home.
@@ -15,6 +15,11 @@ fn container(clean: &mut CleanUp, options: &[&str]) -> String {
         printf '#!/bin/bash\r\necho\r\n' >crlf.sh
         printf '#!/usr/bin/python9\n' >python.sh
         printf '#!/usr/bin/env python9\n' >env.sh
+        printf '#!/usr/bin/env bash -e\n' >joined.sh
+        printf '#!/bin/bash -e -u\n' >options.sh
+        printf '\357\273\277#!/bin/bash\n' >bom.sh
+        printf '#!/home/neurocaasdev/loop.sh\n' >loop.sh
+        printf '#!/%300s\n' x | tr ' ' x >long.sh
         chmod +x *.sh
         cp good.sh plain; chmod -x plain; ln -s good.sh link.sh
     "##;
@@ -72,6 +77,11 @@ fn commit_refuses_a_script_that_could_not_run() {
         ("crlf.sh", "bad-interpreter"),
         ("python.sh", "bad-interpreter"),
         ("env.sh", "bad-interpreter"),
+        ("joined.sh", "bad-interpreter"),
+        ("options.sh", "bad-interpreter"),
+        ("bom.sh", "bad-interpreter"),
+        ("loop.sh", "bad-interpreter"),
+        ("long.sh", "bad-interpreter"),
     ];
     for (script, kind) in refused {
         let ran = ncaas_build().args(["commit", &name, "-t", &image, "--script", script]).run();
@@ -116,7 +126,65 @@ fn commit_warns_about_files_in_mounts_and_environment_variables() {
     assert_eq!((&of_volume["path"], &of_volume["name"]), (&json!("/home/neurocaasdev/v"), &json!(volume)));
     assert_eq!((&of_volume["type"], &of_volume["files"]), (&json!("volume"), &json!(null)));
 
-    let variables = "variables of the container become the image's, where others can read them: `PASSWORD`";
+    let variables = "the image has variables of the container, which others can read in it: `PASSWORD`";
     assert_eq!(record["warnings"], json!([variables]));
     assert!(ran.stderr.contains(variables) && !ran.stderr.contains("sesame") && !ran.text().contains("sesame"));
+}
+
+#[test]
+fn a_committed_script_gets_its_inputs_from_the_environment_if_it_has_no_arguments() {
+    let mut clean = CleanUp::new();
+    let image = unique("committed");
+    clean.image(&image);
+    let name = container(&mut clean, &[]);
+    ncaas_build().args(["commit", &name, "-t", &image, "--script", "good.sh"]).run().ok();
+    let run = |arguments: &[&str]| docker(&[&["run", "--rm", "-e", "data=d e", "-e", "config=c"], arguments].concat());
+    assert_eq!(run(&[&image]), "[d e]\n[c]", "as clients that pass only the environment");
+    assert_eq!(run(&[&image, "a b", "c"]), "[a b]\n[c]", "arguments come first");
+}
+
+#[test]
+fn an_image_of_a_development_container_has_the_command_of_its_own_image() {
+    let mut clean = CleanUp::new();
+    let (name, base, image) = (unique("dev"), unique("base"), unique("committed"));
+    clean.container(&name);
+    clean.image(&base);
+    clean.image(&image);
+    let folder = tempfile::tempdir().unwrap();
+    let dockerfile = build_context(&format!("FROM {FIXTURE}\nENTRYPOINT []\nCMD [\"echo\", \"hello\"]\n"));
+    assert_eq!(ncaas_build().args(["image", "-t", &base]).arg(dockerfile.path()).run().status, 0);
+    Run::tool("ncaas-exec").args(["start", &base, "--name", &name]).dir(folder.path()).run().ok();
+    let ran = ncaas_build().args(["commit", &name, "-t", &image]).dir(folder.path()).run();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(field_names(&single(ran.json())), ["image", "container_id", "image_id", "error"], "no warning");
+    assert_eq!(docker(&["run", "--rm", &image]), "hello");
+    let labels = docker(&["image", "inspect", "--format", "{{json .Config.Labels}}", &image]);
+    let labels: serde_json::Value = serde_json::from_str(&labels).unwrap();
+    for (key, value) in labels.as_object().unwrap() {
+        let of_the_tools = key.starts_with("org.neurocaas.") && key != "org.neurocaas.io-dir";
+        assert!(!of_the_tools || value == "", "{key}={value}");
+    }
+}
+
+#[test]
+fn commit_squash_saves_one_layer_with_the_settings_of_the_container() {
+    let mut clean = CleanUp::new();
+    let image = unique("committed");
+    clean.image(&image);
+    let name = container(&mut clean, &["-e", "A=$x \"y\" \\z", "--label", "org.neurocaas.job=job__x_1"]);
+    let arguments = ["commit", &name, "-t", &image, "--squash", "--script", "good.sh", "--protocol", "arguments"];
+    let ran = ncaas_build().args(arguments).dir(std::env::temp_dir()).run();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let record = single(ran.json());
+    let inspect = |format: &str| docker(&["image", "inspect", "--format", format, &image]);
+    assert_eq!(inspect("{{len .RootFS.Layers}} {{.Id}}"), format!("1 {}", record["image_id"].as_str().unwrap()));
+    assert_eq!(docker(&["run", "--rm", &image, "a b"]), "[a b]");
+    assert_eq!(
+        docker(&["run", "--rm", "--entrypoint", "sh", &image, "-c", "echo \"$A\"; pwd; id -un"]),
+        "$x \"y\" \\z\n/home/neurocaasdev\nneurocaasdev"
+    );
+    let label = |key: &str| inspect(&format!("{{{{index .Config.Labels {key:?}}}}}"));
+    assert_eq!(label("org.neurocaas.protocol"), "arguments");
+    assert_eq!(label("org.neurocaas.io-dir"), "/home/neurocaasdev/io-dir");
+    assert_eq!(label("org.neurocaas.job"), "");
 }

@@ -2,6 +2,7 @@
 
 mod dockerignore;
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,7 @@ fn an_image_is_named_and_labelled_after_its_commit() {
 fn an_image_without_a_name_needs_a_git_repository() {
     let folder = build_context(&format!("FROM {FIXTURE}\n"));
     let ran = ncaas_build().arg("image").arg(folder.path()).run();
-    let ran = ran.ended_saying(2, "is not in a git repository, so the image has no name\nhint: name it: `-t");
+    let ran = ran.ended_saying(2, "is not in a git repository, so the image has no name\nhint: name it with `-t");
     assert_eq!(ran.text(), "");
 }
 
@@ -261,7 +262,7 @@ fn an_engine_without_buildkit_builds_an_image() {
         .args(arguments)
         .dir(folder.path())
         .run()
-        .ended_saying(1, "this engine has no BuildKit, and secrets need it");
+        .ended_saying(1, "secrets need BuildKit, which this engine does not have");
 }
 
 #[test]
@@ -286,4 +287,196 @@ fn a_built_image_is_passed_down_the_pipe_and_runs() {
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert_eq!(record["container"]["status"], "success", "{record}");
     assert_eq!(record["logs"]["lines"], 2, "{record}");
+}
+
+/// Sets the modification time of a file to one that is long past.
+fn set_old_time(folder: &Path, name: &str) {
+    let file = std::fs::File::options().write(true).open(folder.join(name)).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_577_836_800)).unwrap();
+}
+
+#[test]
+fn the_image_has_the_current_content_of_files_with_the_same_size_and_time() {
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    let folder = build_context("");
+    let cache = tempfile::tempdir().unwrap();
+    let build = |version: u32| {
+        // Each of the three files changes in one of the builds.
+        let [file, dockerfile, ignored] = [version.min(1), version.clamp(1, 2) - 1, version.max(2) - 2];
+        write_file(folder.path(), "f", &format!("file {file}"));
+        write_file(folder.path(), "Dockerfile", &format!("FROM {FIXTURE}\nENV V={dockerfile}\nCOPY f x* /d/\n"));
+        write_file(folder.path(), ".dockerignore", &format!("x{ignored}"));
+        write_file(folder.path(), "x0", "");
+        write_file(folder.path(), "x1", "");
+        for name in ["f", "Dockerfile", ".dockerignore", "x0", "x1"] {
+            set_old_time(folder.path(), name);
+        }
+        let ran =
+            ncaas_build().args(["image", "-t", &image]).arg(folder.path()).env("XDG_CACHE_HOME", cache.path()).run();
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        let sent = single(ran.json())["build"]["sent_bytes"].as_u64().unwrap();
+        (docker(&["run", "--rm", &image, "sh", "-c", "cat /d/f; echo \" $V\"; ls /d"]), sent)
+    };
+    assert_eq!(build(0).0, "file 0 0\nf\nx1");
+    assert_eq!(build(1).0, "file 1 0\nf\nx1", "a file of the context");
+    assert_eq!(build(2).0, "file 1 1\nf\nx1", "the Dockerfile");
+    assert_eq!(build(3).0, "file 1 1\nf\nx0", ".dockerignore");
+    let (content, sent) = build(3);
+    assert_eq!(content, "file 1 1\nf\nx0");
+    assert!(sent < 100, "files that were written again with the same content are not sent: {sent} bytes");
+}
+
+#[test]
+fn a_dockerfile_may_be_linked_to_another_folder_or_come_from_a_stream() {
+    let without_buildkit = EngineWithoutBuildKit::start();
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    let (shared, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dockerfile = format!("FROM {FIXTURE}\nCOPY . /d/\n");
+    write_file(shared.path(), "Dockerfile.common", &dockerfile);
+    write_file(folder.path(), "x", "");
+    std::os::unix::fs::symlink(shared.path().join("Dockerfile.common"), folder.path().join("linked")).unwrap();
+    for (file, stdin) in [("linked", ""), ("-", dockerfile.as_str()), ("/dev/stdin", &dockerfile)] {
+        for build in [ncaas_build(), without_buildkit.build()] {
+            let ran = build.args(["image", "-t", &image, "-f", file, "."]).dir(folder.path()).stdin(stdin).run();
+            assert_eq!(ran.status, 0, "{file}: {}", ran.stderr);
+            assert_eq!(docker(&["run", "--rm", &image, "ls", "-A", "/d"]), "linked\nx", "{file}");
+        }
+    }
+}
+
+#[test]
+fn an_image_without_a_commit_says_why_and_what_to_do() {
+    let name = unique("build");
+    let image = format!("neurocaas/contrib:{name}");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    let folder = build_context(&format!("FROM {FIXTURE}\n"));
+    git(folder.path(), &["init", "-q"]);
+    let build = |arguments: &[&str]| {
+        let run = ncaas_build().arg("image").args(arguments).arg(".").dir(folder.path());
+        run.env("HOME", "/nowhere").env("SUDO_UID", "0").env("GIT_CONFIG_GLOBAL", "/dev/null").run()
+    };
+    let refused = |reason: &str, remedy: &str| {
+        let ran = build(&[]);
+        assert_ne!(ran.status, 0);
+        assert!(ran.stderr.contains(reason) && ran.stderr.contains(remedy), "{}", ran.stderr);
+        let ran = build(&["-t", &image]);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        let record = single(ran.json());
+        let warning = record["warnings"][0].as_str().unwrap().to_owned();
+        assert!(warning.contains(reason) && warning.contains(remedy) && ran.stderr.contains(&warning), "{warning}");
+        assert_eq!(record["commit"], json!(null));
+    };
+    refused("has no commit yet", "git commit");
+    git(folder.path(), &["add", "."]);
+    git(folder.path(), &["commit", "-q", "-m", "one"]);
+    let status = std::process::Command::new("chown").args(["-R", "4321:4321"]).arg(folder.path()).status().unwrap();
+    assert!(status.success());
+    refused("detected dubious ownership", "git config --global --add safe.directory");
+}
+
+#[test]
+fn the_io_dir_is_not_part_of_the_context_unless_it_is_named() {
+    let without_buildkit = EngineWithoutBuildKit::start();
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    for (dockerfile, ignore, expected) in [
+        ("COPY . /d/", "", "x"),
+        ("COPY . /d/", "!io-dir/configs", "io-dir\nx"),
+        ("COPY x /d/\nCOPY io-dir /d/io-dir", "", "io-dir\nx"),
+    ] {
+        let folder = build_context(&format!("FROM {FIXTURE}\n{dockerfile}\n"));
+        for name in ["x", "io-dir/results/job/r.npy", "io-dir/logs/l", "io-dir/configs/c.json"] {
+            write_file(folder.path(), name, "");
+        }
+        write_file(folder.path(), ".dockerignore", &format!("Dockerfile\n.dockerignore\n{ignore}"));
+        for build in [ncaas_build(), without_buildkit.build()] {
+            let ran = build.args(["image", "-t", &image]).arg(folder.path()).run();
+            assert_eq!(ran.status, 0, "{}", ran.stderr);
+            assert_eq!(docker(&["run", "--rm", &image, "ls", "-A", "/d"]), expected, "{dockerfile} {ignore}");
+        }
+    }
+}
+
+#[test]
+fn files_of_times_before_1970_can_be_copied() {
+    let without_buildkit = EngineWithoutBuildKit::start();
+    let image = unique("build");
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    let folder = build_context(&format!("FROM {FIXTURE}\nCOPY f /d/\n"));
+    write_file(folder.path(), "f", "old");
+    let file = std::fs::File::options().write(true).open(folder.path().join("f")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH - Duration::from_secs(1)).unwrap();
+    for build in [ncaas_build(), without_buildkit.build()] {
+        let ran = build.args(["image", "-t", &image]).arg(folder.path()).run();
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        assert_eq!(docker(&["run", "--rm", &image, "cat", "/d/f"]), "old");
+    }
+}
+
+#[test]
+fn labels_say_how_jobs_run_and_those_of_the_tools_are_refused() {
+    let (image, base) = (unique("build"), unique("base"));
+    let mut clean = CleanUp::new();
+    clean.image(&image);
+    clean.image(&base);
+    let folder = build_context(&format!("FROM {FIXTURE}\n"));
+    let flags = ["--command", "run {data} {config}", "--mount", "data=/in", "--mount", "results=/out"];
+    let ran = ncaas_build().args(["image", "-t", &image]).args(flags).args(["--protocol", "workflow"]);
+    assert_eq!(ran.arg(folder.path()).run().status, 0);
+    let labels = docker(&["image", "inspect", "--format", "{{json .Config.Labels}}", &image]);
+    let labels: serde_json::Value = serde_json::from_str(&labels).unwrap();
+    assert_eq!(labels["org.neurocaas.command"], "run {data} {config}");
+    assert_eq!(labels["org.neurocaas.mounts"], "data=/in,results=/out");
+    assert_eq!(labels["org.neurocaas.protocol"], "workflow");
+
+    let ran = ncaas_build().args(["image", "-t", &image, "--protocol", "magic"]).arg(folder.path()).run();
+    ran.ended_saying(2, "`magic` is not a valid protocol");
+    let label = ["--label", "org.neurocaas.mounts=data=relative"];
+    let ran = ncaas_build().args(["image", "-t", &image]).args(label).arg(folder.path()).run();
+    ran.ended_saying(2, "the label `org.neurocaas.mounts` is not valid");
+
+    docker(&["rmi", &image]);
+    let forged = format!("FROM {FIXTURE}\nLABEL org.neurocaas.record={{}}\n");
+    let bases = build_context(&forged);
+    let status = std::process::Command::new("docker").args(["build", "-q", "-t", &base]).arg(bases.path()).output();
+    assert!(status.unwrap().status.success());
+    for dockerfile in [forged, format!("FROM {base}\n")] {
+        let folder = build_context(&dockerfile);
+        let record = single(ncaas_build().args(["image", "-t", &image]).arg(folder.path()).run().json());
+        let message = record["error"]["message"].as_str().unwrap();
+        assert!(message.contains("`org.neurocaas.record`") && message.contains("belongs to the tools"), "{message}");
+        assert_eq!(docker(&["image", "ls", "-q", &image]), "", "the image has no name");
+    }
+}
+
+#[test]
+fn an_image_with_more_layers_than_a_container_can_have_is_refused_with_the_remedy() {
+    let image = unique("build");
+    let steps: String = (0..126).map(|number| format!("COPY f /{number}\n")).collect();
+    let folder = build_context(&format!("FROM {FIXTURE}\n{steps}"));
+    write_file(folder.path(), "f", &image);
+    let ran = ncaas_build().args(["image", "-t", &image]).arg(folder.path()).run();
+    let error = &single(ran.json())["error"];
+    assert!(error["message"].as_str().unwrap().contains("has 127 layers"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("--squash"), "{error}");
+    assert_eq!(docker(&["image", "ls", "-q", &image]), "");
+}
+
+#[test]
+fn a_package_manager_that_is_not_root_gets_a_hint() {
+    let without_buildkit = EngineWithoutBuildKit::start();
+    let image = unique("build");
+    let said = "E: Could not open lock file /var/lib/dpkg/lock (13: Permission denied)";
+    let folder = build_context(&format!("FROM {FIXTURE}\nRUN echo '{said}'; exit 100 # apt-get install {image}\n"));
+    for build in [ncaas_build(), without_buildkit.build()] {
+        let record = single(build.args(["image", "-t", &image]).arg(folder.path()).run().json());
+        assert!(record["error"]["hint"].as_str().unwrap().contains("`USER root`"), "{record}");
+    }
 }

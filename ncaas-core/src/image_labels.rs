@@ -1,0 +1,239 @@
+//! The labels by which the author of an image says how its jobs are run.
+//!
+//! They are read by `run` and written by `image` and `commit`. Other labels belong to the tools, which find their containers
+//! by them: an image that has one could pass any container off as a job.
+
+use std::collections::HashMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Kind, Result};
+
+/// The labels that the tools set on containers.
+const TOOL_KEYS: [&str; 7] = [
+    "org.neurocaas.tool",
+    "org.neurocaas.job",
+    "org.neurocaas.record",
+    "org.neurocaas.timeout",
+    "org.neurocaas.gpu",
+    "org.neurocaas.helper",
+    "org.neurocaas.placement",
+];
+/// Where the io-dir is mounted, if not in the home directory of the contributor.
+pub const IO_DIR: &str = "org.neurocaas.io-dir";
+/// The results that every job has to have: globs, one on a line.
+pub const EXPECT: &str = "org.neurocaas.expect";
+/// The command line of a job, with placeholders: a JSON array of words, or words as a shell takes them apart.
+pub const COMMAND: &str = "org.neurocaas.command";
+/// Where the parts of the io-dir are mounted: `data=/input,results=/output`.
+pub const MOUNTS: &str = "org.neurocaas.mounts";
+/// How the command gets its dataset and config: see [`Protocol`].
+pub const PROTOCOL: &str = "org.neurocaas.protocol";
+
+/// The labels that the author of an image may set.
+const AUTHOR_KEYS: [&str; 5] = [IO_DIR, EXPECT, COMMAND, MOUNTS, PROTOCOL];
+/// What may stand in braces in a command.
+pub const PLACEHOLDERS: [&str; 10] =
+    ["data", "config", "results", "out", "inputs", "logs", "dataset", "job", "cpus", "memory"];
+/// The parts of an io-dir that can be mounted elsewhere.
+pub const MOUNT_PARTS: [&str; 4] = ["data", "config", "results", "logs"];
+
+/// How the command of an image gets its dataset and config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// As the last two arguments, and in the variables `data` and `config`.
+    #[default]
+    Arguments,
+    /// In the variables `data` and `config` alone.
+    Environment,
+    /// By the workflow commands of the platform's client, which read two files in the container.
+    Workflow,
+}
+
+impl Protocol {
+    /// The protocol of that name.
+    ///
+    /// # Errors
+    /// A message with the valid names.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        match name {
+            "arguments" => Ok(Protocol::Arguments),
+            "environment" => Ok(Protocol::Environment),
+            "workflow" => Ok(Protocol::Workflow),
+            _ => Err(format!("`{name}` is not a valid protocol: use `arguments`, `environment` or `workflow`")),
+        }
+    }
+}
+
+/// What the author of an image says about its jobs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageLabels {
+    /// Absolute path of the io-dir in the container.
+    pub io_dir: Option<String>,
+    /// Globs of the results that every job has to have.
+    pub expect: Vec<String>,
+    /// The words of the command, with placeholders.
+    pub command: Option<Vec<String>>,
+    /// Absolute paths by the part of the io-dir (`data`, `config`, `results`, `logs`).
+    pub mounts: Vec<(String, String)>,
+    /// None if the image does not say.
+    pub protocol: Option<Protocol>,
+}
+
+impl ImageLabels {
+    /// Reads and validates the labels of an image.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] with the key of a label that is invalid, or that belongs to the tools.
+    pub fn parse(labels: &HashMap<String, String>) -> Result<Self> {
+        for key in TOOL_KEYS {
+            // `commit` can only empty a label that the container has.
+            if labels.get(key).is_some_and(|value| !value.is_empty()) {
+                return Err(Failure::new(
+                    Kind::Usage,
+                    format!("the label `{key}` belongs to the tools: an image must not have it"),
+                )
+                .hint(format!("an image may have {}", AUTHOR_KEYS.map(|key| format!("`{key}`")).join(", "))));
+            }
+        }
+        Ok(ImageLabels {
+            io_dir: value(labels, IO_DIR, parse_path)?,
+            expect: value(labels, EXPECT, parse_globs)?.unwrap_or_default(),
+            command: value(labels, COMMAND, parse_command)?,
+            mounts: value(labels, MOUNTS, parse_mounts)?.unwrap_or_default(),
+            protocol: value(labels, PROTOCOL, Protocol::parse)?,
+        })
+    }
+}
+
+/// The value of a label; none if it is missing or empty.
+fn value<T>(
+    labels: &HashMap<String, String>,
+    key: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>> {
+    let value = labels.get(key).map(|value| value.trim()).filter(|value| !value.is_empty());
+    let invalid = |reason| Failure::new(Kind::Usage, format!("the label `{key}` is not valid: {reason}"));
+    value.map(parse).transpose().map_err(invalid)
+}
+
+fn parse_globs(text: &str) -> Result<Vec<String>, String> {
+    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+}
+
+/// Whether a label belongs to the tools, and not to the author of an image.
+pub fn is_of_the_tools(key: &str) -> bool {
+    TOOL_KEYS.contains(&key)
+}
+
+/// An absolute path in a container, without `..`.
+///
+/// # Errors
+/// A message that says what is wrong.
+pub fn parse_path(path: &str) -> Result<String, String> {
+    let is_plain = !path.chars().any(|c| c.is_control() || matches!(c, ',' | ':'));
+    if path.starts_with('/') && path.len() > 1 && is_plain && !path.split('/').any(|part| part == "..") {
+        Ok(path.trim_end_matches('/').to_owned())
+    } else {
+        Err(format!("`{path}` is not an absolute path below `/`"))
+    }
+}
+
+/// The words of a command: a JSON array, or words as a shell takes them apart. Only known placeholders may stand in braces.
+///
+/// # Errors
+/// A message that says what is wrong.
+pub fn parse_command(text: &str) -> Result<Vec<String>, String> {
+    let words: Vec<String> = match serde_json::from_str(text) {
+        Ok(words) => words,
+        Err(_) => shlex::split(text).ok_or_else(|| format!("`{text}` has a quote that is not closed"))?,
+    };
+    if words.is_empty() {
+        return Err("the command is empty".to_owned());
+    }
+    for word in &words {
+        for name in word.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name) {
+            let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase());
+            if is_name && !word.contains(&format!("${{{name}}}")) && !PLACEHOLDERS.contains(&name) {
+                let known = PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(" ");
+                return Err(format!("`{{{name}}}` is not a placeholder: use {known}"));
+            }
+        }
+    }
+    Ok(words)
+}
+
+/// The mounts in `data=/input,results=/output`.
+///
+/// # Errors
+/// A message that says what is wrong.
+pub fn parse_mounts(text: &str) -> Result<Vec<(String, String)>, String> {
+    text.split(',').map(|mount| parse_mount(mount.trim())).collect()
+}
+
+fn parse_mount(text: &str) -> Result<(String, String), String> {
+    let parts = MOUNT_PARTS.join("`, `");
+    let (part, path) = text.split_once('=').ok_or_else(|| format!("`{text}` is not `PART=PATH`"))?;
+    if !MOUNT_PARTS.contains(&part) {
+        return Err(format!("`{part}` is not a part of the io-dir: use `{parts}`"));
+    }
+    Ok((part.to_owned(), parse_path(path)?))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "the labels of the tests are valid")]
+mod tests {
+    use super::*;
+
+    fn parse(labels: &[(&str, &str)]) -> Result<ImageLabels> {
+        ImageLabels::parse(&labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn an_author_says_how_jobs_are_run() {
+        let labels = [
+            (COMMAND, "run --in {data} --out '{results}' \"a b\""),
+            (MOUNTS, "data=/input, results=/output/"),
+            (PROTOCOL, "workflow"),
+            (EXPECT, "*.npy\n*.csv"),
+            ("org.opencontainers.image.title", "x"),
+        ];
+        let parsed = parse(&labels).unwrap();
+        assert_eq!(parsed.command.unwrap(), ["run", "--in", "{data}", "--out", "{results}", "a b"]);
+        assert_eq!(parsed.mounts, [("data".into(), "/input".into()), ("results".into(), "/output".into())]);
+        assert_eq!((parsed.protocol, parsed.expect.len()), (Some(Protocol::Workflow), 2));
+        assert_eq!(parse(&[(COMMAND, r#"["sh","-c","x ${data} {}"]"#)]).unwrap().command.unwrap().len(), 3);
+    }
+
+    #[cfg(feature = "engine")]
+    #[test]
+    fn the_labels_of_containers_belong_to_the_tools() {
+        use crate::engine::labels;
+        for key in [labels::TOOL, labels::JOB, labels::RECORD, labels::TIMEOUT, labels::GPU, labels::HELPER] {
+            assert!(is_of_the_tools(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn invalid_labels_and_those_of_the_tools_are_refused() {
+        for (key, value) in [
+            ("org.neurocaas.record", "{}"),
+            ("org.neurocaas.tool", "ncaas-exec"),
+            (IO_DIR, "io-dir"),
+            (IO_DIR, "/"),
+            (MOUNTS, "data=/a/../b"),
+            (MOUNTS, "all=/x"),
+            (MOUNTS, "data"),
+            (COMMAND, "run {dat}"),
+            (COMMAND, "run 'x"),
+            (COMMAND, "[]"),
+            (PROTOCOL, "magic"),
+        ] {
+            let failure = parse(&[(key, value)]).unwrap_err();
+            assert!(failure.kind == Kind::Usage && failure.message.contains(key), "{key}={value}: {failure}");
+        }
+        assert_eq!(parse(&[("org.neurocaas.record", "")]).unwrap(), ImageLabels::default(), "an empty label is none");
+    }
+}
