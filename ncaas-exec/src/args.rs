@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::pipe::{PipeArgs, SchemaArgs};
 use ncaas_core::quantity::{parse_bytes, parse_duration};
-use ncaas_core::record::fields::{Gpus, Status};
+use ncaas_core::record::fields::{Gpus, MountPaths, Protocol, Status};
 
 /// Start, inspect and remove containers: development containers and jobs.
 ///
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) enum Verb {
     /// Start a development container with the io-dir mounted
     #[command(after_help = START_EXAMPLES)]
-    Start(StartArgs),
+    Start(Box<StartArgs>),
     /// Open an interactive shell in a container
     #[command(after_help = SHELL_EXAMPLES)]
     Shell(ShellArgs),
@@ -50,13 +50,14 @@ pub(crate) enum Verb {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SettingsArgs {
     /// The io-dir on this machine [default: ./io-dir]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR")]
     pub(crate) io_dir: Option<PathBuf>,
 
     /// Path of the io-dir in the container [default: the image's label org.neurocaas.io-dir, else
-    /// /home/neurocaasdev/io-dir]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) mount: Option<String>,
+    /// /home/neurocaasdev/io-dir]. For a job, PART=PATH moves single parts: data=/input,config=/config,results=/output;
+    /// `logs=` mounts no folder for logs
+    #[arg(long, value_name = "PATH", value_parser = parse_mount)]
+    pub(crate) mount: Option<MountArg>,
 
     /// Set an environment variable; NAME alone copies the value from this environment
     #[arg(short, long, value_name = "NAME=VALUE")]
@@ -99,6 +100,83 @@ pub(crate) struct SettingsArgs {
     pub(crate) platform: Option<String>,
 }
 
+/// Where the parts of the io-dir are in the container.
+#[derive(Debug, Clone)]
+pub(crate) enum MountArg {
+    /// The io-dir as a whole.
+    IoDir(String),
+    /// Single parts.
+    Parts(MountPaths),
+}
+
+/// Options of jobs, which development containers do not have.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct JobSettingsArgs {
+    /// Mount a further file or folder read-only; can be repeated
+    #[arg(long, value_name = "HOST:PATH[:ro]")]
+    pub(crate) volume: Vec<String>,
+
+    /// Replace the image's entrypoint, and drop its command
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) entrypoint: Option<String>,
+
+    /// Working directory [default: the image's]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) workdir: Option<String>,
+
+    /// Make the container's root file system read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+
+    /// Mount a writable file system in memory; can be repeated
+    #[arg(long, value_name = "PATH[:OPTIONS]")]
+    pub(crate) tmpfs: Vec<String>,
+
+    /// How the analysis gets its inputs [default: the image's label org.neurocaas.protocol, else arguments]
+    #[arg(long, value_enum)]
+    pub(crate) protocol: Option<ProtocolArg>,
+
+    /// Limit of processes and threads; 0 for no limit [default: 2048]
+    #[arg(long, value_name = "N", env = "NCAAS_PIDS_LIMIT")]
+    pub(crate) pids_limit: Option<u64>,
+
+    /// How much output of the job the engine keeps; 0 for no limit [default: 10g]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes_or_zero, env = "NCAAS_LOG_SIZE")]
+    pub(crate) log_size: Option<u64>,
+
+    /// Allow processes to gain privileges, as `sudo` does
+    #[arg(long, env = "NCAAS_ALLOW_NEW_PRIVILEGES")]
+    pub(crate) allow_new_privileges: bool,
+
+    /// Give the job a capability that jobs do not have by default, for example NET_RAW; can be repeated
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_add: Vec<String>,
+
+    /// Size limit of the container's own layer, if the engine's storage driver supports one
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) storage: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ProtocolArg {
+    /// $1 and $2, and the variables data and config
+    Arguments,
+    /// The variables data and config only
+    Environment,
+    /// The files that `neurocaas-contrib workflow` reads
+    Workflow,
+}
+
+impl From<ProtocolArg> for Protocol {
+    fn from(arg: ProtocolArg) -> Self {
+        match arg {
+            ProtocolArg::Arguments => Protocol::Arguments,
+            ProtocolArg::Environment => Protocol::Environment,
+            ProtocolArg::Workflow => Protocol::Workflow,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum GpusArg {
     /// No GPU
@@ -124,9 +202,13 @@ pub(crate) struct StartArgs {
     /// The image; without it, records on stdin name it
     pub(crate) image: Option<String>,
 
-    /// Name of the container
+    /// Name of the container; a stopped development container with this name is started again
     #[arg(long)]
     pub(crate) name: Option<String>,
+
+    /// Mount a folder with source code, writable, beside the io-dir
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mount_source: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
@@ -137,18 +219,23 @@ pub(crate) struct StartArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ShellArgs {
-    /// The container; without it, the record on stdin names it
+    /// The container: its name or id, a job's id, the name of a dataset, or `last`; without it, the record on stdin names
+    /// it
     pub(crate) container: Option<String>,
 
     /// User in the container [default: the container's]
     #[arg(short, long)]
     pub(crate) user: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InArgs {
-    /// The container
-    pub(crate) container: String,
+    /// The container: its name or id, a job's id, the name of a dataset, or `last`
+    #[arg(required_unless_present = "schema")]
+    pub(crate) container: Option<String>,
 
     /// Connect this command's stdin to the command in the container
     #[arg(short, long)]
@@ -174,8 +261,11 @@ pub(crate) struct InArgs {
     #[arg(short, long)]
     pub(crate) user: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
+
     /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "schema", last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 
@@ -186,16 +276,20 @@ pub(crate) struct RunArgs {
     pub(crate) target: Option<String>,
 
     /// Image for records on stdin that name none
-    #[arg(long = "image", value_name = "IMAGE", conflicts_with = "target")]
+    #[arg(long = "image", value_name = "IMAGE", env = "NCAAS_IMAGE")]
     pub(crate) image: Option<String>,
 
-    /// The dataset: a file or folder on this machine
-    #[arg(long, value_name = "PATH")]
-    pub(crate) data: Option<PathBuf>,
+    /// The dataset: a file or folder on this machine; several datasets make one job each
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) data: Vec<PathBuf>,
 
     /// The config: a file on this machine
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Job id, and name of the results folder [default: made from the image and the time]
+    #[arg(long, conflicts_with = "replay")]
+    pub(crate) name: Option<String>,
 
     /// Time limit of the job. The config's `__duration__` (minutes) is another one; the shorter counts
     #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
@@ -204,12 +298,23 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
 
+    #[command(flatten)]
+    pub(crate) job_settings: JobSettingsArgs,
+
+    /// Label the containers with a scheduler's job, for example slurm:720
+    #[arg(long, value_name = "SCHEDULER:ID")]
+    pub(crate) placement: Option<String>,
+
+    /// Wait for the jobs, and print their output on stderr as it comes
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub(crate) follow: bool,
+
     /// Print the complete record and the equivalent `docker run` command, and start nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 
     /// Repeat the run of a saved record.json: same image, command and settings, and inputs with the same checksums
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "image", "data", "config", "command"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "data", "config", "command"])]
     pub(crate) replay: Option<PathBuf>,
 
     #[command(flatten)]
@@ -222,7 +327,7 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ContainersArgs {
-    /// Names or ids of containers; without them, records on stdin name them
+    /// Containers: names or ids, job ids, names of datasets, or `last`; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
     #[command(flatten)]
@@ -231,8 +336,12 @@ pub(crate) struct ContainersArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StopArgs {
-    /// Names or ids of containers; without them, records on stdin name them
+    /// Containers: names or ids, job ids, names of datasets, or `last`; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
+
+    /// Stop all containers of a scheduler's job, for example slurm:720
+    #[arg(long, value_name = "SCHEDULER:ID", conflicts_with = "containers")]
+    pub(crate) placement: Option<String>,
 
     /// Time between TERM and KILL
     #[arg(long, value_name = "TIME", value_parser = parse_seconds, default_value = "10s")]
@@ -244,7 +353,7 @@ pub(crate) struct StopArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RmArgs {
-    /// Names or ids of containers; without them, records on stdin name them
+    /// Containers: names or ids, job ids, names of datasets, or `last`; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
     /// Remove containers whose job ended longer ago than TIME
@@ -255,7 +364,11 @@ pub(crate) struct RmArgs {
     #[arg(long, value_enum, conflicts_with = "containers")]
     pub(crate) status: Vec<StatusArg>,
 
-    /// Stop and remove running containers too
+    /// Remove the containers of a scheduler's job, for example slurm:720
+    #[arg(long, value_name = "SCHEDULER:ID", conflicts_with = "containers")]
+    pub(crate) placement: Option<String>,
+
+    /// Stop and remove running containers too, and discard results that were not collected
     #[arg(short, long)]
     pub(crate) force: bool,
 
@@ -290,17 +403,24 @@ pub(crate) struct LsArgs {
     #[arg(short, long)]
     pub(crate) all: bool,
 
-    /// Show the size of each container's writable layer, which the engine has to measure
-    #[arg(short, long)]
+    /// Show how much each container has written to its own layer, which the engine has to compute
+    #[arg(long)]
     pub(crate) size: bool,
+
+    /// List only the containers of a scheduler's job, for example slurm:720
+    #[arg(long, value_name = "SCHEDULER:ID")]
+    pub(crate) placement: Option<String>,
 
     /// Output format [default: table on a terminal, else json]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
 
-    /// Print the JSON Schema of the records
-    #[arg(long, exclusive = true)]
-    pub(crate) schema: bool,
+    /// List only containers whose io-dir belongs to this user
+    #[arg(long)]
+    pub(crate) mine: bool,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -329,6 +449,8 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
       ncaas-exec wait
+  ncaas-exec run neurocaas/contrib:pca.356d78a --data a.npy b.npy --config c.yaml \\
+      --follow
   echo '{\"image\":\"neurocaas/contrib:base\",\"command\":[\"ls\"]}' | ncaas-exec run
 
 The command gets the paths of dataset and config in the container as $1 and $2, and in the environment variables data
@@ -352,7 +474,7 @@ Examples:
   ncaas-exec rm --older-than 7d --status success
   ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
 
-Containers that run, and containers of records with an error, are kept.";
+Containers that run, containers of records with an error, and containers with results that were not collected are kept.";
 
 const LS_EXAMPLES: &str = "\
 Examples:
@@ -362,6 +484,37 @@ Examples:
 /// A duration in whole seconds, rounded up.
 fn parse_seconds(text: &str) -> Result<u64, String> {
     parse_duration(text).map(|time| time.as_secs_f64().ceil() as u64)
+}
+
+/// A size in bytes, or 0.
+fn parse_bytes_or_zero(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_bytes(text) }
+}
+
+/// `PATH`, or `PART=PATH,...`.
+fn parse_mount(text: &str) -> Result<MountArg, String> {
+    let check = |path: &str| {
+        if path.starts_with('/') {
+            Ok(path.trim_end_matches('/').to_owned())
+        } else {
+            Err(format!("`{path}` is not an absolute path in the container"))
+        }
+    };
+    if !text.contains('=') {
+        return check(text).map(MountArg::IoDir);
+    }
+    let mut parts = MountPaths::default();
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("data", path)) => parts.data = Some(check(path)?),
+            Some(("config", path)) => parts.config = Some(check(path)?),
+            Some(("results", path)) => parts.results = Some(check(path)?),
+            Some(("logs", "")) => parts.logs = Some(String::new()),
+            Some(("logs", path)) => parts.logs = Some(check(path)?),
+            _ => return Err(format!("`{part}` is not a part: write `data=`, `config=`, `results=` or `logs=`")),
+        }
+    }
+    Ok(MountArg::Parts(parts))
 }
 
 /// A number of CPUs.
@@ -380,6 +533,21 @@ mod tests {
     fn a_fraction_of_a_second_becomes_one_second() {
         assert_eq!(parse_seconds("0.2"), Ok(1));
         assert_eq!(parse_seconds("90s"), Ok(90));
+    }
+
+    #[test]
+    fn a_mount_is_a_path_or_moves_single_parts() {
+        assert!(matches!(parse_mount("/io/"), Ok(MountArg::IoDir(path)) if path == "/io"));
+        let parts = parse_mount("data=/input,logs=");
+        assert!(matches!(parts, Ok(MountArg::Parts(parts)) if parts.data.as_deref() == Some("/input")));
+        for wrong in ["io", "data=input", "x=/y", "data=/a,b"] {
+            assert!(parse_mount(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_valid() {
+        <Args as clap::CommandFactory>::command().debug_assert();
     }
 
     #[test]

@@ -15,9 +15,16 @@ use serde::Serialize;
 use crate::run_settings::Environment;
 
 /// The log driver whose files `ncaas-logs` reads directly. Driver and size are set explicitly: the engine's own
-/// configuration could discard a part of the log, or all of it.
+/// configuration could discard more of the log, or all of it.
 const LOG_DRIVER: &str = "json-file";
-const LOG_SIZE: (&str, &str) = ("max-size", "1000t");
+/// The engine keeps a log in this many files, and drops the oldest when all are full.
+const LOG_FILES: u64 = 10;
+/// The size of a log without limit, as the engine reads it.
+const UNLIMITED_LOG: &str = "1000t";
+
+/// Capabilities of Docker's default set that jobs do not get: those that Podman does not give either.
+const DROPPED_CAPABILITIES: [&str; 3] = ["AUDIT_WRITE", "MKNOD", "NET_RAW"];
+const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
 
 /// The specification of a container.
 #[derive(Debug, Default)]
@@ -44,6 +51,10 @@ pub(crate) struct ContainerSpec {
     pub(crate) gpu: Option<String>,
     /// Whether stdin stays open, although nothing is connected to it.
     pub(crate) open_stdin: bool,
+    /// Replaces the signal by which the image is stopped.
+    pub(crate) stop_signal: Option<String>,
+    /// Whether the container has the restrictions of a job.
+    pub(crate) is_job: bool,
 }
 
 /// The specification as `dry_run` in a record.
@@ -98,8 +109,10 @@ impl ContainerSpec {
             cmd: self.command.clone(),
             env: Some(self.environment.public.iter().chain(&self.environment.secret).cloned().collect()),
             user: settings.user.clone(),
+            working_dir: settings.workdir.clone(),
             labels: Some(self.labels.clone().into_iter().collect::<HashMap<_, _>>()),
             open_stdin: Some(self.open_stdin),
+            stop_signal: self.stop_signal.clone(),
             host_config: Some(HostConfig {
                 mounts: Some(mounts.collect()),
                 memory,
@@ -111,8 +124,15 @@ impl ContainerSpec {
                 device_requests: gpu.map(|gpu| vec![gpu]),
                 log_config: Some(HostConfigLogConfig {
                     typ: Some(LOG_DRIVER.to_owned()),
-                    config: Some([(LOG_SIZE.0.to_owned(), LOG_SIZE.1.to_owned())].into()),
+                    config: Some(self.log_options().into_iter().collect()),
                 }),
+                pids_limit: settings.pids.map(|pids| i64::try_from(pids).ok().filter(|pids| *pids > 0).unwrap_or(-1)),
+                security_opt: self.forbids_new_privileges().then(|| vec![NO_NEW_PRIVILEGES.to_owned()]),
+                cap_drop: self.is_job.then(|| self.dropped_capabilities()),
+                cap_add: settings.cap_add.clone(),
+                readonly_rootfs: settings.read_only,
+                tmpfs: settings.tmpfs.as_ref().map(|paths| paths.iter().map(|path| split_tmpfs(path)).collect()),
+                storage_opt: settings.storage.map(|bytes| [("size".to_owned(), bytes.to_string())].into()),
                 ..Default::default()
             }),
             ..Default::default()
@@ -123,6 +143,28 @@ impl ContainerSpec {
     pub(crate) fn label_record(&mut self, record: &Record) {
         let line = String::from_utf8_lossy(record.to_line().trim_ascii_end()).into_owned();
         self.labels.insert(labels::RECORD.to_owned(), line);
+    }
+
+    fn log_options(&self) -> Vec<(String, String)> {
+        let options = match self.settings.log_size.filter(|bytes| *bytes > 0) {
+            Some(bytes) => {
+                vec![("max-size", (bytes / LOG_FILES).max(1).to_string()), ("max-file", LOG_FILES.to_string())]
+            }
+            None => vec![("max-size", UNLIMITED_LOG.to_owned())],
+        };
+        options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn forbids_new_privileges(&self) -> bool {
+        self.is_job && self.settings.new_privileges != Some(true)
+    }
+
+    fn dropped_capabilities(&self) -> Vec<String> {
+        let is_added = |capability: &str| {
+            let added = self.settings.cap_add.iter().flatten().map(|name| name.trim_start_matches("CAP_"));
+            added.into_iter().any(|name| name == capability || name == "ALL")
+        };
+        DROPPED_CAPABILITIES.iter().filter(|name| !is_added(name)).map(|name| (*name).to_owned()).collect()
     }
 
     /// The output of `--dry-run`. `mounts_all` says whether the engine mounts all shared paths.
@@ -164,7 +206,22 @@ impl ContainerSpec {
         flag("gpus", self.gpu.as_ref().map(|id| format!("\"device={id}\"")));
         flag("network", settings.network.clone());
         flag("log-driver", Some(LOG_DRIVER.to_owned()));
-        flag("log-opt", Some(format!("{}={}", LOG_SIZE.0, LOG_SIZE.1)));
+        for (name, value) in self.log_options() {
+            flag("log-opt", Some(format!("{name}={value}")));
+        }
+        flag("pids-limit", settings.pids.filter(|pids| *pids > 0).map(|pids| pids.to_string()));
+        flag("security-opt", self.forbids_new_privileges().then(|| NO_NEW_PRIVILEGES.to_owned()));
+        for capability in self.is_job.then(|| self.dropped_capabilities()).into_iter().flatten() {
+            flag("cap-drop", Some(capability));
+        }
+        for capability in settings.cap_add.iter().flatten() {
+            flag("cap-add", Some(capability.clone()));
+        }
+        for path in settings.tmpfs.iter().flatten() {
+            flag("tmpfs", Some(path.clone()));
+        }
+        flag("storage-opt", settings.storage.map(|bytes| format!("size={bytes}")));
+        flag("workdir", settings.workdir.clone());
         flag("user", settings.user.clone());
         flag("platform", settings.platform.clone());
         for (name, value) in &self.labels {
@@ -172,6 +229,9 @@ impl ContainerSpec {
         }
         if self.open_stdin {
             words.push("--interactive".to_owned());
+        }
+        if settings.read_only == Some(true) {
+            words.push("--read-only".to_owned());
         }
         // The CLI's --entrypoint takes one word: the other words come before the command.
         let mut rest = self.entrypoint.clone().unwrap_or_default();
@@ -214,6 +274,12 @@ impl SharedPath {
     }
 }
 
+/// `PATH:OPTIONS` of a file system in memory.
+fn split_tmpfs(text: &str) -> (String, String) {
+    let (path, options) = text.split_once(':').unwrap_or((text, ""));
+    (path.to_owned(), options.to_owned())
+}
+
 /// Quotes words for a shell. NUL characters, which no shell accepts, are dropped.
 pub(crate) fn shell_line(words: &[String]) -> String {
     let quoted = words.iter().map(|word| {
@@ -247,6 +313,29 @@ mod tests {
         assert_eq!(&words[words.len() - 3..], ["sha256:00", "run.sh", "a b'$(c)"]);
         assert!(words.contains(&"type=bind,\"source=/data/x,y\",\"target=/io/x,y\",readonly".to_owned()));
         assert!(words.windows(2).any(|pair| pair == ["--env", "TOKEN"]));
+    }
+
+    #[test]
+    fn a_job_has_limits_that_its_settings_lift() {
+        let job = ContainerSpec {
+            is_job: true,
+            settings: RunSettings { log_size: Some(1000), pids: Some(7), ..RunSettings::default() },
+            ..spec()
+        };
+        let host = job.create_body(&[]).host_config.unwrap_or_default();
+        assert_eq!((host.pids_limit, host.security_opt), (Some(7), Some(vec![NO_NEW_PRIVILEGES.to_owned()])));
+        assert_eq!(host.cap_drop.map(|names| names.len()), Some(3));
+        let options = host.log_config.and_then(|log| log.config).unwrap_or_default();
+        assert_eq!((options["max-size"].as_str(), options["max-file"].as_str()), ("100", "10"));
+        let lifted = RunSettings {
+            pids: Some(0),
+            new_privileges: Some(true),
+            cap_add: Some(vec!["CAP_NET_RAW".to_owned()]),
+            ..RunSettings::default()
+        };
+        let host = ContainerSpec { settings: lifted, ..job }.create_body(&[]).host_config.unwrap_or_default();
+        assert_eq!((host.pids_limit, host.security_opt), (Some(-1), None));
+        assert_eq!(host.cap_drop, Some(vec!["AUDIT_WRITE".to_owned(), "MKNOD".to_owned()]));
     }
 
     #[test]

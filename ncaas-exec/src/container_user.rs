@@ -10,6 +10,11 @@ use ncaas_core::record::fields::RunSettings;
 /// How much of a container's list of users is read, in bytes.
 const PASSWD_LIMIT: u64 = 1 << 20;
 
+/// Fields of `passwd(5)`.
+const NAME: usize = 0;
+const UID: usize = 2;
+const HOME: usize = 5;
+
 /// A user of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ContainerUser {
@@ -49,17 +54,33 @@ impl ContainerUser {
             ContainerUser::Root => Some(0),
             ContainerUser::Number(uid) => Some(*uid),
             ContainerUser::Named(name) => {
-                let passwd = engine.read_file(container, "/etc/passwd", PASSWD_LIMIT).await.ok()?;
-                uid_in_passwd(&String::from_utf8_lossy(&passwd), name)
+                let passwd = read_passwd(engine, container).await?;
+                field_in_passwd(&passwd, NAME, name, UID)?.parse().ok()
             }
         }
     }
+
+    /// The user's home directory in a created container, as the engine sets `HOME`.
+    pub(crate) async fn home(&self, engine: &Engine, container: &str) -> String {
+        let passwd = read_passwd(engine, container).await.unwrap_or_default();
+        let home = match self {
+            ContainerUser::Root => field_in_passwd(&passwd, UID, "0", HOME).or(Some("/root")),
+            ContainerUser::Number(uid) => field_in_passwd(&passwd, UID, &uid.to_string(), HOME),
+            ContainerUser::Named(name) => field_in_passwd(&passwd, NAME, name, HOME),
+        };
+        home.filter(|home| home.starts_with('/')).unwrap_or("/").to_owned()
+    }
 }
 
-/// The number of a user in the format of `passwd(5)`.
-fn uid_in_passwd(passwd: &str, name: &str) -> Option<u32> {
-    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    fields.into_iter().find(|fields| fields.first() == Some(&name))?.get(2)?.parse().ok()
+async fn read_passwd(engine: &Engine, container: &str) -> Option<String> {
+    let passwd = engine.read_file(container, "/etc/passwd", PASSWD_LIMIT).await.ok()?;
+    Some(String::from_utf8_lossy(&passwd).into_owned())
+}
+
+/// A field of a user in the format of `passwd(5)`; the user is found by another field.
+fn field_in_passwd<'p>(passwd: &'p str, find_in: usize, value: &str, wanted: usize) -> Option<&'p str> {
+    let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    users.find(|fields| fields.get(find_in) == Some(&value))?.get(wanted).copied()
 }
 
 #[cfg(test)]
@@ -69,8 +90,9 @@ mod tests {
     #[test]
     fn a_named_user_has_the_number_in_passwd() {
         let passwd = "root:x:0:0::/root:/bin/sh\nlab:x:1000:100::/home/lab:/bin/sh\n";
-        assert_eq!(uid_in_passwd(passwd, "lab"), Some(1000));
-        assert_eq!(uid_in_passwd(passwd, "la"), None);
+        assert_eq!(field_in_passwd(passwd, NAME, "lab", UID), Some("1000"));
+        assert_eq!(field_in_passwd(passwd, UID, "1000", HOME), Some("/home/lab"));
+        assert_eq!(field_in_passwd(passwd, NAME, "la", UID), None);
         let settings = |user: &str| RunSettings { user: Some(user.to_owned()), ..RunSettings::default() };
         let user = |user: &str| ContainerUser::new(&settings(user), &ImageInspect::default());
         assert_eq!(user("0:0"), ContainerUser::Root);

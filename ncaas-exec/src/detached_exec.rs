@@ -14,6 +14,7 @@ use ncaas_core::record::fields::DetachedExec;
 use tokio::time::sleep;
 
 use crate::docker_exec::{Exec, ExecEnd, ExecRequest, maybe_start_error};
+use crate::start_failure;
 
 /// Starts `$3...` under the name `$1` and writes its exit code to the folder `$2`, else to `/tmp`. Prints the path of that
 /// file and of the output. Only the user of the container's first process can write to the container's log.
@@ -47,7 +48,7 @@ pub(crate) async fn start_detached(engine: &Engine, request: ExecRequest) -> Res
         layout::short_hash(&std::process::id().to_string())
     );
     let command = request.command.clone();
-    let container = request.container.clone();
+    let (container, workdir) = (request.container.clone(), request.workdir.clone());
     let mut words: Vec<String> = ["sh", "-c", START, "sh", &name].map(str::to_owned).to_vec();
     words.push(format!("{io_dir}/{}", layout::LOGS));
     words.extend(command.iter().cloned());
@@ -68,10 +69,11 @@ pub(crate) async fn start_detached(engine: &Engine, request: ExecRequest) -> Res
             exit_file: (*exit_file).to_owned(),
             exit_code: None,
         }),
-        (ExecEnd::NotStarted(_), _) => Err(Failure::new(
-            Kind::ScriptNotFound,
-            format!("a detached command needs a shell, and `{container}` has none"),
-        )),
+        (ExecEnd::NotStarted(_), _) => {
+            start_failure::check_workdir(engine, &container, workdir.as_deref()).await?;
+            let message = format!("a detached command needs a shell, and `{container}` has none");
+            Err(Failure::new(Kind::ScriptNotFound, message))
+        }
         _ => Err(Failure::new(
             Kind::EngineError,
             format!("cannot start a detached command in `{container}`: {}", printed.trim()),

@@ -1,8 +1,10 @@
 //! A process started in a running container, as by `docker exec`.
 //!
 //! The engine cannot end such a process: it continues after its client has gone. So the environment of each process
-//! contains a unique mark, which child processes inherit. To signal the process group, a second process in the container
-//! searches `/proc` for the mark. This needs a shell with `read` and `kill`, and nothing else.
+//! contains a unique mark, which child processes inherit. To signal them, a second process in the container searches `/proc`
+//! for the mark, for the process itself (its environment may have been replaced, as by `env -i`), and for all descendants.
+//! This needs a shell with `read` and `kill`. In a container without a shell, a tool that may signal the processes on this
+//! machine does so.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,28 +15,40 @@ use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWrite;
 use tokio::time::sleep;
 
 /// The environment variable that holds the mark.
 const MARK: &str = "NCAAS_EXEC";
 
-/// Sends signal `$2` to all processes whose environment contains the mark `$1`, and KILL after `$3` seconds if `$3` is
-/// set. The script's own environment does not contain it.
+/// Sends signal `$2` to the process `$4` (if set), to all processes whose environment contains the mark `$1`, and to their
+/// descendants and sessions; then KILL after `$3` seconds if `$3` is set. The script itself is none of them.
 const SEND_SIGNAL: &str = r#"
 send() {
-marked=
+marked=" $4 "
 for process in /proc/[0-9]*; do
     line=
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in *"$1"*) marked="$marked ${process#/proc/}"; break ;; esac
+        case $line in *"$1"*) marked="$marked${process#/proc/} "; break ;; esac
         line=
     done 2>/dev/null <"$process/environ"
 done 2>/dev/null
-[ -z "$marked" ] || kill -s "$2" $marked 2>/dev/null
+before=
+while [ "$before" != "$marked" ]; do
+    before=$marked
+    for process in /proc/[0-9]*; do
+        pid=${process#/proc/}
+        case $marked in *" $pid "*) continue ;; esac
+        IFS= read -r stat <"$process/stat" || continue
+        rest=${stat##*) }; rest=${rest#* }; parent=${rest%% *}; rest=${rest#* }; rest=${rest#* }; session=${rest%% *}
+        case $marked in *" $parent "*|*" $session "*) marked="$marked$pid " ;; esac
+    done 2>/dev/null
+done
+for pid in $marked; do kill -s "$2" "$pid" 2>/dev/null; done
 }
-send "$1" "$2"
-[ -z "$3" ] || { sleep "$3"; send "$1" KILL; } 2>/dev/null
+send "$1" "$2" "" "$4"
+[ -z "$3" ] || { sleep "$3"; send "$1" KILL "" "$4"; } 2>/dev/null
 "#;
 
 /// Start of the error message that engines write to the output of a process that could not be started.
@@ -64,9 +78,9 @@ pub(crate) struct ExecRequest {
 }
 
 /// A process in a container.
-#[derive(Debug)]
-pub(crate) struct Exec<'a> {
-    engine: &'a Engine,
+#[derive(Debug, Clone)]
+pub(crate) struct Exec {
+    engine: Engine,
     request: ExecRequest,
     id: String,
     mark: String,
@@ -90,12 +104,12 @@ pub(crate) enum ExecEnd {
     NotStarted(i64),
 }
 
-impl<'a> Exec<'a> {
+impl Exec {
     /// Creates the process without starting it.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`], or the container does not run.
-    pub(crate) async fn create(engine: &'a Engine, request: ExecRequest) -> Result<Self> {
+    pub(crate) async fn create(engine: &Engine, request: ExecRequest) -> Result<Self> {
         let container = reference::container(&request.container)?.to_owned();
         let mark = format!("{MARK}={}.{}", std::process::id(), Timestamp::now().as_nanosecond());
         let options = CreateExecOptions {
@@ -113,13 +127,10 @@ impl<'a> Exec<'a> {
         };
         let created = engine.docker().create_exec(&container, options).await;
         let id = match created {
-            Err(error) if is_not_running(&error) => {
-                return Err(Failure::new(Kind::EngineError, format!("the container `{container}` is not running"))
-                    .hint("`ncaas-exec ls --all` shows its state; `docker start` starts it again"));
-            }
+            Err(error) if is_not_running(&error) => return Err(not_running(engine, &container).await),
             created => created.engine_context("run a command in", Subject::Container(&container))?.id,
         };
-        Ok(Exec { engine, request, id, mark })
+        Ok(Exec { engine: engine.clone(), request, id, mark })
     }
 
     /// Starts the process.
@@ -186,12 +197,51 @@ impl<'a> Exec<'a> {
         self.send_signal(signal, &grace.as_secs_f64().to_string()).await
     }
 
+    /// Kills the process and its descendants. Returns whether the process has ended then, as far as the engine says.
+    pub(crate) async fn kill(&self) -> bool {
+        let sent = self.signal("KILL").await;
+        for _ in 0..EXIT_CHECKS {
+            match self.engine.docker().inspect_exec(&self.id).await {
+                Ok(inspected) if inspected.running == Some(true) => sleep(EXIT_CHECK_INTERVAL).await,
+                Ok(_) => return sent.is_ok(),
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
     async fn send_signal(&self, signal: &str, grace: &str) -> Result<()> {
-        let command = ["sh", "-c", SEND_SIGNAL, "sh", &self.mark, signal, grace].map(str::to_owned).to_vec();
+        let host_pid = self.host_pid().await;
+        // Only the process's user may read its environment.
+        let by_mark = self.run_signal_script(self.request.user.clone(), signal, grace, "");
+        let has_shell = match host_pid.and_then(pid_in_container) {
+            None => by_mark.await?,
+            // The process may have changed its user: only root may signal it then.
+            Some(pid) => {
+                let pid = pid.to_string();
+                let by_number = self.run_signal_script(Some("0".to_owned()), signal, grace, &pid);
+                let (by_mark, by_number) = tokio::join!(by_mark, by_number);
+                by_mark? && by_number?
+            }
+        };
+        if !has_shell && let Some(pid) = host_pid {
+            signal_from_host(pid, signal);
+            if !grace.is_empty() {
+                signal_from_host(pid, "KILL");
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the script that sends signals. Returns whether the container has a shell for it.
+    async fn run_signal_script(&self, user: Option<String>, signal: &str, grace: &str, pid: &str) -> Result<bool> {
+        let command = ["sh", "-c", SEND_SIGNAL, "sh", &self.mark, signal, grace, pid].map(str::to_owned).to_vec();
         let options = CreateExecOptions {
             attach_stdout: Some(true),
             cmd: Some(command),
-            user: self.request.user.clone(),
+            user,
+            // The container's working directory may be gone.
+            working_dir: Some("/".to_owned()),
             ..Default::default()
         };
         let docker = self.engine.docker();
@@ -199,12 +249,22 @@ impl<'a> Exec<'a> {
         let id =
             docker.create_exec(&self.request.container, options).await.engine_context("end a command in", subject)?.id;
         let started = docker.start_exec(&id, None).await.engine_context("end a command in", subject)?;
+        let mut has_shell = true;
         if let StartExecResults::Attached { mut output, .. } = started {
             while let Some(piece) = output.next().await {
-                piece.engine_context("end a command in", subject)?;
+                has_shell &= !maybe_start_error(piece.engine_context("end a command in", subject)?.as_ref());
             }
         }
-        Ok(())
+        Ok(has_shell)
+    }
+
+    /// The process's number on this machine; `None` for a remote engine.
+    async fn host_pid(&self) -> Option<i32> {
+        if self.engine.is_remote() {
+            return None;
+        }
+        let pid = self.engine.docker().inspect_exec(&self.id).await.ok()?.pid?;
+        i32::try_from(pid).ok().filter(|pid| *pid > 0)
     }
 
     /// Sets the size of the process's terminal.
@@ -219,6 +279,56 @@ impl<'a> Exec<'a> {
 fn is_not_running(error: &bollard::errors::Error) -> bool {
     let bollard::errors::Error::DockerResponseServerError { status_code, message } = error else { return false };
     *status_code == 409 || message.contains("container state improper")
+}
+
+/// The failure of a command in a container that is not running, with the remedy for its state.
+async fn not_running(engine: &Engine, container: &str) -> Failure {
+    let state = engine.container(container).await.map(|container| container.state).unwrap_or_default();
+    let (word, hint) = match state.as_str() {
+        "paused" => ("paused", format!("`docker unpause {container}` continues it")),
+        "restarting" => ("restarting", "try again when it runs; `docker logs` shows why it restarts".to_owned()),
+        _ => ("not running", format!("`ncaas-exec start` or `docker start {container}` starts it again")),
+    };
+    Failure::new(Kind::EngineError, format!("the container `{container}` is {word}")).hint(hint)
+}
+
+/// The number that a process of this machine has in its container.
+fn pid_in_container(host_pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{host_pid}/status")).ok()?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let numbers: Vec<&str> = numbers.split_whitespace().collect();
+    // A process without its own numbers is not the one in the container.
+    if numbers.len() > 1 { numbers.last()?.parse().ok() } else { None }
+}
+
+/// Signals a process of this machine and its descendants, if this user may.
+fn signal_from_host(pid: i32, signal: &str) {
+    if pid_in_container(pid).is_none() {
+        return;
+    }
+    let parent_of = |process: &str| -> Option<i32> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let processes: Vec<(i32, i32)> = names.filter_map(|name| Some((name.parse().ok()?, parent_of(&name)?))).collect();
+    let mut group = vec![pid];
+    let mut at = 0;
+    while let Some(parent) = group.get(at).copied() {
+        group.extend(processes.iter().filter(|(_, above)| *above == parent).map(|(child, _)| *child));
+        at += 1;
+    }
+    let signal = match signal {
+        "TERM" => Signal::TERM,
+        "INT" => Signal::INT,
+        "HUP" => Signal::HUP,
+        _ => Signal::KILL,
+    };
+    for pid in group.into_iter().filter_map(Pid::from_raw) {
+        // Fails for a process that has ended, and for one of another user.
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Whether output may be the engine's message that the process could not be started.

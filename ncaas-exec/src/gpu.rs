@@ -43,13 +43,31 @@ impl GpuRequest {
 
     /// The first GPU, for a container that does not wait for a free one.
     pub(crate) fn first_gpu(&self) -> Option<String> {
-        (*self == GpuRequest::One).then(|| "0".to_owned())
+        let first = || visible_gpus().and_then(|gpus| gpus.into_iter().next()).unwrap_or("0".to_owned());
+        (*self == GpuRequest::One).then(first)
     }
+}
+
+/// The GPUs that the environment assigns to this process, as a scheduler does for the jobs on a node.
+pub(crate) fn visible_gpus() -> Option<Vec<String>> {
+    ["NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"].iter().find_map(|name| parse_gpus(&std::env::var(name).ok()?))
+}
+
+fn parse_gpus(text: &str) -> Option<Vec<String>> {
+    let gpus: Vec<String> = text.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect();
+    let is_no_list = matches!(gpus.as_slice(), [] | [_]) && matches!(text.trim(), "" | "all" | "none" | "void" | "-1");
+    (!is_no_list).then_some(gpus)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environment_assigns_gpus_by_id() {
+        assert_eq!(parse_gpus("2, GPU-1f"), Some(vec!["2".to_owned(), "GPU-1f".to_owned()]));
+        assert!(["", "all", "void"].iter().all(|text| parse_gpus(text).is_none()));
+    }
 
     #[test]
     fn without_a_gpu_auto_continues_and_require_fails() {

@@ -60,7 +60,7 @@ pub(crate) async fn start_container(engine: &Engine, id: &str, spec: &ContainerS
 }
 
 /// Starts a container whose files are in place. Does nothing if it runs already. `name` is for messages.
-async fn start_prepared(engine: &Engine, id: &str, name: &str) -> Result<()> {
+pub(crate) async fn start_prepared(engine: &Engine, id: &str, name: &str) -> Result<()> {
     let Err(error) = engine.docker().start_container(id, None).await else { return Ok(()) };
     let failure = refusal(&error, "start", Subject::Container(name));
     let failure = match error {

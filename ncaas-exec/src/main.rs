@@ -11,6 +11,7 @@ mod folder_access;
 mod gpu;
 mod image;
 mod lifecycle;
+mod outcome;
 mod run_settings;
 mod start_failure;
 mod targets;
@@ -22,7 +23,7 @@ use args::{Args, Verb};
 
 fn main() -> ExitCode {
     ncaas_core::tool::run("ncaas-exec", async |tool, args: Args| match args.verb {
-        Verb::Start(args) => commands::start::start(tool, args).await,
+        Verb::Start(args) => commands::start::start(tool, *args).await,
         Verb::Shell(args) => commands::shell::shell(tool, args).await,
         Verb::In(args) => commands::r#in::run_in_container(tool, args).await,
         Verb::Run(args) => commands::run::run(tool, *args).await,

@@ -9,7 +9,7 @@ use ncaas_core::io_dir::{DEFAULT_IO_DIR, fill_io_dir};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
 
-use crate::args::SettingsArgs;
+use crate::args::{JobSettingsArgs, MountArg, SettingsArgs};
 
 /// Settings from the command line, for all records.
 #[derive(Debug)]
@@ -19,9 +19,11 @@ pub(crate) struct DefaultSettings {
 }
 
 impl DefaultSettings {
+    /// Settings of development containers.
+    ///
     /// # Errors
     /// [`Kind::Usage`] for an invalid variable name; or a file of variables cannot be read.
-    pub(crate) fn new(args: SettingsArgs, timeout_s: Option<u64>) -> Result<Self> {
+    pub(crate) fn for_development(args: SettingsArgs) -> Result<Self> {
         let mut env = BTreeMap::new();
         for file in &args.env_file {
             env.extend(read_env_file(file)?);
@@ -32,13 +34,14 @@ impl DefaultSettings {
         for name in &args.secret_env {
             check_name(name)?;
         }
-        if args.mount.as_ref().is_some_and(|path| !path.starts_with('/')) {
-            return Err(Failure::new(Kind::Usage, "`--mount` must be an absolute path in the container"));
-        }
+        let (mount, mounts) = match args.mount {
+            None => (None, None),
+            Some(MountArg::IoDir(path)) => (Some(path), None),
+            Some(MountArg::Parts(parts)) => (None, Some(parts)),
+        };
         let settings = RunSettings {
             env: (!env.is_empty()).then_some(env),
-            secret_env: (!args.secret_env.is_empty()).then_some(args.secret_env),
-            timeout_s,
+            secret_env: non_empty(args.secret_env),
             memory: args.memory,
             cpus: args.cpus,
             shm_size: args.shm_size,
@@ -46,9 +49,44 @@ impl DefaultSettings {
             network: args.network,
             user: args.user,
             platform: args.platform,
-            mount: args.mount,
+            mount,
+            mounts,
+            ..RunSettings::default()
         };
         let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
+        Ok(DefaultSettings { settings, io_dir })
+    }
+
+    /// Settings of jobs.
+    ///
+    /// # Errors
+    /// As [`DefaultSettings::for_development`], and for a volume that is not `HOST:PATH` or `HOST:PATH:ro`.
+    pub(crate) fn for_jobs(args: SettingsArgs, job: JobSettingsArgs, timeout_s: Option<u64>) -> Result<Self> {
+        let DefaultSettings { settings, io_dir } = DefaultSettings::for_development(args)?;
+        let entrypoint = job.entrypoint.map(|command| {
+            shlex::split(&command).ok_or_else(|| {
+                Failure::new(
+                    Kind::Usage,
+                    format!("`--entrypoint {command}` is not a valid command: a quote is missing"),
+                )
+            })
+        });
+        let volumes = job.volume.iter().map(|volume| parse_volume(volume)).collect::<Result<Vec<_>>>()?;
+        let settings = RunSettings {
+            timeout_s,
+            volumes: non_empty(volumes),
+            entrypoint: entrypoint.transpose()?,
+            workdir: job.workdir,
+            read_only: job.read_only.then_some(true),
+            tmpfs: non_empty(job.tmpfs),
+            protocol: job.protocol.map(Into::into),
+            pids: job.pids_limit,
+            log_size: job.log_size,
+            new_privileges: job.allow_new_privileges.then_some(true),
+            cap_add: non_empty(job.cap_add),
+            storage: job.storage,
+            ..settings
+        };
         Ok(DefaultSettings { settings, io_dir })
     }
 
@@ -74,11 +112,39 @@ impl DefaultSettings {
             user: own.user.or(flags.user),
             platform: own.platform.or(flags.platform),
             mount: own.mount.or(flags.mount),
+            mounts: own.mounts.or(flags.mounts),
+            volumes: own.volumes.or(flags.volumes),
+            entrypoint: own.entrypoint.or(flags.entrypoint),
+            workdir: own.workdir.or(flags.workdir),
+            read_only: own.read_only.or(flags.read_only),
+            tmpfs: own.tmpfs.or(flags.tmpfs),
+            protocol: own.protocol.or(flags.protocol),
+            pids: own.pids.or(flags.pids),
+            log_size: own.log_size.or(flags.log_size),
+            new_privileges: own.new_privileges.or(flags.new_privileges),
+            cap_add: own.cap_add.or(flags.cap_add),
+            storage: own.storage.or(flags.storage),
         };
         if settings != RunSettings::default() {
             record.set("run", &settings);
         }
         Ok(settings)
+    }
+}
+
+fn non_empty<T>(values: Vec<T>) -> Option<Vec<T>> {
+    (!values.is_empty()).then_some(values)
+}
+
+/// `HOST:PATH:ro` with an absolute host path.
+fn parse_volume(text: &str) -> Result<String> {
+    let plain = text.strip_suffix(":ro").unwrap_or(text);
+    match plain.rsplit_once(':') {
+        Some((host, path)) if !host.is_empty() && path.starts_with('/') => {
+            Ok(format!("{}:{path}:ro", files::absolute(Path::new(host))?.display()))
+        }
+        _ => Err(Failure::new(Kind::Usage, format!("`{text}` is not a volume"))
+            .hint("write `HOST:PATH:ro`; volumes of jobs are read-only, and results go to the io-dir")),
     }
 }
 
@@ -129,6 +195,8 @@ fn check_name(name: &str) -> Result<()> {
 /// Reads a file in the docker CLI's format: lines `NAME=value` or `NAME`, comments from `#`, no quoting.
 fn read_env_file(path: &Path) -> Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(path).doing("read", path)?;
+    // Some editors write a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let variables = lines.map(|line| parse_variable(line).map_err(|failure| failure.context(path.display())));
     Ok(variables.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
@@ -145,6 +213,8 @@ mod tests {
         std::fs::write(file.path(), "# no\n\nA=1 # not a comment\n  B=\"x\"\nNCAAS_NOT_THERE\n").unwrap();
         let variables = read_env_file(file.path()).unwrap();
         assert_eq!(variables, [("A".into(), "1 # not a comment".into()), ("B".into(), "\"x\"".into())]);
+        std::fs::write(file.path(), "\u{feff}# no\r\nA=1\r\n").unwrap();
+        assert_eq!(read_env_file(file.path()).unwrap(), [("A".into(), "1".into())]);
         std::fs::write(file.path(), "=x\n").unwrap();
         assert_eq!(read_env_file(file.path()).unwrap_err().kind, Kind::Usage);
     }

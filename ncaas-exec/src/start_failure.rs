@@ -46,11 +46,29 @@ pub(crate) async fn explain_exec(
     workdir: Option<&str>,
     failure: Failure,
 ) -> Failure {
+    if let Err(missing) = check_workdir(engine, id, workdir).await {
+        return missing;
+    }
     let Ok(inspected) = engine.inspect(id).await else { return failure };
     let config = inspected.config.unwrap_or_default();
     let workdir = workdir.or(config.working_dir.as_deref()).unwrap_or_default();
     let lookup = CommandLookup::new(engine, id, workdir, config.env.as_deref().unwrap_or_default());
     explain(lookup, command, failure).await
+}
+
+/// Checks that the working directory of a command in a container exists; `workdir` replaces the container's.
+///
+/// # Errors
+/// [`Kind::FileNotFound`].
+pub(crate) async fn check_workdir(engine: &Engine, id: &str, workdir: Option<&str>) -> Result<()> {
+    let inspected = engine.inspect(id).await?;
+    let own = inspected.config.and_then(|config| config.working_dir).unwrap_or_default();
+    let path = workdir.unwrap_or(&own);
+    if !path.starts_with('/') || engine.stat_target(id, path).await?.is_some() {
+        return Ok(());
+    }
+    let message = format!("the working directory `{path}` does not exist in `{id}`");
+    Err(Failure::new(Kind::FileNotFound, message).hint("name another one with `ncaas-exec in --workdir PATH`"))
 }
 
 /// The cause that is found for a command, else `failure`.

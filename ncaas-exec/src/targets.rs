@@ -4,13 +4,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::{Engine, Owner};
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::engine::{Engine, Owner, labels};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
 use ncaas_core::tool::Tool;
+
+/// The argument that means the newest container.
+const LAST: &str = "last";
 
 /// The input of a verb: one record for each named container, or the records on stdin if none is named.
 pub(crate) fn target_input(tool: Tool, containers: &[String], usage: &str) -> Result<Input> {
@@ -18,6 +21,12 @@ pub(crate) fn target_input(tool: Tool, containers: &[String], usage: &str) -> Re
         return Input::stdin(tool, usage);
     }
     Ok(Input::records(containers.iter().map(|name| record_for_container(name))))
+}
+
+/// One record for each container of a scheduler's job.
+pub(crate) async fn placement_input(engine: &Engine, placement: &str) -> Result<Input> {
+    let found = engine.labelled(&[labels::TOOL, &format!("{}={placement}", labels::PLACEMENT)]).await?;
+    Ok(Input::records(found.iter().map(|container| record_for_container(&container.id))))
 }
 
 /// A record that contains only a container.
@@ -49,14 +58,56 @@ pub(crate) fn has_only_container(record: &Record) -> bool {
 
 /// Inspects a record's container and updates the record. A record that contains only a container is replaced by the
 /// record in the container's label.
+///
+/// # Errors
+/// [`Kind::ContainerNotFound`]; [`Kind::WrongContainer`] if the record's job has another container.
 pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<Container> {
-    let inspected = engine.inspect_for(record, &container_id(record)?).await?;
-    let container = container_from_inspect(&inspected);
+    let id = container_id(record)?;
+    let inspected = match engine.inspect_for(record, &id).await {
+        Err(failure) if failure.kind == Kind::ContainerNotFound && has_only_container(record) => {
+            let found = find_by_job(engine, &id).await?.ok_or(failure)?;
+            engine.inspect(&found).await?
+        }
+        inspected => inspected?,
+    };
     if has_only_container(record) {
         *record = engine.record_of_container(&inspected).await?.unwrap_or_default();
     }
+    let container = container_from_inspect(&inspected);
     record.merge(&Known { container: Some(container.clone()), ..Known::default() });
     Ok(container)
+}
+
+/// The name of the container that an argument means: a container's name or id, a job's id or folder, the name of a dataset,
+/// or `last`.
+pub(crate) async fn resolve_container(engine: &Engine, name: &str) -> Result<String> {
+    match engine.inspect(name).await {
+        Err(failure) if failure.kind == Kind::ContainerNotFound => find_by_job(engine, name).await?.ok_or(failure),
+        inspected => inspected.map(|_| name.to_owned()),
+    }
+}
+
+/// The newest container of a job or dataset. `None` if there is none.
+///
+/// # Errors
+/// [`Kind::Usage`] if the datasets of a job have several containers.
+async fn find_by_job(engine: &Engine, name: &str) -> Result<Option<String>> {
+    let found = engine.labelled(&[labels::TOOL]).await?;
+    if name == LAST {
+        return Ok(found.into_iter().next().map(|container| container.id));
+    }
+    let name = layout::base_name(name);
+    let of_job: Vec<_> =
+        found.iter().filter(|container| container.labels.get(labels::JOB).is_some_and(|id| id == name)).collect();
+    if let [first, second, ..] = of_job.as_slice() {
+        let message = format!("the job `{name}` has several containers: `{}`, `{}`, ...", first.name, second.name);
+        return Err(Failure::new(Kind::Usage, message).hint("name one of them"));
+    }
+    let is_dataset = |record: Record| {
+        record.dataname().is_some_and(|data| data.names().iter().any(|data| layout::base_name(data) == name))
+    };
+    let of_dataset = || found.iter().find(|container| container.record().is_some_and(is_dataset));
+    Ok(of_job.first().copied().or_else(of_dataset).map(|container| container.id.clone()))
 }
 
 /// Writes the state of a container into its record. If it has ended, the user becomes the owner of its files.

@@ -79,13 +79,12 @@ pub fn time_limit(inspected: &ContainerInspectResponse) -> Option<u64> {
 
 /// How a job ended.
 ///
-/// A job that ran as long as its limit was stopped, whatever its exit code: a job that traps the signal and exits with 0 has
-/// not finished its work. An exit code of 0 is a success even if a child of the job was killed for memory: the job went on
-/// without it, and `oom_killed` shows it.
+/// Exit code 0 is a success even if the job ran longer than its limit, or a child process was killed for memory: the job
+/// itself says that it has done its work.
 fn status(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
     match exit_code {
-        _ if overran => Status::Timeout,
         0 => Status::Success,
+        _ if overran => Status::Timeout,
         _ if oom_killed => Status::OutOfMemory,
         code if signal(code).is_some() => Status::Killed,
         _ => Status::Failed,
@@ -213,10 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_ran_as_long_as_it_may_is_a_timeout_whatever_its_exit_code() {
+    fn a_job_that_ran_as_long_as_it_may_is_a_timeout_unless_it_exits_with_0() {
         let long = |code| ContainerState { finished_at: Some("2026-11-22T10:24:58Z".to_owned()), ..exited(code) };
         assert_eq!(container_from_inspect(&with_limit(long(143), "2")).status, Some(Status::Timeout));
-        assert_eq!(container_from_inspect(&with_limit(long(0), "2")).status, Some(Status::Timeout));
+        assert_eq!(container_from_inspect(&with_limit(long(0), "2")).status, Some(Status::Success));
         assert_eq!(container_from_inspect(&with_limit(long(143), "3")).status, Some(Status::Killed));
         assert_eq!(container_from_inspect(&with_limit(long(1), "nonsense")).status, Some(Status::Failed));
     }

@@ -31,6 +31,8 @@ pub const RECORD: &str = "org.neurocaas.record";
 pub const TIMEOUT: &str = "org.neurocaas.timeout";
 /// On a job's container: the engine's id of the GPU that the container has to itself.
 pub const GPU: &str = "org.neurocaas.gpu";
+/// On a job's container: the scheduler's job in which it runs, for example `slurm:720`.
+pub const PLACEMENT: &str = "org.neurocaas.placement";
 /// On a container that a tool needs only briefly: its purpose.
 pub const HELPER: &str = "org.neurocaas.helper";
 

@@ -209,6 +209,73 @@ pub struct RunSettings {
     /// Absolute path of the io-dir in the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
+    /// Paths of single parts of the io-dir in the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<MountPaths>,
+    /// Further files and folders of this machine, mounted read-only: `HOST:CONTAINER:ro`, both absolute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Vec<String>>,
+    /// Replaces the image's entrypoint; its command is dropped, as `docker run --entrypoint` does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Working directory, instead of the image's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// Whether the container's root file system is read-only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// Paths in the container that are in memory and writable, with options as in `docker run --tmpfs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tmpfs: Option<Vec<String>>,
+    /// How the analysis gets its inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Maximum number of processes and threads; 0 for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
+    /// How much of its output the engine keeps, in bytes; 0 for no limit. The oldest part is dropped first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_size: Option<u64>,
+    /// Whether processes may gain privileges, as `sudo` does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_privileges: Option<bool>,
+    /// Capabilities beside those that a job has by default: `NET_RAW`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap_add: Option<Vec<String>>,
+    /// Size limit of the container's own layer, in bytes, if the engine's storage driver supports one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<u64>,
+}
+
+/// Absolute paths in a container; a part without a path is in the io-dir.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MountPaths {
+    /// Of a dataset that is a folder; of the folder that holds it if it is a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// Of the folder that holds the config.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// Of the folder for results.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results: Option<String>,
+    /// Of the folder for logs; empty if the container gets none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logs: Option<String>,
+}
+
+/// How an analysis gets its inputs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// As arguments `$1` and `$2`, and as the variables `data` and `config`.
+    #[default]
+    Arguments,
+    /// As the variables `data` and `config` only.
+    Environment,
+    /// From the files that the platform's `neurocaas-contrib workflow` reads.
+    Workflow,
 }
 
 /// Whether a container gets a GPU.

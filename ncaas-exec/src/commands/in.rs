@@ -7,7 +7,7 @@ use bollard::container::LogOutput;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe};
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Known;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -40,13 +40,17 @@ pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitSta
 }
 
 async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<Known>().await;
+    }
     let engine = Engine::connect().await?;
     let mut env = Vec::new();
     for text in &args.env {
         env.extend(parse_variable(text)?.map(|(name, value)| format!("{name}={value}")));
     }
+    let container = targets::resolve_container(&engine, args.container.as_deref().unwrap_or_default()).await?;
     let request = ExecRequest {
-        container: args.container.clone(),
+        container: container.clone(),
         command: args.command.clone(),
         env,
         user: args.user.clone(),
@@ -60,7 +64,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     let exec = Exec::create(&engine, request).await?;
     let Streams { output, input } = exec.start().await?;
     let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let mut output = OutputCopy::new(&args.container, output);
+    let mut output = OutputCopy::new(&container, output);
 
     let copied = {
         let copy = output.copy();
@@ -76,12 +80,10 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
                         _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
                         _ = &mut copy => {}
                     }
-                    let _ = exec.signal("KILL").await;
-                    break Copied::Interrupted;
+                    break Copied::Interrupted { has_ended: exec.kill().await };
                 }
                 () = sleep_until_deadline(deadline) => {
-                    terminate_after_timeout(&exec, copy).await?;
-                    break Copied::TimedOut;
+                    break Copied::TimedOut { has_ended: terminate_after_timeout(&exec, copy).await };
                 }
                 () = &mut stdin, if has_stdin => has_stdin = false,
             }
@@ -92,20 +94,24 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         Copied::Finished(Ok(Reader::Closed)) => {
             // The engine notices the end of the process only if its remaining output can be discarded.
             drop(output);
-            exec.signal("KILL").await?;
+            if !exec.kill().await {
+                tool.note(&format!("the command may still run in `{}`: it could not be ended", container));
+            }
             return Ok(ExitStatus::SUCCESS);
         }
         Copied::Finished(Err(failure)) => {
-            let _ = exec.signal("KILL").await;
+            exec.kill().await;
             return Err(failure);
         }
-        Copied::Interrupted => {
-            let message = format!("interrupted: the command in `{}` was ended too", args.container);
+        Copied::Interrupted { has_ended } => {
+            let end = if has_ended { "was ended too" } else { "may still run: it could not be ended" };
+            let message = format!("interrupted: the command in `{}` {end}", container);
             return Err(Failure::new(Kind::Interrupted, message));
         }
-        Copied::TimedOut => {
+        Copied::TimedOut { has_ended } => {
             let seconds = args.timeout.unwrap_or_default();
-            let message = format!("the command in `{}` ran longer than {seconds} s, and was ended", args.container);
+            let end = if has_ended { "was ended" } else { "may still run: it could not be ended" };
+            let message = format!("the command in `{}` ran longer than {seconds} s, and {end}", container);
             return Err(Failure::new(Kind::Timeout, message));
         }
     }
@@ -128,8 +134,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             let failure =
                 Failure::new(Kind::EngineError, format!("cannot start `{command}`: {}", text.concat().trim()));
             let workdir = args.workdir.as_deref();
-            let explained =
-                start_failure::explain_exec(&engine, &args.container, &command, workdir, failure.clone()).await;
+            let explained = start_failure::explain_exec(&engine, &container, &command, workdir, failure.clone()).await;
             // On Podman, a command without a visible cause has run, and the text is its own output.
             if explained == failure && engine.is_podman().await {
                 output.release().await?;
@@ -152,8 +157,8 @@ async fn detach(tool: Tool, engine: &Engine, request: ExecRequest) -> Result<Exi
 /// Why copying the output stopped.
 enum Copied {
     Finished(Result<Reader>),
-    Interrupted,
-    TimedOut,
+    Interrupted { has_ended: bool },
+    TimedOut { has_ended: bool },
 }
 
 /// Whether the reader of this tool's output is still there.
@@ -162,18 +167,19 @@ enum Reader {
     Closed,
 }
 
-/// Sends TERM to the process, and KILL after the grace period; its output is copied meanwhile.
-async fn terminate_after_timeout(exec: &Exec<'_>, copy: impl Future<Output = Result<Reader>>) -> Result<()> {
+/// Sends TERM to the process, and KILL after the grace period; its output is copied meanwhile. Returns whether the process
+/// has ended.
+async fn terminate_after_timeout(exec: &Exec, copy: impl Future<Output = Result<Reader>>) -> bool {
     let terminate = async {
-        exec.signal("TERM").await?;
+        // If this fails, KILL fails too, and its outcome is reported.
+        let _ = exec.signal("TERM").await;
         sleep(TIMEOUT_GRACE).await;
-        Ok(())
     };
     tokio::select! {
-        terminated = terminate => terminated?,
+        () = terminate => {}
         _ = copy => {}
     }
-    exec.signal("KILL").await
+    exec.kill().await
 }
 
 async fn sleep_until_deadline(deadline: Option<Instant>) {

@@ -1,26 +1,37 @@
 //! `ncaas-exec ls`: list the tool's containers, each with the record that it was started from and its current state.
 
-use std::future::ready;
+use std::os::unix::fs::MetadataExt;
 
 use bollard::query_parameters::InspectContainerOptions;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use indicatif::HumanBytes;
 use jiff::Timestamp;
-use ncaas_core::engine::{Engine, labels};
-use ncaas_core::failure::{Kind, Result};
+use ncaas_core::engine::container::container_from_inspect;
+use ncaas_core::engine::labels::{self, Labelled};
+use ncaas_core::engine::{Engine, EngineContext, Owner, Subject};
+use ncaas_core::failure::Result;
+use ncaas_core::layout::base_name;
 use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::record::fields::{Container, Datasets, Known};
+use ncaas_core::text;
 use ncaas_core::tool::{ExitStatus, Tool};
+use rustix::termios::tcgetwinsize;
 
 use crate::args::{Format, LsArgs};
-use crate::targets;
+
+/// The column for the size, and those whose width depends on the terminal's.
+const SIZE_COLUMN: usize = 3;
+const NAMED_COLUMNS: [usize; 3] = [0, 4, 5];
+const MIN_NAME: usize = 8;
+/// The terminal's width, if it is not known.
+const DEFAULT_WIDTH: usize = 80;
 
 /// How many containers are inspected at once.
-const AT_ONCE: usize = 16;
+const INSPECTIONS: usize = 16;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
-    if args.schema {
+    if args.schema.schema {
         return print_schema::<Known>().await;
     }
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
@@ -28,7 +39,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     let engine = Engine::connect().await?;
     Pipe::new(tool, 1)
         .source(async |output| {
-            let records = list_records(&engine, args.all, args.size).await?;
+            let records = list_records(&engine, &args).await?;
             match format {
                 // Written directly: a failed job in the list must not change the exit status.
                 Format::Json => {
@@ -36,49 +47,44 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
                         output.write(record.to_line()).await;
                     }
                 }
-                Format::Table => output.write(table(&records).into_bytes()).await,
+                Format::Table => {
+                    let width = tcgetwinsize(std::io::stdout()).map_or(DEFAULT_WIDTH, |size| usize::from(size.ws_col));
+                    output.write(table(&records, args.size, width).into_bytes()).await;
+                }
             }
             Ok(())
         })
         .await
 }
 
-async fn list_records(engine: &Engine, all: bool, size: bool) -> Result<Vec<Record>> {
-    let is_listed = |state: &str| all || !matches!(state, "exited" | "dead" | "created");
-    let found = engine.labelled(&[labels::TOOL]).await?;
-    stream::iter(found.into_iter().filter(|found| is_listed(&found.state)))
-        .map(|found| async move { list_record(engine, &found.id, size).await })
-        .buffered(AT_ONCE)
-        .try_filter_map(|record| ready(Ok(record)))
-        .try_collect()
-        .await
+/// Inspects the listed containers, some at a time. The answers keep the order of the list.
+async fn list_records(engine: &Engine, args: &LsArgs) -> Result<Vec<Record>> {
+    let placement = args.placement.as_ref().map(|placement| format!("{}={placement}", labels::PLACEMENT));
+    let wanted: Vec<&str> = [labels::TOOL].into_iter().chain(placement.as_deref()).collect();
+    let is_shown = |state: &str| args.all || !matches!(state, "exited" | "dead" | "created");
+    let listed = engine.labelled(&wanted).await?.into_iter().filter(|container| is_shown(&container.state));
+    let inspections = listed.map(|container| inspect_record(engine, container, args.size));
+    let records: Vec<Option<Record>> = stream::iter(inspections).buffered(INSPECTIONS).try_collect().await?;
+    Ok(records.into_iter().flatten().filter(|record| !args.mine || is_mine(record)).collect())
 }
 
-/// The record of a listed container. `None` if it was removed meanwhile.
-async fn list_record(engine: &Engine, id: &str, size: bool) -> Result<Option<Record>> {
-    let mut record = targets::record_for_container(id);
-    match targets::inspect_target(engine, &mut record).await {
-        Ok(mut container) => {
-            if size {
-                container.size_bytes = layer_size(engine, id).await;
-            }
-            record.merge(&Known { container: Some(container), ..Known::default() });
-            Ok(Some(record))
-        }
-        Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(None),
-        Err(failure) => Err(failure),
-    }
+/// The record of a listed container with its current state; `None` if it was removed meanwhile.
+async fn inspect_record(engine: &Engine, listed: Labelled, size: bool) -> Result<Option<Record>> {
+    let options = InspectContainerOptions { size };
+    let inspected = match engine.docker().inspect_container(&listed.id, Some(options)).await {
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
+        inspected => inspected.engine_context("inspect", Subject::Container(&listed.id))?,
+    };
+    let mut container = container_from_inspect(&inspected);
+    container.size_bytes = inspected.size_rw.and_then(|bytes| u64::try_from(bytes).ok());
+    let mut record = listed.record().unwrap_or_default();
+    record.merge(&Known { container: Some(container), ..Known::default() });
+    Ok(Some(record))
 }
 
-/// Size of a container's layer, which the engine computes on request. `None` if the container was removed.
-async fn layer_size(engine: &Engine, id: &str) -> Option<u64> {
-    let options = InspectContainerOptions { size: true };
-    let inspected = engine.docker().inspect_container(id, Some(options)).await.ok()?;
-    inspected.size_rw.and_then(|bytes| u64::try_from(bytes).ok())
-}
-
-fn table(records: &[Record]) -> String {
-    let header = ["NAME", "STATE", "STATUS", "STARTED", "SIZE", "IMAGE"].map(str::to_owned);
+/// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown.
+fn table(records: &[Record], size: bool, width: usize) -> String {
+    let header = ["NAME", "STATE", "AGE", "SIZE", "DATASET", "JOB"].map(str::to_owned);
     let mut rows = vec![header];
     rows.extend(records.iter().filter_map(|record| Some(row(record, &record.container()?))));
     let mut widths = [0; 6];
@@ -87,24 +93,84 @@ fn table(records: &[Record]) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
+    if !size {
+        widths[SIZE_COLUMN] = 0;
+    }
+    // The columns with names share what the others leave.
+    let is_named = |column: usize| NAMED_COLUMNS.contains(&column);
+    let shown = widths.iter().filter(|width| **width > 0).count();
+    let fixed: usize = (0..6).filter(|column| !is_named(*column)).map(|column| widths[column]).sum();
+    let share = width.saturating_sub(fixed + 2 * (shown - 1)) / NAMED_COLUMNS.len();
+    for column in NAMED_COLUMNS {
+        widths[column] = widths[column].min(share.max(MIN_NAME));
+    }
     let line = |row: &[String; 6]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("{}\n", cells.join("  ").trim_end())
+        let cells = row.iter().zip(widths).filter(|(_, width)| *width > 0);
+        let cells = cells.map(|(cell, width)| format!("{:width$}", fit(cell, width)));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
 }
 
+/// A cell that is not wider than its column.
+fn fit(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width { cell.to_owned() } else { text::shorten(cell, width.saturating_sub(1)) }
+}
+
 fn row(record: &Record, container: &Container) -> [String; 6] {
     let status = container.status.and_then(|status| serde_json::to_value(status).ok());
+    let state = status.as_ref().and_then(serde_json::Value::as_str).unwrap_or(&container.state);
     let started = container.started_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
-    let local =
-        |at: Timestamp| at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let dataset = match record.dataname() {
+        Some(Datasets::One(name)) => text::one_line(base_name(&name)),
+        _ => "-".to_owned(),
+    };
     [
         container.name.clone(),
-        container.state.clone(),
-        status.as_ref().and_then(serde_json::Value::as_str).unwrap_or("-").to_owned(),
-        started.map_or("-".to_owned(), local),
-        container.size_bytes.map_or("-".to_owned(), |bytes| HumanBytes(bytes).to_string()),
-        record.text("image").unwrap_or("-").to_owned(),
+        state.to_owned(),
+        started.map_or("-".to_owned(), age),
+        container.size_bytes.map_or("-".to_owned(), format_bytes),
+        dataset,
+        record.job().map_or("-".to_owned(), |job| text::one_line(&job.id)),
     ]
+}
+
+/// The time since `start` in its largest unit.
+fn age(start: Timestamp) -> String {
+    let seconds = Timestamp::now().duration_since(start).as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86400),
+    }
+}
+
+/// Whether the io-dir of a record belongs to this user.
+fn is_mine(record: &Record) -> bool {
+    let io_dir = record.text("io_dir").and_then(|io_dir| std::fs::metadata(io_dir).ok());
+    io_dir.is_some_and(|io_dir| io_dir.uid() == Owner::current().uid)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose record cannot be parsed has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_fits_the_terminal_and_names_job_and_dataset() {
+        let id = "job__pca_2026_11_27_10_00_00_123456";
+        let line = format!(
+            r#"{{"job":{{"id":"{id}"}},"dataname":"/d/{}.npy","container":{{"name":"{id}-1-aabbccdd","state":"exited","status":"out-of-memory"}}}}"#,
+            "x".repeat(60)
+        );
+        let record = Record::parse(line.as_bytes()).unwrap();
+        let narrow = table(std::slice::from_ref(&record), false, 80);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(
+            narrow.contains("out-of-memory") && narrow.contains("job__pca_20") && narrow.contains("xxxxx"),
+            "{narrow}"
+        );
+        assert!(table(&[record], false, 200).contains(&format!("{id}-1-aabbccdd")));
+    }
 }

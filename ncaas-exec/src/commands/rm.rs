@@ -1,10 +1,12 @@
 //! `ncaas-exec rm`: remove containers that have ended.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ncaas_core::engine::{Engine, LazyEngine, labels};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known, Status};
@@ -22,22 +24,13 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let connection = LazyEngine::default();
     let named = !args.containers.is_empty();
     let input = match JobFilter::new(&args) {
+        _ if args.placement.is_some() => {
+            targets::placement_input(connection.get().await?, args.placement.as_deref().unwrap_or_default()).await?
+        }
         Some(filter) => Input::records(filter.find_jobs(connection.get().await?).await?),
         None => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
     let remove_target = async |engine: &Engine, record: &mut Record| {
-        // In most cases the record says that the container has ended. If the removal fails, an inspection shows why.
-        let known = record.container().unwrap_or_default();
-        let has_ended = known.has_ended() && !targets::has_only_container(record);
-        if has_ended
-            && let Err(failure) = engine.inspect_for(record, &known.id).await
-            && failure.kind == Kind::WrongContainer
-        {
-            return Err(failure);
-        }
-        if has_ended && remove_ended(engine, record, &known.id, args.force).await.is_ok() {
-            return Ok(());
-        }
         let container = match targets::inspect_target(engine, record).await {
             Ok(container) => container,
             // A container that does not exist is an error only if the user named it.
@@ -64,9 +57,49 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
 }
 
 /// Removes an ended container, after the user has become the owner of its files.
+///
+/// # Errors
+/// [`Kind::ResultsMissing`] if its job wrote files that were not collected, unless `force` discards them.
 async fn remove_ended(engine: &Engine, record: &Record, id: &str, force: bool) -> Result<()> {
+    if !force && record.job().is_some() && !is_collected(record) && has_written(engine, record, id).await? {
+        let message = format!("kept the container `{id}`: what its job wrote was not collected");
+        return Err(Failure::new(Kind::ResultsMissing, message)
+            .hint("`ncaas-sync collect` collects it before `rm`; `ncaas-exec rm --force` discards it"));
+    }
     targets::take_ownership(engine, record, id).await?;
     lifecycle::remove_container(engine, id, force).await
+}
+
+/// Whether the job's results were collected: its record, or its saved record, lists them.
+fn is_collected(record: &Record) -> bool {
+    let lists_results = |record: &Record| record.results().is_some() || record.results_file().is_some();
+    lists_results(record)
+        || JobFolder::for_record(record)
+            .ok()
+            .and_then(|folder| folder.saved_record())
+            .as_ref()
+            .is_some_and(lists_results)
+}
+
+/// Whether a job has written files, to its mounted folders or anywhere in its container.
+async fn has_written(engine: &Engine, record: &Record, id: &str) -> Result<bool> {
+    let mounted = JobFolder::for_record(record).and_then(|folder| folder.mounted()).unwrap_or_default();
+    let is_empty = |folder: &PathBuf| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if !mounted.iter().all(is_empty) {
+        return Ok(true);
+    }
+    let inspected = engine.inspect(id).await?;
+    let mounts: Vec<String> = inspected.mounts.into_iter().flatten().filter_map(|mount| mount.destination).collect();
+    let changes = engine.docker().container_changes(id).await;
+    let changes = changes.engine_context("list the changes of", Subject::Container(id))?.unwrap_or_default();
+    let is_above =
+        |path: &str, below: &str| below == path || below.starts_with(&format!("{}/", path.trim_end_matches('/')));
+    // The engine lists mount points, and the folders above each change.
+    let is_own = |path: &str| {
+        !mounts.iter().any(|mount| is_above(path, mount) || is_above(mount, path))
+            && !changes.iter().any(|other| other.path != path && is_above(path, &other.path))
+    };
+    Ok(changes.iter().any(|change| is_own(&change.path)))
 }
 
 fn still_running(container: &Container) -> Failure {

@@ -1,36 +1,44 @@
 //! `ncaas-exec shell`: an interactive shell in a container.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
+use ncaas_core::record::fields::Known;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ShellArgs;
 use crate::docker_exec::{Exec, ExecEnd, ExecRequest, Streams, maybe_start_error};
-use crate::targets;
 use crate::terminal::Terminal;
+use crate::{start_failure, targets};
 
 /// Starts bash, or sh if there is no bash.
 const PREFER_BASH: &str = "command -v bash >/dev/null 2>&1 && exec bash; exec sh";
+/// Time between HUP and KILL for a shell whose terminal was closed.
+const HANG_UP_GRACE: Duration = Duration::from_millis(200);
 /// Commands to try, in this order.
 const SHELLS: [&[&str]; 2] = [&["sh", "-c", PREFER_BASH], &["bash"]];
 
 pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
+    if args.schema.schema {
+        return print_schema::<Known>().await;
+    }
     let named: Vec<String> = args.container.iter().cloned().collect();
     let input = targets::target_input(tool, &named, "ncaas-exec start IMAGE | ncaas-exec shell")?;
     let connection = LazyEngine::default();
     let exit_code = Cell::new(None);
+    let active = RefCell::new(None);
     let work = async |record: &mut Record, _: &Output| {
         let engine = connection.get().await?;
         let container = targets::inspect_target(engine, record).await?;
-        exit_code.set(Some(run_shell(engine, &container.name, args.user.as_deref()).await?));
+        exit_code.set(Some(run_shell(engine, &container.name, args.user.as_deref(), &active).await?));
         Ok(())
     };
     // The record is for a next stage: it is not printed on a terminal.
@@ -49,6 +57,11 @@ pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
     } else {
         pipe.filter(input, work).await?
     };
+    // A signal, or a closed terminal, ended the tool before the shell.
+    let left = active.take();
+    if let Some(exec) = left {
+        let _ = exec.terminate("HUP", HANG_UP_GRACE).await;
+    }
     match (failed.get(), exit_code.get()) {
         (Some(failed), _) if status == ExitStatus::SUCCESS => Ok(ExitStatus(failed)),
         (None, Some(code)) if status.0 <= 1 => Ok(ExitStatus(u8::try_from(code).unwrap_or(1))),
@@ -57,7 +70,12 @@ pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
 }
 
 /// Runs a shell until it ends, and returns its exit code.
-async fn run_shell(engine: &Engine, container: &str, user: Option<&str>) -> Result<i64> {
+async fn run_shell(
+    engine: &Engine,
+    container: &str,
+    user: Option<&str>,
+    active: &RefCell<Option<Exec>>,
+) -> Result<i64> {
     for command in SHELLS {
         let request = ExecRequest {
             container: container.to_owned(),
@@ -70,7 +88,9 @@ async fn run_shell(engine: &Engine, container: &str, user: Option<&str>) -> Resu
         };
         let exec = Exec::create(engine, request).await?;
         let terminal = Terminal::open_raw()?;
+        active.replace(Some(exec.clone()));
         let start_error = connect_terminal(&exec, container, &terminal).await?;
+        active.take();
         drop(terminal);
         match exec.end_state(start_error).await {
             Ok(ExecEnd::Exited(code)) => return Ok(code),
@@ -81,12 +101,13 @@ async fn run_shell(engine: &Engine, container: &str, user: Option<&str>) -> Resu
             }
         }
     }
+    start_failure::check_workdir(engine, container, None).await?;
     Err(Failure::new(Kind::ScriptNotFound, format!("`{container}` contains neither bash nor sh")))
 }
 
 /// Connects the terminal to the shell until the shell ends. Returns whether its output may be the engine's message that
 /// it could not be started.
-async fn connect_terminal(exec: &Exec<'_>, container: &str, terminal: &Terminal) -> Result<bool> {
+async fn connect_terminal(exec: &Exec, container: &str, terminal: &Terminal) -> Result<bool> {
     let Streams { mut output, mut input } = exec.start().await?;
     let mut resized = signal(SignalKind::window_change())
         .map_err(|error| Failure::new(Kind::Io, format!("cannot watch the terminal's size: {error}")))?;
@@ -115,7 +136,7 @@ async fn connect_terminal(exec: &Exec<'_>, container: &str, terminal: &Terminal)
                 }
                 // The terminal was closed: the shell gets HUP, as a local shell does.
                 _ => {
-                    exec.signal("HUP").await?;
+                    exec.terminate("HUP", HANG_UP_GRACE).await?;
                     return Ok(false);
                 }
             },
@@ -125,7 +146,7 @@ async fn connect_terminal(exec: &Exec<'_>, container: &str, terminal: &Terminal)
 }
 
 /// Gives the shell's terminal the size of the user's.
-async fn resize(exec: &Exec<'_>, terminal: &Terminal) {
+async fn resize(exec: &Exec, terminal: &Terminal) {
     if let Some((rows, columns)) = terminal.size() {
         // A shell with another size is still useful.
         let _ = exec.resize(rows, columns).await;

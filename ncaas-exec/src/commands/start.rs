@@ -1,14 +1,15 @@
 //! `ncaas-exec start`: start a development container.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Owner, Subject, labels};
-use ncaas_core::failure::{Failure, Result};
-use ncaas_core::files::make_folder;
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files::{self, make_folder};
 use ncaas_core::layout;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::{Container, Known};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::StartArgs;
@@ -16,7 +17,7 @@ use crate::container_spec::{ContainerSpec, SharedPath};
 use crate::container_user::ContainerUser;
 use crate::folder_access::grant_access;
 use crate::gpu::GpuRequest;
-use crate::image::{inspect_image, io_dir_in_container};
+use crate::image::{check_labels, inspect_image, io_dir_in_container};
 use crate::lifecycle;
 use crate::run_settings::{DefaultSettings, Environment};
 
@@ -44,10 +45,11 @@ pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
         None => Input::stdin(tool, "ncaas-exec start IMAGE")?,
     };
     let connection = LazyEngine::default();
-    let settings = DefaultSettings::new(args.settings, None)?;
+    let settings = DefaultSettings::for_development(args.settings)?;
     let work = async |record: &mut Record, _: &_| {
         let engine = connection.get().await?;
-        start_container(tool, engine, record, &settings, args.name.clone()).await
+        let source = args.mount_source.as_deref().map(files::absolute).transpose()?;
+        start_container(tool, engine, record, &settings, args.name.clone(), source).await
     };
     Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work).await
 }
@@ -58,8 +60,16 @@ async fn start_container(
     record: &mut Record,
     settings: &DefaultSettings,
     name: Option<String>,
+    source: Option<PathBuf>,
 ) -> Result<()> {
     let settings = settings.complete(record)?;
+    if let Some(name) = &name
+        && let Some(container) = restart(engine, name).await?
+    {
+        tool.note(&format!("started `{name}` again; `ncaas-exec shell {name}` opens a shell in it"));
+        record.merge(&Known { container: Some(container), ..Known::default() });
+        return Ok(());
+    }
     let image = inspect_image(engine, record.require("image")?).await?;
     record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
     let io_dir = Path::new(record.require("io_dir")?).to_owned();
@@ -77,16 +87,26 @@ async fn start_container(
         }
     };
     tool.warn(record, gpu.warning());
+    check_labels(&image)?;
     let user = ContainerUser::new(&settings, &image);
+    let in_container = io_dir_in_container(&settings, &image);
+    let mut shared = shared_folders(&io_dir, &in_container, engine.is_remote());
+    if let Some(source) = source {
+        let beside = in_container.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let container = format!("{beside}/{}", source.file_name().unwrap_or_default().to_string_lossy());
+        shared.push(SharedPath { host: source, container, read_only: engine.is_remote() });
+    }
     let mut spec = ContainerSpec {
         name,
         gpu: gpu.first_gpu(),
         image: image.id.clone().unwrap_or_default(),
         entrypoint: Some(["sh", "-c", KEEP_ALIVE].map(str::to_owned).into()),
         environment: Environment::new(&settings)?,
-        shared: shared_folders(&io_dir, &io_dir_in_container(&settings, &image), engine.is_remote()),
+        shared,
         settings,
         open_stdin: true,
+        // The shell that keeps the container running reacts to no other signal.
+        stop_signal: Some("SIGTERM".to_owned()),
         ..ContainerSpec::default()
     };
     spec.labels.insert(labels::TOOL.to_owned(), tool.name().to_owned());
@@ -100,6 +120,29 @@ async fn start_container(
     tool.note(&format!("started `{}`; `ncaas-exec shell {0}` opens a shell in it", container.name));
     record.merge(&Known { container: Some(container), ..Known::default() });
     Ok(())
+}
+
+/// Starts the stopped development container with this name. `None` if there is no container with this name.
+///
+/// # Errors
+/// [`Kind::NameInUse`] if it is running, or is not a development container.
+async fn restart(engine: &Engine, name: &str) -> Result<Option<Container>> {
+    let inspected = match engine.inspect(name).await {
+        Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
+        inspected => inspected?,
+    };
+    let is_development = engine.record_of_container(&inspected).await?.is_some_and(|own| own.job().is_none());
+    let container = container_from_inspect(&inspected);
+    if is_development && container.has_ended() {
+        lifecycle::start_prepared(engine, &container.id, name).await?;
+        return engine.container(&container.id).await.map(Some);
+    }
+    let failure = Failure::new(Kind::NameInUse, format!("a container with the name `{name}` exists"));
+    Err(if is_development {
+        failure.hint(format!("it is {}: `ncaas-exec shell {name}` opens a shell in it", container.state))
+    } else {
+        failure.hint("choose another name")
+    })
 }
 
 /// Lets the container's user write in the folders of the io-dir that it writes to. Returns a warning if that is not possible.

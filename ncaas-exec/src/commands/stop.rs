@@ -17,8 +17,11 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
-    let input = targets::target_input(tool, &args.containers, "ncaas-exec ls | ncaas-exec stop")?;
     let connection = LazyEngine::default();
+    let input = match &args.placement {
+        Some(placement) => targets::placement_input(connection.get().await?, placement).await?,
+        None => targets::target_input(tool, &args.containers, "ncaas-exec ls | ncaas-exec stop")?,
+    };
     let grace = i32::try_from(args.grace).unwrap_or(i32::MAX);
     let stop_target = async |engine: &Engine, record: &mut Record| {
         let container = targets::inspect_target(engine, record).await?;

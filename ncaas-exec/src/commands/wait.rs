@@ -12,6 +12,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ContainersArgs;
 use crate::detached_exec::wait_for_detached;
+use crate::outcome::report_outcome;
 use crate::targets;
 
 /// Waiting costs little.
@@ -28,6 +29,13 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     let exit_code = Cell::new(None);
     let work = async |record: &mut Record, _: &_| {
         let waited = wait_for_target(tool, &connection, record).await;
+        // A later stage has read the log, and has reported the end.
+        if waited.is_ok()
+            && record.logs().is_none()
+            && let Ok(engine) = connection.get().await
+        {
+            report_outcome(tool, engine, record).await;
+        }
         exit_code.set(record.container().and_then(|container| container.exit_code));
         waited
     };

@@ -15,7 +15,7 @@ use ncaas_core::failure::Result;
 use ncaas_core::record::fields::RunSettings;
 use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use crate::gpu::GpuRequest;
+use crate::gpu::{GpuRequest, visible_gpus};
 
 /// Permits for one CPU: `--cpus` is counted in hundredths.
 const PERMITS_PER_CPU: u32 = 100;
@@ -137,7 +137,7 @@ impl Admission {
             all.push(Reservation { memory: settings.memory.unwrap_or_default(), gpu });
         }
         let total_memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(u64::MAX);
-        let reservation = fit(&all, memory, total_memory, needs_gpu.then(|| gpu_count(engine)));
+        let reservation = fit(&all, memory, total_memory, needs_gpu.then(|| gpu_ids(engine)).as_deref());
         if let Some(reservation) = &reservation {
             reserved.insert(name.to_owned(), reservation.clone());
         }
@@ -166,9 +166,9 @@ impl Drop for Slot {
     }
 }
 
-/// A reservation from the resources that the others leave, if they suffice. `gpus` is the number of GPUs, for a job that
-/// needs one.
-fn fit(others: &[Reservation], memory: u64, total_memory: u64, gpus: Option<usize>) -> Option<Reservation> {
+/// A reservation from the resources that the others leave, if they suffice. `gpus` are all GPUs, for a job that needs
+/// one.
+fn fit(others: &[Reservation], memory: u64, total_memory: u64, gpus: Option<&[String]>) -> Option<Reservation> {
     let used: u64 = others.iter().map(|other| other.memory).sum();
     if memory > 0 && used > 0 && used.saturating_add(memory) > total_memory {
         return None;
@@ -177,16 +177,20 @@ fn fit(others: &[Reservation], memory: u64, total_memory: u64, gpus: Option<usiz
         None => None,
         Some(gpus) => {
             let in_use = |id: &String| others.iter().any(|other| other.gpu.as_ref() == Some(id));
-            Some((0..gpus).map(|id| id.to_string()).find(|id| !in_use(id))?)
+            Some(gpus.iter().find(|id| !in_use(id))?.clone())
         }
     };
     Some(Reservation { memory, gpu })
 }
 
-/// The number of GPUs of the engine's machine. The engine does not report it: for a remote one, 1 is assumed.
-fn gpu_count(engine: &Engine) -> usize {
+/// The GPUs of the engine's machine that jobs may use. The engine does not report them: a remote one is taken to have one.
+fn gpu_ids(engine: &Engine) -> Vec<String> {
+    if let Some(visible) = visible_gpus() {
+        return visible;
+    }
     let here = || std::fs::read_dir("/proc/driver/nvidia/gpus").map(Iterator::count).unwrap_or_default();
-    if engine.is_remote() { 1 } else { here().max(1) }
+    let count = if engine.is_remote() { 1 } else { here().max(1) };
+    (0..count).map(|id| id.to_string()).collect()
 }
 
 #[cfg(test)]
@@ -207,8 +211,9 @@ mod tests {
 
     #[test]
     fn each_job_gets_its_own_gpu() {
-        assert_eq!(fit(&[], 0, 1, Some(2)), Some(job(0, Some("0"))));
-        assert_eq!(fit(&[job(0, Some("0"))], 0, 1, Some(2)), Some(job(0, Some("1"))));
-        assert_eq!(fit(&[job(0, Some("0")), job(0, Some("1"))], 0, 1, Some(2)), None);
+        let two: &[String] = &["0".to_owned(), "1".to_owned()];
+        assert_eq!(fit(&[], 0, 1, Some(two)), Some(job(0, Some("0"))));
+        assert_eq!(fit(&[job(0, Some("0"))], 0, 1, Some(two)), Some(job(0, Some("1"))));
+        assert_eq!(fit(&[job(0, Some("0")), job(0, Some("1"))], 0, 1, Some(two)), None);
     }
 }

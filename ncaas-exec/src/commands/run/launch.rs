@@ -6,8 +6,9 @@ use std::collections::HashSet;
 use bollard::models::SystemInfo;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Kind, Result};
+use ncaas_core::lease;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::record::fields::{Container, Known, Protocol};
 use ncaas_core::tool::Tool;
 
 use super::admission::Admission;
@@ -15,7 +16,10 @@ use super::job_folders::MadeFolders;
 use super::job_inputs::JobInputs;
 use super::previous_run::{find_container, is_unstarted};
 use super::replay::compare_inputs;
+use super::time_limit_guardian;
+use super::workflow::write_workflow_files;
 use crate::container_spec::ContainerSpec;
+use crate::container_user::ContainerUser;
 use crate::{lifecycle, start_failure};
 
 /// Launches the jobs of one run of the verb.
@@ -34,6 +38,7 @@ impl Launcher {
         Launcher { tool, replays, admission: Admission::new(jobs), examined: RefCell::default() }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the whole of a resolved job, which exists only here")]
     /// Starts the container when resources are free. If another run has started it meanwhile, that container is returned.
     pub(super) async fn launch(
         &self,
@@ -42,6 +47,7 @@ impl Launcher {
         record: &mut Record,
         inputs: &JobInputs,
         mut spec: ContainerSpec,
+        user: &ContainerUser,
         folders: &mut MadeFolders,
     ) -> Result<Container> {
         let name = spec.name.clone().unwrap_or_default();
@@ -60,11 +66,13 @@ impl Launcher {
         }
         spec.label_record(record);
 
+        // After the wait for a slot, another machine may have taken the job over.
+        lease::wait_until_held(record).await?;
         folders.in_use = true;
         let id = match lifecycle::create_container(engine, &spec).await {
             Ok(id) => id,
             Err(failure) if failure.kind == Kind::NameInUse => {
-                let existing = find_container(engine, record).await?.ok_or(failure)?;
+                let (existing, _) = find_container(engine, record).await?.ok_or(failure)?;
                 if !is_unstarted(&existing) {
                     return Ok(existing);
                 }
@@ -73,8 +81,14 @@ impl Launcher {
             Err(failure) => return Err(failure),
         };
         self.examine_program(engine, &id, &spec).await?;
+        if spec.settings.protocol == Some(Protocol::Workflow) {
+            write_workflow_files(engine, &id, &spec, user).await?;
+        }
         let container = lifecycle::start_container(engine, &id, &spec).await?;
         if !container.has_ended() {
+            if spec.settings.timeout_s.is_some() {
+                time_limit_guardian::start(self.tool, &container.id);
+            }
             slot.hold_until_end(engine, &container.id);
         }
         Ok(container)

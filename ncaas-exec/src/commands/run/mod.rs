@@ -4,7 +4,9 @@
 //! ([`launch`]). A job that an earlier run has started is taken up again ([`previous_run`]).
 
 mod admission;
+mod command_line;
 mod dry_run;
+mod follow;
 mod input_checksum;
 mod job_folders;
 mod job_inputs;
@@ -14,57 +16,117 @@ mod previous_run;
 mod replay;
 mod resolve;
 mod staged_inputs;
+mod time_limit_guardian;
+mod workflow;
 
+use std::cell::Cell;
+use std::io::IsTerminal;
 use std::path::Path;
 
 use bollard::models::SystemInfo;
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
-use ncaas_core::layout::JobFolder;
+use ncaas_core::io_dir::DEFAULT_IO_DIR;
+use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Known, RunSettings};
+use ncaas_core::record::fields::{Datasets, Job, Known, RunSettings};
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::sync::OnceCell;
 
 use crate::args::RunArgs;
+use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
-use crate::image::inspect_image;
+use crate::image::{check_labels, inspect_image};
+use crate::outcome::report_outcome;
 use crate::run_settings::DefaultSettings;
 use crate::targets;
+use follow::copy_output;
 use job_folders::MadeFolders;
 use job_inputs::JobInputs;
 use launch::Launcher;
-use previous_run::{find_container, is_unstarted, may_have_container, saved_end};
+use previous_run::{
+    check_saved_container, find_container, is_unstarted, may_have_container, saved_end, use_io_dir_of_container,
+};
 use staged_inputs::stage_inputs;
 
 /// How many records are in work at once. How many jobs run at once is decided by [`admission`].
 const MIN_RECORDS: usize = 64;
 
-pub(crate) async fn run(tool: Tool, args: RunArgs) -> Result<ExitStatus> {
+pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
+    if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
+        args.target = args.image.take();
+    }
     let input = match (&args.replay, &args.target) {
         (Some(file), _) => Input::record(replay::record_to_replay(file)?),
-        (None, Some(_)) => Input::record(Record::default()),
-        (None, None) => Input::stdin(tool, "ncaas-exec run IMAGE")?,
+        (None, Some(image)) => Input::records(command_line_records(&args, image)?),
+        (None, None) => Input::stdin(tool, "ncaas-exec run IMAGE --data FILE")?,
     };
+    // Without records, options that describe a job are most likely given without its image.
+    let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
+    let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
+    let count = Cell::new(0_u64);
     let records = args.pipe.jobs_or(0).max(MIN_RECORDS);
     let runner = Runner {
         tool,
         fields: DefaultFields::new(&args)?,
         launcher: Launcher::new(tool, args.pipe.jobs, args.replay.is_some()),
-        settings: DefaultSettings::new(args.settings, args.timeout)?,
+        settings: DefaultSettings::for_jobs(args.settings, args.job_settings, args.timeout)?,
+        placement: args.placement,
         dry_run: args.dry_run,
+        follow: args.follow,
         replays: args.replay.is_some(),
         connection: LazyEngine::default(),
         asked_info: OnceCell::new(),
         local_info: OnceCell::new(),
     };
-    let pipe = Pipe::new(tool, records).filter(input, async |record: &mut Record, _| runner.run_record(record).await);
-    runner.connection.connect_during(pipe).await
+    let pipe = Pipe::new(tool, records).filter(input, async |record: &mut Record, _| {
+        count.set(count.get() + 1);
+        runner.run_record(record).await
+    });
+    let status = runner.connection.connect_during(pipe).await?;
+    if needs_records && count.get() == 0 && status == ExitStatus::SUCCESS {
+        return Err(Failure::new(Kind::Usage, "no image is given, and stdin contains no records")
+            .hint("name the image: `ncaas-exec run IMAGE --data FILE`"));
+    }
+    Ok(status)
+}
+
+/// The records of the jobs that the command line describes: one for each dataset.
+fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Record>> {
+    if args.data.is_empty() && args.config.is_none() && args.command.is_empty() && !args.dry_run {
+        return Err(Failure::new(Kind::Usage, "neither a dataset nor a command is given")
+            .hint("add `--data FILE`, or a command after `--`; `--dry-run` shows what would run"));
+    }
+    if args.data.len() < 2 && args.name.is_none() {
+        return Ok(vec![Record::default()]);
+    }
+    let names = args.data.iter().map(|path| path_name(path, true)).collect::<Result<Vec<_>>>()?;
+    let timestamp = resolve::current_timestamp();
+    let id = match &args.name {
+        Some(name) => name.clone(),
+        None => layout::job_id(&layout::analysis_of_image(image), &timestamp)?,
+    };
+    let io_dir = files::absolute(args.settings.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
+    if args.name.is_some() && io_dir.join(layout::RESULTS).join(&id).exists() {
+        let message = format!("a job with the name `{id}` exists in `{}`", io_dir.display());
+        return Err(Failure::new(Kind::NameInUse, message).hint("choose another name, or remove the job's folder"));
+    }
+    let labels = layout::dataset_labels(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let job = Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, ..Job::default() };
+    if names.is_empty() {
+        return Ok(vec![Record::new(&Known { job: Some(job), ..Known::default() })]);
+    }
+    let datasets = names.len() as u64;
+    let records = names.into_iter().zip(labels).zip(1..).map(|((name, label), dataset)| {
+        let job = Job { dataset, datasets, label: Some(label), ..job.clone() };
+        Record::new(&Known { job: Some(job), dataname: Some(Datasets::One(name)), ..Known::default() })
+    });
+    Ok(records.collect())
 }
 
 /// Fields from the command line, for records that lack them.
@@ -80,7 +142,7 @@ impl DefaultFields {
         Ok(DefaultFields {
             image: args.target.clone().or_else(|| args.image.clone()),
             command: args.command.clone(),
-            data: args.data.as_deref().map(|data| path_name(data, true)).transpose()?,
+            data: args.data.first().map(|data| path_name(data, true)).transpose()?,
             config: args.config.as_deref().map(|config| path_name(config, false)).transpose()?,
         })
     }
@@ -117,7 +179,10 @@ struct Runner {
     fields: DefaultFields,
     settings: DefaultSettings,
     launcher: Launcher,
+    /// The scheduler's job that this run belongs to.
+    placement: Option<String>,
     dry_run: bool,
+    follow: bool,
     /// Whether the record is one of an earlier run that is repeated.
     replays: bool,
     connection: LazyEngine,
@@ -133,6 +198,9 @@ impl Runner {
         if let Some(end) = saved_end(record)
             && !self.dry_run
         {
+            if let Ok(engine) = self.connection.get().await {
+                check_saved_container(engine, record, &end).await?;
+            }
             record.merge(&end);
             return Ok(());
         }
@@ -140,7 +208,21 @@ impl Runner {
         let start = async |engine: &Engine, record: &mut Record| {
             self.start_job(engine, record, settings.clone(), &inputs).await
         };
-        self.connection.with_retry(self.tool, record, start).await
+        self.connection.with_retry(self.tool, record, start).await?;
+        if self.follow { self.follow_job(record).await } else { Ok(()) }
+    }
+
+    /// Prints the job's output, waits for its end and reports it.
+    async fn follow_job(&self, record: &mut Record) -> Result<()> {
+        let engine = self.connection.get().await?;
+        if let Err(failure) = copy_output(engine, record).await {
+            // The wait continues through an outage of the engine.
+            self.tool.report_failure(&failure);
+        }
+        let container = engine.wait(&targets::container_id(record)?).await?;
+        targets::update_record(engine, record, container).await?;
+        report_outcome(self.tool, engine, record).await;
+        Ok(())
     }
 
     /// Starts the job, or takes up the container that an earlier run or attempt has started.
@@ -159,15 +241,14 @@ impl Runner {
         preflight::check_inputs(record, inputs)?;
         let image_field = if self.replays { "image_id" } else { "image" };
         let image = inspect_image(engine, record.require(image_field)?).await?;
+        check_labels(&image)?;
         preflight::check_platform(&image, &settings, info)?;
         let config = inputs.read_config(record)?;
         for warning in &config.warnings {
             self.tool.warn(record, Some(warning));
         }
         settings.timeout_s = [settings.timeout_s, config.timeout_s].into_iter().flatten().min();
-        if let Some(timeout) = settings.timeout_s {
-            record.set("run", &RunSettings { timeout_s: Some(timeout), ..RunSettings::default() });
-        }
+        resolve::set_default_limits(record, &mut settings);
         record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
 
         let mut folders = MadeFolders::default();
@@ -178,7 +259,8 @@ impl Runner {
             resolve::assign_job(record, (!self.dry_run).then_some(&mut folders))?;
         }
         if self.dry_run {
-            let spec = resolve::resolve_spec(record, &settings, inputs, &image)?;
+            let mut spec = resolve::resolve_spec(record, &settings, inputs, &image)?;
+            self.label_placement(&mut spec);
             return dry_run::describe(self.tool, engine, info, record, spec).await;
         }
         let launched = async {
@@ -186,11 +268,13 @@ impl Runner {
             folders.make_job_folders(&folder)?;
             preflight::check_disk_space(folder.root(), config.disk_bytes)?;
             // A remote engine gets copies, which every user of the container may read.
-            let user = if engine.is_remote() { ContainerUser::Root } else { ContainerUser::new(&settings, &image) };
+            let user = ContainerUser::new(&settings, &image);
+            let reader = if engine.is_remote() { ContainerUser::Root } else { user.clone() };
             let io_dir = Path::new(record.require("io_dir")?).to_owned();
-            let inputs = stage_inputs(inputs, &io_dir, &folder, user).await?;
-            let spec = resolve::resolve_spec(record, &settings, &inputs, &image)?;
-            self.launcher.launch(engine, info, record, &inputs, spec, &mut folders).await
+            let inputs = stage_inputs(inputs, &io_dir, &folder, reader).await?;
+            let mut spec = resolve::resolve_spec(record, &settings, &inputs, &image)?;
+            self.label_placement(&mut spec);
+            self.launcher.launch(engine, info, record, &inputs, spec, &user, &mut folders).await
         };
         match launched.await {
             // A short job may have ended already.
@@ -203,6 +287,11 @@ impl Runner {
         }
     }
 
+    fn label_placement(&self, spec: &mut ContainerSpec) {
+        let label = self.placement.as_ref().map(|placement| (labels::PLACEMENT.to_owned(), placement.clone()));
+        spec.labels.extend(label);
+    }
+
     /// Takes up the job's container if an earlier run has started one. Returns false if there is none, or one that was
     /// never started.
     async fn take_up(
@@ -213,7 +302,12 @@ impl Runner {
         settings: &RunSettings,
     ) -> Result<bool> {
         let found = find_container(engine, record).await?;
-        let Some(container) = found.filter(|container| !is_unstarted(container)) else { return Ok(false) };
+        let Some((container, io_dir)) = found.filter(|(container, _)| !is_unstarted(container)) else {
+            return Ok(false);
+        };
+        if let Some(io_dir) = io_dir {
+            use_io_dir_of_container(self.tool, record, &container.name, &io_dir)?;
+        }
         if !container.has_ended()
             && let Some(slot) = self.launcher.admission.slot_for_running(info, settings).await
         {

@@ -1,14 +1,17 @@
 //! The traces of an earlier run of the same job: its container, or its saved record.
 
+use std::path::Path;
+
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::tool::Tool;
 
-/// The container of this job, if one exists.
-pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<Option<Container>> {
+/// The container of this job, if one exists, with the io-dir that it was started with.
+pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<Option<(Container, Option<String>)>> {
     let Some(job) = record.job() else { return Ok(None) };
     let name = layout::container_name(&job, record.require("io_dir")?);
     let inspected = match engine.inspect(&name).await {
@@ -17,11 +20,46 @@ pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<O
         Err(failure) => return Err(failure),
     };
     let own = engine.record_of_container(&inspected).await?;
-    if own.and_then(|own| own.identity()) != record.identity() {
+    if own.as_ref().and_then(Record::identity) != record.identity() {
         return Err(Failure::new(Kind::NameInUse, format!("the container `{name}` belongs to another job"))
             .hint(format!("rename it, or remove it: `docker rm {name}`")));
     }
-    Ok(Some(container_from_inspect(&inspected)))
+    let io_dir = own.and_then(|own| own.text("io_dir").map(str::to_owned));
+    Ok(Some((container_from_inspect(&inspected), io_dir)))
+}
+
+/// Uses the io-dir that the job's container was started with: the job's results are there, wherever this run is.
+///
+/// # Errors
+/// [`Kind::FileNotFound`] if that io-dir is not on this machine.
+pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container: &str, io_dir: &str) -> Result<()> {
+    if record.text("io_dir") == Some(io_dir) {
+        return Ok(());
+    }
+    if !Path::new(io_dir).is_dir() {
+        let message =
+            format!("the job's container `{container}` writes to the io-dir `{io_dir}`, which does not exist");
+        return Err(Failure::new(Kind::FileNotFound, message)
+            .hint("run this on the machine that started the job, or remove the container with `ncaas-exec rm`"));
+    }
+    tool.warn(record, Some(&format!("the job was started with the io-dir `{io_dir}`, which is used again")));
+    record.set("io_dir", &io_dir);
+    Ok(())
+}
+
+/// Checks that a saved record does not name the container of another job.
+///
+/// # Errors
+/// [`Kind::WrongContainer`].
+pub(super) async fn check_saved_container(engine: &Engine, record: &Record, saved: &Known) -> Result<()> {
+    let id = saved.container.as_ref().map(|container| container.id.as_str()).unwrap_or_default();
+    match engine.inspect_for(record, id).await {
+        Err(failure) if failure.kind == Kind::WrongContainer => {
+            Err(failure.context("the saved record of the job is not its own"))
+        }
+        // The container was removed, or the engine does not answer: then no later stage reaches it either.
+        _ => Ok(()),
+    }
 }
 
 /// Whether the engine may have a container of this job: it has one, or does not answer.

@@ -1,23 +1,30 @@
 //! From a record to the specification of its job's container.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bollard::models::ImageInspect;
 use jiff::Timestamp;
 use ncaas_core::engine::labels;
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::make_folder;
 use ncaas_core::inputs::InputPath;
-use ncaas_core::layout::{self, JobFolder};
+use ncaas_core::layout::{self, JobFolder, base_name};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, RunSettings};
+use ncaas_core::record::fields::{Job, MountPaths, Protocol, RunSettings};
 
+use super::command_line::{Arguments, BaseCommand, complete_command};
 use super::job_folders::MadeFolders;
 use super::job_inputs::JobInputs;
+use super::workflow::WORKFLOW_FOLDER;
 use crate::container_spec::{ContainerSpec, SharedPath};
 use crate::image::io_dir_in_container;
 use crate::run_settings::Environment;
+
+/// The default limit of processes and threads: more than analyses need, less than a machine has.
+const DEFAULT_PIDS: u64 = 2048;
+/// How much output of a job the engine keeps by default, in bytes.
+const DEFAULT_LOG_SIZE: u64 = 10 << 30;
 
 /// Gives a record without a job a new one: `job__<analysis>_<time>`. With `folders`, the job's folder is made too, so that
 /// no other job gets the same id.
@@ -28,7 +35,7 @@ pub(super) fn assign_job(record: &mut Record, mut folders: Option<&mut MadeFolde
         make_folder(&results)?;
     }
     loop {
-        let timestamp = Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string();
+        let timestamp = current_timestamp();
         let id = layout::job_id(&analysis, &timestamp)?;
         if let Some(folders) = &mut folders
             && !folders.make_exclusive(&results.join(&id))?
@@ -41,6 +48,18 @@ pub(super) fn assign_job(record: &mut Record, mut folders: Option<&mut MadeFolde
     }
 }
 
+/// The timestamp of a job from the command line, to the microsecond.
+pub(super) fn current_timestamp() -> String {
+    Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string()
+}
+
+/// Sets the limits that every job has unless its settings say otherwise.
+pub(super) fn set_default_limits(record: &mut Record, settings: &mut RunSettings) {
+    settings.pids.get_or_insert(DEFAULT_PIDS);
+    settings.log_size.get_or_insert(DEFAULT_LOG_SIZE);
+    record.set("run", &*settings);
+}
+
 /// The specification of a job's container.
 pub(super) fn resolve_spec(
     record: &Record,
@@ -50,29 +69,56 @@ pub(super) fn resolve_spec(
 ) -> Result<ContainerSpec> {
     let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
     let folder = JobFolder::for_record(record)?;
-    let io_dir = io_dir_in_container(settings, image);
-    let in_container = |path: &InputPath| format!("{io_dir}/{}", path.inside);
-    let data = inputs.data.as_ref().map(in_container);
-    let config = inputs.config.as_ref().map(in_container);
+    let paths = ContainerPaths::new(settings, inputs, image);
 
-    let mut shared: Vec<SharedPath> = inputs
-        .paths()
-        .map(|path| SharedPath { host: path.host.clone(), container: in_container(path), read_only: true })
-        .collect();
-    for (host, name) in [(folder.work_results(), layout::RESULTS), (folder.work_logs(), layout::LOGS)] {
-        shared.push(SharedPath { host, container: format!("{io_dir}/{name}"), read_only: false });
+    let mut shared = Vec::new();
+    for (input, path) in [(&inputs.data, &paths.data), (&inputs.config, &paths.config)] {
+        if let (Some(input), Some(path)) = (input, path) {
+            shared.push(SharedPath { host: input.host.clone(), container: path.clone(), read_only: true });
+        }
+    }
+    for (host, path) in [(folder.work_results(), Some(&paths.results)), (folder.work_logs(), paths.logs.as_ref())] {
+        if let Some(path) = path {
+            shared.push(SharedPath { host, container: path.clone(), read_only: false });
+        }
+    }
+    for volume in settings.volumes.iter().flatten() {
+        shared.push(shared_volume(volume)?);
     }
 
     let mut environment = Environment::new(settings)?;
-    for (name, value) in [("data", &data), ("config", &config)] {
-        environment.public.extend(value.as_ref().map(|path| format!("{name}={path}")));
-    }
+    let variables = [
+        ("data", paths.data.as_deref()),
+        ("config", paths.config.as_deref()),
+        ("result", Some(paths.results.as_str())),
+        ("bucket", job.bucket.as_deref()),
+        ("group", job.group.as_deref()),
+    ];
+    environment.public.extend(variables.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))));
 
-    let image_command = || image.config.as_ref().and_then(|config| config.cmd.clone());
-    let command = record.known()?.command.or_else(image_command).unwrap_or_default();
-    let command = append_paths(command, data, config);
-    let entrypoint = image.config.as_ref().and_then(|config| config.entrypoint.as_ref());
-    let program = entrypoint.and_then(|words| words.first()).or(command.first()).cloned().unwrap_or_default();
+    let image_config = image.config.as_ref();
+    let image_entrypoint = image_config.and_then(|config| config.entrypoint.clone()).unwrap_or_default();
+    let own_command = record.known()?.command;
+    let is_explicit = own_command.is_some();
+    let base = match &settings.entrypoint {
+        Some(entrypoint) => {
+            BaseCommand { entrypoint: entrypoint.clone(), command: own_command.unwrap_or_default(), is_explicit: true }
+        }
+        None => BaseCommand {
+            entrypoint: image_entrypoint.clone(),
+            command: own_command.or_else(|| image_config?.cmd.clone()).unwrap_or_default(),
+            is_explicit,
+        },
+    };
+    let arguments = Arguments {
+        data: paths.data.clone(),
+        config: paths.config.clone(),
+        placeholders: paths.placeholders(&job, settings),
+        append: settings.protocol.unwrap_or_default() == Protocol::Arguments,
+    };
+    let line = complete_command(base, &arguments)?;
+    let program = line.entrypoint.first().or(line.command.first()).cloned().unwrap_or_default();
+    let is_own_entrypoint = settings.entrypoint.is_some() || line.entrypoint != image_entrypoint;
 
     let mut labels =
         BTreeMap::from([(labels::TOOL.to_owned(), "ncaas-exec".to_owned()), (labels::JOB.to_owned(), job.id.clone())]);
@@ -81,52 +127,91 @@ pub(super) fn resolve_spec(
     Ok(ContainerSpec {
         name: Some(layout::container_name(&job, record.require("io_dir")?)),
         image: image.id.clone().unwrap_or_default(),
-        command: (!command.is_empty()).then_some(command),
+        entrypoint: is_own_entrypoint.then_some(line.entrypoint),
+        command: (!line.command.is_empty()).then_some(line.command),
         program,
         environment,
         shared,
         settings: settings.clone(),
         labels,
+        is_job: true,
         ..ContainerSpec::default()
     })
 }
 
-/// Appends the paths of dataset and config, so that they become `$1` and `$2` of the script.
-///
-/// The first argument after `sh -c SCRIPT` is `$0`, not `$1`: the shell's own name is inserted there.
-fn append_paths(mut command: Vec<String>, data: Option<String>, config: Option<String>) -> Vec<String> {
-    if data.is_none() && config.is_none() {
-        return command;
+/// `HOST:CONTAINER:ro`.
+fn shared_volume(volume: &str) -> Result<SharedPath> {
+    let invalid = || Failure::new(Kind::BadRecord, format!("`{volume}` in `run.volumes` is not `HOST:CONTAINER:ro`"));
+    let (host, container) = volume.strip_suffix(":ro").and_then(|rest| rest.rsplit_once(':')).ok_or_else(invalid)?;
+    if !host.starts_with('/') || !container.starts_with('/') {
+        return Err(invalid());
     }
-    if let [shell, option, _script] = command.as_slice()
-        && layout::base_name(shell).ends_with("sh")
-        && option.starts_with('-')
-        && option.ends_with('c')
-    {
-        command.push(shell.clone());
-    }
-    command.push(data.unwrap_or_default());
-    command.extend(config);
-    command
+    Ok(SharedPath { host: PathBuf::from(host), container: container.to_owned(), read_only: true })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The paths of inputs, results and logs in a container.
+#[derive(Debug)]
+struct ContainerPaths {
+    data: Option<String>,
+    config: Option<String>,
+    inputs: String,
+    results: String,
+    logs: Option<String>,
+}
 
-    fn words(text: &str) -> Vec<String> {
-        text.split(' ').map(str::to_owned).collect()
+impl ContainerPaths {
+    fn new(settings: &RunSettings, inputs: &JobInputs, image: &ImageInspect) -> Self {
+        let io_dir = io_dir_in_container(settings, image);
+        let moved = settings.mounts.clone().unwrap_or_default();
+        let moved = if settings.protocol == Some(Protocol::Workflow) {
+            // `put-result` writes to a folder `process_results`.
+            let results = moved.results.or_else(|| Some(format!("{WORKFLOW_FOLDER}/process_results")));
+            MountPaths { results, ..moved }
+        } else {
+            moved
+        };
+        let in_io_dir = |input: &InputPath| format!("{io_dir}/{}", input.inside);
+        let data = inputs.data.as_ref().map(|input| match &moved.data {
+            Some(path) if input.host.is_dir() => path.clone(),
+            Some(path) => format!("{path}/{}", base_name(&input.inside)),
+            None => in_io_dir(input),
+        });
+        let config = inputs.config.as_ref().map(|input| match &moved.config {
+            Some(path) => format!("{path}/{}", base_name(&input.inside)),
+            None => in_io_dir(input),
+        });
+        let folder_above = |path: &String| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        ContainerPaths {
+            inputs: data.as_ref().and_then(folder_above).unwrap_or_else(|| format!("{io_dir}/{}", layout::INPUTS)),
+            results: moved.results.unwrap_or_else(|| format!("{io_dir}/{}", layout::RESULTS)),
+            logs: match moved.logs {
+                Some(path) if path.is_empty() => None,
+                Some(path) => Some(path),
+                None => Some(format!("{io_dir}/{}", layout::LOGS)),
+            },
+            data,
+            config,
+        }
     }
 
-    #[test]
-    fn a_script_gets_the_dataset_as_first_and_the_config_as_second_argument() {
-        let appended = |command: &str, data: Option<&str>, config: Option<&str>| {
-            append_paths(words(command), data.map(str::to_owned), config.map(str::to_owned))
-        };
-        assert_eq!(appended("./run.sh -v", Some("d"), Some("c")), words("./run.sh -v d c"));
-        assert_eq!(appended("./run.sh", None, Some("c")), ["./run.sh", "", "c"]);
-        assert_eq!(appended("ls -c x", None, None), words("ls -c x"));
-        assert_eq!(appended("/bin/sh -ec x", Some("d"), None), words("/bin/sh -ec x /bin/sh d"));
-        assert_eq!(appended("sh x -c", Some("d"), None), words("sh x -c d"));
+    /// The values of the placeholders in a command.
+    fn placeholders(&self, job: &Job, settings: &RunSettings) -> Vec<(&'static str, String)> {
+        let dataset = self.data.as_deref().map(|path| base_name(path).to_owned());
+        let cpus = settings.cpus.map_or_else(
+            || std::thread::available_parallelism().map_or(1, |cpus| cpus.get()).to_string(),
+            |cpus| cpus.to_string(),
+        );
+        vec![
+            ("data", self.data.clone().unwrap_or_default()),
+            ("config", self.config.clone().unwrap_or_default()),
+            ("inputs", self.inputs.clone()),
+            ("results", self.results.clone()),
+            ("out", self.results.clone()),
+            ("logs", self.logs.clone().unwrap_or_default()),
+            ("dataset", dataset.unwrap_or_default()),
+            ("job", job.id.clone()),
+            ("cpus", cpus),
+            ("memory", settings.memory.map(|bytes| bytes.to_string()).unwrap_or_default()),
+        ]
     }
 }

@@ -36,7 +36,7 @@ fn in_exits_125_with_the_reason_when_the_tool_itself_fails() {
     let nowhere = Run::tool("ncaas-exec").args(["in", "no-such-container", "--", "ls"]).run();
     nowhere.ended_saying(125, "no container `no-such-container` on this engine");
     docker(&["kill", &dev.name]);
-    dev.exec_in(&[], &["ls"]).run().ended_saying(125, "does not run");
+    dev.exec_in(&[], &["ls"]).run().ended_saying(125, "is not running");
 }
 
 #[test]
@@ -80,12 +80,13 @@ fn a_detached_command_keeps_its_output_and_exit_code() {
     let started = dev.exec_in(&["--detach"], &["sh", "-c", "echo out; echo err >&2; sleep 1; exit 9"]).run().ok();
     let value = &started.json()[0];
     assert_eq!(value["exec"]["exit_code"], serde_json::Value::Null);
-    let ended = Run::tool("ncaas-exec").arg("wait").stdin(started.stdout.clone()).run().ok();
+    let ended = Run::tool("ncaas-exec").arg("wait").stdin(started.stdout.clone()).run().ended_saying(0, " succeeded");
     assert_eq!(ended.json()[0]["exec"]["exit_code"], 9);
     assert_eq!(docker(&["logs", &dev.name]), "out");
     // Another user than the container's own cannot write to its log.
     let other = dev.exec_in(&["--detach", "--user", "0"], &["sh", "-c", "echo elsewhere"]).run().ok();
-    let ended = Run::tool("ncaas-exec").arg("wait").stdin(other.stdout).run().ok().json().remove(0);
+    let ended =
+        Run::tool("ncaas-exec").arg("wait").stdin(other.stdout).run().ended_saying(0, " succeeded").json().remove(0);
     let output = ended["exec"]["output"].as_str().unwrap();
     assert_eq!(docker(&["exec", &dev.name, "cat", output]), "elsewhere");
 }
@@ -114,9 +115,32 @@ fn in_on_a_remote_engine_passes_streams_and_status_and_reports_a_broken_connecti
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), &b"up\n"[..]), "{words}");
     let expected = format!(
-        "ncaas-exec: the connection to the process in `{name}` broke off, and it was ended\n\
-         hint: run it again; with `ncaas-exec in --detach` it would need no connection\n"
+        "ncaas-exec: lost the connection to the process in `{name}`, and it was ended\n\
+         hint: run it again; `ncaas-exec in --detach` does not depend on a connection\n"
     );
     assert_eq!(words, expected);
     wait_until("its end", Duration::from_secs(10), || !runs());
+}
+
+#[test]
+fn in_timeout_ends_a_process_that_replaced_its_environment() {
+    let dev = DevContainer::new();
+    for command in [&["env", "-i", "/bin/sleep", "3117"][..], &["sh", "-c", "env -i /bin/sleep 3117 & wait"]] {
+        let ran = dev.exec_in(&["--timeout", "1s"], command).run();
+        assert_eq!(ran.status, 125, "{}", ran.stderr);
+        assert!(ran.stderr.contains("was ended"), "{}", ran.stderr);
+        assert!(!docker(&["top", &dev.name]).contains("sleep 3117"), "{command:?}");
+    }
+}
+
+#[test]
+fn in_names_the_state_and_the_working_directory_that_keep_a_command_from_starting() {
+    let dev = DevContainer::new();
+    docker(&["pause", &dev.name]);
+    let paused = dev.exec_in(&[], &["true"]).run();
+    docker(&["unpause", &dev.name]);
+    assert!(paused.status == 125 && paused.stderr.contains("is paused"), "{}", paused.stderr);
+    assert!(paused.stderr.contains("docker unpause"), "{}", paused.stderr);
+    let missing = dev.exec_in(&["--workdir", "/no/such"], &["true"]).run();
+    assert!(missing.status == 125 && missing.stderr.contains("`/no/such` does not exist"), "{}", missing.stderr);
 }

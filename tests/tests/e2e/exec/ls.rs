@@ -7,7 +7,7 @@ use ncaas_tests::workspace::Workspace;
 fn ls_shows_disk_use_and_rm_older_than_keeps_young_containers() {
     let workspace = Workspace::new();
     let job = workspace.start(&[], &["sh", "-c", "head -c 3000000 /dev/zero > out"]);
-    let ended = workspace.exec(&["wait"]).stdin(job).run().ok();
+    let ended = workspace.exec(&["wait"]).stdin(job).run().ended_saying(0, " succeeded");
     let id = ended.record().container.unwrap().id;
     let listed = workspace.exec(&["ls", "--all", "--size", "--format", "json"]).run().ok().json();
     let ours = listed.iter().find(|record| record["container"]["id"] == id.as_str()).unwrap();

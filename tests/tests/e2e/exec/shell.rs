@@ -62,7 +62,7 @@ fn a_shell_without_a_terminal_fails_with_a_hint() {
     command.arg("-w").arg(tools().join("ncaas-exec")).args(["shell", &dev.name]).stdin(Stdio::null());
     let output = command.output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(words.contains("a shell needs a terminal") && words.contains("ncaas-exec in"), "{words}");
+    assert!(words.contains("an interactive shell needs a terminal") && words.contains("ncaas-exec in"), "{words}");
     assert_eq!(output.status.code(), Some(1));
 }
 

@@ -59,3 +59,28 @@ fn start_makes_no_folder_writable_for_every_user_of_this_machine() {
     }
     dev.exec_in(&[], &["sh", "-c", "mkdir io-dir/results/d && echo 1 > io-dir/results/d/f"]).run().ok();
 }
+
+#[test]
+fn start_continues_a_stopped_development_container_with_its_files() {
+    let dev = DevContainer::new();
+    dev.exec_in(&[], &["sh", "-c", "echo kept > work"]).run().ok();
+    Run::tool("ncaas-exec").args(["stop", &dev.name]).run().ok();
+    let again = Run::tool("ncaas-exec").args(["start", FIXTURE, "--name", &dev.name]).dir(dev.dir.path()).run();
+    assert!(again.status == 0 && again.stderr.contains("again"), "{}", again.stderr);
+    assert_eq!(dev.exec_in(&[], &["cat", "work"]).run().ok().text(), "kept\n");
+    let running = Run::tool("ncaas-exec").args(["start", FIXTURE, "--name", &dev.name]).dir(dev.dir.path()).run();
+    assert_eq!(running.record().error_kind(), "name-in-use");
+    assert!(running.stderr.contains(&format!("ncaas-exec shell {}", dev.name)), "{}", running.stderr);
+}
+
+#[test]
+fn start_mounts_source_code_beside_the_io_dir() {
+    let (folder, name, mut clean_up) = (tempfile::tempdir().unwrap(), ncaas_tests::unique("dev"), CleanUp::new());
+    clean_up.container(&name);
+    std::fs::create_dir(folder.path().join("src")).unwrap();
+    std::fs::write(folder.path().join("src/main.py"), "print(1)\n").unwrap();
+    let run = Run::tool("ncaas-exec").args(["start", FIXTURE, "--name", &name, "--mount-source", "src"]);
+    assert_eq!(run.dir(folder.path()).run().status, 0);
+    let ran = Run::tool("ncaas-exec").args(["in", &name, "--", "cat", "src/main.py"]).run();
+    assert_eq!(ran.ok().text(), "print(1)\n");
+}

@@ -14,7 +14,7 @@ fn a_dry_run_resolves_the_job_and_starts_nothing() {
     let data = workspace.write("x.npy", "1");
     let config = workspace.write("c.json", r#"{"__duration__": 2}"#);
     let flags = ["run", FIXTURE, "--dry-run", "--data", &data, "--config", &config, "--timeout", "90s"];
-    let ran = workspace.exec(&flags).run().ok();
+    let ran = workspace.exec(&flags).args(["--", "./run.sh"]).run().ok();
     let record = &ran.json()[0];
     assert!(record["image_id"].as_str().unwrap().starts_with("sha256:"));
     assert_eq!(record["run"]["timeout_s"], 90, "the shorter of the two counts");
@@ -32,9 +32,9 @@ fn the_docker_run_command_of_a_dry_run_runs_the_same_job() {
     let flags = ["run", FIXTURE, "--dry-run", "--io-dir", io_dir, "-e", "E=$(id);\n'", "--timeout", "50s"];
     if is_podman() && !is_remote() {
         // It cannot mount this one, so that the line would not do the same.
-        let copied = workspace.exec(&flags).args(["--data", &odd]).run().ok().json().remove(0);
+        let copied = workspace.exec(&flags).args(["--data", &odd, "--", "cat"]).run().ok().json().remove(0);
         assert_eq!(copied["dry_run"]["docker_run"], Value::Null);
-        let unsafe_path = workspace.exec(&["run", FIXTURE, "--dry-run", "--io-dir", "io, \"dir"]).run();
+        let unsafe_path = workspace.exec(&["run", FIXTURE, "--dry-run", "--io-dir", "io, \"dir", "--", "cat"]).run();
         assert_eq!(unsafe_path.record().error_kind(), "unsafe-path");
     }
     let script = r#"printf '%s|' "$1" "$data" "$E"; cat "$1"; echo r > io-dir/results/r"#;
@@ -52,7 +52,7 @@ fn the_docker_run_command_of_a_dry_run_runs_the_same_job() {
     assert_eq!(typed.status, 0, "{}", typed.stderr);
     let id = typed.text().trim_end().to_owned();
     // What it was started from is in its labels, as it is with ours.
-    let ended = workspace.exec(&["wait", &id]).run().ok().json().remove(0);
+    let ended = workspace.exec(&["wait", &id]).run().ended_saying(0, " succeeded").json().remove(0);
     assert_eq!(
         (&ended["job"], &ended["run"], &ended["command"]),
         (&planned["job"], &planned["run"], &planned["command"])

@@ -8,7 +8,7 @@ use ncaas_tests::workspace::{Workspace, container_output};
 /// What a job prints that reads its dataset.
 fn read_in_job(workspace: &Workspace, data: &str, script: &str) -> String {
     let started = workspace.start(&["--data", data], &["sh", "-c", script]);
-    let ended = workspace.exec(&["wait"]).stdin(started).run().ok();
+    let ended = workspace.exec(&["wait"]).stdin(started).run().ended_saying(0, " succeeded");
     container_output(&ended.record())
 }
 
@@ -30,7 +30,7 @@ fn links_that_lead_out_of_a_dataset_reach_the_job_as_files() {
     workspace.write("annex/objects/KEY", "content");
     symlink("../objects/KEY", workspace.path().join("annex/sub/T1.nii")).unwrap();
     let started = workspace.start(&["--data", "annex/sub"], &["sh", "-c", "cat \"$1\"/*"]);
-    let ended = workspace.exec(&["wait"]).stdin(started).run().ok();
+    let ended = workspace.exec(&["wait"]).stdin(started).run().ended_saying(0, " succeeded");
     assert_eq!(container_output(&ended.record()), "content");
     assert_eq!(ended.json()[0]["inputs"][0]["size"], 7);
 }

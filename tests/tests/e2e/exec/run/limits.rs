@@ -16,7 +16,7 @@ fn no_more_jobs_run_at_once_than_the_jobs_flag_allows() {
     let line = json!({"image": FIXTURE, "command": ["sleep", sleep]}).to_string() + "\n";
     let lines = line.repeat(6);
     let started = workspace.exec(&["run", "-j", "2"]).stdin(lines).run().ok();
-    let ended = workspace.exec(&["wait"]).stdin(started.stdout).run().ok().records();
+    let ended = workspace.exec(&["wait"]).stdin(started.stdout).run().ended_saying(0, " succeeded").records();
     assert_eq!(ended.len(), 6);
     let mut moments: Vec<(String, i32)> = Vec::new();
     for container in ended.into_iter().map(|record| record.container.unwrap()) {
@@ -36,7 +36,7 @@ fn jobs_with_a_memory_limit_wait_for_free_memory() {
     let line = json!({"image": FIXTURE, "command": ["sleep", "0.5"]}).to_string() + "\n";
     let flags = ["run", "-j", "8", "--memory", &most];
     let started = workspace.exec(&flags).stdin(line.repeat(2)).run().ok();
-    let ended = workspace.exec(&["wait"]).stdin(started.stdout).run().ok().records();
+    let ended = workspace.exec(&["wait"]).stdin(started.stdout).run().ended_saying(0, " succeeded").records();
     let times = |at: usize| ended[at].container.clone().map(|one| (one.started_at.unwrap(), one.finished_at.unwrap()));
     let (one, other) = (times(0).unwrap(), times(1).unwrap());
     assert!(one.1 < other.0 || other.1 < one.0, "both ran at once: {one:?} {other:?}");

@@ -1,12 +1,15 @@
 //! `ncaas-exec run`: inputs, results, names, users and secrets of a job, and repeated runs.
 
+mod command_line;
 mod dry_run;
 mod inputs;
 mod interrupted;
+mod job_limits;
 mod limits;
 mod preflight;
 mod remote;
 mod replay;
+mod restart;
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +24,7 @@ fn a_hand_written_record_runs_and_keeps_unknown_fields() {
     let line = json!({"image": FIXTURE, "command": ["ls"], "mine": {"b": 1, "a": 2}}).to_string();
     let started = workspace.exec(&["run"]).stdin(line.replace("1", "1.50")).run().ok();
     assert!(started.text().starts_with(r#"{"image":"#) && started.text().contains(r#""mine":{"b":1.50,"a":2}"#));
-    let ended = workspace.exec(&["wait"]).stdin(started.stdout).run().ok();
+    let ended = workspace.exec(&["wait"]).stdin(started.stdout).run().ended_saying(0, " succeeded");
     let removed = workspace.exec(&["rm"]).stdin(ended.stdout).run().ok();
     let value = &removed.json()[0];
     assert_eq!(value["container"]["status"], "success");
@@ -38,7 +41,7 @@ fn names_with_shell_syntax_reach_the_script_unchanged() {
     let flags = ["--data", &data, &format!("--config=./{config}"), "-e", "EVIL=$(id); '\""];
     let script = r#"printf '%s\n' "$1" "$data" "$2" "$config" "$EVIL"; cat "$1" "$2""#;
     let started = workspace.start(&flags, &["sh", "-c", script]);
-    let ended = workspace.exec(&["wait"]).stdin(started).run().ok();
+    let ended = workspace.exec(&["wait"]).stdin(started).run().ended_saying(0, " succeeded");
     let io_dir = "/home/neurocaasdev/io-dir";
     let (data, config) = (format!("{io_dir}/inputs/{data}"), format!("{io_dir}/configs/{config}"));
     let expected = format!("{data}\n{data}\n{config}\n{config}\n$(id); '\"\nthe datan: 3");
@@ -116,11 +119,11 @@ fn a_secret_reaches_the_job_and_is_stored_nowhere() {
     assert_eq!(ran.text().matches(secret).count(), 1, "{}", ran.text());
     let labels = docker(&["inspect", "--format", "{{json .Config.Labels}}", &container.id]);
     assert_eq!(labels.matches(secret).count(), 1, "{labels}");
-    let ended = workspace.exec(&["wait"]).stdin(ran.stdout).run().ok();
+    let ended = workspace.exec(&["wait"]).stdin(ran.stdout).run().ended_saying(0, " succeeded");
     assert_eq!(ended.record().container.unwrap().exit_code, Some(0));
     let dry = workspace.exec(&["run", FIXTURE, "--dry-run", "--secret-env", "TOKEN"]).env("TOKEN", secret).run().ok();
     assert!(!dry.text().contains(secret) && (is_remote() || dry.text().contains("--env TOKEN")));
-    let without = workspace.exec(&["run", FIXTURE, "--secret-env", "NCAAS_NOT_SET"]).run();
+    let without = workspace.exec(&["run", FIXTURE, "--secret-env", "NCAAS_NOT_SET", "--", "true"]).run();
     assert_eq!(without.record().error_kind(), "usage");
 }
 

@@ -42,7 +42,10 @@ fn a_job_that_cannot_start_reports_why_and_leaves_no_container() {
     assert_eq!(kind_of(&["--config", &bad]), "bad-config");
     let large = workspace.write("large.yaml", "__dataset_size__: 1000000");
     assert_eq!(kind_of(&["--config", &large]), "disk-full");
-    assert_eq!(workspace.exec(&["run", "no.such/image:1"]).run().record().error_kind(), "image-not-found");
+    assert_eq!(
+        workspace.exec(&["run", "no.such/image:1", "--", "true"]).run().record().error_kind(),
+        "image-not-found"
+    );
     assert_eq!(workspace.job_folders(), Vec::<String>::new());
 }
 

@@ -19,12 +19,12 @@ fn inputs_are_copied_to_a_remote_engine_and_no_local_path_is_mounted() {
                     echo r > io-dir/results/r && echo l > io-dir/logs/l"#;
     let exec = |arguments: &[&str]| with_remote_engine(workspace.exec(arguments), &remote);
     let started = exec(&["run", FIXTURE, "--data", "set", "--config", "c.yaml", "--", "bash", "-c", script]).run();
-    let ended = exec(&["wait"]).stdin(started.stdout).run().ok();
+    let ended = exec(&["wait"]).stdin(started.stdout).run().ended_saying(0, " succeeded");
     let container = ended.record().container.unwrap();
     assert_eq!(docker(&["logs", &container.id]), "1\n2\nn: 3");
     let inspected = docker(&["inspect", &container.id]);
     assert!(inspected.contains(r#""Mounts": []"#), "{inspected}");
     docker(&["cp", &format!("{}:/home/neurocaasdev/io-dir/results/r", container.id), "-"]);
-    exec(&["rm"]).stdin(ended.stdout).run().ok();
+    exec(&["rm", "--force"]).stdin(ended.stdout).run().ok();
     assert!(workspace.path().join("io-dir/results").exists());
 }

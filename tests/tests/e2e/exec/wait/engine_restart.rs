@@ -64,8 +64,11 @@ fn filters_wait_for_a_restarting_engine_and_interactive_commands_do_not() {
     let mut save = Run::tool("ncaas-logs").arg("save").env("DOCKER_HOST", workspace.engine.host()).into_command();
     save.current_dir(workspace.dir.path());
     let late = [exec(&["wait"]), exec(&["stop"]), save];
-    let by_hand =
-        [workspace.exec(&["wait", "job"]), workspace.exec(&["run", FIXTURE]), workspace.exec(&["stop", "job"])];
+    let by_hand = [
+        workspace.exec(&["wait", "job"]),
+        workspace.exec(&["run", FIXTURE, "--", "true"]),
+        workspace.exec(&["stop", "job"]),
+    ];
     workspace.engine.restart(|_| {
         for ran in by_hand.map(Run::run) {
             let words = &ran.stderr;

@@ -1,0 +1,387 @@
+//! The command line of a job: entrypoint and command of its container, with the paths of dataset and config.
+//!
+//! An analysis gets the dataset as `$1` and the config as `$2` of its script, whatever form the image's entrypoint and
+//! command have: a program, a shell with `-c`, either behind `env` or `timeout`. Where placeholders such as `{data}` name
+//! the paths, nothing is appended. A command for which it is not known how it takes arguments is refused.
+
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::base_name;
+
+/// Shells that take a script after `-c`.
+const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh"];
+
+/// Interpreters that execute their first argument: name, options that replace it, other options with a value.
+const INTERPRETERS: [(&str, &[&str], &[&str]); 8] = [
+    ("python", &["-c", "-m"], &["-W", "-X"]),
+    ("Rscript", &["-e"], &[]),
+    ("perl", &["-e", "-E"], &["-I"]),
+    ("ruby", &["-e"], &["-I", "-r"]),
+    ("node", &["-e", "-p", "--eval", "--print"], &["-r", "--require"]),
+    ("julia", &["-e", "-E"], &["-p", "-t", "-J"]),
+    ("octave", &["--eval"], &[]),
+    ("php", &["-r", "-f"], &["-d", "-c"]),
+];
+
+/// Programs that execute the rest of their arguments: name, number of own arguments, options with a value.
+const WRAPPERS: [(&str, usize, &[&str]); 19] = [
+    ("env", 0, &["-u", "-C", "--unset", "--chdir"]),
+    ("timeout", 1, &["-k", "-s", "--kill-after", "--signal"]),
+    ("nice", 0, &["-n", "--adjustment"]),
+    ("ionice", 0, &["-c", "-n"]),
+    ("nohup", 0, &[]),
+    ("stdbuf", 0, &["-i", "-o", "-e"]),
+    ("setsid", 0, &[]),
+    ("time", 0, &["-f", "-o"]),
+    ("tini", 0, &["-p", "-e"]),
+    ("dumb-init", 0, &["-r", "--rewrite"]),
+    ("catatonit", 0, &[]),
+    ("gosu", 1, &[]),
+    ("su-exec", 1, &[]),
+    ("chroot", 1, &[]),
+    ("taskset", 1, &[]),
+    ("xvfb-run", 0, &["-n", "-s", "-e", "-f", "-p", "-w"]),
+    ("conda", 1, &["-n", "-p", "--name", "--prefix", "--cwd"]),
+    ("mamba", 1, &["-n", "-p", "--name", "--prefix", "--cwd"]),
+    ("micromamba", 1, &["-n", "-p", "-r", "--name", "--prefix", "--root-prefix"]),
+];
+
+/// Shell syntax after which arguments cannot simply be appended to a script.
+const SHELL_SYNTAX: [&str; 8] = ["|", "`", "$(", "(", "{", "#", "<<", "\\\n"];
+/// Last words of a compound command, which takes no arguments.
+const COMPOUND_ENDS: [&str; 4] = ["fi", "done", "esac", "}"];
+
+/// Entrypoint and command before the arguments are added.
+#[derive(Debug, Clone, Default)]
+pub(super) struct BaseCommand {
+    /// The entrypoint: of the image, or from the command line.
+    pub(super) entrypoint: Vec<String>,
+    /// The command.
+    pub(super) command: Vec<String>,
+    /// Whether the user chose the command; otherwise it is the image's default.
+    pub(super) is_explicit: bool,
+}
+
+/// What an analysis is given.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Arguments {
+    /// Path of the dataset in the container.
+    pub(super) data: Option<String>,
+    /// Path of the config in the container.
+    pub(super) config: Option<String>,
+    /// Values of the placeholders, by name without braces.
+    pub(super) placeholders: Vec<(&'static str, String)>,
+    /// Whether paths are appended; a script of the workflow protocol gets none.
+    pub(super) append: bool,
+}
+
+/// The final command line of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CommandLine {
+    /// Entrypoint.
+    pub(super) entrypoint: Vec<String>,
+    /// Command.
+    pub(super) command: Vec<String>,
+}
+
+/// Adds the arguments to a command.
+///
+/// # Errors
+/// [`Kind::Usage`] if the image has no command, or only an interpreter, which would execute the dataset; or if it is not
+/// known how the command takes arguments.
+pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Result<CommandLine> {
+    let BaseCommand { entrypoint, mut command, is_explicit } = base;
+    let has_paths = arguments.append && (arguments.data.is_some() || arguments.config.is_some());
+    let contains_placeholder = |word: &String| substitute(word, &arguments.placeholders) != *word;
+    let has_placeholder = entrypoint.iter().chain(&command).any(contains_placeholder);
+    if has_paths && !has_placeholder && !is_explicit && find_program(&entrypoint).is_some_and(is_complete) {
+        // The image's command holds default arguments of its entrypoint: the paths replace them.
+        command.clear();
+    }
+    let entrypoint_length = entrypoint.len();
+    let mut line: Vec<String> = entrypoint.into_iter().chain(command).collect();
+    if line.is_empty() {
+        return Err(Failure::new(Kind::Usage, "the image has no command")
+            .hint("give one after `--`, or set CMD in the image: `ncaas-build commit --script` does"));
+    }
+    let program = find_program(&line);
+    if has_placeholder {
+        if let Some(Program::ShellScript { text, .. }) = program
+            && contains_placeholder(&line[text])
+        {
+            return Err(Failure::new(Kind::Usage, "a placeholder cannot stand inside a shell script").hint(
+                "use \"$data\" and \"$config\" in the script, or \"$1\" with the placeholder as an argument after it",
+            ));
+        }
+        for word in &mut line {
+            *word = substitute(word, &arguments.placeholders);
+        }
+    } else if has_paths {
+        match program {
+            Some(Program::File) => {}
+            Some(Program::ShellScript { shell, text }) => {
+                if text + 1 == line.len() {
+                    if !is_explicit && !uses_arguments(&line[text]) {
+                        let script = forward_arguments(&line[text]).ok_or_else(|| unknown_arguments(&line[text]))?;
+                        line[text] = script;
+                    }
+                    // The first word after the script is `$0`.
+                    line.push(line[shell].clone());
+                }
+            }
+            Some(Program::Interpreter) | None => {
+                let words = line.join(" ");
+                return Err(Failure::new(Kind::Usage, format!("the command `{words}` would execute the dataset"))
+                    .hint("the image names no script: give the command after `--`, for example `-- python main.py`"));
+            }
+        }
+        line.push(arguments.data.clone().unwrap_or_default());
+        line.extend(arguments.config.clone());
+    }
+    let command = line.split_off(entrypoint_length);
+    Ok(CommandLine { entrypoint: line, command })
+}
+
+/// Replaces all placeholders of a word in one pass: a value that looks like a placeholder stays as it is, and so does the
+/// variable `${data}` of a shell.
+fn substitute(word: &str, placeholders: &[(&'static str, String)]) -> String {
+    let mut result = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((before, after)) = rest.split_once('{') {
+        result.push_str(before);
+        let is_variable = before.ends_with('$');
+        let found = placeholders
+            .iter()
+            .filter(|_| !is_variable)
+            .find_map(|(name, value)| after.strip_prefix(*name)?.strip_prefix('}').map(|remaining| (value, remaining)));
+        match found {
+            Some((value, remaining)) => {
+                result.push_str(value);
+                rest = remaining;
+            }
+            None => {
+                result.push('{');
+                rest = after;
+            }
+        }
+    }
+    result + rest
+}
+
+/// The program that a command line executes in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    /// A program or a script file; following words are its arguments.
+    File,
+    /// A shell that executes the script `text`; both are indices of words.
+    ShellScript { shell: usize, text: usize },
+    /// A shell or interpreter without a script.
+    Interpreter,
+}
+
+fn is_complete(program: Program) -> bool {
+    program != Program::Interpreter
+}
+
+/// Finds the program behind wrappers such as `env` and `timeout`. `None` if the line ends before.
+fn find_program(line: &[String]) -> Option<Program> {
+    let mut at = 0;
+    loop {
+        let name = base_name(line.get(at)?);
+        if name == "busybox" || name == "exec" {
+            at += 1;
+        } else if SHELLS.contains(&name) {
+            return Some(find_shell_script(line, at));
+        } else if let Some((_, scripts, values)) = INTERPRETERS.iter().find(|(known, ..)| is_version_of(name, known)) {
+            return Some(find_interpreter_script(&line[at + 1..], scripts, values));
+        } else if let Some((wrapper, own_arguments, values)) = WRAPPERS.iter().find(|(known, ..)| *known == name) {
+            at = skip_wrapper(line, at + 1, wrapper, *own_arguments, values);
+        } else {
+            return Some(Program::File);
+        }
+    }
+}
+
+/// `python3` and `python3.11` are versions of `python`.
+fn is_version_of(name: &str, interpreter: &str) -> bool {
+    name.strip_prefix(interpreter).is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
+}
+
+/// Index of the first word after a wrapper's options and own arguments.
+fn skip_wrapper(line: &[String], mut at: usize, wrapper: &str, mut own_arguments: usize, values: &[&str]) -> usize {
+    while let Some(word) = line.get(at) {
+        if word == "--" {
+            at += 1 + own_arguments;
+            break;
+        } else if values.contains(&word.as_str()) {
+            at += 2;
+        } else if (word.starts_with('-') && word.len() > 1) || (wrapper == "env" && word.contains('=')) {
+            at += 1;
+        } else if own_arguments > 0 {
+            own_arguments -= 1;
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    at
+}
+
+/// What the shell at index `shell` executes.
+fn find_shell_script(line: &[String], shell: usize) -> Program {
+    let mut has_command_option = false;
+    let mut at = shell + 1;
+    while let Some(option) = line.get(at) {
+        if option == "--" || option == "-" {
+            at += 1;
+            break;
+        } else if let Some(long) = option.strip_prefix("--") {
+            at += if matches!(long, "rcfile" | "init-file") { 2 } else { 1 };
+        } else if option.starts_with(['-', '+']) && option.len() > 1 {
+            has_command_option |= option.starts_with('-') && option.contains('c');
+            // `-o` and `-O` are followed by the name of a setting.
+            at += if option.ends_with(['o', 'O']) { 2 } else { 1 };
+        } else {
+            break;
+        }
+    }
+    if line.len() <= at {
+        Program::Interpreter
+    } else if has_command_option {
+        Program::ShellScript { shell, text: at }
+    } else {
+        Program::File
+    }
+}
+
+fn find_interpreter_script(arguments: &[String], scripts: &[&str], values: &[&str]) -> Program {
+    let mut at = 0;
+    while let Some(option) = arguments.get(at).filter(|word| word.starts_with('-') && word.len() > 1) {
+        if scripts.iter().any(|script| option.starts_with(script)) {
+            return Program::File;
+        }
+        at += if values.contains(&option.as_str()) { 2 } else { 1 };
+    }
+    if at < arguments.len() { Program::File } else { Program::Interpreter }
+}
+
+/// Whether a shell script reads its arguments, or the variables that hold them.
+fn uses_arguments(script: &str) -> bool {
+    script.match_indices('$').any(|(at, _)| {
+        let name = script[at + 1..].trim_start_matches('{');
+        name.starts_with(['1', '2', '@', '*', '#']) || name.starts_with("data") || name.starts_with("config")
+    })
+}
+
+/// The script with its arguments passed on to its last command, if that can be done.
+fn forward_arguments(script: &str) -> Option<String> {
+    let script = script.trim();
+    let last = script.rsplit([';', '\n', ' ', '\t']).next().unwrap_or_default();
+    let has_syntax = SHELL_SYNTAX.iter().any(|syntax| script.contains(syntax));
+    if has_syntax || script.is_empty() || script.ends_with(['&', ';', '\\']) || COMPOUND_ENDS.contains(&last) {
+        return None;
+    }
+    Some(format!("{script} \"$@\""))
+}
+
+fn unknown_arguments(script: &str) -> Failure {
+    let shown: String = script.chars().take(60).collect();
+    Failure::new(Kind::Usage, format!("the image's command `{shown}` does not use the dataset")).hint(
+        "write \"$1\" (dataset) and \"$2\" (config), or \"$@\", in the image's command, or give a command after `--`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split('|').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn arguments() -> Arguments {
+        Arguments {
+            data: Some("D".to_owned()),
+            config: Some("C".to_owned()),
+            placeholders: vec![("data", "D".to_owned()), ("out", "{data}".to_owned())],
+            append: true,
+        }
+    }
+
+    /// Words are separated by `|`; the result is `entrypoint || command`.
+    fn completed(entrypoint: &str, command: &str, is_explicit: bool) -> String {
+        let base = BaseCommand { entrypoint: words(entrypoint), command: words(command), is_explicit };
+        match complete_command(base, &arguments()) {
+            Ok(line) => format!("{} || {}", line.entrypoint.join("|"), line.command.join("|")),
+            Err(failure) => format!("{:?}", failure.kind),
+        }
+    }
+
+    #[test]
+    fn the_dataset_is_the_first_argument_of_the_script_in_every_form() {
+        for (entrypoint, command, expected) in [
+            ("", "./run.sh", " || ./run.sh|D|C"),
+            ("", "./run.sh|-v", " || ./run.sh|-v|D|C"),
+            ("", "bash|run.sh", " || bash|run.sh|D|C"),
+            ("", "python3.11|-u|main.py", " || python3.11|-u|main.py|D|C"),
+            ("", "python|-m|analysis", " || python|-m|analysis|D|C"),
+            // Shell form.
+            ("", "/bin/sh|-c|./run.sh", " || /bin/sh|-c|./run.sh \"$@\"|/bin/sh|D|C"),
+            ("/bin/sh|-c|./run.sh", "", "/bin/sh|-c|./run.sh \"$@\" || /bin/sh|D|C"),
+            ("/bin/sh|-c|echo $1", "", "/bin/sh|-c|echo $1 || /bin/sh|D|C"),
+            ("", "sh|-c|cd /app && ./run.sh", " || sh|-c|cd /app && ./run.sh \"$@\"|sh|D|C"),
+            // Options of the shell, wrappers.
+            ("/bin/bash|-o|pipefail|-c|S $1", "", "/bin/bash|-o|pipefail|-c|S $1 || /bin/bash|D|C"),
+            ("", "bash|-l|-c|S $1", " || bash|-l|-c|S $1|bash|D|C"),
+            ("", "bash|-lc|S $1", " || bash|-lc|S $1|bash|D|C"),
+            ("", "bash|-c|--|S $1", " || bash|-c|--|S $1|bash|D|C"),
+            ("", "busybox|sh|-c|S $1", " || busybox|sh|-c|S $1|sh|D|C"),
+            ("", "env|A=1|-u|B|bash|-c|S $1", " || env|A=1|-u|B|bash|-c|S $1|bash|D|C"),
+            ("", "timeout|-k|1|5|bash|-c|S $1", " || timeout|-k|1|5|bash|-c|S $1|bash|D|C"),
+            ("", "conda|run|-n|x|sh|-c|S $1", " || conda|run|-n|x|sh|-c|S $1|sh|D|C"),
+            // `$0` is given.
+            ("", "bash|-c|S $1|name", " || bash|-c|S $1|name|D|C"),
+            ("/bin/sh|-c|exec \"$0\" \"$@\"|S", "", "/bin/sh|-c|exec \"$0\" \"$@\"|S || D|C"),
+            // The client of the platform.
+            ("", "bash|-c|S ${data} ${config}", " || bash|-c|S ${data} ${config}|bash|D|C"),
+            // Entrypoint and command are one line if the entrypoint is incomplete.
+            ("bash|-c", "./run.sh", "bash|-c || ./run.sh \"$@\"|bash|D|C"),
+            ("bash", "run.sh", "bash || run.sh|D|C"),
+            ("tini|--", "./run.sh", "tini|-- || ./run.sh|D|C"),
+            ("timeout|5", "python|main.py", "timeout|5 || python|main.py|D|C"),
+            // The default command of a complete entrypoint is replaced.
+            ("/app/run", "--help", "/app/run || D|C"),
+            ("python|main.py", "--help", "python|main.py || D|C"),
+        ] {
+            assert_eq!(completed(entrypoint, command, false), expected, "{entrypoint} | {command}");
+        }
+        assert_eq!(completed("/app/run", "--fast", true), "/app/run || --fast|D|C");
+        assert_eq!(completed("", "sh|-c|echo ok", true), " || sh|-c|echo ok|sh|D|C");
+    }
+
+    #[test]
+    fn a_command_that_would_execute_the_dataset_or_lose_it_is_refused() {
+        for command in ["", "bash", "bash|-l", "python", "python3|-u", "env|A=1", "tini|--", "bash|-c", "sh|-c|(a)"] {
+            assert_eq!(completed("", command, false), "Usage", "{command}");
+        }
+        assert_eq!(completed("bash", "", false), "Usage");
+        assert_eq!(completed("", "bash", true), "Usage");
+    }
+
+    #[test]
+    fn placeholders_replace_the_appended_paths() {
+        assert_eq!(completed("", "run|--in={data}|{out}|{x}", true), " || run|--in=D|{data}|{x}");
+        assert_eq!(completed("/app/run", "{data}", false), "/app/run || D");
+        assert_eq!(completed("", "sh|-c|cat {data}", true), "Usage");
+        assert_eq!(completed("", "sh|-c|cat \"$1\"|sh|{data}", true), " || sh|-c|cat \"$1\"|sh|D");
+    }
+
+    #[test]
+    fn a_command_without_inputs_is_unchanged() {
+        let base = BaseCommand { command: words("sh|-c|x"), ..BaseCommand::default() };
+        let line = complete_command(base, &Arguments::default());
+        assert_eq!(line.map(|line| line.command), Ok(words("sh|-c|x")));
+        let workflow = Arguments { append: false, ..arguments() };
+        let base = BaseCommand { entrypoint: words("./run.sh"), command: words("-v"), is_explicit: false };
+        assert_eq!(complete_command(base, &workflow).map(|line| line.command), Ok(words("-v")));
+    }
+}

@@ -1,0 +1,49 @@
+//! `ncaas-exec run --follow`: the output of jobs on stderr as it comes.
+
+use std::io::Write;
+
+use bollard::container::LogOutput;
+use bollard::query_parameters::LogsOptions;
+use futures_util::StreamExt;
+use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::failure::Result;
+use ncaas_core::layout::base_name;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Datasets;
+use ncaas_core::text;
+
+/// Copies the output of a record's container to stderr until it ends. Lines of one of several datasets begin with its name.
+pub(super) async fn copy_output(engine: &Engine, record: &Record) -> Result<()> {
+    let Some(container) = record.container() else { return Ok(()) };
+    let has_siblings = record.job().is_some_and(|job| job.datasets > 1);
+    let prefix = match record.dataname().filter(|_| has_siblings) {
+        Some(Datasets::One(name)) => format!("{}: ", text::one_line(base_name(&name))),
+        _ => String::new(),
+    };
+    let options = LogsOptions { follow: true, stdout: true, stderr: true, ..LogsOptions::default() };
+    let mut output = engine.docker().logs(&container.id, Some(options));
+    // Each stream's line that is not complete yet.
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    while let Some(piece) = output.next().await {
+        let piece = piece.engine_context("read the output of", Subject::Container(&container.id))?;
+        let line = if matches!(piece, LogOutput::StdErr { .. }) { &mut stderr } else { &mut stdout };
+        for part in piece.into_bytes().split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                write_line(&prefix, line);
+                line.clear();
+            }
+        }
+    }
+    for rest in [stdout, stderr].iter().filter(|rest| !rest.is_empty()) {
+        write_line(&prefix, rest);
+    }
+    Ok(())
+}
+
+fn write_line(prefix: &str, line: &[u8]) {
+    let line = String::from_utf8_lossy(line);
+    let shown = text::strip_control(line.trim_end());
+    // A closed stderr does not end the job.
+    let _ = writeln!(std::io::stderr().lock(), "{prefix}{shown}");
+}

@@ -1,0 +1,29 @@
+//! A process that enforces a job's time limit after this tool has ended, also after a logout.
+//!
+//! The engine has no time limits: whoever waits for the container stops it. The guardian is `ncaas-exec wait CONTAINER` in a
+//! session of its own. It ends with the container.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use ncaas_core::tool::Tool;
+
+/// Starts the guardian of a container. Without one, the limit holds while a tool waits.
+pub(super) fn start(tool: Tool, container: &str) {
+    let Ok(program) = std::env::current_exe() else { return };
+    let detached = |command: &mut Command| {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/").process_group(0);
+    };
+    let mut in_own_session = Command::new("setsid");
+    in_own_session.arg("--fork").arg(&program).args(["wait", container]);
+    detached(&mut in_own_session);
+    if in_own_session.status().is_ok_and(|status| status.success()) {
+        return;
+    }
+    let mut in_own_group = Command::new(program);
+    in_own_group.args(["wait", container]);
+    detached(&mut in_own_group);
+    if let Err(error) = in_own_group.spawn() {
+        tool.note(&format!("the time limit of `{container}` holds only while a tool waits for it: {error}"));
+    }
+}

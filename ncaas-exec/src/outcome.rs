@@ -1,0 +1,38 @@
+//! The line on stderr that reports how a job ended.
+
+use bollard::query_parameters::LogsOptions;
+use futures_util::StreamExt;
+use ncaas_core::engine::Engine;
+use ncaas_core::outcome::{find_cause, outcome_line};
+use ncaas_core::record::Record;
+use ncaas_core::tool::Tool;
+
+/// How many lines of output are searched for the cause of a failure.
+const TAIL: &str = "20";
+
+/// Reports the end of a record's job, if it has ended, with the likely cause of a failure.
+pub(crate) async fn report_outcome(tool: Tool, engine: &Engine, record: &Record) {
+    let Some(container) = record.container().filter(|container| container.has_ended()) else { return };
+    let cause = if record.is_failed() { last_line(engine, &container.id).await } else { None };
+    if let Some(line) = outcome_line(record, cause.as_deref(), None) {
+        tool.note(&line);
+    }
+}
+
+/// The last line that a container printed on stderr, or else on stdout.
+async fn last_line(engine: &Engine, id: &str) -> Option<String> {
+    for is_stderr in [true, false] {
+        let options =
+            LogsOptions { stdout: !is_stderr, stderr: is_stderr, tail: TAIL.to_owned(), ..LogsOptions::default() };
+        let mut output = Vec::new();
+        let mut pieces = engine.docker().logs(id, Some(options));
+        while let Some(Ok(piece)) = pieces.next().await {
+            output.extend_from_slice(&piece.into_bytes());
+        }
+        let text = String::from_utf8_lossy(&output);
+        if let Some(cause) = find_cause(text.lines().rev()) {
+            return Some(cause.to_owned());
+        }
+    }
+    None
+}

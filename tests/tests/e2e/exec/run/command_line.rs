@@ -1,0 +1,116 @@
+//! How an image's command gets the dataset: arguments, placeholders, moved mounts, the workflow protocol.
+
+use std::fs;
+
+use ncaas_tests::Run;
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::unique;
+use ncaas_tests::workspace::{Workspace, container_output};
+
+/// An image that a test makes from the fixture by changes in Dockerfile syntax.
+struct OwnImage {
+    tag: String,
+    _clean_up: CleanUp,
+}
+
+impl OwnImage {
+    fn new(changes: &[&str]) -> Self {
+        let (name, mut clean_up) = (unique("own"), CleanUp::new());
+        let tag = format!("ncaas-test/{name}:1");
+        clean_up.container(&name);
+        clean_up.image(&tag);
+        docker(&["create", "--name", &name, FIXTURE]);
+        let mut arguments = vec!["commit"];
+        for change in changes {
+            arguments.extend(["--change", change]);
+        }
+        arguments.extend([name.as_str(), tag.as_str()]);
+        docker(&arguments);
+        OwnImage { tag, _clean_up: clean_up }
+    }
+}
+
+/// What a job of an image prints that gets `d.npy` and `c.json`.
+fn printed(image: &str, flags: &[&str], command: &[&str]) -> Result<String, String> {
+    let workspace = Workspace::new();
+    workspace.write("d.npy", "the data");
+    workspace.write("c.json", "{}");
+    let run =
+        workspace.exec(&["run", image, "--data", "d.npy", "--config", "c.json"]).args(flags).arg("--").args(command);
+    let started = run.run();
+    let record = started.record();
+    if !record.error_kind().is_empty() {
+        return Err(record.error_kind().to_owned());
+    }
+    let ended = workspace.exec(&["wait"]).stdin(started.stdout).run();
+    Ok(container_output(&ended.record()))
+}
+
+const DATA: &str = "/home/neurocaasdev/io-dir/inputs/d.npy";
+const CONFIG: &str = "/home/neurocaasdev/io-dir/configs/c.json";
+
+#[test]
+fn the_dataset_is_the_first_argument_of_the_script_in_every_form_of_an_image() {
+    let print = r#"echo "$1 $2""#;
+    for changes in [
+        vec![r#"ENTRYPOINT echo "$1 $2""#],
+        vec![r#"ENTRYPOINT ["bash","-o","pipefail","-c"]"#, r#"CMD ["echo \"$1 $2\""]"#],
+        vec![r#"CMD ["env","A=1","timeout","5","bash","-l","-c","echo \"$1 $2\""]"#],
+        vec![r#"CMD echo"#],
+        vec![r#"ENTRYPOINT ["echo"]"#, r#"CMD ["--help"]"#],
+    ] {
+        let image = OwnImage::new(&changes);
+        assert_eq!(printed(&image.tag, &[], &[]), Ok(format!("{DATA} {CONFIG}")), "{changes:?}");
+    }
+    assert_eq!(printed(FIXTURE, &[], &["bash", "-c", print]), Ok(format!("{DATA} {CONFIG}")));
+}
+
+#[test]
+fn an_image_whose_command_is_only_a_shell_does_not_execute_the_dataset() {
+    assert_eq!(printed(FIXTURE, &[], &[]), Err("usage".to_owned()));
+}
+
+#[test]
+fn placeholders_and_moved_mounts_name_the_paths() {
+    let flags = ["--mount", "data=/input,config=/conf,results=/output,logs="];
+    let command = ["echo", "--in", "{data}", "--out={out}", "{config}", "{dataset}", "{inputs}"];
+    let expected = "--in /input/d.npy --out=/output /conf/c.json d.npy /input";
+    assert_eq!(printed(FIXTURE, &flags, &command), Ok(expected.to_owned()));
+    let script = ["sh", "-c", "cat /input/d.npy > /output/copy && cat /output/copy"];
+    assert_eq!(printed(FIXTURE, &flags, &script), Ok("the data".to_owned()));
+}
+
+#[test]
+fn further_volumes_are_read_only_and_the_entrypoint_can_be_replaced() {
+    let atlas = tempfile::tempdir().unwrap();
+    fs::write(atlas.path().join("a"), "atlas").unwrap();
+    let volume = format!("{}:/atlas", atlas.path().display());
+    let script = "cat /atlas/a; echo x > /atlas/a || echo refused; pwd";
+    let flags = ["--volume", &volume, "--entrypoint", "sh -c", "--workdir", "/tmp"];
+    let output = printed(FIXTURE, &flags, &[script]).unwrap();
+    assert!(output.starts_with("atlas") && output.contains("refused\n/tmp"), "{output}");
+}
+
+#[test]
+fn a_workflow_script_gets_no_arguments_and_finds_its_registration() {
+    let script = r#"folder=$(sed 's/.*"path":"\([^"]*\)".*/\1/' ~/.neurocaas_contrib_storageloc.json)
+        echo "$# $folder"; cat "$folder/registration.json"; echo; touch "$folder/process_results/out" && echo written"#;
+    let output = printed(FIXTURE, &["--protocol", "workflow"], &["bash", "-c", script, "script"]).unwrap();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!((lines[0], lines[2]), ("0 /tmp/neurocaas_contrib", "written"), "{output}");
+    let registration: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!(registration["data"]["localsource"], DATA);
+    assert_eq!(registration["config"]["localsource"], CONFIG);
+    assert_eq!(registration["resultpath"]["localsource"], "/tmp/neurocaas_contrib");
+}
+
+#[test]
+fn an_image_with_a_label_of_the_tools_is_refused_and_its_containers_are_not_listed() {
+    let image = OwnImage::new(&[r#"LABEL org.neurocaas.tool=ncaas-exec org.neurocaas.record="{\"io_dir\":\"/etc\"}""#]);
+    assert_eq!(printed(&image.tag, &[], &["true"]), Err("usage".to_owned()));
+    let (name, mut clean_up) = (unique("forged"), CleanUp::new());
+    clean_up.container(&name);
+    docker(&["create", "--name", &name, &image.tag]);
+    let listed = Run::tool("ncaas-exec").args(["ls", "--all", "--format", "json"]).run();
+    assert!(!listed.text().contains(&name), "{}", listed.text());
+}

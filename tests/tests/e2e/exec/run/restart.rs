@@ -1,0 +1,69 @@
+//! Jobs that an earlier run has started: from another working directory, with forged records, removed before collect.
+
+use std::fs;
+
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::unique;
+use ncaas_tests::workspace::Workspace;
+use serde_json::json;
+
+#[test]
+fn a_job_taken_up_from_another_directory_keeps_its_io_dir() {
+    let (first, second) = (Workspace::new(), Workspace::new());
+    let job = json!({"id": unique("job__moved"), "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1});
+    let record = json!({"job": job, "image": FIXTURE, "command": ["sleep", "60"]}).to_string();
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&format!("org.neurocaas.job={}", job["id"].as_str().unwrap()));
+    let started = first.exec(&["run"]).stdin(record.clone()).run().ok().json().remove(0);
+    let again = second.exec(&["run"]).stdin(record).run();
+    assert!(again.stderr.contains("is used again"), "{}", again.stderr);
+    let again = again.json().remove(0);
+    assert_eq!((&again["io_dir"], &again["container"]["id"]), (&started["io_dir"], &started["container"]["id"]));
+}
+
+#[test]
+fn a_job_whose_io_dir_is_gone_is_an_error() {
+    let (first, second) = (Workspace::new(), Workspace::new());
+    let job = json!({"id": unique("job__gone"), "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1});
+    let record = json!({"job": job, "image": FIXTURE, "command": ["sleep", "60"]}).to_string();
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&format!("org.neurocaas.job={}", job["id"].as_str().unwrap()));
+    first.exec(&["run"]).stdin(record.clone()).run().ok();
+    fs::remove_dir_all(first.path().join("io-dir")).unwrap();
+    let again = second.exec(&["run"]).stdin(record).run();
+    assert_eq!(again.record().error_kind(), "file-not-found", "{}", again.stderr);
+}
+
+#[test]
+fn a_record_that_names_the_container_of_another_job_reaches_nothing() {
+    let workspace = Workspace::new();
+    let victim = workspace.run(&[], &["sleep", "60"]).record().container.unwrap().id;
+    let job = json!({"id": unique("job__forged"), "dataset": 1, "datasets": 1});
+    let io_dir = workspace.path().join("io-dir");
+    let container = json!({"id": victim, "name": "x", "state": "exited", "status": "success", "exit_code": 0});
+    let forged = json!({"job": job, "image": FIXTURE, "command": ["true"], "io_dir": io_dir, "container": container});
+    for verb in [&["stop"][..], &["rm", "--force"]] {
+        workspace.exec(verb).stdin(forged.to_string()).run();
+        assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &victim]), "running", "{verb:?}");
+    }
+    // The same record, found where a saved one lies.
+    let logs = io_dir.join("results").join(job["id"].as_str().unwrap()).join("logs");
+    fs::create_dir_all(&logs).unwrap();
+    fs::write(logs.join("submission.record.json"), forged.to_string()).unwrap();
+    let asked = json!({"job": job, "image": FIXTURE, "command": ["true"]});
+    let ran = workspace.exec(&["run"]).stdin(asked.to_string()).run();
+    assert_eq!(ran.record().error_kind(), "wrong-container", "{}", ran.stderr);
+}
+
+#[test]
+fn rm_keeps_a_container_whose_results_were_not_collected() {
+    let workspace = Workspace::new();
+    let started = workspace.start(&[], &["sh", "-c", "mkdir -p /tmp/out; echo 1 > /tmp/out/res.csv"]);
+    let ended = workspace.exec(&["wait"]).stdin(started).run().ended_saying(0, " succeeded");
+    let id = ended.record().container.unwrap().id;
+    let kept = workspace.exec(&["rm"]).stdin(ended.stdout.clone()).run();
+    assert_eq!((kept.status, kept.record().error_kind()), (1, "results-missing"), "{}", kept.stderr);
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "exited");
+    workspace.exec(&["rm", "--force"]).stdin(ended.stdout).run().ok();
+    assert!(!ncaas_tests::engine::docker(&["ps", "-aq", "--no-trunc"]).contains(&id));
+}
