@@ -226,6 +226,7 @@ mod tests {
             etag: None,
             sha256: None,
             crc64nvme: None,
+            origin_modified: None,
         };
         assert!(queue.is_new(&entry));
         assert!(!queue.is_new(&entry));

@@ -189,7 +189,7 @@ fn an_ended_job_is_not_run_again(jobs: &BucketJob) {
     // Later stages pass it through untouched.
     for verb in ["collect", "push"] {
         let run = ncaas_sync(&elsewhere, &[verb]).dir(elsewhere.path()).stdin(pulled.to_string()).run();
-        assert_eq!(run.ok().json(), [pulled.clone()], "{verb}");
+        assert_eq!(run.ok().json(), std::slice::from_ref(&pulled), "{verb}");
     }
     // A new attempt runs, and so does another job whose record somebody forged.
     let mut retried = jobs.record(1, 1);

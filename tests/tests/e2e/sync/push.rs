@@ -102,7 +102,7 @@ fn push_ends_a_refused_submission_and_releases_one_that_may_be_retried() {
     let mut record = jobs.ended(1, 1);
     record.as_object_mut().unwrap().remove("container");
     record.as_object_mut().unwrap().remove("results");
-    jobs.bucket.put("lab/results/job__pca_1/claim.json", &claim(3));
+    jobs.bucket.put("lab/results/job__pca_1/claim.json", claim(3));
     record["error"] = json!({"tool": "ncaas-exec", "kind": "engine-unreachable", "message": "m", "hint": null});
     let ran = jobs.run(&["push"], &record).ended(1, "");
     assert_eq!(ran.record().error_kind(), "engine-unreachable");
