@@ -266,8 +266,8 @@ fn parse_field(text: &str) -> Result<(String, serde_json::Value), String> {
 #[command(after_help = PLACE_EXAMPLES)]
 pub(crate) struct PlaceArgs {
     /// The scheduler
-    #[arg(long, value_enum)]
-    pub(crate) on: Option<Scheduler>,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) on: Scheduler,
 
     /// Hand an option to the scheduler's submit command as it is; may be repeated
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
@@ -314,9 +314,10 @@ pub(crate) struct PlaceArgs {
 }
 
 /// A cluster's scheduler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scheduler {
     /// Slurm, through `sbatch` and `squeue`.
+    #[default]
     Slurm,
 }
 

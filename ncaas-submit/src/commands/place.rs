@@ -1,6 +1,6 @@
 //! `ncaas-submit place`: run the rest of the pipe for each record as a job of the lab's scheduler.
 
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Gpus, Known, RunSettings};
@@ -19,9 +19,7 @@ pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
         return print_schema::<Known>().await;
     }
     let input = Input::stdin(tool, "ncaas-submit watch BUCKET | ncaas-submit place --on slurm")?;
-    let Some(Scheduler::Slurm) = args.on else {
-        return Err(Failure::new(Kind::Usage, "`--on` is missing: `--on slurm`"));
-    };
+    let Scheduler::Slurm = args.on;
     let node = NodeOptions {
         image: args.image,
         io_dir: args.io_dir.map(|path| path.to_string_lossy().into_owned()),
