@@ -155,7 +155,7 @@ impl<R: BufRead> Reader<R> {
 
 /// The beginning of a line that is not a record.
 fn bad_line(mut line: Vec<u8>, failure: Failure) -> BadLine {
-    let is_several = line.iter().filter(|&&byte| byte == b'\n').count() > 1;
+    let is_several = line.trim_ascii().contains(&b'\n');
     line.truncate(1024);
     let hint = "write one JSON object on each line: `jq -c .` does that";
     (line, if is_several && failure.hint.is_none() { failure.hint(hint) } else { failure })

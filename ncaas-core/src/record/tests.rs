@@ -118,12 +118,6 @@ fn fields_out_of_bounds_are_refused_where_a_record_enters() {
 }
 
 #[test]
-fn a_number_keeps_its_text() {
-    let text = r#"{"a":1E5,"b":1e9,"c":1.50E+02,"d":16e-1,"error":null}"#;
-    assert_eq!(line(&parse(text)).trim_end(), text);
-}
-
-#[test]
 fn a_byte_order_mark_is_skipped_and_errors_have_no_jargon() {
     assert_eq!(parse("\u{feff}{\"a\":1}").text("a"), None);
     let failure = Record::parse(b"nope").unwrap_err();
