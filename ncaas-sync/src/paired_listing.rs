@@ -17,9 +17,8 @@ use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::STATE_FOLDER;
 use tokio::sync::mpsc;
 
-use crate::collect::staging::open_folder;
 use crate::path_text::escape_bytes;
-use ncaas_core::folder::Folder;
+use ncaas_core::folder::{Folder, open_real_folder};
 use ncaas_core::transfer::Stamp;
 
 /// Local entries that are listed ahead of the work.
@@ -195,7 +194,7 @@ impl Lister<'_> {
                 continue;
             };
             let sent = if is_folder {
-                let below = open_folder(dir, text).map_err(|error| failed(&error))?;
+                let below = open_real_folder(dir, text).map_err(|error| failed(&error))?;
                 self.list(&below, &format!("{path}{text}/"))?
             } else {
                 self.send_file(dir, text, format!("{path}{text}"))

@@ -224,6 +224,16 @@ impl Folder {
     }
 }
 
+/// Opens a folder, but not a link to one.
+///
+/// # Errors
+/// When there is no folder, or a link.
+pub fn open_real_folder(dir: &Dir, path: impl AsRef<Path>) -> io::Result<Dir> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed());
+    Ok(Dir::from_std_file(dir.open_with(path, &options)?.into_std()))
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
 mod tests {

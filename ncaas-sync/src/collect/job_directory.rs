@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use ncaas_core::failure::{Failure, Result};
-use ncaas_core::folder::Folder;
+use ncaas_core::folder::{Folder, open_real_folder};
 use ncaas_core::layout::{JobFolder, LOGS, RECORD_SUFFIX, RESULTS};
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 
 use super::findings::{File, STAGE};
 use super::result_names::{Destination, Existing};
-use super::staging::{BUFFER_SIZE, hash_file, open_folder};
+use super::staging::{BUFFER_SIZE, hash_file};
 use crate::path_text::escape_path;
 use ncaas_core::blocking::run_blocking;
 
@@ -143,7 +143,7 @@ fn remove_empty_folders(dir: &Dir, depth: usize) {
     for entry in dir.entries().into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             if depth < MAX_DEPTH
-                && let Ok(below) = open_folder(dir, entry.file_name())
+                && let Ok(below) = open_real_folder(dir, entry.file_name())
             {
                 remove_empty_folders(&below, depth + 1);
             }

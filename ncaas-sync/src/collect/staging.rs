@@ -191,13 +191,6 @@ pub(crate) fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize>
     Ok(filled)
 }
 
-/// Opens a folder, but not a link to one.
-pub(crate) fn open_folder(dir: &Dir, path: impl AsRef<Path>) -> io::Result<Dir> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed());
-    Ok(Dir::from_std_file(dir.open_with(path, &options)?.into_std()))
-}
-
 /// Opens a file for reading, but not a link to one. Does not block if it is a FIFO by now.
 pub(crate) fn open_file(dir: &Dir, name: &OsStr) -> io::Result<cap_std::fs::File> {
     let mut options = OpenOptions::new();

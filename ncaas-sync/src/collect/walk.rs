@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, FileType, FileTypeExt, Metadata, MetadataExt, Permissions, PermissionsExt};
 use ncaas_core::failure::{Failure, Result};
+use ncaas_core::folder::open_real_folder;
 
 use super::findings::{Content, File, Finding, Findings, Location, RawPath};
 use super::selection::Selection;
-use super::staging::{BUFFER_SIZE, hash_file, open_file, open_folder, result_mode};
+use super::staging::{BUFFER_SIZE, hash_file, open_file, result_mode};
 use crate::path_text::escape_bytes;
 
 /// Where a walk starts.
@@ -88,7 +89,7 @@ pub(crate) fn walk(start: &Start<'_>, selection: &Selection, visitor: &mut impl 
     while let Some((path, container_path)) = waiting.pop() {
         let failed = |operation: &str, error: &io::Error| Failure::io(operation, &start.root_path.join(&path), error);
         let relative = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
-        let dir = match open_folder(start.root, relative) {
+        let dir = match open_real_folder(start.root, relative) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && path == start.path => return Ok(findings),
             opened => opened.map_err(|error| failed("read", &error))?,
         };

@@ -39,8 +39,9 @@ fn pull_emits_a_record_for_a_dataset_that_cannot_be_downloaded() {
     bucket.put("lab/configs/c.yaml", "n: 1");
     let (group, io_dir) = (format!("{}/lab", bucket.address()), home.path().join("io"));
     let pull = |data: &[&str], config: &str| {
-        let arguments = ["pull", &group, "--io-dir", io_dir.to_str().unwrap(), "--config", config, "--data"];
-        ncaas_sync(&home, &[&arguments[..], data].concat()).run()
+        let arguments = ["pull", &group, "--io-dir", io_dir.to_str().unwrap(), "--config", config];
+        let data: Vec<&str> = data.iter().flat_map(|name| ["--data", name]).collect();
+        ncaas_sync(&home, &[&arguments[..], &data].concat()).run()
     };
     let records = pull(&["lab/inputs/none", "lab/inputs/a.txt"], "lab/configs/c.yaml");
     let records = records.ended_saying(1, "lab/inputs/none`: the object does not exist").records();
