@@ -1,6 +1,7 @@
-//! `ncaas-build ls`: our images on the engine.
+//! `ncaas-build ls`: lists the images of analyses on the engine.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 
 use bollard::models::ImageSummary;
 use bollard::query_parameters::ListImagesOptions;
@@ -8,18 +9,21 @@ use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::analysis_of_image;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::table::{Table, terminal_width};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LsArgs;
 use crate::git_revision::{REPOSITORY, REVISION};
 use crate::image_name::split;
 use crate::image_record::{Image, Written};
+use crate::progress::format_bytes;
 
 /// Lists images, the newest first.
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Written<Image>>().await;
     }
+    let as_table = std::io::stdout().is_terminal() && !args.json;
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
             let engine = Engine::connect().await?;
@@ -27,20 +31,57 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
             let mut found =
                 engine.docker().list_images(Some(options)).await.engine_context("list images of", Subject::Engine)?;
             found.sort_by_key(|image| std::cmp::Reverse(image.created));
+            let mut images = Vec::new();
             for image in &found {
-                for name in &image.repo_tags {
-                    if name != "<none>:<none>" && (args.all || is_ours(name, &image.labels)) {
-                        output.emit(&describe(name, image).record()).await;
-                    }
-                }
+                let names = image.repo_tags.iter().filter(|name| *name != "<none>:<none>");
+                let listed = names.filter(|name| args.all || is_analysis(name, &image.labels));
+                images.extend(listed.map(|name| describe(name, image)));
+            }
+            if as_table {
+                output.write(table(&images, terminal_width()).into_bytes()).await;
+                return Ok(());
+            }
+            for image in &images {
+                output.emit(&image.record()).await;
             }
             Ok(())
         })
         .await
 }
 
-/// Whether an image is an analysis, or what analyses are built on.
-fn is_ours(name: &str, labels: &HashMap<String, String>) -> bool {
+/// The images as a table that fits a terminal.
+fn table(images: &[Image], width: usize) -> String {
+    let mut table = Table::new(&["IMAGE", "COMMIT", "SIZE", "AGE"]).fit(width);
+    for image in images {
+        let commit = image.commit.as_deref().map(short_commit).unwrap_or_default();
+        table.push([
+            image.image.clone().unwrap_or_default(),
+            commit,
+            image.size.map(format_bytes).unwrap_or_default(),
+            image.age_s.map(format_age).unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// A commit as git shortens it, with `-dirty` kept.
+fn short_commit(commit: &str) -> String {
+    let (hex, dirty) = commit.strip_suffix("-dirty").map_or((commit, ""), |hex| (hex, "-dirty"));
+    format!("{}{dirty}", hex.chars().take(7).collect::<String>())
+}
+
+/// An age in its largest unit, for example `3 d`.
+fn format_age(seconds: i64) -> String {
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Whether an image is that of an analysis, or a base for analyses.
+fn is_analysis(name: &str, labels: &HashMap<String, String>) -> bool {
     split(name).0 == REPOSITORY || labels.contains_key(labels::IO_DIR)
 }
 
@@ -60,7 +101,7 @@ fn describe(name: &str, image: &ImageSummary) -> Image {
     }
 }
 
-/// Whether the end of a tag is a commit: `356d78a`, `356d78a-dirty`.
+/// Whether the end of a tag is a commit, for example `356d78a` or `356d78a-dirty`.
 fn is_commit(text: &str) -> bool {
     let hex = text.strip_suffix("-dirty").unwrap_or(text);
     (7..=40).contains(&hex.len()) && hex.chars().all(|c| c.is_ascii_hexdigit())
@@ -71,10 +112,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_is_told_from_a_version() {
+    fn a_commit_is_distinguished_from_a_version() {
         assert!(is_commit("356d78a"));
         assert!(is_commit("356d78a-dirty"));
         assert!(!is_commit("1"));
         assert!(!is_commit("release"));
+    }
+
+    #[test]
+    fn the_table_fits_the_terminal() {
+        let image = Image {
+            image: Some(format!("neurocaas/contrib:{}.356d78a-dirty", "analysis".repeat(8))),
+            commit: Some(format!("{}-dirty", "356d78a".repeat(5))),
+            size: Some(1_234_567_890),
+            age_s: Some(200_000),
+            ..Image::default()
+        };
+        for width in [60, 80, 110, 200] {
+            let table = table(std::slice::from_ref(&image), width);
+            assert!(table.lines().all(|line| line.chars().count() <= width), "{table}");
+            assert!(table.contains("356d78a-dirty  1.23 GB  2 d"), "{table}");
+        }
     }
 }
