@@ -2,9 +2,10 @@
 
 use bollard::models::ImageInspect;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::Result;
+use ncaas_core::image_labels::ImageLabels;
 use ncaas_core::layout;
-use ncaas_core::record::fields::RunSettings;
+use ncaas_core::record::fields::{MountPaths, RunSettings};
 
 /// Inspects an image.
 ///
@@ -22,24 +23,22 @@ pub(crate) fn io_dir_in_container(settings: &RunSettings, image: &ImageInspect) 
     path.map_or(layout::CONTAINER_IO_DIR.to_owned(), |path| path.trim_end_matches('/').to_owned())
 }
 
-/// Labels that only the tools put on containers. A container of an image with one of them could not be told from a job.
-const TOOL_LABELS: [&str; 7] =
-    [labels::TOOL, labels::JOB, labels::RECORD, labels::TIMEOUT, labels::GPU, labels::PLACEMENT, labels::HELPER];
-
-/// Checks that an image has no label that belongs to the tools.
+/// What the author of an image says in its labels.
 ///
 /// # Errors
-/// [`Kind::Usage`] with the label's name.
-pub(crate) fn check_labels(image: &ImageInspect) -> Result<()> {
-    let image_labels = image.config.as_ref().and_then(|config| config.labels.as_ref());
-    let found = TOOL_LABELS
-        .iter()
-        .find(|name| image_labels.and_then(|labels| labels.get(**name)).is_some_and(|value| !value.is_empty()));
-    match found {
-        None => Ok(()),
-        Some(name) => {
-            Err(Failure::new(Kind::Usage, format!("the image has the label `{name}`, which belongs to the tools"))
-                .hint("build the image without it: an image must not claim that its containers are jobs"))
-        }
+/// [`Kind::Usage`](ncaas_core::failure::Kind::Usage) for an invalid label, and for one that belongs to the tools: a container
+/// of such an image could not be told from a job.
+pub(crate) fn author_labels(image: &ImageInspect) -> Result<ImageLabels> {
+    let labels = image.config.as_ref().and_then(|config| config.labels.as_ref());
+    labels.map_or_else(|| Ok(ImageLabels::default()), ImageLabels::parse)
+}
+
+/// Sets each setting that is not set yet as the image's author says.
+pub(crate) fn complete_from_labels(settings: &mut RunSettings, labels: &ImageLabels) {
+    settings.protocol = settings.protocol.or(labels.protocol);
+    if settings.mounts.is_none() && !labels.mounts.is_empty() {
+        let path = |name: &str| labels.mounts.iter().find(|(part, _)| part == name).map(|(_, path)| path.clone());
+        let (data, config, results, logs) = (path("data"), path("config"), path("results"), path("logs"));
+        settings.mounts = Some(MountPaths { data, config, results, logs });
     }
 }

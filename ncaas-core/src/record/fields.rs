@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Kind;
+pub use crate::image_labels::Protocol;
 pub use crate::record::container::{Container, DetachedExec, Oom, Status, StoppedBy};
 pub use crate::record::placement::Placement;
 
@@ -263,19 +264,6 @@ pub struct MountPaths {
     /// Of the folder for logs; empty if the container gets none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<String>,
-}
-
-/// How an analysis gets its inputs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// As arguments `$1` and `$2`, and as the variables `data` and `config`.
-    #[default]
-    Arguments,
-    /// As the variables `data` and `config` only.
-    Environment,
-    /// From the files that the platform's `neurocaas-contrib workflow` reads.
-    Workflow,
 }
 
 /// Whether a container gets a GPU.

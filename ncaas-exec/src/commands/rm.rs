@@ -21,6 +21,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
+    let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
     let named = !args.containers.is_empty();
     let input = match JobFilter::new(&args) {
@@ -72,7 +73,10 @@ async fn remove_ended(engine: &Engine, record: &Record, id: &str, force: bool) -
 
 /// Whether the job's results were collected: its record, or its saved record, lists them.
 fn is_collected(record: &Record) -> bool {
-    let lists_results = |record: &Record| record.results().is_some() || record.results_file().is_some();
+    let lists_results = |record: &Record| {
+        let left_out = record.known().ok().and_then(|known| known.uncollected).unwrap_or_default();
+        left_out == 0 && (record.results().is_some() || record.results_file().is_some())
+    };
     lists_results(record)
         || JobFolder::for_record(record)
             .ok()

@@ -17,7 +17,7 @@ use crate::container_spec::{ContainerSpec, SharedPath};
 use crate::container_user::ContainerUser;
 use crate::folder_access::grant_access;
 use crate::gpu::GpuRequest;
-use crate::image::{check_labels, inspect_image, io_dir_in_container};
+use crate::image::{author_labels, inspect_image, io_dir_in_container};
 use crate::lifecycle;
 use crate::run_settings::{DefaultSettings, Environment};
 
@@ -40,6 +40,7 @@ pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
+    let tool = tool.with_quiet(args.pipe.quiet);
     let input = match &args.image {
         Some(image) => Input::record(Record::new(&Known { image: Some(image.clone()), ..Known::default() })),
         None => Input::stdin(tool, "ncaas-exec start IMAGE")?,
@@ -87,7 +88,7 @@ async fn start_container(
         }
     };
     tool.warn(record, gpu.warning());
-    check_labels(&image)?;
+    author_labels(&image)?;
     let user = ContainerUser::new(&settings, &image);
     let in_container = io_dir_in_container(&settings, &image);
     let mut shared = shared_folders(&io_dir, &in_container, engine.is_remote());

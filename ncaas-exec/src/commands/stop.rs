@@ -17,6 +17,7 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
+    let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
     let input = match &args.placement {
         Some(placement) => targets::placement_input(connection.get().await?, placement).await?,

@@ -24,6 +24,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
+    let tool = tool.with_quiet(args.pipe.quiet);
     let input = targets::target_input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
     let connection = LazyEngine::default();
     let exit_code = Cell::new(None);
@@ -39,7 +40,9 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
         exit_code.set(record.container().and_then(|container| container.exit_code));
         waited
     };
-    let status = connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work)).await;
+    let status = connection
+        .connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).skips_pushed().filter(input, work))
+        .await;
     if args.containers.len() != 1 {
         return status;
     }

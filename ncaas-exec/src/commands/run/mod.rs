@@ -38,7 +38,7 @@ use tokio::sync::OnceCell;
 use crate::args::RunArgs;
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
-use crate::image::{check_labels, inspect_image};
+use crate::image::{author_labels, complete_from_labels, inspect_image};
 use crate::outcome::report_outcome;
 use crate::run_settings::DefaultSettings;
 use crate::targets;
@@ -58,6 +58,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<Known>().await;
     }
+    let tool = tool.with_quiet(args.pipe.quiet);
     if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
         args.target = args.image.take();
     }
@@ -84,7 +85,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         asked_info: OnceCell::new(),
         local_info: OnceCell::new(),
     };
-    let pipe = Pipe::new(tool, records).filter(input, async |record: &mut Record, _| {
+    let pipe = Pipe::new(tool, records).skips_pushed().filter(input, async |record: &mut Record, _| {
         count.set(count.get() + 1);
         runner.run_record(record).await
     });
@@ -241,7 +242,11 @@ impl Runner {
         preflight::check_inputs(record, inputs)?;
         let image_field = if self.replays { "image_id" } else { "image" };
         let image = inspect_image(engine, record.require(image_field)?).await?;
-        check_labels(&image)?;
+        let labels = author_labels(&image)?;
+        complete_from_labels(&mut settings, &labels);
+        if let Some(command) = labels.command.filter(|_| settings.entrypoint.is_none()) {
+            record.fill("command", &command);
+        }
         preflight::check_platform(&image, &settings, info)?;
         let config = inputs.read_config(record)?;
         for warning in &config.warnings {

@@ -81,6 +81,16 @@ fn placeholders_and_moved_mounts_name_the_paths() {
 }
 
 #[test]
+fn labels_of_an_image_say_how_its_jobs_are_run() {
+    let image = OwnImage::new(&[
+        r#"LABEL org.neurocaas.command="echo --in {data} {results}" org.neurocaas.mounts="data=/input,results=/output""#,
+    ]);
+    assert_eq!(printed(&image.tag, &[], &[]), Ok("--in /input/d.npy /output".to_owned()));
+    let invalid = OwnImage::new(&["LABEL org.neurocaas.mounts=data=input"]);
+    assert_eq!(printed(&invalid.tag, &[], &["true"]), Err("usage".to_owned()));
+}
+
+#[test]
 fn further_volumes_are_read_only_and_the_entrypoint_can_be_replaced() {
     let atlas = tempfile::tempdir().unwrap();
     fs::write(atlas.path().join("a"), "atlas").unwrap();
