@@ -148,7 +148,9 @@ impl Engine {
         mapped: Owner,
         except: fn(&OsStr) -> bool,
     ) -> Result<()> {
-        let (into, name) = mounted_at(inspected, folder, self.is_podman().await)?;
+        let is_read_only = inspected.host_config.as_ref().and_then(|host| host.readonly_rootfs) == Some(true);
+        // Into a read-only root file system the engine writes only what is addressed to a mount.
+        let (into, name) = mounted_at(inspected, folder, is_read_only || self.is_podman().await)?;
         let id = inspected.id.as_deref().unwrap_or_default();
         let folder = folder.to_owned();
         self.upload(id, &into, move |archive| {
