@@ -185,6 +185,14 @@ pub(crate) struct LsArgs {
     #[arg(long, value_name = "STATE")]
     pub(crate) state: Vec<State>,
 
+    /// Emit records, also on a terminal, where a table is the default
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// List again and again: redraw the table, or emit the records that have changed
+    #[arg(long)]
+    pub(crate) watch: bool,
+
     #[command(flatten)]
     pub(crate) schema: SchemaArgs,
 }

@@ -1,15 +1,23 @@
 //! `ncaas-submit ls`: the submissions of a bucket with their states.
 
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Entry};
 use ncaas_core::claim;
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::quantity::format_duration;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 use ncaas_core::record::submission::{DatasetStatus, State, SubmissionRecord, SubmissionStatus};
+use ncaas_core::table::{Table, terminal_width};
 use ncaas_core::tool::{ExitStatus, Tool};
+use tokio::time::sleep;
 
 use crate::args::LsArgs;
 use crate::bucket_job::{self, BucketJob, ResultsFolder};
@@ -18,6 +26,12 @@ use crate::job_state::JobFacts;
 use crate::submission::{self, Name, Reach, Submission};
 use crate::submit_files::Lister;
 use crate::watch::heartbeat::LostWatchers;
+
+/// How often `--watch` lists again.
+const REFRESH: Duration = Duration::from_secs(2);
+
+/// Moves the cursor to the top left of a terminal and clears it.
+const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
 /// How many submissions are read at once.
 const AT_ONCE: usize = 16;
@@ -30,27 +44,84 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
         validate_group(group)?;
     }
     let bucket = open_bucket(args.bucket.as_deref().unwrap_or_default()).await?;
+    let shows_table = !args.json && std::io::stdout().is_terminal();
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
-            let mut lister = Lister::new(tool, &bucket, &args.group);
-            lister.find_groups().await?;
-            let lost = LostWatchers::new(&bucket);
-            while let Some(entries) = lister.next_page().await? {
-                let records = stream::iter(entries).map(|entry| describe(&bucket, entry, &args.state, &lost));
-                let mut records = records.buffered(AT_ONCE);
-                while let Some(record) = records.next().await {
-                    if let Some(record) = record? {
+            let mut emitted: HashMap<String, Vec<u8>> = HashMap::new();
+            loop {
+                let mut table =
+                    Table::new(&["JOB", "GROUP", "STATE", "DONE", "SUBMITTED", "OWNER"]).fit(terminal_width());
+                list(tool, &bucket, &args, async |record, status| {
+                    if shows_table {
+                        table.push(row(&record, &status));
+                    } else if is_changed(&mut emitted, &record, args.watch) {
                         output.emit(&record).await;
                     }
+                })
+                .await?;
+                if shows_table {
+                    let clear = if args.watch { CLEAR_SCREEN } else { "" };
+                    output.write(format!("{clear}{table}").into_bytes()).await;
                 }
+                if !args.watch {
+                    return Ok(());
+                }
+                sleep(REFRESH).await;
             }
-            Ok(())
         })
         .await
 }
 
+/// Reads the submissions in the states that are asked for.
+async fn list(
+    tool: Tool,
+    bucket: &Bucket,
+    args: &LsArgs,
+    mut handle: impl AsyncFnMut(Record, SubmissionStatus),
+) -> Result<()> {
+    let mut lister = Lister::new(tool, bucket, &args.group);
+    lister.find_groups().await?;
+    let lost = LostWatchers::new(bucket);
+    while let Some(entries) = lister.next_page().await? {
+        let described = stream::iter(entries).map(|entry| describe(bucket, entry, &args.state, &lost));
+        let mut described = described.buffered(AT_ONCE);
+        while let Some(described) = described.next().await {
+            if let Some((record, status)) = described? {
+                handle(record, status).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a record differs from the one that was emitted last. Without `--watch` each is emitted once.
+fn is_changed(emitted: &mut HashMap<String, Vec<u8>>, record: &Record, is_watching: bool) -> bool {
+    let line = record.to_line();
+    let name = record.job().and_then(|job| job.submission).unwrap_or_default();
+    !is_watching || emitted.insert(name, line.clone()) != Some(line)
+}
+
+/// The row of a submission.
+fn row(record: &Record, status: &SubmissionStatus) -> [String; 6] {
+    let job = record.job().unwrap_or_default();
+    let age = status.submitted_at.map(|time| Timestamp::now().duration_since(time));
+    [
+        job.id,
+        job.group.unwrap_or_default(),
+        status.state.name().to_owned(),
+        format!("{}/{}", status.datasets_done, status.jobs.len()),
+        age.map(|age| format!("{} ago", format_duration(age.as_secs_f64()))).unwrap_or_default(),
+        status.owner.clone().unwrap_or_default(),
+    ]
+}
+
 /// The record of a submission; none where it is not in one of the states. No states stand for all.
-async fn describe(bucket: &Bucket, entry: Entry, states: &[State], lost: &LostWatchers) -> Result<Option<Record>> {
+async fn describe(
+    bucket: &Bucket,
+    entry: Entry,
+    states: &[State],
+    lost: &LostWatchers,
+) -> Result<Option<(Record, SubmissionStatus)>> {
     let group = entry.key.group().to_owned();
     let submission = match bucket.read(&entry.key, submission::MAX_SIZE).await {
         Ok((content, _)) => Submission::read(&content, &Reach::everywhere(bucket.address(), &group)),
@@ -75,8 +146,9 @@ async fn describe(bucket: &Bucket, entry: Entry, states: &[State], lost: &LostWa
         ..Job::default()
     };
     let mut record = submission.whole_record(&identity);
-    record.set_fields(&status(&submission, &entry, &facts));
-    Ok(Some(record))
+    let status = status(&submission, &entry, &facts);
+    record.set_fields(&status);
+    Ok(Some((record, status)))
 }
 
 /// The job of a submission.

@@ -127,3 +127,38 @@ fn certificates_of_the_platform_decide_the_state_in_a_directory() {
 fn certificates_of_the_platform_decide_the_state_on_s3() {
     platform_results_are_believed(&with_inputs(TestBucket::s3("platform")));
 }
+
+#[test]
+fn a_terminal_gets_a_table_and_json_on_request() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let id = submit_two_datasets(&bucket, "1");
+    let on_terminal = |flags: &str| {
+        let command = format!("stty cols 80; ncaas-submit ls {} {flags}", bucket.address());
+        ncaas_tests::pipe(&format!("script --quiet --return --command '{command}' /dev/null")).text()
+    };
+    let table = on_terminal("");
+    let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
+    assert!(lines[0].starts_with("JOB") && lines[0].contains("STATE") && lines.len() == 2, "{table}");
+    assert!(lines[1].starts_with(&id) && lines[1].contains("waiting") && lines[1].contains("0/2"), "{table}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
+    let record: Value = serde_json::from_str(on_terminal("--json").trim()).unwrap();
+    assert_eq!(record["state"], "waiting");
+}
+
+#[test]
+fn ls_watch_emits_what_has_changed() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let id = submit_one_dataset(&bucket, "1");
+    let mut command = Run::tool("ncaas-submit").args(["ls", &bucket.address(), "--watch"]).into_command();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut next_state = || {
+        let record: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        record["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(next_state(), "waiting");
+    run_verb(&bucket, "cancel", &[&id]).ok();
+    assert_eq!(next_state(), "cancelled");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
