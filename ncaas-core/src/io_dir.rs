@@ -2,8 +2,10 @@
 
 use std::path::{Component, Path};
 
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::files;
+use crate::folder::Folder;
+use crate::layout::MODE_PRIVATE;
 use crate::record::Record;
 use crate::text;
 
@@ -60,6 +62,21 @@ pub fn check_group(group: &str) -> Result<()> {
         return Err(Failure::new(Kind::BadKey, format!("`{shown}` is not a valid group")));
     }
     Ok(())
+}
+
+/// Makes the io-dir of a bucket's group, if it does not exist: only the user who runs the tool may enter it.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_group_io_dir(io_dir: &Path) -> Result<Folder> {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(parent) = io_dir.parent() {
+        files::make_folder(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(MODE_PRIVATE).create(io_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).doing("make the folder", io_dir),
+        _ => Folder::open(io_dir),
+    }
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub(crate) struct DiffArgs {
 
 /// Compare a folder with its counterpart in a bucket, one record for each file
 ///
-/// A file is `new`, `changed`, or `missing` if only the bucket has it. With one argument, compares the group's folder in
+/// A file is `new`, `changed`, or `missing` if only the bucket has it. A terminal shows a table. With one argument, compares the group's folder in
 /// the io-dir.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = STATUS_EXAMPLES)]
@@ -101,6 +101,10 @@ pub(crate) struct StatusArgs {
     /// Show unchanged files too
     #[arg(long)]
     pub(crate) all: bool,
+
+    /// Write records on a terminal too, instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) checksum: ChecksumArgs,

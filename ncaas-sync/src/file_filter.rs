@@ -43,6 +43,8 @@ pub(crate) const NOISE: &[&str] = &[
     "/**/conda-meta",
     ".npm",
     "/**/.cargo/registry",
+    // The platform's workflow client.
+    ".neurocaas_contrib_storageloc.json",
     // Shells, editors and downloads.
     ".bash_history",
     ".python_history",

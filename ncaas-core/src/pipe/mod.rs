@@ -11,7 +11,7 @@ mod input;
 mod output;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use futures_util::StreamExt;
@@ -129,6 +129,7 @@ impl Pipe {
     {
         let output = Output::stdout();
         let turns = Turns::default();
+        let repeated = RepeatedFailures::default();
         let mut at_work = FuturesUnordered::new();
         let mut more = true;
         let mut ended = Ok(());
@@ -140,7 +141,7 @@ impl Pipe {
                 () = output.closed() => { closed = true; break; }
                 Some(()) = at_work.next(), if !at_work.is_empty() => {}
                 next = input.next(), if more && at_work.len() < self.jobs => match next {
-                    Ok(Some(line)) => at_work.push(self.one(line, &work, &output, &turns)),
+                    Ok(Some(line)) => at_work.push(self.one(line, &work, &output, &turns, &repeated)),
                     Ok(None) => more = false,
                     Err(failure) => { ended = Err(failure); more = false; }
                 },
@@ -149,6 +150,7 @@ impl Pipe {
         let jobs = at_work.len();
         // What they still show on a terminal goes before anything more is said there.
         drop(at_work);
+        repeated.report_counts(self.tool);
         if interrupted && jobs > 0 {
             self.tool.note(&format!("interrupted with {jobs} at work; the same command again takes them up"));
         }
@@ -160,14 +162,20 @@ impl Pipe {
     }
 
     /// One line from its arrival until its record has gone out.
-    async fn one<W>(&self, line: Result<Record, (Vec<u8>, Failure)>, work: &W, output: &Output, turns: &Turns)
-    where
+    async fn one<W>(
+        &self,
+        line: Result<Record, (Vec<u8>, Failure)>,
+        work: &W,
+        output: &Output,
+        turns: &Turns,
+        repeated: &RepeatedFailures,
+    ) where
         W: AsyncFn(&mut Record, &Output) -> Result<bool>,
     {
         let mut record = match line {
             Ok(record) => record,
             Err((start, failure)) => {
-                self.tool.report_failure(&failure);
+                repeated.report(self.tool, BAD_LINE, &failure);
                 output.note_failure(&failure);
                 return output.emit(&Record::from_bad_line(&start, &failure, self.tool.name())).await;
             }
@@ -177,7 +185,7 @@ impl Pipe {
         let pass_by = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
         let goes_out = if pass_by { Ok(true) } else { work(&mut record, output).await };
         let goes_out = goes_out.unwrap_or_else(|failure| {
-            self.tool.report_failure(&failure);
+            repeated.report(self.tool, &failure.message, &failure);
             output.note_failure(&failure);
             record.fail(self.tool.name(), &failure);
             true
@@ -187,6 +195,37 @@ impl Pipe {
         }
         drop(held);
         turns.give_back(turn);
+    }
+}
+
+/// The failures that were reported, by message. One that occurs again is counted and reported once more at the end.
+#[derive(Default)]
+struct RepeatedFailures(RefCell<BTreeMap<String, u64>>);
+
+/// All lines that are not records count as one failure, whatever is wrong with them.
+const BAD_LINE: &str = "not a record";
+
+impl RepeatedFailures {
+    /// The most messages that are remembered.
+    const LIMIT: usize = 100;
+
+    fn report(&self, tool: Tool, message: &str, failure: &Failure) {
+        let mut reported = self.0.borrow_mut();
+        if let Some(count) = reported.get_mut(message) {
+            *count += 1;
+            return;
+        }
+        if reported.len() < Self::LIMIT {
+            reported.insert(message.to_owned(), 0);
+        }
+        tool.report_failure(failure);
+    }
+
+    fn report_counts(&self, tool: Tool) {
+        for (message, count) in self.0.borrow().iter().filter(|(_, count)| **count > 0) {
+            let records = if *count == 1 { "1 more record".to_owned() } else { format!("{count} more records") };
+            tool.note(&format!("{records} failed in the same way: {message}"));
+        }
     }
 }
 

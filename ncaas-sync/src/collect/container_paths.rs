@@ -1,6 +1,8 @@
 //! The paths of a container that a collection needs: working directory, io-dir, mounts; and where each of its files
 //! belongs in the job's results.
 
+use std::path::Path;
+
 use bollard::models::{ContainerInspectResponse, MountPoint};
 use ncaas_core::engine::labels;
 use ncaas_core::files::TEMPORARY_PREFIX;
@@ -27,6 +29,9 @@ pub(crate) struct ContainerPaths {
     pub(crate) working_dir: String,
     /// Mount point of the io-dir, whether it is mounted or not.
     pub(crate) io_dir: String,
+    /// Mount points of the job's results and logs folders, if they are mounted outside the io-dir.
+    pub(crate) results_mount: Option<String>,
+    pub(crate) logs_mount: Option<String>,
     /// All mounts, sorted by path. The engine's list of changes does not include their content.
     pub(crate) mounts: Vec<Mount>,
 }
@@ -83,7 +88,20 @@ impl ContainerPaths {
             working_dir: working_dir.filter(|path| path != "/").unwrap_or_default(),
             io_dir: normalize(&label(labels::IO_DIR).unwrap_or_else(|| CONTAINER_IO_DIR.to_owned())),
             mounts,
+            ..ContainerPaths::default()
         }
+    }
+
+    /// The same with the mount points of the job's own folders, wherever these are mounted.
+    pub(crate) fn with_job_mounts(self, inspected: &ContainerInspectResponse, job: &JobFolder) -> ContainerPaths {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let find = |folder: &Path| {
+            let is_source = |source: &String| real(Path::new(source)) == real(folder);
+            let mount = inspected.mounts.iter().flatten().find(|mount| mount.source.as_ref().is_some_and(is_source))?;
+            mount.destination.as_deref().map(normalize)
+        };
+        let (results_mount, logs_mount) = (find(&job.work_results()), find(&job.work_logs()));
+        ContainerPaths { results_mount, logs_mount, ..self }
     }
 
     /// The paths assumed for a container that was removed.
@@ -93,12 +111,12 @@ impl ContainerPaths {
 
     /// The results folder.
     pub(crate) fn results(&self) -> String {
-        format!("{}/{RESULTS}", self.io_dir)
+        self.results_mount.clone().unwrap_or_else(|| format!("{}/{RESULTS}", self.io_dir))
     }
 
     /// The logs folder.
     pub(crate) fn logs(&self) -> String {
-        format!("{}/{LOGS}", self.io_dir)
+        self.logs_mount.clone().unwrap_or_else(|| format!("{}/{LOGS}", self.io_dir))
     }
 
     /// Whether a path is a mount point or below one.
@@ -132,7 +150,10 @@ impl ContainerPaths {
             return non_empty(rest).map(|rest| ResultPath::Log(rest.to_owned()));
         }
         let in_working_dir = || strip_folder(path, &self.working_dir).filter(|_| !self.working_dir.is_empty());
-        let result = match strip_folder(path, &self.results()).or_else(in_working_dir) {
+        let in_results = strip_folder(path, &self.results());
+        // `workflow put-result` writes into a folder of that name.
+        let in_results = in_results.map(|rest| strip_folder(rest, PROCESS_RESULTS).unwrap_or(rest));
+        let result = match in_results.or_else(in_working_dir) {
             Some(rest) => non_empty(rest)?.to_owned(),
             None => format!("{OUTSIDE}/{}", non_empty(path.trim_start_matches('/'))?),
         };
@@ -182,7 +203,10 @@ fn non_empty(path: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test whose record cannot be read has failed")]
 mod tests {
+    use ncaas_core::record::Record;
+
     use super::*;
 
     #[test]
@@ -195,10 +219,28 @@ mod tests {
         let result = |path: &str| Some(ResultPath::Result(path.to_owned()));
         assert_eq!(paths.result_path("/home/u/out/fig.png"), result("out/fig.png"));
         assert_eq!(paths.result_path("/home/u/io-dir/results/pca/x"), result("pca/x"));
+        assert_eq!(paths.result_path("/home/u/io-dir/results/process_results/a/x"), result("a/x"));
         assert_eq!(paths.result_path("/home/user/x"), result("outside/home/user/x"));
         assert_eq!(paths.result_path("/home/u/io-dir/logs/a"), Some(ResultPath::Log("a".to_owned())));
         assert_eq!(paths.result_path("/home/u/io-dir/results"), None);
         assert_eq!(paths.result_path("/"), None);
+    }
+
+    #[test]
+    fn a_results_folder_that_is_mounted_elsewhere_is_found_by_its_source() {
+        let line = br#"{"job":{"id":"job__a_1"},"io_dir":"/d"}"#;
+        let job = Record::parse(line).and_then(|record| JobFolder::for_record(&record)).unwrap();
+        let mount = MountPoint {
+            typ: Some("bind".to_owned()),
+            source: Some("/d/.ncaas/work/job__a_1/1/results".to_owned()),
+            destination: Some("/output".to_owned()),
+            ..MountPoint::default()
+        };
+        let inspected = ContainerInspectResponse { mounts: Some(vec![mount]), ..Default::default() };
+        let paths = ContainerPaths::from_inspect(&inspected).with_job_mounts(&inspected, &job);
+        assert_eq!(paths.result_path("/output/x"), Some(ResultPath::Result("x".to_owned())));
+        assert_eq!(paths.work_path("/output/x").as_deref(), Some("results/x"));
+        assert!(paths.is_mounted("/output"));
     }
 
     #[test]

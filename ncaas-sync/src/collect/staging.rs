@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -152,9 +153,19 @@ impl StagingFolder {
 }
 
 /// The permissions of a result: without setuid, setgid and sticky bits, because the author of the file is not trusted,
-/// and readable for the user who runs the tool.
+/// within the umask of the user who runs the tool, and readable for that user.
 pub(crate) fn result_mode(mode: u32) -> u32 {
-    mode & 0o777 | 0o400
+    mode & 0o777 & !umask() | 0o400
+}
+
+/// The umask of this process. It is read from `/proc`, because `umask(2)` changes it for a moment.
+pub(crate) fn umask() -> u32 {
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok()).unwrap_or(0o022)
+    })
 }
 
 /// Size and SHA-256 of the rest of a file.

@@ -14,7 +14,7 @@ use ncaas_core::folder::open_real_folder;
 
 use super::findings::{Content, File, Finding, Findings, Location, RawPath};
 use super::selection::Selection;
-use super::staging::{BUFFER_SIZE, hash_file, open_file, result_mode};
+use super::staging::{BUFFER_SIZE, hash_file, open_file, result_mode, umask};
 use crate::path_text::escape_bytes;
 
 /// Where a walk starts.
@@ -232,7 +232,8 @@ impl Visitor for MountedVisitor<'_> {
 
     fn leave_folder(&mut self, folder: &Folder, is_complete: bool, findings: &mut Findings) {
         // A folder that is moved as a whole keeps its permissions, so they must be those of any other result folder.
-        let is_plain = folder.dir.dir_metadata().is_ok_and(|metadata| metadata.mode() & 0o7700 == 0o700);
+        let is_plain = |mode: u32| mode & 0o7700 == 0o700 && mode & umask() == 0;
+        let is_plain = folder.dir.dir_metadata().is_ok_and(|metadata| is_plain(metadata.mode()));
         if is_complete && is_plain && folder.path != self.top {
             findings.folders.push(RawPath::new(&folder.path));
         }

@@ -194,7 +194,9 @@ impl Collector {
     ) -> Result<(Findings, ContainerPaths)> {
         let (engine, inspected) = inspected?;
         let overlay = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(OverlayDiff::open);
-        let paths = inspected.as_ref().map_or_else(ContainerPaths::of_removed_container, ContainerPaths::from_inspect);
+        let paths = inspected.as_ref().map_or_else(ContainerPaths::of_removed_container, |inspected| {
+            ContainerPaths::from_inspect(inspected).with_job_mounts(inspected, directory.job())
+        });
         let selection = Arc::new(Selection {
             paths,
             filter: self.filter.clone(),

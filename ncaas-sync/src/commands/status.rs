@@ -1,5 +1,6 @@
 //! `ncaas-sync status`: compare a folder with its counterpart in a bucket.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::pin::pin;
 
@@ -10,6 +11,7 @@ use ncaas_core::files;
 use ncaas_core::layout::STATE_FOLDER;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::fields::ErrorInfo;
+use ncaas_core::table::{Table, terminal_width};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,6 +41,14 @@ struct StatusRecord {
     error: Option<ErrorInfo>,
 }
 
+impl StatusRecord {
+    /// The row of a table.
+    fn cells(&self) -> [String; 4] {
+        let size = |size: Option<u64>| size.map_or_else(String::new, |size| size.to_string());
+        [self.status.word().to_owned(), size(self.size), size(self.bucket_size), self.path.clone()]
+    }
+}
+
 /// As seen from the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -55,6 +65,19 @@ enum FileStatus {
     Unusable,
     /// It could not be compared.
     Unknown,
+}
+
+impl FileStatus {
+    fn word(self) -> &'static str {
+        match self {
+            FileStatus::Unchanged => "unchanged",
+            FileStatus::New => "new",
+            FileStatus::Changed => "changed",
+            FileStatus::Missing => "missing",
+            FileStatus::Unusable => "unusable",
+            FileStatus::Unknown => "unknown",
+        }
+    }
 }
 
 pub(crate) async fn status(tool: Tool, args: StatusArgs) -> Result<ExitStatus> {
@@ -87,12 +110,23 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
         pair if is_state(&pair.path) => Ok(None),
         pair => Ok(Some(compare_pair(tool, &transfer, pair).await)),
     });
+    let is_table = std::io::stdout().is_terminal() && !args.json;
+    let mut table = is_table.then(|| Table::new(&["STATUS", "SIZE", "IN BUCKET", "PATH"]));
     let mut records = pin!(records.buffer_unordered(DEFAULT_JOBS));
     while let Some(record) = records.next().await {
         let record: Option<StatusRecord> = record?;
         if let Some(record) = record.filter(|record| record.status != FileStatus::Unchanged || args.all) {
+            if record.error.is_none()
+                && let Some(table) = &mut table
+            {
+                table.push(record.cells());
+                continue;
+            }
             write_status(output, &record).await;
         }
+    }
+    if let Some(table) = table {
+        output.write(table.fit(terminal_width()).to_string().into_bytes()).await;
     }
     transfer.save_index();
     Ok(())

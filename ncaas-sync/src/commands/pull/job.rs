@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs::locate;
-use ncaas_core::io_dir::fill_io_dir;
+use ncaas_core::io_dir::{fill_io_dir, make_group_io_dir};
 use ncaas_core::layout::{CONFIGS, INPUTS, JobFolder, SUBMISSIONS, container_name};
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
@@ -19,7 +19,6 @@ use crate::buckets::Buckets;
 use crate::cancellation::{cancelled, is_cancelled};
 use crate::collect::job_directory::JobDirectory;
 use ncaas_core::blocking::run_blocking;
-use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 
 /// The fields of a saved record that say how a job ended.
@@ -89,7 +88,7 @@ impl Puller<'_> {
         if let Some(transfer) = transfers.get(&identity) {
             return Ok(transfer.clone());
         }
-        let transfer = Transfer::new(bucket, Folder::make(Path::new(io_dir))?, "", self.reread);
+        let transfer = Transfer::new(bucket, make_group_io_dir(Path::new(io_dir))?, "", self.reread);
         transfers.insert(identity, transfer.clone());
         Ok(transfer)
     }

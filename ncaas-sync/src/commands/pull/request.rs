@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ncaas_core::bucket::{Bucket, Key, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
+use ncaas_core::io_dir::make_group_io_dir;
 use ncaas_core::layout::RESULTS;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
@@ -46,6 +47,7 @@ struct Request<'a> {
 
 impl Request<'_> {
     fn transfer(&self, below: &str) -> Result<Transfer> {
+        make_group_io_dir(&self.io_dir)?;
         let folder = Folder::make(&self.io_dir.join(below))?;
         Ok(Transfer::new(self.bucket.clone(), folder, &format!("{}{below}", self.group), self.args.checksum.reread))
     }

@@ -9,10 +9,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use ncaas_core::bucket::{Bucket, Entry, Key};
+use ncaas_core::bucket::{Entry, Key};
 use ncaas_core::certificate::{self, Certificate};
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
@@ -26,8 +25,8 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 use ncaas_core::tool::Tool;
 use ncaas_core::usage_record::usage_record;
-use rustix::time::{ClockId, clock_gettime};
 
+use super::fence::Fence;
 use super::{DEFAULT_FILES, end};
 use crate::buckets::Buckets;
 use crate::cancellation::is_cancelled;
@@ -94,7 +93,7 @@ impl Pusher<'_> {
         upload.push_results_file(record).await?;
         upload.push_usage_record(record).await?;
         upload.push_saved_record().await?;
-        end::write_if_all_ended(&upload.transfer, &upload.prefix, &job).await?;
+        upload.fence.write(async || end::write_if_all_ended(&upload.transfer, &upload.prefix, &job).await).await?;
         let job = upload.folder;
         run_blocking(move || {
             JobDirectory::clean_up(&job);
@@ -162,34 +161,6 @@ struct JobUpload<'p> {
     prefix: String,
     folder: JobFolder,
     fence: Fence,
-}
-
-/// Keeps superseded work from writing.
-struct Fence {
-    bucket: Bucket,
-    job: Job,
-    /// When the claim was read last, by a clock that goes on while the machine sleeps.
-    checked: Cell<Option<Duration>>,
-}
-
-impl Fence {
-    /// How long a look at the claim counts.
-    const VALIDITY: Duration = Duration::from_secs(1);
-
-    fn new(bucket: Bucket, job: Job) -> Fence {
-        Fence { bucket, job, checked: Cell::new(None) }
-    }
-
-    /// Fails with [`Kind::Superseded`] if another watcher or attempt has the submission by now.
-    async fn check(&self) -> Result<()> {
-        let now = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default();
-        let start = now();
-        if self.checked.get().is_none_or(|checked| start.saturating_sub(checked) > Self::VALIDITY) {
-            claim::check_current(&self.bucket, &self.job).await?;
-            self.checked.set(Some(start));
-        }
-        Ok(())
-    }
 }
 
 impl JobUpload<'_> {
@@ -281,7 +252,6 @@ impl JobUpload<'_> {
         let Some(local) = self.transfer.folder().read(&path, certificate::MAX_SIZE) else { return Ok(()) };
         let ours = Certificate::parse(&String::from_utf8_lossy(&local));
         let own = certificate::datasets_of_record(record);
-        self.fence.check().await?;
         let merge = |old: Option<&[u8]>| {
             let Some(old) = old else { return Ok(Some(local.clone())) };
             let mut merged = Certificate::parse(&String::from_utf8_lossy(old));
@@ -289,13 +259,17 @@ impl JobUpload<'_> {
             let merged = if merged.lines().is_empty() { local.clone() } else { merged.to_string().into_bytes() };
             Ok((merged != old).then_some(merged))
         };
-        self.transfer.bucket().update(&key, certificate::MAX_SIZE, merge).await.map(drop)
+        let bucket = self.transfer.bucket();
+        self.fence.write(async || bucket.update(&key, certificate::MAX_SIZE, &merge).await.map(drop)).await
     }
 
     /// Uploads the usage record that the platform's tools read, for a job whose results go to its own group.
     async fn push_usage_record(&self, record: &Record) -> Result<()> {
         match usage_record(record) {
-            Some((key, content)) => self.fence.bucket.put(&Key::new(key)?, content).await,
+            Some((key, content)) => {
+                let key = Key::new(key)?;
+                self.fence.write(async || self.fence.bucket().put(&key, content.clone()).await).await
+            }
             None => Ok(()),
         }
     }
@@ -320,11 +294,11 @@ impl JobUpload<'_> {
     }
 
     async fn push_file(&self, path: &Path, existing: Option<&Entry>, sha256: Option<Sha256Sum>) -> Result<()> {
-        self.fence.check().await?;
         let text = path.to_str().unwrap_or_default();
         let key = self.key(text)?;
         let stamp = Stamp::read(self.transfer.folder(), path);
-        match self.transfer.upload_if_changed(path, &key, existing, stamp.as_ref(), sha256).await {
+        let upload = async || self.transfer.upload_if_changed(path, &key, existing, stamp.as_ref(), sha256).await;
+        match self.fence.write(upload).await {
             Ok(done) => {
                 self.report(&FileRecord::done(text, key.as_str(), &done)).await;
                 Ok(())

@@ -1,6 +1,7 @@
 //! `ncaas-sync push`: upload from the io-dir to a bucket.
 
 mod end;
+mod fence;
 mod job;
 mod tree;
 

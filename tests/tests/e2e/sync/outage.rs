@@ -1,13 +1,17 @@
 //! A bucket whose server is away or busy for a while.
 
+use std::fs;
+use std::io::Write;
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::bucket_job::BucketJob;
 use ncaas_tests::s3_proxy::S3Proxy;
 use ncaas_tests::sync::{ncaas_sync, write_below};
 use ncaas_tests::wait_until;
+use serde_json::json;
 use tempfile::TempDir;
 
 const FILES: usize = 400;
@@ -63,4 +67,43 @@ fn a_push_gives_up_in_few_lines_when_its_patience_has_run_out() {
     proxy.outage.is_busy.store(false, Ordering::Relaxed);
     ncaas_sync(&home, &["push", &folder, &target]).env("AWS_ENDPOINT_URL", &proxy.url).run().ok();
     assert_eq!(bucket.keys().len(), FILES);
+}
+
+#[test]
+fn a_machine_that_was_cut_off_writes_nothing_after_another_has_taken_over() {
+    const RESULTS: usize = 60;
+    let jobs = BucketJob::in_bucket(TestBucket::s3("cut-off"));
+    let proxy = S3Proxy::new();
+    let mut record = jobs.ended(1, 1);
+    record["job"]["claim"] = json!({"watcher": "w", "number": 3});
+    let results = record["results"].as_array_mut().unwrap();
+    results.clear();
+    for n in 0..RESULTS {
+        let path = format!("results/job__pca_1/process_results/{n:02}");
+        fs::write(jobs.io_dir().join(&path), vec![b'x'; 200_000]).unwrap();
+        results.push(json!({"path": path, "size": 200_000, "source": "/x"}));
+    }
+    let claim = |number: u64| {
+        let claim = json!({"submission": "lab/submissions/submit.json", "watcher": "w", "owner": "host 2",
+            "claimed_at": "2026-11-27T12:00:00Z", "attempt": 1, "number": number, "losses": 0});
+        jobs.bucket.put("lab/results/job__pca_1/claim.json", claim.to_string());
+    };
+    claim(3);
+    let push = ncaas_sync(&jobs.home, &["push", "-j", "1"]).dir(jobs.home.path());
+    let mut push = push.env("AWS_ENDPOINT_URL", &proxy.url).into_command();
+    let mut child = push.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(record.to_string().as_bytes()).unwrap();
+    wait_until("results to be sent", Duration::from_secs(60), || proxy.sent.passed() > 1_000_000);
+    proxy.outage.is_away.store(true, Ordering::Relaxed);
+    // Longer than a write goes on without a confirmed claim.
+    std::thread::sleep(Duration::from_secs(25));
+    claim(4);
+    let before = jobs.results_in_bucket();
+    assert!(before.len() < RESULTS, "cut off in the middle: {before:?}");
+    proxy.outage.is_away.store(false, Ordering::Relaxed);
+    let ended = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("`job__pca_1` has been taken over by the watcher `host 2`"), "{stderr}");
+    assert_eq!(jobs.results_in_bucket(), before);
 }

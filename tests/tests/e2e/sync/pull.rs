@@ -211,3 +211,28 @@ fn an_ended_job_in_a_directory_is_not_run_again() {
 fn an_ended_job_on_s3_is_not_run_again() {
     an_ended_job_is_not_run_again(&BucketJob::in_bucket(TestBucket::s3("ended")));
 }
+
+#[test]
+fn the_io_dir_of_a_group_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
+    jobs.run(&["pull"], &jobs.record(1, 1)).ok();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&jobs.io_dir()), 0o700);
+    let by_name = jobs.home.path().join("by-name");
+    let group = format!("{}/lab", jobs.bucket.address());
+    let ran = ncaas_sync(&jobs.home, &["pull", &group, "--io-dir", by_name.to_str().unwrap()]).run();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(mode(&by_name.join("lab")), 0o700);
+}
+
+#[test]
+fn a_repeated_failure_is_reported_once_with_a_count() {
+    let home = tempfile::tempdir().unwrap();
+    let ran = ncaas_sync(&home, &["pull"]).stdin("nonsense\n".repeat(300)).run();
+    assert_eq!((ran.status, ran.records().len()), (1, 300));
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ran.stderr);
+    assert!(lines[0].contains("the line is not JSON"), "{}", ran.stderr);
+    assert_eq!(lines[1], "ncaas-sync: 299 more records failed in the same way: not a record");
+}

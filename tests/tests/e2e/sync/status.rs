@@ -4,6 +4,7 @@ use std::fs;
 
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::sync::{count, ncaas_sync, outcomes_by_path, write_below};
+use ncaas_tests::tools;
 
 fn changes_are_seen(bucket: &TestBucket) {
     let home = tempfile::tempdir().unwrap();
@@ -64,4 +65,25 @@ fn status_and_push_find_exactly_the_differences_from_a_directory() {
 #[test]
 fn status_and_push_find_exactly_the_differences_from_s3() {
     changes_are_seen(&TestBucket::s3("sync"));
+}
+
+#[test]
+fn status_is_a_table_on_a_terminal() {
+    let bucket = TestBucket::directory("pca");
+    let home = tempfile::tempdir().unwrap();
+    bucket.put("t/old", "12345");
+    write_below(&home.path().join("tree"), "new", "1");
+    let tool = tools().join("ncaas-sync");
+    let command = format!("stty cols 80; {} status {}/t tree", tool.display(), bucket.address());
+    let shown = |flags: &str| {
+        let inner = format!("{command} {flags}");
+        let mut script = std::process::Command::new("script");
+        let output = script.args(["-qec", &inner, "/dev/null"]).current_dir(home.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().replace('\r', "")
+    };
+    assert_eq!(
+        shown(""),
+        "STATUS   SIZE  IN BUCKET  PATH\nnew      1                new\nmissing        5          old\n"
+    );
+    assert!(shown("--json").starts_with("{\"path\":\"new\",\"status\":\"new\""), "{}", shown("--json"));
 }

@@ -189,6 +189,20 @@ fn a_successful_job_without_results_names_the_files_that_were_left_out() {
 }
 
 #[test]
+fn results_keep_within_the_umask_of_the_user() {
+    let job = EndedJob::after(
+        "umask 0; echo x > io-dir/results/a; mkdir out; echo x > out/b; chmod 4777 out/b; mkdir -p io-dir/results/process_results; echo x > io-dir/results/process_results/put",
+        &[],
+    );
+    let record = ncaas_sync(&job.home, &["collect"]).stdin(job.record().to_string()).run().ok().record();
+    assert_eq!(result_paths(&record), ["a", "out/b", "put"]);
+    for path in ["a", "out/b", "put"] {
+        let mode = fs::metadata(job.results().join(path)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode & 0o7022, 0, "{path} has mode {mode:o}");
+    }
+}
+
+#[test]
 fn jobs_that_are_still_running_at_the_end_of_the_input_are_reported() {
     let job = EndedJob::after("echo x > io-dir/results/x", &[]);
     let mut running = job.record();
