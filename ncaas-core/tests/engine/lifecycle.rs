@@ -62,10 +62,10 @@ async fn a_container_that_cannot_start_has_ended_and_failed() {
 
 #[tokio::test]
 async fn a_job_that_exceeds_its_time_limit_is_stopped_and_stays_a_timeout() {
-    let container = TestContainer::running("trap 'exit 0' TERM; sleep 60 & wait", &[(labels::TIMEOUT, "1")]).await;
+    let container = TestContainer::running("trap 'exit 3' TERM; sleep 60 & wait", &[(labels::TIMEOUT, "1")]).await;
     let begun = Instant::now();
     let ended = container.engine.wait(&container.name).await.unwrap();
-    assert_eq!((ended.status, ended.exit_code), (Some(Status::Timeout), Some(0)));
+    assert_eq!((ended.status, ended.exit_code), (Some(Status::Timeout), Some(3)));
     assert!(begun.elapsed() < Duration::from_secs(5), "TERM was enough: {:?}", begun.elapsed());
     assert_eq!(container.engine.container(&container.name).await.unwrap().status, Some(Status::Timeout));
 }

@@ -19,11 +19,14 @@ pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<O
         Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
         Err(failure) => return Err(failure),
     };
-    let own = engine.record_of_container(&inspected).await?;
-    if own.as_ref().and_then(Record::identity) != record.identity() {
-        return Err(Failure::new(Kind::NameInUse, format!("the container `{name}` belongs to another job"))
-            .hint(format!("rename it, or remove it: `docker rm {name}`")));
+    match engine.check_container_of(record, &inspected).await {
+        Err(failure) if failure.kind == Kind::WrongContainer => {
+            return Err(Failure::new(Kind::NameInUse, format!("the container `{name}` belongs to another job"))
+                .hint(format!("rename it, or remove it: `docker rm {name}`")));
+        }
+        checked => checked?,
     }
+    let own = engine.record_of_container(&inspected).await?;
     let io_dir = own.and_then(|own| own.text("io_dir").map(str::to_owned));
     Ok(Some((container_from_inspect(&inspected), io_dir)))
 }

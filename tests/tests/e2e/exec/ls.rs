@@ -16,5 +16,5 @@ fn ls_shows_disk_use_and_rm_older_than_keeps_young_containers() {
     // Other tests' containers are as young as this one.
     assert_eq!(workspace.exec(&["rm", "--older-than", "300d"]).run().ok().text(), "");
     assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "exited");
-    workspace.exec(&["rm", &id]).run().ok();
+    workspace.exec(&["rm", "--force", &id]).run().ok();
 }

@@ -65,7 +65,7 @@ fn a_killed_job_is_not_reported_as_out_of_memory() {
 #[test]
 fn a_time_limit_holds_after_the_tool_that_started_the_job_has_ended() {
     let workspace = Workspace::new();
-    let started = workspace.start(&["--timeout", "2s"], &["sh", "-c", "trap 'exit 0' TERM; sleep 60 & wait"]);
+    let started = workspace.start(&["--timeout", "2s"], &["sh", "-c", "trap 'exit 3' TERM; sleep 60 & wait"]);
     let began = Instant::now();
     let record = workspace.exec(&["wait"]).stdin(started).run().record();
     let container = record.container.unwrap();

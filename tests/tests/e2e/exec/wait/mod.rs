@@ -12,7 +12,7 @@ fn wait_for_a_named_container_exits_with_its_exit_code() {
     let started = workspace.start(&[], &["sh", "-c", "exit 42"]);
     let value: serde_json::Value = serde_json::from_slice(&started).unwrap();
     let name = value["container"]["name"].as_str().unwrap();
-    let waited = workspace.exec(&["wait", name]).run().ended(42, "");
+    let waited = workspace.exec(&["wait", name]).run().ended_saying(42, " failed (exit 42)");
     assert_eq!(waited.record().job.unwrap().id, value["job"]["id"].as_str().unwrap());
     assert_eq!(workspace.exec(&["wait", "no-such-container"]).run().status, 125);
 }

@@ -76,7 +76,7 @@ fn each_way_a_job_can_end_has_its_own_status() {
         submission.start(2, &[], "echo oh no >&2; exit 3"),
         submission.start(3, &[], "bash -c 'kill -9 $$'; exit $?"),
         submission.start(4, &["--memory=20m", "--memory-swap=20m"], "x=$(busybox yes | head -c 200m); echo $?"),
-        submission.start(5, &["--label=org.neurocaas.timeout=1"], "trap 'exit 0' TERM; while :; do sleep 0.1; done"),
+        submission.start(5, &["--label=org.neurocaas.timeout=1"], "trap 'exit 3' TERM; while :; do sleep 0.1; done"),
     ];
     let ran = save_logs(&[], &records.concat());
     assert_eq!((ran.status, ran.stderr.as_str()), (1, ""), "a job that failed is no failure of a tool");
