@@ -175,7 +175,7 @@ impl Pipe {
         let mut record = match line {
             Ok(record) => record,
             Err((start, failure)) => {
-                repeated.report(self.tool, BAD_LINE, &failure);
+                repeated.report(self.tool, &failure);
                 output.note_failure(&failure);
                 return output.emit(&Record::from_bad_line(&start, &failure, self.tool.name())).await;
             }
@@ -185,7 +185,7 @@ impl Pipe {
         let pass_by = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
         let goes_out = if pass_by { Ok(true) } else { work(&mut record, output).await };
         let goes_out = goes_out.unwrap_or_else(|failure| {
-            repeated.report(self.tool, &failure.message, &failure);
+            repeated.report(self.tool, &failure);
             output.note_failure(&failure);
             record.fail(self.tool.name(), &failure);
             true
@@ -202,21 +202,18 @@ impl Pipe {
 #[derive(Default)]
 struct RepeatedFailures(RefCell<BTreeMap<String, u64>>);
 
-/// All lines that are not records count as one failure, whatever is wrong with them.
-const BAD_LINE: &str = "not a record";
-
 impl RepeatedFailures {
     /// The most messages that are remembered.
     const LIMIT: usize = 100;
 
-    fn report(&self, tool: Tool, message: &str, failure: &Failure) {
+    fn report(&self, tool: Tool, failure: &Failure) {
         let mut reported = self.0.borrow_mut();
-        if let Some(count) = reported.get_mut(message) {
+        if let Some(count) = reported.get_mut(&failure.message) {
             *count += 1;
             return;
         }
         if reported.len() < Self::LIMIT {
-            reported.insert(message.to_owned(), 0);
+            reported.insert(failure.message.clone(), 0);
         }
         tool.report_failure(failure);
     }
