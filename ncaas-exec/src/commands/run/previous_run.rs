@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
+use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
@@ -19,14 +19,16 @@ pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<O
         Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
         Err(failure) => return Err(failure),
     };
-    match engine.check_container_of(record, &inspected).await {
-        Err(failure) if failure.kind == Kind::WrongContainer => {
-            return Err(Failure::new(Kind::NameInUse, format!("the container `{name}` belongs to another job"))
-                .hint(format!("rename it, or remove it: `docker rm {name}`")));
-        }
-        checked => checked?,
-    }
     let own = engine.record_of_container(&inspected).await?;
+    let belongs = match &own {
+        Some(own) => own.identity() == record.identity(),
+        // It carries the job's id, but no record.
+        None => inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::JOB)) == Some(&job.id),
+    };
+    if !belongs {
+        return Err(Failure::new(Kind::NameInUse, format!("the container `{name}` belongs to another job"))
+            .hint(format!("rename it, or remove it: `docker rm {name}`")));
+    }
     let io_dir = own.and_then(|own| own.text("io_dir").map(str::to_owned));
     Ok(Some((container_from_inspect(&inspected), io_dir)))
 }
