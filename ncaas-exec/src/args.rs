@@ -449,8 +449,8 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
       ncaas-exec wait
-  ncaas-exec run neurocaas/contrib:pca.356d78a --data a.npy b.npy --config c.yaml \\
-      --follow
+  ncaas-exec run neurocaas/contrib:pca.356d78a --data a.npy b.npy \\
+      --config c.yaml --follow
   echo '{\"image\":\"neurocaas/contrib:base\",\"command\":[\"ls\"]}' | ncaas-exec run
 
 The command gets the paths of dataset and config in the container as $1 and $2, and in the environment variables data
@@ -458,8 +458,8 @@ and config.";
 
 const WAIT_EXAMPLES: &str = "\
 Examples:
-  ncaas-exec run neurocaas/contrib:pca.356d78a | ncaas-exec wait |
-      jq .container.status
+  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
+      ncaas-exec wait | jq .container.status
   ncaas-exec wait dev
 
 Exit status: with one CONTAINER its exit code, or 125 if ncaas-exec itself failed; as a filter 0 or 1.";

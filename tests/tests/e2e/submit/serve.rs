@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::build_context::{build_context, ncaas_build};
 use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled};
 use ncaas_tests::{tools, unique, wait_until};
 use serde_json::json;
@@ -67,12 +68,18 @@ fn serve_restarts_the_pipe_when_a_stage_dies_and_stops_on_sigterm() {
     let mut clean_up = CleanUp::new();
     clean_up.labelled(&label);
     // It runs until the test lets it end.
-    bucket.put("lab/inputs/x.sh", "while [ ! -e \"$HOME/io-dir/results/go\" ]; do sleep 0.05; done\n");
+    let wait = "while [ ! -e io-dir/results/go ]; do sleep 0.05; done";
+    let context =
+        build_context(&format!("FROM {FIXTURE}\nENTRYPOINT [\"sh\", \"-c\", \"{wait}\", \"wait\"]\nCMD []\n"));
+    let image = unique("serve-image");
+    clean_up.image(&image);
+    assert_eq!(ncaas_build().args(["image", "--tag", &image]).arg(context.path()).run().status, 0);
+    bucket.put("lab/inputs/x.npy", "data");
     bucket.put("lab/configs/c.yaml", "n: 1\n");
-    let submission = json!({"dataname": "lab/inputs/x.sh", "configname": "lab/configs/c.yaml", "timestamp": name});
+    let submission = json!({"dataname": "lab/inputs/x.npy", "configname": "lab/configs/c.yaml", "timestamp": name});
     bucket.put("lab/submissions/1_submit.json", submission.to_string());
 
-    let mut serving = ServeProcess::start(folder.path(), &[&address, FIXTURE]);
+    let mut serving = ServeProcess::start(folder.path(), &[&address, &image]);
     wait_until("the job's container", Duration::from_secs(30), || !containers_labelled(&label).is_empty());
     let first = ServeProcess::watch_of(&address);
     assert!(Command::new("kill").args(["-KILL", &first]).status().unwrap().success());
