@@ -204,5 +204,6 @@ fn every_verb_prints_its_schema() {
     for verb in tool_verbs(|_| true) {
         let ran = filter(verb).arg("--schema").run().ok();
         assert!(ran.json()[0].get("$schema").is_some(), "{verb:?}: {}", ran.text());
+        assert_eq!(ran.json()[0]["version"], 1, "{verb:?}");
     }
 }
