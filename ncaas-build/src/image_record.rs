@@ -5,11 +5,10 @@ use serde::Serialize;
 
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::Input;
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::tool::Tool;
-
-use crate::progress::format_bytes;
 
 /// A record about an image, as the verbs write it. A record from a pipe keeps its other fields.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]

@@ -141,13 +141,13 @@ impl Kind {
                 Some("start the Docker Engine there, or choose another one with DOCKER_HOST or `docker context use`")
             }
             Kind::ImageNotFound => Some("`ncaas-build pull IMAGE`, or build it with `ncaas-build image`"),
-            Kind::ContainerNotFound => Some("`ncaas-exec ls --all` shows the containers there are"),
+            Kind::ContainerNotFound => Some("`ncaas-exec ls --all` lists all containers"),
             Kind::BucketUnreachable => Some("check AWS_ENDPOINT_URL and the network; is the server running?"),
-            Kind::BucketNotFound => Some("check the name; `ncaas-submit init BUCKET --group G` makes a bucket"),
+            Kind::BucketNotFound => Some("check the name; `ncaas-submit init BUCKET --group G` creates a bucket"),
             Kind::AccessDenied => Some("check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) or the permissions"),
             Kind::ScriptNotExecutable => Some("`chmod +x` the script, and build or commit the image again"),
-            Kind::Cancelled => Some("`ncaas-submit retry` takes the submission up again"),
-            Kind::DiskFull => Some("make room, and run the same command again: it goes on where it stopped"),
+            Kind::Cancelled => Some("`ncaas-submit retry` runs the submission again"),
+            Kind::DiskFull => Some("free disk space, and run the same command again: it resumes"),
             Kind::OutOfMemory => Some("give the job more memory (`--memory`), or make it use less"),
             _ => None,
         }

@@ -24,7 +24,7 @@ pub fn random_id() -> String {
     format!("{:016x}{:016x}", half(), half())
 }
 
-/// Writes a file so that whoever opens it sees the old content or the new, and never half of it.
+/// Writes a file atomically: readers see the old or the new content.
 ///
 /// Makes the folder where it is not there.
 ///

@@ -12,8 +12,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, Kind, Result};
-use crate::tool::ExitStatus;
 
 /// What every tool's exit status means.
 const EXIT_STATUS: [(&str, &str); 5] = [

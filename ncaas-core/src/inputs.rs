@@ -114,7 +114,7 @@ fn plain<'k>(key: &'k str, name: &str) -> Result<&'k Path> {
     let all_plain = key.split('/').all(|part| part != "." && part != "..")
         && path.components().all(|part| matches!(part, Component::Normal(_)));
     if !all_plain || key.is_empty() || key.contains('\0') {
-        return Err(Failure::new(Kind::BadKey, format!("`{name}` has a part that is no plain name")));
+        return Err(Failure::new(Kind::BadKey, format!("`{name}` contains an invalid path component")));
     }
     Ok(path)
 }

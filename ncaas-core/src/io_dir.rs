@@ -1,12 +1,12 @@
 //! The io-dir of a record: the directory of this machine that its job reads from and writes to.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::files;
 use crate::folder::Folder;
 use crate::layout::MODE_PRIVATE;
-use crate::record::Record;
+use crate::record::{Record, check_io_dir};
 use crate::text;
 
 /// The io-dir if no flag names one, relative to the working directory.
@@ -32,24 +32,6 @@ pub fn fill_io_dir(record: &mut Record, dir: &Path) -> Result<()> {
     })?;
     record.fill("io_dir", &path);
     Ok(())
-}
-
-/// Whether a text is the path of an io-dir.
-///
-/// # Errors
-/// [`Kind::BadRecord`] if it is not absolute, or has a `..` in it.
-pub fn check_io_dir(path: &str) -> Result<()> {
-    let bad = |cause: &str| {
-        let shown = text::shorten(&text::one_line(path), 200);
-        Err(Failure::new(Kind::BadRecord, format!("`io_dir` {cause}: `{shown}`")))
-    };
-    if !path.starts_with('/') {
-        bad("is not an absolute path")
-    } else if path.contains('\0') || Path::new(path).components().any(|part| part == Component::ParentDir) {
-        bad("must not contain `..`")
-    } else {
-        Ok(())
-    }
 }
 
 /// Whether a text can be a group: the name of a directory.

@@ -163,7 +163,7 @@ pub fn request_retry(record: &Record) -> Result<bool> {
 fn superseded(job: &Job) -> Failure {
     Failure::new(
         Kind::Superseded,
-        format!("the claim on `{}` is no longer held by the watcher that handed it on", job.id),
+        format!("the claim on `{}` is no longer held by the watcher that emitted the record", job.id),
     )
 }
 

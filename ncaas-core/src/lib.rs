@@ -17,7 +17,7 @@
 //! - [`table`]: tables for people at a terminal
 //! - [`text`]: text from outside, made fit to be shown
 //! - [`files`]: files that appear whole or not at all
-//! - [`folder`]: the same below a folder out of which no link leads, and locks
+//! - [`folder`]: the same below a folder that no link can escape, and locks
 //! - [`shebang`]: how the kernel starts a script
 //! - `engine`: the Docker Engine (feature `engine`)
 //! - [`blocking`]: blocking work on threads of its own
@@ -34,6 +34,7 @@ pub mod claim;
 pub mod config;
 #[cfg(feature = "engine")]
 pub mod engine;
+mod exit_status;
 pub mod failure;
 pub mod files;
 pub mod folder;

@@ -17,8 +17,10 @@ const LONGEST_CAUSE: usize = 200;
 ///
 /// `cause` is a line of its output, see [`find_cause`]; `log` is the path of its saved log.
 ///
-///     session01.npy succeeded in 12.3 s: 3 results, 4.1 MB
-///     session01.npy failed (exit 1) after 0.7 s: ValueError: shapes (3,4) and (5,) not aligned; log: PATH
+/// ```text
+/// session01.npy succeeded in 12.3 s: 3 results, 4.1 MB
+/// session01.npy failed (exit 1) after 0.7 s: ValueError: shapes (3,4) and (5,) not aligned; log: PATH
+/// ```
 pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) -> Option<String> {
     let container = record.container().filter(Container::has_ended)?;
     let name = subject_of_record(record, &container);

@@ -17,11 +17,11 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         "m" | "mb" | "mib" => 1 << 20,
         "g" | "gb" | "gib" => 1 << 30,
         "t" | "tb" | "tib" => 1 << 40,
-        _ => return Err(format!("`{text}` is no size: write for example `512m` or `4g`")),
+        _ => return Err(format!("`{text}` is not a valid size: write for example `512m` or `4g`")),
     };
     match digits.trim_end().parse::<f64>() {
         Ok(number) if number > 0.0 && number * (unit as f64) < (i64::MAX as f64) => Ok((number * unit as f64) as u64),
-        _ => Err(format!("`{text}` is no size: write for example `512m` or `4g`")),
+        _ => Err(format!("`{text}` is not a valid size: write for example `512m` or `4g`")),
     }
 }
 
@@ -77,7 +77,7 @@ pub fn format_duration(seconds: f64) -> String {
 }
 
 fn no_time(text: &str) -> String {
-    format!("`{text}` is no length of time: write for example `90s`, `5m`, `1h30m` or `7d`")
+    format!("`{text}` is not a valid duration: write for example `90s`, `5m`, `1h30m` or `7d`")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How each of the five programs starts and ends: arguments, signals, panics, stderr, exit status.
 //!
-//! A thread of its own hears signals, so that they end a tool within a second whatever it is doing.
+//! A dedicated thread handles signals, so that a tool always ends within a second.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
+pub use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
 use crate::text;
@@ -28,15 +29,6 @@ static SIGNALLED: Notify = Notify::const_new();
 pub struct Tool {
     name: &'static str,
     is_quiet: bool,
-}
-
-/// A program's exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExitStatus(pub u8);
-
-impl ExitStatus {
-    /// Every record succeeded.
-    pub const SUCCESS: ExitStatus = ExitStatus(0);
 }
 
 impl Tool {

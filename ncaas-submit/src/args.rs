@@ -293,19 +293,19 @@ pub(crate) struct PlaceArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) engine: NodeEngine,
 
-    /// Processors for records that do not say
+    /// Processors for records that set none
     #[arg(long, value_name = "N")]
     pub(crate) cpus: Option<f64>,
 
-    /// Memory for records that do not say: `512m`, `4g`
+    /// Memory for records that set none: `512m`, `4g`
     #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
     pub(crate) memory: Option<u64>,
 
-    /// Request one GPU for records that do not say
+    /// Request one GPU for records that set none
     #[arg(long)]
     pub(crate) gpus: bool,
 
-    /// Submit a job that was lost with its node again, at most N times
+    /// Resubmit a job whose node failed, at most N times
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) retries: u64,
 

@@ -5,9 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::quantity::format_bytes;
 use walkdir::WalkDir;
-
-use crate::progress::format_bytes;
 
 use super::dockerfile::{Instruction, copy_sources};
 use super::dockerignore::{Descend, Ignore, Matched};

@@ -17,11 +17,12 @@ use bollard::query_parameters::RemoveImageOptions;
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::image_labels::{ImageLabels, is_of_the_tools};
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::tool::Tool;
 
 use crate::git_revision::{self, Revision};
 use crate::image_record::{BuildStatistics, Image};
-use crate::progress::{Progress, format_bytes};
+use crate::progress::Progress;
 use crate::registry::credentials;
 pub(crate) use buildkit::Secret;
 use buildkit::Sources;

@@ -9,6 +9,7 @@ use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::analysis_of_image;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::table::{Table, terminal_width};
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -16,7 +17,6 @@ use crate::args::LsArgs;
 use crate::git_revision::{REPOSITORY, REVISION};
 use crate::image_name::split;
 use crate::image_record::{Image, Written};
-use crate::progress::format_bytes;
 
 /// Lists images, the newest first.
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {

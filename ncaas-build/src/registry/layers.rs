@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::engine_stream::Message;
-use crate::progress::{Bar, LINE_INTERVAL, Progress, format_bytes};
+use crate::progress::{Bar, LINE_INTERVAL, Progress};
+use ncaas_core::quantity::format_bytes;
 
 /// The progress of the layers of one image.
 #[derive(Debug)]

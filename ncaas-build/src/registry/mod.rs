@@ -68,7 +68,7 @@ impl ImageTransfer<'_> {
                 Kind::ImageNotFound,
                 format!("image `{image}` is not in the registry: {}", message.trim()),
             )
-            .hint("check repository and tag; without `docker login`, a private image looks the same");
+            .hint("check repository and tag; without `docker login`, a private image is reported as missing");
         }
         Failure::new(Kind::RegistryError, cannot)
             .hint(format!("check that the engine can reach `{registry}`, and run the same command again: it resumes"))

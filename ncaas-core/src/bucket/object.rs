@@ -1,7 +1,5 @@
 //! Metadata of objects, their versions, and pages of listings.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -81,11 +79,4 @@ pub(crate) fn content_type(key: &Key) -> Option<String> {
 /// SHA-256 of bytes in memory, as lower-case hex.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
-}
-
-/// A name that no other process or thread generates: 128 bits from the standard library's random seeds.
-pub(super) fn nonce() -> String {
-    let part = || RandomState::new().build_hasher().finish();
-    let elsewhere = RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now()));
-    format!("{:016x}{:016x}", part(), elsewhere)
 }

@@ -2,14 +2,15 @@
 
 use crate::failure::Result;
 
-use super::object::{Version, nonce};
+use super::object::Version;
 use super::{Bucket, Key};
+use crate::files::random_id;
 
 impl Bucket {
     /// Tests whether [`Bucket::put_new`] and [`Bucket::put_if`] work, with an object that is written under `folder` and deleted
     /// again.
     pub async fn honours_conditional_writes(&self, folder: &Key) -> Result<bool> {
-        let key = folder.join(&format!("ncaas-probe-{}", nonce()))?;
+        let key = folder.join(&format!("ncaas-probe-{}", random_id()))?;
         let verdict = self.probe(&key).await;
         self.delete(&key).await?;
         verdict

@@ -77,7 +77,7 @@ fn cause(error: &JsonErrorType) -> &'static str {
         JsonErrorType::InvalidNumber | JsonErrorType::NumberOutOfRange => "the number is malformed",
         JsonErrorType::ControlCharacterWhileParsingString => "a string contains a line break, tab or control character",
         JsonErrorType::KeyMustBeAString => "a key must be in double quotes",
-        JsonErrorType::TrailingComma => "`,` stands before the closing bracket",
+        JsonErrorType::TrailingComma => "`,` is not allowed before the closing bracket",
         JsonErrorType::TrailingCharacters => "text follows the end of the object",
         JsonErrorType::RecursionLimitExceeded => "it is nested too deeply",
         _ => "a string contains an invalid escape sequence",

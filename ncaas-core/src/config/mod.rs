@@ -30,7 +30,7 @@ pub struct Config {
     pub timeout_s: Option<u64>,
     /// `__dataset_size__` in bytes: how much disk space the job needs.
     pub disk_bytes: Option<u64>,
-    /// Things the user should know that are no errors.
+    /// Things the user should know that are not errors.
     pub warnings: Vec<String>,
 }
 

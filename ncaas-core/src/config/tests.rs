@@ -90,7 +90,7 @@ fn a_config_is_a_mapping() {
 fn a_config_that_does_not_parse_is_refused_with_the_position_and_no_jargon() {
     assert_eq!(
         refusal("c.json", b"{\"a\": 1,\n}"),
-        "the config `c.json` does not parse as JSON: `,` stands before the closing bracket at line 2, column 1"
+        "the config `c.json` does not parse as JSON: `,` is not allowed before the closing bracket at line 2, column 1"
     );
     for (name, text) in [("c.yaml", "a: [1, 2\nb: }"), ("c.json", "a: 1"), ("c.json", ""), ("c.json", "{\"a\": ")] {
         let message = refusal(name, text.as_bytes());

@@ -114,7 +114,7 @@ impl Document {
                 self.finish(content, anchor)
             }
             Event::Alias(anchor) => {
-                let id = *self.anchors.get(&anchor).ok_or("an alias stands inside the value that it names")?;
+                let id = *self.anchors.get(&anchor).ok_or("an alias refers to a value that contains it")?;
                 self.place(id);
                 Ok(())
             }

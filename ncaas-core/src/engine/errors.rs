@@ -72,9 +72,10 @@ pub fn failure(error: &Error, verb: &str, about: Subject<'_>) -> Failure {
         other => match cause::<io::Error>(other) {
             Some(cause) => broken_connection(cause, &cannot),
             // A web server, or on the way through ssh a login shell that greets.
-            None if cause::<hyper::Error>(other).is_some_and(hyper::Error::is_parse) => {
-                Failure::new(Kind::EngineUnreachable, format!("{cannot}: what answers there is no Docker Engine"))
-            }
+            None if cause::<hyper::Error>(other).is_some_and(hyper::Error::is_parse) => Failure::new(
+                Kind::EngineUnreachable,
+                format!("{cannot}: the server at this address is not a Docker Engine"),
+            ),
             None if is_connection(other) => {
                 Failure::new(Kind::EngineUnreachable, format!("{cannot}: {}", innermost(other)))
             }

@@ -121,7 +121,7 @@ impl Engine {
                     entry.take(limit).read_to_end(&mut content).map_err(|error| archive_interrupted(&error))?;
                     Ok(content)
                 }
-                _ => Err(Failure::new(Kind::FileNotFound, format!("{subject} is no regular file"))),
+                _ => Err(Failure::new(Kind::FileNotFound, format!("{subject} is not a regular file"))),
             }
         })
         .await

@@ -1,4 +1,4 @@
-//! A folder of this machine, out of which no path leads, whatever links lie in it.
+//! A folder of this machine that no path and no symbolic link can escape.
 //!
 //! A container can put links in the place of files and folders that it sees. The io-dir is opened by its path, which is the
 //! user's; all below it by handle: a link that stays in it is followed, and one that leaves is refused.
@@ -109,7 +109,7 @@ impl Folder {
         }
     }
 
-    /// Writes a file so that whoever opens it sees the old content or the new, and never half of it.
+    /// Writes a file atomically: readers see the old or the new content.
     ///
     /// # Errors
     /// When the disk is full, or a link leads out.
@@ -127,7 +127,7 @@ impl Folder {
         self.write_with(path, |file| file.write_all(content))
     }
 
-    /// A file without a name in a folder below it, which the system removes whatever becomes of us.
+    /// A file without a name in a folder below it, which the system removes even if this process is killed.
     ///
     /// # Errors
     /// When the folder cannot be written.

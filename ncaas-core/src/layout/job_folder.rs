@@ -11,10 +11,9 @@ use super::names::{
 };
 use crate::failure::{Failure, Kind, Result};
 use crate::folder::Folder;
-use crate::io_dir::check_io_dir;
 use crate::pipe::MAX_LINE;
-use crate::record::Record;
 use crate::record::fields::{Datasets, Job};
+use crate::record::{Record, check_io_dir};
 use crate::text;
 
 /// A job's folders in an io-dir.
@@ -30,7 +29,7 @@ impl JobFolder {
     /// The folders of a record's job.
     ///
     /// # Errors
-    /// [`Kind::BadRecord`] where the record has no job or io-dir, or a job id that is no folder's name.
+    /// [`Kind::BadRecord`] where the record has no job or io-dir, or a job id that is not a valid folder name.
     pub fn for_record(record: &Record) -> Result<Self> {
         let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
         JobFolder::new(record.require("io_dir")?, &job, record.dataname().as_ref())

@@ -158,7 +158,7 @@ impl Pipe {
         drop(at_work);
         repeated.report_counts(self.tool);
         if interrupted && jobs > 0 {
-            self.tool.note(&format!("interrupted with {jobs} at work; the same command again takes them up"));
+            self.tool.note(&format!("interrupted with {jobs} in progress; run the same command again to resume"));
         }
         if !interrupted && !closed {
             at_end(&output);

@@ -28,7 +28,7 @@ pub struct Output {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Set when nothing more can be written: none for a reader that has gone, which is no failure.
+    /// Set when nothing more can be written: none for a closed pipe, which is not a failure.
     ended: OnceLock<Option<Failure>>,
     notify: Notify,
     watching: Mutex<bool>,

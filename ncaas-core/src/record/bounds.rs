@@ -3,9 +3,10 @@
 //! Records come from a bucket, from a container's label or from anybody's script. Their numbers and names become counts of
 //! lines, file names and paths: what is out of bounds is refused where a record enters a tool.
 
+use std::path::{Component, Path};
+
 use super::fields::{Job, Known};
 use crate::failure::{Failure, Kind, Result};
-use crate::io_dir::check_io_dir;
 use crate::text;
 
 /// How many datasets a submission may have: more than fit into the largest submit file.
@@ -37,6 +38,24 @@ pub(super) fn check(known: &Known) -> Result<()> {
         check_text("container.name", Some(&container.name), MAX_NAME)?;
     }
     Ok(())
+}
+
+/// Whether a text is the path of an io-dir.
+///
+/// # Errors
+/// [`Kind::BadRecord`] if it is not absolute, or has a `..` in it.
+pub fn check_io_dir(path: &str) -> Result<()> {
+    let bad = |cause: &str| {
+        let shown = text::shorten(&text::one_line(path), 200);
+        Err(Failure::new(Kind::BadRecord, format!("`io_dir` {cause}: `{shown}`")))
+    };
+    if !path.starts_with('/') {
+        bad("is not an absolute path")
+    } else if path.contains('\0') || Path::new(path).components().any(|part| part == Component::ParentDir) {
+        bad("must not contain `..`")
+    } else {
+        Ok(())
+    }
 }
 
 fn check_job(job: &Job) -> Result<()> {

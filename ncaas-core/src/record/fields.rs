@@ -85,7 +85,7 @@ pub struct Known {
     /// What the job manager did for the submission before its container started: the certificate's set-up log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Vec<SetupEvent>>,
-    /// Things the user should know that are no errors.
+    /// Things the user should know that are not errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warnings: Option<Vec<String>>,
     /// The failure that ended the work on this record; null while all is well.
@@ -186,7 +186,7 @@ pub struct RunSettings {
     /// How long the job may run, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
-    /// Memory limit in bytes; swap is no way around it.
+    /// Memory limit in bytes; swap is included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
     /// Limit in processors, 0.5 for half of one.

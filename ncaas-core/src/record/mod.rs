@@ -10,6 +10,7 @@ pub mod fields;
 mod placement;
 pub mod submission;
 
+pub use bounds::check_io_dir;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -305,7 +306,7 @@ pub fn json_cause(error: &serde_json::Error) -> String {
                 "key must be a string" => "a key must be in double quotes".to_owned(),
                 "trailing characters" => "text follows the end of the value".to_owned(),
                 "recursion limit exceeded" => "it is nested too deeply".to_owned(),
-                "trailing comma" => "`,` stands before the closing bracket".to_owned(),
+                "trailing comma" => "`,` is not allowed before the closing bracket".to_owned(),
                 message => message.replace("expected", "it needs"),
             }
         }

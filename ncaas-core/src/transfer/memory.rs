@@ -9,9 +9,12 @@ static FREE: Semaphore = Semaphore::const_new(UNITS as usize);
 const UNITS: u32 = 40 * 1024;
 const UNIT: u64 = 1024;
 
+/// The size of a part, in bytes.
+pub(super) const PART_SIZE: u64 = 8 << 20;
+
 /// Unused buffers of the usual part size: allocating one anew costs more than filling it.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-const USUAL: usize = super::upload::PART_SIZE as usize;
+const USUAL: usize = PART_SIZE as usize;
 
 /// Waits until `bytes` of memory are free, and reserves them.
 pub(super) async fn reserve_memory(bytes: u64) -> SemaphorePermit<'static> {

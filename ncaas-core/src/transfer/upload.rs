@@ -19,7 +19,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::checksums::{ChecksumStream, Checksums, ExpectedChecksums, Sha256Sum};
 use super::index::KnownFile;
-use super::memory::{Buffer, reserve_memory};
+use super::memory::{Buffer, PART_SIZE, reserve_memory};
 use super::source::Source;
 use super::stamp::Stamp;
 use super::unfinished_uploads::{PendingUpload, UnfinishedUpload};
@@ -30,8 +30,6 @@ use crate::failure::{Kind, Result};
 
 /// The largest file that is sent in one request, in bytes.
 const SINGLE_REQUEST_LIMIT: u64 = 8 << 20;
-/// The size of a part, in bytes.
-pub(super) const PART_SIZE: u64 = 8 << 20;
 /// S3 accepts this many parts; the parts of larger files are larger.
 const MAX_PARTS: u64 = 10_000;
 /// How many parts of one file are sent at once.

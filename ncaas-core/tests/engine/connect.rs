@@ -64,7 +64,7 @@ async fn another_server_is_not_an_engine() {
     let variables = [("DOCKER_HOST", host.as_str())];
     let (failure, _client) = tokio::join!(failing(&variables), greet);
     assert_eq!(failure.kind, Kind::EngineUnreachable);
-    assert!(failure.message.ends_with("what answers there is no Docker Engine"), "{failure}");
+    assert!(failure.message.ends_with("the server at this address is not a Docker Engine"), "{failure}");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     }
     let timeline = Timeline::new(rows.into_inner());
     if timeline.rows.is_empty() {
-        tool.note("no record has a job that ran: the picture is empty");
+        tool.note("no job has run: the plot is empty");
     }
     let is_png = args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
     let picture = if is_png { picture::draw_png(&timeline)? } else { picture::draw_svg(&timeline).into_bytes() };

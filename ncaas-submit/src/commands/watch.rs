@@ -140,7 +140,7 @@ async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) 
     process_existing(session, output).await?;
     // Another watcher is judged by whether its heartbeat changes: that takes up to half a minute.
     while let Some(watcher) = find_unconfirmed(session).await? {
-        session.tool.note(&format!("waiting for a sign of life of the watcher `{watcher}`"));
+        session.tool.note(&format!("waiting for a heartbeat of the watcher `{watcher}`"));
         while session.watchers.state(&watcher).await? == HolderState::Unconfirmed {
             sleep(READ_INTERVAL).await;
         }

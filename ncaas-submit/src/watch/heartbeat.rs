@@ -161,7 +161,7 @@ impl Watchers {
     pub(crate) fn new(bucket: &Bucket) -> Self {
         Watchers {
             bucket: bucket.clone(),
-            id: process::unique_id(),
+            id: ncaas_core::files::random_id(),
             owner: process::owner(),
             host: process::host_id(),
             beat: Cell::default(),
@@ -319,8 +319,9 @@ impl LostWatchers {
         }
         let silence = heartbeat.hold_s.map_or(LOST_AFTER, Duration::from_secs);
         // Who may not write to the bucket has only this machine's clock.
-        let probe =
-            || async { probe_bucket_time(&self.bucket, &process::unique_id()).await.unwrap_or(Timestamp::now()) };
+        let probe = || async {
+            probe_bucket_time(&self.bucket, &ncaas_core::files::random_id()).await.unwrap_or(Timestamp::now())
+        };
         let age = self.now.get_or_init(probe).await.duration_since(entry.modified);
         Ok(Duration::try_from(age).unwrap_or_default() > silence)
     }

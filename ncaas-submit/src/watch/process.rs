@@ -1,7 +1,6 @@
 //! The identity of a watcher's process and host, so that another watcher can find out whether it still runs.
 
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use ncaas_core::layout;
@@ -81,12 +80,6 @@ fn host_name() -> String {
 pub(super) fn host_id() -> String {
     let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     layout::short_hash(&format!("{}\n{}", host_name(), machine_id.trim()))
-}
-
-/// A watcher id that no other watcher has, in hexadecimal.
-pub(super) fn unique_id() -> String {
-    let random = || format!("{:016x}", RandomState::new().hash_one(std::process::id()));
-    format!("{}{}", random(), random())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ncaas_core::failure::Result;
 use ncaas_core::image_labels;
+use ncaas_core::quantity::format_bytes;
 use regex::Regex;
 
 use super::finding::{Finding, Report, Trap};
@@ -11,7 +12,6 @@ use super::script;
 use crate::builder::context::{Entry, io_dir_patterns, walk};
 use crate::builder::dockerfile::{DOCKERFILE, DOCKERIGNORE, Instruction, copy_sources, instructions};
 use crate::builder::dockerignore::{Descend, Ignore, Matched};
-use crate::progress::format_bytes;
 
 /// Names of files that hold secrets, in the patterns of `.dockerignore`.
 const SECRETS: [&str; 18] = [

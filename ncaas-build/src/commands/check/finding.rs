@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) findings: Vec<Finding>,
-    /// What is no mistake and yet worth knowing.
+    /// A remark that is not a mistake.
     pub(super) notes: Vec<String>,
 }
 

@@ -7,7 +7,7 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use crate::bucket::key::RESERVED;
-use crate::bucket::object::nonce;
+use crate::files::random_id;
 
 /// A file with a hidden name in the folder of its final name, and so on the same file system. It is removed if it is
 /// dropped before it gets its final name.
@@ -20,7 +20,7 @@ pub(super) struct HiddenFile<'a> {
 
 impl<'a> HiddenFile<'a> {
     pub(super) fn create(folder: &'a Dir) -> io::Result<HiddenFile<'a>> {
-        let hidden = format!("{RESERVED}part-{}", nonce());
+        let hidden = format!("{RESERVED}part-{}", random_id());
         let file = folder.open_with(&hidden, OpenOptions::new().write(true).create_new(true))?;
         Ok(HiddenFile { folder, hidden, file, is_renamed: false })
     }

@@ -13,9 +13,10 @@ use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::bucket::key::Key;
-use crate::bucket::object::{Version, content_type, nonce, sha256};
+use crate::bucket::object::{Version, content_type, sha256};
 use crate::bucket::retry::Attempts;
 use crate::failure::Result;
+use crate::files::random_id;
 
 use super::failure::{is_condition_failed, is_conflict, is_not_found};
 use super::{S3Bucket, SHA256};
@@ -48,7 +49,7 @@ impl S3Bucket {
     }
 
     async fn put_on(&self, condition: Condition<'_>, key: &Key, bytes: &[u8]) -> Result<Option<Version>> {
-        let mark = nonce();
+        let mark = random_id();
         let mut may_be_ours = false;
         let mut attempts = Attempts::default();
         let mut conflicts = 0;

@@ -65,7 +65,7 @@ impl Listing {
             // Taking this for the end would hide objects from whoever deletes what is not listed.
             if next.is_none() || next == self.token {
                 let words = format!(
-                    "cannot list `{}`: {} does not say where to go on",
+                    "cannot list `{}`: {} returned no continuation token",
                     self.bucket.address, self.bucket.server
                 );
                 return Err(Failure::new(Kind::BucketError, words));

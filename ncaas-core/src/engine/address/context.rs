@@ -148,7 +148,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let broken = |why: String| {
         // Ignoring it could connect to another engine than the user chose.
         Failure::new(Kind::EngineUnreachable, format!("cannot read `{}`: {why}", path.display()))
-            .hint("DOCKER_HOST says where the engine is, whatever the file holds")
+            .hint("set DOCKER_HOST to override this file")
     };
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| broken(error.to_string())),

@@ -55,7 +55,7 @@ fn ssh(text: &str, rest: &str) -> Result<Ssh> {
     // The message does not repeat a text that may contain a password.
     if user.is_some_and(|user| user.contains(':')) {
         return Err(Failure::new(Kind::EngineUnreachable, "an ssh:// address must not hold a password")
-            .hint("let ssh-agent or a key do it"));
+            .hint("use ssh-agent or a key file instead"));
     }
     let (host, port) = host_and_port(text, at)?;
     let unsafe_word = |word: &str| word.is_empty() || word.starts_with('-');
@@ -81,7 +81,7 @@ fn host_and_port<'a>(text: &str, authority: &'a str) -> Result<(&'a str, Option<
     match port.map(str::parse) {
         None => Ok((host, None)),
         Some(Ok(port)) => Ok((host, Some(port))),
-        Some(Err(_)) => Err(bad(text, "the port is no number up to 65535")),
+        Some(Err(_)) => Err(bad(text, "the port is not a number up to 65535")),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Size and checksum of an input, at the start of the job.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -29,7 +28,7 @@ fn checksum_file(path: &Path) -> Result<(u64, String)> {
     let mut piece = vec![0; 1 << 18];
     loop {
         match file.read(&mut piece).doing("read", path)? {
-            0 => return Ok((size, hex(sum))),
+            0 => return Ok((size, hex::encode(sum.finalize()))),
             length => {
                 sum.update(&piece[..length]);
                 size += length as u64;
@@ -56,15 +55,7 @@ fn checksum_folder(path: &Path) -> Result<(u64, String)> {
         sum.update(file.strip_prefix(path).unwrap_or(&file).as_os_str().as_encoded_bytes());
         sum.update("\n");
     }
-    Ok((size, hex(sum)))
-}
-
-fn hex(sum: Sha256) -> String {
-    sum.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    Ok((size, hex::encode(sum.finalize())))
 }
 
 #[cfg(test)]

@@ -1,0 +1,10 @@
+//! The exit status of a program.
+
+/// A program's exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitStatus(pub u8);
+
+impl ExitStatus {
+    /// Every record succeeded.
+    pub const SUCCESS: ExitStatus = ExitStatus(0);
+}
