@@ -131,7 +131,7 @@ mod tests {
         for width in [60, 80, 110, 200] {
             let table = table(std::slice::from_ref(&image), width);
             assert!(table.lines().all(|line| line.chars().count() <= width), "{table}");
-            assert!(table.contains("356d78a-dirty  1.23 GB  2 d"), "{table}");
+            assert!(table.contains("356d78a-dirty  1.2 GB  2 d"), "{table}");
         }
     }
 }

@@ -58,7 +58,7 @@ fn a_full_disk_under_the_io_dir_is_reported_and_the_next_run_succeeds() {
     let ran = pipe_in(folder.path(), &script, &[]);
     let record = &ran.json()[0];
     assert_eq!((ran.status, record["error"]["kind"].as_str()), (1, Some("disk-full")), "{}", ran.stderr);
-    assert!(record["error"]["hint"].as_str().unwrap().contains("make room"), "{record}");
+    assert!(record["error"]["hint"].as_str().unwrap().contains("free disk space"), "{record}");
     assert!(!ran.stderr.contains("big.bin\n"), "half a dataset under its final name: {}", ran.stderr);
     // With room, the same goes on.
     let ran = pipe_in(folder.path(), &pull, &[]).ok();
