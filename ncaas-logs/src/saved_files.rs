@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::certificate::Stage;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::layout::{LOG_SUFFIX, RECORD_SUFFIX};
+use ncaas_core::layout::{LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Datasets, Job, Known, Status};
 use ncaas_core::status_file::ReadStatus;
@@ -16,9 +16,6 @@ use ncaas_core::text::strip_control;
 
 use crate::job_files::JobFiles;
 use crate::log::{Query, SavedLog, Stamp, last_state};
-
-/// How the name of a status file ends.
-const STATUS_SUFFIX: &str = "_STATUS.txt";
 
 /// A job's saved files.
 #[derive(Debug)]

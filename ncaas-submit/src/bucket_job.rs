@@ -7,7 +7,9 @@ use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::certificate::{self, Certificate, Line, Stage};
 use ncaas_core::claim;
 use ncaas_core::failure::{Kind, Result};
-use ncaas_core::layout::{self, CANCEL, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, SUBMIT_SUFFIX};
+use ncaas_core::layout::{
+    self, CANCEL, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
+};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::SetupEvent;
 use ncaas_core::status_file::{ReadStatus, StatusFile};
@@ -19,9 +21,6 @@ const MAX_RECORD: u64 = 64 << 20;
 
 /// The largest status file that is read, in bytes.
 const MAX_STATUS_FILE: u64 = 16 << 20;
-
-/// How the name of a status file ends.
-const STATUS_SUFFIX: &str = "_STATUS.txt";
 
 /// A job of a bucket's group.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! Configs as Python reads them. The numbers and refusals were compared with `json` and PyYAML 6.
+//! Configs as Python reads them. The numbers and refusals follow the rules of `json` and PyYAML 6.
 
 use super::*;
 

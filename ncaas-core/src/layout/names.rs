@@ -35,6 +35,8 @@ pub const RECORD_SUFFIX: &str = ".record.json";
 pub const RESULTS_SUFFIX: &str = ".results.jsonl";
 /// The end of a log's name: `<label>.log`.
 pub const LOG_SUFFIX: &str = ".log";
+/// The end of a status file's name: `DATASET_NAME:<label>_STATUS.txt`.
+pub const STATUS_SUFFIX: &str = "_STATUS.txt";
 /// In a job folder of a bucket: the watcher that is responsible for the submission. A submission without this file and
 /// without `end.txt` is open to any watcher.
 pub const CLAIM: &str = "claim.json";
@@ -97,7 +99,7 @@ pub fn base_name(name: &str) -> &str {
 
 /// `DATASET_NAME:<label>_STATUS.txt`.
 pub fn status_file_name(label: &str) -> String {
-    format!("DATASET_NAME:{label}_STATUS.txt")
+    format!("DATASET_NAME:{label}{STATUS_SUFFIX}")
 }
 
 /// The first eight hex digits of a text's SHA-256.

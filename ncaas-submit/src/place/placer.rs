@@ -102,8 +102,7 @@ impl Placer {
         loop {
             let listing = self.listings.newer_than(progress.since).await?;
             progress.since = Instant::now();
-            let entry = listing.find(&request.name).filter(|entry| Some(&entry.id) == progress.placement.id.as_ref());
-            let entry = entry.or_else(|| listing.find(&request.name));
+            let entry = listing.find(&request.name);
             progress.missing = if entry.is_some() { 0 } else { progress.missing + 1 };
             if let Some(entry) = entry {
                 let now = placement(&request, entry, progress.submissions - 1);
