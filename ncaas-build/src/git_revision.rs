@@ -5,6 +5,7 @@ use std::process::Command;
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::absolute;
+use ncaas_core::text::without_credentials;
 
 /// Repository of the platform's images.
 pub(crate) const REPOSITORY: &str = "neurocaas/contrib";
@@ -145,18 +146,6 @@ fn repository_name(address: &str) -> String {
     if plain.is_empty() { "analysis".to_owned() } else { plain.to_owned() }
 }
 
-/// An address without user and password.
-fn without_credentials(address: &str) -> String {
-    match address.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or(authority);
-            format!("{scheme}://{host}{path}")
-        }
-        None => address.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,12 +176,5 @@ mod tests {
         revision.dirty = true;
         assert_eq!(revision.image(), "neurocaas/contrib:pca.356d78a-dirty");
         assert_eq!(revision.revision(), "356d78a0aa-dirty");
-    }
-
-    #[test]
-    fn a_label_has_no_password() {
-        assert_eq!(without_credentials("https://me:secret@host/lab/pca.git"), "https://host/lab/pca.git");
-        assert_eq!(without_credentials("https://token@host"), "https://host");
-        assert_eq!(without_credentials("git@host:lab/pca.git"), "git@host:lab/pca.git");
     }
 }

@@ -3,12 +3,15 @@
 //! A failure is worded for the person who reads it: lower case, the subject in backticks, the cause after a colon;
 //! what to do about it stands apart, in the hint. The same failure goes into a record (`error`) and onto stderr.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::text;
 
 /// Result with a [`Failure`].
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -140,7 +143,7 @@ impl Kind {
             Kind::EngineUnreachable => {
                 Some("start the Docker Engine there, or choose another one with DOCKER_HOST or `docker context use`")
             }
-            Kind::ImageNotFound => Some("`ncaas-build pull IMAGE`, or build it with `ncaas-build image`"),
+            Kind::ImageNotFound => Some("pull it with `ncaas-build pull IMAGE`, or build it with `ncaas-build image`"),
             Kind::ContainerNotFound => Some("`ncaas-exec ls --all` lists all containers"),
             Kind::BucketUnreachable => Some("check AWS_ENDPOINT_URL and the network; is the server running?"),
             Kind::BucketNotFound => Some("check the name; `ncaas-submit init BUCKET --group G` creates a bucket"),
@@ -155,10 +158,7 @@ impl Kind {
 
     /// The kind's name as it stands in records, for example `image-not-found`.
     pub fn name(self) -> String {
-        match serde_json::to_value(self) {
-            Ok(serde_json::Value::String(name)) => name,
-            _ => format!("{self:?}"),
-        }
+        text::word(&self)
     }
 }
 
@@ -203,7 +203,7 @@ impl Failure {
         failure
     }
 
-    /// A record that lacks `field`, which `verb` needs.
+    /// The failure of a record without a field that is needed.
     pub fn missing_field(field: &str) -> Self {
         Failure::new(Kind::BadRecord, format!("the record has no `{field}`"))
     }
@@ -223,7 +223,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {}
 
 /// Adds to an [`io::Result`] what was being done to which file.
 pub trait IoContext<T> {
@@ -244,6 +244,22 @@ pub fn io_kind(error: &io::Error) -> Kind {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::AccessDenied,
         io::ErrorKind::NotFound => Kind::FileNotFound,
         _ => Kind::Io,
+    }
+}
+
+/// An error and the errors that led to it, outermost first.
+pub fn error_chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The innermost cause of an error, such as `connection refused`, on one line and without Rust's `(os error 111)`.
+pub fn innermost_cause(error: &(dyn Error + 'static)) -> String {
+    let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
+    let cause = text::bound_message(cause.split(" (os error ").next().unwrap_or_default());
+    let mut rest = cause.chars();
+    match rest.next() {
+        Some(first) => first.to_lowercase().chain(rest).collect(),
+        None => "unknown cause".to_owned(),
     }
 }
 

@@ -4,8 +4,7 @@
 
 use std::path::Path;
 
-use crate::layout::base_name;
-use crate::quantity::{format_bytes, format_duration};
+use crate::quantity::{format_bytes, format_count, format_duration};
 use crate::record::Record;
 use crate::record::fields::{Container, Status};
 use crate::text::{one_line, shorten};
@@ -29,7 +28,7 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
         let time = duration.map(|duration| format!(" in {duration}")).unwrap_or_default();
         let results = record.results().map(|results| {
             let size = results.iter().map(|result| result.size).sum();
-            format!(": {} result{}, {}", results.len(), if results.len() == 1 { "" } else { "s" }, format_bytes(size))
+            format!(": {}, {}", format_count(results.len(), "result"), format_bytes(size))
         });
         return Some(format!("{name} succeeded{time}{}", results.unwrap_or_default()));
     }
@@ -50,8 +49,8 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
 
 /// The dataset's base name, else the job's id, else the container's name.
 fn subject_of_record(record: &Record, container: &Container) -> String {
-    let dataset = record.dataname().and_then(|names| names.names().first().map(|name| base_name(name).to_owned()));
-    let name = dataset.or_else(|| record.job().map(|job| job.id)).unwrap_or_else(|| container.name.clone());
+    let name =
+        record.dataset_name().or_else(|| record.job().map(|job| job.id)).unwrap_or_else(|| container.name.clone());
     one_line(&name)
 }
 

@@ -76,6 +76,11 @@ pub fn format_duration(seconds: f64) -> String {
     if hours == 0 { format!("{minutes}m {seconds}s") } else { format!("{hours}h {minutes}m {seconds}s") }
 }
 
+/// A number with its noun: `1 job`, `12 jobs`.
+pub fn format_count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 fn no_time(text: &str) -> String {
     format!("`{text}` is not a valid duration: write for example `90s`, `5m`, `1h30m` or `7d`")
 }
@@ -101,6 +106,7 @@ mod tests {
         assert_eq!(bytes, ["0 B", "999 B", "1.0 kB", "4.1 MB", "1.0 GB", "5.0 TB"]);
         let times = [0.0, 0.71, 59.94, 59.96, 61.0, 7205.0].map(format_duration);
         assert_eq!(times, ["0.0 s", "0.7 s", "59.9 s", "1m 0s", "1m 1s", "2h 0m 5s"]);
+        assert_eq!([0, 1, 2].map(|number| format_count(number, "job")), ["0 jobs", "1 job", "2 jobs"]);
     }
 
     #[test]

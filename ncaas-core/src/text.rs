@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 /// The content without the byte order mark that some editors put before UTF-8.
 pub fn without_bom(content: &[u8]) -> &[u8] {
     content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
@@ -26,6 +28,42 @@ pub fn one_line(text: &str) -> String {
     let is_break = |c: char| matches!(c, '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let breaks_kept: String = text.chars().map(|c| if is_break(c) { '\n' } else { c }).collect();
     strip_control(&breaks_kept).replace('\n', " ")
+}
+
+/// How much of another program's message is shown, in characters, and how much of that from its beginning. Most messages
+/// have their cause at the end.
+const MESSAGE_LIMIT: usize = 1000;
+const MESSAGE_BEGINNING: usize = 400;
+
+/// A message of another program on one line of at most 1000 characters, with `…` where something is left out.
+pub fn bound_message(message: &str) -> String {
+    let words = message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let words = words.collect::<Vec<_>>().join(" ");
+    let length = words.chars().count();
+    if length <= MESSAGE_LIMIT {
+        return words;
+    }
+    let end = words.chars().skip(length - (MESSAGE_LIMIT - MESSAGE_BEGINNING));
+    words.chars().take(MESSAGE_BEGINNING).chain(['…']).chain(end).collect()
+}
+
+/// The address of a server or repository without user and password: `https://me:secret@host/x` is `https://host/x`.
+pub fn without_credentials(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
+/// The last component of a key or path, without a trailing `/`.
+pub fn base_name(name: &str) -> &str {
+    let name = name.trim_end_matches('/');
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// The word that stands in records for a value, such as `out-of-memory` for a status; empty if it is not a word.
+pub fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// At most so many characters of a text, with `…` where something is left out.
@@ -62,6 +100,15 @@ mod tests {
             assert!(!stripped.chars().any(is_hidden), "{text:?}: {stripped:?}");
             assert_eq!(stripped, shown, "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_credentials() {
+        assert_eq!(without_credentials("http://me:secret@host:9000/s3"), "http://host:9000/s3");
+        assert_eq!(without_credentials("http://host:9000"), "http://host:9000");
+        assert_eq!(without_credentials("https://me:secret@host/lab/pca.git"), "https://host/lab/pca.git");
+        assert_eq!(without_credentials("https://token@host"), "https://host");
+        assert_eq!(without_credentials("git@host:lab/pca.git"), "git@host:lab/pca.git");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::layout::{LOGS, RESULTS};
 use crate::record::Record;
-use crate::record::fields::Container;
+use crate::record::fields::{Container, Datasets};
 
 /// The fields that the platform's tools read, in its order.
 #[derive(Debug, Serialize)]
@@ -33,14 +33,14 @@ pub fn usage_record(record: &Record) -> Option<(String, Vec<u8>)> {
     let end: Timestamp = container.finished_at.as_deref()?.parse().ok()?;
     // The container's id is unique, so that every attempt has a record of its own.
     let id = format!("i-{}", container.id.get(..17).unwrap_or(&container.id));
-    let datapath = record.dataname().and_then(|names| names.names().first().map(|name| (*name).to_owned()));
+    let datapath = record.dataname();
     let content = UsageRecord {
         instance_id: &id,
         instance_type: record.text("instance_type").unwrap_or("local"),
         is_spot: false,
         price: 0.0,
         databucket: bucket.trim_end_matches('/').rsplit('/').next().unwrap_or(&bucket),
-        datapath: datapath.as_deref().unwrap_or_default(),
+        datapath: datapath.as_ref().and_then(Datasets::first).unwrap_or_default(),
         jobpath: &format!("{group}/{RESULTS}/{}", job.id),
         start: whole_seconds(start),
         end: whole_seconds(end),

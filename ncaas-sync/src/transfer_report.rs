@@ -96,7 +96,7 @@ impl FileRecord {
     }
 
     pub(crate) fn failed(path: &str, key: &str, outcome: FileOutcome, failure: &Failure, tool: Tool) -> FileRecord {
-        FileRecord { error: Some(error_info(failure, tool)), ..FileRecord::plain(path, key, outcome) }
+        FileRecord { error: Some(ErrorInfo::new(tool.name(), failure)), ..FileRecord::plain(path, key, outcome) }
     }
 }
 
@@ -171,17 +171,7 @@ impl<'t> Tally<'t> {
         let message = format!("deleted none of {candidates}: {reason}");
         let failure = Failure::new(Kind::Usage, message).hint("`ncaas-sync status` shows them");
         self.tool.report_failure(&failure);
-        self.total.error.get_or_insert_with(|| error_info(&failure, self.tool));
-    }
-}
-
-/// A failure as a record has it.
-pub(crate) fn error_info(failure: &Failure, tool: Tool) -> ErrorInfo {
-    ErrorInfo {
-        tool: tool.name().to_owned(),
-        kind: failure.kind,
-        message: failure.message.clone(),
-        hint: failure.hint.clone(),
+        self.total.error.get_or_insert_with(|| ErrorInfo::new(self.tool.name(), &failure));
     }
 }
 

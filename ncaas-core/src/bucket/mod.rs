@@ -38,7 +38,7 @@ pub use s3::aws_settings;
 
 pub(crate) use dir::DirBucket;
 use s3::S3Bucket;
-pub(crate) use s3::{checksum_metadata, modified_metadata, parse_modified};
+pub(crate) use s3::{checksum_metadata, modified_metadata, parse_modified, unquoted_etag};
 
 /// How many objects a page of a listing has at most: what S3 gives at once.
 const PAGE: usize = 1000;
@@ -75,11 +75,6 @@ impl Bucket {
     /// Opens a bucket on S3 with a client that has settings of its own, and checks that it exists.
     pub async fn with_client(client: aws_sdk_s3::Client, name: &str) -> Result<Bucket> {
         S3Bucket::with_client(client, name).await.map(Storage::S3).map(Bucket)
-    }
-
-    /// Splits `BUCKET/GROUP`: `s3://pca/lab`, or `dir/lab`.
-    pub fn parse_target(text: &str) -> Result<Target> {
-        Target::parse(text)
     }
 
     /// The analysis: the bucket's name, or the directory's own name.

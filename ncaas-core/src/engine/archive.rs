@@ -33,8 +33,8 @@ impl Engine {
     /// thread of its own and may stop before the end. The names in the archive begin with the last part of `path`;
     /// a symlink at its end is not followed.
     ///
-    /// An archive that breaks off is an error to `read`, never an end. The engine ends its answer normally when it fails
-    /// half-way, so the archive's own end is checked.
+    /// An incomplete archive is an error of `read`, never an end. The engine ends its response normally if it fails half-way,
+    /// so the end of the archive itself is checked.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where the container has no such path; what `read` returns.
@@ -151,7 +151,7 @@ where
 
 /// The failure of an incomplete archive, for closures of [`Engine::download`] and [`Engine::upload`].
 pub fn archive_interrupted(error: &io::Error) -> Failure {
-    Failure::new(Kind::EngineError, format!("the archive from or to the container broke off: {error}"))
+    Failure::new(Kind::EngineError, format!("the transfer from or to the container was interrupted: {error}"))
 }
 
 /// Handles a thread that did not return: its panic continues here; if the runtime has ended, the work is interrupted.

@@ -53,7 +53,7 @@ pub fn container_from_inspect(inspected: &ContainerInspectResponse) -> Container
     let overran = duration.zip(time_limit(inspected)).is_some_and(|(ran, limit)| ran >= limit as f64);
     Container {
         id: inspected.id.clone().unwrap_or_default(),
-        name: inspected.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
+        name: reference::container_name(inspected).to_owned(),
         state: state.status.map(|word| word.to_string()).unwrap_or_default(),
         status: exit_code.map(|code| status(code, oom_killed, overran)),
         exit_code,

@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptions;
 
-use crate::engine::Engine;
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::state_change::request_settled;
+use crate::engine::{Engine, reference};
 use crate::failure::{Failure, Kind, Result};
 pub use crate::image_labels::IO_DIR;
 use crate::layout::container_name;
@@ -113,7 +113,7 @@ impl Engine {
         let of_container = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
         let Some(of_container) = of_container.filter(|labels| labels.contains_key(RECORD)) else { return Ok(None) };
         let mut labels = of_container.clone();
-        let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
+        let name = reference::container_name(inspected);
         let of_image = if has_name_of_record(&labels, name) {
             None
         } else {
@@ -137,7 +137,7 @@ impl Engine {
         if belongs {
             return Ok(());
         }
-        let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
+        let name = reference::container_name(inspected);
         let (name, id) = (text::one_line(name), text::shorten(&text::one_line(&job.id), 200));
         Err(Failure::new(Kind::WrongContainer, format!("the container `{name}` does not belong to the job `{id}`")))
     }

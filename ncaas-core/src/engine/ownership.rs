@@ -23,7 +23,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::engine::archive::{ArchiveWriter, archive_interrupted, join_failure};
 use crate::engine::errors::{EngineContext, Subject};
-use crate::engine::{Engine, with_deadline};
+use crate::engine::{Engine, reference, with_deadline};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 /// Beginning of the name of the temporary folder for the second links.
@@ -304,7 +304,7 @@ fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path, is_podman: bo
     });
     // Of nested mounts, the innermost counts.
     let (destination, within) = targets.min_by_key(|(_, within)| within.len()).ok_or_else(|| {
-        let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
+        let name = reference::container_name(inspected);
         Failure::new(Kind::EngineError, format!("`{}` is not mounted in container `{name}`", folder.display()))
     })?;
     let path = format!("{destination}/{within}");

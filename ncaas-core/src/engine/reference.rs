@@ -3,6 +3,8 @@
 //! The client does not escape them, and `..` in a URL is resolved before it is sent: a record with the container
 //! `../images/x` would remove an image. Every name from outside is checked here.
 
+use bollard::models::ContainerInspectResponse;
+
 use crate::engine::errors::{container_not_found, image_not_found};
 use crate::failure::{Failure, Kind, Result};
 
@@ -19,6 +21,11 @@ pub fn container(name: &str) -> Result<&str> {
     } else {
         Err(container_not_found(name))
     }
+}
+
+/// The name of an inspected container, without the engine's leading slash.
+pub fn container_name(inspected: &ContainerInspectResponse) -> &str {
+    inspected.name.as_deref().unwrap_or_default().trim_start_matches('/')
 }
 
 /// The name or id of an image, if it can be one: `[registry[:port]/]name[:tag][@digest]`.

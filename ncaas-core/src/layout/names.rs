@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, Kind, Result};
 use crate::text;
+pub use crate::text::base_name;
 
 /// Datasets.
 pub const INPUTS: &str = "inputs";
@@ -89,12 +90,6 @@ pub fn analysis_of_image(image: &str) -> String {
         _ => repository,
     };
     analysis.to_owned()
-}
-
-/// The last component of a key or path, without a trailing `/`.
-pub fn base_name(name: &str) -> &str {
-    let name = name.trim_end_matches('/');
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// `DATASET_NAME:<label>_STATUS.txt`.

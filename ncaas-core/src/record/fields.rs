@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 pub use crate::image_labels::Protocol;
 pub use crate::record::container::{Container, DetachedExec, Oom, Status, StoppedBy};
 pub use crate::record::placement::Placement;
@@ -168,6 +168,14 @@ impl Datasets {
         match self {
             Datasets::One(name) => vec![name],
             Datasets::Many(names) => names.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// The only name, or the first of several.
+    pub fn first(&self) -> Option<&str> {
+        match self {
+            Datasets::One(name) => Some(name),
+            Datasets::Many(names) => names.first().map(String::as_str),
         }
     }
 }
@@ -379,4 +387,12 @@ pub struct ErrorInfo {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+impl ErrorInfo {
+    /// The failure of a tool as a record has it.
+    pub fn new(tool: &str, failure: &Failure) -> Self {
+        let Failure { kind, message, hint } = failure.clone();
+        ErrorInfo { tool: tool.to_owned(), kind, message, hint }
+    }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Kind, Result};
-use crate::text;
+use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Known, Logs, ResultFile, ResultsFile, Status};
 
 /// How much of a line that is no record its error record carries, in bytes.
@@ -90,6 +90,11 @@ impl Record {
     /// The dataset's key or path, where the record has one.
     pub fn dataname(&self) -> Option<Datasets> {
         self.read("dataname")
+    }
+
+    /// The base name of its dataset, or of the first one, where the record has one.
+    pub fn dataset_name(&self) -> Option<String> {
+        self.dataname()?.first().map(|name| base_name(name).to_owned())
     }
 
     /// The container, where the record has one.
@@ -197,14 +202,8 @@ impl Record {
 
     /// Puts a failure on the record.
     pub fn fail(&mut self, tool: &str, failure: &Failure) {
-        let error = ErrorInfo {
-            tool: tool.to_owned(),
-            kind: failure.kind,
-            message: failure.message.clone(),
-            hint: failure.hint.clone(),
-        };
         self.fields.shift_remove("error");
-        self.set("error", &error);
+        self.set("error", &ErrorInfo::new(tool, failure));
     }
 
     /// Adds something that the user should know and that is no error, once.

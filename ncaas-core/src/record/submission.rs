@@ -28,22 +28,6 @@ pub enum State {
     Cancelled,
 }
 
-impl State {
-    /// The state's name as it stands in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Waiting => "waiting",
-            State::Claimed => "claimed",
-            State::Running => "running",
-            State::Lost => "lost",
-            State::Success => "success",
-            State::Failed => "failed",
-            State::Refused => "refused",
-            State::Cancelled => "cancelled",
-        }
-    }
-}
-
 /// The fields of a record that describes a whole submission. `cancel` and `retry` set `state` alone.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SubmissionStatus {

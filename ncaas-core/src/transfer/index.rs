@@ -49,7 +49,7 @@ impl Index {
     pub(super) fn open(folder: &Path, prefix: &str) -> Index {
         let identity = [folder.as_os_str().as_bytes(), b"\n", prefix.as_bytes()].concat();
         let name = hex::encode(&Sha256::digest(identity)[..16]);
-        let path = cache_folder().map(|cache| cache.join("index").join(name));
+        let path = files::cache_folder().map(|cache| cache.join("index").join(name));
         let files = path.as_deref().and_then(|path| read(path).ok()).unwrap_or_default();
         Index { path, files, changed: false }
     }
@@ -84,13 +84,6 @@ impl Drop for Index {
     fn drop(&mut self) {
         self.save();
     }
-}
-
-/// The folder for files that can be lost without harm.
-pub(super) fn cache_folder() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    base.or_else(|| Some(set("HOME")?.join(".cache"))).map(|base| base.join("ncaas"))
 }
 
 fn path_hash(path: &Path) -> PathHash {

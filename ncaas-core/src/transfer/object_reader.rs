@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::pieces::Pieces;
 use crate::bucket::{Attempts, Bucket, Entry, parse_modified};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, Result, innermost_cause};
 
 /// How much of a large object is requested at once while no other one is downloaded, in bytes, and how many such requests
 /// are in flight. A range is held in memory until the ranges before it have arrived.
@@ -121,13 +121,13 @@ impl ObjectReader<'_> {
         Ok((pieces, answer))
     }
 
-    /// Hands over a range piece by piece until `take` returns false. A range that breaks off is requested again from there.
+    /// Hands over a range piece by piece until `take` returns false. After a lost connection, the rest is requested again.
     pub(super) async fn read_pieces(
         &self,
         mut range: Range<u64>,
         mut take: impl AsyncFnMut(Bytes) -> bool,
     ) -> Result<Answer> {
-        // The client retries a request, but not an answer that breaks off.
+        // The client retries a request, but not a response whose connection is lost.
         let mut attempts = Attempts::default();
         loop {
             let before = range.start;
@@ -151,7 +151,7 @@ impl ObjectReader<'_> {
     ) -> Result<Answer> {
         let (mut body, answer) = self.request(missing.clone()).await?;
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| self.broke_off(missing.start, &error))?;
+            let piece = piece.map_err(|error| self.connection_lost(missing.start, &error))?;
             if piece.len() as u64 > missing.end - missing.start {
                 return Err(self.changed());
             }
@@ -191,16 +191,15 @@ impl ObjectReader<'_> {
         format!("`{}/{}`", self.bucket.address(), self.entry.key)
     }
 
-    fn broke_off(&self, read: u64, error: &(dyn std::error::Error + 'static)) -> Failure {
-        let cause = std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string);
+    fn connection_lost(&self, read: u64, error: &(dyn std::error::Error + 'static)) -> Failure {
         let mut failure = self.cut_short(read);
-        failure.message = format!("{}: {}", failure.message, cause.unwrap_or_default());
+        failure.message = format!("{}: {}", failure.message, innermost_cause(error));
         failure
     }
 
     fn cut_short(&self, read: u64) -> Failure {
         let size = self.entry.size;
-        let message = format!("cannot read {}: the connection broke off after {read} of {size} bytes", self.shown());
+        let message = format!("cannot read {}: the connection was lost after {read} of {size} bytes", self.shown());
         Failure::new(Kind::BucketUnreachable, message).hint("run the same command again to resume the transfer")
     }
 

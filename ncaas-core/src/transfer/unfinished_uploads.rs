@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::index::cache_folder;
 use crate::bucket::{Bucket, Key};
 use crate::failure::Result;
 use crate::files;
@@ -56,7 +55,7 @@ fn cache_file(address: &str, key: &str) -> Option<PathBuf> {
     let server =
         std::env::var("AWS_ENDPOINT_URL_S3").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
     let sum = Sha256::digest(format!("{server}\n{address}\n{key}").as_bytes());
-    Some(cache_folder()?.join("uploads").join(hex::encode(&sum[..16])))
+    Some(files::cache_folder()?.join("uploads").join(hex::encode(&sum[..16])))
 }
 
 /// An unfinished upload on a server.

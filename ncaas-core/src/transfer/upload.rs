@@ -25,7 +25,7 @@ use super::stamp::Stamp;
 use super::unfinished_uploads::{PendingUpload, UnfinishedUpload};
 use super::{Transfer, with_folder};
 use crate::blocking::{run_blocking, run_cancellable};
-use crate::bucket::{DirBucket, Key, checksum_metadata, content_type, modified_metadata};
+use crate::bucket::{DirBucket, Key, checksum_metadata, content_type, modified_metadata, unquoted_etag};
 use crate::failure::{Kind, Result};
 
 /// The largest file that is sent in one request, in bytes.
@@ -123,7 +123,7 @@ impl S3Upload<'_> {
         let put = put.set_content_type(content_type(self.key)).set_metadata(Some(stored)).body(ByteStream::from(bytes));
         let sent =
             put.send().await.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
-        Ok(unquoted(sent.e_tag()))
+        Ok(unquoted_etag(sent.e_tag().unwrap_or_default()))
     }
 
     /// The user metadata that is stored with the object: checksums and the file's modification time.
@@ -262,7 +262,7 @@ impl S3Upload<'_> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let done = request.upload_id(upload).multipart_upload(parts).send().await;
         let done = done.map_err(|error| self.transfer.bucket.s3_failure("write", Some(self.key), &error))?;
-        Ok(unquoted(done.e_tag()))
+        Ok(unquoted_etag(done.e_tag().unwrap_or_default()))
     }
 
     /// Aborts an upload. A failure to do so is ignored: the failure that led here matters more.
@@ -276,8 +276,4 @@ impl S3Upload<'_> {
 fn completed_part(number: i32, etag: Option<&str>, crc32: Option<&str>) -> CompletedPart {
     let part = CompletedPart::builder().part_number(number).set_e_tag(etag.map(str::to_owned));
     part.set_checksum_crc32(crc32.map(str::to_owned)).build()
-}
-
-fn unquoted(etag: Option<&str>) -> String {
-    etag.unwrap_or_default().trim_matches('"').to_owned()
 }

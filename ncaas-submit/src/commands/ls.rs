@@ -16,6 +16,7 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 use ncaas_core::record::submission::{DatasetStatus, State, SubmissionRecord, SubmissionStatus};
 use ncaas_core::table::{Table, terminal_width};
+use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
@@ -108,7 +109,7 @@ fn row(record: &Record, status: &SubmissionStatus) -> [String; 6] {
     [
         job.id,
         job.group.unwrap_or_default(),
-        status.state.name().to_owned(),
+        word(&status.state),
         format!("{}/{}", status.datasets_done, status.jobs.len()),
         age.map(|age| format!("{} ago", format_duration(age.as_secs_f64()))).unwrap_or_default(),
         status.owner.clone().unwrap_or_default(),

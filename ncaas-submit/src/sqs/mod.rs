@@ -11,7 +11,8 @@ use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use ncaas_core::bucket::{Key, aws_settings};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result, innermost_cause};
+use ncaas_core::text::bound_message;
 
 pub(crate) use setup::create_queue;
 
@@ -20,9 +21,6 @@ const WAIT: i32 = 20;
 
 /// How many messages a request returns: the maximum of SQS.
 const AT_ONCE: i32 = 10;
-
-/// How much of a server's message is shown, in characters.
-const SHOWN: usize = 300;
 
 /// A queue of events of one bucket.
 pub(crate) struct SqsQueue {
@@ -97,10 +95,10 @@ where
 {
     let cannot = format!("cannot {what} the queue `{queue}`");
     let Some(refused) = error.as_service_error() else {
-        return Failure::new(Kind::BucketUnreachable, format!("{cannot}: {}", innermost(error)));
+        return Failure::new(Kind::BucketUnreachable, format!("{cannot}: {}", innermost_cause(error)));
     };
     let code = refused.code().unwrap_or_default();
-    let words: String = refused.message().unwrap_or_default().chars().take(SHOWN).collect();
+    let words = bound_message(refused.message().unwrap_or_default());
     match code {
         "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" => {
             Failure::new(Kind::ObjectNotFound, format!("{cannot}: it does not exist"))
@@ -109,12 +107,4 @@ where
         "AccessDenied" | "AccessDeniedException" => Failure::new(Kind::AccessDenied, format!("{cannot}: {words}")),
         _ => Failure::new(Kind::BucketError, format!("{cannot}: {code}: {words}")),
     }
-}
-
-/// The first cause of an error, such as `connection refused`.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let last = std::iter::successors(Some(error), |error| error.source()).last();
-    let words = last.map(ToString::to_string).unwrap_or_default();
-    let words = words.split(" (os error ").next().unwrap_or_default();
-    words.to_lowercase().chars().take(SHOWN).collect()
 }

@@ -12,6 +12,7 @@ use ncaas_core::layout::STATE_FOLDER;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::table::{Table, terminal_width};
+use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use crate::args::StatusArgs;
 use crate::bucket_prefix::BucketPrefix;
 use crate::paired_listing::{LocalEntry, Pair, PairedListing, RemoteEntry};
-use crate::transfer_report::{emit, error_info, write};
+use crate::transfer_report::{emit, write};
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 
@@ -45,7 +46,7 @@ impl StatusRecord {
     /// The row of a table.
     fn cells(&self) -> [String; 4] {
         let size = |size: Option<u64>| size.map_or_else(String::new, |size| size.to_string());
-        [self.status.word().to_owned(), size(self.size), size(self.bucket_size), self.path.clone()]
+        [word(&self.status), size(self.size), size(self.bucket_size), self.path.clone()]
     }
 }
 
@@ -65,19 +66,6 @@ enum FileStatus {
     Unusable,
     /// It could not be compared.
     Unknown,
-}
-
-impl FileStatus {
-    fn word(self) -> &'static str {
-        match self {
-            FileStatus::Unchanged => "unchanged",
-            FileStatus::New => "new",
-            FileStatus::Changed => "changed",
-            FileStatus::Missing => "missing",
-            FileStatus::Unusable => "unusable",
-            FileStatus::Unknown => "unknown",
-        }
-    }
 }
 
 pub(crate) async fn status(tool: Tool, args: StatusArgs) -> Result<ExitStatus> {
@@ -156,7 +144,7 @@ async fn compare_pair(tool: Tool, transfer: &Transfer, pair: Pair) -> StatusReco
         status,
         size,
         bucket_size,
-        error: error.map(|failure| error_info(failure, tool)),
+        error: error.map(|failure| ErrorInfo::new(tool.name(), failure)),
     };
     match (&pair.local, &pair.remote) {
         (Some(LocalEntry::Unusable(reason)), _) | (_, Some(RemoteEntry::Unusable(reason))) => {

@@ -13,6 +13,7 @@ use ncaas_core::files;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{LOGS, RECORD_SUFFIX, RESULTS, job_prefix};
 use ncaas_core::pipe::{Input, MAX_LINE, Output, Pipe, print_schema};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, Known, ResultFile, ResultsFile};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -140,7 +141,7 @@ impl Verifier<'_> {
         let checks = results.chain(list.map(Ok)).map(async |result| places.check(&result?).await);
         let mut checks = stream::iter(checks).buffer_unordered(FILES_AT_ONCE);
         let mut faults: BTreeMap<String, usize> = BTreeMap::new();
-        let (mut first, mut files) = (None, 0_u64);
+        let (mut first, mut files) = (None, 0);
         while let Some(checked) = checks.next().await {
             let checked = checked?;
             files += 1;
@@ -167,8 +168,8 @@ impl Verifier<'_> {
 
 impl Places {
     /// What was verified, for people.
-    fn summary(&self, files: u64) -> String {
-        let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    fn summary(&self, files: usize) -> String {
+        let files = format_count(files, "file");
         let io_dir = self.io_dir.as_ref().map(|_| "the io-dir".to_owned());
         let bucket = self.bucket.as_ref().map(|(bucket, _)| format!("`{}`", bucket.address()));
         let places: Vec<String> = io_dir.into_iter().chain(bucket).collect();

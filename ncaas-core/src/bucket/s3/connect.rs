@@ -26,6 +26,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::bucket::retry::{PatienceClassifier, retry_config, retry_partition};
 use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::text;
 
 const DEFAULT_REGION: &str = "us-east-1";
 
@@ -62,7 +63,7 @@ pub(super) async fn connect() -> Result<(Client, String)> {
     let settings = aws_settings().await?;
     let endpoint = endpoint(&settings);
     let server = match &endpoint {
-        Some(url) => without_credentials(url),
+        Some(url) => text::without_credentials(url),
         None => format!("S3 in {}", settings.region().map_or(DEFAULT_REGION, AsRef::as_ref)),
     };
     let mut config = aws_sdk_s3::config::Builder::from(&settings)
@@ -83,14 +84,6 @@ fn endpoint(settings: &SdkConfig) -> Option<String> {
         .filter(|url| !url.is_empty())
         .or_else(|| settings.endpoint_url().map(str::to_owned))
         .filter(|url| !url.is_empty())
-}
-
-/// A URL as it may be shown: `http://user:secret@host` without what stands before the `@`.
-fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
 }
 
 fn http_client() -> Result<SharedHttpClient> {
@@ -142,11 +135,5 @@ mod tests {
         }
         let no_certificate = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
         assert!(check_certificates(no_certificate.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn a_servers_url_is_shown_without_credentials() {
-        assert_eq!(without_credentials("http://me:secret@host:9000/s3"), "http://host:9000/s3");
-        assert_eq!(without_credentials("http://host:9000"), "http://host:9000");
     }
 }

@@ -1,7 +1,7 @@
 //! Failures for the SDK's errors.
 //!
-//! A message contains the server's own code and message, cut to a line, with the HTTP status. It names only the key of the
-//! request: neither credentials nor signed URLs are ever in it.
+//! A message contains the server's code and message on one line, and the HTTP status. It names only the key of the request:
+//! it never contains credentials or signed URLs.
 //!
 //! [`Kind::BucketUnreachable`] is the kind of all transient errors: no connection, no answer in time, 429, and 5xx except
 //! 501.
@@ -13,12 +13,10 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::bucket::key::{Key, quoted};
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, error_chain, innermost_cause};
+use crate::text::bound_message;
 
 use super::S3Bucket;
-
-/// How much of a server's message is shown, in characters.
-const SHOWN: usize = 300;
 
 impl S3Bucket {
     /// A failed request about the whole bucket, or with a key about one object.
@@ -45,13 +43,10 @@ impl S3Bucket {
             SdkError::ResponseError(answer) if key.is_some() && answer.raw().status().as_u16() == 404 => {
                 Failure::new(Kind::ObjectNotFound, format!("{cannot}: the object does not exist"))
             }
-            SdkError::ResponseError(_) => Failure::new(
-                Kind::BucketUnreachable,
-                format!("{cannot}: the answer of {} broke off: {}", self.server, innermost(error)),
-            ),
+            SdkError::ResponseError(_) => self.incomplete_response(&cannot, error),
             _ => match find::<CredentialsError>(error) {
                 Some(fault) => no_credentials(&cannot, fault),
-                None => self.no_connection(&cannot, &innermost(error)),
+                None => self.no_connection(&cannot, &innermost_cause(error)),
             },
         }
     }
@@ -80,7 +75,7 @@ impl S3Bucket {
             }
             ("", None) => format!("{} answered with status {status}", self.server),
             (code, None) => format!("{code} (status {status})"),
-            (code, Some(message)) => format!("{code}: {} (status {status})", bounded(message)),
+            (code, Some(message)) => format!("{code}: {} (status {status})", bound_message(message)),
         };
         let fail = |kind| Failure::new(kind, format!("{cannot}: {words}"));
         match (code, status) {
@@ -119,20 +114,17 @@ impl S3Bucket {
         ))
     }
 
-    /// The failure of an answer that broke off.
-    pub(super) fn broke_off(&self, key: &Key, error: &(dyn Error + 'static)) -> Failure {
-        let cause = innermost(error);
-        let subject = quoted(&format!("{}/{key}", self.address));
-        Failure::new(
-            Kind::BucketUnreachable,
-            format!("cannot read {subject}: the answer of {} broke off: {cause}", self.server),
-        )
+    /// The failure of a response that ended too early.
+    pub(super) fn incomplete_response(&self, cannot: &str, error: &(dyn Error + 'static)) -> Failure {
+        let cause = innermost_cause(error);
+        let message = format!("{cannot}: the response of {} is incomplete: {cause}", self.server);
+        Failure::new(Kind::BucketUnreachable, message)
     }
 }
 
 fn no_credentials(cannot: &str, fault: &CredentialsError) -> Failure {
     // Without credentials, the last source is EC2's metadata service, and its message misleads.
-    let words = match innermost(fault) {
+    let words = match innermost_cause(fault) {
         cause if cause.to_lowercase().contains("imds") => format!("{cannot}: no AWS credentials found"),
         cause => format!("{cannot}: no AWS credentials: {cause}"),
     };
@@ -160,25 +152,5 @@ fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
 }
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    chain(error).find_map(|error| error.downcast_ref())
-}
-
-/// The innermost cause, such as `connection refused`.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let words = chain(error).last().map(ToString::to_string).unwrap_or_default();
-    let words = bounded(words.split(" (os error ").next().unwrap_or_default());
-    let mut rest = words.chars();
-    match rest.next() {
-        Some(first) => first.to_lowercase().chain(rest).collect(),
-        None => "unknown cause".to_owned(),
-    }
-}
-
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-fn bounded(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect();
-    line.trim().to_owned()
+    error_chain(error).find_map(|error| error.downcast_ref())
 }

@@ -109,7 +109,7 @@ fn entry(key: Key, object: &Object) -> Entry {
         key,
         size: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
         modified: timestamp(object.last_modified()),
-        etag: object.e_tag().map(unquoted),
+        etag: object.e_tag().map(unquoted_etag),
         sha256: None,
         crc64nvme: None,
         origin_modified: None,
@@ -121,7 +121,8 @@ pub(super) fn timestamp(time: Option<&DateTime>) -> Timestamp {
     time.and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok()).unwrap_or_default()
 }
 
-pub(super) fn unquoted(etag: &str) -> String {
+/// An ETag without the quotes that it has in HTTP.
+pub(crate) fn unquoted_etag(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
 }
 

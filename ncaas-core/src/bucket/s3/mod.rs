@@ -20,8 +20,9 @@ use crate::failure::{Failure, Kind, Result};
 
 pub use connect::aws_settings;
 pub(super) use list::Listing;
+pub(crate) use list::unquoted_etag;
 
-use super::key::Key;
+use super::key::{Key, quoted};
 use super::object::{Entry, Version, content_type, sha256};
 
 /// The user metadata (`x-amz-meta-sha256`) that holds the SHA-256 of an object's content as lower-case hex.
@@ -144,7 +145,7 @@ impl S3Bucket {
             key: key.clone(),
             size: response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
             modified: list::timestamp(response.last_modified()),
-            etag: response.e_tag().map(list::unquoted),
+            etag: response.e_tag().map(unquoted_etag),
             sha256,
             crc64nvme,
             origin_modified: response.metadata().and_then(parse_modified),
@@ -173,7 +174,10 @@ impl S3Bucket {
         let mut bytes = Vec::new();
         let mut body = response.body;
         while let Some(piece) = body.next().await {
-            bytes.extend_from_slice(&piece.map_err(|error| self.broke_off(key, &error))?);
+            bytes.extend_from_slice(&piece.map_err(|error| {
+                let cannot = format!("cannot read {}", quoted(&format!("{}/{key}", self.address)));
+                self.incomplete_response(&cannot, &error)
+            })?);
             if bytes.len() as u64 > limit {
                 return Err(super::too_large(key, limit));
             }

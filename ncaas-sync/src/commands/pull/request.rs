@@ -9,12 +9,12 @@ use ncaas_core::io_dir::make_group_io_dir;
 use ncaas_core::layout::RESULTS;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Datasets, Known};
+use ncaas_core::record::fields::{Datasets, ErrorInfo, Known};
 use ncaas_core::tool::Tool;
 
 use super::{job, tree};
 use crate::args::PullArgs;
-use crate::transfer_report::{emit, error_info};
+use crate::transfer_report::emit;
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 
@@ -118,7 +118,7 @@ impl Request<'_> {
             let failure = Failure::new(Kind::ObjectNotFound, format!("`{}` is empty or does not exist", total.place))
                 .hint(format!("`ncaas-submit ls {}` lists the bucket", self.bucket.address()));
             self.tool.report_failure(&failure);
-            total.error = Some(error_info(&failure, self.tool));
+            total.error = Some(ErrorInfo::new(self.tool.name(), &failure));
         }
         emit(self.output, &total).await;
         Ok(())

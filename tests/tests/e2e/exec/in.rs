@@ -34,7 +34,7 @@ fn in_exits_125_with_the_reason_when_the_tool_itself_fails() {
     dev.exec_in(&[], &["nothere"]).run().ended_saying(125, "cannot start `nothere`");
     dev.exec_in(&[], &["/etc/passwd"]).run().ended_saying(125, "it is not executable");
     let nowhere = Run::tool("ncaas-exec").args(["in", "no-such-container", "--", "ls"]).run();
-    nowhere.ended_saying(125, "no container `no-such-container` on this engine");
+    nowhere.ended_saying(125, "container `no-such-container` does not exist on this engine");
     docker(&["kill", &dev.name]);
     dev.exec_in(&[], &["ls"]).run().ended_saying(125, "is not running");
 }
@@ -104,7 +104,7 @@ fn in_on_a_remote_engine_passes_streams_and_status_and_reports_a_broken_connecti
     let ran = exec(&["in", "-i", &name, "--", "sh", "-c", "cat; echo no >&2; exit 42"]).stdin(bytes.clone()).run();
     assert_eq!((ran.status, ran.stderr.as_str(), ran.stdout == bytes), (42, "no\n", true));
 
-    // What broke off has no exit code that could be told, and what ran inside is ended.
+    // An interrupted command has no known exit code, and its processes are ended.
     let mut command = exec(&["in", &name, "--", "sh", "-c", "echo up; sleep 7771"]).into_command();
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let runs = || docker(&["exec", &name, "ps", "-o", "args"]).contains("sleep 7771");

@@ -93,9 +93,9 @@ fn an_image_that_is_removed_between_two_records_fails_the_second_record() {
     output.read_line(&mut second).unwrap();
     let ended = child.wait_with_output().unwrap();
     let error = serde_json::from_str::<Value>(&second).unwrap()["error"].take();
-    let hint = format!("`ncaas-build pull {tag}`, or build it with `ncaas-build image`");
+    let hint = format!("pull it with `ncaas-build pull {tag}`, or build it with `ncaas-build image`");
     assert_eq!((&error["kind"], &error["hint"]), (&json!("image-not-found"), &json!(hint)), "{second}");
-    let said = format!("ncaas-exec: no image `{tag}` on this engine\nhint: {hint}\n");
+    let said = format!("ncaas-exec: image `{tag}` does not exist on this engine\nhint: {hint}\n");
     assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(1), said.as_str()));
     let container = workspace.exec(&["wait"]).stdin(first).run().record().container.unwrap();
     assert_eq!((container.status.as_deref(), container.exit_code), (Some("failed"), Some(3)));
