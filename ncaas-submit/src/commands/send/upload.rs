@@ -46,11 +46,12 @@ impl<'a> Uploader<'a> {
         if name.starts_with("s3://") || !path.exists() {
             return self.key_in_bucket(name);
         }
-        if let Some(name) = self.key_of_file_in_bucket(path) {
+        let named = path_of_name(path).doing("find", path)?;
+        let real = path.canonicalize().doing("find", path)?;
+        if let Some(name) = [&named, &real].into_iter().find_map(|path| self.key_of_file_in_bucket(path)) {
             return Ok(InputSource { name, files: Vec::new() });
         }
-        let absolute = path.canonicalize().doing("find", path)?;
-        let base = absolute.file_name().and_then(|base| base.to_str()).ok_or_else(|| unnameable(path))?;
+        let base = named.file_name().and_then(|base| base.to_str()).ok_or_else(|| unnameable(path))?;
         let key = Key::new(format!("{}/{folder}/{base}", self.group))?;
         if path.is_dir() {
             let files = files_below(path, &key)?;
@@ -71,8 +72,7 @@ impl<'a> Uploader<'a> {
 
     /// The key of a file that is already in the group's folder of a directory bucket.
     fn key_of_file_in_bucket(&self, path: &Path) -> Option<String> {
-        let absolute = path.canonicalize().ok()?;
-        let key = absolute.strip_prefix(self.bucket.address()).ok()?.to_str()?;
+        let key = path.strip_prefix(self.bucket.address()).ok()?.to_str()?;
         let in_group = key.strip_prefix(self.group).is_some_and(|rest| rest.starts_with('/'));
         in_group.then(|| if path.is_dir() { format!("{key}/") } else { key.to_owned() })
     }
@@ -111,6 +111,19 @@ impl<'a> Uploader<'a> {
             }
         }
         transfer.upload_if_changed(name, key, None, None, None).await.map(drop)
+    }
+}
+
+/// The absolute path of a file or folder under the name that it is given by. A link keeps its name: that of its target says
+/// nothing in the trees of git-annex.
+fn path_of_name(path: &Path) -> std::io::Result<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            Ok(folder.canonicalize()?.join(name))
+        }
+        // `.`, or a path that ends in `..`.
+        _ => path.canonicalize(),
     }
 }
 

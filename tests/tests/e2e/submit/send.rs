@@ -63,6 +63,30 @@ fn a_submission_sent_to_s3_is_emitted_by_watch() {
 }
 
 #[test]
+fn a_link_is_sent_under_its_own_name() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir_all(path(".git/annex/objects/run5")).unwrap();
+    std::fs::write(path(".git/annex/objects/MD5E-s4--abc"), "data").unwrap();
+    std::fs::write(path(".git/annex/objects/run5/x"), "1").unwrap();
+    for (target, name) in [("MD5E-s4--abc", "sub-01.npy"), ("MD5E-s4--abc", "sub-02.npy"), ("run5", "latest")] {
+        std::os::unix::fs::symlink(format!(".git/annex/objects/{target}"), path(name)).unwrap();
+    }
+    std::os::unix::fs::symlink(format!("{}/lab/configs/config.yaml", bucket.address()), path("today.yaml")).unwrap();
+    let target = format!("{}/lab", bucket.address());
+    let send = ["send", &target, "--config", &path("today.yaml"), "--data"];
+    let sent = ncaas_submit(&send).args([path("sub-01.npy"), path("sub-02.npy"), path("latest/")]).run().ok();
+    let record = &sent.json()[0];
+    assert_eq!(record["dataname"], json!(["lab/inputs/sub-01.npy", "lab/inputs/sub-02.npy", "lab/inputs/latest/"]));
+    assert_eq!(record["configname"], "lab/configs/config.yaml", "a file in the bucket is not copied in it");
+    assert_eq!((bucket.text("lab/inputs/sub-02.npy"), bucket.text("lab/inputs/latest/x")), ("data".into(), "1".into()));
+    let here = ncaas_submit(&["send", &target, "--config", &path("today.yaml"), "--data", "."]);
+    let sent = here.dir(path(".git/annex/objects/run5")).run().ok();
+    assert_eq!(sent.json()[0]["dataname"], "lab/inputs/run5/");
+}
+
+#[test]
 fn send_outlasts_a_server_that_is_busy_or_away_for_its_patience() {
     let bucket = with_inputs(TestBucket::s3("busy"));
     let proxy = S3Proxy::new();
