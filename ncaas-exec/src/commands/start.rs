@@ -101,7 +101,6 @@ async fn start_container(
         name,
         gpu: gpu.first_gpu(),
         image: image.id.clone().unwrap_or_default(),
-        entrypoint: Some(["sh", "-c", KEEP_ALIVE].map(str::to_owned).into()),
         environment: Environment::new(&settings)?,
         shared,
         settings,
@@ -110,6 +109,17 @@ async fn start_container(
         stop_signal: Some("SIGTERM".to_owned()),
         ..ContainerSpec::default()
     };
+    let keep_alive = Some(["sh", "-c", KEEP_ALIVE].map(str::to_owned).into());
+    let config = image.config.as_ref();
+    let is_empty = |words: Option<&Vec<String>>| words.is_none_or(Vec::is_empty);
+    if is_empty(config.and_then(|config| config.entrypoint.as_ref()))
+        && !is_empty(config.and_then(|config| config.cmd.as_ref()))
+    {
+        // A commit can restore the image's command, but not its lack of an entrypoint.
+        spec.command = keep_alive;
+    } else {
+        spec.entrypoint = keep_alive;
+    }
     spec.labels.insert(labels::TOOL.to_owned(), tool.name().to_owned());
     spec.label_record(record);
     let id = lifecycle::create_container(engine, &spec).await?;

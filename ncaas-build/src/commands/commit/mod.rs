@@ -127,11 +127,12 @@ impl Commit<'_> {
         labels.extend(of_container.filter(|key| is_of_the_tools(key)).map(|key| (key.clone(), String::new())));
         let (entrypoint, cmd) = match script {
             Some(script) => (Some(self.start_script(inspected, script).await?), None),
-            // A container of the tools has a command of its own: the image gets back that of its image. An empty
+            // The tools change the command of a container: the image gets back that of the container's image. An empty
             // entrypoint keeps the engine from copying that of the container.
             None if is_of_our_tool(inspected) => {
                 let image = self.config_of_image(inspected).await?;
-                (Some(image.entrypoint.unwrap_or_default()), image.cmd)
+                let replaced = container.entrypoint.filter(|words| !words.is_empty()).map(|_| Vec::new());
+                (image.entrypoint.or(replaced), image.cmd)
             }
             None => (container.entrypoint, container.cmd),
         };

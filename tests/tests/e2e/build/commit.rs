@@ -153,12 +153,16 @@ fn an_image_of_a_development_container_has_the_command_of_its_own_image() {
     let folder = tempfile::tempdir().unwrap();
     let dockerfile = build_context(&format!("FROM {FIXTURE}\nENTRYPOINT []\nCMD [\"echo\", \"hello\"]\n"));
     assert_eq!(ncaas_build().args(["image", "-t", &base]).arg(dockerfile.path()).run().status, 0);
+    let command = |image: &str| {
+        docker(&["image", "inspect", "--format", "{{json .Config.Entrypoint}} {{json .Config.Cmd}}", image])
+    };
+    assert_eq!(command(&base), r#"null ["echo","hello"]"#);
     let started = Run::tool("ncaas-exec").args(["start", &base, "--name", &name]).dir(folder.path()).run();
     assert_eq!(started.status, 0, "{}", started.stderr);
     let ran = ncaas_build().args(["commit", &name, "-t", &image]).dir(folder.path()).run();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert_eq!(field_names(&single(ran.json())), ["image", "container_id", "image_id", "error"], "no warning");
-    assert_eq!(docker(&["run", "--rm", &image]), "hello");
+    assert_eq!(command(&image), command(&base));
     let labels = docker(&["image", "inspect", "--format", "{{json .Config.Labels}}", &image]);
     let labels: serde_json::Value = serde_json::from_str(&labels).unwrap();
     for (key, value) in labels.as_object().unwrap() {
