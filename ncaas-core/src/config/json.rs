@@ -1,5 +1,7 @@
-//! JSON as Python's `json` module reads it: `NaN`, `Infinity` and `-Infinity` are numbers, and duplicate keys are kept.
+//! JSON as Python's `json` module reads it: `NaN`, `Infinity` and `-Infinity` are numbers, duplicate keys are kept, and an
+//! escape sequence can be half of a surrogate pair.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use jiter::{JsonErrorType, JsonValue};
@@ -11,6 +13,7 @@ use super::{Fields, Value};
 /// # Errors
 /// The cause, with its position.
 pub(super) fn parse(text: &str) -> Result<Fields, String> {
+    let text = replace_surrogates(text, true);
     let value = JsonValue::parse(text.as_bytes(), true).map_err(|error| {
         let position = error.get_position(text.as_bytes());
         format!("{} at line {}, column {}", cause(&error.error_type), position.line, position.column)
@@ -22,6 +25,34 @@ pub(super) fn parse(text: &str) -> Result<Fields, String> {
     find_duplicates(&value, &mut duplicates);
     let fields = object.iter().map(|(key, value)| (key.clone().into_owned(), simplify(value))).collect();
     Ok(Fields { fields, duplicates })
+}
+
+/// Replaces each escape sequence of a surrogate by that of U+FFFD, which has the same length. A pair can be kept.
+pub(super) fn replace_surrogates(text: &str, keep_pairs: bool) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    let mut at = 0;
+    while let Some(backslash) = text[at..].find('\\').map(|offset| at + offset) {
+        let is_pair = |unit: u16| {
+            keep_pairs
+                && (0xd800..0xdc00).contains(&unit)
+                && escaped_unit(&text, backslash + 6).is_some_and(|low| (0xdc00..0xe000).contains(&low))
+        };
+        at = match escaped_unit(&text, backslash) {
+            Some(unit) if is_pair(unit) => backslash + 12,
+            Some(0xd800..0xe000) => {
+                text.to_mut().replace_range(backslash..backslash + 6, "\\ufffd");
+                backslash + 6
+            }
+            _ => text.ceil_char_boundary((backslash + 2).min(text.len())),
+        };
+    }
+    text
+}
+
+/// The UTF-16 unit of the escape sequence `\uXXXX` at a position.
+fn escaped_unit(text: &str, at: usize) -> Option<u16> {
+    let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+    u16::from_str_radix(digits, 16).ok()
 }
 
 fn simplify(value: &JsonValue<'_>) -> Value {

@@ -63,10 +63,7 @@ pub fn parse(name: &str, content: &[u8]) -> Result<Config> {
     let content = decode(content).map_err(refuse)?;
     let fields = match format {
         Format::Json => json::parse(content).map_err(|cause| refuse(format!("does not parse as JSON: {cause}")))?,
-        // JSON is YAML, but for the tabs that it may be indented with.
-        Format::Yaml => yaml::parse(content)
-            .or_else(|cause| json::parse(content).map_err(|_| cause))
-            .map_err(|cause| refuse(format!("does not parse as YAML: {cause}")))?,
+        Format::Yaml => yaml::parse(content).map_err(|cause| refuse(format!("does not parse as YAML: {cause}")))?,
     };
     let number = |field: &str, unit: f64| match fields.get(field) {
         None | Some(Value::Null) => Ok(None),

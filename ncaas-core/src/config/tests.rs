@@ -149,3 +149,35 @@ fn a_yaml_that_unfolds_without_end_is_refused() {
     let huge = vec![b'#'; MAX_SIZE as usize + 1];
     assert_eq!(parse("c.yaml", &huge).unwrap_err().kind, Kind::TooLarge);
 }
+
+/// Cases and what Python made of them: the extension, the content, and the seconds of `__duration__`, `none` or `refused`.
+/// The verdicts are those of Python 3.11 (`json.loads`) and PyYAML 6.0.3 (`safe_load`), with the platform's rules for fields.
+const PYTHON_VERDICTS: &str = include_str!("python_verdicts.jsonl");
+
+#[test]
+fn configs_are_read_as_python_reads_them() {
+    // Rarities that the YAML parser reads otherwise, or that are refused on purpose.
+    let known = [
+        ("a: \u{feff}1\n", "a byte order mark within the text"),
+        ("a: 1\n\u{feff}b: 1\n", "a byte order mark within the text"),
+        ("a: \u{85}b\n", "a line break of YAML 1.1"),
+        ("a: \u{2028}b\n", "a line break of YAML 1.1"),
+        ("a: \"x\ny\"\n", "a quoted scalar that continues in the first column"),
+        ("a: &a [*a]\n", "a value that contains itself"),
+        ("a: &a 1\nb: &a 2\n__duration__: *a\n", "an anchor that is used twice"),
+        (": 5\n", "an empty key"),
+    ];
+    let mut differences = Vec::new();
+    for line in PYTHON_VERDICTS.lines() {
+        let (extension, content, expected): (String, String, serde_json::Value) = serde_json::from_str(line).unwrap();
+        let parsed = parse(&format!("c.{extension}"), content.as_bytes());
+        let verdict = match &parsed {
+            Err(_) => "refused".into(),
+            Ok(config) => config.timeout_s.map_or("none".into(), serde_json::Value::from),
+        };
+        if verdict != expected && !known.iter().any(|(text, _)| *text == content) {
+            differences.push(format!("{extension} {content:?}: {verdict}, Python {expected}: {parsed:?}"));
+        }
+    }
+    assert_eq!(differences, Vec::<String>::new());
+}

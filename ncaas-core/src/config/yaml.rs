@@ -5,9 +5,11 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
+use super::json::replace_surrogates;
 use super::{Fields, Value};
 
 /// How deep a config may be nested, aliases included. Python's own limit is not much higher.
@@ -25,13 +27,20 @@ const MAPPING_TAGS: [&str; 2] = ["map", "set"];
 /// # Errors
 /// The cause, with its line.
 pub(super) fn parse(text: &str) -> Result<Fields, String> {
-    if let Some(character) =
-        text.chars().find(|character| character.is_control() && !"\t\n\r\u{85}".contains(*character))
-    {
+    let is_refused = |character: &char| {
+        character.is_control() && !"\t\n\r\u{85}".contains(*character) || "\u{fffe}\u{ffff}".contains(*character)
+    };
+    if let Some(character) = text.chars().find(is_refused) {
         return Err(format!("it contains the control character U+{:04X}", u32::from(character)));
     }
+    if text.starts_with("%YAML ") && !text.starts_with("%YAML 1.") {
+        return Err("its YAML version is not 1".to_owned());
+    }
+    // A string may have them, and nothing here depends on its content.
+    let text = &replace_surrogates(text, false);
     let mut document = Document::default();
     let mut documents = 0;
+    let mut quoted = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             format!("{} at line {}, column {}", error.info(), error.marker().line(), error.marker().col() + 1)
@@ -42,9 +51,33 @@ pub(super) fn parse(text: &str) -> Result<Fields, String> {
                 return Err("it has more than one document".to_owned());
             }
         }
+        if matches!(event, Event::Scalar(_, style, ..) if style != ScalarStyle::Plain) {
+            quoted.push(span.start.index()..span.end.index());
+        }
         document.add(event).map_err(|cause| format!("{cause} at line {}", span.start.line()))?;
     }
+    refuse_tabs(text, &quoted)?;
     document.fields()
+}
+
+/// Refuses a tab that is neither in a comment nor in a quoted scalar, one of `quoted` (in characters): for PyYAML, a tab does
+/// not separate anything.
+fn refuse_tabs(text: &str, quoted: &[Range<usize>]) -> Result<(), String> {
+    let (mut line, mut is_comment, mut before) = (1, false, '\n');
+    for (at, character) in text.chars().enumerate() {
+        if character == '\n' {
+            (line, is_comment) = (line + 1, false);
+        } else if matches!(character, '\t' | '#') && !is_comment {
+            let following = quoted.partition_point(|range| range.end <= at);
+            let is_quoted = quoted.get(following).is_some_and(|range| range.contains(&at));
+            if character == '\t' && !is_quoted {
+                return Err(format!("it has a tab outside quotes at line {line}: use spaces"));
+            }
+            is_comment = character == '#' && !is_quoted && before.is_whitespace();
+        }
+        before = character;
+    }
+    Ok(())
 }
 
 /// A node, by its index in [`Document::nodes`].
@@ -106,6 +139,9 @@ impl Document {
             }
             Event::MappingStart(anchor, tag) => {
                 check_tag(tag.as_deref(), &MAPPING_TAGS)?;
+                if self.open.is_empty() && tag.as_deref().and_then(standard_tag).is_some_and(|name| name == "set") {
+                    return Err("it is a set, and a config must be a mapping of names to values".to_owned());
+                }
                 self.begin(true, anchor)
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -236,7 +272,7 @@ impl Document {
         match &self.nodes[id].content {
             Content::Scalar { kind: ScalarKind::Null, .. } => Value::Null,
             Content::Scalar { kind: ScalarKind::Number, text } => {
-                number(text).map_or_else(|| Value::Other(text.clone()), Value::Number)
+                number(text).or_else(|| text.parse().ok()).map_or_else(|| Value::Other(text.clone()), Value::Number)
             }
             Content::Scalar { kind: ScalarKind::Text, text } => Value::Other(format!("the string `{text}`")),
             Content::Scalar { text, .. } => Value::Other(text.clone()),
@@ -271,7 +307,11 @@ fn scalar_kind(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<ScalarKi
         Some("null") => Ok(ScalarKind::Null),
         Some("bool") => Ok(ScalarKind::Bool),
         Some(name @ ("int" | "float")) => {
-            let is_number = number(text).is_some() || text.trim().parse::<f64>().is_ok();
+            let is_number = if name == "int" {
+                !text.contains('.') && number(text).is_some()
+            } else {
+                number(text).is_some() || text.parse::<f64>().is_ok()
+            };
             if is_number {
                 Ok(ScalarKind::Number)
             } else {
@@ -279,7 +319,7 @@ fn scalar_kind(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<ScalarKi
             }
         }
         Some(_) => Ok(ScalarKind::Text),
-        None if !is_plain || tag.is_some() => Ok(ScalarKind::Text),
+        None if !is_plain => Ok(ScalarKind::Text),
         None => Ok(match text {
             "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
             "<<" => ScalarKind::Merge,
@@ -310,7 +350,8 @@ fn number(text: &str) -> Option<f64> {
         ".nan" | ".NaN" | ".NAN" if body == text => return Some(f64::NAN),
         _ => {}
     }
-    let starts_well = body.starts_with(|first: char| first.is_ascii_digit()) || body == text && body.starts_with('.');
+    let digits_from = if body == text { body.strip_prefix('.').unwrap_or(body) } else { body };
+    let starts_well = digits_from.starts_with(|first: char| first.is_ascii_digit());
     if !starts_well {
         return None;
     }
