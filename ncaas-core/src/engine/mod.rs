@@ -34,6 +34,7 @@ pub mod reference;
 mod ssh;
 mod start_hint;
 mod state_change;
+mod stop_signal;
 mod wait;
 
 use std::sync::Arc;

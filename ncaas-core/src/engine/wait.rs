@@ -88,11 +88,13 @@ impl Engine {
         }
     }
 
-    /// Stops a container: the stop signal, and KILL after `grace` seconds. Does nothing if it has ended.
+    /// Stops a container: the stop signal, and KILL after `grace` seconds, or at once if the signal has no effect on it. Does
+    /// nothing if it has ended.
     ///
     /// # Errors
     /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer or cannot do it.
     pub async fn stop(&self, id: &str, grace: i32) -> Result<()> {
+        let grace = if self.discards_stop_signal(id).await { 0 } else { grace };
         if self.is_podman().await {
             return self.stop_by_signals(id, grace).await;
         }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ncaas_tests::engine::{docker, is_podman};
+use ncaas_tests::engine::{docker, is_podman, is_remote};
 use ncaas_tests::record::Container;
 use ncaas_tests::workspace::Workspace;
 use serde_json::json;
@@ -60,6 +60,17 @@ fn a_killed_job_is_not_reported_as_out_of_memory() {
     assert_eq!((kernel.status.as_deref(), kernel.signal, kernel.stopped_by), (Some("killed"), Some(9), None));
     // Whether some process was killed for memory in the same moment is not always to be known.
     assert_ne!(kernel.oom, Some(json!(true)));
+}
+
+#[test]
+fn a_job_that_does_not_handle_term_ends_at_its_time_limit() {
+    let workspace = Workspace::new();
+    // Within the time after which a job that handles TERM is killed, it would succeed.
+    let started = workspace.start(&["--timeout", "1s"], &["sleep", "7"]);
+    let container = workspace.exec(&["wait"]).stdin(started).run().record().container.unwrap();
+    // The engine of another machine does not show how its processes handle signals.
+    let expected = if is_remote() { "success" } else { "timeout" };
+    assert_eq!(container.status.as_deref(), Some(expected));
 }
 
 #[test]
