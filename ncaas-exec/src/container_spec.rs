@@ -68,8 +68,8 @@ pub(crate) struct DryRun<'a> {
     environment: &'a [String],
     /// Arguments of the image's entrypoint, or the whole command if it has none.
     command: Option<&'a [String]>,
-    /// An equivalent shell command. `None` for a remote engine: the inputs would have to be copied between `docker
-    /// create` and `docker start`.
+    /// An equivalent shell command. `None` for a job that would be refused, and for a remote engine: the inputs would have
+    /// to be copied between `docker create` and `docker start`.
     docker_run: Option<String>,
 }
 
@@ -167,14 +167,14 @@ impl ContainerSpec {
         DROPPED_CAPABILITIES.iter().filter(|name| !is_added(name)).map(|name| (*name).to_owned()).collect()
     }
 
-    /// The output of `--dry-run`. `mounts_all` says whether the engine mounts all shared paths.
-    pub(crate) fn dry_run(&self, mounts_all: bool) -> DryRun<'_> {
+    /// The output of `--dry-run`. `has_equivalent` says whether a `docker run` command can do the same.
+    pub(crate) fn dry_run(&self, has_equivalent: bool) -> DryRun<'_> {
         DryRun {
             name: self.name.as_deref(),
             mounts: &self.shared,
             environment: &self.environment.public,
             command: self.command.as_deref(),
-            docker_run: mounts_all.then(|| self.docker_run_line()),
+            docker_run: has_equivalent.then(|| self.docker_run_line()),
         }
     }
 

@@ -266,7 +266,8 @@ impl Runner {
         if self.dry_run {
             let mut spec = resolve::resolve_spec(record, &settings, inputs, &image)?;
             self.label_placement(&mut spec);
-            return dry_run::describe(self.tool, engine, info, record, spec).await;
+            let command = resolve::set_command(&mut spec, record, inputs, &image);
+            return dry_run::describe(self.tool, engine, info, record, spec, command).await;
         }
         let launched = async {
             let folder = JobFolder::for_record(record)?;
@@ -279,6 +280,7 @@ impl Runner {
             let inputs = stage_inputs(inputs, &io_dir, &folder, reader).await?;
             let mut spec = resolve::resolve_spec(record, &settings, &inputs, &image)?;
             self.label_placement(&mut spec);
+            resolve::set_command(&mut spec, record, &inputs, &image)?;
             self.launcher.launch(engine, info, record, &inputs, spec, &user, &mut folders).await
         };
         match launched.await {

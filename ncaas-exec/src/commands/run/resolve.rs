@@ -60,7 +60,7 @@ pub(super) fn set_default_limits(record: &mut Record, settings: &mut RunSettings
     record.set("run", &*settings);
 }
 
-/// The specification of a job's container.
+/// The specification of a job's container, without its command: see [`set_command`].
 pub(super) fn resolve_spec(
     record: &Record,
     settings: &RunSettings,
@@ -96,6 +96,35 @@ pub(super) fn resolve_spec(
     ];
     environment.public.extend(variables.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))));
 
+    let mut labels =
+        BTreeMap::from([(labels::TOOL.to_owned(), "ncaas-exec".to_owned()), (labels::JOB.to_owned(), job.id.clone())]);
+    labels.extend(settings.timeout_s.map(|timeout| (labels::TIMEOUT.to_owned(), timeout.to_string())));
+
+    Ok(ContainerSpec {
+        name: Some(layout::container_name(&job, record.require("io_dir")?)),
+        image: image.id.clone().unwrap_or_default(),
+        environment,
+        shared,
+        settings: settings.clone(),
+        labels,
+        is_job: true,
+        ..ContainerSpec::default()
+    })
+}
+
+/// Sets the command of a job's container.
+///
+/// # Errors
+/// As [`complete_command`].
+pub(super) fn set_command(
+    spec: &mut ContainerSpec,
+    record: &Record,
+    inputs: &JobInputs,
+    image: &ImageInspect,
+) -> Result<()> {
+    let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
+    let settings = &spec.settings;
+    let paths = ContainerPaths::new(settings, inputs, image);
     let image_config = image.config.as_ref();
     let image_entrypoint = image_config.and_then(|config| config.entrypoint.clone()).unwrap_or_default();
     let own_command = record.known()?.command;
@@ -117,26 +146,11 @@ pub(super) fn resolve_spec(
         append: settings.protocol.unwrap_or_default() == Protocol::Arguments,
     };
     let line = complete_command(base, &arguments)?;
-    let program = line.entrypoint.first().or(line.command.first()).cloned().unwrap_or_default();
+    spec.program = line.entrypoint.first().or(line.command.first()).cloned().unwrap_or_default();
     let is_own_entrypoint = settings.entrypoint.is_some() || line.entrypoint != image_entrypoint;
-
-    let mut labels =
-        BTreeMap::from([(labels::TOOL.to_owned(), "ncaas-exec".to_owned()), (labels::JOB.to_owned(), job.id.clone())]);
-    labels.extend(settings.timeout_s.map(|timeout| (labels::TIMEOUT.to_owned(), timeout.to_string())));
-
-    Ok(ContainerSpec {
-        name: Some(layout::container_name(&job, record.require("io_dir")?)),
-        image: image.id.clone().unwrap_or_default(),
-        entrypoint: is_own_entrypoint.then_some(line.entrypoint),
-        command: (!line.command.is_empty()).then_some(line.command),
-        program,
-        environment,
-        shared,
-        settings: settings.clone(),
-        labels,
-        is_job: true,
-        ..ContainerSpec::default()
-    })
+    spec.entrypoint = is_own_entrypoint.then_some(line.entrypoint);
+    spec.command = (!line.command.is_empty()).then_some(line.command);
+    Ok(())
 }
 
 /// `HOST:CONTAINER:ro`.

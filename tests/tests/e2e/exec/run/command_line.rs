@@ -68,6 +68,13 @@ fn the_dataset_is_the_first_argument_of_the_script_in_every_form_of_an_image() {
 #[test]
 fn an_image_whose_command_is_only_a_shell_does_not_execute_the_dataset() {
     assert_eq!(printed(FIXTURE, &[], &[]), Err("usage".to_owned()));
+    let workspace = Workspace::new();
+    workspace.write("d.npy", "");
+    let planned = workspace.exec(&["run", FIXTURE, "--data", "d.npy", "--dry-run"]).run();
+    let record =
+        planned.ended_saying(0, "would be refused: the command `bash` would execute the dataset").json().remove(0);
+    assert_eq!(record["dry_run"]["docker_run"], serde_json::Value::Null);
+    assert_eq!(record["dry_run"]["mounts"][0]["inside"], DATA);
 }
 
 #[test]
