@@ -76,6 +76,16 @@ pub fn format_duration(seconds: f64) -> String {
     if hours == 0 { format!("{minutes}m {seconds}s") } else { format!("{hours}h {minutes}m {seconds}s") }
 }
 
+/// An age in its largest unit: `12 s`, `5 min`, `3 h`, `2 d`.
+pub fn format_age(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
 /// A number with its noun: `1 job`, `12 jobs`.
 pub fn format_count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -106,6 +116,8 @@ mod tests {
         assert_eq!(bytes, ["0 B", "999 B", "1.0 kB", "4.1 MB", "1.0 GB", "5.0 TB"]);
         let times = [0.0, 0.71, 59.94, 59.96, 61.0, 7205.0].map(format_duration);
         assert_eq!(times, ["0.0 s", "0.7 s", "59.9 s", "1m 0s", "1m 1s", "2h 0m 5s"]);
+        let ages = [-1, 59, 60, 3600, 200_000].map(format_age);
+        assert_eq!(ages, ["0 s", "59 s", "1 min", "1 h", "2 d"]);
         assert_eq!([0, 1, 2].map(|number| format_count(number, "job")), ["0 jobs", "1 job", "2 jobs"]);
     }
 

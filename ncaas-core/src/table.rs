@@ -1,19 +1,25 @@
 //! Tables for people at a terminal.
 
 use std::fmt::{self, Write};
+use std::io::IsTerminal;
 
 use console::measure_text_width;
 
-use crate::text::{one_line, shorten};
+use crate::text::{one_line, shorten_middle};
 
 /// Spaces between two columns.
 const GAP: &str = "  ";
-/// The narrowest that a column is made to fit a terminal.
+/// The minimum width of a column that is shortened to fit a terminal.
 const NARROWEST: usize = 8;
 
-/// The width of the terminal that stdout is, in characters.
+/// The width of the terminal that stdout is, in characters; 80 if it is not known.
 pub fn terminal_width() -> usize {
-    usize::from(console::Term::stdout().size().1)
+    console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns))
+}
+
+/// Whether a list is shown as a table: stdout is a terminal, and the user did not ask for records.
+pub fn shows_table(json: bool) -> bool {
+    !json && std::io::stdout().is_terminal()
 }
 
 /// A table with a header line. Cells are shown on one line, without control sequences.
@@ -65,8 +71,7 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let mut line = String::new();
             for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                let is_too_wide = measure_text_width(cell) > *width;
-                let cell = if is_too_wide { shorten(cell, width.saturating_sub(1)) } else { cell.clone() };
+                let cell = if measure_text_width(cell) > *width { shorten_middle(cell, *width) } else { cell.clone() };
                 let padding = width.saturating_sub(measure_text_width(&cell));
                 write!(line, "{}{cell}{:padding$}", if at > 0 { GAP } else { "" }, "")?;
             }
@@ -89,6 +94,6 @@ mod tests {
         table.push(["a_very_long_name_of_a_dataset.npy".to_owned(), "success".to_owned()]);
         let narrow = table.fit(24).to_string();
         assert!(narrow.lines().all(|line| measure_text_width(line) <= 24), "{narrow}");
-        assert!(narrow.contains("a_very_long_na…  success"), "{narrow}");
+        assert!(narrow.contains("a_very_…set.npy  success"), "{narrow}");
     }
 }

@@ -74,6 +74,18 @@ pub fn shorten(text: &str, characters: usize) -> String {
     }
 }
 
+/// The beginning and end of a text, at most so many characters, with `…` between them where something is left out. Names
+/// often begin alike.
+pub fn shorten_middle(text: &str, characters: usize) -> String {
+    let length = text.chars().count();
+    if length <= characters {
+        return text.to_owned();
+    }
+    let end = characters.saturating_sub(1) / 2;
+    let start = characters.saturating_sub(1) - end;
+    text.chars().take(start).chain(['…']).chain(text.chars().skip(length - end)).collect()
+}
+
 /// Whether a terminal acts on the character instead of showing it: C0 and C1 controls, and marks that reorder text.
 fn is_hidden(character: char) -> bool {
     let reorders = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -116,5 +128,6 @@ mod tests {
         assert_eq!(one_line("a\nb\u{2028}c\td"), "a b c d");
         assert_eq!(shorten("ééé", 2), "éé…");
         assert_eq!(shorten("éé", 2), "éé");
+        assert_eq!([7, 6, 5].map(|length| shorten_middle("job__é1", length)), ["job__é1", "job…é1", "jo…é1"]);
     }
 }

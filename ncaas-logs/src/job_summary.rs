@@ -2,16 +2,16 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use jiff::Timestamp;
 use ncaas_core::layout::{JobFolder, base_name};
 use ncaas_core::outcome::find_cause;
 use ncaas_core::quantity::{format_bytes, format_duration};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Status};
-use ncaas_core::text::{shorten, strip_control};
+use ncaas_core::record::fields::Container;
+use ncaas_core::text::{shorten, strip_control, word};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::saved_files::SavedFiles;
+use crate::timeline::{format_utc, unix_seconds};
 
 /// How many of a failed job's last lines are shown, and how long the cause may be.
 const LAST_LINES: usize = 20;
@@ -27,7 +27,7 @@ pub(crate) struct JobSummary {
     pub(crate) name: String,
     pub(crate) job_id: String,
     /// The status as a word for style sheets, and for people.
-    pub(crate) class: &'static str,
+    pub(crate) class: String,
     pub(crate) status: String,
     pub(crate) has_failed: bool,
     pub(crate) cause: String,
@@ -53,13 +53,12 @@ impl JobSummary {
         let container = record.container();
         let known = record.known().unwrap_or_default();
         let usage = known.usage.unwrap_or_default();
-        let seconds = |time: Option<&String>| Some(time?.parse::<Timestamp>().ok()?.as_nanosecond() as f64 / 1e9);
-        let start = container.as_ref().and_then(|container| seconds(container.started_at.as_ref()));
-        let end = container.as_ref().and_then(|container| seconds(container.finished_at.as_ref()));
+        let start = container.as_ref().and_then(|container| unix_seconds(container.started_at.as_deref()));
+        let end = container.as_ref().and_then(|container| unix_seconds(container.finished_at.as_deref()));
         let duration =
             container.as_ref().and_then(|container| container.duration_s).or(end.zip(start).map(|(e, s)| e - s));
-        let (class, status) = describe(record, container.as_ref());
-        let has_failed = !matches!(class, "success" | "running" | "waiting");
+        let class = status_word(record, container.as_ref());
+        let has_failed = !matches!(class.as_str(), "success" | "running" | WAITING);
         let last_lines = saved.filter(|_| has_failed).map(|saved| saved.last_lines(LAST_LINES)).unwrap_or_default();
         let error = record.error().map(|error| error.message);
         let cause = || {
@@ -69,19 +68,18 @@ impl JobSummary {
         };
         let reason = || record.known().ok()?.warnings?.last().cloned();
         let cause = if has_failed { error.or_else(cause).or_else(reason) } else { None }.unwrap_or_default();
-        let dataset = record.dataname().and_then(|names| names.names().first().map(|name| base_name(name).to_owned()));
         let job_id = record.job().map(|job| job.id).unwrap_or_default();
-        let name = dataset.or_else(|| Some(job_id.clone()).filter(|id| !id.is_empty()));
+        let name = record.dataset_name().or_else(|| Some(job_id.clone()).filter(|id| !id.is_empty()));
         let text = |field: &str| record.text(field).map(|text| base_name(text).to_owned()).unwrap_or_default();
         JobSummary {
             number,
-            name: name.or_else(|| container.map(|container| container.name)).unwrap_or_default(),
+            name: name.or_else(|| container.as_ref().map(|container| container.name.clone())).unwrap_or_default(),
             job_id,
+            status: describe_status(&class, container.as_ref().and_then(|container| container.exit_code)),
             class,
-            status,
             has_failed,
             cause: shorten(&strip_control(&cause), LONGEST_CAUSE),
-            start: start.and_then(format_time).unwrap_or_default(),
+            start: start.map(format_utc).unwrap_or_default(),
             start_s: start.unwrap_or(f64::MAX),
             duration: duration.map(format_duration).unwrap_or_default(),
             duration_s: duration.unwrap_or_default(),
@@ -98,21 +96,28 @@ impl JobSummary {
     }
 }
 
-fn format_time(seconds: f64) -> Option<String> {
-    Some(Timestamp::from_second(seconds as i64).ok()?.strftime("%Y-%m-%d %H:%M:%S").to_string())
+/// The classes of jobs that never ran: a tool failed, or they wait.
+pub(crate) const NOT_RUN: &str = "error";
+pub(crate) const WAITING: &str = "waiting";
+
+/// The status as a word for style sheets.
+fn status_word(record: &Record, container: Option<&Container>) -> String {
+    let is_started = container.is_some_and(|container| container.started_at.is_some());
+    match container.and_then(|container| container.status) {
+        Some(status) => word(&status),
+        None if record.has_error() => NOT_RUN.to_owned(),
+        None if is_started => "running".to_owned(),
+        None => WAITING.to_owned(),
+    }
 }
 
-fn describe(record: &Record, container: Option<&Container>) -> (&'static str, String) {
-    let code = container.and_then(|container| container.exit_code).map(|code| format!(" (exit {code})"));
-    match container.and_then(|container| container.status) {
-        Some(Status::Success) => ("success", "success".to_owned()),
-        Some(Status::Failed) => ("failed", format!("failed{}", code.unwrap_or_default())),
-        Some(Status::OutOfMemory) => ("out-of-memory", "out of memory".to_owned()),
-        Some(Status::Killed) => ("killed", "killed".to_owned()),
-        Some(Status::Timeout) => ("timeout", "timeout".to_owned()),
-        None if record.has_error() => ("error", "could not run".to_owned()),
-        None if container.is_some_and(|container| container.started_at.is_some()) => ("running", "running".to_owned()),
-        None => ("waiting", "not started".to_owned()),
+/// The status for people.
+pub(crate) fn describe_status(class: &str, exit_code: Option<i64>) -> String {
+    match (class, exit_code) {
+        (NOT_RUN, _) => "could not run".to_owned(),
+        (WAITING, _) => "not started".to_owned(),
+        ("failed", Some(code)) => format!("failed (exit {code})"),
+        (class, _) => class.replace('-', " "),
     }
 }
 

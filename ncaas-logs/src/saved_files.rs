@@ -1,7 +1,6 @@
 //! The files that `save` wrote for a job, for use when its container is gone: found by the job's record, or named by a
 //! path.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -93,20 +92,14 @@ impl SavedFiles {
         if start > 0 {
             lines.next();
         }
-        let parsed = lines.filter_map(|line| {
+        let lines = lines.filter_map(|line| {
             let mut words = line.splitn(3, ' ');
             let (_, stream, text) = (words.next()?, words.next()?, words.next()?);
             let text = String::from_utf8_lossy(last_state(text.as_bytes()));
             Some(SavedLine { is_stderr: stream == "stderr", text: strip_control(&text).into_owned() })
         });
-        let mut last: VecDeque<SavedLine> = VecDeque::new();
-        for line in parsed {
-            last.push_back(line);
-            if last.len() > count {
-                last.pop_front();
-            }
-        }
-        last.into()
+        let mut lines: Vec<SavedLine> = lines.collect();
+        lines.split_off(lines.len().saturating_sub(count))
     }
 
     /// The files that an argument names: `<dataset>.log`, or `<dataset>.record.json` beside it. None if the argument is

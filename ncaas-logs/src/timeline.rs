@@ -24,15 +24,13 @@ impl Row {
     /// The run of a record's job; none if it never ran.
     pub(crate) fn from_record(record: &Record) -> Option<Self> {
         let container = record.container()?;
-        let seconds = |text: Option<&str>| Some(text?.parse::<Timestamp>().ok()?.as_nanosecond() as f64 / 1e9);
-        let start = seconds(container.started_at.as_deref())?;
+        let start = unix_seconds(container.started_at.as_deref())?;
         let usage = record.known().ok().and_then(|known| known.usage).unwrap_or_default();
         let last_seen = usage.series.last().map_or(start, |point| start + point.0);
-        let end = seconds(container.finished_at.as_deref()).unwrap_or(last_seen).max(start);
-        let dataset = record.dataname().and_then(|names| Some((*names.names().first()?).to_owned()));
+        let end = unix_seconds(container.finished_at.as_deref()).unwrap_or(last_seen).max(start);
         let job_id = record.job().map(|job| job.id);
-        let name = dataset.map(|name| ncaas_core::layout::base_name(&name).to_owned()).or(job_id.clone());
-        Some(Row { name: name.unwrap_or(container.name), job_id, start, end, status: container.status, usage })
+        let name = record.dataset_name().or_else(|| job_id.clone()).unwrap_or(container.name);
+        Some(Row { name, job_id, start, end, status: container.status, usage })
     }
 
     /// Whether the job ended badly.
@@ -52,6 +50,17 @@ impl Row {
             }
         }
     }
+}
+
+/// An RFC 3339 time in seconds since 1970.
+pub(crate) fn unix_seconds(time: Option<&str>) -> Option<f64> {
+    Some(time?.parse::<Timestamp>().ok()?.as_nanosecond() as f64 / 1e9)
+}
+
+/// A time in seconds since 1970 as text, in UTC: `2026-11-22 10:24:55`.
+pub(crate) fn format_utc(seconds: f64) -> String {
+    let time = Timestamp::from_second(seconds as i64).unwrap_or(Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// All runs, ordered by start.

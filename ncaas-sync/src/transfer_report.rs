@@ -154,7 +154,7 @@ impl<'t> Tally<'t> {
             self.tool.report_failure(&Failure { kind: error.kind, message: error.message.clone(), hint });
         }
         if self.files {
-            write(self.output, file).await;
+            self.output.write_json(file).await;
         }
     }
 
@@ -172,14 +172,6 @@ impl<'t> Tally<'t> {
         let failure = Failure::new(Kind::Usage, message).hint("`ncaas-sync status` shows them");
         self.tool.report_failure(&failure);
         self.total.error.get_or_insert_with(|| ErrorInfo::new(self.tool.name(), &failure));
-    }
-}
-
-/// Writes a line.
-pub(crate) async fn write(output: &Output, line: &impl Serialize) {
-    if let Ok(mut line) = serde_json::to_vec(line) {
-        line.push(b'\n');
-        output.write(line).await;
     }
 }
 

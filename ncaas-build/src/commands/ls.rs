@@ -1,7 +1,6 @@
 //! `ncaas-build ls`: lists the images of analyses on the engine.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
 
 use bollard::models::ImageSummary;
 use bollard::query_parameters::ListImagesOptions;
@@ -9,8 +8,8 @@ use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::analysis_of_image;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
-use ncaas_core::quantity::format_bytes;
-use ncaas_core::table::{Table, terminal_width};
+use ncaas_core::quantity::{format_age, format_bytes};
+use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LsArgs;
@@ -23,7 +22,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<Written<Image>>().await;
     }
-    let as_table = std::io::stdout().is_terminal() && !args.json;
+    let as_table = shows_table(args.json);
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
             let engine = Engine::connect().await?;
@@ -68,16 +67,6 @@ fn table(images: &[Image], width: usize) -> String {
 fn short_commit(commit: &str) -> String {
     let (hex, dirty) = commit.strip_suffix("-dirty").map_or((commit, ""), |hex| (hex, "-dirty"));
     format!("{}{dirty}", hex.chars().take(7).collect::<String>())
-}
-
-/// An age in its largest unit, for example `3 d`.
-fn format_age(seconds: i64) -> String {
-    match seconds {
-        ..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }
 
 /// Whether an image is that of an analysis, or a base for analyses.

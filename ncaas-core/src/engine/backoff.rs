@@ -9,9 +9,9 @@ use crate::failure::{Failure, Kind, Result};
 /// How long an engine may be unreachable before a tool fails with [`Kind::EngineUnreachable`].
 pub const OUTAGE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The pauses between attempts during one outage.
-#[derive(Default)]
-pub(super) struct Backoff {
+/// The pauses between attempts during one outage, up to [`OUTAGE_LIMIT`]. A new one starts when the engine has answered.
+#[derive(Debug, Default)]
+pub struct Backoff {
     since: Option<Instant>,
     pause: Duration,
 }
@@ -20,8 +20,11 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(3);
 
-    /// Sleeps a little longer each time. Returns the failure where waiting cannot help, or the outage has lasted too long.
-    pub(super) async fn wait(&mut self, failure: Failure) -> Result<()> {
+    /// Sleeps, each time longer. It may be dropped.
+    ///
+    /// # Errors
+    /// The failure itself, if waiting cannot help or the outage has lasted too long.
+    pub async fn wait(&mut self, failure: Failure) -> Result<()> {
         let since = *self.since.get_or_insert_with(Instant::now);
         if failure.kind == Kind::ContainerNotFound || since.elapsed() >= OUTAGE_LIMIT {
             return Err(failure);

@@ -46,7 +46,7 @@ use tokio::sync::OnceCell;
 use crate::failure::{Failure, Kind, Result};
 use address::{Address, Endpoint, Tls};
 
-pub use backoff::OUTAGE_LIMIT;
+pub use backoff::{Backoff, OUTAGE_LIMIT};
 pub use errors::{EngineContext, Subject, container_not_found, failure, image_not_found};
 pub use lazy::LazyEngine;
 pub use ownership::Owner;

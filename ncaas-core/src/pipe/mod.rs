@@ -17,6 +17,7 @@ use std::rc::Rc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::sync::Mutex;
 
 pub use args::{PipeArgs, SchemaArgs};
@@ -39,10 +40,28 @@ pub async fn print_schema<T: JsonSchema>() -> Result<ExitStatus> {
     let output = Output::stdout();
     let mut schema = schemars::schema_for!(T);
     schema.insert("version".to_owned(), RECORD_FORMAT_VERSION.into());
-    let mut line = serde_json::to_vec(&schema).unwrap_or_default();
-    line.push(b'\n');
-    output.write(line).await;
+    output.write_json(&schema).await;
     output.finish().await.map(ExitStatus)
+}
+
+/// Writes complete lines: a table, or one value as JSON.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub async fn print(tool: Tool, lines: Vec<u8>) -> Result<ExitStatus> {
+    let write = async |output: &Output| {
+        output.write(lines).await;
+        Ok(())
+    };
+    Pipe::new(tool, 1).source(write).await
+}
+
+/// A value as a line of JSON, with its line break.
+pub fn json_line(value: &impl Serialize) -> Vec<u8> {
+    // Only a map with keys that are not strings cannot be written.
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 /// How a verb works on its records.

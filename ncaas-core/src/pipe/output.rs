@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FileType;
+use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::failure::{Failure, Result, io_kind};
@@ -84,6 +85,11 @@ impl Output {
             // The writer has ended; the pipe is told by `closed` and drops this future.
             std::future::pending().await
         }
+    }
+
+    /// Writes a value that is not a job record as a line of JSON.
+    pub async fn write_json(&self, value: &impl Serialize) {
+        self.write(super::json_line(value)).await;
     }
 
     /// Resolves when nobody can or will read what is written.

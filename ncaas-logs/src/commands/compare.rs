@@ -1,16 +1,15 @@
 //! `ncaas-logs compare`: shows in what two jobs differ.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::Result;
 use ncaas_core::layout::base_name;
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{self, json_line, print_schema};
 use ncaas_core::quantity::{format_bytes, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ResultFile;
-use ncaas_core::table::Table;
+use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::shorten;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
@@ -71,16 +70,9 @@ pub(crate) async fn compare_records(tool: Tool, args: CompareArgs) -> Result<Exi
     let (Some(a), Some(b)) = (args.a, args.b) else { return print_schema::<Comparison>().await };
     let [a, b] = [read_side(&a)?, read_side(&b)?];
     let comparison = compare(&a, &b);
-    let text = if std::io::stdout().is_terminal() && !args.json {
-        to_table(&comparison, &a, &b)
-    } else {
-        serde_json::to_string(&comparison).unwrap_or_default() + "\n"
-    };
-    let emit = async |output: &Output| {
-        output.write(text.into_bytes()).await;
-        Ok(())
-    };
-    Pipe::new(tool, 1).source(emit).await
+    let is_table = shows_table(args.json);
+    let lines = if is_table { to_table(&comparison, terminal_width()).into_bytes() } else { json_line(&comparison) };
+    pipe::print(tool, lines).await
 }
 
 /// One of the two jobs.
@@ -160,11 +152,10 @@ fn usage(record: &Record) -> BTreeMap<&'static str, f64> {
     duration.into_iter().chain(usage.into_iter().flatten()).collect()
 }
 
-/// The comparison for people.
-fn to_table(comparison: &Comparison, a: &Side, b: &Side) -> String {
-    let mut table = Table::new(&["", "A", "B"]);
-    let path = |side: &Side| side.path.to_string_lossy().into_owned();
-    table.push(["record".to_owned(), path(a), path(b)]);
+/// The comparison as a table that fits a terminal.
+fn to_table(comparison: &Comparison, width: usize) -> String {
+    let mut table = Table::new(&["", "A", "B"]).fit(width);
+    table.push(["record".to_owned(), comparison.a.clone(), comparison.b.clone()]);
     for (name, Pair { a, b }) in &comparison.fields {
         let text = |value: &Value| match value {
             Value::Null => "-".to_owned(),

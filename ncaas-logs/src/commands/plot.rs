@@ -1,10 +1,10 @@
 //! `ncaas-logs plot`: draws when jobs ran, how they ended and what they used.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use ncaas_core::failure::Result;
 use ncaas_core::files;
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{self, Input, Output, Pipe, json_line, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ use crate::timeline::{Row, Timeline};
 
 /// The picture that was drawn.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Plotted {
+struct PlotRecord {
     /// Absolute path of the picture.
     plot: String,
     /// The number of jobs in it.
@@ -28,7 +28,7 @@ struct Plotted {
 
 pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Plotted>().await;
+        return print_schema::<PlotRecord>().await;
     }
     let input = if args.files.is_empty() {
         Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs plot")?
@@ -37,13 +37,13 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
         Input::records(records.into_iter().flatten())
     };
     let rows: RefCell<Vec<Row>> = RefCell::default();
-    let without_a_run = RefCell::new(0);
+    let without_a_run = Cell::new(0);
     let pipe = Pipe::new(tool, args.pipe.jobs_or(1)).takes_errors();
     let status = pipe
         .each(input, async |record: &mut Record, _: &Output| {
             match Row::from_record(record) {
                 Some(row) => rows.borrow_mut().push(row),
-                None => *without_a_run.borrow_mut() += 1,
+                None => without_a_run.set(without_a_run.get() + 1),
             }
             Ok(())
         })
@@ -51,7 +51,12 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     if status != ExitStatus::SUCCESS {
         return Ok(status);
     }
-    let timeline = Timeline::new(rows.into_inner());
+    let (rows, without_a_run) = (rows.into_inner(), without_a_run.get());
+    if rows.is_empty() && without_a_run == 0 {
+        tool.note(&format!("no records were read: `{}` is not written", args.output.display()));
+        return Ok(ExitStatus::SUCCESS);
+    }
+    let timeline = Timeline::new(rows);
     if timeline.rows.is_empty() {
         tool.note("no job has run: the plot is empty");
     }
@@ -59,16 +64,6 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     let picture = if is_png { picture::draw_png(&timeline)? } else { picture::draw_svg(&timeline).into_bytes() };
     let path = files::absolute(&args.output)?;
     files::write_whole(&path, &picture)?;
-    let plotted = Plotted {
-        plot: path.to_string_lossy().into_owned(),
-        jobs: timeline.rows.len(),
-        without_a_run: without_a_run.into_inner(),
-    };
-    let emit = async |output: &Output| {
-        let mut line = serde_json::to_vec(&plotted).unwrap_or_default();
-        line.push(b'\n');
-        output.write(line).await;
-        Ok(())
-    };
-    Pipe::new(tool, 1).source(emit).await
+    let plot = path.to_string_lossy().into_owned();
+    pipe::print(tool, json_line(&PlotRecord { plot, jobs: timeline.rows.len(), without_a_run })).await
 }

@@ -8,22 +8,22 @@ use askama::Template;
 use jiff::Timestamp;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{self, Input, Output, Pipe, json_line, print_schema};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Status;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::ReportArgs;
-use crate::job_summary::JobSummary;
+use crate::job_summary::{JobSummary, NOT_RUN, WAITING, describe_status};
 use crate::picture;
 use crate::saved_files::{SavedFiles, read_records};
-use crate::timeline::{Row, Timeline};
+use crate::timeline::{Row, Timeline, format_utc};
 
 /// The report that was written.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Written {
+struct ReportRecord {
     /// Absolute path of the page.
     report: String,
     /// The number of jobs in it.
@@ -55,15 +55,15 @@ struct Page<'a> {
 
 /// How many jobs have a status.
 struct StatusCount {
-    class: &'static str,
-    name: &'static str,
+    class: String,
+    name: String,
     colour: &'static str,
     count: usize,
 }
 
 pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Written>().await;
+        return print_schema::<ReportRecord>().await;
     }
     let tool = tool.with_quiet(args.pipe.quiet);
     let path = files::absolute(&args.output)?;
@@ -97,45 +97,38 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
     let (records, mut jobs): (Vec<Record>, Vec<JobSummary>) = found.into_inner().into_iter().unzip();
     let timeline = Timeline::new(records.iter().filter_map(Row::from_record).collect());
     jobs.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
+    if jobs.is_empty() {
+        tool.note(&format!("no records were read: `{}` is not written", path.display()));
+        return Ok(ExitStatus::SUCCESS);
+    }
     let page = render(&jobs, &timeline)?;
     files::write_whole(&path, page.as_bytes())?;
     let failed = jobs.iter().filter(|job| job.has_failed).count();
-    let count = jobs.len();
-    let noun = if count == 1 { "job" } else { "jobs" };
-    tool.note(&format!("wrote `{}`: {count} {noun}, {failed} failed", path.display()));
-    let written = Written { report: path.to_string_lossy().into_owned(), jobs: jobs.len(), failed };
-    let emit = async |output: &Output| {
-        let mut line = serde_json::to_vec(&written).unwrap_or_default();
-        line.push(b'\n');
-        output.write(line).await;
-        Ok(())
-    };
-    Pipe::new(tool, 1).source(emit).await
+    tool.note(&format!("wrote `{}`: {}, {failed} failed", path.display(), format_count(jobs.len(), "job")));
+    let written = ReportRecord { report: path.to_string_lossy().into_owned(), jobs: jobs.len(), failed };
+    pipe::print(tool, json_line(&written)).await
 }
 
 fn render(jobs: &[JobSummary], timeline: &Timeline) -> Result<String> {
-    let statuses = picture::STATUSES.map(|(status, name, colour)| StatusCount {
-        class: class_of(status),
-        name,
+    let classes = picture::STATUSES.map(|(status, colour)| (picture::status_word(status), colour));
+    let not_run = [(NOT_RUN.to_owned(), "#b03a00"), (WAITING.to_owned(), "#8a8f98")];
+    let statuses = classes.into_iter().chain(not_run).map(|(class, colour)| StatusCount {
+        name: describe_status(&class, None),
         colour,
-        count: jobs.iter().filter(|job| job.class == class_of(status)).count(),
+        count: jobs.iter().filter(|job| job.class == class).count(),
+        class,
     });
-    let time = |seconds: f64| {
-        let time = Timestamp::from_second(seconds as i64).unwrap_or(Timestamp::UNIX_EPOCH);
-        time.strftime("%Y-%m-%d %H:%M:%S").to_string()
-    };
     let has_timeline = !timeline.rows.is_empty();
     let period = if has_timeline {
-        format!("{} to {} UTC", time(timeline.start), time(timeline.end))
+        format!("{} to {} UTC", format_utc(timeline.start), format_utc(timeline.end))
     } else {
         "No job has run.".to_owned()
     };
-    let count = jobs.len();
     let page = Page {
-        nonce: format!("{:016x}", RandomState::new().hash_one(count)),
-        title: format!("{count} {}", if count == 1 { "job" } else { "jobs" }),
+        nonce: format!("{:016x}", RandomState::new().hash_one(jobs.len())),
+        title: format_count(jobs.len(), "job"),
         period,
-        statuses: statuses.into_iter().chain(other_statuses(jobs)).collect(),
+        statuses: statuses.collect(),
         has_timeline,
         timeline: if has_timeline { picture::draw_for_page(timeline) } else { String::new() },
         columns: COLUMNS,
@@ -145,24 +138,6 @@ fn render(jobs: &[JobSummary], timeline: &Timeline) -> Result<String> {
         written: Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
     };
     page.render().map_err(|error| Failure::new(Kind::Io, format!("cannot write the report: {error}")))
-}
-
-/// Jobs that never ran: a tool failed, or they wait.
-fn other_statuses(jobs: &[JobSummary]) -> [StatusCount; 2] {
-    [("error", "could not run", "#b03a00"), ("waiting", "not started", "#8a8f98")].map(|(class, name, colour)| {
-        StatusCount { class, name, colour, count: jobs.iter().filter(|job| job.class == class).count() }
-    })
-}
-
-fn class_of(status: Option<Status>) -> &'static str {
-    match status {
-        None => "running",
-        Some(Status::Success) => "success",
-        Some(Status::Failed) => "failed",
-        Some(Status::OutOfMemory) => "out-of-memory",
-        Some(Status::Killed) => "killed",
-        Some(Status::Timeout) => "timeout",
-    }
 }
 
 #[cfg(test)]

@@ -2,20 +2,17 @@
 //! saved when its job ended.
 
 use std::cell::RefCell;
-use std::io::IsTerminal;
 use std::path::Path;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::base_name;
-use ncaas_core::pipe::{Output, Pipe, print_schema};
-use ncaas_core::quantity::format_duration;
+use ncaas_core::pipe::{self, Output, Pipe, print_schema};
+use ncaas_core::quantity::{format_age, format_duration};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Known, Status};
-use ncaas_core::table::{Table, terminal_width};
+use ncaas_core::record::fields::Known;
+use ncaas_core::table::{Table, shows_table, terminal_width};
+use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
@@ -30,7 +27,7 @@ pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStat
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
     let engines = LazyEngine::default();
     let pipe = Pipe::new(tool, args.pipe.jobs_or(8));
-    if args.json || !std::io::stdout().is_terminal() {
+    if !shows_table(args.json) {
         return pipe
             .filter(input, async |record: &mut Record, _: &Output| add_state(record, &args, &engines).await)
             .await;
@@ -44,27 +41,19 @@ pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStat
     let status = pipe.each(input, collect).await?;
     let mut table = Table::new(&["NAME", "STATE", "STATUS", "EXIT", "STARTED", "DURATION"]).fit(terminal_width());
     rows.take().into_iter().for_each(|row| table.push(row));
-    let print = async |output: &Output| {
-        output.write(table.to_string().into_bytes()).await;
-        Ok(())
-    };
-    let printed = Pipe::new(tool, 1).source(print).await?;
+    let printed = pipe::print(tool, table.to_string().into_bytes()).await?;
     Ok(if status == ExitStatus::SUCCESS { printed } else { status })
 }
 
 /// A container's line in the table.
 fn table_row(record: &Record) -> [String; 6] {
     let container = record.container().unwrap_or_default();
-    let word = |value: Option<Status>| {
-        serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
-    };
     let started = container.started_at.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
-    let started = started.map(|time| TimeZone::system().to_datetime(time).strftime("%Y-%m-%d %H:%M:%S").to_string());
-    let dataset = record.dataname().and_then(|names| names.names().first().map(|name| base_name(name).to_owned()));
+    let started = started.map(|time| format!("{} ago", format_age(Timestamp::now().duration_since(time).as_secs())));
     [
-        if container.name.is_empty() { dataset.unwrap_or_default() } else { container.name },
+        if container.name.is_empty() { record.dataset_name().unwrap_or_default() } else { container.name },
         container.state,
-        word(container.status),
+        word(&container.status),
         container.exit_code.map(|code| code.to_string()).unwrap_or_default(),
         started.unwrap_or_default(),
         container.duration_s.map(format_duration).unwrap_or_default(),

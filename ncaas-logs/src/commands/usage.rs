@@ -1,7 +1,6 @@
 //! `ncaas-logs usage`: samples the resources that a container uses until it ends.
 
 use std::cell::Cell;
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use ncaas_core::engine::LazyEngine;
@@ -9,7 +8,8 @@ use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
-use ncaas_core::text::{one_line, shorten};
+use ncaas_core::table::{shows_table, terminal_width};
+use ncaas_core::text::{one_line, shorten_middle};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -20,6 +20,11 @@ use crate::usage::{Sample, Sampler};
 
 /// The engine takes a sample a second, and a sample may come a little early.
 const EARLY: Duration = Duration::from_millis(500);
+
+/// The width of a column of the table, with the gap before it, and the limits of the column for names.
+const COLUMN: usize = 10;
+const NARROWEST_NAME: usize = 16;
+const WIDEST_NAME: usize = 48;
 
 /// One sample of one container.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -37,7 +42,7 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs usage")?;
     let engines = LazyEngine::default();
     let several = args.containers.len() != 1;
-    let is_table = std::io::stdout().is_terminal() && !args.json;
+    let is_table = shows_table(args.json);
     let has_header = Cell::new(false);
     let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED));
     pipe.each(input, async |record: &mut Record, output: &Output| {
@@ -61,28 +66,63 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
             let is_due = last.is_none_or(|last| now.duration_since(last) + EARLY >= args.every);
             if let Some(sample) = sampler.gauge().last().filter(|_| is_due) {
                 last = Some(now);
-                let line = if is_table {
-                    table_line(&container.name, sample, !has_header.replace(true))
+                if is_table {
+                    let line = table_line(&container.name, sample, terminal_width(), !has_header.replace(true));
+                    output.write(line.into_bytes()).await;
                 } else {
-                    serde_json::to_string(&SampleRecord { owner: &owner, sample }).unwrap_or_default() + "\n"
-                };
-                output.write(line.into_bytes()).await;
+                    output.write_json(&SampleRecord { owner: &owner, sample }).await;
+                }
             }
         }
     })
     .await
 }
 
-/// A sample as a line of a table, whose columns have fixed widths: it grows while people read it.
-fn table_line(name: &str, sample: &Sample, with_header: bool) -> String {
-    let line = |[name, cpu, memory, peak, read, written, processes]: [&str; 7]| {
-        format!("{name:<24}  {cpu:>8}  {memory:>9}  {peak:>9}  {read:>9}  {written:>9}  {processes:>5}\n")
-    };
-    let header = line(["NAME", "CPU", "MEMORY", "PEAK", "READ", "WRITTEN", "PROCS"]);
+/// A sample as a line of a table, whose columns have fixed widths: it grows while people read it. A narrow terminal shows
+/// fewer of them.
+fn table_line(name: &str, sample: &Sample, width: usize, with_header: bool) -> String {
     let cpu = sample.cpu_percent.map_or("-".to_owned(), |percent| format!("{percent:.1} %"));
     let sizes = [sample.memory_bytes, sample.memory_peak_bytes, sample.read_bytes, sample.written_bytes];
     let [memory, peak, read, written] = sizes.map(format_bytes);
-    let name = shorten(&one_line(name), 23);
-    let row = line([&name, &cpu, &memory, &peak, &read, &written, &sample.processes.to_string()]);
+    let mut columns = vec![("CPU", cpu), ("MEMORY", memory), ("PEAK", peak)];
+    if width >= 80 {
+        columns.extend([("READ", read), ("WRITTEN", written), ("PROCS", sample.processes.to_string())]);
+    }
+    let room = width.saturating_sub(columns.len() * COLUMN).clamp(NARROWEST_NAME, WIDEST_NAME);
+    let line = |name: &str, cells: &mut dyn Iterator<Item = &str>| {
+        let cells: String = cells.map(|cell| format!("{cell:>COLUMN$}")).collect();
+        format!("{:<room$}{cells}\n", shorten_middle(&one_line(name), room))
+    };
+    let row = line(name, &mut columns.iter().map(|(_, cell)| cell.as_str()));
+    let header = line("NAME", &mut columns.iter().map(|(title, _)| *title));
     if with_header { header + &row } else { row }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_fits_a_terminal_of_any_width() {
+        let sample = Sample {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            cpu_percent: Some(12_345.6),
+            cpu_s: 1.0,
+            memory_bytes: 999_900_000,
+            memory_peak_bytes: 999_900_000,
+            read_bytes: 5,
+            written_bytes: 999_900,
+            received_bytes: 0,
+            sent_bytes: 0,
+            processes: 12_345,
+        };
+        for width in [60, 80, 110, 200] {
+            let name = "job__pca_2026_11_27_10_00_00_123456-2-aabbccdd";
+            let table = table_line(name, &sample, width, true);
+            let lines: Vec<&str> = table.lines().collect();
+            assert!(lines.len() == 2 && lines.iter().all(|line| line.chars().count() <= width), "{width}: {table}");
+            assert!(lines[1].starts_with("job__pca") && lines[1].contains("ccdd"), "{table}");
+            assert_eq!(lines[0].contains("PROCS"), width >= 80);
+        }
+    }
 }

@@ -113,7 +113,9 @@ impl Archive {
                     self.reading = None;
                     self.entries.next_file(&mut give);
                 }
-                None => return Err(Failure::new(Kind::EngineError, "the archive of the log broke off")),
+                None => {
+                    return Err(Failure::new(Kind::EngineError, "the engine sent only a part of the log's archive"));
+                }
             }
         } else if let Some(opening) = &mut self.opening {
             let opened = opening.await;

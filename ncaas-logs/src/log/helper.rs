@@ -8,14 +8,13 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::short_hash;
+use ncaas_core::files::random_id;
 use ncaas_core::tool::ExitStatus;
 use tokio::time::sleep;
 
@@ -39,7 +38,7 @@ impl Helper {
     /// Creates one from an image, with `folder` of the engine's machine mounted read-only at `mounted`.
     pub(super) async fn create(engine: &Engine, image: String, folder: String, mounted: &str) -> Result<Self> {
         remove_stale(engine).await;
-        let mut helper = Helper::with_remover(unused_name())?;
+        let mut helper = Helper::with_remover(format!("ncaas-logs-{}", random_id()))?;
         let mount = Mount {
             typ: Some(MountType::BIND),
             source: Some(folder),
@@ -104,14 +103,6 @@ impl Drop for Helper {
         // Its exit status is of no interest, but it must be reaped.
         std::thread::spawn(move || drop(remover.wait()));
     }
-}
-
-/// A unique name.
-fn unused_name() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let unique = format!("{}-{now}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    format!("ncaas-logs-{}-{}", std::process::id(), short_hash(&unique))
 }
 
 /// The second process: waits until the first process ends or does not need the helper any more, and removes it.

@@ -3,6 +3,8 @@
 //! The engine cuts a line into fragments of exactly 16 KiB, each an entry with the time of the first. The last one ends in
 //! the line break. Fragments of the two streams are interleaved.
 
+use ncaas_core::failure::Result;
+
 use super::entry::{Entry, Stamp, Stream};
 
 /// How much of a line the engine buffers before it makes an entry (moby's copier). Fragments grow when a driver replaces
@@ -43,7 +45,7 @@ pub(crate) fn last_state(line: &[u8]) -> &[u8] {
 
 /// Joins entries to lines.
 #[derive(Debug, Default)]
-pub(crate) struct Rejoin {
+struct Rejoin {
     open: [Open; 2],
 }
 
@@ -59,7 +61,7 @@ struct Open {
 
 impl Rejoin {
     /// Adds an entry, and gives the line that it completes.
-    pub(crate) fn push(&mut self, entry: &Entry<'_>, mut give: impl FnMut(&Line<'_>)) {
+    fn push(&mut self, entry: &Entry<'_>, mut give: impl FnMut(&Line<'_>)) {
         let Entry { stamp, stream, bytes, details } = *entry;
         let (bytes, broken) = bytes.strip_suffix(b"\n").map_or((bytes, false), |bytes| (bytes, true));
         // The driver `local` of 20.10 loses the line break of a long line. An entry shorter than a fragment ends the line.
@@ -93,7 +95,7 @@ impl Rejoin {
     }
 
     /// Gives the incomplete lines at the end of the log.
-    pub(crate) fn finish(&mut self, mut give: impl FnMut(&Line<'_>)) {
+    fn finish(&mut self, mut give: impl FnMut(&Line<'_>)) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let open = std::mem::take(&mut self.open[stream as usize]);
             if let Some(stamp) = open.stamp {
@@ -101,6 +103,47 @@ impl Rejoin {
                 give(&Line { stamp, stream, bytes, begins: !continued, ends: true, broken: false, details });
             }
         }
+    }
+}
+
+/// A log whose entries are read a piece at a time.
+pub(crate) trait EntrySource {
+    /// Waits for entries and gives them. Returns false at the end of the log.
+    ///
+    /// It may be dropped at any time and called again; no entry is lost.
+    async fn read(&mut self, give: impl FnMut(&Entry<'_>)) -> Result<bool>;
+}
+
+/// Reads a log line by line.
+pub(crate) struct LineReader<S> {
+    pub(crate) source: S,
+    rejoin: Rejoin,
+    /// How many entries were read.
+    pub(crate) entries: usize,
+}
+
+impl<S: EntrySource> LineReader<S> {
+    pub(crate) fn new(source: S) -> Self {
+        LineReader { source, rejoin: Rejoin::default(), entries: 0 }
+    }
+
+    /// Waits for lines and gives them. Returns false at the end of the log. As [`EntrySource::read`], it may be dropped.
+    pub(crate) async fn read(&mut self, mut give: impl FnMut(&Line<'_>)) -> Result<bool> {
+        let LineReader { source, rejoin, entries } = self;
+        let push = |entry: &Entry<'_>| {
+            *entries += 1;
+            rejoin.push(entry, &mut give);
+        };
+        let more = source.read(push).await?;
+        if !more {
+            self.finish(give);
+        }
+        Ok(more)
+    }
+
+    /// Gives the incomplete lines of a log that is not read any further.
+    pub(crate) fn finish(&mut self, give: impl FnMut(&Line<'_>)) {
+        self.rejoin.finish(give);
     }
 }
 

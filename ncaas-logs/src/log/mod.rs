@@ -15,7 +15,6 @@ mod http_response;
 mod json_file;
 mod k8s_file;
 mod line;
-mod outage;
 mod podman;
 mod query;
 mod recent;
@@ -26,14 +25,14 @@ mod stream;
 use std::path::Path;
 
 use bollard::models::ContainerInspectResponse;
-use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
+use ncaas_core::engine::{Engine, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 
 pub(crate) use details::Translated;
 pub(crate) use entry::{Entry, Stamp, Stream};
 pub(crate) use file_parser::Lost;
-pub(crate) use line::{Line, Rejoin, last_state};
+pub(crate) use line::{EntrySource, Line, LineReader, last_state};
 pub(crate) use query::Query;
 pub(crate) use saved::SavedLog;
 
@@ -77,7 +76,7 @@ impl Log {
     pub(crate) fn open(engine: &Engine, inspected: &ContainerInspectResponse, query: Query) -> Result<Self> {
         let driver = driver(inspected);
         if driver == "none" {
-            let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/');
+            let name = reference::container_name(inspected);
             return Err(Failure::new(
                 Kind::EngineError,
                 format!("cannot read the log of `{name}`: its log driver is `none`, which keeps no output"),
@@ -110,50 +109,6 @@ impl Log {
             has_ended: false,
             lost: Lost::default(),
         })
-    }
-
-    /// Waits for entries and gives them. Returns false at the end of the log.
-    ///
-    /// It may be dropped at any time and called again; no entry is lost.
-    ///
-    /// # Errors
-    /// If the container does not exist, or the engine stays unreachable.
-    pub(crate) async fn read(&mut self, give: impl FnMut(&Entry<'_>)) -> Result<bool> {
-        if self.has_ended {
-            return Ok(false);
-        }
-        let Log { source, recent, .. } = self;
-        let more = match source {
-            Source::Files(files) => {
-                // A long file must not keep others waiting.
-                tokio::task::yield_now().await;
-                files.read(recent.filter(give))?
-            }
-            Source::Podman(file) => file.read(give).await?,
-            Source::Stream(stream) => stream.read(recent, give).await?,
-            Source::Archive(archive, stream) => match archive.read(recent.filter(give)).await {
-                Ok(more) => {
-                    if archive.has_begun() {
-                        *stream = None;
-                    }
-                    more
-                }
-                Err(failure) => match stream.take() {
-                    Some(stream) => {
-                        self.source = Source::Stream(stream);
-                        return Ok(true);
-                    }
-                    None if self.query.follow => false,
-                    None => return Err(failure),
-                },
-            },
-        };
-        if more {
-            self.use_archive_if_long()
-        } else {
-            self.end_source()
-        }
-        Ok(!self.has_ended)
     }
 
     /// Reads a long log from the archive from here on.
@@ -210,6 +165,47 @@ impl Log {
     /// What the log driver has lost, as far as the entries that were read show it.
     pub(crate) fn lost(&self) -> Lost {
         self.lost
+    }
+}
+
+impl EntrySource for Log {
+    /// Fails if the container does not exist, or the engine stays unreachable.
+    async fn read(&mut self, give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+        if self.has_ended {
+            return Ok(false);
+        }
+        let Log { source, recent, .. } = self;
+        let more = match source {
+            Source::Files(files) => {
+                // A long file must not keep others waiting.
+                tokio::task::yield_now().await;
+                files.read(recent.filter(give))?
+            }
+            Source::Podman(file) => file.read(give).await?,
+            Source::Stream(stream) => stream.read(recent, give).await?,
+            Source::Archive(archive, stream) => match archive.read(recent.filter(give)).await {
+                Ok(more) => {
+                    if archive.has_begun() {
+                        *stream = None;
+                    }
+                    more
+                }
+                Err(failure) => match stream.take() {
+                    Some(stream) => {
+                        self.source = Source::Stream(stream);
+                        return Ok(true);
+                    }
+                    None if self.query.follow => false,
+                    None => return Err(failure),
+                },
+            },
+        };
+        if more {
+            self.use_archive_if_long()
+        } else {
+            self.end_source()
+        }
+        Ok(!self.has_ended)
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ncaas_core::engine::Backoff;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Kind, Result};
 use tokio::time::sleep;
@@ -14,7 +15,6 @@ use tokio::time::sleep;
 use super::entry::Entry;
 use super::file_parser::Lost;
 use super::files::Files;
-use super::outage::Outage;
 use super::query::Query;
 use super::stream::LoggedContainer;
 
@@ -36,7 +36,7 @@ pub(super) struct PodmanFile {
     start: u64,
     /// How often in a row there was nothing new; none once the file does not grow any more.
     idle_reads: Option<u32>,
-    outage: Outage,
+    backoff: Backoff,
 }
 
 impl PodmanFile {
@@ -70,7 +70,7 @@ impl PodmanFile {
             position: 0,
             start,
             idle_reads: query.follow.then_some(0),
-            outage: Outage::default(),
+            backoff: Backoff::default(),
         })
     }
 
@@ -123,11 +123,11 @@ impl PodmanFile {
     async fn has_container_ended(&mut self) -> Result<bool> {
         match self.container.engine.inspect(&self.container.id).await {
             Ok(inspected) => {
-                self.outage.end();
+                self.backoff = Backoff::default();
                 Ok(container_from_inspect(&inspected).has_ended())
             }
             Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(true),
-            Err(failure) => self.outage.tolerate(failure).map(|()| false),
+            Err(failure) => self.backoff.wait(failure).await.map(|()| false),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Drops entries that were seen before: when a log continues from its files to the engine's stream, and when a stream
-//! that broke off is resumed.
+//! is resumed after an interruption.
 //!
 //! The engine is asked for entries since a moment before the last one, because the two streams' times are not strictly
 //! in order. Entries that were seen already are recognised by their hashes.

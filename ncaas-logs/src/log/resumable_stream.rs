@@ -1,19 +1,19 @@
-//! The engine's log stream, requested again whenever it breaks off, until the container has ended.
+//! The engine's log stream, requested again after each interruption, until the container has ended.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ncaas_core::engine::Backoff;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Kind, Result};
 use tokio::time::sleep;
 
 use super::entry::{Entry, Stamp};
-use super::outage::Outage;
 use super::query::Query;
 use super::recent::Recent;
 use super::stream::{EngineStream, LoggedContainer};
 
-/// Time between two inspections of a container that does not run, or of an engine that does not answer.
+/// Time between two inspections of a container that does not run.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// How many of the last entries are requested when a log is resumed: an engine that is asked for entries since a time
@@ -28,7 +28,7 @@ pub(super) struct ResumableStream {
     request: Option<EngineStream>,
     /// The container has ended: the current request returns all there is.
     is_last: bool,
-    outage: Outage,
+    backoff: Backoff,
     given: u64,
 }
 
@@ -42,7 +42,7 @@ impl ResumableStream {
     /// The log from the last entry on that was seen.
     pub(super) fn resumed(container: &LoggedContainer, query: &Query) -> Self {
         let (container, query) = (container.clone(), query.clone());
-        ResumableStream { container, query, request: None, is_last: false, outage: Outage::default(), given: 0 }
+        ResumableStream { container, query, request: None, is_last: false, backoff: Backoff::default(), given: 0 }
     }
 
     /// How many entries it has given.
@@ -77,8 +77,8 @@ impl ResumableStream {
             // It has been removed. All that could be read has been.
             Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(false),
             Err(failure) => {
-                self.outage.tolerate(failure)?;
                 self.request = None;
+                self.backoff.wait(failure).await?;
             }
             Ok(more) => return Ok(more),
         }
@@ -91,12 +91,11 @@ impl ResumableStream {
             Ok(inspected) => inspected,
             Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(false),
             Err(failure) => {
-                self.outage.tolerate(failure)?;
-                sleep(PAUSE).await;
+                self.backoff.wait(failure).await?;
                 return Ok(true);
             }
         };
-        self.outage.end();
+        self.backoff = Backoff::default();
         let container = container_from_inspect(&inspected);
         let restarts = inspected.state.as_ref().and_then(|state| state.restarting).unwrap_or_default();
         self.is_last = container.has_ended() && !restarts;

@@ -9,6 +9,7 @@ use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use tokio::task::yield_now;
 
 use super::entry::{Entry, STAMP, Stamp, Stream};
+use super::line::EntrySource;
 use super::query::Query;
 
 /// How much is read at once.
@@ -36,21 +37,6 @@ impl SavedLog {
     /// Reads an open file; `path` is for messages.
     pub(crate) fn new(file: File, path: &Path, query: Query) -> Self {
         SavedLog { path: path.to_owned(), file, query, buffer: vec![0; CHUNK], filled: 0, open: None, number: 1 }
-    }
-
-    /// Reads a chunk and gives its entries. Returns false at the end.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or is not such a log.
-    pub(crate) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
-        // A long file must not keep others waiting.
-        yield_now().await;
-        let read = self.file.read(&mut self.buffer[self.filled..]).doing("read", &self.path)?;
-        self.filled += read;
-        let used = self.parse(read == 0, &mut give)?;
-        self.buffer.copy_within(used..self.filled, 0);
-        self.filled -= used;
-        Ok(read > 0)
     }
 
     fn parse(&mut self, is_end: bool, give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
@@ -90,6 +76,20 @@ impl SavedLog {
     }
 }
 
+impl EntrySource for SavedLog {
+    /// Fails if the file is not such a log.
+    async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+        // A long file must not keep others waiting.
+        yield_now().await;
+        let read = self.file.read(&mut self.buffer[self.filled..]).doing("read", &self.path)?;
+        self.filled += read;
+        let used = self.parse(read == 0, &mut give)?;
+        self.buffer.copy_within(used..self.filled, 0);
+        self.filled -= used;
+        Ok(read > 0)
+    }
+}
+
 fn parse_head(line: &[u8]) -> Option<(Stamp, Stream)> {
     let head = line.get(..HEAD)?;
     let is_spaced = head[STAMP] == b' ' && head[HEAD - 1] == b' ';
@@ -100,20 +100,19 @@ fn parse_head(line: &[u8]) -> Option<(Stamp, Stream)> {
 #[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
 mod tests {
     use super::*;
-    use crate::log::{Line, Rejoin};
+    use crate::log::{Line, LineReader};
 
     async fn read(content: &[u8]) -> Result<Vec<(String, usize, bool)>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
         std::fs::write(&path, content).unwrap();
-        let mut log = SavedLog::new(File::open(&path).unwrap(), &path, Query::default());
-        let (mut rejoin, mut lines) = (Rejoin::default(), Vec::new());
+        let mut log = LineReader::new(SavedLog::new(File::open(&path).unwrap(), &path, Query::default()));
+        let mut lines = Vec::new();
         let mut keep = |line: &Line<'_>| {
             let start = String::from_utf8_lossy(&line.bytes[..line.bytes.len().min(9)]).into_owned();
             lines.push((format!("{} {start}", line.stream.name()), line.bytes.len(), line.broken));
         };
-        while log.read(|entry| rejoin.push(entry, &mut keep)).await? {}
-        rejoin.finish(&mut keep);
+        while log.read(&mut keep).await? {}
         Ok(lines)
     }
 

@@ -5,10 +5,12 @@ mod svg;
 
 use jiff::Timestamp;
 use ncaas_core::failure::Result;
-use ncaas_core::quantity::format_bytes;
+use ncaas_core::quantity::{format_bytes, format_count};
 use ncaas_core::record::fields::Status;
+use ncaas_core::text::{shorten_middle, word};
 
-use crate::timeline::{Row, Slice, Timeline};
+use crate::job_summary::describe_status;
+use crate::timeline::{Row, Slice, Timeline, format_utc};
 use svg::{Anchor, CHARACTER, Colour, Svg};
 
 const WIDTH: f64 = 1100.0;
@@ -18,6 +20,8 @@ const TOP: f64 = 60.0;
 /// The height of a job's row, and the maximum height of all rows.
 const ROW: f64 = 18.0;
 const ROWS: f64 = 900.0;
+/// How many characters of a name fit beside its row.
+const NAME_ROOM: usize = 22;
 /// The height that a name needs.
 const NAME_HEIGHT: f64 = 12.0;
 const PANEL: f64 = 90.0;
@@ -58,14 +62,19 @@ const PANELS: [Panel; 3] = [
 
 /// The colour of each status; the first is that of a running job. People with colour blindness can distinguish them (the
 /// palette of Okabe and Ito).
-pub(crate) const STATUSES: [(Option<Status>, &str, Colour); 6] = [
-    (None, "running", "#0072b2"),
-    (Some(Status::Success), "success", "#009e73"),
-    (Some(Status::Failed), "failed", "#d55e00"),
-    (Some(Status::OutOfMemory), "out of memory", "#cc79a7"),
-    (Some(Status::Killed), "killed", "#e69f00"),
-    (Some(Status::Timeout), "timeout", "#56b4e9"),
+pub(crate) const STATUSES: [(Option<Status>, Colour); 6] = [
+    (None, "#0072b2"),
+    (Some(Status::Success), "#009e73"),
+    (Some(Status::Failed), "#d55e00"),
+    (Some(Status::OutOfMemory), "#cc79a7"),
+    (Some(Status::Killed), "#e69f00"),
+    (Some(Status::Timeout), "#56b4e9"),
 ];
+
+/// The word for a job's status.
+pub(crate) fn status_word(status: Option<Status>) -> String {
+    status.map_or("running".to_owned(), |status| word(&status))
+}
 
 /// The picture as SVG.
 pub(crate) fn draw_svg(timeline: &Timeline) -> String {
@@ -107,7 +116,7 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
     let row = row_height(timeline);
     for (at, job) in timeline.rows.iter().enumerate() {
         let y = TOP + at as f64 * row;
-        let colour = STATUSES.iter().find(|status| status.0 == job.status).map_or(theme.ink, |status| status.2);
+        let colour = STATUSES.iter().find(|status| status.0 == job.status).map_or(theme.ink, |status| status.1);
         let margin = if row > 4.0 { 1.0 } else { 0.0 };
         // The shortest job is visible too.
         let run = [x(job.start), y + margin, (x(job.end) - x(job.start)).max(1.0), row - 2.0 * margin];
@@ -134,8 +143,7 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
 
 /// The text that a browser shows when the pointer is over a job.
 fn title(job: &Row) -> String {
-    let status = STATUSES.iter().find(|status| status.0 == job.status).map_or("unknown", |status| status.1);
-    format!("{}: {status}, {:.1} s", job.name, job.end - job.start)
+    format!("{}: {}, {:.1} s", job.name, describe_status(&status_word(job.status), None), job.end - job.start)
 }
 
 /// Writes the names of all jobs, or of the failed ones if there is not enough room.
@@ -145,7 +153,7 @@ fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let middle = |at: usize| TOP + (at as f64 + 0.5) * row;
     if row >= NAME_HEIGHT {
         for (at, job) in timeline.rows.iter().enumerate() {
-            svg.text(right, middle(at), Anchor::End, theme.ink, &shortened(&job.name));
+            svg.text(right, middle(at), Anchor::End, theme.ink, &shorten_middle(&job.name, NAME_ROOM));
         }
         return;
     }
@@ -158,7 +166,7 @@ fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
             left_out += 1;
             continue;
         }
-        svg.text(right, y, Anchor::End, theme.failed, &shortened(&job.name));
+        svg.text(right, y, Anchor::End, theme.failed, &shorten_middle(&job.name, NAME_ROOM));
         next = y + NAME_HEIGHT;
     }
     let more = if left_out > 0 { format!("and {left_out} more failed") } else { String::new() };
@@ -166,16 +174,14 @@ fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
 }
 
 fn draw_legend(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
-    let moment = |seconds: f64| Timestamp::from_second(seconds as i64).map(|time| time.strftime("%F %T").to_string());
-    let (from, to) = (moment(timeline.start).unwrap_or_default(), moment(timeline.end).unwrap_or_default());
-    let count = timeline.rows.len();
-    let title = format!("{count} {}, {from} to {to} UTC", if count == 1 { "job" } else { "jobs" });
+    let (from, to) = (format_utc(timeline.start), format_utc(timeline.end));
+    let title = format!("{}, {from} to {to} UTC", format_count(timeline.rows.len(), "job"));
     svg.text(LEFT, 16.0, Anchor::Start, theme.ink, &title);
     let mut x = LEFT;
-    for (status, name, colour) in STATUSES {
+    for (status, colour) in STATUSES {
         let count = timeline.rows.iter().filter(|row| row.status == status).count();
         if count > 0 {
-            let label = format!("{count} {name}");
+            let label = format!("{count} {}", describe_status(&status_word(status), None));
             svg.rectangle([x, 34.0, 12.0, 12.0], colour, None);
             svg.text(x + 18.0, 40.0, Anchor::Start, theme.ink, &label);
             x += 40.0 + label.len() as f64 * CHARACTER;
@@ -207,15 +213,4 @@ fn ticks(timeline: &Timeline) -> Vec<(f64, String)> {
         moment.map(|time| time.strftime(format).to_string()).unwrap_or_default()
     };
     if count < 0.0 { Vec::new() } else { (0..=count as u32).map(|tick| (at(tick), label(at(tick)))).collect() }
-}
-
-/// Both ends of a long name: names often begin alike.
-fn shortened(name: &str) -> String {
-    const ROOM: usize = 22;
-    let characters: Vec<char> = name.chars().collect();
-    if characters.len() <= ROOM {
-        return name.to_owned();
-    }
-    let (head, tail) = (&characters[..ROOM / 2], &characters[characters.len() - (ROOM / 2 - 1)..]);
-    head.iter().chain(&['~']).chain(tail).collect()
 }

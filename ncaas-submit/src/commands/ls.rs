@@ -1,7 +1,6 @@
 //! `ncaas-submit ls`: the submissions of a bucket with their states.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -11,11 +10,11 @@ use ncaas_core::claim;
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
-use ncaas_core::quantity::format_duration;
+use ncaas_core::quantity::format_age;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 use ncaas_core::record::submission::{DatasetStatus, State, SubmissionRecord, SubmissionStatus};
-use ncaas_core::table::{Table, terminal_width};
+use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
@@ -45,7 +44,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
         validate_group(group)?;
     }
     let bucket = open_bucket(args.bucket.as_deref().unwrap_or_default()).await?;
-    let shows_table = !args.json && std::io::stdout().is_terminal();
+    let shows_table = shows_table(args.json);
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
             let mut emitted: HashMap<String, Vec<u8>> = HashMap::new();
@@ -111,7 +110,7 @@ fn row(record: &Record, status: &SubmissionStatus) -> [String; 6] {
         job.group.unwrap_or_default(),
         word(&status.state),
         format!("{}/{}", status.datasets_done, status.jobs.len()),
-        age.map(|age| format!("{} ago", format_duration(age.as_secs_f64()))).unwrap_or_default(),
+        age.map(|age| format!("{} ago", format_age(age.as_secs()))).unwrap_or_default(),
         status.owner.clone().unwrap_or_default(),
     ]
 }

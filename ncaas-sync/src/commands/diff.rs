@@ -22,7 +22,6 @@ use crate::collect::container_paths::{ContainerPaths, MountKind};
 use crate::collect::unpack::entry_path;
 use crate::container_record::record_from_container;
 use crate::file_filter::FileFilter;
-use crate::transfer_report::write;
 
 /// Containers that are compared at once.
 const DEFAULT_JOBS: usize = 4;
@@ -122,7 +121,7 @@ async fn write_changes(
     let wanted = Arc::new(wanted.map(|change| (change.path.clone(), change.kind)).collect());
     let details = read_details(engine, &paths, &changes, &wanted).await?;
     for change in selected {
-        write(output, &change_record(&paths, change, &parents, &details)).await;
+        output.write_json(&change_record(&paths, change, &parents, &details)).await;
     }
     for mount in &paths.mounts {
         if filter.accepts(&mount.path, mount.path.trim_start_matches('/')) {
@@ -141,7 +140,7 @@ async fn write_changes(
                 size,
                 mtime: None,
             };
-            write(output, &record).await;
+            output.write_json(&record).await;
         }
     }
     Ok(())

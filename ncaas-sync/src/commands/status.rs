@@ -1,6 +1,5 @@
 //! `ncaas-sync status`: compare a folder with its counterpart in a bucket.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::pin::pin;
 
@@ -11,7 +10,7 @@ use ncaas_core::files;
 use ncaas_core::layout::STATE_FOLDER;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::fields::ErrorInfo;
-use ncaas_core::table::{Table, terminal_width};
+use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
@@ -20,7 +19,7 @@ use serde::Serialize;
 use crate::args::StatusArgs;
 use crate::bucket_prefix::BucketPrefix;
 use crate::paired_listing::{LocalEntry, Pair, PairedListing, RemoteEntry};
-use crate::transfer_report::{emit, write};
+use crate::transfer_report::emit;
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 
@@ -98,7 +97,7 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
         pair if is_state(&pair.path) => Ok(None),
         pair => Ok(Some(compare_pair(tool, &transfer, pair).await)),
     });
-    let is_table = std::io::stdout().is_terminal() && !args.json;
+    let is_table = shows_table(args.json);
     let mut table = is_table.then(|| Table::new(&["STATUS", "SIZE", "IN BUCKET", "PATH"]));
     let mut records = pin!(records.buffer_unordered(DEFAULT_JOBS));
     while let Some(record) = records.next().await {
@@ -121,7 +120,7 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
 }
 
 async fn write_status(output: &Output, record: &StatusRecord) {
-    if record.status == FileStatus::Unknown { emit(output, record).await } else { write(output, record).await }
+    if record.status == FileStatus::Unknown { emit(output, record).await } else { output.write_json(record).await }
 }
 
 /// Whether a path belongs to the tools themselves, on this machine or in the bucket.

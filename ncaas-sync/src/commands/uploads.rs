@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use crate::args::UploadsArgs;
 use crate::bucket_prefix::BucketPrefix;
-use crate::transfer_report::write;
 use ncaas_core::transfer::list_unfinished_uploads;
 
 /// One unfinished upload.
@@ -64,7 +63,7 @@ async fn list(tool: Tool, args: &UploadsArgs, output: &Output) -> Result<()> {
             bytes: parts.map(|parts| parts.iter().map(|part| part.size).sum()),
             dropped: args.drop,
         };
-        write(output, &record).await;
+        output.write_json(&record).await;
     }
     Ok(())
 }

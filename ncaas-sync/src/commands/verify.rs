@@ -23,7 +23,6 @@ use serde::Serialize;
 use crate::args::VerifyArgs;
 use crate::buckets::Buckets;
 use crate::result_list::ResultList;
-use crate::transfer_report::write;
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::{download_into, object_sha256};
@@ -153,7 +152,7 @@ impl Verifier<'_> {
                 }
             }
             if self.args.files {
-                write(output, &checked).await;
+                output.write_json(&checked).await;
             }
         }
         let Some(first) = first else {

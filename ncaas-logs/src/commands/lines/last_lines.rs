@@ -7,7 +7,7 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::Result;
 
-use crate::log::{Line, Log, Query, Rejoin, Stamp, Stream};
+use crate::log::{Line, LineReader, Log, Query, Stamp, Stream};
 
 /// How many more entries than lines are requested at first.
 const MARGIN: usize = 64;
@@ -44,11 +44,9 @@ pub(super) async fn read(
     loop {
         // The engine counts the entries of both streams, even if one is wanted.
         let all = Query { follow: false, only: None, tail: Some(requested as u64), ..query.clone() };
-        let mut log = Log::open(engine, inspected, all)?;
+        let mut log = LineReader::new(Log::open(engine, inspected, all)?);
         let mut last = VecDeque::new();
-        let mut entries = 0_usize;
         let mut seen = [false; 2];
-        let mut rejoin = Rejoin::default();
         let mut keep = |line: &Line<'_>| {
             let may_be_cut = !std::mem::replace(&mut seen[line.stream as usize], true);
             if query.only.is_some_and(|only| only != line.stream) {
@@ -61,22 +59,13 @@ pub(super) async fn read(
                 last.pop_front();
             }
         };
-        let mut more = true;
-        while more {
-            more = log
-                .read(|entry| {
-                    entries += 1;
-                    rejoin.push(entry, &mut keep);
-                })
-                .await?;
-        }
-        rejoin.finish(&mut keep);
+        while log.read(&mut keep).await? {}
         // An engine may send fewer entries than requested although there are more.
-        let is_all = before == Some(entries) || entries == 0;
-        before = Some(entries);
+        let is_all = before == Some(log.entries) || log.entries == 0;
+        before = Some(log.entries);
         let is_whole = last.len() == count && !last.iter().any(|line| line.may_be_cut);
         if is_all || is_whole {
-            return Ok((last, log));
+            return Ok((last, log.source));
         }
         requested = requested.saturating_mul(8);
     }

@@ -13,7 +13,7 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LinesArgs;
-use crate::log::{Line, Log, Query, Rejoin, Stamp, Stream};
+use crate::log::{LineReader, Log, Query, Stamp, Stream};
 use crate::saved_files::{SavedFiles, SavedLogPath};
 use crate::targets;
 use writer::{LineRecord, Writer};
@@ -67,7 +67,7 @@ impl Printer<'_> {
         // Nothing is added to the log of a container that has ended.
         query.follow &= !container_from_inspect(inspected).has_ended();
         let mut writer = Writer::new(record, self.args, self.several);
-        let mut log = match self.args.tail {
+        let log = match self.args.tail {
             None => Log::open(engine, inspected, query)?,
             Some(count) => {
                 let (last, log) = last_lines::read(engine, inspected, &query, count).await?;
@@ -79,16 +79,7 @@ impl Printer<'_> {
                 log.follow_on(query)
             }
         };
-        let mut rejoin = Rejoin::default();
-        let mut more = true;
-        while more {
-            more = log.read(|entry| rejoin.push(entry, |line| writer.push(line))).await?;
-            if !more {
-                rejoin.finish(|line| writer.push(line));
-            }
-            writer.send(output).await;
-        }
-        Ok(())
+        writer.print(log, 0, output).await
     }
 
     /// Prints a log that was saved: its container is gone, or the engine is unreachable.
@@ -105,24 +96,7 @@ impl Printer<'_> {
             None => 0,
             Some(count) => count_lines(&path, query.clone()).await?.saturating_sub(count),
         };
-        let mut log = path.open(query)?;
-        let mut writer = Writer::new(record, self.args, self.several);
-        let mut rejoin = Rejoin::default();
-        let (mut seen, mut more) = (0, true);
-        while more {
-            let mut give = |line: &Line<'_>| {
-                seen += usize::from(line.begins);
-                if seen > left_out {
-                    writer.push(line);
-                }
-            };
-            more = log.read(|entry| rejoin.push(entry, &mut give)).await?;
-            if !more {
-                rejoin.finish(&mut give);
-            }
-            writer.send(output).await;
-        }
-        Ok(())
+        Writer::new(record, self.args, self.several).print(path.open(query)?, left_out, output).await
     }
 
     fn query(&self) -> Query {
@@ -139,11 +113,8 @@ impl Printer<'_> {
 
 /// The number of wanted lines of a saved log.
 async fn count_lines(path: &SavedLogPath, query: Query) -> Result<usize> {
-    let mut log = path.open(query)?;
-    let mut rejoin = Rejoin::default();
+    let mut log = LineReader::new(path.open(query)?);
     let mut lines = 0;
-    let mut count = |line: &Line<'_>| lines += usize::from(line.begins);
-    while log.read(|entry| rejoin.push(entry, &mut count)).await? {}
-    rejoin.finish(&mut count);
+    while log.read(|line| lines += usize::from(line.begins)).await? {}
     Ok(lines)
 }

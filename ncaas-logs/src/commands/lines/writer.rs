@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ncaas_core::failure::Result;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::text::one_line;
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::text::TextFormat;
 use crate::args::LinesArgs;
-use crate::log::{Line, Translated};
+use crate::log::{EntrySource, Line, LineReader, Translated};
 use crate::targets::Owner;
 
 /// One line of output.
@@ -109,18 +110,21 @@ impl<'a> Writer<'a> {
         out.extend_from_slice(b"\",\"stream\":\"");
         out.extend_from_slice(line.stream.name().as_bytes());
         out.extend_from_slice(b"\",\"seq\":");
-        push_number(self.seq, out);
+        push_json(&self.seq, out);
         match std::str::from_utf8(line.bytes) {
             Ok(text) => {
-                out.extend_from_slice(b",\"line\":\"");
-                push_escaped(text, out);
+                out.extend_from_slice(b",\"line\":");
+                push_json(text, out);
             }
             Err(_) => {
                 out.extend_from_slice(b",\"bytes\":\"");
                 out.extend_from_slice(STANDARD.encode(line.bytes).as_bytes());
+                out.push(b'"');
             }
         }
-        out.extend_from_slice(if line.ends { b"\"".as_slice() } else { b"\",\"partial\":true" });
+        if !line.ends {
+            out.extend_from_slice(b",\"partial\":true");
+        }
         if let Some(details) = &mut self.details {
             out.extend_from_slice(b",\"details\":");
             out.extend_from_slice(details.json(line.details));
@@ -128,91 +132,34 @@ impl<'a> Writer<'a> {
         out.extend_from_slice(b"}\n");
     }
 
+    /// Prints a log to its end, without its first `left_out` lines.
+    pub(super) async fn print(&mut self, log: impl EntrySource, left_out: usize, output: &Output) -> Result<()> {
+        let mut lines = LineReader::new(log);
+        let (mut seen, mut more) = (0, true);
+        while more {
+            let push = |line: &Line<'_>| {
+                seen += usize::from(line.begins);
+                if seen > left_out {
+                    self.push(line);
+                }
+            };
+            more = lines.read(push).await?;
+            self.send(output).await;
+        }
+        Ok(())
+    }
+
     /// Sends the lines that were written since the last call.
     pub(super) async fn send(&mut self, output: &Output) {
         if !self.out.is_empty() {
-            output.write(self.take_buffer()).await;
+            let next = Vec::with_capacity(self.out.len().min(1 << 19));
+            output.write(std::mem::replace(&mut self.out, next)).await;
         }
-    }
-
-    fn take_buffer(&mut self) -> Vec<u8> {
-        let next = Vec::with_capacity(self.out.len().min(1 << 19));
-        std::mem::replace(&mut self.out, next)
     }
 }
 
-fn push_number(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-/// Bytes that must be escaped in a JSON string.
-const ESCAPED: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
-
-/// Writes the content of a JSON string as serde_json does, but copies plain stretches at once.
-fn push_escaped(text: &str, out: &mut Vec<u8>) {
-    let bytes = text.as_bytes();
-    let mut plain_from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if !ESCAPED[byte as usize] {
-            continue;
-        }
-        out.extend_from_slice(&bytes[plain_from..at]);
-        plain_from = at + 1;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            8 => out.extend_from_slice(b"\\b"),
-            12 => out.extend_from_slice(b"\\f"),
-            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-        }
-    }
-    out.extend_from_slice(&bytes[plain_from..]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn strings_are_escaped_as_serde_json_escapes_them() {
-        let all: String = (0..0x300).filter_map(char::from_u32).collect();
-        for text in ["", "plain", "\"\\", all.as_str(), "\u{2028}😀"] {
-            let mut out = vec![b'"'];
-            push_escaped(text, &mut out);
-            out.push(b'"');
-            assert_eq!(String::from_utf8(out).ok(), serde_json::to_string(text).ok());
-        }
-    }
-
-    #[test]
-    fn numbers_are_written_in_full() {
-        for number in [0, 7, 10, 12_345, u64::MAX] {
-            let mut out = Vec::new();
-            push_number(number, &mut out);
-            assert_eq!(out, number.to_string().into_bytes());
-        }
-    }
+/// Writes a number or a text as JSON.
+fn push_json(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+    // Writing to memory does not fail.
+    serde_json::to_writer(out, value).unwrap_or(());
 }

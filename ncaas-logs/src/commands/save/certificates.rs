@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use ncaas_core::blocking::run_blocking;
 use ncaas_core::certificate::{self, Entry};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::Result;
 use ncaas_core::folder::Folder;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -86,7 +87,7 @@ impl Certificates {
 async fn write_waiting(queue: &Queue, open: impl Fn() -> Result<Folder>) -> Result<()> {
     let (changes, senders): (Vec<Change>, Vec<_>) = queue.waiting.take().into_iter().unzip();
     let folder = open();
-    let write = tokio::task::spawn_blocking(move || {
+    let write = run_blocking(move || {
         certificate::update(&folder?, |certificate| {
             for Change { submission, numbers, number, entry } in &changes {
                 certificate.add_datasets(&submission.datanames, submission.datasets);
@@ -100,7 +101,7 @@ async fn write_waiting(queue: &Queue, open: impl Fn() -> Result<Folder>) -> Resu
             }
         })
     });
-    let result = write.await.unwrap_or_else(|error| Err(Failure::new(Kind::Io, error.to_string())));
+    let result = write.await;
     for sender in senders {
         // Whoever was interrupted waits no more.
         sender.send(result.clone()).unwrap_or(());

@@ -17,7 +17,7 @@ use super::certificates::Certificates;
 use super::log_file::LogFile;
 use super::report::{Progress, Report};
 use crate::job_files::JobFiles;
-use crate::log::{Log, Query, Rejoin};
+use crate::log::{Line, LineReader, Log, Query};
 use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sampler;
 
@@ -32,19 +32,30 @@ pub(crate) struct Follower {
     engine: Engine,
     report: Report,
     /// None if its log driver keeps nothing.
-    log: Option<Log>,
+    log: Option<LineReader<Log>>,
     unreadable: Option<Failure>,
-    rejoin: Rejoin,
-    file: LogFile,
-    excerpt: OutputExcerpt,
+    output: JobOutput,
     sampler: Sampler,
     container: Container,
-    written: Option<Written>,
+    written: Option<WrittenState>,
 }
 
-/// What the files contain.
+/// What is kept of a job's output.
+struct JobOutput {
+    file: LogFile,
+    excerpt: OutputExcerpt,
+}
+
+impl JobOutput {
+    fn push(&mut self, line: &Line<'_>) {
+        self.excerpt.push(line);
+        self.file.push(line);
+    }
+}
+
+/// The state of the job that its files describe.
 #[derive(Debug, PartialEq)]
-struct Written {
+struct WrittenState {
     bytes: u64,
     state: String,
     started: bool,
@@ -62,7 +73,7 @@ impl Follower {
         let container = container_from_inspect(inspected);
         let query = Query { follow: !container.has_ended(), ..Query::default() };
         let (log, unreadable) = match Log::open(engine, inspected, query) {
-            Ok(log) => (Some(log), None),
+            Ok(log) => (Some(LineReader::new(log)), None),
             Err(failure) => (None, Some(failure)),
         };
         let mut excerpt = OutputExcerpt::default();
@@ -71,12 +82,10 @@ impl Follower {
         }
         Ok(Follower {
             engine: engine.clone(),
-            file: LogFile::new(files.open()?, &files.log)?,
+            output: JobOutput { file: LogFile::new(files.open()?, &files.log)?, excerpt },
             report: Report::new(record, files, Some(inspected), certificates),
             log,
             unreadable,
-            rejoin: Rejoin::default(),
-            excerpt,
             sampler: Sampler::new(engine, &container),
             container,
             written: None,
@@ -105,18 +114,10 @@ impl Follower {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = 0;
         loop {
-            let Follower { log, rejoin, file, excerpt, sampler, .. } = self;
+            let Follower { log, output, sampler, .. } = self;
             let reading = async {
                 match log {
-                    Some(log) => {
-                        log.read(|entry| {
-                            rejoin.push(entry, |line| {
-                                excerpt.push(line);
-                                file.push(line);
-                            });
-                        })
-                        .await
-                    }
+                    Some(log) => log.read(|line| output.push(line)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -133,7 +134,7 @@ impl Follower {
                     return Ok(());
                 }
                 more = reading => {
-                    self.file.relieve()?;
+                    self.output.file.relieve()?;
                     if !more? {
                         self.finish_log();
                     }
@@ -168,15 +169,8 @@ impl Follower {
         let mut silent_until = Instant::now() + SILENCE;
         let mut is_reopened = false;
         while let Some(log) = &mut self.log {
-            let Follower { rejoin, file, excerpt, .. } = self;
-            let reading = log.read(|entry| {
-                rejoin.push(entry, |line| {
-                    excerpt.push(line);
-                    file.push(line);
-                });
-            });
             let more = tokio::select! {
-                more = reading => more,
+                more = log.read(|line| self.output.push(line)) => more,
                 () = sleep_until(silent_until) => {
                     // The stream does not end by itself.
                     if is_reopened {
@@ -184,12 +178,12 @@ impl Follower {
                         continue;
                     }
                     is_reopened = true;
-                    log.stop_following();
+                    log.source.stop_following();
                     Ok(true)
                 }
             };
             silent_until = Instant::now() + SILENCE;
-            self.file.relieve()?;
+            self.output.file.relieve()?;
             match more {
                 Ok(true) => {}
                 Ok(false) => self.finish_log(),
@@ -205,46 +199,44 @@ impl Follower {
 
     /// Closes the log at its end.
     fn finish_log(&mut self) {
-        let Follower { rejoin, file, excerpt, .. } = self;
-        rejoin.finish(|line| {
-            excerpt.push(line);
-            file.push(line);
-        });
-        if let Some(log) = self.log.take() {
-            let lost = log.lost();
-            let counted = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
-            let replaced =
-                "bytes of its output were not valid UTF-8; the engine's log driver `json-file` has replaced them";
-            let damaged = "lines of the engine's log files are damaged and left out";
-            let words: Vec<String> =
-                [counted(lost.replaced, replaced), counted(lost.damaged, damaged)].into_iter().flatten().collect();
-            if !words.is_empty() {
-                self.unreadable = Some(Failure::new(Kind::EngineError, words.join("; ")));
-            }
+        let Some(mut log) = self.log.take() else { return };
+        log.finish(|line| self.output.push(line));
+        let lost = log.source.lost();
+        let losses = [
+            (
+                lost.replaced,
+                "bytes of its output were not valid UTF-8; the engine's log driver `json-file` has replaced them",
+            ),
+            (lost.damaged, "lines of the engine's log files are damaged and left out"),
+        ];
+        let losses = losses.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let words = losses.collect::<Vec<_>>().join("; ");
+        if !words.is_empty() {
+            self.unreadable = Some(Failure::new(Kind::EngineError, words));
         }
     }
 
     /// Says how the job ended, for people.
     pub(crate) fn outcome(&self, record: &Record) -> Option<String> {
-        outcome_line(record, self.excerpt.cause().as_deref(), Some(&self.report.files.log))
+        outcome_line(record, self.output.excerpt.cause().as_deref(), Some(&self.report.files.log))
     }
 
     fn is_changed(&self, turn: u32) -> bool {
         let Some(written) = &self.written else { return true };
-        let changed = written.bytes != self.excerpt.bytes || written.state != "running" || !written.started;
-        self.file.may_publish() && (changed || turn - written.turn >= IDLE_TURNS)
+        let changed = written.bytes != self.output.excerpt.bytes || written.state != "running" || !written.started;
+        self.output.file.may_publish() && (changed || turn - written.turn >= IDLE_TURNS)
     }
 
     async fn write(&mut self, turn: u32) -> Result<()> {
-        let bytes = self.excerpt.bytes;
+        let bytes = self.output.excerpt.bytes;
         if self.written.as_ref().is_none_or(|written| written.bytes != bytes) {
-            self.file.publish()?;
+            self.output.file.publish()?;
         }
         let sample = self.sampler.gauge().last();
         let progress = Progress { container: Some(&self.container), sample, failure: None };
-        self.report.write(&progress, &self.excerpt).await?;
+        self.report.write(&progress, &self.output.excerpt).await?;
         let started = self.container.started_at.is_some();
-        self.written = Some(Written { bytes, state: self.container.state.clone(), started, turn });
+        self.written = Some(WrittenState { bytes, state: self.container.state.clone(), started, turn });
         Ok(())
     }
 
@@ -253,7 +245,7 @@ impl Follower {
         let dir = self.report.files.logs.to_string_lossy().into_owned();
         record.set_container(self.container.clone());
         record.merge(&Known {
-            logs: Some(Logs { dir, lines: self.excerpt.line_count, bytes: self.excerpt.bytes }),
+            logs: Some(Logs { dir, lines: self.output.excerpt.line_count, bytes: self.output.excerpt.bytes }),
             usage: self.sampler.gauge().usage(),
             ..Known::default()
         });
@@ -269,10 +261,10 @@ impl Follower {
     pub(crate) async fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
         self.finish_log();
         // `publish` leaves an incomplete log where it is.
-        let published = self.file.publish();
+        let published = self.output.file.publish();
         let sample = self.sampler.gauge().last();
         let progress = Progress { container: Some(&self.container), sample, failure: Some(failure) };
-        self.report.write(&progress, &self.excerpt).await?;
+        self.report.write(&progress, &self.output.excerpt).await?;
         self.report.save(record).and(published)
     }
 

@@ -32,7 +32,7 @@ use crate::buckets::Buckets;
 use crate::cancellation::is_cancelled;
 use crate::collect::job_directory::JobDirectory;
 use crate::result_list::{ResultList, path_in_job};
-use crate::transfer_report::{FileOutcome, FileRecord, write};
+use crate::transfer_report::{FileOutcome, FileRecord};
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::transfer::{Sha256Sum, Stamp, Transfer, parse_sha256};
 
@@ -313,7 +313,7 @@ impl JobUpload<'_> {
 
     async fn report(&self, file: &FileRecord) {
         if self.pusher.files {
-            write(self.output, file).await;
+            self.output.write_json(file).await;
         }
     }
 }

@@ -20,3 +20,30 @@ fn compare_shows_in_what_two_jobs_differ() {
     assert_eq!(compare("a.record.json", "a.record.json").ok().json()[0]["same"], true);
     compare("a.record.json", "none.json").ended_saying(1, "cannot read `none.json`");
 }
+
+#[test]
+fn tables_fit_a_terminal_of_any_width() {
+    let folder = tempfile::tempdir().unwrap();
+    let save = |name: &str, image: &str| {
+        let container = json!({"name": format!("job__pca_2026_11_27_10_00_00_123456-2-{name}"), "state": "exited",
+            "status": "out-of-memory", "exit_code": 137, "started_at": "2026-11-22T10:00:00Z", "duration_s": 3700.0});
+        let record = json!({"image": image.repeat(30), "container": container, "error": null});
+        std::fs::write(folder.path().join(format!("{name}.record.json")), record.to_string()).unwrap();
+    };
+    save("aabbccdd", "pca");
+    save("eeff0011", "spikesorter");
+    for width in [60, 80, 110, 200] {
+        let shown = |arguments: &str| {
+            let command = format!("stty rows 24 cols {width}; ncaas-logs {arguments}");
+            let script = format!("script --quiet --return --command '{command}' /dev/null");
+            ncaas_tests::pipe_in(folder.path(), &script, &[]).text()
+        };
+        let state = shown("state ./aabbccdd.record.json ./eeff0011.record.json");
+        let compare = shown("compare aabbccdd.record.json eeff0011.record.json");
+        for table in [&state, &compare] {
+            assert!(table.lines().all(|line| line.trim_end().chars().count() <= width), "{width}: {table}");
+        }
+        assert!(state.contains("ccdd") && state.contains("0011") && state.contains("1h 1m 40s"), "{width}: {state}");
+        assert!(compare.contains("pca") && compare.contains("spike"), "{width}: {compare}");
+    }
+}

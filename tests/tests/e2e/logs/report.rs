@@ -96,3 +96,18 @@ fn a_report_of_a_status_file_of_the_platform_names_its_status() {
     assert_eq!(lines.iter().map(|line| line["line"].as_str().unwrap()).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(run(&["plot", path]).ok().json()[0]["jobs"], 1);
 }
+
+#[test]
+fn no_records_leave_an_existing_report_or_plot_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("empty.jsonl"), "").unwrap();
+    for (verb, file) in [("report", "report.html"), ("plot", "jobs.svg")] {
+        std::fs::write(folder.path().join(file), "earlier").unwrap();
+        for arguments in [vec![verb], vec![verb, "empty.jsonl"]] {
+            let ran = Run::tool("ncaas-logs").args(&arguments).dir(folder.path()).run();
+            assert!(ran.status == 0 && ran.stdout.is_empty(), "{ran:?}");
+            assert!(ran.stderr.contains("no records were read") && ran.stderr.contains("is not written"), "{ran:?}");
+            assert_eq!(std::fs::read_to_string(folder.path().join(file)).unwrap(), "earlier", "{arguments:?}");
+        }
+    }
+}
