@@ -79,7 +79,7 @@ impl Stage {
 
 /// What a certificate says about one dataset.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct DatasetEntry {
     /// The dataset's name.
     pub dataname: String,
     /// Its status.
@@ -94,11 +94,11 @@ pub struct Entry {
     pub reason: Option<String>,
 }
 
-impl Entry {
+impl DatasetEntry {
     /// The entry of a dataset about which nothing is known but, maybe, its name.
     pub fn initializing(dataname: Option<&str>) -> Self {
         let dataname = dataname.unwrap_or(UNKNOWN).to_owned();
-        Entry { dataname, stage: Stage::Initializing, time: None, last_command: None, cpu: None, reason: None }
+        DatasetEntry { dataname, stage: Stage::Initializing, time: None, last_command: None, cpu: None, reason: None }
     }
 
     fn line(&self) -> Line {
@@ -200,12 +200,12 @@ impl Certificate {
     /// Gives it a line for each dataset: `count` of them, with their names as far as they are known.
     pub fn add_datasets(&mut self, datanames: &[String], count: usize) {
         for number in self.lines.len()..count.max(datanames.len()) {
-            self.lines.push(Entry::initializing(datanames.get(number).map(String::as_str)).line().to_string());
+            self.lines.push(DatasetEntry::initializing(datanames.get(number).map(String::as_str)).line().to_string());
         }
     }
 
     /// Replaces the line of dataset `number`, counted from 1, and the reasons of its failure.
-    pub fn set(&mut self, number: usize, entry: &Entry) {
+    pub fn set(&mut self, number: usize, entry: &DatasetEntry) {
         let number = number.max(1);
         self.add_datasets(&[], number);
         if let Some(line) = self.lines.get_mut(number - 1) {
@@ -320,8 +320,8 @@ pub fn update(job: &Folder, change: impl FnOnce(&mut Certificate)) -> Result<()>
 mod tests {
     use super::*;
 
-    fn entry(dataname: &str, last_command: &str) -> Entry {
-        Entry {
+    fn entry(dataname: &str, last_command: &str) -> DatasetEntry {
+        DatasetEntry {
             dataname: dataname.to_owned(),
             stage: Stage::InProgress,
             time: Some("2026-11-22T10:24:55.9Z".parse().unwrap()),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     /// The text after a change to the certificate of so many datasets.
-    fn changed(old: &str, datasets: usize, number: usize, entry: &Entry) -> String {
+    fn changed(old: &str, datasets: usize, number: usize, entry: &DatasetEntry) -> String {
         let mut certificate = Certificate::parse(old);
         certificate.add_datasets(&[], datasets);
         certificate.set(number, entry);
@@ -353,7 +353,7 @@ mod tests {
         let expected = "PER ENVIRONMENT MONITORING:\n================\nDATANAME: lab/inputs/session1.npy | STATUS: IN PROGRESS \
             | TIME: 2026_11_22_10_24_55 | LAST COMMAND: fitting 15 components | CPU_USAGE: 97.2\n================\n";
         assert!(text.starts_with(expected), "{text}");
-        let done = Entry { stage: Stage::Success, ..entry("x", "y") };
+        let done = DatasetEntry { stage: Stage::Success, ..entry("x", "y") };
         assert!(changed(&text, 1, 1, &done).contains("| TIME: 2026_11_22_10_24_55 (finished) |"));
     }
 
@@ -402,8 +402,11 @@ mod tests {
             event("2026-11-22T10:00:00Z", "found the submission"),
             event("2026-11-22T11:01:02.345Z", "================"),
         ]);
-        let failed =
-            Entry { stage: Stage::Failed, reason: Some("no config\n\nno dataset".to_owned()), ..entry("b", "x") };
+        let failed = DatasetEntry {
+            stage: Stage::Failed,
+            reason: Some("no config\n\nno dataset".to_owned()),
+            ..entry("b", "x")
+        };
         certificate.set(2, &failed);
         let mut certificate = Certificate::parse(&certificate.to_string());
         certificate.set(1, &entry("a", "y"));
@@ -423,7 +426,7 @@ mod tests {
             let mut certificate = Certificate::default();
             for (at, word) in words.iter().take(count).enumerate() {
                 let reason = (failed == Some(at + 1)).then(|| format!("{word} failed"));
-                certificate.set(at + 1, &Entry { reason, ..entry(&format!("d{}", at + 1), word) });
+                certificate.set(at + 1, &DatasetEntry { reason, ..entry(&format!("d{}", at + 1), word) });
             }
             certificate
         };

@@ -70,7 +70,7 @@ fn describe_status(container: &Container) -> String {
 
 /// What the user can do about a job that a limit has ended.
 fn remedy(record: &Record, container: &Container) -> Option<String> {
-    let settings = record.known().ok().and_then(|known| known.run).unwrap_or_default();
+    let settings = record.fields().ok().and_then(|known| known.run).unwrap_or_default();
     match container.status? {
         Status::OutOfMemory => Some(match settings.memory {
             Some(limit) => format!("its limit is {}: raise it with `--memory`", format_bytes(limit)),

@@ -93,7 +93,7 @@ impl DefaultSettings {
     /// Sets each setting that the record lacks, and returns all settings.
     pub(crate) fn complete(&self, record: &mut Record) -> Result<RunSettings> {
         fill_io_dir(record, &self.io_dir)?;
-        let own = record.known()?.run.unwrap_or_default();
+        let own = record.fields()?.run.unwrap_or_default();
         let flags = self.settings.clone();
         let mut env = flags.env.unwrap_or_default();
         env.extend(own.env.unwrap_or_default());

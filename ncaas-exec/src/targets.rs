@@ -9,7 +9,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::record::fields::{Container, RecordFields};
 use ncaas_core::tool::Tool;
 
 /// The argument that means the newest container.
@@ -25,15 +25,15 @@ pub(crate) fn target_input(tool: Tool, containers: &[String], usage: &str) -> Re
 
 /// One record for each container of a scheduler's job.
 pub(crate) async fn placement_input(engine: &Engine, placement: &str) -> Result<Input> {
-    let found = engine.labelled(&[labels::TOOL, &format!("{}={placement}", labels::PLACEMENT)]).await?;
+    let found = engine.list_labelled(&[labels::TOOL, &format!("{}={placement}", labels::PLACEMENT)]).await?;
     Ok(Input::records(found.iter().map(|container| record_for_container(&container.id))))
 }
 
 /// A record that contains only a container.
 pub(crate) fn record_for_container(name: &str) -> Record {
-    Record::new(&Known {
+    Record::new(&RecordFields {
         container: Some(Container { id: name.to_owned(), ..Container::default() }),
-        ..Known::default()
+        ..RecordFields::default()
     })
 }
 
@@ -74,7 +74,7 @@ pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Resu
         *record = engine.record_of_container(&inspected).await?.unwrap_or_default();
     }
     let container = container_from_inspect(&inspected);
-    record.merge(&Known { container: Some(container.clone()), ..Known::default() });
+    record.merge(&RecordFields { container: Some(container.clone()), ..RecordFields::default() });
     Ok(container)
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn resolve_container(engine: &Engine, name: &str) -> Result<Str
 /// # Errors
 /// [`Kind::Usage`] if the datasets of a job have several containers.
 async fn find_by_job(engine: &Engine, name: &str) -> Result<Option<String>> {
-    let found = engine.labelled(&[labels::TOOL]).await?;
+    let found = engine.list_labelled(&[labels::TOOL]).await?;
     if name == LAST {
         return Ok(found.into_iter().next().map(|container| container.id));
     }

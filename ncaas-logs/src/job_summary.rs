@@ -51,7 +51,7 @@ impl JobSummary {
     /// Summarises a record. `saved` are its files; links are relative to `folder`.
     pub(crate) fn new(record: &Record, saved: Option<&SavedFiles>, number: usize, folder: &Path) -> Self {
         let container = record.container();
-        let known = record.known().unwrap_or_default();
+        let known = record.fields().unwrap_or_default();
         let usage = known.usage.unwrap_or_default();
         let start = container.as_ref().and_then(|container| unix_seconds(container.started_at.as_deref()));
         let end = container.as_ref().and_then(|container| unix_seconds(container.finished_at.as_deref()));
@@ -66,7 +66,7 @@ impl JobSummary {
             let all = last_lines.iter().rev().map(|line| line.text.as_str());
             find_cause(errors).or_else(|| find_cause(all)).map(str::to_owned)
         };
-        let reason = || record.known().ok()?.warnings?.last().cloned();
+        let reason = || record.fields().ok()?.warnings?.last().cloned();
         let cause = if has_failed { error.or_else(cause).or_else(reason) } else { None }.unwrap_or_default();
         let job_id = record.job().map(|job| job.id).unwrap_or_default();
         let name = record.dataset_name().or_else(|| Some(job_id.clone()).filter(|id| !id.is_empty()));

@@ -9,7 +9,7 @@ use ncaas_core::certificate::Stage;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::layout::{LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Datasets, Job, Known, Status};
+use ncaas_core::record::fields::{Container, Datasets, Job, RecordFields, Status};
 use ncaas_core::status_file::ReadStatus;
 use ncaas_core::text::strip_control;
 
@@ -222,11 +222,11 @@ fn record_from_status(path: &Path, status: &ReadStatus) -> Record {
     // `<job id>/logs/DATASET_NAME:..._STATUS.txt`
     let job_id = path.ancestors().nth(2).and_then(Path::file_name).and_then(|name| name.to_str());
     let job = job_id.filter(|id| id.starts_with("job__"));
-    let mut record = Record::new(&Known {
+    let mut record = Record::new(&RecordFields {
         job: job.map(|id| Job { id: id.to_owned(), dataset: 1, datasets: 1, ..Job::default() }),
         dataname: status.input.clone().map(Datasets::One),
         container: Some(container),
-        ..Known::default()
+        ..RecordFields::default()
     });
     if let Some(reason) = status.reason.as_str() {
         record.warn(reason);

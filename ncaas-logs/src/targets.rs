@@ -6,7 +6,7 @@ use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::Tool;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -86,6 +86,6 @@ pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Resu
     {
         *record = started_from;
     }
-    record.merge(&Known { container: Some(container_from_inspect(&inspected)), ..Known::default() });
+    record.merge(&RecordFields { container: Some(container_from_inspect(&inspected)), ..RecordFields::default() });
     Ok(inspected)
 }

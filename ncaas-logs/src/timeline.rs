@@ -25,7 +25,7 @@ impl Row {
     pub(crate) fn from_record(record: &Record) -> Option<Self> {
         let container = record.container()?;
         let start = unix_seconds(container.started_at.as_deref())?;
-        let usage = record.known().ok().and_then(|known| known.usage).unwrap_or_default();
+        let usage = record.fields().ok().and_then(|known| known.usage).unwrap_or_default();
         let last_seen = usage.series.last().map_or(start, |point| start + point.0);
         let end = unix_seconds(container.finished_at.as_deref()).unwrap_or(last_seen).max(start);
         let job_id = record.job().map(|job| job.id);

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use ncaas_core::bucket::{Bucket, Entry, Key, Listing, Page};
+use ncaas_core::bucket::{Bucket, Key, Listing, ObjectInfo, Page};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::{SUBMISSIONS, SUBMIT_SUFFIX};
 use ncaas_core::tool::Tool;
@@ -99,7 +99,7 @@ impl Lister {
     ///
     /// # Errors
     /// When the bucket does not answer.
-    pub(crate) async fn list_all(&mut self, mut found: impl FnMut(Entry)) -> Result<()> {
+    pub(crate) async fn list_all(&mut self, mut found: impl FnMut(ObjectInfo)) -> Result<()> {
         self.walk = Walk::default();
         self.start_walk();
         while self.walk_on(&mut found).await? {}
@@ -110,7 +110,7 @@ impl Lister {
     ///
     /// # Errors
     /// When the bucket does not answer.
-    pub(crate) async fn list_round(&mut self, mut found: impl FnMut(Entry)) -> Result<()> {
+    pub(crate) async fn list_round(&mut self, mut found: impl FnMut(ObjectInfo)) -> Result<()> {
         let mut pages = 0;
         if self.walk.is_at_start() {
             self.start_walk();
@@ -133,7 +133,7 @@ impl Lister {
     ///
     /// # Errors
     /// When the bucket does not answer.
-    pub(crate) async fn next_page(&mut self) -> Result<Option<Vec<Entry>>> {
+    pub(crate) async fn next_page(&mut self) -> Result<Option<Vec<ObjectInfo>>> {
         if self.walk.is_at_start() && !self.has_begun {
             self.has_begun = true;
             self.start_walk();
@@ -147,7 +147,7 @@ impl Lister {
     }
 
     /// Reads one page of the walk; false at its end.
-    async fn walk_on(&mut self, found: &mut impl FnMut(Entry)) -> Result<bool> {
+    async fn walk_on(&mut self, found: &mut impl FnMut(ObjectInfo)) -> Result<bool> {
         let Some((group, page)) = self.read_page().await? else { return Ok(false) };
         self.submit_files(&group, page).into_iter().for_each(found);
         Ok(true)
@@ -181,7 +181,7 @@ impl Lister {
     }
 
     /// Lists the names after the last one of each group.
-    async fn list_new_names(&mut self, found: &mut impl FnMut(Entry)) -> Result<()> {
+    async fn list_new_names(&mut self, found: &mut impl FnMut(ObjectInfo)) -> Result<()> {
         let last_names: Vec<(String, Option<Key>)> = self.last_names.clone().into_iter().collect();
         for (group, last) in last_names {
             let mut listing = self.bucket.list(&prefix(&group), last.as_ref().map(Key::as_str));
@@ -193,7 +193,7 @@ impl Lister {
     }
 
     /// The submit files of a page. Remembers the last name of the group, and reports names that are not valid keys.
-    fn submit_files(&mut self, group: &str, page: Page) -> Vec<Entry> {
+    fn submit_files(&mut self, group: &str, page: Page) -> Vec<ObjectInfo> {
         for unusable in page.unusable {
             if !self.reported.contains(&unusable.name) {
                 self.tool.report_failure(&unusable.why.context("ignoring a submit file"));

@@ -8,7 +8,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, SUBMISSIONS};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, Known};
+use ncaas_core::record::fields::{Job, RecordFields};
 use ncaas_core::tool::Tool;
 use tokio::sync::Mutex;
 
@@ -41,7 +41,7 @@ pub(crate) async fn read_targets(args: &TargetArgs, tool: Tool, usage: &str) -> 
             datasets: 1,
             ..Job::default()
         };
-        records.push(Record::new(&Known { job: Some(job), ..Known::default() }));
+        records.push(Record::new(&RecordFields { job: Some(job), ..RecordFields::default() }));
     }
     Ok(Input::records(records))
 }

@@ -4,7 +4,7 @@ use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, Known};
+use ncaas_core::record::fields::{Job, RecordFields};
 
 /// The record of a container: the one that its job was started from. The record of a container that has none is made
 /// up, and its results go to a folder with the container's name.
@@ -15,6 +15,6 @@ pub(crate) async fn record_from_container(engine: &Engine, name: &str) -> Result
     let image = inspected.config.and_then(|config| config.image).unwrap_or_default();
     record.fill("job", &Job { id: container.name.clone(), dataset: 1, datasets: 1, ..Job::default() });
     record.fill("image", &image);
-    record.merge(&Known { container: Some(container), ..Known::default() });
+    record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     Ok(record)
 }

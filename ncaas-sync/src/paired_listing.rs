@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use cap_std::fs::{Dir, FileTypeExt};
 use futures_util::{Stream, stream};
-use ncaas_core::bucket::{Bucket, Entry, Key, Listing};
+use ncaas_core::bucket::{Bucket, Key, Listing, ObjectInfo};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::STATE_FOLDER;
@@ -53,7 +53,7 @@ pub(crate) struct Pair {
 /// The remote side of a path.
 #[derive(Debug)]
 pub(crate) enum RemoteEntry {
-    Object(Entry),
+    Object(ObjectInfo),
     Unusable(Failure),
 }
 

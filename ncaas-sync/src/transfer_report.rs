@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::path_text::escape_path;
-use ncaas_core::transfer::{Outcome, Transferred};
+use ncaas_core::transfer::{TransferOutcome, Transferred};
 
 /// The outcome of one file: a line of `--files`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -80,9 +80,9 @@ pub(crate) struct TreeRecord {
 impl FileRecord {
     pub(crate) fn done(path: &str, key: &str, transferred: &Transferred) -> FileRecord {
         let outcome = match transferred.outcome {
-            Outcome::Unchanged => FileOutcome::Unchanged,
-            Outcome::New => FileOutcome::New,
-            Outcome::Changed => FileOutcome::Changed,
+            TransferOutcome::Unchanged => FileOutcome::Unchanged,
+            TransferOutcome::New => FileOutcome::New,
+            TransferOutcome::Changed => FileOutcome::Changed,
         };
         FileRecord {
             size: transferred.size,

@@ -31,7 +31,7 @@ pub use address::{S3Address, Target};
 pub use key::{Key, url_decoded};
 pub use listing::Listing;
 pub(crate) use object::content_type;
-pub use object::{Entry, Page, Unusable, Version};
+pub use object::{ObjectInfo, Page, Unusable, Version};
 pub(crate) use retry::Attempts;
 pub use retry::PatienceArgs;
 pub use s3::aws_settings;
@@ -162,7 +162,7 @@ impl Bucket {
 
     /// One object's metadata, or `None` if it does not exist. In a directory, a folder's key finds the folder, empty or
     /// not; on S3 only an object of exactly that name.
-    pub async fn head(&self, key: &Key) -> Result<Option<Entry>> {
+    pub async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>> {
         match self.0.clone() {
             Storage::Dir(dir) => {
                 let key = key.clone();

@@ -9,7 +9,7 @@ use super::key::Key;
 
 /// One object, or one empty folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ObjectInfo {
     /// Its key; ends in `/` for an empty folder.
     pub key: Key,
     /// Size in bytes.
@@ -47,7 +47,7 @@ impl Version {
 #[derive(Debug, Default)]
 pub struct Page {
     /// The objects.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ObjectInfo>,
     /// The folders directly below the prefix. Only [`super::Bucket::list_folder`] fills it.
     pub folders: Vec<Key>,
     /// Items without a usable key. They are never left out silently: a caller that deletes unlisted objects, or reports that

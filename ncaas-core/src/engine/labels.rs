@@ -41,7 +41,7 @@ const PREFIX: &str = "org.neurocaas.";
 
 /// A container with labels of the tools, as the engine lists it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Labelled {
+pub struct LabelledContainer {
     /// Full id, 64 hex digits.
     pub id: String,
     /// Name, without the engine's leading slash.
@@ -56,7 +56,7 @@ pub struct Labelled {
     image_id: String,
 }
 
-impl Labelled {
+impl LabelledContainer {
     /// The record that it was started from; none if it is not a job, or its label is not a record.
     pub fn record(&self) -> Option<Record> {
         record_from_labels(&self.labels)
@@ -64,7 +64,7 @@ impl Labelled {
 
     fn from_summary(summary: ContainerSummary) -> Self {
         let name = summary.names.unwrap_or_default().into_iter().next().unwrap_or_default();
-        Labelled {
+        LabelledContainer {
             id: summary.id.unwrap_or_default(),
             name: name.trim_start_matches('/').to_owned(),
             state: summary.state.map(|state| state.to_string()).unwrap_or_default(),
@@ -81,7 +81,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the engine does not answer.
-    pub async fn labelled(&self, labels: &[&str]) -> Result<Vec<Labelled>> {
+    pub async fn list_labelled(&self, labels: &[&str]) -> Result<Vec<LabelledContainer>> {
         let filter = labels.iter().map(|label| (*label).to_owned()).collect();
         let options = ListContainersOptions {
             all: true,
@@ -92,7 +92,7 @@ impl Engine {
         let found = found.engine_context("list containers of", Subject::Engine)?;
         let mut images: HashMap<String, Option<HashMap<String, String>>> = HashMap::new();
         let mut labelled = Vec::with_capacity(found.len());
-        for mut container in found.into_iter().map(Labelled::from_summary) {
+        for mut container in found.into_iter().map(LabelledContainer::from_summary) {
             if !images.contains_key(&container.image_id) {
                 images.insert(container.image_id.clone(), self.image_labels(&container.image_id).await?);
             }

@@ -250,7 +250,7 @@ mod tests {
         let io_dir = tempfile::tempdir().unwrap();
         let job = |attempt| Job { id: "job__pca_1".into(), attempt, ..Job::default() };
         let folder = |attempt| JobFolder::new(io_dir.path().to_str().unwrap(), &job(attempt), None).unwrap();
-        let saved = Record::new(&crate::record::fields::Known { job: Some(job(None)), ..Default::default() });
+        let saved = Record::new(&crate::record::fields::RecordFields { job: Some(job(None)), ..Default::default() });
         crate::files::write_whole(&folder(None).record_file(), &saved.to_line()).unwrap();
         assert!(folder(None).saved_record().is_some());
         assert!(folder(Some(2)).saved_record().is_none());

@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path};
 
-use super::fields::{Job, Known};
+use super::fields::{Job, RecordFields};
 use crate::failure::{Failure, Kind, Result};
 use crate::text;
 
@@ -20,7 +20,7 @@ const MAX_PATH: usize = 4096;
 ///
 /// # Errors
 /// [`Kind::BadRecord`] with the field that is out of bounds.
-pub(super) fn check(known: &Known) -> Result<()> {
+pub(super) fn check(known: &RecordFields) -> Result<()> {
     if let Some(job) = &known.job {
         check_job(job)?;
     }

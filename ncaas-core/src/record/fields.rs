@@ -16,7 +16,7 @@ pub use crate::record::placement::Placement;
 /// Everything that a job's record may hold. A record may hold more: unknown fields pass through unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Known {
+pub struct RecordFields {
     /// Which job this is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
@@ -93,11 +93,11 @@ pub struct Known {
     pub error: Option<ErrorInfo>,
 }
 
-impl Known {
+impl RecordFields {
     /// Whether a field of that name is the tools' own. What comes from outside must not set it: a submit file with an
     /// `image` or an `io_dir` of its own would choose what runs, and where.
     pub fn has_field(name: &str) -> bool {
-        schemars::schema_for!(Known).get("properties").is_some_and(|fields| fields.get(name).is_some())
+        schemars::schema_for!(RecordFields).get("properties").is_some_and(|fields| fields.get(name).is_some())
     }
 }
 

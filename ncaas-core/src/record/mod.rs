@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Kind, Result};
 use crate::text::{self, base_name};
-use fields::{Container, Datasets, ErrorInfo, Job, Known, Logs, ResultFile, ResultsFile, Status};
+use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
 
 /// How much of a line that is no record its error record carries, in bytes.
 const BAD_LINE_START: usize = 200;
@@ -32,7 +32,7 @@ pub struct Record {
 
 impl Record {
     /// A record with the fields that are known.
-    pub fn new(known: &Known) -> Self {
+    pub fn new(known: &RecordFields) -> Self {
         let mut record = Record::default();
         record.merge(known);
         record
@@ -50,7 +50,7 @@ impl Record {
                 .hint("one record is one JSON object on one line; `jq -c '.[]'` takes an array apart"));
         };
         let record = Record { fields };
-        bounds::check(&record.known()?)?;
+        bounds::check(&record.fields()?)?;
         Ok(record)
     }
 
@@ -67,14 +67,14 @@ impl Record {
     ///
     /// # Errors
     /// [`Kind::BadRecord`] where one has another type than ours.
-    pub fn known(&self) -> Result<Known> {
-        Known::deserialize(&self.fields).map_err(|_| self.wrong_field())
+    pub fn fields(&self) -> Result<RecordFields> {
+        RecordFields::deserialize(&self.fields).map_err(|_| self.wrong_field())
     }
 
     /// The failure of a record with a field of another type than ours. Where that is costs more to follow than the rest
     /// of the reading: it is looked for only when it is known to be there.
     fn wrong_field(&self) -> Failure {
-        let found = serde_path_to_error::deserialize::<_, Known>(&self.fields);
+        let found = serde_path_to_error::deserialize::<_, RecordFields>(&self.fields);
         let words =
             found.err().map_or_else(String::new, |error| format!("`{}`: {}", error.path(), field_cause(error.inner())));
         let words: String = words.chars().take(WORDS_LIMIT).collect();
@@ -168,7 +168,7 @@ impl Record {
 
     /// Sets the fields that `known` names; within an object (`job`, `container`, ...) those that it names, and no
     /// others. New fields stand before `error`.
-    pub fn merge(&mut self, known: &Known) {
+    pub fn merge(&mut self, known: &RecordFields) {
         self.set_fields(known);
     }
 
@@ -221,7 +221,7 @@ impl Record {
         if let Some(warning) = container.warning() {
             self.warn(warning);
         }
-        self.merge(&Known { container: Some(container), ..Known::default() });
+        self.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     }
 
     /// The object as it is.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fields::Known;
+use super::fields::RecordFields;
 
 /// The state of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -73,7 +73,7 @@ pub struct DatasetStatus {
 pub struct SubmissionRecord {
     /// The submission; `dataname` lists all its datasets.
     #[serde(flatten)]
-    pub known: Known,
+    pub known: RecordFields,
     /// Its state.
     #[serde(flatten)]
     pub status: SubmissionStatus,

@@ -19,7 +19,7 @@ fn what_we_do_not_know_passes_through_to_the_digit_and_in_order() {
 #[test]
 fn merge_changes_the_fields_it_names_and_no_others() {
     let mut record = parse(r#"{"container":{"id":"a","mine":7,"state":"running"},"note":"keep","error":null}"#);
-    record.merge(&Known {
+    record.merge(&RecordFields {
         image: Some("i".into()),
         container: Some(Container { id: "a".into(), state: "exited".into(), ..Default::default() }),
         ..Default::default()
@@ -91,9 +91,9 @@ fn a_failed_job_is_a_failed_record() {
 #[test]
 fn the_tools_know_which_fields_are_their_own() {
     for ours in ["job", "dataname", "io_dir", "image", "command", "container", "error"] {
-        assert!(Known::has_field(ours), "{ours}");
+        assert!(RecordFields::has_field(ours), "{ours}");
     }
-    assert!(!Known::has_field("instance_type"));
+    assert!(!RecordFields::has_field("instance_type"));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::checksums::{EtagStream, ExpectedChecksums, Sha256Sum, file_checksums_and_etag, parse_sha256};
 use super::index::KnownFile;
 use super::stamp::Stamp;
-use super::{Outcome, Transfer, Transferred, object_sha256, upload, version, with_folder};
-use crate::bucket::{Bucket, Entry};
+use super::{Transfer, TransferOutcome, Transferred, object_sha256, upload, version, with_folder};
+use crate::bucket::{Bucket, ObjectInfo};
 use crate::failure::{IoContext, Result};
 
 /// The part sizes that common tools upload with, in MiB, smallest first.
@@ -25,7 +25,7 @@ impl Transfer {
     pub async fn find_unchanged(
         &self,
         path: &Path,
-        entry: &Entry,
+        entry: &ObjectInfo,
         stamp: Option<&Stamp>,
     ) -> Result<Option<Transferred>> {
         if stamp.is_some_and(|stamp| stamp.size != entry.size) {
@@ -33,7 +33,11 @@ impl Transfer {
         }
         let version = version(entry);
         let unchanged = |sha256: &Sha256Sum| {
-            Some(Transferred { outcome: Outcome::Unchanged, size: entry.size, sha256: Some(hex::encode(sha256)) })
+            Some(Transferred {
+                outcome: TransferOutcome::Unchanged,
+                size: entry.size,
+                sha256: Some(hex::encode(sha256)),
+            })
         };
         let stamp = match stamp {
             Some(stamp) => *stamp,
@@ -60,7 +64,7 @@ impl Transfer {
     }
 
     /// Reads the file. Returns its SHA-256 if its content is the object's.
-    async fn read_and_compare(&self, path: &Path, entry: &Entry) -> Result<Option<Sha256Sum>> {
+    async fn read_and_compare(&self, path: &Path, entry: &ObjectInfo) -> Result<Option<Sha256Sum>> {
         let etag = match entry.etag.as_deref().map(etag_kind) {
             Some(EtagKind::Md5) => Some(EtagStream::new(None)),
             Some(EtagKind::Parts(count)) => part_size(entry.size, count).map(|part| EtagStream::new(Some(part))),
@@ -91,7 +95,7 @@ impl Transfer {
 
     /// Whether an ETag that looks like an MD5 may not be one: S3 makes it differently for some kinds of encryption. Then
     /// the stored checksum decides.
-    async fn may_be_encrypted(&self, entry: &Entry) -> Result<bool> {
+    async fn may_be_encrypted(&self, entry: &ObjectInfo) -> Result<bool> {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(false) };
         let head = client.head_object().bucket(bucket).key(entry.key.as_str()).send().await;
         let head = head.map_err(|error| self.bucket.s3_failure("read", Some(&entry.key), &error))?;
@@ -101,7 +105,10 @@ impl Transfer {
 }
 
 /// The checksums and the modification time that were stored with an object. Listings do not have them.
-pub(super) async fn stored_metadata(bucket: &Bucket, entry: &Entry) -> Result<(ExpectedChecksums, Option<Timestamp>)> {
+pub(super) async fn stored_metadata(
+    bucket: &Bucket,
+    entry: &ObjectInfo,
+) -> Result<(ExpectedChecksums, Option<Timestamp>)> {
     let head = match entry.sha256 {
         Some(_) => None,
         None => bucket.head(&entry.key).await?,

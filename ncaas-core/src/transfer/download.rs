@@ -24,7 +24,7 @@ use super::pieces::Pieces;
 use super::stamp::Stamp;
 use super::{Transfer, stored_metadata, version, with_folder};
 use crate::blocking::{run_blocking, run_cancellable};
-use crate::bucket::{Bucket, DirBucket, Entry};
+use crate::bucket::{Bucket, DirBucket, ObjectInfo};
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::folder::{Folder, PartialFile};
 use crate::layout::short_hash;
@@ -37,7 +37,7 @@ static CREATING: Semaphore = Semaphore::const_new(8);
 
 impl Transfer {
     /// Downloads an object into a file, in place of the existing one.
-    pub(super) async fn download(&self, entry: &Entry, path: &Path) -> Result<KnownFile> {
+    pub(super) async fn download(&self, entry: &ObjectInfo, path: &Path) -> Result<KnownFile> {
         match self.bucket.as_directory() {
             Some(directory) => self.copy_from_directory(directory, entry, path).await,
             None if entry.size <= SMALL => self.download_small(entry, path).await,
@@ -45,11 +45,11 @@ impl Transfer {
         }
     }
 
-    fn reader<'o>(&'o self, entry: &'o Entry) -> ObjectReader<'o> {
+    fn reader<'o>(&'o self, entry: &'o ObjectInfo) -> ObjectReader<'o> {
         ObjectReader { bucket: &self.bucket, entry }
     }
 
-    async fn copy_from_directory(&self, directory: &DirBucket, entry: &Entry, path: &Path) -> Result<KnownFile> {
+    async fn copy_from_directory(&self, directory: &DirBucket, entry: &ObjectInfo, path: &Path) -> Result<KnownFile> {
         let (to, folder) = (path.to_owned(), self.folder.clone());
         let partial = with_folder(&self.folder, move |folder| PartialFile::new(folder, &to)).await?;
         let into = partial.file.try_clone().map_err(|error| folder.failure("write", path, &error))?;
@@ -66,7 +66,7 @@ impl Transfer {
         Ok(KnownFile::new(Stamp::from_metadata(&stamp.await?), sha256, version(entry)))
     }
 
-    async fn download_small(&self, entry: &Entry, path: &Path) -> Result<KnownFile> {
+    async fn download_small(&self, entry: &ObjectInfo, path: &Path) -> Result<KnownFile> {
         let (content, answer) = self.reader(entry).read_range(0..entry.size).await?;
         let (mismatch, path) = (self.reader(entry).mismatch(), path.to_owned());
         let modified = answer.origin_modified.unwrap_or(entry.modified);
@@ -87,7 +87,7 @@ impl Transfer {
         Ok(KnownFile::new(Stamp::from_metadata(&stamp), sha256, version(entry)))
     }
 
-    async fn download_large(&self, entry: &Entry, path: &Path) -> Result<KnownFile> {
+    async fn download_large(&self, entry: &ObjectInfo, path: &Path) -> Result<KnownFile> {
         let (expected, origin_modified) = stored_metadata(&self.bucket, entry).await?;
         let mut checksums = ChecksumStream::expecting(expected);
         let to = path.to_owned();
@@ -115,7 +115,12 @@ impl Transfer {
     }
 
     /// Downloads the missing rest of a large object. The partial file keeps everything that arrives before a failure.
-    async fn download_rest(&self, entry: &Entry, path: &Path, download: PartialDownload) -> Result<PartialDownload> {
+    async fn download_rest(
+        &self,
+        entry: &ObjectInfo,
+        path: &Path,
+        download: PartialDownload,
+    ) -> Result<PartialDownload> {
         let (sender, receiver) = mpsc::channel(1);
         let shown = self.folder.path().join(path);
         let from = download.size;
@@ -186,7 +191,7 @@ fn open_partial_file(
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn object_sha256(bucket: &Bucket, entry: &Entry) -> Result<String> {
+pub async fn object_sha256(bucket: &Bucket, entry: &ObjectInfo) -> Result<String> {
     read_object(bucket, entry, None).await.map(hex::encode)
 }
 
@@ -194,11 +199,11 @@ pub async fn object_sha256(bucket: &Bucket, entry: &Entry) -> Result<String> {
 ///
 /// # Errors
 /// When the object cannot be read, the file cannot be written, or the content does not match its stored SHA-256.
-pub async fn download_into(bucket: &Bucket, entry: &Entry, file: File, path: &Path) -> Result<()> {
+pub async fn download_into(bucket: &Bucket, entry: &ObjectInfo, file: File, path: &Path) -> Result<()> {
     read_object(bucket, entry, Some((file, path.to_owned()))).await.map(drop)
 }
 
-async fn read_object(bucket: &Bucket, entry: &Entry, mut into: Option<(File, PathBuf)>) -> Result<Sha256Sum> {
+async fn read_object(bucket: &Bucket, entry: &ObjectInfo, mut into: Option<(File, PathBuf)>) -> Result<Sha256Sum> {
     let reader = ObjectReader { bucket, entry };
     if let Some(directory) = bucket.as_directory() {
         let (size, sha256) = copy_object(directory, entry, into).await?;
@@ -224,7 +229,11 @@ async fn read_object(bucket: &Bucket, entry: &Entry, mut into: Option<(File, Pat
 }
 
 /// Reads an object of a directory and writes it to a file, if one is given. Returns its size and SHA-256.
-async fn copy_object(directory: &DirBucket, entry: &Entry, into: Option<(File, PathBuf)>) -> Result<(u64, Sha256Sum)> {
+async fn copy_object(
+    directory: &DirBucket,
+    entry: &ObjectInfo,
+    into: Option<(File, PathBuf)>,
+) -> Result<(u64, Sha256Sum)> {
     let (directory, key) = (directory.clone(), entry.key.clone());
     run_cancellable(move |cancel| {
         let file = directory.open_file(&key)?;

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::blocking::run_blocking;
-use crate::bucket::{Bucket, Entry, Key};
+use crate::bucket::{Bucket, Key, ObjectInfo};
 use crate::failure::{IoContext, Result};
 use crate::folder::Folder;
 pub use checksums::{Sha256Sum, file_sha256, parse_sha256};
@@ -42,7 +42,7 @@ pub use unfinished_uploads::{StoredPart, UnfinishedUpload, list_unfinished_uploa
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transferred {
     /// Whether anything was transferred.
-    pub outcome: Outcome,
+    pub outcome: TransferOutcome,
     /// Size in bytes.
     pub size: u64,
     /// SHA-256 of the content, in hex.
@@ -51,7 +51,7 @@ pub struct Transferred {
 
 /// The state of the destination before a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TransferOutcome {
     /// It had the same content: nothing was transferred.
     Unchanged,
     /// It did not exist.
@@ -120,7 +120,7 @@ impl Transfer {
         &self,
         path: &Path,
         key: &Key,
-        existing: Option<&Entry>,
+        existing: Option<&ObjectInfo>,
         stamp: Option<&Stamp>,
         expected: Option<Sha256Sum>,
     ) -> Result<Transferred> {
@@ -130,7 +130,7 @@ impl Transfer {
             return Ok(unchanged);
         }
         let sent = self.upload(path, key, expected, stamp.map(|stamp| stamp.size)).await?;
-        let outcome = if existing.is_some() { Outcome::Changed } else { Outcome::New };
+        let outcome = if existing.is_some() { TransferOutcome::Changed } else { TransferOutcome::New };
         let transferred = Transferred { outcome, size: sent.stamp.size, sha256: Some(hex::encode(sent.sha256)) };
         self.index().insert(path, sent);
         Ok(transferred)
@@ -159,11 +159,16 @@ impl Transfer {
     /// # Errors
     /// [`Kind::ChecksumMismatch`](crate::failure::Kind::ChecksumMismatch) if the content does not match the stored
     /// checksum; or the file or the bucket fails.
-    pub async fn download_if_changed(&self, entry: &Entry, path: &Path, stamp: Option<&Stamp>) -> Result<Transferred> {
+    pub async fn download_if_changed(
+        &self,
+        entry: &ObjectInfo,
+        path: &Path,
+        stamp: Option<&Stamp>,
+    ) -> Result<Transferred> {
         if let Some(unchanged) = self.find_unchanged(path, entry, stamp).await? {
             return Ok(unchanged);
         }
-        let outcome = if self.folder.has(path) { Outcome::Changed } else { Outcome::New };
+        let outcome = if self.folder.has(path) { TransferOutcome::Changed } else { TransferOutcome::New };
         self.download_as(entry, path, outcome).await
     }
 
@@ -171,11 +176,11 @@ impl Transfer {
     ///
     /// # Errors
     /// As [`Transfer::download_if_changed`].
-    pub async fn download_new(&self, entry: &Entry, path: &Path) -> Result<Transferred> {
-        self.download_as(entry, path, Outcome::New).await
+    pub async fn download_new(&self, entry: &ObjectInfo, path: &Path) -> Result<Transferred> {
+        self.download_as(entry, path, TransferOutcome::New).await
     }
 
-    async fn download_as(&self, entry: &Entry, path: &Path, outcome: Outcome) -> Result<Transferred> {
+    async fn download_as(&self, entry: &ObjectInfo, path: &Path, outcome: TransferOutcome) -> Result<Transferred> {
         let received = self.download(entry, path).await?;
         let sha256 = Some(hex::encode(received.sha256));
         let transferred = Transferred { outcome, size: received.stamp.size, sha256 };
@@ -198,7 +203,7 @@ pub async fn open_file_sha256(file: File, path: PathBuf) -> Result<String> {
 }
 
 /// Tells one content of an object from another: its ETag; for a file in a directory its size and time.
-fn version(entry: &Entry) -> String {
+fn version(entry: &ObjectInfo) -> String {
     match &entry.etag {
         Some(etag) => etag.clone(),
         None => format!("{}.{}", entry.size, entry.modified.as_nanosecond()),

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::pieces::Pieces;
-use crate::bucket::{Attempts, Bucket, Entry, parse_modified};
+use crate::bucket::{Attempts, Bucket, ObjectInfo, parse_modified};
 use crate::failure::{Failure, Kind, Result, innermost_cause};
 
 /// How much of a large object is requested at once while no other one is downloaded, in bytes, and how many such requests
@@ -34,7 +34,7 @@ const BATCH: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ObjectReader<'o> {
     pub(super) bucket: &'o Bucket,
-    pub(super) entry: &'o Entry,
+    pub(super) entry: &'o ObjectInfo,
 }
 
 /// What an answer says beside the content.

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, Entry, Key, Page};
+use ncaas_core::bucket::{Bucket, Key, ObjectInfo, Page};
 use ncaas_core::failure::Result;
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::{Transfer, Transferred};
@@ -72,7 +72,7 @@ pub(crate) async fn everything(bucket: &Bucket, prefix: &str) -> Page {
     all
 }
 
-pub(crate) fn keys_of(entries: &[Entry]) -> Vec<&str> {
+pub(crate) fn keys_of(entries: &[ObjectInfo]) -> Vec<&str> {
     entries.iter().map(|entry| entry.key.as_str()).collect()
 }
 
@@ -84,7 +84,7 @@ pub(crate) async fn upload(bucket: &Bucket, path: &Path, key: &Key) -> Result<Tr
 
 /// Downloads an object, or what is thought to be one, into a local file.
 pub(crate) async fn download(bucket: &Bucket, key: &Key, path: &Path) -> Result<Transferred> {
-    let presumed = Entry {
+    let presumed = ObjectInfo {
         key: key.clone(),
         size: 6,
         modified: Timestamp::UNIX_EPOCH,

@@ -115,7 +115,7 @@ async fn a_job_is_found_by_its_record() {
     let labels = [(labels::JOB, id.as_str()), (labels::RECORD, label.as_str())];
     let options = ContainerOptions { command: &["sh"], labels: &labels, ..ContainerOptions::default() };
     let container = TestContainer::create(options).await;
-    let found = container.engine.labelled(&[&format!("{}={id}", labels::JOB)]).await.unwrap();
+    let found = container.engine.list_labelled(&[&format!("{}={id}", labels::JOB)]).await.unwrap();
     let [found] = found.try_into().unwrap();
     assert_eq!(found.name, container.name);
     assert_eq!(found.state, "created");

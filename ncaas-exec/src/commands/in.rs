@@ -9,7 +9,7 @@ use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -41,7 +41,7 @@ pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitSta
 
 async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     if args.schema.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let engine = Engine::connect().await?;
     let mut env = Vec::new();
@@ -150,7 +150,7 @@ async fn detach(tool: Tool, engine: &Engine, request: ExecRequest) -> Result<Exi
     let mut record = targets::record_for_container(&request.container);
     targets::inspect_target(engine, &mut record).await?;
     let detached = start_detached(engine, request).await?;
-    record.merge(&Known { exec: Some(detached), ..Known::default() });
+    record.merge(&RecordFields { exec: Some(detached), ..RecordFields::default() });
     Pipe::new(tool, 1).filter(Input::record(record), async |_: &mut Record, _: &Output| Ok(())).await
 }
 

@@ -6,14 +6,14 @@ use bollard::query_parameters::InspectContainerOptions;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::labels::{self, Labelled};
+use ncaas_core::engine::labels::{self, LabelledContainer};
 use ncaas_core::engine::{Engine, EngineContext, Owner, Subject};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::base_name;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Datasets, Known};
+use ncaas_core::record::fields::{Container, Datasets, RecordFields};
 use ncaas_core::text;
 use ncaas_core::tool::{ExitStatus, Tool};
 use rustix::termios::tcgetwinsize;
@@ -32,7 +32,7 @@ const INSPECTIONS: usize = 16;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     if args.schema.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let format = args.format.unwrap_or(if terminal { Format::Table } else { Format::Json });
@@ -62,14 +62,14 @@ async fn list_records(engine: &Engine, args: &LsArgs) -> Result<Vec<Record>> {
     let placement = args.placement.as_ref().map(|placement| format!("{}={placement}", labels::PLACEMENT));
     let wanted: Vec<&str> = [labels::TOOL].into_iter().chain(placement.as_deref()).collect();
     let is_shown = |state: &str| args.all || !matches!(state, "exited" | "dead" | "created");
-    let listed = engine.labelled(&wanted).await?.into_iter().filter(|container| is_shown(&container.state));
+    let listed = engine.list_labelled(&wanted).await?.into_iter().filter(|container| is_shown(&container.state));
     let inspections = listed.map(|container| inspect_record(engine, container, args.size));
     let records: Vec<Option<Record>> = stream::iter(inspections).buffered(INSPECTIONS).try_collect().await?;
     Ok(records.into_iter().flatten().filter(|record| !args.mine || is_mine(record)).collect())
 }
 
 /// The record of a listed container with its current state; `None` if it was removed meanwhile.
-async fn inspect_record(engine: &Engine, listed: Labelled, size: bool) -> Result<Option<Record>> {
+async fn inspect_record(engine: &Engine, listed: LabelledContainer, size: bool) -> Result<Option<Record>> {
     let options = InspectContainerOptions { size };
     let inspected = match engine.docker().inspect_container(&listed.id, Some(options)).await {
         Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
@@ -78,7 +78,7 @@ async fn inspect_record(engine: &Engine, listed: Labelled, size: bool) -> Result
     let mut container = container_from_inspect(&inspected);
     container.size_bytes = inspected.size_rw.and_then(|bytes| u64::try_from(bytes).ok());
     let mut record = listed.record().unwrap_or_default();
-    record.merge(&Known { container: Some(container), ..Known::default() });
+    record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     Ok(Some(record))
 }
 

@@ -9,7 +9,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known, Status};
+use ncaas_core::record::fields::{Container, RecordFields, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
@@ -19,7 +19,7 @@ const DEFAULT_JOBS: usize = 8;
 
 pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
@@ -74,7 +74,7 @@ async fn remove_ended(engine: &Engine, record: &Record, id: &str, force: bool) -
 /// Whether the job's results were collected: its record, or its saved record, lists them.
 fn is_collected(record: &Record) -> bool {
     let lists_results = |record: &Record| {
-        let left_out = record.known().ok().and_then(|known| known.uncollected).unwrap_or_default();
+        let left_out = record.fields().ok().and_then(|known| known.uncollected).unwrap_or_default();
         left_out == 0 && (record.results().is_some() || record.results_file().is_some())
     };
     lists_results(record)
@@ -128,7 +128,7 @@ impl JobFilter {
 
     async fn find_jobs(&self, engine: &Engine) -> Result<Vec<Record>> {
         let mut records = Vec::new();
-        for found in engine.labelled(&[labels::JOB]).await? {
+        for found in engine.list_labelled(&[labels::JOB]).await? {
             let mut record = targets::record_for_container(&found.id);
             match targets::inspect_target(engine, &mut record).await {
                 Ok(container) if self.matches(&container) => records.push(record),

@@ -9,7 +9,7 @@ use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +28,7 @@ const SHELLS: [&[&str]; 2] = [&["sh", "-c", PREFER_BASH], &["bash"]];
 
 pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
     if args.schema.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let named: Vec<String> = args.container.iter().cloned().collect();
     let input = targets::target_input(tool, &named, "ncaas-exec start IMAGE | ncaas-exec shell")?;

@@ -9,7 +9,7 @@ use ncaas_core::files::{self, make_folder};
 use ncaas_core::layout;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::record::fields::{Container, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::StartArgs;
@@ -38,11 +38,13 @@ const KEEP_ALIVE: &str = "exec 3<&0; trap 'exit 0' TERM INT; while :; do read -r
 
 pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let tool = tool.with_quiet(args.pipe.quiet);
     let input = match &args.image {
-        Some(image) => Input::record(Record::new(&Known { image: Some(image.clone()), ..Known::default() })),
+        Some(image) => {
+            Input::record(Record::new(&RecordFields { image: Some(image.clone()), ..RecordFields::default() }))
+        }
         None => Input::stdin(tool, "ncaas-exec start IMAGE")?,
     };
     let connection = LazyEngine::default();
@@ -68,11 +70,11 @@ async fn start_container(
         && let Some(container) = restart(engine, name).await?
     {
         tool.note(&format!("started `{name}` again; `ncaas-exec shell {name}` opens a shell in it"));
-        record.merge(&Known { container: Some(container), ..Known::default() });
+        record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
         return Ok(());
     }
     let image = inspect_image(engine, record.require("image")?).await?;
-    record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
+    record.merge(&RecordFields { image_id: image.id.clone(), ..RecordFields::default() });
     let io_dir = Path::new(record.require("io_dir")?).to_owned();
     if !io_dir.is_absolute() {
         return Err(Failure::missing_field("io_dir").hint("an absolute path"));
@@ -129,7 +131,7 @@ async fn start_container(
     }
     let container = lifecycle::start_container(engine, &id, &spec).await?;
     tool.note(&format!("started `{}`; `ncaas-exec shell {0}` opens a shell in it", container.name));
-    record.merge(&Known { container: Some(container), ..Known::default() });
+    record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     Ok(())
 }
 

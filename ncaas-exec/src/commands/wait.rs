@@ -7,7 +7,7 @@ use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{DetachedExec, Known};
+use ncaas_core::record::fields::{DetachedExec, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ContainersArgs;
@@ -22,7 +22,7 @@ const TOOL_FAILED: u8 = 125;
 
 pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let tool = tool.with_quiet(args.pipe.quiet);
     let input = targets::target_input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
@@ -58,14 +58,14 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
 }
 
 async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Record) -> Result<()> {
-    if let Some(detached) = record.known()?.exec.filter(|detached| detached.exit_code.is_none()) {
+    if let Some(detached) = record.fields()?.exec.filter(|detached| detached.exit_code.is_none()) {
         let wait = async |engine: &Engine, record: &mut Record| {
             let container = targets::container_id(record)?;
             engine.inspect_for(record, &container).await?;
             wait_for_detached(engine, &container, &detached).await
         };
         let exit_code = Some(connection.with_retry(tool, record, wait).await?);
-        record.merge(&Known { exec: Some(DetachedExec { exit_code, ..detached }), ..Known::default() });
+        record.merge(&RecordFields { exec: Some(DetachedExec { exit_code, ..detached }), ..RecordFields::default() });
         return Ok(());
     }
     let has_ended = record.container().is_some_and(|container| container.has_ended());
@@ -91,7 +91,7 @@ async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Recor
         // The container was removed, possibly after its final record was saved.
         Err(failure) if failure.kind == Kind::ContainerNotFound => {
             let saved = JobFolder::for_record(record).ok().and_then(|folder| folder.saved_record()?.container());
-            record.merge(&Known { container: Some(saved.ok_or(failure)?), ..Known::default() });
+            record.merge(&RecordFields { container: Some(saved.ok_or(failure)?), ..RecordFields::default() });
             Ok(())
         }
         Err(failure) => Err(failure),

@@ -113,7 +113,7 @@ fn compare(a: &Side, b: &Side) -> Comparison {
         .filter(|(_, pair)| pair.a != pair.b)
         .collect();
     let inputs_of = |side: &Side| -> Files {
-        let inputs = side.record.known().ok().and_then(|known| known.inputs).unwrap_or_default();
+        let inputs = side.record.fields().ok().and_then(|known| known.inputs).unwrap_or_default();
         inputs.into_iter().map(|input| (base_name(&input.name).to_owned(), (input.size, Some(input.sha256)))).collect()
     };
     let inputs = compare_files(&inputs_of(a), &inputs_of(b));
@@ -147,7 +147,7 @@ fn compare_files(a: &Files, b: &Files) -> FileDifferences {
 /// The resources that a job used: seconds and bytes.
 fn usage(record: &Record) -> BTreeMap<&'static str, f64> {
     let duration = record.container().and_then(|container| container.duration_s).map(|seconds| ("duration_s", seconds));
-    let usage = record.known().ok().and_then(|known| known.usage);
+    let usage = record.fields().ok().and_then(|known| known.usage);
     let usage = usage.map(|usage| [("cpu_s", usage.cpu_s), ("memory_peak_bytes", usage.memory_peak_bytes as f64)]);
     duration.into_iter().chain(usage.into_iter().flatten()).collect()
 }

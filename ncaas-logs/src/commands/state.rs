@@ -10,7 +10,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{self, Output, Pipe, print_schema};
 use ncaas_core::quantity::{format_age, format_duration};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -22,7 +22,7 @@ use crate::targets;
 
 pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
     let engines = LazyEngine::default();
@@ -70,8 +70,8 @@ async fn add_state(record: &mut Record, args: &StateArgs, engines: &LazyEngine) 
         Err(failure) if failure.kind == Kind::WrongContainer => Err(failure),
         Err(failure) => match SavedFiles::for_record(record).and_then(|saved| saved.record) {
             Some(saved) => {
-                let Known { container, logs, usage, .. } = saved.known()?;
-                record.merge(&Known { container, logs, usage, ..Known::default() });
+                let RecordFields { container, logs, usage, .. } = saved.fields()?;
+                record.merge(&RecordFields { container, logs, usage, ..RecordFields::default() });
                 if let Some(extra) = saved.as_map().get("container") {
                     record.set("container", extra);
                 }
@@ -95,7 +95,7 @@ async fn inspect(record: &mut Record, engines: &LazyEngine) -> Result<()> {
     let inspected = targets::inspect_target(engine, record).await?;
     // Inspecting does not show everything, for example who ended it. The engine's events may.
     let id = inspected.id.as_deref().unwrap_or_default();
-    record.merge(&Known { container: Some(engine.container(id).await?), ..Known::default() });
+    record.merge(&RecordFields { container: Some(engine.container(id).await?), ..RecordFields::default() });
     record.set("container", &json!({ "restarts": inspected.restart_count.unwrap_or_default() }));
     Ok(())
 }

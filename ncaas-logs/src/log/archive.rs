@@ -14,7 +14,7 @@ use futures_util::{Stream, StreamExt};
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
 
-use super::entry::Entry;
+use super::entry::LogEntry;
 use super::file_parser::Lost;
 use super::files::Entries;
 use super::helper::Helper;
@@ -86,9 +86,9 @@ impl Archive {
     ///
     /// # Errors
     /// If the engine does not hand out the files.
-    pub(super) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    pub(super) async fn read(&mut self, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         let skip = &mut self.skip;
-        let mut give = |entry: &Entry<'_>| {
+        let mut give = |entry: &LogEntry<'_>| {
             if *skip > 0 {
                 *skip -= 1;
             } else {

@@ -93,7 +93,7 @@ impl fmt::Debug for Stamp {
 
 /// One entry of the engine's log.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct LogEntry<'a> {
     /// When the engine read the output.
     pub(crate) stamp: Stamp,
     /// The stream it was written to.

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use super::details::Translated;
-use super::entry::Entry;
+use super::entry::LogEntry;
 use super::json_file;
 use super::k8s_file::{self, Fragments};
 
@@ -42,7 +42,7 @@ impl FileParser {
 
     /// Gives the entry of every whole line in `bytes`, and returns the length of these lines. The rest is the beginning
     /// of a line that is still being written.
-    pub(super) fn parse(&mut self, bytes: &[u8], mut give: impl FnMut(&Entry<'_>)) -> usize {
+    pub(super) fn parse(&mut self, bytes: &[u8], mut give: impl FnMut(&LogEntry<'_>)) -> usize {
         let mut at = 0;
         while let Some(length) = memchr(b'\n', &bytes[at..]) {
             self.parse_line(&bytes[at..at + length], &mut give);
@@ -52,11 +52,11 @@ impl FileParser {
     }
 
     /// Gives the rest at the end of the log.
-    pub(super) fn finish(&mut self, mut give: impl FnMut(&Entry<'_>)) {
+    pub(super) fn finish(&mut self, mut give: impl FnMut(&LogEntry<'_>)) {
         self.fragments.finish(&mut give);
     }
 
-    fn parse_line(&mut self, line: &[u8], give: &mut impl FnMut(&Entry<'_>)) {
+    fn parse_line(&mut self, line: &[u8], give: &mut impl FnMut(&LogEntry<'_>)) {
         let FileParser { scratch, details, fragments, lost } = self;
         if let Some(entry) = json_file::parse(line, details.as_mut(), scratch, &mut lost.replaced) {
             give(&entry);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use ncaas_core::failure::{IoContext, Result};
 
-use super::entry::Entry;
+use super::entry::LogEntry;
 use super::file_parser::{FileParser, Lost};
 use super::query::Query;
 
@@ -59,7 +59,7 @@ impl Files {
     }
 
     /// Reads a chunk and gives its entries. Returns false at the end.
-    pub(super) fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    pub(super) fn read(&mut self, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         let is_last = self.files.len() == 1;
         let Some(file) = self.files.front_mut() else { return Ok(false) };
         let read = file.read(self.entries.space()).doing("read", &self.path)?;
@@ -76,7 +76,7 @@ impl Files {
     }
 
     /// Gives the rest of a file that does not grow any more.
-    pub(super) fn finish(&mut self, give: impl FnMut(&Entry<'_>)) {
+    pub(super) fn finish(&mut self, give: impl FnMut(&LogEntry<'_>)) {
         self.entries.next_file(give);
     }
 
@@ -146,7 +146,7 @@ impl Entries {
     }
 
     /// Parses the bytes that were put there.
-    pub(super) fn filled(&mut self, read: usize, mut give: impl FnMut(&Entry<'_>)) {
+    pub(super) fn filled(&mut self, read: usize, mut give: impl FnMut(&LogEntry<'_>)) {
         self.filled += read;
         let Entries { buffer, parser, query, .. } = self;
         let used = parser.parse(&buffer[..self.filled], |entry| {
@@ -159,7 +159,7 @@ impl Entries {
     }
 
     /// Ends a file. An incomplete last line was still being written.
-    pub(super) fn next_file(&mut self, mut give: impl FnMut(&Entry<'_>)) {
+    pub(super) fn next_file(&mut self, mut give: impl FnMut(&LogEntry<'_>)) {
         self.filled = 0;
         let Entries { parser, query, .. } = self;
         parser.finish(|entry| {

@@ -129,7 +129,7 @@ async fn remove(engine: &Engine, name: &str) -> Result<()> {
 
 /// Removes abandoned helpers.
 async fn remove_stale(engine: &Engine) {
-    let Ok(helpers) = engine.labelled(&[&format!("{}={PURPOSE}", labels::HELPER)]).await else { return };
+    let Ok(helpers) = engine.list_labelled(&[&format!("{}={PURPOSE}", labels::HELPER)]).await else { return };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     for helper in helpers {
         let created = Duration::from_secs(helper.created.try_into().unwrap_or_default());

@@ -10,7 +10,7 @@ use memchr::{memchr, memchr2, memmem};
 use serde::Deserialize;
 
 use super::details::{Translated, encode};
-use super::entry::{Entry, Stamp, Stream};
+use super::entry::{LogEntry, Stamp, Stream};
 
 const OPENING: &[u8] = b"{\"log\":\"";
 const STDOUT: &[u8] = b",\"stream\":\"stdout\",\"time\":\"";
@@ -23,20 +23,20 @@ pub(super) fn parse<'a>(
     details: Option<&'a mut Translated>,
     scratch: &'a mut Vec<u8>,
     replaced: &mut u64,
-) -> Option<Entry<'a>> {
+) -> Option<LogEntry<'a>> {
     let Fields { log, stream, stamp, attributes } = fields(line)?;
     let details = details.map_or(b"".as_slice(), |details| details.encoded(attributes));
-    Some(Entry { stamp, stream, bytes: unescape(log, scratch, replaced)?, details })
+    Some(LogEntry { stamp, stream, bytes: unescape(log, scratch, replaced)?, details })
 }
 
 /// Parses a line with its fields in any order, and gives its entry. Returns false if it is not such a line.
-pub(super) fn parse_unordered(line: &[u8], with_details: bool, give: &mut impl FnMut(&Entry<'_>)) -> bool {
+pub(super) fn parse_unordered(line: &[u8], with_details: bool, give: &mut impl FnMut(&LogEntry<'_>)) -> bool {
     let Ok(Unordered { log, stream, time, attrs }) = serde_json::from_slice::<Unordered>(line) else { return false };
     let Some(stamp) = Stamp::parse(time.as_bytes()) else { return false };
     // In the oldest files, a terminal's output names no stream.
     let stream = Stream::from_name(stream.as_bytes()).unwrap_or(Stream::Stdout);
     let details = if with_details { encode(&attrs) } else { String::new() };
-    give(&Entry { stamp, stream, bytes: log.as_bytes(), details: details.as_bytes() });
+    give(&LogEntry { stamp, stream, bytes: log.as_bytes(), details: details.as_bytes() });
     true
 }
 

@@ -1,7 +1,7 @@
 //! Parses lines of Podman's `k8s-file` log driver, which it also calls `json-file`: `<time> <stream> <F or P> <text>`, where
 //! F marks a full line and P a part of one.
 
-use super::entry::{Entry, Stamp, Stream};
+use super::entry::{LogEntry, Stamp, Stream};
 
 /// A parsed line.
 #[derive(Debug, PartialEq)]
@@ -16,8 +16,8 @@ pub(super) struct LoggedText<'a> {
 
 impl<'a> LoggedText<'a> {
     /// An entry of Podman's stream.
-    pub(super) fn from_entry(entry: &Entry<'a>) -> Self {
-        let Entry { stamp, stream, bytes, .. } = *entry;
+    pub(super) fn from_entry(entry: &LogEntry<'a>) -> Self {
+        let LogEntry { stamp, stream, bytes, .. } = *entry;
         let text = bytes.strip_suffix(b"\n");
         LoggedText { stamp, stream, text: text.unwrap_or(bytes), is_full: text.is_some() }
     }
@@ -47,26 +47,26 @@ pub(super) struct Fragments {
 
 impl Fragments {
     /// Adds a line's text, and gives the entries that it completes.
-    pub(super) fn push(&mut self, logged: &LoggedText<'_>, give: &mut impl FnMut(&Entry<'_>)) {
+    pub(super) fn push(&mut self, logged: &LoggedText<'_>, give: &mut impl FnMut(&LogEntry<'_>)) {
         let stream = logged.stream;
         let (stamp, bytes) = self.open[stream as usize].get_or_insert_with(|| (logged.stamp, Vec::new()));
         bytes.extend_from_slice(logged.text);
         bytes.extend(logged.is_full.then_some(b'\n'));
         while bytes.len() > FRAGMENT {
-            give(&Entry { stamp: *stamp, stream, bytes: &bytes[..FRAGMENT], details: b"" });
+            give(&LogEntry { stamp: *stamp, stream, bytes: &bytes[..FRAGMENT], details: b"" });
             bytes.drain(..FRAGMENT);
         }
         if logged.is_full {
-            give(&Entry { stamp: *stamp, stream, bytes, details: b"" });
+            give(&LogEntry { stamp: *stamp, stream, bytes, details: b"" });
             self.open[stream as usize] = None;
         }
     }
 
     /// Gives the last parts, which no line break ends.
-    pub(super) fn finish(&mut self, give: &mut impl FnMut(&Entry<'_>)) {
+    pub(super) fn finish(&mut self, give: &mut impl FnMut(&LogEntry<'_>)) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if let Some((stamp, bytes)) = self.open[stream as usize].take() {
-                give(&Entry { stamp, stream, bytes: &bytes, details: b"" });
+                give(&LogEntry { stamp, stream, bytes: &bytes, details: b"" });
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use ncaas_core::failure::Result;
 
-use super::entry::{Entry, Stamp, Stream};
+use super::entry::{LogEntry, Stamp, Stream};
 
 /// How much of a line the engine buffers before it makes an entry (moby's copier). Fragments grow when a driver replaces
 /// invalid UTF-8, and never shrink.
@@ -29,7 +29,7 @@ pub(crate) struct Line<'a> {
     pub(crate) ends: bool,
     /// Whether a line break follows. Some programs write none after their last line.
     pub(crate) broken: bool,
-    /// See [`Entry`].
+    /// See [`LogEntry`].
     pub(crate) details: &'a [u8],
 }
 
@@ -61,8 +61,8 @@ struct Open {
 
 impl Rejoin {
     /// Adds an entry, and gives the line that it completes.
-    fn push(&mut self, entry: &Entry<'_>, mut give: impl FnMut(&Line<'_>)) {
-        let Entry { stamp, stream, bytes, details } = *entry;
+    fn push(&mut self, entry: &LogEntry<'_>, mut give: impl FnMut(&Line<'_>)) {
+        let LogEntry { stamp, stream, bytes, details } = *entry;
         let (bytes, broken) = bytes.strip_suffix(b"\n").map_or((bytes, false), |bytes| (bytes, true));
         // The driver `local` of 20.10 loses the line break of a long line. An entry shorter than a fragment ends the line.
         let ends = broken || bytes.len() < FRAGMENT;
@@ -111,7 +111,7 @@ pub(crate) trait EntrySource {
     /// Waits for entries and gives them. Returns false at the end of the log.
     ///
     /// It may be dropped at any time and called again; no entry is lost.
-    async fn read(&mut self, give: impl FnMut(&Entry<'_>)) -> Result<bool>;
+    async fn read(&mut self, give: impl FnMut(&LogEntry<'_>)) -> Result<bool>;
 }
 
 /// Reads a log line by line.
@@ -130,7 +130,7 @@ impl<S: EntrySource> LineReader<S> {
     /// Waits for lines and gives them. Returns false at the end of the log. As [`EntrySource::read`], it may be dropped.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Line<'_>)) -> Result<bool> {
         let LineReader { source, rejoin, entries } = self;
-        let push = |entry: &Entry<'_>| {
+        let push = |entry: &LogEntry<'_>| {
             *entries += 1;
             rejoin.push(entry, &mut give);
         };
@@ -156,7 +156,7 @@ mod tests {
         let mut rejoin = Rejoin::default();
         let mut keep = |line: &Line<'_>| lines.push((line.stream, line.bytes.to_vec(), line.begins, line.ends));
         for &(stream, bytes) in entries {
-            rejoin.push(&Entry { stamp: Stamp::MIN, stream, bytes, details: b"" }, &mut keep);
+            rejoin.push(&LogEntry { stamp: Stamp::MIN, stream, bytes, details: b"" }, &mut keep);
         }
         rejoin.finish(&mut keep);
         lines

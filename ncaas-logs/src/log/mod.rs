@@ -30,7 +30,7 @@ use ncaas_core::engine::{Engine, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 
 pub(crate) use details::Translated;
-pub(crate) use entry::{Entry, Stamp, Stream};
+pub(crate) use entry::{LogEntry, Stamp, Stream};
 pub(crate) use file_parser::Lost;
 pub(crate) use line::{EntrySource, Line, LineReader, last_state};
 pub(crate) use query::Query;
@@ -170,7 +170,7 @@ impl Log {
 
 impl EntrySource for Log {
     /// Fails if the container does not exist, or the engine stays unreachable.
-    async fn read(&mut self, give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    async fn read(&mut self, give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         if self.has_ended {
             return Ok(false);
         }

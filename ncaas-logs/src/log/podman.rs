@@ -12,7 +12,7 @@ use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Kind, Result};
 use tokio::time::sleep;
 
-use super::entry::Entry;
+use super::entry::LogEntry;
 use super::file_parser::Lost;
 use super::files::Files;
 use super::query::Query;
@@ -78,7 +78,7 @@ impl PodmanFile {
     ///
     /// # Errors
     /// If the file cannot be read, or the engine stays unreachable.
-    pub(super) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    pub(super) async fn read(&mut self, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         // A long file must not keep others waiting.
         tokio::task::yield_now().await;
         let more = self.read_entries(|_, entry| give(entry))?;
@@ -99,7 +99,7 @@ impl PodmanFile {
     }
 
     /// Gives each wanted entry with its number in the file, from 1. Returns false if there is nothing new.
-    fn read_entries(&mut self, mut give: impl FnMut(u64, &Entry<'_>)) -> Result<bool> {
+    fn read_entries(&mut self, mut give: impl FnMut(u64, &LogEntry<'_>)) -> Result<bool> {
         let PodmanFile { files, query, position, start, .. } = self;
         files.read(|entry| {
             *position += 1;
@@ -110,7 +110,7 @@ impl PodmanFile {
     }
 
     /// Gives a last line without a line break.
-    fn finish(&mut self, mut give: impl FnMut(&Entry<'_>)) {
+    fn finish(&mut self, mut give: impl FnMut(&LogEntry<'_>)) {
         let PodmanFile { files, query, position, start, .. } = self;
         files.finish(|entry| {
             *position += 1;

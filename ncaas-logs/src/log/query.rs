@@ -1,6 +1,6 @@
 //! Which entries of a log are wanted.
 
-use super::entry::{Entry, Stamp, Stream};
+use super::entry::{LogEntry, Stamp, Stream};
 
 /// Which entries of a log are wanted, and for how long.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct Query {
 
 impl Query {
     /// Whether the entry is wanted, `follow` and `tail` apart.
-    pub(super) fn wants(&self, entry: &Entry<'_>) -> bool {
+    pub(super) fn wants(&self, entry: &LogEntry<'_>) -> bool {
         self.since.is_none_or(|since| entry.stamp >= since)
             && self.until.is_none_or(|until| entry.stamp <= until)
             && self.only.is_none_or(|only| entry.stream == only)

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::SignedDuration;
 
-use super::entry::{Entry, Stamp};
+use super::entry::{LogEntry, Stamp};
 
 /// How far the times of two successive entries may be out of order.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(1);
@@ -59,7 +59,7 @@ impl Recent {
     }
 
     /// Gives the new entries only, and remembers them.
-    pub(crate) fn filter<'a>(&'a mut self, mut give: impl FnMut(&Entry<'_>) + 'a) -> impl FnMut(&Entry<'_>) + 'a {
+    pub(crate) fn filter<'a>(&'a mut self, mut give: impl FnMut(&LogEntry<'_>) + 'a) -> impl FnMut(&LogEntry<'_>) + 'a {
         move |entry| {
             if self.is_disabled || self.is_new(entry) {
                 give(entry);
@@ -77,7 +77,7 @@ impl Recent {
         std::mem::take(&mut self.has_gap)
     }
 
-    fn is_new(&mut self, entry: &Entry<'_>) -> bool {
+    fn is_new(&mut self, entry: &LogEntry<'_>) -> bool {
         let hash = hash(entry);
         self.has_gap |= std::mem::take(&mut self.expects_overlap) && !self.counts.contains_key(&hash);
         if self.has_gap {
@@ -154,7 +154,7 @@ impl Recent {
     }
 }
 
-fn hash(entry: &Entry<'_>) -> u64 {
+fn hash(entry: &LogEntry<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (entry.stamp, entry.stream, entry.bytes).hash(&mut hasher);
     hasher.finish()
@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn is_new(recent: &mut Recent, stamp: Stamp, text: &str) -> bool {
-        recent.is_new(&Entry { stamp, stream: Stream::Stdout, bytes: text.as_bytes(), details: b"" })
+        recent.is_new(&LogEntry { stamp, stream: Stream::Stdout, bytes: text.as_bytes(), details: b"" })
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn fragments_of_a_long_line_are_kept_with_the_other_streams_lines_between_them() {
         let mut recent = Recent::new(true);
-        let stderr = Entry { stamp: at(20, 9), stream: Stream::Stderr, bytes: b"e\n", details: b"" };
+        let stderr = LogEntry { stamp: at(20, 9), stream: Stream::Stderr, bytes: b"e\n", details: b"" };
         assert!(is_new(&mut recent, at(20, 3), "zzz"));
         assert!(recent.is_new(&stderr));
         assert!(is_new(&mut recent, at(20, 3), "zzz"));

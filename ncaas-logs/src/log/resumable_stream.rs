@@ -8,7 +8,7 @@ use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Kind, Result};
 use tokio::time::sleep;
 
-use super::entry::{Entry, Stamp};
+use super::entry::{LogEntry, Stamp};
 use super::query::Query;
 use super::recent::Recent;
 use super::stream::{EngineStream, LoggedContainer};
@@ -59,10 +59,10 @@ impl ResumableStream {
     ///
     /// # Errors
     /// If the log cannot be read; a log that is followed is requested again first, for as long as an outage may last.
-    pub(super) async fn read(&mut self, recent: &mut Recent, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    pub(super) async fn read(&mut self, recent: &mut Recent, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         let ResumableStream { request, given, .. } = self;
         let Some(request) = request else { return self.resume(recent).await };
-        let count_and_give = |entry: &Entry<'_>| {
+        let count_and_give = |entry: &LogEntry<'_>| {
             *given += 1;
             give(entry);
         };

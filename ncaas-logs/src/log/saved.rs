@@ -8,7 +8,7 @@ use memchr::memchr;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use tokio::task::yield_now;
 
-use super::entry::{Entry, STAMP, Stamp, Stream};
+use super::entry::{LogEntry, STAMP, Stamp, Stream};
 use super::line::EntrySource;
 use super::query::Query;
 
@@ -39,7 +39,7 @@ impl SavedLog {
         SavedLog { path: path.to_owned(), file, query, buffer: vec![0; CHUNK], filled: 0, open: None, number: 1 }
     }
 
-    fn parse(&mut self, is_end: bool, give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
+    fn parse(&mut self, is_end: bool, give: &mut impl FnMut(&LogEntry<'_>)) -> Result<usize> {
         let mut at = 0;
         loop {
             let rest = &self.buffer[at..self.filled];
@@ -55,7 +55,7 @@ impl SavedLog {
                 None => return Ok(at),
             };
             let bytes = &text[..length];
-            let entry = Entry { stamp, stream, bytes, details: b"" };
+            let entry = LogEntry { stamp, stream, bytes, details: b"" };
             if self.query.wants(&entry) {
                 give(&entry);
             }
@@ -78,7 +78,7 @@ impl SavedLog {
 
 impl EntrySource for SavedLog {
     /// Fails if the file is not such a log.
-    async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    async fn read(&mut self, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         // A long file must not keep others waiting.
         yield_now().await;
         let read = self.file.read(&mut self.buffer[self.filled..]).doing("read", &self.path)?;

@@ -13,7 +13,7 @@ use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
 use tokio::time::Instant;
 
-use super::entry::{Entry, STAMP, Stamp, Stream};
+use super::entry::{LogEntry, STAMP, Stamp, Stream};
 use super::http_response::HttpResponse;
 use super::k8s_file::{Fragments, LoggedText};
 use super::query::Query;
@@ -81,7 +81,7 @@ impl EngineStream {
     /// Waits for entries and gives those that have arrived. Returns false at the end.
     ///
     /// It may be dropped at any time and called again.
-    pub(super) async fn read(&mut self, mut give: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    pub(super) async fn read(&mut self, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         if let Some(opening) = &mut self.opening {
             let opened = opening.await;
             self.opening = None;
@@ -93,7 +93,7 @@ impl EngineStream {
             std::thread::sleep(GATHER);
         }
         let mut count = 0;
-        let mut count_and_give = |entry: &Entry<'_>| {
+        let mut count_and_give = |entry: &LogEntry<'_>| {
             count += 1;
             match fragments {
                 Some(fragments) => fragments.push(&LoggedText::from_entry(entry), &mut give),
@@ -124,7 +124,7 @@ impl Decoder {
         Decoder { terminal, details, kept: Vec::new() }
     }
 
-    fn push(&mut self, piece: &[u8], give: &mut impl FnMut(&Entry<'_>)) -> Result<()> {
+    fn push(&mut self, piece: &[u8], give: &mut impl FnMut(&LogEntry<'_>)) -> Result<()> {
         if self.kept.is_empty() {
             let used = self.decode(piece, give)?;
             self.kept.extend_from_slice(&piece[used..]);
@@ -136,7 +136,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn decode(&self, bytes: &[u8], give: &mut impl FnMut(&Entry<'_>)) -> Result<usize> {
+    fn decode(&self, bytes: &[u8], give: &mut impl FnMut(&LogEntry<'_>)) -> Result<usize> {
         let decode_entry: DecodeEntry = if self.terminal { decode_terminal_line } else { decode_frame };
         let mut used = 0;
         while let Some((entry, length)) = decode_entry(&bytes[used..], self.details)? {
@@ -149,11 +149,11 @@ impl Decoder {
     }
 
     /// Gives the rest when the stream has ended: a terminal's last line without a line break.
-    fn finish(&mut self, give: &mut impl FnMut(&Entry<'_>)) {
+    fn finish(&mut self, give: &mut impl FnMut(&LogEntry<'_>)) {
         if self.terminal
             && let Some(Head { stamp, details, text, .. }) = Head::parse(&self.kept, self.details)
         {
-            give(&Entry { stamp, stream: Stream::Stdout, bytes: text, details });
+            give(&LogEntry { stamp, stream: Stream::Stdout, bytes: text, details });
             self.kept.clear();
         }
     }
@@ -161,11 +161,11 @@ impl Decoder {
 
 /// Decodes the first entry of some bytes and returns it with its length; none if it is not complete. The flag says
 /// whether it has details.
-type DecodeEntry = fn(&[u8], bool) -> Result<Option<(Option<Entry<'_>>, usize)>>;
+type DecodeEntry = fn(&[u8], bool) -> Result<Option<(Option<LogEntry<'_>>, usize)>>;
 
 const HEADER: usize = 8;
 
-fn decode_frame(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, usize)>> {
+fn decode_frame(bytes: &[u8], with_details: bool) -> Result<Option<(Option<LogEntry<'_>>, usize)>> {
     let Some((&[kind, _, _, _, a, b, c, d], rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let Some(payload) = rest.get(..length) else { return Ok(None) };
@@ -176,7 +176,7 @@ fn decode_frame(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry
         3 => return Err(stream_error(payload)),
         _ => return Ok(Some((None, HEADER + length))),
     };
-    let entry = Head::parse(payload, with_details).map(|Head { stamp, details, text, .. }| Entry {
+    let entry = Head::parse(payload, with_details).map(|Head { stamp, details, text, .. }| LogEntry {
         stamp,
         stream,
         bytes: text,
@@ -191,7 +191,7 @@ fn stream_error(payload: &[u8]) -> Failure {
 }
 
 /// A terminal's entry ends with its line break, or where the engine cuts a long line.
-fn decode_terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Option<Entry<'_>>, usize)>> {
+fn decode_terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Option<LogEntry<'_>>, usize)>> {
     const FRAGMENT: usize = 16 << 10;
     let Some(Head { stamp, details, text, length: head }) = Head::parse(bytes, with_details) else { return Ok(None) };
     let length = match memchr(b'\n', &text[..text.len().min(FRAGMENT)]) {
@@ -199,7 +199,7 @@ fn decode_terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Opti
         None if text.len() >= FRAGMENT => FRAGMENT,
         None => return Ok(None),
     };
-    let entry = Entry { stamp, stream: Stream::Stdout, bytes: &text[..length], details };
+    let entry = LogEntry { stamp, stream: Stream::Stdout, bytes: &text[..length], details };
     Ok(Some((Some(entry), head + length)))
 }
 
@@ -247,7 +247,7 @@ mod tests {
 
     fn decoded(mut decoder: Decoder, bytes: &[u8], chunk: usize) -> Vec<(Stream, Vec<u8>)> {
         let mut entries = Vec::new();
-        let mut give = |entry: &Entry<'_>| {
+        let mut give = |entry: &LogEntry<'_>| {
             assert_eq!(entry.stamp.as_str(), TIME);
             entries.push((entry.stream, entry.bytes.to_vec()));
         };
@@ -289,7 +289,7 @@ mod tests {
         let mut bytes = framed(1, b"a=1,b=x+y one two\n");
         bytes.extend(framed(2, b" \n"));
         let mut entries = Vec::new();
-        let mut give = |entry: &Entry<'_>| entries.push((entry.details.to_vec(), entry.bytes.to_vec()));
+        let mut give = |entry: &LogEntry<'_>| entries.push((entry.details.to_vec(), entry.bytes.to_vec()));
         Decoder::new(false, true).push(&bytes, &mut give).unwrap();
         let terminal = format!("{TIME} a=1 one two\r\n{TIME}  x");
         let mut decoder = Decoder::new(true, true);

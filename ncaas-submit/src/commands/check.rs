@@ -8,7 +8,7 @@ use ncaas_core::files;
 use ncaas_core::layout::{self, SUBMISSIONS};
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, Known};
+use ncaas_core::record::fields::{Job, RecordFields};
 use ncaas_core::text;
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 8;
 
 pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let target = args.target.as_deref().map(Target::parse).transpose()?;
     if !args.submissions.is_empty() {
@@ -139,7 +139,7 @@ async fn check_file(tool: Tool, name: &str, target: Option<&Target>, bypass: &[S
         tool.report_failure(&refusal.context(format!("`{name}`")));
     }
     for mut record in submission.records(&job, tool.name()) {
-        record.merge(&Known { setup: Some(log.events()), ..Known::default() });
+        record.merge(&RecordFields { setup: Some(log.events()), ..RecordFields::default() });
         output.emit(&record).await;
     }
     Ok(())

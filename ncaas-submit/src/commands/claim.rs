@@ -7,7 +7,7 @@ use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ClaimArgs;
@@ -17,7 +17,7 @@ const DEFAULT_JOBS: usize = 16;
 
 pub(crate) async fn claim(tool: Tool, args: ClaimArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let input = Input::stdin(tool, "ncaas-submit claim <record.json")?;
     let buckets = Buckets::default();
@@ -26,7 +26,7 @@ pub(crate) async fn claim(tool: Tool, args: ClaimArgs) -> Result<ExitStatus> {
             let bucket = buckets.job_of_record(record).await?.bucket;
             let mut job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
             claim::start_run(&bucket, &mut job).await?;
-            record.merge(&Known { job: Some(job), ..Known::default() });
+            record.merge(&RecordFields { job: Some(job), ..RecordFields::default() });
             Ok(())
         })
         .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, Entry};
+use ncaas_core::bucket::{Bucket, ObjectInfo};
 use ncaas_core::claim;
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout;
@@ -118,7 +118,7 @@ fn row(record: &Record, status: &SubmissionStatus) -> [String; 6] {
 /// The record of a submission; none where it is not in one of the states. No states stand for all.
 async fn describe(
     bucket: &Bucket,
-    entry: Entry,
+    entry: ObjectInfo,
     states: &[State],
     lost: &LostWatchers,
 ) -> Result<Option<(Record, SubmissionStatus)>> {
@@ -152,7 +152,7 @@ async fn describe(
 }
 
 /// The job of a submission.
-async fn find_job(bucket: &Bucket, entry: &Entry, group: String, submission: &Submission) -> Result<BucketJob> {
+async fn find_job(bucket: &Bucket, entry: &ObjectInfo, group: String, submission: &Submission) -> Result<BucketJob> {
     let id = submission.timestamp.as_deref().and_then(|timestamp| layout::job_id(bucket.name(), timestamp).ok());
     let own_id = || bucket_job::id_without_timestamp(bucket, &entry.key);
     let (id, result_path) = match id {
@@ -167,7 +167,7 @@ async fn find_job(bucket: &Bucket, entry: &Entry, group: String, submission: &Su
     Ok(BucketJob { bucket: bucket.clone(), group, id, results })
 }
 
-fn status(submission: &Submission, entry: &Entry, facts: &JobFacts) -> SubmissionStatus {
+fn status(submission: &Submission, entry: &ObjectInfo, facts: &JobFacts) -> SubmissionStatus {
     let names = submission.datasets.iter().map(Name::as_str).zip(1..);
     let jobs = names.map(|(dataname, dataset)| DatasetStatus {
         dataset,

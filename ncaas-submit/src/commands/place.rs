@@ -3,7 +3,7 @@
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Gpus, Known, RunSettings};
+use ncaas_core::record::fields::{Gpus, RecordFields, RunSettings};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::{PlaceArgs, Scheduler};
@@ -16,7 +16,7 @@ const DEFAULT_JOBS: usize = 1000;
 
 pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let input = Input::stdin(tool, "ncaas-submit watch BUCKET | ncaas-submit place --on slurm")?;
     let Scheduler::Slurm = args.on;

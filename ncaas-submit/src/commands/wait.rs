@@ -7,7 +7,7 @@ use ncaas_core::certificate::Stage;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::record::submission::State;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
@@ -27,7 +27,7 @@ const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];
 
 pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let usage = "ncaas-submit send BUCKET/GROUP ... | ncaas-submit wait";
     let input = read_targets(&args.targets, tool, usage).await?;

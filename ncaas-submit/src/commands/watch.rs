@@ -11,7 +11,7 @@ use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::{Instant, sleep};
 
@@ -56,7 +56,7 @@ const NAMED: usize = 5;
 
 pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
     if args.schema.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     for group in &args.group {
         validate_group(group)?;

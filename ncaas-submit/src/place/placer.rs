@@ -6,7 +6,7 @@ use ncaas_core::config;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Known, Placement, RunSettings};
+use ncaas_core::record::fields::{Placement, RecordFields, RunSettings};
 use ncaas_core::tool::Tool;
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
@@ -214,7 +214,7 @@ impl Placer {
         let reason = placement.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let name = record.text("dataname").unwrap_or(&placement.name).to_owned();
         self.tool.note(&format!("`{name}`: slurm job {} is {}{node}{reason}", id(placement), placement.state));
-        record.merge(&Known { placement: Some(placement.clone()), ..Known::default() });
+        record.merge(&RecordFields { placement: Some(placement.clone()), ..RecordFields::default() });
         output.emit(record).await;
     }
 }
@@ -254,6 +254,6 @@ fn finish(record: &mut Record, saved: &Record, placement: Option<&Placement>) {
         }
     }
     // A saved record is data: which job this is stays as the watcher said it.
-    record.merge(&Known { job, placement: placement.cloned(), ..Known::default() });
+    record.merge(&RecordFields { job, placement: placement.cloned(), ..RecordFields::default() });
     record.set("pushed", &true);
 }

@@ -29,7 +29,7 @@ impl JobRequest {
     /// When the record has no job.
     pub(super) fn new(record: &Record, flags: &RunSettings, config_timeout_s: Option<u64>) -> Result<Self> {
         let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
-        let own = record.known()?.run.unwrap_or_default();
+        let own = record.fields()?.run.unwrap_or_default();
         let mut name = layout::container_name(&job, "");
         if let Some(attempt) = job.attempt {
             name.push_str(&format!("-a{attempt}"));

@@ -11,7 +11,7 @@ use jiter::Jiter;
 use ncaas_core::failure::{Failure, Kind};
 use ncaas_core::layout;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Datasets, Job, Known};
+use ncaas_core::record::fields::{Datasets, Job, RecordFields};
 use ncaas_core::text;
 use serde_json::{Map, Value};
 
@@ -85,7 +85,7 @@ impl Submission {
         submission.check_bypass(reach);
         submission.read_result_path(fields.shift_remove("resultpath"), reach);
         for (name, value) in fields {
-            if Known::has_field(&name) {
+            if RecordFields::has_field(&name) {
                 submission.warnings.push(format!(
                     "the field `{}` of the submit file is reserved for the tools, and is ignored",
                     cut(&name)
@@ -151,18 +151,18 @@ impl Submission {
     }
 
     fn record(&self, job: Job, dataname: Option<Datasets>) -> Record {
-        let mut record = Record::new(&Known {
+        let mut record = Record::new(&RecordFields {
             job: Some(job),
             dataname,
             configname: self.config.as_ref().map(|config| config.as_str().to_owned()),
             resultpath: self.result_path.clone(),
-            ..Known::default()
+            ..RecordFields::default()
         });
         for (name, value) in &self.others {
             record.set(name, value);
         }
         if !self.warnings.is_empty() {
-            record.merge(&Known { warnings: Some(self.warnings.clone()), ..Known::default() });
+            record.merge(&RecordFields { warnings: Some(self.warnings.clone()), ..RecordFields::default() });
         }
         record
     }

@@ -11,7 +11,7 @@ use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, CANCEL};
 use ncaas_core::pipe::Output;
-use ncaas_core::record::fields::{Job, JobClaim, Known};
+use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
 
 use super::claims::{self, Claimed};
 use super::process;
@@ -321,7 +321,7 @@ async fn emit(
         stream::iter(files).buffer_unordered(STATUS_FILES_AT_ONCE).try_collect::<Vec<()>>().await?;
     }
     for record in &mut records {
-        record.merge(&Known { setup: Some(log.events()), ..Known::default() });
+        record.merge(&RecordFields { setup: Some(log.events()), ..RecordFields::default() });
         if let Some(failure) = failure.as_ref().filter(|_| !record.has_error()) {
             record.fail(session.tool.name(), failure);
         }

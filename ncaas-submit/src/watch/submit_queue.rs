@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ncaas_core::bucket::{Entry, Key};
+use ncaas_core::bucket::{Key, ObjectInfo};
 use ncaas_core::lease::RetryRequest;
 use tokio::sync::Notify;
 
@@ -108,7 +108,7 @@ impl SubmitQueue {
     }
 
     /// Adds a listed file, unless it was here before.
-    pub(crate) fn push_listed(&self, entry: Entry, how: &'static str) {
+    pub(crate) fn push_listed(&self, entry: ObjectInfo, how: &'static str) {
         if self.is_new(&entry) {
             self.push(Found { written: entry.modified, ..Found::new(entry.key, how) });
         }
@@ -128,7 +128,7 @@ impl SubmitQueue {
     }
 
     /// Whether a file, as it is now, was not here before. From now on it was.
-    fn is_new(&self, entry: &Entry) -> bool {
+    fn is_new(&self, entry: &ObjectInfo) -> bool {
         // S3 reports times to the second in one place and finer in another, but it has ETags.
         let modified = match entry.etag {
             Some(_) => i128::from(entry.modified.as_second()),
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_file_is_new_once_and_again_when_it_has_changed() {
         let queue = SubmitQueue::new();
-        let entry = Entry {
+        let entry = ObjectInfo {
             key: Key::new("lab/submissions/submit.json").unwrap(),
             size: 1,
             modified: Timestamp::UNIX_EPOCH,
@@ -230,6 +230,6 @@ mod tests {
         };
         assert!(queue.is_new(&entry));
         assert!(!queue.is_new(&entry));
-        assert!(queue.is_new(&Entry { size: 2, ..entry }));
+        assert!(queue.is_new(&ObjectInfo { size: 2, ..entry }));
     }
 }

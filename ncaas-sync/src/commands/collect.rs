@@ -18,7 +18,7 @@ use ncaas_core::layout::{CONFIGS, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::lease;
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known, ResultFile, ResultsFile, Status};
+use ncaas_core::record::fields::{Container, RecordFields, ResultFile, ResultsFile, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
@@ -45,7 +45,7 @@ const MAX_LISTED_BYTES: usize = 16 << 20;
 
 pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let collector = Collector {
         tool,

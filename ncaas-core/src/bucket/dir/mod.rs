@@ -28,7 +28,7 @@ pub(super) use list::Walk;
 
 use super::address;
 use super::key::{Key, quoted};
-use super::object::{Entry, Version};
+use super::object::{ObjectInfo, Version};
 
 /// A directory bucket. Its operations block; [`super::Bucket`] moves them off the runtime's thread.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ impl DirBucket {
         }
     }
 
-    pub(super) fn head(&self, key: &Key) -> Result<Option<Entry>> {
+    pub(super) fn head(&self, key: &Key) -> Result<Option<ObjectInfo>> {
         let Some(metadata) = self.metadata(&self.root()?, key)? else { return Ok(None) };
         match (key.is_folder(), metadata.is_dir()) {
             (true, true) => Ok(Some(entry(key.clone(), 0, &metadata))),
@@ -161,9 +161,9 @@ impl DirBucket {
     }
 }
 
-fn entry(key: Key, size: u64, metadata: &Metadata) -> Entry {
+fn entry(key: Key, size: u64, metadata: &Metadata) -> ObjectInfo {
     let modified = metadata.modified().ok().and_then(|time| Timestamp::try_from(time.into_std()).ok());
-    Entry {
+    ObjectInfo {
         key,
         size,
         modified: modified.unwrap_or_default(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::bucket::PAGE;
 use crate::bucket::key::{Key, quoted, url_decoded};
-use crate::bucket::object::{Entry, Page, Unusable};
+use crate::bucket::object::{ObjectInfo, Page, Unusable};
 use crate::failure::{Failure, Kind, Result};
 
 use super::S3Bucket;
@@ -104,8 +104,8 @@ fn folder_with_content(address: &str, key: &Key) -> Unusable {
     Unusable { name: key.as_str().to_owned(), why }
 }
 
-fn entry(key: Key, object: &Object) -> Entry {
-    Entry {
+fn entry(key: Key, object: &Object) -> ObjectInfo {
+    ObjectInfo {
         key,
         size: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
         modified: timestamp(object.last_modified()),

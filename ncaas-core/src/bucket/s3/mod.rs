@@ -23,7 +23,7 @@ pub(super) use list::Listing;
 pub(crate) use list::unquoted_etag;
 
 use super::key::{Key, quoted};
-use super::object::{Entry, Version, content_type, sha256};
+use super::object::{ObjectInfo, Version, content_type, sha256};
 
 /// The user metadata (`x-amz-meta-sha256`) that holds the SHA-256 of an object's content as lower-case hex.
 const SHA256: &str = "sha256";
@@ -123,7 +123,7 @@ impl S3Bucket {
         listing.page().await.map(drop)
     }
 
-    pub(super) async fn head(&self, key: &Key) -> Result<Option<Entry>> {
+    pub(super) async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>> {
         let request =
             self.client.head_object().bucket(&*self.name).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
         let response = match request.send().await {
@@ -141,7 +141,7 @@ impl S3Bucket {
             }
             stored_by_sender => stored_by_sender,
         };
-        Ok(Some(Entry {
+        Ok(Some(ObjectInfo {
             key: key.clone(),
             size: response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
             modified: list::timestamp(response.last_modified()),

@@ -128,11 +128,11 @@ impl Admission {
         memory: u64,
         needs_gpu: bool,
     ) -> Result<Option<Reservation>> {
-        let others = engine.labelled(&[labels::JOB]).await?;
+        let others = engine.list_labelled(&[labels::JOB]).await?;
         let mut reserved = self.ledger.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<Reservation> = reserved.values().cloned().collect();
         for other in others.iter().filter(|other| other.state == "running" && !reserved.contains_key(&other.name)) {
-            let settings = other.record().and_then(|record| record.known().ok()?.run).unwrap_or_default();
+            let settings = other.record().and_then(|record| record.fields().ok()?.run).unwrap_or_default();
             let gpu = other.labels.get(labels::GPU).cloned();
             all.push(Reservation { memory: settings.memory.unwrap_or_default(), gpu });
         }

@@ -8,7 +8,7 @@ use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::lease;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known, Protocol};
+use ncaas_core::record::fields::{Container, Protocol, RecordFields};
 use ncaas_core::tool::Tool;
 
 use super::admission::Admission;
@@ -59,10 +59,10 @@ impl Launcher {
         spec.gpu.clone_from(&slot.gpu);
         let checksums = inputs.checksums().await?;
         if self.replays {
-            compare_inputs(&record.known()?.inputs.unwrap_or_default(), &checksums)?;
+            compare_inputs(&record.fields()?.inputs.unwrap_or_default(), &checksums)?;
         }
         if !checksums.is_empty() {
-            record.merge(&Known { inputs: Some(checksums), ..Known::default() });
+            record.merge(&RecordFields { inputs: Some(checksums), ..RecordFields::default() });
         }
         spec.label_record(record);
 

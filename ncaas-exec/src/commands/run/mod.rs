@@ -31,7 +31,7 @@ use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Datasets, Job, Known, RunSettings};
+use ncaas_core::record::fields::{Datasets, Job, RecordFields, RunSettings};
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::sync::OnceCell;
 
@@ -56,7 +56,7 @@ const MIN_RECORDS: usize = 64;
 
 pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     let tool = tool.with_quiet(args.pipe.quiet);
     if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
@@ -120,12 +120,12 @@ fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Record>> {
     let labels = layout::dataset_labels(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let job = Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, ..Job::default() };
     if names.is_empty() {
-        return Ok(vec![Record::new(&Known { job: Some(job), ..Known::default() })]);
+        return Ok(vec![Record::new(&RecordFields { job: Some(job), ..RecordFields::default() })]);
     }
     let datasets = names.len() as u64;
     let records = names.into_iter().zip(labels).zip(1..).map(|((name, label), dataset)| {
         let job = Job { dataset, datasets, label: Some(label), ..job.clone() };
-        Record::new(&Known { job: Some(job), dataname: Some(Datasets::One(name)), ..Known::default() })
+        Record::new(&RecordFields { job: Some(job), dataname: Some(Datasets::One(name)), ..RecordFields::default() })
     });
     Ok(records.collect())
 }
@@ -254,7 +254,7 @@ impl Runner {
         }
         settings.timeout_s = [settings.timeout_s, config.timeout_s].into_iter().flatten().min();
         resolve::set_default_limits(record, &mut settings);
-        record.merge(&Known { image_id: image.id.clone(), ..Known::default() });
+        record.merge(&RecordFields { image_id: image.id.clone(), ..RecordFields::default() });
 
         let mut folders = MadeFolders::default();
         if record.job().is_some() {

@@ -7,7 +7,7 @@ use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::record::fields::{Container, RecordFields};
 use ncaas_core::tool::Tool;
 
 /// The container of this job, if one exists, with the io-dir that it was started with.
@@ -56,7 +56,7 @@ pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container
 ///
 /// # Errors
 /// [`Kind::WrongContainer`].
-pub(super) async fn check_saved_container(engine: &Engine, record: &Record, saved: &Known) -> Result<()> {
+pub(super) async fn check_saved_container(engine: &Engine, record: &Record, saved: &RecordFields) -> Result<()> {
     let id = saved.container.as_ref().map(|container| container.id.as_str()).unwrap_or_default();
     match engine.inspect_for(record, id).await {
         Err(failure) if failure.kind == Kind::WrongContainer => {
@@ -81,20 +81,20 @@ pub(super) fn is_unstarted(container: &Container) -> bool {
 }
 
 /// How the job ended, from its saved record; the container may have been removed since.
-pub(super) fn saved_end(record: &Record) -> Option<Known> {
+pub(super) fn saved_end(record: &Record) -> Option<RecordFields> {
     record.job()?;
     let saved = JobFolder::for_record(record).ok()?.saved_record()?;
-    let known = saved.known().ok()?;
+    let known = saved.fields().ok()?;
     if saved.has_error() || !known.container.as_ref()?.has_ended() {
         return None;
     }
-    Some(Known {
+    Some(RecordFields {
         image: known.image,
         image_id: known.image_id,
         container: known.container,
         logs: known.logs,
         results: known.results,
         results_file: known.results_file,
-        ..Known::default()
+        ..RecordFields::default()
     })
 }

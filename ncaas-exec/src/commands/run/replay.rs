@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::layout;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Input, Job, Known};
+use ncaas_core::record::fields::{Input, Job, RecordFields};
 
 /// The record of a new job with image, command, settings and inputs of a saved record.
 ///
@@ -14,7 +14,7 @@ use ncaas_core::record::fields::{Input, Job, Known};
 /// [`Kind::BadRecord`] if the file does not contain the record of a run.
 pub(super) fn record_to_replay(path: &Path) -> Result<Record> {
     let line = std::fs::read(path).doing("read", path)?;
-    let known = Record::parse(&line).and_then(|record| record.known());
+    let known = Record::parse(&line).and_then(|record| record.fields());
     let known = known.map_err(|failure| failure.context(path.display()))?;
     let (Some(image), Some(image_id)) = (known.image, known.image_id) else {
         let message = format!("`{}` is not the record of a run: it has no `image` or no `image_id`", path.display());
@@ -24,7 +24,7 @@ pub(super) fn record_to_replay(path: &Path) -> Result<Record> {
     let id = layout::job_id(&layout::analysis_of_image(&image), &timestamp)?;
     let before = known.job.unwrap_or_default();
     let job = Job { id, timestamp: Some(timestamp), submission: None, dataset: 1, datasets: 1, ..before };
-    Ok(Record::new(&Known {
+    Ok(Record::new(&RecordFields {
         job: Some(job),
         dataname: known.dataname,
         configname: known.configname,
@@ -34,7 +34,7 @@ pub(super) fn record_to_replay(path: &Path) -> Result<Record> {
         command: known.command,
         run: known.run,
         inputs: known.inputs,
-        ..Known::default()
+        ..RecordFields::default()
     }))
 }
 

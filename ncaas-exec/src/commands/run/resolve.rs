@@ -127,7 +127,7 @@ pub(super) fn set_command(
     let paths = ContainerPaths::new(settings, inputs, image);
     let image_config = image.config.as_ref();
     let image_entrypoint = image_config.and_then(|config| config.entrypoint.clone()).unwrap_or_default();
-    let own_command = record.known()?.command;
+    let own_command = record.fields()?.command;
     let is_explicit = own_command.is_some();
     let base = match &settings.entrypoint {
         Some(entrypoint) => {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ncaas_core::blocking::run_blocking;
-use ncaas_core::certificate::{self, Entry};
+use ncaas_core::certificate::{self, DatasetEntry};
 use ncaas_core::failure::Result;
 use ncaas_core::folder::Folder;
 use tokio::sync::{Mutex, oneshot};
@@ -33,7 +33,7 @@ pub(super) struct Change {
     pub(super) numbers: RangeInclusive<usize>,
     /// The dataset that a failure is reported for.
     pub(super) number: usize,
-    pub(super) entry: Entry,
+    pub(super) entry: DatasetEntry,
 }
 
 /// The certificates that are being written, by their job's folder.
@@ -96,7 +96,7 @@ async fn write_waiting(queue: &Queue, open: impl Fn() -> Result<Folder>) -> Resu
                     let name = submission.datanames.get(at - 1).filter(|_| numbers.end() > numbers.start());
                     let dataname = name.unwrap_or(&entry.dataname).clone();
                     let reason = entry.reason.clone().filter(|_| at == *number);
-                    certificate.set(at, &Entry { dataname, reason, ..entry.clone() });
+                    certificate.set(at, &DatasetEntry { dataname, reason, ..entry.clone() });
                 }
             }
         })
@@ -127,7 +127,7 @@ mod tests {
         };
         let changes = (1..=500).map(|number| {
             let submission = Submission { datasets: 500, ..Submission::default() };
-            let entry = Entry::initializing(Some(&format!("d{number}")));
+            let entry = DatasetEntry::initializing(Some(&format!("d{number}")));
             certificates.update(path, open, Change { submission, numbers: number..=number, number, entry })
         });
         let results = futures_util::future::join_all(changes).await;

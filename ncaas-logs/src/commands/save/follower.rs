@@ -10,7 +10,7 @@ use ncaas_core::lease;
 use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known, Logs};
+use ncaas_core::record::fields::{Container, Logs, RecordFields};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::certificates::Certificates;
@@ -244,10 +244,10 @@ impl Follower {
     fn update_record(&self, record: &mut Record) {
         let dir = self.report.files.logs.to_string_lossy().into_owned();
         record.set_container(self.container.clone());
-        record.merge(&Known {
+        record.merge(&RecordFields {
             logs: Some(Logs { dir, lines: self.output.excerpt.line_count, bytes: self.output.excerpt.bytes }),
             usage: self.sampler.gauge().usage(),
-            ..Known::default()
+            ..RecordFields::default()
         });
         if let Some(failure) = &self.unreadable {
             record.warn(failure.message.clone());

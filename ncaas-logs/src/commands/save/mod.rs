@@ -18,7 +18,7 @@ use ncaas_core::lease;
 use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Known};
+use ncaas_core::record::fields::{Container, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 
 pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     allow_many_connections();
     let tool = tool.with_quiet(args.pipe.quiet);
@@ -183,8 +183,8 @@ fn has_ended(saved: &Record, id: &str) -> bool {
 
 /// Copies the results of an earlier run that followed the job to its end.
 fn copy_saved(record: &mut Record, saved: &Record) -> Result<()> {
-    let Known { container, logs, usage, warnings, .. } = saved.known()?;
-    record.merge(&Known { container, logs, usage, ..Known::default() });
+    let RecordFields { container, logs, usage, warnings, .. } = saved.fields()?;
+    record.merge(&RecordFields { container, logs, usage, ..RecordFields::default() });
     for warning in warnings.unwrap_or_default() {
         record.warn(warning);
     }

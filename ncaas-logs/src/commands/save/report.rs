@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bollard::models::ContainerInspectResponse;
 use jiff::Timestamp;
-use ncaas_core::certificate::{Entry, Stage, datasets_of_record};
+use ncaas_core::certificate::{DatasetEntry, Stage, datasets_of_record};
 use ncaas_core::engine::container::{engine_error, time_limit};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::record::Record;
@@ -54,7 +54,7 @@ impl Report {
         let dataname = record.dataname().map(|names| names.names().join(", ")).unwrap_or_default();
         let command = match inspected {
             Some(inspected) => inspected.path.iter().chain(inspected.args.iter().flatten()).cloned().collect(),
-            None => record.known().ok().and_then(|known| known.command).unwrap_or_default(),
+            None => record.fields().ok().and_then(|known| known.command).unwrap_or_default(),
         };
         Report {
             files,
@@ -101,7 +101,7 @@ impl Report {
         let latest = latest.into_iter().chain([progress.sample.map(|sample| sample.time)]).flatten().max();
         let time: Option<Timestamp> = finished.and_then(|at| at.parse().ok()).or(latest);
         let reason = progress.failure.map(str::to_owned).or_else(|| self.start_failure(container));
-        let entry = Entry {
+        let entry = DatasetEntry {
             dataname: self.dataname.clone(),
             stage,
             time: time.or_else(|| progress.failure.map(|_| Timestamp::now())),

@@ -45,7 +45,7 @@ impl SubmitFiles {
             }
             _ => Arc::default(),
         };
-        let setup = record.known().ok().and_then(|known| known.setup).unwrap_or_default();
+        let setup = record.fields().ok().and_then(|known| known.setup).unwrap_or_default();
         (Submission { datanames, datasets, setup }, number)
     }
 

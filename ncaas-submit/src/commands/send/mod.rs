@@ -9,7 +9,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT_SUFFIX};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, Known};
+use ncaas_core::record::fields::{Job, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::{Map, Value, json};
 
@@ -24,7 +24,7 @@ use upload::{InputSource, Uploader};
 
 pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
     if args.schema.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     check_fields(&args.set)?;
     let (bucket, group) = open_group(args.target.as_deref().unwrap_or_default()).await?;
@@ -110,7 +110,7 @@ fn submit_fields(
 /// Refuses a field that is reserved for the tools, or that another flag sets.
 fn check_fields(fields: &[(String, Value)]) -> Result<()> {
     for (name, _) in fields {
-        if name == "timestamp" || Known::has_field(name) {
+        if name == "timestamp" || RecordFields::has_field(name) {
             return Err(Failure::new(Kind::Usage, format!("`--set {name}=...`: this field is reserved"))
                 .hint("`--data`, `--config`, `--timestamp` and `--result-path` set the platform's own fields"));
         }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Known;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PullArgs;
@@ -23,7 +23,7 @@ const DEFAULT_FILES: usize = 64;
 
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
-        return print_schema::<Known>().await;
+        return print_schema::<RecordFields>().await;
     }
     if let Some(target) = &args.target {
         let pipe = Pipe::new(tool, 1);

@@ -9,7 +9,7 @@ use ncaas_core::io_dir::make_group_io_dir;
 use ncaas_core::layout::RESULTS;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Datasets, ErrorInfo, Known};
+use ncaas_core::record::fields::{Datasets, ErrorInfo, RecordFields};
 use ncaas_core::tool::Tool;
 
 use super::{job, tree};
@@ -126,5 +126,5 @@ impl Request<'_> {
 }
 
 fn inputs_record(dataset: Option<String>, config: Option<String>) -> Record {
-    Record::new(&Known { dataname: dataset.map(Datasets::One), configname: config, ..Known::default() })
+    Record::new(&RecordFields { dataname: dataset.map(Datasets::One), configname: config, ..RecordFields::default() })
 }

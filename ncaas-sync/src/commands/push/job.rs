@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use ncaas_core::bucket::{Entry, Key};
+use ncaas_core::bucket::{Key, ObjectInfo};
 use ncaas_core::certificate::{self, Certificate};
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
@@ -216,7 +216,7 @@ impl JobUpload<'_> {
     }
 
     /// The objects in the job's folder in the bucket, by path.
-    async fn list_existing(&self) -> Result<HashMap<String, Entry>> {
+    async fn list_existing(&self) -> Result<HashMap<String, ObjectInfo>> {
         let mut existing = HashMap::new();
         let mut listing = self.transfer.bucket().list(&self.prefix, None);
         while let Some(page) = listing.next_page().await? {
@@ -228,7 +228,7 @@ impl JobUpload<'_> {
         Ok(existing)
     }
 
-    async fn push_result(&self, path: &str, existing: Option<&Entry>, sha256: Option<Sha256Sum>) -> Result<()> {
+    async fn push_result(&self, path: &str, existing: Option<&ObjectInfo>, sha256: Option<Sha256Sum>) -> Result<()> {
         // The platform's poller downloads every key as a file and stops at the key of a folder.
         if path.ends_with('/') { Ok(()) } else { self.push_file(Path::new(path), existing, sha256).await }
     }
@@ -293,7 +293,7 @@ impl JobUpload<'_> {
         Key::new(format!("{}{path}", self.prefix))
     }
 
-    async fn push_file(&self, path: &Path, existing: Option<&Entry>, sha256: Option<Sha256Sum>) -> Result<()> {
+    async fn push_file(&self, path: &Path, existing: Option<&ObjectInfo>, sha256: Option<Sha256Sum>) -> Result<()> {
         let text = path.to_str().unwrap_or_default();
         let key = self.key(text)?;
         let stamp = Stamp::read(self.transfer.folder(), path);
