@@ -22,12 +22,15 @@
 //! - `engine`: the Docker Engine (feature `engine`)
 //! - [`blocking`]: blocking work on threads of its own
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
+//! - `cancellation`: the marker of a cancelled submission (feature `bucket`)
 //! - `claim`: which watcher is responsible for a submission (feature `bucket`)
 //! - `transfer`: files to and from buckets, resumed and checked (feature `bucket`)
 
 pub mod blocking;
 #[cfg(feature = "bucket")]
 pub mod bucket;
+#[cfg(feature = "bucket")]
+pub mod cancellation;
 pub mod certificate;
 #[cfg(feature = "bucket")]
 pub mod claim;

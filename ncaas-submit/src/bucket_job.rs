@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key, S3Address};
+use ncaas_core::cancellation;
 use ncaas_core::certificate::{self, Certificate, Line, Stage};
 use ncaas_core::claim;
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::{
-    self, CANCEL, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
+    self, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
 };
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::SetupEvent;
@@ -18,6 +19,9 @@ use crate::job_state::JobFacts;
 
 /// The largest saved record that is read, in bytes: it lists up to 300,000 results.
 const MAX_RECORD: u64 = 64 << 20;
+
+/// Fields of a saved record that describe the machine that its job ran on, and mean nothing on another one.
+pub(crate) const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];
 
 /// The largest status file that is read, in bytes.
 const MAX_STATUS_FILE: u64 = 16 << 20;
@@ -33,14 +37,9 @@ pub(crate) struct BucketJob {
 }
 
 impl BucketJob {
-    /// The key of a file in the job's own folder.
-    pub(crate) fn key(&self, name: &str) -> Result<Key> {
-        Key::new(format!("{}{name}", layout::job_prefix(&self.group, &self.id)))
-    }
-
     /// Whether the submission was cancelled.
     pub(crate) async fn is_cancelled(&self) -> Result<bool> {
-        Ok(self.bucket.head(&self.key(CANCEL)?).await?.is_some())
+        cancellation::is_cancelled(&self.bucket, &self.group, &self.id).await
     }
 
     /// Reads everything that the state of the job follows from.
@@ -100,18 +99,28 @@ impl ResultsFolder {
     pub(crate) async fn saved_records(&self) -> Result<BTreeMap<u64, Record>> {
         let mut records = BTreeMap::new();
         for key in self.saved_record_keys().await? {
-            let line = match self.bucket.read(&key, MAX_RECORD).await {
-                Ok((line, _)) => line,
-                Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => continue,
-                Err(failure) => return Err(failure),
-            };
-            if let Ok(record) = Record::parse(&line)
+            if let Some(record) = self.read_record(&key).await?
                 && let Some(job) = record.job()
             {
                 records.insert(job.dataset, record);
             }
         }
         Ok(records)
+    }
+
+    /// The saved record of the dataset with that label; none before it has ended.
+    pub(crate) async fn saved_record(&self, label: &str) -> Result<Option<Record>> {
+        let key = self.key(&format!("{LOGS}/{label}{RECORD_SUFFIX}"))?;
+        Ok(self.read_record(&key).await?.filter(|record| record.job().is_some()))
+    }
+
+    /// The record at a key. None where there is none, or one that cannot be read.
+    async fn read_record(&self, key: &Key) -> Result<Option<Record>> {
+        match self.bucket.read(key, MAX_RECORD).await {
+            Ok((line, _)) => Ok(Record::parse(&line).ok()),
+            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The keys of the saved records: one for each dataset that has ended.

@@ -2,8 +2,8 @@
 //! that see the bucket stop its running jobs.
 
 use jiff::Timestamp;
+use ncaas_core::cancellation;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::CANCEL;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::{State, SubmissionRecord};
@@ -32,7 +32,7 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
             }
             let marker = json!({"cancelled_at": Timestamp::now(), "by": owner()});
             // The first marker stays.
-            job.bucket.put_new(&job.key(CANCEL)?, marker.to_string()).await?;
+            job.bucket.put_new(&cancellation::key(&job.group, &job.id)?, marker.to_string()).await?;
             record.set("state", &State::Cancelled);
             Ok(())
         })

@@ -1,9 +1,9 @@
 //! `ncaas-submit retry`: a new attempt at a submission that has ended, was cancelled, or was left by its watcher.
 
 use ncaas_core::bucket::Key;
+use ncaas_core::cancellation;
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::CANCEL;
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::{State, SubmissionRecord};
@@ -68,7 +68,7 @@ async fn start_attempt(job: &BucketJob, submission: Option<String>, force: bool)
     if freed.is_none() {
         return Err(Failure::new(Kind::Usage, format!("`{}` was claimed by a watcher just now", job.id)));
     }
-    job.bucket.delete(&job.key(CANCEL)?).await?;
+    job.bucket.delete(&cancellation::key(&job.group, &job.id)?).await?;
     job.results.remove_end().await?;
     // Written again unchanged, so that watchers are notified as of a new submission.
     job.bucket.put(&submit_key, content).await

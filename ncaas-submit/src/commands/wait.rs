@@ -13,7 +13,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
 use crate::args::WaitArgs;
-use crate::bucket_job::BucketJob;
+use crate::bucket_job::{BucketJob, MACHINE_FIELDS};
 use crate::targets::{Buckets, read_targets};
 
 /// How often a submission is read, which costs two requests.
@@ -21,9 +21,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many submissions are waited for at once.
 const AT_ONCE: usize = 1024;
-
-/// Fields of a saved record that describe the machine the job ran on, and mean nothing on another one.
-const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];
 
 pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     if args.pipe.schema {

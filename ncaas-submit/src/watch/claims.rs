@@ -10,7 +10,7 @@ use crate::bucket_job::ResultsFolder;
 
 /// The outcome of claiming a submission.
 #[derive(Debug)]
-pub(crate) enum Claimed {
+pub(crate) enum ClaimOutcome {
     /// It is ours, now or since an earlier try whose answer was lost. `previous` had it before.
     Ours { claim: Claim, previous: Option<String> },
     /// Another watcher has it.
@@ -69,7 +69,7 @@ pub(crate) async fn acquire(
     submission: &Key,
     results: &ResultsFolder,
     watchers: &Watchers,
-) -> Result<Claimed> {
+) -> Result<ClaimOutcome> {
     watchers.renew().await?;
     let group = submission.group();
     let key = claim::key(group, id)?;
@@ -83,13 +83,13 @@ pub(crate) async fn acquire(
         let claim = old.as_ref().map(|(claim, _)| claim);
         let (losses, after) = match decide(claim, submission.as_str(), watchers.id(), holder, has_certificate) {
             Decision::Write { losses, after } => (losses, after),
-            Decision::OnPlatform => return Ok(Claimed::OnPlatform),
+            Decision::OnPlatform => return Ok(ClaimOutcome::OnPlatform),
             decision => {
                 let old = old.map_or_else(|| Claim::free("", 1, 0), |(claim, _)| claim);
                 return Ok(match decision {
-                    Decision::Leave => Claimed::Elsewhere { watcher: old.watcher },
-                    Decision::OtherSubmission => Claimed::OtherSubmission { submission: old.submission },
-                    _ => Claimed::Ours { claim: old, previous: None },
+                    Decision::Leave => ClaimOutcome::Elsewhere { watcher: old.watcher },
+                    Decision::OtherSubmission => ClaimOutcome::OtherSubmission { submission: old.submission },
+                    _ => ClaimOutcome::Ours { claim: old, previous: None },
                 });
             }
         };
@@ -111,7 +111,7 @@ pub(crate) async fn acquire(
         // Otherwise another watcher was faster, or the answer to our own earlier request was lost: read it again.
         if written.is_some() {
             let previous = old.filter(|_| after).map(|(old, _)| old.owner);
-            return Ok(Claimed::Ours { claim: mine, previous });
+            return Ok(ClaimOutcome::Ours { claim: mine, previous });
         }
     }
 }

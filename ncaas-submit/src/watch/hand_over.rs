@@ -7,13 +7,14 @@ use std::path::Path;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use ncaas_core::bucket::Key;
+use ncaas_core::cancellation;
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::{self, CANCEL};
+use ncaas_core::layout;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
 
-use super::claims::{self, Claimed};
+use super::claims::{self, ClaimOutcome};
 use super::process;
 use super::session::Session;
 use super::submit_queue::Found;
@@ -220,7 +221,7 @@ async fn claim(
     let claimed = claims::acquire(&session.bucket, id, key, results, &session.watchers).await;
     let owner = session.watchers.owner();
     let claiming = match claimed {
-        Ok(Claimed::Ours { claim, previous }) => {
+        Ok(ClaimOutcome::Ours { claim, previous }) => {
             // After a takeover the submission may have ended since it was checked.
             if previous.is_some() && results.ended_at().await?.is_some() {
                 Ok(Claiming::Not(Outcome::Settled))
@@ -236,9 +237,9 @@ async fn claim(
                 return Ok(Claiming::Ours(claim));
             }
         }
-        Ok(Claimed::Elsewhere { watcher }) => Ok(Claiming::Not(Outcome::Elsewhere(watcher))),
-        Ok(Claimed::OtherSubmission { submission }) => Ok(Claiming::OtherSubmission(submission)),
-        Ok(Claimed::OnPlatform) => {
+        Ok(ClaimOutcome::Elsewhere { watcher }) => Ok(Claiming::Not(Outcome::Elsewhere(watcher))),
+        Ok(ClaimOutcome::OtherSubmission { submission }) => Ok(Claiming::OtherSubmission(submission)),
+        Ok(ClaimOutcome::OnPlatform) => {
             session.tool.note(&format!(
                 "leaving `{id}` to the platform: it has a certificate and no claim\n\
                  hint: `ncaas-submit retry --force` runs it here"
@@ -337,6 +338,5 @@ async fn emit(
 
 async fn is_cancelled(session: &Session, job: &Job) -> Result<bool> {
     let group = job.group.as_deref().unwrap_or_default();
-    let key = Key::new(format!("{}{CANCEL}", layout::job_prefix(group, &job.id)))?;
-    Ok(session.bucket.head(&key).await?.is_some())
+    cancellation::is_cancelled(&session.bucket, group, &job.id).await
 }

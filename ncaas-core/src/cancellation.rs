@@ -1,0 +1,21 @@
+//! The marker of a cancelled submission. It lies in the group's own folder, wherever the results go.
+
+use crate::bucket::{Bucket, Key};
+use crate::failure::Result;
+use crate::layout::{self, CANCEL};
+
+/// The key of the marker.
+///
+/// # Errors
+/// [`crate::failure::Kind::BadKey`] where group or job id cannot be part of a key.
+pub fn key(group: &str, job_id: &str) -> Result<Key> {
+    Key::new(format!("{}{CANCEL}", layout::job_prefix(group, job_id)))
+}
+
+/// Whether a submission is cancelled.
+///
+/// # Errors
+/// When the bucket does not answer.
+pub async fn is_cancelled(bucket: &Bucket, group: &str, job_id: &str) -> Result<bool> {
+    Ok(bucket.head(&key(group, job_id)?).await?.is_some())
+}
