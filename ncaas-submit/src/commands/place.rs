@@ -9,6 +9,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::{PlaceArgs, Scheduler};
 use crate::place::node_job::NodeOptions;
 use crate::place::placer::Placer;
+use crate::place::slurm;
 
 /// How many records are placed at once where `--jobs` does not say. A record costs no request of its own while its job
 /// waits.
@@ -20,6 +21,7 @@ pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
     }
     let input = Input::stdin(tool, "ncaas-submit watch BUCKET | ncaas-submit place --on slurm")?;
     let Scheduler::Slurm = args.on;
+    slurm::check_options(&args.with)?;
     let node = NodeOptions {
         image: args.image,
         io_dir: args.io_dir.map(|path| path.to_string_lossy().into_owned()),

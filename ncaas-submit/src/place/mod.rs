@@ -3,14 +3,14 @@
 //!
 //! - [`request`]: what a record asks of the scheduler
 //! - [`node_job`]: the batch script
-//! - [`slurm`], [`queue_entry`], [`listing`]: Slurm's commands and its queue
+//! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
 //! - [`next_step`]: the decision what to do next about a record
 //! - [`placer`]: one record from its submission to its end
 
-mod listing;
 mod next_step;
 pub(crate) mod node_job;
 pub(crate) mod placer;
+mod queue;
 mod queue_entry;
 mod request;
-mod slurm;
+pub(crate) mod slurm;

@@ -16,21 +16,19 @@ pub(super) struct Facts<'a> {
     pub(super) entry: Option<&'a QueueEntry>,
     /// In how many successive listings it has been missing.
     pub(super) missing: u32,
-    /// Whether the bucket holds the saved record of this attempt; looked up only when the job has ended or is missing.
-    pub(super) is_saved: bool,
     /// How many times the record has been submitted to the scheduler.
     pub(super) submissions: u64,
     /// How many times more than once it may be submitted.
     pub(super) retries: u64,
 }
 
-/// What to do next.
+/// What to do next. `S` is the saved record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NextStep {
+pub(super) enum NextStep<S> {
     /// The job waits or runs, or one more listing is needed.
     Wait,
     /// The saved record is the result.
-    Finish,
+    Finish(S),
     /// The job was cancelled at the scheduler, and no node has reported it.
     Cancelled,
     /// The job is lost: submit it again.
@@ -39,10 +37,11 @@ pub(super) enum NextStep {
     GiveUp(String),
 }
 
-/// Decides what to do next.
-pub(super) fn next_step(facts: Facts<'_>) -> NextStep {
-    if facts.is_saved {
-        return NextStep::Finish;
+/// Decides what to do next. `saved` is the saved record of this attempt, which is looked up only when the job has ended or is
+/// missing.
+pub(super) fn next_step<S>(facts: Facts<'_>, saved: Option<S>) -> NextStep<S> {
+    if let Some(saved) = saved {
+        return NextStep::Finish(saved);
     }
     let how = match facts.entry {
         Some(entry) if entry.is_active() => return NextStep::Wait,
@@ -79,22 +78,22 @@ mod tests {
             // state in the queue, missing listings, saved, submissions, retries -> next step
             (Some("running"), 0, false, 1, 2, NextStep::Wait),
             (Some("pending"), 0, false, 3, 2, NextStep::Wait),
-            (Some("failed"), 0, true, 1, 2, NextStep::Finish),
-            (Some("cancelled"), 0, true, 1, 2, NextStep::Finish),
+            (Some("failed"), 0, true, 1, 2, NextStep::Finish(())),
+            (Some("cancelled"), 0, true, 1, 2, NextStep::Finish(())),
             (Some("cancelled"), 0, false, 1, 2, NextStep::Cancelled),
             (Some("completed"), 0, false, 1, 2, NextStep::SubmitAgain),
             (Some("node_fail"), 0, false, 2, 2, NextStep::SubmitAgain),
             (Some("node_fail"), 0, false, 3, 2, lost("node_fail")),
             (Some("timeout"), 0, false, 1, 0, lost("timeout")),
             (None, 1, false, 1, 2, NextStep::Wait),
-            (None, MISSING_LIMIT, true, 1, 2, NextStep::Finish),
+            (None, MISSING_LIMIT, true, 1, 2, NextStep::Finish(())),
             (None, MISSING_LIMIT, false, 1, 2, NextStep::SubmitAgain),
             (None, MISSING_LIMIT, false, 3, 2, lost("missing from the queue")),
         ];
         for (state, missing, is_saved, submissions, retries, expected) in table {
             let entry = state.map(entry);
-            let facts = Facts { entry: entry.as_ref(), missing, is_saved, submissions, retries };
-            assert_eq!(next_step(facts), expected, "{facts:?}");
+            let facts = Facts { entry: entry.as_ref(), missing, submissions, retries };
+            assert_eq!(next_step(facts, is_saved.then_some(())), expected, "{facts:?} {is_saved}");
         }
     }
 }

@@ -11,20 +11,17 @@ use ncaas_core::tool::Tool;
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
-use super::listing::Listings;
 use super::next_step::{Facts, NextStep, next_step};
 use super::node_job::{NodeOptions, batch_script};
+use super::queue::QueuePoller;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
 use super::slurm;
-use crate::bucket_job::BucketJob;
+use crate::bucket_job::{BucketJob, MACHINE_FIELDS};
 use crate::targets::Buckets;
 
 /// The longest pause between attempts to submit while the scheduler does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// What a saved record says of the node that it ran on: nothing for a reader on another machine.
-const FIELDS_OF_THE_NODE: [&str; 2] = ["io_dir", "logs"];
 
 /// The placer of a run of `ncaas-submit place`.
 pub(crate) struct Placer {
@@ -34,15 +31,18 @@ pub(crate) struct Placer {
     /// Options that are handed to `sbatch` as they are.
     pub(crate) with: Vec<String>,
     pub(crate) retries: u64,
-    listings: Listings,
+    poll: Duration,
+    queue: QueuePoller,
     buckets: Buckets,
-    memory_checked: OnceCell<()>,
+    settings_checked: OnceCell<()>,
 }
 
-/// Where a record's placement stands.
-struct Progress {
+/// A record's job at the scheduler.
+struct PlacedJob {
     placement: Placement,
+    /// How many times the record has been submitted.
     submissions: u64,
+    /// In how many successive listings it has been missing.
     missing: u32,
     /// Listings asked for before this moment say nothing about the job.
     since: Instant,
@@ -63,15 +63,16 @@ impl Placer {
             flags,
             with,
             retries,
-            listings: Listings::new(tool, poll),
+            poll,
+            queue: QueuePoller::new(tool, poll),
             buckets: Buckets::default(),
-            memory_checked: OnceCell::new(),
+            settings_checked: OnceCell::new(),
         }
     }
 
     /// Lists the scheduler's queue for all records of the run. Never ends.
     pub(crate) async fn keep_listing(&self) {
-        self.listings.keep_listing().await;
+        self.queue.keep_listing().await;
     }
 
     /// Places a record and follows its job until its end. Each change goes out as a record.
@@ -86,11 +87,11 @@ impl Placer {
             return Ok(());
         }
         let request = JobRequest::new(record, &self.flags, self.config_timeout_s(&job, record).await?)?;
-        let listing = self.listings.newer_than(Instant::now()).await?;
+        let queue = self.queue.now().await?;
         // A job of that name that has ended is not taken for the record's: its saved record would be there.
-        let attached = listing.find(&request.name).filter(|entry| entry.is_active());
-        let mut progress = match attached {
-            Some(entry) => Progress {
+        let attached = queue.find(&request.name).filter(|entry| entry.is_active());
+        let mut placed = match attached {
+            Some(entry) => PlacedJob {
                 placement: placement(&request, entry, 0),
                 submissions: entry.submissions,
                 missing: 0,
@@ -98,67 +99,59 @@ impl Placer {
             },
             None => self.submit(&request, record, 1).await?,
         };
-        self.emit(record, output, &progress.placement).await;
+        self.emit(record, output, &placed.placement).await;
         loop {
-            let listing = self.listings.newer_than(progress.since).await?;
-            progress.since = Instant::now();
-            let entry = listing.find(&request.name);
-            progress.missing = if entry.is_some() { 0 } else { progress.missing + 1 };
+            let queue = self.queue.newer_than(placed.since).await?;
+            placed.since = Instant::now();
+            let entry = queue.find(&request.name);
+            placed.missing = if entry.is_some() { 0 } else { placed.missing + 1 };
             if let Some(entry) = entry {
-                let now = placement(&request, entry, progress.submissions - 1);
-                if now != progress.placement {
-                    progress.placement = now;
-                    self.emit(record, output, &progress.placement).await;
+                let now = placement(&request, entry, placed.submissions - 1);
+                if now != placed.placement {
+                    placed.placement = now;
+                    self.emit(record, output, &placed.placement).await;
                 }
             }
             let has_news = !entry.is_some_and(QueueEntry::is_active);
             let saved = if has_news { saved_record(&job, record).await? } else { None };
-            let facts = Facts {
-                entry,
-                missing: progress.missing,
-                is_saved: saved.is_some(),
-                submissions: progress.submissions,
-                retries: self.retries,
-            };
-            match (next_step(facts), saved) {
-                (NextStep::Wait, _) => {}
-                (NextStep::Finish, Some(saved)) => {
-                    finish(record, &saved, Some(&progress.placement));
+            let facts =
+                Facts { entry, missing: placed.missing, submissions: placed.submissions, retries: self.retries };
+            match next_step(facts, saved) {
+                NextStep::Wait => {}
+                NextStep::Finish(saved) => {
+                    finish(record, &saved, Some(&placed.placement));
                     return Ok(());
                 }
-                (NextStep::Finish, None) | (NextStep::Cancelled, _) => {
-                    return Err(Failure::new(
-                        Kind::Cancelled,
-                        format!("the scheduler's job {} was cancelled before it could report", id(&progress.placement)),
-                    ));
+                NextStep::Cancelled => {
+                    let message = format!("{} was cancelled before it could report", job_name(&placed.placement));
+                    return Err(Failure::new(Kind::Cancelled, message));
                 }
-                (NextStep::SubmitAgain, _) => {
-                    let state = progress.placement.state.clone();
-                    self.tool
-                        .note(&format!("job {} is lost ({state}); it is submitted again", id(&progress.placement)));
-                    progress = self.submit(&request, record, progress.submissions + 1).await?;
-                    self.emit(record, output, &progress.placement).await;
+                NextStep::SubmitAgain => {
+                    let lost = job_name(&placed.placement);
+                    self.tool.note(&format!("{lost} is lost ({}) and is submitted again", placed.placement.state));
+                    placed = self.submit(&request, record, placed.submissions + 1).await?;
+                    self.emit(record, output, &placed.placement).await;
                 }
-                (NextStep::GiveUp(how), _) => {
-                    let times = progress.submissions;
-                    return Err(Failure::new(
-                        Kind::PlacementLost,
-                        format!(
-                            "the scheduler's job {} is lost ({how}), submitted {times} times",
-                            id(&progress.placement)
-                        ),
-                    )
-                    .hint("the job's own output (`slurm-<id>.out` in the folder of `place`) says more"));
+                NextStep::GiveUp(how) => {
+                    let lost = job_name(&placed.placement);
+                    let message = format!("{lost} is lost ({how}) after {} submissions", placed.submissions);
+                    return Err(Failure::new(Kind::PlacementLost, message)
+                        .hint("the output of the job says more: `slurm-ID.out` in the folder of `place`"));
                 }
             }
         }
     }
 
     /// Submits the record's job. While a scheduler that has answered before is away, it tries again.
-    async fn submit(&self, request: &JobRequest, record: &Record, submissions: u64) -> Result<Progress> {
-        if request.memory_mib.is_none() && !self.with.iter().any(|option| option.starts_with("--mem")) {
-            self.memory_checked.get_or_init(async || self.warn_of_memory().await).await;
-        }
+    async fn submit(&self, request: &JobRequest, record: &Record, submissions: u64) -> Result<PlacedJob> {
+        let sets_memory = request.memory_mib.is_some() || self.with.iter().any(|option| option.starts_with("--mem"));
+        self.settings_checked
+            .get_or_init(async || {
+                for trap in slurm::find_traps(sets_memory, self.poll).await {
+                    self.tool.note(&trap);
+                }
+            })
+            .await;
         let mut record = record.clone();
         record.remove("placement");
         let script = batch_script(&record, &self.node);
@@ -170,8 +163,8 @@ impl Placer {
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     // The job may have been accepted although the answer was lost.
-                    let listing = self.listings.newer_than(Instant::now()).await?;
-                    if let Some(entry) = listing.find(&request.name).filter(|entry| entry.is_active()) {
+                    let queue = self.queue.now().await?;
+                    if let Some(entry) = queue.find(&request.name).filter(|entry| entry.is_active()) {
                         break entry.id.clone();
                     }
                 }
@@ -186,16 +179,7 @@ impl Placer {
             restarts: submissions - 1,
             ..Placement::default()
         };
-        Ok(Progress { placement, submissions, missing: 0, since: Instant::now() })
-    }
-
-    async fn warn_of_memory(&self) {
-        if slurm::memory_is_unlimited().await == Some(true) {
-            self.tool.note(
-                "a job without a memory limit takes a whole node here (Slurm's DefMemPerCPU and DefMemPerNode are unlimited); \
-                 `--memory 4g` sets one",
-            );
-        }
+        Ok(PlacedJob { placement, submissions, missing: 0, since: Instant::now() })
     }
 
     /// The config's `__duration__`, in seconds. A config that cannot be read is the node's to report.
@@ -213,14 +197,15 @@ impl Placer {
         let node = placement.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
         let reason = placement.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let name = record.text("dataname").unwrap_or(&placement.name).to_owned();
-        self.tool.note(&format!("`{name}`: slurm job {} is {}{node}{reason}", id(placement), placement.state));
+        self.tool.note(&format!("`{name}`: {} is {}{node}{reason}", job_name(placement), placement.state));
         record.merge(&RecordFields { placement: Some(placement.clone()), ..RecordFields::default() });
         output.emit(record).await;
     }
 }
 
-fn id(placement: &Placement) -> &str {
-    placement.id.as_deref().unwrap_or(&placement.name)
+/// The scheduler's job in a message: `slurm job 720`.
+fn job_name(placement: &Placement) -> String {
+    format!("{} job {}", placement.on, placement.id.as_deref().unwrap_or(&placement.name))
 }
 
 /// A queue entry as records have it. `resubmissions` of the placer count as restarts, too.
@@ -241,7 +226,10 @@ fn placement(request: &JobRequest, entry: &QueueEntry, resubmissions: u64) -> Pl
 /// The saved record of the record's dataset and attempt, if it is in the bucket.
 async fn saved_record(job: &BucketJob, record: &Record) -> Result<Option<Record>> {
     let Some(own) = record.job() else { return Ok(None) };
-    let saved = job.results.saved_records().await?.remove(&own.dataset);
+    let saved = match &own.label {
+        Some(label) => job.results.saved_record(label).await?,
+        None => job.results.saved_records().await?.remove(&own.dataset),
+    };
     Ok(saved.filter(|saved| saved.job().is_some_and(|saved| saved.attempt == own.attempt)))
 }
 
@@ -249,7 +237,7 @@ async fn saved_record(job: &BucketJob, record: &Record) -> Result<Option<Record>
 fn finish(record: &mut Record, saved: &Record, placement: Option<&Placement>) {
     let job = record.job();
     for (field, value) in saved.as_map() {
-        if !FIELDS_OF_THE_NODE.contains(&field.as_str()) {
+        if !MACHINE_FIELDS.contains(&field.as_str()) {
             record.set(field, value);
         }
     }

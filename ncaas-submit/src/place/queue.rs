@@ -13,43 +13,49 @@ use tokio::time::sleep;
 use super::queue_entry::QueueEntry;
 use super::slurm;
 
-/// One answer of the scheduler.
+/// The shortest time between two listings.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The scheduler's queue at one moment.
 #[derive(Debug, Clone)]
-pub(super) struct Listing {
+pub(super) struct QueueSnapshot {
     /// When it was asked.
     asked_at: Instant,
     /// The newest job of each name.
     jobs: Arc<HashMap<String, QueueEntry>>,
 }
 
-impl Listing {
+impl QueueSnapshot {
     /// The newest job of that name.
     pub(super) fn find(&self, name: &str) -> Option<&QueueEntry> {
         self.jobs.get(name)
     }
 }
 
-/// The listings of a run.
-pub(super) struct Listings {
+/// Lists the queue for all records of a run.
+pub(super) struct QueuePoller {
     tool: Tool,
     poll: Duration,
-    newest: watch::Sender<Option<Result<Listing, Failure>>>,
+    newest: watch::Sender<Option<Result<QueueSnapshot, Failure>>>,
     /// How many records wait for a listing.
     waiting: AtomicUsize,
     wanted: Notify,
+    /// A record that is not submitted yet waits for a listing.
+    urgent: Notify,
     has_answered: AtomicBool,
     /// The person knows that the scheduler is away.
     outage_noted: AtomicBool,
 }
 
-impl Listings {
+impl QueuePoller {
     pub(super) fn new(tool: Tool, poll: Duration) -> Self {
-        Listings {
+        QueuePoller {
             tool,
             poll,
             newest: watch::Sender::new(None),
             waiting: AtomicUsize::new(0),
             wanted: Notify::new(),
+            urgent: Notify::new(),
             has_answered: AtomicBool::new(false),
             outage_noted: AtomicBool::new(false),
         }
@@ -63,18 +69,34 @@ impl Listings {
             }
             let asked_at = Instant::now();
             let listed =
-                slurm::list().await.map(|entries| Listing { asked_at, jobs: Arc::new(newest_by_name(entries)) });
+                slurm::list().await.map(|entries| QueueSnapshot { asked_at, jobs: Arc::new(newest_by_name(entries)) });
             self.note_outage(listed.as_ref().err());
             self.newest.send_replace(Some(listed));
-            sleep(self.poll).await;
+            let shortest = async {
+                sleep(self.poll.min(SHORTEST_PAUSE)).await;
+                self.urgent.notified().await;
+            };
+            tokio::select! {
+                () = sleep(self.poll) => {}
+                () = shortest => {}
+            }
         }
+    }
+
+    /// The queue as it is now, for a record that may have to be submitted. It does not wait as long as `poll`.
+    ///
+    /// # Errors
+    /// When the scheduler has never answered.
+    pub(super) async fn now(&self) -> Result<QueueSnapshot> {
+        self.urgent.notify_one();
+        self.newer_than(Instant::now()).await
     }
 
     /// The first listing that was asked for after `since`. An outage of the scheduler is waited for.
     ///
     /// # Errors
     /// When the scheduler has never answered.
-    pub(super) async fn newer_than(&self, since: Instant) -> Result<Listing> {
+    pub(super) async fn newer_than(&self, since: Instant) -> Result<QueueSnapshot> {
         let mut newest = self.newest.subscribe();
         self.waiting.fetch_add(1, Ordering::AcqRel);
         self.wanted.notify_one();
@@ -96,7 +118,7 @@ impl Listings {
     }
 }
 
-impl Listings {
+impl QueuePoller {
     /// Says once that the scheduler is away, and once that it is back.
     fn note_outage(&self, failure: Option<&Failure>) {
         match failure {

@@ -15,6 +15,21 @@ use super::request::JobRequest;
 /// How long one of its commands may take. They give up by themselves earlier where the controller does not answer.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// How long a node needs to stop a container, and to upload its log and a few results.
+const SHORTEST_KILL_WAIT: Duration = Duration::from_secs(15);
+
+/// Options of `sbatch` that the placer sets by itself, each with its short form. Another value would hide the job from it.
+const OWN_OPTIONS: [(&str, &str); 8] = [
+    ("--job-name", "-J"),
+    ("--comment", "--comment"),
+    ("--dependency", "-d"),
+    ("--array", "-a"),
+    ("--parsable", "--parsable"),
+    ("--no-requeue", "--no-requeue"),
+    ("--wrap", "--wrap"),
+    ("--wait", "-W"),
+];
+
 /// What Slurm's commands say on stderr where its controller does not answer.
 const UNREACHABLE: [&str; 6] = [
     "Unable to contact slurm controller",
@@ -58,17 +73,64 @@ pub(super) async fn submit(request: &JobRequest, script: &str, submissions: u64,
     Ok(id)
 }
 
-/// Whether a job without `--mem` takes all memory of its node, as Slurm's configuration says. None where it does not say.
-pub(super) async fn memory_is_unlimited() -> Option<bool> {
-    let config = run("scontrol", &["show", "config"], None).await.ok()?;
-    let unlimited = |name: &str| {
-        let line = config.lines().find(|line| line.split('=').next().is_some_and(|key| key.trim() == name))?;
-        Some(line.split('=').nth(1)?.trim() == "UNLIMITED")
+/// What in Slurm's configuration makes jobs wait or lose their results. Empty where the configuration cannot be read.
+pub(super) async fn find_traps(sets_memory: bool, poll: Duration) -> Vec<String> {
+    let config = run("scontrol", &["show", "config"], None).await.unwrap_or_default();
+    traps(&config, sets_memory, poll)
+}
+
+fn traps(config: &str, sets_memory: bool, poll: Duration) -> Vec<String> {
+    let value = |name: &str| {
+        let settings = config.lines().filter_map(|line| line.split_once('='));
+        settings.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| *key == name).map(|(_, value)| value)
     };
-    match (unlimited("DefMemPerNode"), unlimited("DefMemPerCPU")) {
-        (None, None) => None,
-        (node, cpu) => Some(node.unwrap_or(true) && cpu.unwrap_or(true)),
+    let seconds = |name: &str| value(name)?.split(' ').next()?.parse::<u64>().ok().map(Duration::from_secs);
+    let mut traps = Vec::new();
+    let defaults = [value("DefMemPerNode"), value("DefMemPerCPU")];
+    if !sets_memory && defaults.iter().flatten().count() > 0 && defaults.iter().flatten().all(|it| *it == "UNLIMITED") {
+        traps.push(
+            "a job without a memory limit takes all memory of a node here (Slurm's DefMemPerNode and DefMemPerCPU are \
+             unlimited)\nhint: `--memory 4g` sets a limit"
+                .to_owned(),
+        );
     }
+    if let Some(wait) = seconds("KillWait").filter(|wait| *wait < SHORTEST_KILL_WAIT) {
+        traps.push(format!(
+            "Slurm kills a job {} s after it was told to end (KillWait): a node may not have uploaded its results by then",
+            wait.as_secs()
+        ));
+    }
+    if let Some(age) = seconds("MinJobAge").filter(|age| *age < poll) {
+        traps.push(format!(
+            "Slurm forgets a job {} s after its end (MinJobAge), which is less than `--poll`: a cancelled job may be taken for \
+             a lost one",
+            age.as_secs()
+        ));
+    }
+    traps
+}
+
+/// Checks options that are handed to `sbatch`.
+///
+/// # Errors
+/// [`Kind::Usage`] for an option with which the placer would lose sight of its job.
+pub(crate) fn check_options(options: &[String]) -> Result<()> {
+    for option in options {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let is_own = |(long, short): &&(&str, &str)| {
+            name == *long || name == *short || short.len() == 2 && !name.starts_with("--") && name.starts_with(short)
+        };
+        if OWN_OPTIONS.iter().any(|own| is_own(&own)) {
+            let message =
+                format!("`--with {option}`: `place` sets this option, and would not find its job with another value");
+            return Err(Failure::new(Kind::Usage, message));
+        }
+        if name == "--signal" && !value.contains("B:") {
+            let message = format!("`--with {option}`: the signal would go to job steps, and the script has none");
+            return Err(Failure::new(Kind::Usage, message).hint(format!("write `--with --signal=B:{value}`")));
+        }
+    }
+    Ok(())
 }
 
 async fn run(program: &str, options: &[&str], input: Option<&str>) -> Result<String> {
@@ -120,6 +182,39 @@ fn failure(program: &str, words: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_make_jobs_wait_or_lose_results_are_found() {
+        let config = |settings: &str| format!("Configuration data as of 2026-11-27\n{settings}\n");
+        let poll = Duration::from_secs(10);
+        let sound = "DefMemPerNode = UNLIMITED\nDefMemPerCPU = 100\nKillWait = 30 sec\nMinJobAge = 300 sec";
+        let cases = [
+            // Slurm's settings, whether jobs set their memory, the words of the traps
+            (sound, false, &[][..]),
+            ("DefMemPerNode           = UNLIMITED", false, &["takes all memory of a node"]),
+            ("DefMemPerNode           = UNLIMITED", true, &[]),
+            ("KillWait                = 5 sec", true, &["5 s after it was told to end"]),
+            ("MinJobAge               = 2 sec", true, &["2 s after its end"]),
+            ("", false, &[]),
+        ];
+        for (settings, sets_memory, words) in cases {
+            let traps = traps(&config(settings), sets_memory, poll);
+            assert_eq!(traps.len(), words.len(), "{settings}: {traps:?}");
+            assert!(traps.iter().zip(words).all(|(trap, words)| trap.contains(words)), "{settings}: {traps:?}");
+        }
+    }
+
+    #[test]
+    fn options_that_hide_a_job_are_refused() {
+        let check = |option: &str| check_options(&[option.to_owned()]).map_err(|failure| failure.message);
+        for accepted in ["--partition=gpu", "-pgpu", "--mem=4G", "--signal=B:TERM@30", "--signal=RB:USR1@10", "-n1"] {
+            assert_eq!(check(accepted), Ok(()), "{accepted}");
+        }
+        for refused in ["--job-name=x", "-Jx", "-J", "--dependency=afterok:1", "--array=1-3", "--no-requeue"] {
+            assert!(check(refused).is_err_and(|message| message.contains("would not find its job")), "{refused}");
+        }
+        assert!(check("--signal=TERM@30").is_err_and(|message| message.contains("the script has none")));
+    }
 
     #[test]
     fn a_controller_that_is_away_is_told_apart_from_a_refusal() {
