@@ -39,7 +39,54 @@ pub(crate) async fn open_bucket(address: &str) -> Result<Bucket> {
         return Err(Failure::new(Kind::Usage, format!("`{address}` is a group, not a bucket"))
             .hint(format!("the bucket is `{bucket}`; `--group {group}` selects the group")));
     }
-    Bucket::open(address).await
+    open_named(address).await
+}
+
+/// Opens a bucket. A directory that does not exist is refused with the most similar name beside it.
+async fn open_named(address: &str) -> Result<Bucket> {
+    let failure = match Bucket::open(address).await {
+        Err(failure) if failure.kind == Kind::BucketNotFound && !address.starts_with("s3://") => failure,
+        opened => return opened,
+    };
+    let path = Path::new(address);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().take(1000);
+    let buckets = beside.filter(|entry| is_bucket_folder(&entry.path()));
+    let names: Vec<String> = buckets.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    Err(match find_similar(&name, names.iter().map(String::as_str)) {
+        Some(similar) => failure.hint(format!("did you mean `{}`?", folder.join(similar).display())),
+        None => failure,
+    })
+}
+
+/// Makes sure that a bucket has these groups, unless it has none at all. `may_come`: only a group whose name is similar to
+/// that of an existing one is refused, because others can be created later.
+///
+/// # Errors
+/// [`Kind::Usage`] with the most similar group; a failure of the bucket.
+pub(crate) async fn check_groups(bucket: &Bucket, groups: &[String], may_come: bool) -> Result<()> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let existing = list_groups(bucket).await?;
+    for group in groups {
+        validate_group(group)?;
+        let similar = find_similar(group, existing.iter().map(String::as_str));
+        if !existing.is_empty() && !existing.contains(group) && (similar.is_some() || !may_come) {
+            return Err(unknown_group(bucket.address(), group, &existing));
+        }
+    }
+    Ok(())
+}
+
+fn unknown_group(bucket: &str, group: &str, existing: &[String]) -> Failure {
+    let create = format!("`ncaas-submit init {bucket} --group {group}` creates it");
+    let hint = match find_similar(group, existing.iter().map(String::as_str)) {
+        Some(similar) => format!("did you mean `{similar}`? {create}"),
+        None => format!("its groups are {}; {create}", quote(existing)),
+    };
+    Failure::new(Kind::Usage, format!("`{bucket}` has no group `{group}`")).hint(hint)
 }
 
 /// Opens the bucket of `BUCKET/GROUP`, and makes sure that the group is one of the bucket's. A bucket without groups accepts
@@ -56,17 +103,12 @@ pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
     }
     let Target { bucket: address, group } = Target::parse(text)?;
     validate_group(&group)?;
-    let bucket = Bucket::open(&address).await?;
+    let bucket = open_named(&address).await?;
     let groups = list_groups(&bucket).await?;
     if groups.is_empty() || groups.contains(&group) {
         return Ok((bucket, group));
     }
-    let create = format!("`ncaas-submit init {address} --group {group}` creates it");
-    let hint = match find_similar(&group, groups.iter().map(String::as_str)) {
-        Some(similar) => format!("did you mean `{similar}`? {create}"),
-        None => format!("its groups are {}; {create}", quote(&groups)),
-    };
-    Err(Failure::new(Kind::Usage, format!("`{address}` has no group `{group}`")).hint(hint))
+    Err(unknown_group(&address, &group, &groups))
 }
 
 /// The name that is most similar to a text, if one is.

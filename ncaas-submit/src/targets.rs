@@ -24,11 +24,12 @@ use crate::submit_files::is_submit_file;
 /// When the arguments name no job, or the bucket cannot be opened.
 pub(crate) async fn read_targets(args: &TargetArgs, tool: Tool, usage: &str) -> Result<Input> {
     let Some(target) = &args.target else { return Input::stdin(tool, usage) };
-    if args.job.is_empty() {
-        return Err(Failure::new(Kind::Usage, format!("`{target}` names a group, and no job in it"))
-            .hint("name jobs by id or timestamp; `ncaas-submit ls BUCKET` lists them"));
-    }
     let (bucket, group) = open_group(target).await?;
+    if args.job.is_empty() {
+        let hint =
+            format!("name jobs by id or timestamp; `ncaas-submit ls {} --group {group}` lists them", bucket.address());
+        return Err(Failure::new(Kind::Usage, format!("`{target}` names a group, and no job in it")).hint(hint));
+    }
     let mut records = Vec::new();
     for name in &args.job {
         let id = if name.starts_with("job__") { name.clone() } else { layout::job_id(bucket.name(), name)? };

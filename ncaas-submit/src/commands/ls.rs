@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::args::LsArgs;
 use crate::bucket_job::{self, BucketJob, ResultsFolder};
-use crate::group::{open_bucket, validate_group};
+use crate::group::{check_groups, open_bucket};
 use crate::job_state::JobFacts;
 use crate::submission::{self, Name, Reach, Submission};
 use crate::submit_files::Lister;
@@ -40,10 +40,8 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<SubmissionRecord>().await;
     }
-    for group in &args.group {
-        validate_group(group)?;
-    }
     let bucket = open_bucket(args.bucket.as_deref().unwrap_or_default()).await?;
+    check_groups(&bucket, &args.group, false).await?;
     let shows_table = shows_table(args.json);
     Pipe::new(tool, 1)
         .source(async |output: &Output| {

@@ -16,7 +16,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::{Instant, sleep};
 
 use crate::args::WatchArgs;
-use crate::group::{open_bucket, validate_group};
+use crate::group::{check_groups, open_bucket};
 use crate::sqs::{self, SqsQueue};
 use crate::submit_files::Lister;
 use crate::watch::hand_over::{self, Outcome};
@@ -58,10 +58,8 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
     if args.schema.schema {
         return print_schema::<RecordFields>().await;
     }
-    for group in &args.group {
-        validate_group(group)?;
-    }
     let bucket = open_bucket(args.bucket.as_deref().unwrap_or_default()).await?;
+    check_groups(&bucket, &args.group, true).await?;
     let sqs = open_sqs(&args, &bucket, tool).await?;
     let mut lister = Lister::new(tool, &bucket, &args.group);
     let session = Session::new(tool, bucket, &args);
@@ -76,11 +74,11 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
             }
             let poll = args.poll.max(Duration::from_millis(10));
             let notifications = Notifications::open(tool, &session.bucket, poll, sqs);
-            let listing = Listing::default();
+            let has_listed_all = Cell::default();
             tokio::join!(
-                list_submit_files(&session, &mut lister, &notifications, &listing),
+                list_submit_files(&session, &mut lister, &notifications, &has_listed_all),
                 notifications.listen(&session.queue),
-                process_queue(&session, &listing, output),
+                process_queue(&session, &has_listed_all, output),
                 maintain(&session),
             );
             Ok(())
@@ -201,21 +199,20 @@ async fn process_until_written(session: &Session, found: Found, output: &Output)
     }
 }
 
-/// Whether all submit files were listed once.
-#[derive(Default)]
-struct Listing {
-    is_complete: Cell<bool>,
-}
-
 /// Lists the bucket again and again. While the bucket does not answer, it is asked less and less often.
-async fn list_submit_files(session: &Session, lister: &mut Lister, notifications: &Notifications, listing: &Listing) {
+async fn list_submit_files(
+    session: &Session,
+    lister: &mut Lister,
+    notifications: &Notifications,
+    has_listed_all: &Cell<bool>,
+) {
     let mut failures = 0;
     loop {
-        match list_once(session, lister, notifications, listing.is_complete.get()).await {
+        match list_once(session, lister, notifications, has_listed_all.get()).await {
             Ok(()) => {
                 session.outage.end();
                 failures = 0;
-                listing.is_complete.set(true);
+                has_listed_all.set(true);
                 session.queue.wake();
                 notifications.wait_for_listing().await;
             }
@@ -232,11 +229,11 @@ async fn list_once(
     session: &Session,
     lister: &mut Lister,
     notifications: &Notifications,
-    is_complete: bool,
+    has_listed_all: bool,
 ) -> Result<()> {
     lister.find_groups().await?;
     notifications.watch_groups(lister);
-    if is_complete {
+    if has_listed_all {
         lister.list_round(|entry| session.queue.push_listed(entry, "found by listing")).await
     } else {
         lister.list_all(|entry| session.queue.push_listed(entry, EXISTED)).await
@@ -245,7 +242,7 @@ async fn list_once(
 
 /// Processes submit files, several at once. A file that has to wait, because it is still being written or the bucket does
 /// not answer, does not delay the others.
-async fn process_queue(session: &Session, listing: &Listing, output: &Output) {
+async fn process_queue(session: &Session, has_listed_all: &Cell<bool>, output: &Output) {
     let mut in_progress = FuturesUnordered::new();
     let mut waiting = FuturesUnordered::new();
     let mut of_groups: HashMap<String, usize> = HashMap::new();
@@ -256,7 +253,7 @@ async fn process_queue(session: &Session, listing: &Listing, output: &Output) {
         while in_progress.len() < AT_ONCE && waiting.len() < MAX_WAITING {
             let is_allowed = |group: &str| of_groups.get(group).is_none_or(|count| *count < AT_ONCE_OF_GROUP);
             // The oldest is claimed first as soon as all that existed at the start were read.
-            let is_sorted = listing.is_complete.get() && session.queue.is_empty() && in_progress.is_empty();
+            let is_sorted = has_listed_all.get() && session.queue.is_empty() && in_progress.is_empty();
             is_ordered = is_ordered || is_sorted || began.elapsed() > ORDERING_LIMIT;
             let has_room = session.has_room() && (session.at_most.is_none() || claiming == 0);
             let ready = if is_ordered && has_room { session.queue.pop_ready(is_allowed) } else { None };

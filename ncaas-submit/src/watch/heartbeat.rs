@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
-use super::process::{self, Process};
+use super::process::{self, Process, ProcessGroup};
 
 /// How often a watcher changes its heartbeat.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -62,6 +62,9 @@ struct Heartbeat {
     hold_s: Option<u64>,
     /// Whether the next watcher on the same host takes the held claims over at once.
     resumable: bool,
+    /// The pipe that works on the records of a watcher that has ended. When it has ended too, the next watcher on the same
+    /// host takes the held claims over at once.
+    pipe: Option<ProcessGroup>,
 }
 
 /// The state of the watcher that has a claim.
@@ -119,7 +122,8 @@ impl Observation {
         let is_here = self.heartbeat.host == this_host || process_runs.is_some();
         if let Some(hold_s) = self.heartbeat.hold_s {
             let held = now.duration_since(self.written).as_secs() < i64::try_from(hold_s).unwrap_or(i64::MAX);
-            return if is_here && (self.heartbeat.resumable || !held) {
+            let has_pipe_ended = || self.heartbeat.pipe.as_ref().is_some_and(ProcessGroup::has_ended);
+            return if is_here && (self.heartbeat.resumable || !held || has_pipe_ended()) {
                 HolderState::Resumable
             } else if held {
                 HolderState::Held
@@ -224,6 +228,7 @@ impl Watchers {
             beat: self.beat.get(),
             hold_s,
             resumable,
+            pipe: hold_s.and_then(|_| ProcessGroup::of_pipe()),
         };
         self.bucket.put(&key(&self.id)?, serde_json::to_vec(&heartbeat).unwrap_or_default()).await
     }

@@ -35,18 +35,49 @@ fn machine() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
+/// The processes that a shell started together with this one, as the stages of one pipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProcessGroup {
+    machine: String,
+    id: u32,
+}
+
+impl ProcessGroup {
+    /// The group of this process, where its stdout is a pipe.
+    pub(super) fn of_pipe() -> Option<Self> {
+        let stdout = rustix::fs::fstat(std::io::stdout()).ok()?;
+        if !rustix::fs::FileType::from_raw_mode(stdout.st_mode).is_fifo() {
+            return None;
+        }
+        // proc(5): the group is the third field after the program's name. It is 0 for a group of another PID namespace.
+        let id = stat_fields(std::process::id())?.get(2)?.parse().ok().filter(|id| *id > 0)?;
+        Some(ProcessGroup { machine: machine()?, id })
+    }
+
+    /// Whether all of its processes have ended. False for a group of another machine.
+    pub(super) fn has_ended(&self) -> bool {
+        let id = i32::try_from(self.id).ok().and_then(rustix::process::Pid::from_raw);
+        machine().as_ref() == Some(&self.machine)
+            && id.is_some_and(|id| rustix::process::test_kill_process_group(id) == Err(rustix::io::Errno::SRCH))
+    }
+}
+
 /// When a process started; none where it does not exist or is a zombie.
 fn start_time(pid: u32) -> Option<u64> {
-    // proc(5): the second field is the program's name in parentheses, which may have any characters; then comes the state;
-    // the 22nd field is the start time.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ');
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
+    let fields = stat_fields(pid)?;
+    if matches!(fields.first()?.as_str(), "Z" | "X") {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    // proc(5): the 22nd field is the start time.
+    fields.get(19)?.parse().ok()
+}
+
+/// The fields of a process's `stat`, from the state on: the second field before it, the program's name in parentheses, may
+/// have any characters.
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    Some(after_name.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Whether a process has the file open for writing. Processes of other users are not visible.
