@@ -13,13 +13,13 @@ UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 RELEASE ?= target/$(TARGET)/release
 DOCUMENTS = target/documents
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run .ci/generate .ci/package tests/demo tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve tests/engines \
+SCRIPTS = .ci/run .ci/generate .ci/package tests/demo tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
           $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*)) \
           $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests) --no-fail-fast
 
-.PHONY: help build demo test test-engines check format lint docs generate generated bench install install-files uninstall package \
+.PHONY: help build demo test test-engines test-cluster check format lint docs generate generated bench install install-files uninstall package \
         test-package archive serve clean services stop
 
 help: ## list these targets
@@ -38,6 +38,10 @@ test: ## run all tests against a real engine and LocalStack; sets up both
 
 test-engines: ## run the tests of containers and the pipe on a modern engine, on one reached by ssh, and on Podman
 	@tests/engines
+
+test-cluster: ## run the tests of a cluster whose machines, network and daemons fail; needs root, ends within ten minutes
+	cargo build --workspace
+	timeout 600 tests/services/with cargo $(firstword $(RUNNER)) $(if $(findstring nextest,$(RUNNER)),run) --workspace --test cluster
 
 check: format lint docs test generated ## everything that must pass before a change lands
 
@@ -69,7 +73,7 @@ install-files: # the same, of the tools in $(RELEASE)
 	@.ci/generate documents $(RELEASE) $(DOCUMENTS)
 	install -d $(BINDIR) $(LIBEXEC) $(MANDIR) $(DOCDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(UNITDIR)
 	install $(TOOLS:%=$(RELEASE)/%) $(BINDIR)
-	install ncaas-submit/serve/serve $(LIBEXEC)
+	install ncaas-submit/serve/serve ncaas-submit/serve/job $(LIBEXEC)
 	install -m 644 $(DOCUMENTS)/man/*.1 $(MANDIR)
 	install -m 644 $(DOCUMENTS)/completions/_* $(ZSHDIR)
 	install -m 644 $(DOCUMENTS)/completions/*.fish $(FISHDIR)

@@ -1,5 +1,7 @@
 //! A small Slurm cluster of a test's own: a controller and nodes, each with a Docker Engine.
 
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -78,6 +80,45 @@ impl Cluster {
     /// The node has power again.
     pub fn restore(&self, node: &str) {
         self.script(&["node"], &[node]);
+    }
+
+    /// Cuts a node off from the network, or connects it again. Its processes go on.
+    pub fn link(&self, node: &str, is_up: bool) {
+        self.script(&["link"], &[node, if is_up { "up" } else { "down" }]);
+    }
+
+    /// Kills the scheduler's controller.
+    pub fn kill_controller(&self) {
+        self.script(&["controller"], &["stop"]);
+    }
+
+    /// Starts it again.
+    pub fn start_controller(&self) {
+        self.script(&["controller"], &["start"]);
+    }
+
+    /// Makes LocalStack available to all machines. Its URL there.
+    pub fn relay_s3(&self) -> String {
+        let server = std::env::var("AWS_ENDPOINT_URL").expect("`make test` sets it").replace("http://", "");
+        let socket = self.folder().join("s3.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(upstream) = TcpStream::connect(&server) else { return };
+                let (from_client, to_client) = (client.try_clone().unwrap(), client);
+                let (from_server, to_server) = (upstream.try_clone().unwrap(), upstream);
+                std::thread::spawn(move || {
+                    drop(std::io::copy(&mut &from_client, &mut &to_server));
+                    drop(to_server.shutdown(Shutdown::Both));
+                });
+                std::thread::spawn(move || {
+                    drop(std::io::copy(&mut &from_server, &mut &to_client));
+                    drop(to_client.shutdown(Shutdown::Both));
+                });
+            }
+        });
+        self.script(&["relay"], &[socket.to_str().unwrap()]);
+        "http://10.77.0.1:4566".to_owned()
     }
 
     /// Names of the containers that a node's engine has, ended ones included.

@@ -5,6 +5,7 @@
 //! - [`record`]: the records declared anew, strictly, so that a renamed field fails a test
 //! - [`bucket`], [`submissions`], [`bucket_job`]: buckets in a directory and on LocalStack, and what a user puts into them
 //! - [`engine`], [`own_engine`], [`engine_without_buildkit`], [`tcp_engine`], [`ssh`]: the engines that tests use
+//! - [`cluster`], [`cluster_lab`], [`shared_backlog`]: a small Slurm cluster, and a bucket whose submissions run there
 //! - [`workspace`], [`dev_container`], [`ended_job`], [`started_submission`]: jobs and containers, removed when a test ends
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -14,6 +15,7 @@ pub mod bucket_job;
 pub mod build_context;
 pub mod certificate;
 pub mod cluster;
+pub mod cluster_lab;
 pub mod dev_container;
 pub mod ended_job;
 pub mod engine;
@@ -26,6 +28,7 @@ pub mod record;
 pub mod registry;
 mod run;
 pub mod s3_proxy;
+pub mod shared_backlog;
 pub mod ssh;
 pub mod started_submission;
 pub mod submissions;

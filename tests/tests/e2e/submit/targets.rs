@@ -40,3 +40,33 @@ fn a_bucket_is_not_taken_for_a_group_or_a_group_for_a_bucket() {
         assert!(ran.stderr.contains("`--group lab` selects the group"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn an_unknown_group_is_not_watched_or_listed() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    for verb in ["watch", "ls"] {
+        let ran = ncaas_submit(&[verb, &bucket.address(), "--group", "labb"]).run();
+        assert!(ran.ended_saying(2, "has no group `labb`").stderr.contains("did you mean `lab`?"));
+    }
+}
+
+#[test]
+fn an_unknown_bucket_is_refused_with_the_nearest_one_beside_it() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    submit_one_dataset(&bucket, "1");
+    let wrong = format!("{}a", bucket.address());
+    for arguments in [&["watch", &wrong][..], &["ls", &wrong], &["cancel", &format!("{wrong}/lab"), "1"]] {
+        let ran = ncaas_submit(arguments).run().ended_saying(1, "does not exist");
+        assert!(ran.stderr.contains(&format!("did you mean `{}`?", bucket.address())), "{}", ran.stderr);
+    }
+    send_to(&format!("{wrong}/lab")).ended_saying(1, "did you mean");
+}
+
+#[test]
+fn a_verb_that_needs_jobs_names_the_bucket_as_a_bucket() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    submit_one_dataset(&bucket, "1");
+    ncaas_submit(&["retry", "--force", &bucket.address()])
+        .run()
+        .ended_saying(2, "is a bucket, and names no group in it");
+}

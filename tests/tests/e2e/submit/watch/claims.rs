@@ -1,13 +1,15 @@
 //! `ncaas-submit watch`: each submission is emitted by one watcher, however many watchers run and are killed.
 
 use std::collections::HashMap;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::submissions::{put_end_file, submit_one_dataset, with_inputs};
 use ncaas_tests::watch_process::{SOON, WatchProcess};
-use ncaas_tests::{Run, wait_until};
+use ncaas_tests::{Run, tools, wait_until};
 use serde_json::{Value, json};
 
 fn each_once(bucket: &TestBucket, arguments: &[&str]) {
@@ -237,4 +239,28 @@ fn a_watcher_that_stops_holds_its_claims_in_a_directory_for_a_time() {
 #[test]
 fn a_watcher_that_stops_holds_its_claims_on_s3_for_a_time() {
     stopped_watcher_holds_claims(TestBucket::s3("hold"));
+}
+
+#[test]
+fn an_interrupted_pipe_of_watch_once_continues_at_once_on_the_same_machine() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let id = submit_one_dataset(&bucket, "1");
+    let script =
+        format!("'{}'/ncaas-submit watch '{}' --once | (cat; exec sleep 600)", tools().display(), bucket.address());
+    // A shell starts each pipe as a process group of its own.
+    let mut pipe = Command::new("bash");
+    pipe.args(["-c", &script]).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut pipe = pipe.spawn().unwrap();
+    let watchers = || bucket.keys().into_iter().filter(|key| key.starts_with(".ncaas/watchers/"));
+    let has_stopped = || watchers().any(|key| bucket.text(&key).contains(r#""hold_s":3600"#));
+    wait_until("the watch has ended", SOON, has_stopped);
+
+    let once = || Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run();
+    assert_eq!(once().json().len(), 0, "a later stage of the pipe works on the record");
+    let interrupted = Command::new("kill").args(["-INT", "--", &format!("-{}", pipe.id())]).status().unwrap();
+    assert!(interrupted.success());
+    pipe.wait().unwrap();
+    let records = once().json();
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["job"]["id"], id.as_str());
 }

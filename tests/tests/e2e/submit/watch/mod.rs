@@ -4,6 +4,7 @@ mod backlog;
 mod claims;
 mod fencing;
 mod refusals;
+mod several_machines;
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,0 +1,81 @@
+//! A backlog of submissions that several machines share, and how they shared it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cluster_lab::Lab;
+
+/// How one machine worked on its share.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// When each of its jobs started and ended, in seconds since the first start of all, by start.
+    pub jobs: Vec<(f64, f64)>,
+}
+
+impl Share {
+    /// The longest time without a running job before `until`, in seconds.
+    pub fn longest_idle(&self, until: f64) -> f64 {
+        let mut idle = 0_f64;
+        let mut busy_until = 0_f64;
+        for &(start, end) in &self.jobs {
+            idle = idle.max(start.min(until) - busy_until.min(until));
+            busy_until = busy_until.max(end);
+        }
+        idle.max(until - busy_until)
+    }
+}
+
+/// How machines shared a backlog.
+#[derive(Debug)]
+pub struct SharedBacklog {
+    /// By watcher.
+    pub shares: BTreeMap<String, Share>,
+    /// When each submission's job started, in the order of the submissions.
+    pub starts: Vec<f64>,
+    /// From the first start to the last end, in seconds.
+    pub duration: f64,
+}
+
+impl SharedBacklog {
+    /// Runs `count` jobs of some seconds on all nodes of a lab, `jobs` at once on each.
+    ///
+    /// # Panics
+    /// When they do not end.
+    pub fn run(lab: &Lab, count: usize, seconds: u32, jobs: usize) -> Self {
+        let timestamps: Vec<String> = (0..count).map(|number| format!("{number:03}")).collect();
+        for timestamp in &timestamps {
+            lab.submit(timestamp, &[(&format!("d{timestamp}.txt"), &format!("{seconds}\nd"))]);
+        }
+        let pipes: Vec<_> = lab.cluster.nodes().iter().map(|node| lab.serve(node, 2 * jobs, jobs)).collect();
+        lab.wait_for_end(&timestamps, Duration::from_secs(300));
+        for (node, mut pipe) in lab.cluster.nodes().iter().zip(pipes) {
+            lab.cluster.bash(node, "pkill -TERM '^ncaas-'");
+            pipe.wait().unwrap();
+        }
+        let time = |value: &serde_json::Value| value.as_str().map(seconds_of_day).unwrap();
+        let mut shares: BTreeMap<String, Share> = BTreeMap::new();
+        let mut starts = Vec::new();
+        for timestamp in &timestamps {
+            let record = lab.saved_record(timestamp, &format!("d{timestamp}.txt"));
+            let container = &record["container"];
+            let (start, end) = (time(&container["started_at"]), time(&container["finished_at"]));
+            starts.push(start);
+            let watcher = record["job"]["claim"]["watcher"].as_str().unwrap().to_owned();
+            shares.entry(watcher).or_default().jobs.push((start, end));
+        }
+        let first = starts.iter().copied().fold(f64::INFINITY, f64::min);
+        let mut last = 0_f64;
+        for share in shares.values_mut() {
+            share.jobs.iter_mut().for_each(|(start, end)| (*start, *end) = (*start - first, *end - first));
+            share.jobs.sort_by(|a, b| a.0.total_cmp(&b.0));
+            last = share.jobs.iter().map(|job| job.1).fold(last, f64::max);
+        }
+        SharedBacklog { shares, starts: starts.iter().map(|start| start - first).collect(), duration: last }
+    }
+}
+
+/// The seconds since midnight of an RFC 3339 time in UTC.
+fn seconds_of_day(time: &str) -> f64 {
+    let clock = time.split('T').nth(1).unwrap().trim_end_matches('Z');
+    clock.split(':').fold(0.0, |seconds, part| seconds * 60.0 + part.parse::<f64>().unwrap())
+}

@@ -1,0 +1,157 @@
+//! A cluster whose machines, network and daemons fail. `make test-cluster` runs it; it takes some minutes.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use ncaas_tests::cluster::CONTROLLER;
+use ncaas_tests::cluster_lab::{Lab, Mixture};
+use ncaas_tests::shared_backlog::SharedBacklog;
+use ncaas_tests::wait_until;
+
+#[test]
+fn each_of_60_submissions_ends_once_although_machines_and_daemons_fail() {
+    let lab = Lab::new(&["n1", "n2"]);
+    let mixture = Mixture::submit(&lab, 60, 2);
+    let pipe = lab.start("", "");
+    wait_until("ten submissions have ended", Duration::from_secs(120), || mixture.ended() >= 10 + 10);
+
+    // The power of a node fails while it runs jobs, and comes back.
+    lab.wait_for_container("n2");
+    lab.cluster.cut("n2");
+    let ended_before = mixture.saved();
+    sleep(Duration::from_secs(3));
+
+    // Watcher and placer die, and with them what reports for them.
+    lab.kill_pipe(pipe);
+    let pipe = lab.start("", "");
+    wait_until("Slurm has noticed", Duration::from_secs(60), || {
+        lab.cluster.bash(CONTROLLER, "sinfo --noheader --nodes=n2 --format=%T").text().contains("down")
+    });
+    lab.cluster.restore("n2");
+    wait_until("half of the submissions have ended", Duration::from_secs(240), || mixture.ended() >= 30);
+
+    lab.cluster.kill_controller();
+    sleep(Duration::from_secs(3));
+    lab.cluster.start_controller();
+
+    lab.wait_for_end(&mixture.timestamps, Duration::from_secs(400));
+    lab.end_pipe(pipe);
+    mixture.check(2);
+    // What had ended before the power failed was not run again.
+    for (key, content) in ended_before {
+        assert_eq!(lab.bucket.get(&key), Some(content), "{key}");
+    }
+    // The node that lost its power removes what was left there when it runs its next job.
+    lab.submit("last", &[("last.txt", "0\nlast")]);
+    assert_eq!(lab.place("--with --nodelist=n2"), 0, "{}", lab.stderr());
+    lab.check_nodes_are_clean();
+}
+
+#[test]
+fn a_requeued_job_leaves_no_trace_and_runs_again() {
+    let lab = Lab::new(&["n1"]);
+    lab.submit("1", &[("a.txt", "4\na")]);
+    let mut pipe = lab.start("--once", "");
+    lab.wait_for_container("n1");
+    assert_eq!(lab.cluster.bash(CONTROLLER, "scontrol requeue $(squeue --noheader --format=%A)").status, 0);
+    assert_eq!(pipe.wait().unwrap().code(), Some(0), "{}", lab.describe());
+    assert_eq!(lab.last_record("a.txt")["placement"]["restarts"], 1);
+    assert_eq!(lab.saved_record("1", "a.txt")["job"]["claim"]["run"], 2);
+    assert_eq!(lab.read("1", "process_results/out.txt"), "4\na");
+    assert_eq!(lab.certificate_statuses("1"), ["SUCCESS"]);
+    lab.check_nodes_are_clean();
+}
+
+#[test]
+fn a_job_that_is_killed_without_a_warning_is_submitted_again() {
+    let lab = Lab::new(&["n1"]);
+    lab.submit("1", &[("a.txt", "4\na")]);
+    let mut pipe = lab.start("--once", "");
+    lab.wait_for_container("n1");
+    lab.cluster.bash("n1", "pkill -KILL '^slurm_script|^ncaas-'");
+    assert_eq!(pipe.wait().unwrap().code(), Some(0), "{}", lab.describe());
+    assert_eq!(lab.read("1", "process_results/out.txt"), "4\na");
+    assert_eq!(lab.last_record("a.txt")["placement"]["restarts"], 1);
+    lab.check_nodes_are_clean();
+}
+
+#[test]
+fn a_cancelled_submission_stops_on_its_node() {
+    let lab = Lab::new(&["n1"]);
+    lab.submit("1", &[("long.txt", "600\nx")]);
+    let mut pipe = lab.start("--once", "");
+    lab.wait_for_container("n1");
+    let cancel = format!("ncaas-submit cancel {}/lab 1", lab.bucket.address());
+    assert_eq!(lab.cluster.bash(CONTROLLER, &cancel).status, 0);
+    assert_eq!(pipe.wait().unwrap().code(), Some(1), "{}", lab.describe());
+    assert_eq!(lab.saved_status("1", "long.txt"), "killed");
+    let listed = format!("ncaas-submit ls {} --state cancelled", lab.bucket.address());
+    assert_eq!(lab.cluster.bash(CONTROLLER, &listed).json().len(), 1);
+    assert!(lab.has_ended("1"));
+    lab.check_nodes_are_clean();
+}
+
+#[test]
+fn limits_of_time_and_memory_are_reported_as_on_one_machine() {
+    let lab = Lab::new(&["n1"]);
+    lab.bucket.put("lab/configs/short.json", r#"{"__duration__": 2}"#);
+    lab.submit_with_config("1", &[("long.txt", "600\nx")], "lab/configs/short.json");
+    assert_eq!(lab.place(""), 1);
+    assert_eq!(lab.saved_status("1", "long.txt"), "timeout", "{}", lab.describe());
+
+    lab.build(
+        "lab/greedy",
+        "FROM ncaas/fixture\nENTRYPOINT [\"sh\", \"-c\", \"exec tail /dev/zero\", \"greedy\"]\nCMD []\n",
+    );
+    lab.submit("2", &[("large.txt", "0\nx")]);
+    assert_eq!(lab.place("--image lab/greedy --memory 32m"), 1);
+    assert_eq!(lab.saved_status("2", "large.txt"), "out-of-memory", "{}", lab.describe());
+
+    // Slurm's own limit. It counts in minutes.
+    lab.submit("3", &[("slow.txt", "600\nx")]);
+    assert_eq!(lab.place("--with --time=1"), 1);
+    assert_eq!(lab.saved_status("3", "slow.txt"), "killed", "{}", lab.describe());
+    assert!(["1", "2", "3"].iter().all(|timestamp| lab.has_ended(timestamp)));
+    lab.check_nodes_are_clean();
+}
+
+#[test]
+fn a_node_that_was_cut_off_and_comes_back_writes_nothing() {
+    let lab = Lab::on_s3(&["n1", "n2"]);
+    lab.submit("1", &[("a.txt", "8\na")]);
+    let mut pipe = lab.start("--once", "");
+    let has_container = |node: &str| !lab.cluster.containers(node).is_empty();
+    wait_until("the job runs", Duration::from_secs(60), || has_container("n1") || has_container("n2"));
+    let cut_off = if has_container("n1") { "n1" } else { "n2" };
+    lab.cluster.link(cut_off, false);
+    assert_eq!(pipe.wait().unwrap().code(), Some(0), "{}", lab.describe());
+    let last = lab.last_record("a.txt");
+    assert_ne!(last["placement"]["node"], cut_off, "{last}");
+    let objects = || -> Vec<_> {
+        let keys = lab.bucket.keys().into_iter().filter(|key| key.starts_with("lab/results/"));
+        keys.map(|key| (lab.bucket.get(&key), key)).collect()
+    };
+    let before = objects();
+
+    lab.cluster.link(cut_off, true);
+    wait_until("its pipe has ended", Duration::from_secs(120), || {
+        lab.cluster.bash(cut_off, "pgrep '^ncaas-'").text().is_empty()
+    });
+    assert_eq!(objects(), before);
+    assert_eq!(lab.read("1", "process_results/out.txt"), "8\na");
+    lab.check_nodes_are_clean();
+}
+
+#[test]
+fn three_machines_share_60_jobs_of_3_seconds() {
+    let lab = Lab::new(&["n1", "n2", "n3"]);
+    let backlog = SharedBacklog::run(&lab, 60, 3, 2);
+    let counts: Vec<usize> = backlog.shares.values().map(|share| share.jobs.len()).collect();
+    // Before the last start, submissions waited.
+    let last_start = backlog.starts.iter().copied().fold(0.0, f64::max);
+    let idle: Vec<f64> = backlog.shares.values().map(|share| share.longest_idle(last_start - 3.0)).collect();
+    println!("shares {counts:?}, longest idle time {idle:.1?} s, {:.1} s in all", backlog.duration);
+    assert!(counts.len() == 3 && counts.iter().all(|count| (14..=26).contains(count)), "{counts:?}");
+    assert!(idle.iter().all(|idle| *idle < 2.0), "{idle:?} {backlog:?}");
+}
