@@ -120,9 +120,7 @@ pub(crate) async fn update_record(engine: &Engine, record: &mut Record, containe
 /// Makes the user the owner of the files that an ended container wrote to this machine.
 pub(crate) async fn take_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
     if let Ok(job) = JobFolder::for_record(record) {
-        engine.repair_ownership(container, &job.mounted()?, Owner::current()).await?;
-        job.remove_staged_inputs();
-        return Ok(());
+        return engine.repair_ownership(container, &job.mounted()?, Owner::current()).await;
     }
     let (Some(io_dir), None) = (record.text("io_dir"), record.job()) else { return Ok(()) };
     let folders = [layout::RESULTS, layout::LOGS].map(|name| Path::new(io_dir).join(name)).into_iter();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cap_std::fs::{Permissions, PermissionsExt};
+use cap_std::fs::{Dir, Permissions, PermissionsExt};
 
 use super::dataset_labels::file_label;
 use super::names::{
@@ -10,11 +10,14 @@ use super::names::{
     STATE_FOLDER, WORK, base_name, status_file_name,
 };
 use crate::failure::{Failure, Kind, Result};
-use crate::folder::Folder;
+use crate::folder::{Folder, open_real_folder};
 use crate::pipe::MAX_LINE;
 use crate::record::fields::{Datasets, Job};
 use crate::record::{Record, check_io_dir};
 use crate::text;
+
+/// The depth to which empty folders are removed: a job may nest them without end.
+const MAX_DEPTH: usize = 64;
 
 /// A job's folders in an io-dir.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +173,23 @@ impl JobFolder {
         }
     }
 
+    /// Removes this dataset's work folder after its container was removed: the staged inputs, and the folders that are empty.
+    /// Files that were not collected stay.
+    ///
+    /// While the container exists, its mounts have to exist too: otherwise the engine neither starts it nor reads files in it.
+    pub fn remove_work(&self) {
+        self.remove_staged_inputs();
+        let Ok(Some(root)) = self.open_work_root() else { return };
+        let work = self.work();
+        let work = root.within(&work);
+        if let Ok(dir) = root.dir().open_dir(work) {
+            remove_empty_folders(&dir, 0);
+        }
+        let _ = root.dir().remove_dir(work);
+        // Fails while other datasets of the job have work folders.
+        let _ = std::fs::remove_dir(self.work_root());
+    }
+
     /// What the names of this dataset's files are made of.
     pub fn label(&self) -> &str {
         &self.label
@@ -237,6 +257,19 @@ impl JobFolder {
     /// not what this one comes to.
     pub fn own_record(&self, line: &[u8]) -> Option<Record> {
         Record::parse(line).ok().filter(|saved| saved.job().is_none_or(|job| job.attempt == self.attempt))
+    }
+}
+
+fn remove_empty_folders(dir: &Dir, depth: usize) {
+    for entry in dir.entries().into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if depth < MAX_DEPTH
+                && let Ok(below) = open_real_folder(dir, entry.file_name())
+            {
+                remove_empty_folders(&below, depth + 1);
+            }
+            let _ = dir.remove_dir(entry.file_name());
+        }
     }
 }
 

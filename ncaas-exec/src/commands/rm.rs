@@ -68,7 +68,11 @@ async fn remove_ended(engine: &Engine, record: &Record, id: &str, force: bool) -
             .hint("`ncaas-sync collect` collects it before `rm`; `ncaas-exec rm --force` discards it"));
     }
     targets::take_ownership(engine, record, id).await?;
-    lifecycle::remove_container(engine, id, force).await
+    lifecycle::remove_container(engine, id, force).await?;
+    if let Ok(job) = JobFolder::for_record(record) {
+        job.remove_work();
+    }
+    Ok(())
 }
 
 /// Whether the job's results were collected: its record, or its saved record, lists them.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use ncaas_core::failure::{Failure, Result};
-use ncaas_core::folder::{Folder, open_real_folder};
+use ncaas_core::folder::Folder;
 use ncaas_core::layout::{JobFolder, LOGS, RECORD_SUFFIX, RESULTS};
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
@@ -18,9 +18,6 @@ use super::result_names::{Destination, Existing};
 use super::staging::{BUFFER_SIZE, hash_file};
 use crate::path_text::escape_path;
 use ncaas_core::blocking::run_blocking;
-
-/// The depth to which empty folders are removed: a job may nest them without end.
-const MAX_DEPTH: usize = 64;
 
 /// The opened folder of a job.
 #[derive(Debug)]
@@ -82,28 +79,21 @@ impl JobDirectory {
         root.dir().open_dir(&path).map_err(|error| failure("open", &error))
     }
 
+    /// Removes what the collection does not need any more. The work folder is removed with the container, here if it no
+    /// longer exists.
+    pub(crate) fn clean_up(&self, container_exists: bool) {
+        self.remove_stage();
+        if !container_exists {
+            self.job.remove_work();
+        }
+    }
+
     /// Removes the staging folder.
     pub(crate) fn remove_stage(&self) {
         if let Ok(Some(root)) = self.job.open_work_root() {
             // A folder that cannot be removed does no harm.
             let _ = root.dir().remove_dir_all(root.within(&self.job.work()).join(STAGE));
         }
-    }
-
-    /// Removes what the finished job of a dataset leaves in its work folder: staged inputs, the staging folder, and folders
-    /// that are empty by now. Files that were left out stay.
-    pub(crate) fn clean_up(job: &JobFolder) {
-        job.remove_staged_inputs();
-        let Ok(Some(root)) = job.open_work_root() else { return };
-        let work = job.work();
-        let work = root.within(&work);
-        let _ = root.dir().remove_dir_all(work.join(STAGE));
-        if let Ok(dir) = root.dir().open_dir(work) {
-            remove_empty_folders(&dir, 0);
-        }
-        let _ = root.dir().remove_dir(work);
-        // Fails while other datasets of the job have work folders.
-        let _ = std::fs::remove_dir(job.work_root());
     }
 
     /// The existing folders that the job's container has mounted.
@@ -136,19 +126,6 @@ impl JobDirectory {
     /// The failure of an operation on a path in it.
     pub(crate) fn failure(&self, operation: &str, path: &Path, error: &io::Error) -> Failure {
         self.folder.contained(operation, path, error)
-    }
-}
-
-fn remove_empty_folders(dir: &Dir, depth: usize) {
-    for entry in dir.entries().into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if depth < MAX_DEPTH
-                && let Ok(below) = open_real_folder(dir, entry.file_name())
-            {
-                remove_empty_folders(&below, depth + 1);
-            }
-            let _ = dir.remove_dir(entry.file_name());
-        }
     }
 }
 

@@ -145,9 +145,10 @@ impl Collector {
         container: &Container,
         inspected: Result<(&Engine, Option<ContainerInspectResponse>)>,
     ) -> Result<()> {
+        let exists = !matches!(inspected, Ok((_, None)));
         let lock = directory.lock("collect").await?;
         let (shared, id) = (Arc::clone(directory), container.id.clone());
-        if run_blocking(move || resume(&shared, dataset, &id)).await? == Progress::Collected {
+        if run_blocking(move || resume(&shared, dataset, &id, exists)).await? == Progress::Collected {
             return Ok(());
         }
         drop(lock);
@@ -176,7 +177,7 @@ impl Collector {
             journal::begin(&directory, dataset, &id, partial, &named)?;
             drop(named);
             journal::finish(&directory, dataset)?;
-            JobDirectory::clean_up(directory.job());
+            directory.clean_up(exists);
             Ok(())
         })
         .await?;
@@ -281,11 +282,11 @@ async fn take_io_dir(engine: &Engine, inspected: &ContainerInspectResponse, reco
 }
 
 /// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards.
-fn resume(directory: &JobDirectory, dataset: u64, container: &str) -> Result<Progress> {
+fn resume(directory: &JobDirectory, dataset: u64, container: &str, exists: bool) -> Result<Progress> {
     journal::finish_all(directory)?;
     let progress = journal::progress(directory, dataset, container)?;
     if progress == Progress::Collected {
-        JobDirectory::clean_up(directory.job());
+        directory.clean_up(exists);
     }
     Ok(progress)
 }

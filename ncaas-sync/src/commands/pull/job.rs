@@ -17,8 +17,6 @@ use ncaas_core::record::fields::Job;
 
 use crate::buckets::Buckets;
 use crate::cancellation::{cancelled, is_cancelled};
-use crate::collect::job_directory::JobDirectory;
-use ncaas_core::blocking::run_blocking;
 use ncaas_core::transfer::Transfer;
 
 /// The fields of a saved record that say how a job ended.
@@ -44,13 +42,7 @@ impl Puller<'_> {
         let Some(job) = record.job() else { return Ok(()) };
         let Some(own) = &job.bucket else { return Ok(()) };
         if let Some(saved) = self.find_saved_record(record, &job).await? {
-            copy_end(&saved, record)?;
-            let job = JobFolder::for_record(record)?;
-            return run_blocking(move || {
-                JobDirectory::clean_up(&job);
-                Ok(())
-            })
-            .await;
+            return copy_end(&saved, record);
         }
         if is_cancelled(&self.buckets, &job).await? {
             return Err(cancelled(&job));

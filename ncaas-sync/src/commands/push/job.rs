@@ -30,7 +30,6 @@ use super::fence::Fence;
 use super::{DEFAULT_FILES, end};
 use crate::buckets::Buckets;
 use crate::cancellation::is_cancelled;
-use crate::collect::job_directory::JobDirectory;
 use crate::result_list::{ResultList, path_in_job};
 use crate::transfer_report::{FileOutcome, FileRecord};
 use ncaas_core::blocking::run_blocking;
@@ -94,12 +93,6 @@ impl Pusher<'_> {
         upload.push_usage_record(record).await?;
         upload.push_saved_record().await?;
         upload.fence.write(async || end::write_if_all_ended(&upload.transfer, &upload.prefix, &job).await).await?;
-        let job = upload.folder;
-        run_blocking(move || {
-            JobDirectory::clean_up(&job);
-            Ok(())
-        })
-        .await?;
         record.set("pushed", &true);
         Ok(())
     }

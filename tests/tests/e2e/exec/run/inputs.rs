@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use ncaas_tests::engine::docker;
 use ncaas_tests::workspace::{Workspace, container_output};
 
 /// What a job prints that reads its dataset.
@@ -40,13 +41,16 @@ fn a_dataset_in_the_io_dir_is_mounted_from_the_jobs_own_folder() {
     let workspace = Workspace::new();
     fs::create_dir_all(workspace.path().join("io-dir/inputs")).unwrap();
     workspace.write("io-dir/inputs/x.npy", "in the io-dir");
-    assert_eq!(read_in_job(&workspace, "io-dir/inputs/x.npy", "cat \"$1\""), "in the io-dir");
-    let state = workspace.path().join("io-dir/.ncaas/work");
-    let job = fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
-    assert!(
-        job.join("1/results").exists() && !job.join("1/inputs").exists(),
-        "staged inputs go when the job has ended"
-    );
+    let started = workspace.start(&["--data", "io-dir/inputs/x.npy"], &["sh", "-c", "cat \"$1\""]);
+    let ended = workspace.exec(&["wait"]).stdin(started).run().ended_saying(0, " succeeded").record();
+    assert_eq!(container_output(&ended), "in the io-dir");
+    let work = workspace.path().join("io-dir/.ncaas/work").join(ended.job.unwrap().id);
+    assert!(work.join("1/inputs").exists());
+    // The engine mounts the inputs again whenever it reads a file of the container.
+    let id = ended.container.unwrap().id;
+    docker(&["cp", &format!("{id}:/etc/passwd"), workspace.path().join("copy").to_str().unwrap()]);
+    workspace.exec(&["rm", &id]).run().ok();
+    assert!(!work.exists(), "the work folder goes with the container");
 
     workspace.write("secret", "secret");
     symlink("../../secret", workspace.path().join("io-dir/inputs/out")).unwrap();
