@@ -120,7 +120,13 @@ fn value<T>(
 }
 
 fn parse_globs(text: &str) -> Result<Vec<String>, String> {
-    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+    let globs = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    globs
+        .map(|glob| match globset::Glob::new(glob) {
+            Ok(_) => Ok(glob.to_owned()),
+            Err(error) => Err(format!("`{glob}` is not a valid glob: {}", error.kind())),
+        })
+        .collect()
 }
 
 /// Whether a label belongs to the tools, and not to the author of an image.
@@ -230,6 +236,7 @@ mod tests {
             (COMMAND, "run 'x"),
             (COMMAND, "[]"),
             (PROTOCOL, "magic"),
+            (EXPECT, "*.npy\n[a"),
         ] {
             let failure = parse(&[(key, value)]).unwrap_err();
             assert!(failure.kind == Kind::Usage && failure.message.contains(key), "{key}={value}: {failure}");

@@ -5,9 +5,8 @@ use std::path::Path;
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::files;
 use crate::folder::Folder;
-use crate::layout::MODE_PRIVATE;
+use crate::layout::{MODE_PRIVATE, check_group};
 use crate::record::{Record, check_io_dir};
-use crate::text;
 
 /// The io-dir if no flag names one, relative to the working directory.
 pub const DEFAULT_IO_DIR: &str = "io-dir";
@@ -15,8 +14,8 @@ pub const DEFAULT_IO_DIR: &str = "io-dir";
 /// Gives a record that has no io-dir one in `dir`: `dir/<group>` for a job from a bucket, else `dir` itself.
 ///
 /// # Errors
-/// [`Kind::BadRecord`] if the record's own io-dir is not an absolute path without `..`; [`Kind::BadKey`] if its group is not
-/// a directory's name; [`Kind::Usage`] if `dir` is not UTF-8.
+/// [`Kind::BadRecord`] if the record's own io-dir is not an absolute path without `..`; [`Kind::Usage`] if its group is not
+/// a valid group, or `dir` is not UTF-8.
 pub fn fill_io_dir(record: &mut Record, dir: &Path) -> Result<()> {
     if let Some(own) = record.text("io_dir") {
         return check_io_dir(own);
@@ -31,18 +30,6 @@ pub fn fill_io_dir(record: &mut Record, dir: &Path) -> Result<()> {
         Failure::new(Kind::Usage, message)
     })?;
     record.fill("io_dir", &path);
-    Ok(())
-}
-
-/// Whether a text can be a group: the name of a directory.
-///
-/// # Errors
-/// [`Kind::BadKey`] if not.
-pub fn check_group(group: &str) -> Result<()> {
-    if group.is_empty() || group == "." || group == ".." || group.len() > 255 || group.contains(['/', '\0']) {
-        let shown = text::shorten(&text::one_line(group), 200);
-        return Err(Failure::new(Kind::BadKey, format!("`{shown}` is not a valid group")));
-    }
     Ok(())
 }
 
@@ -83,8 +70,10 @@ mod tests {
     #[test]
     fn a_group_or_io_dir_that_leads_elsewhere_is_refused() {
         for group in ["", ".", "..", "a/b", "../x"] {
-            let line = format!(r#"{{"job":{{"id":"j","group":"{group}"}}}}"#);
-            assert_eq!(filled(&line).unwrap_err().kind, Kind::BadKey, "{group}");
+            let mut record = Record::default();
+            record.set("job", &serde_json::json!({"id": "j", "group": group}));
+            let failure = fill_io_dir(&mut record, Path::new("/data/io-dir")).unwrap_err();
+            assert_eq!(failure.kind, Kind::Usage, "{group}");
         }
         for io_dir in ["", "io-dir", "./x", "/data/../etc", "/data/.."] {
             let mut record = Record::default();

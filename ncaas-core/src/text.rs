@@ -66,6 +66,29 @@ pub fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+/// The text with U+FFFD in the place of each control character.
+pub fn mark_control(text: &str) -> String {
+    text.chars().map(|character| if is_hidden(character) { char::REPLACEMENT_CHARACTER } else { character }).collect()
+}
+
+/// JSON in which the characters that a terminal acts on are escaped. It stands for the same value.
+pub fn escape_json(json: &[u8]) -> Cow<'_, [u8]> {
+    match str::from_utf8(json) {
+        Ok(text) if text.chars().any(is_hidden) => {
+            let mut escaped = String::with_capacity(text.len());
+            for character in text.chars() {
+                if is_hidden(character) {
+                    escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+                } else {
+                    escaped.push(character);
+                }
+            }
+            Cow::Owned(escaped.into_bytes())
+        }
+        _ => Cow::Borrowed(json),
+    }
+}
+
 /// At most so many characters of a text, with `…` where something is left out.
 pub fn shorten(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {
@@ -121,6 +144,14 @@ mod tests {
         assert_eq!(without_credentials("https://me:secret@host/lab/pca.git"), "https://host/lab/pca.git");
         assert_eq!(without_credentials("https://token@host"), "https://host");
         assert_eq!(without_credentials("git@host:lab/pca.git"), "git@host:lab/pca.git");
+    }
+
+    #[test]
+    fn escaped_json_has_the_same_value_and_no_control_characters() {
+        let value = serde_json::json!({"a\u{9b}2J": "\u{202e}é\u{7f}\n\u{1b}[0m"});
+        let escaped = escape_json(value.to_string().as_bytes()).into_owned();
+        assert!(!String::from_utf8_lossy(&escaped).chars().any(is_hidden), "{escaped:?}");
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&escaped).ok(), Some(value));
     }
 
     #[test]

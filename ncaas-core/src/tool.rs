@@ -110,7 +110,7 @@ pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Res
         if let Some(generated) = crate::generate::run_if_requested(A::command()) {
             return generated;
         }
-        let arguments = A::parse();
+        let arguments = parse_arguments::<A>();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -125,6 +125,15 @@ pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Res
         tool.status_after(failure.kind.exit_status())
     });
     ExitCode::from(status)
+}
+
+/// Parses the command line, or ends the program with clap's message. The message repeats arguments, in which file names from
+/// outside may stand: it is made from arguments in which control characters are replaced.
+fn parse_arguments<A: Parser>() -> A {
+    A::try_parse().unwrap_or_else(|error| {
+        let shown = std::env::args_os().map(|argument| text::mark_control(&argument.to_string_lossy()));
+        A::try_parse_from(shown).err().unwrap_or(error).exit()
+    })
 }
 
 fn hear_signals() -> Result<()> {

@@ -11,6 +11,7 @@ mod folder_access;
 mod gpu;
 mod image;
 mod lifecycle;
+mod mounted_folders;
 mod outcome;
 mod run_settings;
 mod start_failure;

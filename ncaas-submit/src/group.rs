@@ -2,29 +2,14 @@
 
 use std::path::Path;
 
-use ncaas_core::bucket::{Bucket, Key, Target};
+use ncaas_core::bucket::{Bucket, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::{STATE_FOLDER, SUBMISSIONS};
+use ncaas_core::layout::{STATE_FOLDER, SUBMISSIONS, check_group};
 
 use crate::submit_files::list_groups;
 
 /// How similar a name has to be to be suggested, from 0 to 1.
 const SIMILAR: f64 = 0.7;
-
-/// Makes sure that a text can be a group.
-///
-/// # Errors
-/// [`Kind::Usage`] or [`Kind::BadKey`] where it cannot.
-pub(crate) fn validate_group(group: &str) -> Result<()> {
-    Key::new(group)?;
-    if group.contains('/') || group.starts_with('.') {
-        return Err(Failure::new(
-            Kind::Usage,
-            format!("`{group}` is not a valid group: a group is the name of one folder in the bucket"),
-        ));
-    }
-    Ok(())
-}
 
 /// Opens a bucket.
 ///
@@ -71,7 +56,7 @@ pub(crate) async fn check_groups(bucket: &Bucket, groups: &[String], may_come: b
     }
     let existing = list_groups(bucket).await?;
     for group in groups {
-        validate_group(group)?;
+        check_group(group)?;
         let similar = find_similar(group, existing.iter().map(String::as_str));
         if !existing.is_empty() && !existing.contains(group) && (similar.is_some() || !may_come) {
             return Err(unknown_group(bucket.address(), group, &existing));
@@ -93,7 +78,7 @@ fn unknown_group(bucket: &str, group: &str, existing: &[String]) -> Failure {
 /// any.
 ///
 /// # Errors
-/// [`Kind::Usage`] where the text names a bucket, or a group that the bucket does not have; [`Bucket::open`]'s failures.
+/// [`Kind::Usage`] where the text names a bucket, or a group that the bucket does not have, or that cannot be one; [`Bucket::open`]'s failures.
 pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
     if !text.starts_with("s3://") && is_bucket_folder(Path::new(text)) {
         let groups = list_groups(&Bucket::open(text).await?).await?;
@@ -102,7 +87,7 @@ pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
             .hint(format!("write for example `{}/{group}`", text.trim_end_matches('/'))));
     }
     let Target { bucket: address, group } = Target::parse(text)?;
-    validate_group(&group)?;
+    check_group(&group)?;
     let bucket = open_named(&address).await?;
     let groups = list_groups(&bucket).await?;
     if groups.is_empty() || groups.contains(&group) {

@@ -9,26 +9,18 @@
 use std::collections::BTreeMap;
 
 use ncaas_core::bucket::{Bucket, Key, Listing, ObjectInfo, Page};
-use ncaas_core::failure::Result;
-use ncaas_core::layout::{SUBMISSIONS, SUBMIT_SUFFIX};
+use ncaas_core::failure::{Failure, Result};
+use ncaas_core::layout::{SUBMISSIONS, SUBMIT_SUFFIX, check_group};
 use ncaas_core::tool::Tool;
 
 /// How many pages of the walk belong to a round.
 const PAGES: usize = 10;
 
-/// The bucket's folder of usage records, which is not a group.
-const USAGE_RECORDS: &str = "logs";
-
 /// Whether a key is that of a group's submit file.
 pub(crate) fn is_submit_file(key: &str) -> bool {
-    let below = key.split_once('/').and_then(|(group, below)| is_group(group).then_some(below));
+    let below = key.split_once('/').and_then(|(group, below)| check_group(group).is_ok().then_some(below));
     let name = below.and_then(|below| below.strip_prefix(SUBMISSIONS)).and_then(|name| name.strip_prefix('/'));
     name.is_some_and(|name| name.ends_with(SUBMIT_SUFFIX))
-}
-
-/// Whether a folder of the bucket can be a group. Names that begin with a dot belong to the tools or to version control.
-pub(crate) fn is_group(folder: &str) -> bool {
-    !folder.starts_with('.') && folder != USAGE_RECORDS
 }
 
 /// Lists the submit files of a bucket.
@@ -42,7 +34,7 @@ pub(crate) struct Lister {
     walk: Walk,
     /// Whether a walk of [`Lister::next_page`] has begun.
     has_begun: bool,
-    /// Names that are not valid keys and were reported.
+    /// Names that are not valid keys, and folders that cannot be listed, which were reported.
     reported: Vec<String>,
 }
 
@@ -171,6 +163,7 @@ impl Lister {
                     return Ok(Some((group, page)));
                 }
                 Ok(None) => {}
+                Err(failure) if self.bucket.is_about_one_object(&failure) => self.report_group(&group, failure),
                 Err(failure) => {
                     // A listing that failed cannot be continued: the walk starts again.
                     self.walk = Walk::default();
@@ -185,11 +178,28 @@ impl Lister {
         let last_names: Vec<(String, Option<Key>)> = self.last_names.clone().into_iter().collect();
         for (group, last) in last_names {
             let mut listing = self.bucket.list(&prefix(&group), last.as_ref().map(Key::as_str));
-            while let Some(page) = listing.next_page().await? {
-                self.submit_files(&group, page).into_iter().for_each(&mut *found);
+            loop {
+                match listing.next_page().await {
+                    Ok(Some(page)) => self.submit_files(&group, page).into_iter().for_each(&mut *found),
+                    Ok(None) => break,
+                    Err(failure) if self.bucket.is_about_one_object(&failure) => {
+                        self.report_group(&group, failure);
+                        break;
+                    }
+                    Err(failure) => return Err(failure),
+                }
             }
         }
         Ok(())
+    }
+
+    /// Reports a group whose submissions cannot be listed, once. The others are not affected.
+    fn report_group(&mut self, group: &str, failure: Failure) {
+        let prefix = prefix(group);
+        if !self.reported.contains(&prefix) {
+            self.tool.report_failure(&failure.context(format!("ignoring the group `{group}`")));
+            self.reported.push(prefix);
+        }
     }
 
     /// The submit files of a page. Remembers the last name of the group, and reports names that are not valid keys.
@@ -220,7 +230,7 @@ pub(crate) async fn list_groups(bucket: &Bucket) -> Result<Vec<String>> {
     while let Some(page) = listing.next_page().await? {
         let folders = page.folders.iter().chain(page.entries.iter().map(|entry| &entry.key));
         let names = folders.filter(|folder| folder.is_folder()).map(|folder| folder.group());
-        groups.extend(names.filter(|group| is_group(group)).map(str::to_owned));
+        groups.extend(names.filter(|group| check_group(group).is_ok()).map(str::to_owned));
     }
     Ok(groups)
 }

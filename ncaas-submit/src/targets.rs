@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::args::TargetArgs;
 use crate::bucket_job::{BucketJob, ResultsFolder, id_without_timestamp};
-use crate::group::{find_similar, open_group, validate_group};
+use crate::group::{find_similar, open_group};
 use crate::submission::{self, Reach, Submission};
 use crate::submit_files::is_submit_file;
 
@@ -92,7 +92,7 @@ impl Buckets {
         let (Some(address), Some(group)) = (job.bucket, job.group) else {
             return Err(Failure::new(Kind::BadRecord, format!("`{}` is not a job from a bucket", job.id)));
         };
-        validate_group(&group)?;
+        layout::check_group(&group)?;
         let bucket = self.open(&address).await?;
         let result_path = match record.text("resultpath") {
             Some(path) => Some(path.to_owned()),

@@ -131,6 +131,13 @@ impl Bucket {
         }
     }
 
+    /// Whether a failure is about one object or folder only, so that the rest of the bucket can be worked on: in a directory
+    /// also one that this user may not read.
+    pub fn is_about_one_object(&self, failure: &Failure) -> bool {
+        let is_directory = matches!(self.0, Storage::Dir(_));
+        !failure.kind.is_transient() || is_directory && matches!(failure.kind, Kind::AccessDenied | Kind::Io)
+    }
+
     /// The objects whose keys begin with `prefix`, those after `start_after` if given, in the order of their bytes.
     pub fn list(&self, prefix: &str, start_after: Option<&str>) -> Listing {
         Listing::new(self, prefix, start_after, false)

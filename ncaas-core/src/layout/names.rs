@@ -54,6 +54,9 @@ pub const CONTAINER_IO_DIR: &str = "/home/neurocaasdev/io-dir";
 /// The length of a label or job id in bytes: what a file system allows, 255, less what file names put around it.
 pub(super) const MAX_LABEL: usize = 200;
 
+/// The length of a group in bytes: what a file's name may have.
+const MAX_GROUP: usize = 255;
+
 /// `job__<analysis>_<timestamp>`.
 ///
 /// # Errors
@@ -73,6 +76,27 @@ pub fn job_id(analysis: &str, timestamp: &str) -> Result<String> {
     }
     let id = format!("job__{analysis}_{timestamp}");
     if id.len() > MAX_LABEL { bad("is too long") } else { Ok(id) }
+}
+
+/// Whether a text can be a group: the name of a folder of a bucket. The folders of an io-dir are not groups: a job from
+/// arguments has its results in `DIR/results`, where the io-dir of a group `results` would be.
+///
+/// # Errors
+/// [`Kind::Usage`] if not.
+pub fn check_group(group: &str) -> Result<()> {
+    let fault = if group.is_empty() || group.len() > MAX_GROUP || group.contains('/') {
+        "a group is the name of one folder in the bucket"
+    } else if group.chars().any(char::is_control) {
+        "it contains a control character"
+    } else if group.starts_with('.') {
+        "names that begin with `.` belong to the tools"
+    } else if [INPUTS, CONFIGS, SUBMISSIONS, RESULTS, LOGS].contains(&group) {
+        "it is the name of a folder in each group"
+    } else {
+        return Ok(());
+    };
+    let shown = text::shorten(&text::one_line(group), 200);
+    Err(Failure::new(Kind::Usage, format!("`{shown}` is not a valid group: {fault}")))
 }
 
 /// A job's folder in a bucket, `<group>/results/<job id>/`, the prefix of its keys.
@@ -112,6 +136,19 @@ mod tests {
         assert_eq!(job_id("pca", "16:52:06.836494condition_0_0").unwrap(), "job__pca_16:52:06.836494condition_0_0");
         for bad in ["", "a/b", "a\nb", &"x".repeat(300)] {
             assert_eq!(job_id("pca", bad).unwrap_err().kind, Kind::BadSubmission);
+        }
+    }
+
+    #[test]
+    fn a_group_is_no_folder_of_an_io_dir_and_no_path() {
+        for group in ["lab", "lab 2", "job__pca_1", "Results", "a..b", "ünï"] {
+            assert!(check_group(group).is_ok(), "{group}");
+        }
+        let long = "x".repeat(256);
+        for group in [
+            "", ".", "..", "a/b", "../x", "/a", ".ncaas", ".git", "results", "logs", "inputs", "a\nb", "a\u{9b}", &long,
+        ] {
+            assert_eq!(check_group(group).unwrap_err().kind, Kind::Usage, "{group}");
         }
     }
 

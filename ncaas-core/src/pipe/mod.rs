@@ -50,7 +50,7 @@ pub async fn print_schema<T: JsonSchema>() -> Result<ExitStatus> {
 /// If stdout cannot be written.
 pub async fn print(tool: Tool, lines: Vec<u8>) -> Result<ExitStatus> {
     let write = async |output: &Output| {
-        output.write(lines).await;
+        output.write_lines(lines).await;
         Ok(())
     };
     Pipe::new(tool, 1).source(write).await

@@ -1,7 +1,7 @@
 //! Where records go: stdout, written and flushed a record at a time by a thread of its own, so that a reader that is
 //! slow or gone does not keep the tool from hearing signals.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -12,6 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::failure::{Failure, Result, io_kind};
 use crate::record::Record;
+use crate::text;
 
 /// How many bytes may wait for a slow reader; a piece that is longer waits alone.
 const WAITING: usize = 4 << 20;
@@ -25,6 +26,7 @@ pub struct Output {
     shared: Arc<Shared>,
     /// The worst exit status that a record so far means.
     status: AtomicU8,
+    is_terminal: bool,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,7 @@ impl Shared {
 
 impl Output {
     pub(super) fn stdout() -> Self {
+        let is_terminal = std::io::stdout().is_terminal();
         let (sender, mut receiver) = mpsc::channel::<(Vec<u8>, OwnedSemaphorePermit)>(8);
         let (finished, done) = oneshot::channel();
         let shared = Arc::new(Shared::default());
@@ -63,7 +66,7 @@ impl Output {
             // Whether the receiver still waits for the word is its own affair.
             finished.send(()).unwrap_or(());
         });
-        Output { sender, room: Arc::new(Semaphore::new(WAITING)), done, shared, status: AtomicU8::new(0) }
+        Output { sender, room: Arc::new(Semaphore::new(WAITING)), done, shared, status: AtomicU8::new(0), is_terminal }
     }
 
     /// Writes a record. Where nobody reads any more, nothing happens: the pipe sees that and ends.
@@ -71,10 +74,16 @@ impl Output {
         if record.is_failed() {
             self.raise(1);
         }
-        self.write(record.to_line()).await;
+        self.write_lines(record.to_line()).await;
     }
 
-    /// Writes whole lines that are no job records: log lines, samples, changes, text for `--text`.
+    /// Writes lines of JSON, or a table. On a terminal, the characters that it would act on are escaped.
+    pub async fn write_lines(&self, lines: Vec<u8>) {
+        let lines = if self.is_terminal { text::escape_json(&lines).into_owned() } else { lines };
+        self.write(lines).await;
+    }
+
+    /// Writes whole lines that are not JSON, or whose writer keeps control characters for `--raw`.
     pub async fn write(&self, lines: Vec<u8>) {
         let size = u32::try_from(lines.len().min(WAITING)).unwrap_or(u32::MAX);
         let sent = match Arc::clone(&self.room).acquire_many_owned(size).await {
@@ -89,7 +98,7 @@ impl Output {
 
     /// Writes a value that is not a job record as a line of JSON.
     pub async fn write_json(&self, value: &impl Serialize) {
-        self.write(super::json_line(value)).await;
+        self.write_lines(super::json_line(value)).await;
     }
 
     /// Resolves when nobody can or will read what is written.

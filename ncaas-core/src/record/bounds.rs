@@ -1,12 +1,14 @@
 //! The bounds of a record's fields.
 //!
 //! Records come from a bucket, from a container's label or from anybody's script. Their numbers and names become counts of
-//! lines, file names and paths: what is out of bounds is refused where a record enters a tool.
+//! lines, file names, keys and paths: what is out of bounds is refused where a record enters a tool, before any verb acts on
+//! it. A record that carries an error passes with the dataset and config that it was refused for.
 
 use std::path::{Component, Path};
 
-use super::fields::{Job, RecordFields};
+use super::fields::{Datasets, Job, RecordFields};
 use crate::failure::{Failure, Kind, Result};
+use crate::layout::check_group;
 use crate::text;
 
 /// How many datasets a submission may have: more than fit into the largest submit file.
@@ -23,6 +25,11 @@ const MAX_PATH: usize = 4096;
 pub(super) fn check(known: &RecordFields) -> Result<()> {
     if let Some(job) = &known.job {
         check_job(job)?;
+        if job.group.is_some() && known.error.is_none() {
+            let datasets = known.dataname.as_ref().map(Datasets::names).unwrap_or_default();
+            datasets.into_iter().try_for_each(|name| check_key("dataname", name))?;
+            known.configname.as_deref().map_or(Ok(()), |name| check_key("configname", name))?;
+        }
     }
     if let Some(io_dir) = &known.io_dir {
         check_io_dir(io_dir)?;
@@ -45,10 +52,11 @@ pub(super) fn check(known: &RecordFields) -> Result<()> {
 /// # Errors
 /// [`Kind::BadRecord`] if it is not absolute, or has a `..` in it.
 pub fn check_io_dir(path: &str) -> Result<()> {
-    let bad = |cause: &str| {
-        let shown = text::shorten(&text::one_line(path), 200);
-        Err(Failure::new(Kind::BadRecord, format!("`io_dir` {cause}: `{shown}`")))
-    };
+    check_path("io_dir", path)
+}
+
+fn check_path(field: &str, path: &str) -> Result<()> {
+    let bad = |cause: &str| Err(out_of_bounds(format!("`{field}` {cause}: `{}`", shown(path))));
     if !path.starts_with('/') {
         bad("is not an absolute path")
     } else if path.contains('\0') || Path::new(path).components().any(|part| part == Component::ParentDir) {
@@ -67,7 +75,17 @@ fn check_job(job: &Job) -> Result<()> {
     ] {
         check_text(field, value, MAX_NAME)?;
     }
+    check_name("job.id", &job.id)?;
+    if let Some(label) = &job.label {
+        check_name("job.label", label)?;
+    }
+    if let Some(group) = &job.group {
+        check_group(group).map_err(|failure| out_of_bounds(format!("`job.group`: {failure}")))?;
+    }
     check_text("job.bucket", job.bucket.as_deref(), MAX_PATH)?;
+    if let Some(bucket) = job.bucket.as_deref().filter(|bucket| !bucket.starts_with("s3://")) {
+        check_path("job.bucket", bucket)?;
+    }
     check_text("job.submission", job.submission.as_deref(), MAX_PATH)?;
     for (field, number) in [("job.dataset", job.dataset), ("job.datasets", job.datasets)] {
         if number > MAX_DATASETS {
@@ -77,6 +95,36 @@ fn check_job(job: &Job) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks a name that becomes one component of a path or key.
+fn check_name(field: &str, name: &str) -> Result<()> {
+    let cause = if name.is_empty() {
+        "is empty"
+    } else if name.contains('/') || name == "." || name == ".." {
+        "is not the name of a file"
+    } else if field == "job.id" && name.starts_with('.') {
+        "begins with `.`"
+    } else if name.chars().any(char::is_control) {
+        "contains a control character"
+    } else {
+        return Ok(());
+    };
+    Err(out_of_bounds(format!("`{field}` {cause}: `{}`", shown(name))))
+}
+
+/// Checks the name of a dataset or config of a bucket: a key, or an `s3://` path.
+fn check_key(field: &str, name: &str) -> Result<()> {
+    let key = name.strip_prefix("s3://").unwrap_or(name);
+    let is_relative = key.strip_suffix('/').unwrap_or(key).split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if is_relative && !key.contains('\0') {
+        return Ok(());
+    }
+    Err(out_of_bounds(format!("`{field}` is not a valid key: `{}`", shown(name))))
+}
+
+fn shown(text: &str) -> String {
+    text::shorten(&text::one_line(text), 200)
 }
 
 fn check_text(field: &str, value: Option<&str>, limit: usize) -> Result<()> {

@@ -54,6 +54,66 @@ async fn no_link_leads_out_of_the_directory() {
     .await;
 }
 
+/// A person who may write to one group can put any link there.
+#[tokio::test]
+async fn no_link_leads_from_one_group_to_another() {
+    on_directory(async |bucket: Bucket| {
+        bucket.put(&key("b/results/job__pca_1/claim.json"), "theirs").await.unwrap();
+        bucket.put(&key("a/inputs/mine"), "mine").await.unwrap();
+        symlink("../b/results", root(&bucket).join("a/results")).unwrap();
+        symlink("../../b/results/job__pca_1/claim.json", root(&bucket).join("a/inputs/link")).unwrap();
+        symlink("inputs/nothing", root(&bucket).join("a/own link")).unwrap();
+        fs::create_dir(root(&bucket).join("a/deep")).unwrap();
+        symlink("../inputs/mine", root(&bucket).join("a/deep/own")).unwrap();
+        symlink("b", root(&bucket).join("c")).unwrap();
+
+        for text in ["a/results/job__pca_1/claim.json", "a/inputs/link", "c/results/job__pca_1/claim.json"] {
+            let key = key(text);
+            let version = bucket.read(&self::key("b/results/job__pca_1/claim.json"), 100).await.unwrap().1;
+            for kind in [
+                bucket.read(&key, 100).await.unwrap_err().kind,
+                bucket.head(&key).await.unwrap_err().kind,
+                bucket.put_if(&key, "forged", &version).await.unwrap_err().kind,
+            ] {
+                assert_eq!(kind, Kind::UnsafePath, "{text}");
+            }
+        }
+        for text in ["a/results/job__pca_1/cancel.json", "a/results/new/x", "a/results/job__pca_1/", "c/new"] {
+            let key = key(text);
+            for kind in [bucket.put(&key, "").await.unwrap_err().kind, bucket.put_new(&key, "").await.unwrap_err().kind]
+            {
+                assert_eq!(kind, Kind::UnsafePath, "{text}");
+            }
+        }
+        assert_eq!(bucket.delete(&key("a/results/job__pca_1/claim.json")).await.unwrap_err().kind, Kind::UnsafePath);
+        for prefix in ["a/results/", "a/results/job__pca_1/", "c/", "c/results/"] {
+            assert_eq!(bucket.list(prefix, None).next_page().await.unwrap_err().kind, Kind::UnsafePath, "{prefix}");
+        }
+        let page = everything(&bucket, "").await;
+        assert_eq!(keys_of(&page.entries), ["a/deep/own", "a/inputs/mine", "b/results/job__pca_1/claim.json"]);
+        let unusable: Vec<_> = page.unusable.iter().map(|it| (it.name.as_str(), it.why.kind)).collect();
+        let refused = ["a/inputs/link", "a/own link", "a/results", "c"].map(|name| (name, Kind::UnsafePath));
+        assert_eq!(unusable, refused);
+        assert_eq!(fs::read_dir(root(&bucket).join("b/results")).unwrap().count(), 1);
+        assert_eq!(fs::read(root(&bucket).join("b/results/job__pca_1/claim.json")).unwrap(), b"theirs");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_bad_entry_does_not_end_a_listing() {
+    on_directory(async |bucket: Bucket| {
+        bucket.put(&key("a/good"), "x").await.unwrap();
+        symlink("loop", root(&bucket).join("a/loop")).unwrap();
+        symlink(format!("{}/x", "n".repeat(300)), root(&bucket).join("a/long")).unwrap();
+        let page = everything(&bucket, "").await;
+        assert_eq!(keys_of(&page.entries), ["a/good"]);
+        let unusable: Vec<_> = page.unusable.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(unusable, ["a/long", "a/loop"]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn files_that_cannot_be_objects_are_listed_as_unusable() {
     on_directory(async |bucket: Bucket| {

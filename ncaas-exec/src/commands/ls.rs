@@ -44,7 +44,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
                 // Written directly: a failed job in the list must not change the exit status.
                 Format::Json => {
                     for record in &records {
-                        output.write(record.to_line()).await;
+                        output.write_lines(record.to_line()).await;
                     }
                 }
                 Format::Table => {

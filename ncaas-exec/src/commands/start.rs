@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Owner, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files::{self, make_folder};
+use ncaas_core::files;
 use ncaas_core::layout;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -19,6 +20,7 @@ use crate::folder_access::grant_access;
 use crate::gpu::GpuRequest;
 use crate::image::{author_labels, inspect_image, io_dir_in_container};
 use crate::lifecycle;
+use crate::mounted_folders::MountedFolders;
 use crate::run_settings::{DefaultSettings, Environment};
 
 const DEFAULT_JOBS: usize = 4;
@@ -79,9 +81,6 @@ async fn start_container(
     if !io_dir.is_absolute() {
         return Err(Failure::missing_field("io_dir").hint("an absolute path"));
     }
-    for (folder, _) in IO_DIR_FOLDERS {
-        make_folder(&io_dir.join(folder))?;
-    }
     let gpu = match settings.gpus {
         None => GpuRequest::None,
         Some(_) => {
@@ -94,6 +93,7 @@ async fn start_container(
     let user = ContainerUser::new(&settings, &image);
     let in_container = io_dir_in_container(&settings, &image);
     let mut shared = shared_folders(&io_dir, &in_container, engine.is_remote());
+    let folders = MountedFolders::make(&io_dir, &shared)?;
     if let Some(source) = source {
         let beside = in_container.rsplit_once('/').map_or("", |(folder, _)| folder);
         let container = format!("{beside}/{}", source.file_name().unwrap_or_default().to_string_lossy());
@@ -130,6 +130,7 @@ async fn start_container(
         tool.warn(record, warning.as_deref());
     }
     let container = lifecycle::start_container(engine, &id, &spec).await?;
+    folders.verify(engine, &id).await?;
     tool.note(&format!("started `{}`; `ncaas-exec shell {0}` opens a shell in it", container.name));
     record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     Ok(())
@@ -144,10 +145,13 @@ async fn restart(engine: &Engine, name: &str) -> Result<Option<Container>> {
         Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
         inspected => inspected?,
     };
-    let is_development = engine.record_of_container(&inspected).await?.is_some_and(|own| own.job().is_none());
+    let own = engine.record_of_container(&inspected).await?.filter(|own| own.job().is_none());
+    let is_development = own.is_some();
     let container = container_from_inspect(&inspected);
-    if is_development && container.has_ended() {
+    if let Some(own) = own.filter(|_| container.has_ended()) {
+        let folders = folders_of_container(&own, &inspected)?;
         lifecycle::start_prepared(engine, &container.id, name).await?;
+        folders.verify(engine, &container.id).await?;
         return engine.container(&container.id).await.map(Some);
     }
     let failure = Failure::new(Kind::NameInUse, format!("a container with the name `{name}` exists"));
@@ -156,6 +160,20 @@ async fn restart(engine: &Engine, name: &str) -> Result<Option<Container>> {
     } else {
         failure.hint("choose another name")
     })
+}
+
+/// The folders of its io-dir that a development container has mounted.
+fn folders_of_container(record: &Record, inspected: &ContainerInspectResponse) -> Result<MountedFolders> {
+    let io_dir = Path::new(record.require("io_dir")?);
+    let mounts =
+        inspected.mounts.iter().flatten().filter_map(|mount| mount.source.as_ref().zip(mount.destination.as_ref()));
+    let shared = mounts.map(|(host, container)| SharedPath {
+        host: host.into(),
+        container: container.clone(),
+        read_only: false,
+    });
+    let shared: Vec<SharedPath> = shared.filter(|shared| shared.host.parent() == Some(io_dir)).collect();
+    MountedFolders::make(io_dir, &shared)
 }
 
 /// Lets the container's user write in the folders of the io-dir that it writes to. Returns a warning if that is not possible.

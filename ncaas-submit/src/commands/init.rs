@@ -2,14 +2,13 @@
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::Result;
-use ncaas_core::layout::{CONFIGS, INPUTS, RESULTS, SUBMISSIONS};
+use ncaas_core::layout::{CONFIGS, INPUTS, RESULTS, SUBMISSIONS, check_group};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::BucketRecord;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::InitArgs;
-use crate::group::validate_group;
 use crate::sqs;
 
 pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
@@ -17,7 +16,7 @@ pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
         return print_schema::<BucketRecord>().await;
     }
     for group in &args.group {
-        validate_group(group)?;
+        check_group(group)?;
     }
     Pipe::new(tool, 1)
         .source(async |output: &Output| {

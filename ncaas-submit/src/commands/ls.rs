@@ -49,7 +49,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
             loop {
                 let mut table =
                     Table::new(&["JOB", "GROUP", "STATE", "DONE", "SUBMITTED", "OWNER"]).fit(terminal_width());
-                list(tool, &bucket, &args, async |record, status| {
+                list(tool, &bucket, &args, output, async |record, status| {
                     if shows_table {
                         table.push(row(&record, &status));
                     } else if is_changed(&mut emitted, &record, args.watch) {
@@ -75,17 +75,27 @@ async fn list(
     tool: Tool,
     bucket: &Bucket,
     args: &LsArgs,
+    output: &Output,
     mut handle: impl AsyncFnMut(Record, SubmissionStatus),
 ) -> Result<()> {
     let mut lister = Lister::new(tool, bucket, &args.group);
     lister.find_groups().await?;
     let lost = LostWatchers::new(bucket);
     while let Some(entries) = lister.next_page().await? {
-        let described = stream::iter(entries).map(|entry| describe(bucket, entry, &args.state, &lost));
+        let described = stream::iter(entries).map(async |entry| {
+            let key = entry.key.clone();
+            (key, describe(bucket, entry, &args.state, &lost).await)
+        });
         let mut described = described.buffered(AT_ONCE);
-        while let Some(described) = described.next().await {
-            if let Some((record, status)) = described? {
-                handle(record, status).await;
+        while let Some((key, described)) = described.next().await {
+            match described {
+                Ok(Some((record, status))) => handle(record, status).await,
+                Ok(None) => {}
+                Err(failure) if bucket.is_about_one_object(&failure) => {
+                    output.note_failure(&failure);
+                    tool.report_failure(&failure.context(format!("`{key}`")));
+                }
+                Err(failure) => return Err(failure),
             }
         }
     }

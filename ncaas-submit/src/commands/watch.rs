@@ -35,6 +35,9 @@ const AT_ONCE_OF_GROUP: usize = 16;
 /// How many may wait for another try. While there are more, the bucket does not answer, and no other file is read.
 const MAX_WAITING: usize = 1000;
 
+/// How often a submission is tried again that this user may not read.
+const MAX_FAILURES: u32 = 5;
+
 /// How long to wait for a file that is still being written.
 const WRITING_PAUSE: Duration = Duration::from_millis(500);
 
@@ -131,7 +134,7 @@ async fn warn_about_conditional_writes(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// `--once`: emits all unfinished submissions. Any failure of the bucket ends it.
+/// `--once`: emits all unfinished submissions. A failure of the bucket ends it, one of a single submission does not.
 async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) -> Result<()> {
     lister.find_groups().await?;
     lister.list_all(|entry| session.queue.push_listed(entry, EXISTED)).await?;
@@ -187,7 +190,15 @@ async fn process_existing(session: &Session, output: &Output) -> Result<()> {
 async fn process_until_written(session: &Session, found: Found, output: &Output) -> Result<()> {
     let began = Instant::now();
     loop {
-        match hand_over::process(session, &found, true, output).await? {
+        let outcome = match hand_over::process(session, &found, true, output).await {
+            Err(failure) if session.bucket.is_about_one_object(&failure) => {
+                output.note_failure(&failure);
+                session.report_submission(&found.key, failure);
+                return Ok(());
+            }
+            outcome => outcome?,
+        };
+        match outcome {
             Outcome::NotYet if began.elapsed() < WRITING_LIMIT => sleep(WRITING_PAUSE).await,
             Outcome::Again => {}
             Outcome::Elsewhere(watcher) => {
@@ -308,6 +319,13 @@ async fn process_found(
             None
         }
         Ok(Outcome::Emitted | Outcome::Settled) => None,
+        Err(failure) if session.bucket.is_about_one_object(&failure) => {
+            let is_over = !failure.kind.is_transient() || found.failures >= MAX_FAILURES;
+            session.report_submission(&found.key, failure);
+            found.failures += 1;
+            let pause = backoff(found.failures);
+            (!is_over).then_some((found, pause))
+        }
         Err(failure) => {
             session.outage.report(&failure);
             found.failures += 1;

@@ -278,7 +278,15 @@ pub(crate) async fn is_claim_lost(session: &Session, group: &str, id: &str) -> R
     let Some(held) = session.claimed.borrow().get(&name).cloned().filter(|held| held.is_emitted) else {
         return Ok(false);
     };
-    let claim = claim::read(&session.bucket, group, id).await?.map(|(claim, _)| claim);
+    let claim = match claim::read(&session.bucket, group, id).await {
+        // Nobody else can have written it.
+        Err(failure) if session.bucket.is_about_one_object(&failure) && failure.kind.is_transient() => {
+            return Ok(false);
+        }
+        // Somebody put something else in the place of its folder.
+        Err(failure) if session.bucket.is_about_one_object(&failure) => None,
+        claim => claim?.map(|(claim, _)| claim),
+    };
     let is_lost = claim.as_ref().is_none_or(|claim| claim.watcher != session.watchers.id());
     if is_lost {
         session.note_superseded(&name, &held, claim.as_ref())?;

@@ -98,7 +98,14 @@ async fn check_claimed(session: &Session, position: &mut usize, is_full_check: b
     };
     *position += CHECKED_AT_ONCE;
     for ((group, id), held) in checked {
-        if held.results.ended_at().await?.is_some() {
+        let has_ended = match held.results.ended_at().await {
+            Err(failure) if session.bucket.is_about_one_object(&failure) => {
+                session.report_submission(&held.submission, failure);
+                continue;
+            }
+            ended_at => ended_at?.is_some(),
+        };
+        if has_ended {
             if let Some(lease) = session.lease.borrow_mut().as_mut() {
                 lease.forget(&group, &id);
             }

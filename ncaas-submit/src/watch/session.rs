@@ -1,11 +1,11 @@
 //! The state of a running watch, shared by its parts.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::claim::Claim;
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{Failure, Result};
 use ncaas_core::lease::LeaseWriter;
 use ncaas_core::tool::Tool;
 
@@ -14,6 +14,9 @@ use super::outage::Outage;
 use super::submit_queue::{Found, SubmitQueue};
 use crate::args::WatchArgs;
 use crate::bucket_job::ResultsFolder;
+
+/// How many messages about single submissions are remembered and reported.
+const MAX_REPORTED: usize = 1000;
 
 /// A job by its group and id.
 pub(crate) type JobName = (String, String);
@@ -53,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) lease: RefCell<Option<LeaseWriter>>,
     /// The submissions that this watcher has claimed and that have not ended.
     pub(crate) claimed: RefCell<BTreeMap<JobName, ClaimedJob>>,
+    /// Messages about single submissions that were reported.
+    reported: RefCell<HashSet<String>>,
     /// The submissions that other watchers have claimed, by watcher.
     pub(crate) elsewhere: RefCell<HashMap<String, Vec<Found>>>,
 }
@@ -69,6 +74,7 @@ impl Session {
             outage: Outage::new(tool, "the bucket"),
             lease: RefCell::default(),
             claimed: RefCell::default(),
+            reported: RefCell::default(),
             elsewhere: RefCell::default(),
             bucket,
         }
@@ -106,6 +112,15 @@ impl Session {
     pub(crate) fn release(&self, group: &str, id: &str) {
         self.claimed.borrow_mut().remove(&(group.to_owned(), id.to_owned()));
         self.queue.wake();
+    }
+
+    /// Reports a failure that concerns one submission, once.
+    pub(crate) fn report_submission(&self, submission: &Key, failure: Failure) {
+        let failure = failure.context(format!("`{submission}`"));
+        let mut reported = self.reported.borrow_mut();
+        if reported.len() < MAX_REPORTED && reported.insert(failure.message.clone()) {
+            self.tool.report_failure(&failure);
+        }
     }
 
     /// Notes that another watcher, or a new attempt, has replaced the claim on a job: the work under it no longer counts.

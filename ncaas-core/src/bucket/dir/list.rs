@@ -14,6 +14,7 @@ use crate::bucket::PAGE;
 use crate::bucket::key::{Key, RESERVED, quoted};
 use crate::bucket::object::{Page, Unusable};
 use crate::failure::{Failure, Kind, Result};
+use crate::folder::open_real_folder;
 
 use super::{DirBucket, entry, is_escape, is_missing};
 
@@ -97,7 +98,8 @@ impl Walk {
             return self.enter(root, String::new(), page);
         };
         let Ok(key) = Key::new(format!("{folder}/")) else { return Ok(()) };
-        match root.open_dir(folder) {
+        let Some((group, path)) = self.bucket.locate(&root, &key)? else { return Ok(()) };
+        match group.open_dir(path) {
             Ok(dir) => self.enter(dir, key.as_str().to_owned(), page),
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(self.bucket.failure("list", &key, &error)),
@@ -142,36 +144,51 @@ impl Walk {
             }
             return Ok(());
         }
-        match folder.dir.open_dir(name) {
-            Ok(dir) => self.enter(dir, text, page),
+        match open_real_folder(&folder.dir, name) {
+            Ok(dir) => {
+                if let Err(why) = self.enter(dir, text, page) {
+                    page.unusable.push(Unusable { name: key.as_str().to_owned(), why });
+                }
+            }
             // It was deleted or replaced since its name was read.
-            Err(error) if is_missing(&error) => Ok(()),
-            Err(error) => Err(self.bucket.failure("list", &key, &error)),
+            Err(error) if is_missing(&error) => {}
+            Err(error) => {
+                let why = self.bucket.failure("list", &key, &error);
+                page.unusable.push(Unusable { name: key.as_str().to_owned(), why });
+            }
         }
+        Ok(())
     }
 
     fn visit_file(&self, name: &str, key: Key, page: &mut Page) -> Result<()> {
         let Some(folder) = self.path.last() else { return Ok(()) };
-        let refuse = |why: &str| {
-            let why = format!("{} cannot be used: {why}", quoted(&self.bucket.path(&key).to_string_lossy()));
-            Unusable { name: key.as_str().to_owned(), why: Failure::new(Kind::UnsafePath, why) }
+        let found = match folder.dir.metadata(name) {
+            // It may lead to another folder of the group.
+            Err(error) if is_escape(&error) => self.bucket.metadata(&self.bucket.root()?, &key),
+            Err(error) if is_missing(&error) => Ok(None),
+            found => found.map(Some).map_err(|error| self.bucket.failure("list", &key, &error)),
         };
-        match folder.dir.metadata(name) {
-            Ok(metadata) if metadata.is_file() => {
+        let fault = match found {
+            Ok(Some(metadata)) if metadata.is_file() => {
                 let size = metadata.len();
                 page.entries.push(entry(key, size, &metadata));
+                return Ok(());
             }
-            Ok(metadata) if metadata.is_dir() => page.unusable.push(refuse("links to folders are not followed")),
-            Ok(metadata) => page.unusable.push(refuse(describe_type(metadata.file_type()))),
-            Err(error) if is_escape(&error) => page.unusable.push(refuse("it is a link that leads out of the bucket")),
-            Err(error) if is_missing(&error) => {
-                // A broken link is reported; a file that was deleted meanwhile is not.
-                if folder.dir.symlink_metadata(name).is_ok_and(|metadata| metadata.is_symlink()) {
-                    page.unusable.push(refuse("it is a broken link"));
-                }
+            Ok(Some(metadata)) if metadata.is_dir() => "links to folders are not followed",
+            Ok(Some(metadata)) => describe_type(metadata.file_type()),
+            // A broken link is reported; a file that was deleted meanwhile is not.
+            Ok(None) if folder.dir.symlink_metadata(name).is_ok_and(|metadata| metadata.is_symlink()) => {
+                "it is a broken link"
             }
-            Err(error) => return Err(self.bucket.failure("list", &key, &error)),
-        }
+            Ok(None) => return Ok(()),
+            Err(why) => {
+                page.unusable.push(Unusable { name: key.as_str().to_owned(), why });
+                return Ok(());
+            }
+        };
+        let why = format!("{} cannot be used: {fault}", quoted(&self.bucket.path(&key).to_string_lossy()));
+        let why = Failure::new(Kind::UnsafePath, why);
+        page.unusable.push(Unusable { name: key.as_str().to_owned(), why });
         Ok(())
     }
 }

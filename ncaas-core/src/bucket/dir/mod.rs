@@ -1,7 +1,8 @@
 //! A directory that is laid out as a bucket: keys are paths below it.
 //!
-//! Neither keys nor links in the directory are trusted. Every access goes through [`cap_std::fs::Dir`], which resolves
-//! paths beneath the directory and refuses `..` and links that lead out of it.
+//! Neither keys nor links in the directory are trusted. Every access goes through the [`cap_std::fs::Dir`] of the key's group,
+//! which resolves paths beneath the group's folder and refuses `..` and links that lead out of it: a link of one group does
+//! not reach another. A link in place of a group's folder is not followed.
 //!
 //! It differs from S3 in three points: a folder exists by itself, and is listed as a key that ends in `/` while it is
 //! empty; a key cannot be an object and a folder at once; one name in a key has at most 255 bytes. Hidden names that begin
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::folder::open_real_folder;
 
 pub(super) use list::Walk;
 
@@ -69,6 +71,38 @@ impl DirBucket {
         }
     }
 
+    /// Opens the folder that no link on a key's path can leave, and returns it with the path in it. It is the group's folder,
+    /// or the bucket's for an object at its root. None if the group does not exist.
+    fn locate<'k>(&self, root: &Dir, key: &'k Key) -> Result<Option<(Dir, &'k str)>> {
+        let located = match key.as_str().split_once('/') {
+            Some((group, "")) => open_real_folder(root, group).map(|folder| (folder, ".")),
+            Some((group, path)) => open_real_folder(root, group).map(|folder| (folder, path)),
+            None => root.try_clone().map(|root| (root, key.as_str())),
+        };
+        match located {
+            Ok(located) => Ok(Some(located)),
+            Err(_) if root.symlink_metadata(key.group()).is_ok_and(|group| group.is_symlink()) => {
+                let shown = quoted(&self.root.join(key.group()).to_string_lossy());
+                Err(Failure::new(Kind::UnsafePath, format!("{shown} is a link: a group is a folder of the bucket")))
+            }
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(self.failure("open the group of", key, &error)),
+        }
+    }
+
+    /// As [`Self::locate`], and creates the group's folder if it does not exist.
+    fn locate_or_create<'k>(&self, root: &Dir, key: &'k Key) -> Result<(Dir, &'k str)> {
+        if let Some(located) = self.locate(root, key)? {
+            return Ok(located);
+        }
+        let failed = |error: &io::Error| self.failure("create the folder of", key, error);
+        match root.create_dir(key.group()) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&error)),
+            _ => {}
+        }
+        self.locate(root, key)?.ok_or_else(|| failed(&io::ErrorKind::NotADirectory.into()))
+    }
+
     pub(super) fn head(&self, key: &Key) -> Result<Option<ObjectInfo>> {
         let Some(metadata) = self.metadata(&self.root()?, key)? else { return Ok(None) };
         match (key.is_folder(), metadata.is_dir()) {
@@ -107,7 +141,8 @@ impl DirBucket {
         // Without O_NONBLOCK, opening a FIFO waits for a writer.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let file = match root.open_with(key.as_str(), &options) {
+        let Some((folder, path)) = self.locate(root, key)? else { return Ok(None) };
+        let file = match folder.open_with(path, &options) {
             Ok(file) => file,
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(self.failure("read", key, &error)),
@@ -121,7 +156,8 @@ impl DirBucket {
     }
 
     fn metadata(&self, root: &Dir, key: &Key) -> Result<Option<Metadata>> {
-        match root.metadata(key.as_str()) {
+        let Some((folder, path)) = self.locate(root, key)? else { return Ok(None) };
+        match folder.metadata(path) {
             Ok(metadata) => Ok(Some(metadata)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.failure("read", key, &error)),
@@ -144,8 +180,13 @@ impl DirBucket {
         let path = self.path(key);
         let shown = quoted(&path.to_string_lossy());
         if is_escape(error) {
-            return Failure::new(Kind::UnsafePath, format!("cannot {verb} {shown}: a link leads out of the bucket"))
-                .hint("put a copy into the bucket instead of a link");
+            let left = if key.as_str().contains('/') {
+                format!("the group {}", quoted(key.group()))
+            } else {
+                "the bucket".to_owned()
+            };
+            return Failure::new(Kind::UnsafePath, format!("cannot {verb} {shown}: a link leads out of {left}"))
+                .hint("put a copy there instead of a link");
         }
         match error.kind() {
             io::ErrorKind::InvalidFilename => Failure::new(

@@ -70,9 +70,11 @@ impl DirBucket {
     pub(in crate::bucket) fn delete(&self, key: &Key) -> Result<()> {
         let root = self.root()?;
         let _lock = self.lock(&root, Lock::Shared)?;
-        let removed = match key.as_str().strip_suffix('/') {
-            Some(folder) => root.remove_dir(folder),
-            None => root.remove_file(key.as_str()),
+        let Some((folder, path)) = self.locate(&root, key)? else { return Ok(()) };
+        let removed = match path.strip_suffix('/') {
+            Some(empty) => folder.remove_dir(empty),
+            None if key.is_folder() => root.remove_dir(key.group()),
+            None => folder.remove_file(path),
         };
         match removed {
             // As on S3, a folder with content is not an object, and there is nothing to delete.
@@ -119,24 +121,23 @@ impl DirBucket {
 
     /// Opens the folder of a key's file, or creates it, and returns it with the file's name.
     fn open_parent<'k>(&self, root: &Dir, key: &'k Key) -> Result<(Dir, &'k str)> {
-        match key.as_str().rsplit_once('/') {
-            Some((path, name)) => Ok((self.open_or_create_folder(root, path, key)?, name)),
-            None => {
-                let folder = root.try_clone().map_err(|error| self.failure("write", key, &error))?;
-                Ok((folder, key.as_str()))
-            }
+        let (folder, path) = self.locate_or_create(root, key)?;
+        match path.rsplit_once('/') {
+            Some((path, name)) => Ok((self.open_or_create_folder(&folder, path, key)?, name)),
+            None => Ok((folder, path)),
         }
     }
 
     fn create_folder(&self, root: &Dir, key: &Key) -> Result<()> {
-        self.open_or_create_folder(root, key.as_str().trim_end_matches('/'), key).map(drop)
+        let (folder, path) = self.locate_or_create(root, key)?;
+        self.open_or_create_folder(&folder, path.trim_end_matches('/'), key).map(drop)
     }
 
-    fn open_or_create_folder(&self, root: &Dir, path: &str, key: &Key) -> Result<Dir> {
+    fn open_or_create_folder(&self, folder: &Dir, path: &str, key: &Key) -> Result<Dir> {
         // Opened first: it mostly exists, and an error of opening says more than one of creating.
-        let opened = match root.open_dir(path) {
+        let opened = match folder.open_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                root.create_dir_all(path).and_then(|()| root.open_dir(path))
+                folder.create_dir_all(path).and_then(|()| folder.open_dir(path))
             }
             opened => opened,
         };

@@ -153,7 +153,11 @@ impl<'a> Writer<'a> {
     pub(super) async fn send(&mut self, output: &Output) {
         if !self.out.is_empty() {
             let next = Vec::with_capacity(self.out.len().min(1 << 19));
-            output.write(std::mem::replace(&mut self.out, next)).await;
+            let lines = std::mem::replace(&mut self.out, next);
+            match self.format {
+                Format::Records => output.write_lines(lines).await,
+                Format::Text(_) | Format::Raw => output.write(lines).await,
+            }
         }
     }
 }

@@ -73,6 +73,31 @@ fn start_continues_a_stopped_development_container_with_its_files() {
     assert!(running.stderr.contains(&format!("ncaas-exec shell {}", dev.name)), "{}", running.stderr);
 }
 
+/// Whoever may write to the io-dir could have the engine mount any folder of this machine.
+#[test]
+fn start_refuses_a_link_in_place_of_a_folder_of_the_io_dir() {
+    for (folder, is_stopped) in [("results", false), ("inputs", false), ("logs", true)] {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "secret").unwrap();
+        let (dev, fresh) = (DevContainer::new(), tempfile::tempdir().unwrap());
+        let dir = if is_stopped { &dev.dir } else { &fresh };
+        let name = if is_stopped { dev.name.clone() } else { ncaas_tests::unique("dev") };
+        let mut clean_up = CleanUp::new();
+        clean_up.container(&name);
+        if is_stopped {
+            Run::tool("ncaas-exec").args(["stop", &name]).run().ok();
+            std::fs::remove_dir_all(dir.path().join("io-dir").join(folder)).unwrap();
+        }
+        std::fs::create_dir_all(dir.path().join("io-dir")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("io-dir").join(folder)).unwrap();
+        let ran = Run::tool("ncaas-exec").args(["start", FIXTURE, "--name", &name]).dir(dir.path()).run();
+        assert_eq!((ran.status, ran.record().error_kind()), (1, "unsafe-path"), "{folder}: {}", ran.stderr);
+        assert!(ran.stderr.contains(folder), "{}", ran.stderr);
+        let running = docker(&["ps", "--quiet", "--filter", &format!("name={name}")]);
+        assert_eq!(running.trim(), "", "{folder}");
+    }
+}
+
 #[test]
 fn start_mounts_source_code_beside_the_io_dir() {
     let (folder, name, mut clean_up) = (tempfile::tempdir().unwrap(), ncaas_tests::unique("dev"), CleanUp::new());

@@ -75,6 +75,54 @@ fn a_malformed_line_becomes_an_error_record_and_the_next_line_is_read() {
     }
 }
 
+/// Names in a record become paths and keys: no verb may act on one that leads elsewhere.
+#[test]
+fn a_record_with_a_name_that_leads_elsewhere_is_refused_by_every_filter() {
+    let lines = [
+        r#"{"job":{"id":"../x"},"io_dir":"/tmp/ncaas-none"}"#,
+        r#"{"job":{"id":"/etc"},"io_dir":"/tmp/ncaas-none"}"#,
+        r#"{"job":{"id":"a\u001b]0;x"},"io_dir":"/tmp/ncaas-none"}"#,
+        r#"{"job":{"id":""},"io_dir":"/tmp/ncaas-none"}"#,
+        r#"{"job":{"id":"j","group":"../other"},"io_dir":"/tmp/ncaas-none"}"#,
+        r#"{"job":{"id":"j","group":"results"},"io_dir":"/tmp/ncaas-none"}"#,
+        r#"{"job":{"id":"j","bucket":"/tmp/../etc","group":"lab"}}"#,
+        r#"{"job":{"id":"j","label":"a/../../b"},"io_dir":"/tmp/ncaas-none"}"#,
+        r#"{"job":{"id":"j","bucket":"/tmp","group":"lab"},"dataname":"/etc/passwd"}"#,
+        r#"{"job":{"id":"j","bucket":"/tmp","group":"lab"},"dataname":"lab/../other/x"}"#,
+        r#"{"job":{"id":"j","bucket":"/tmp","group":"lab"},"dataname":"lab/x\u0000"}"#,
+        r#"{"job":{"id":"j","bucket":"/tmp","group":"lab"},"configname":"lab/../../x"}"#,
+    ];
+    for &verb in FILTERS.iter() {
+        let ran = filter(verb).stdin(lines.join("\n")).run();
+        let kinds: Vec<String> = ran.records().iter().map(|record| record.error_kind().to_owned()).collect();
+        assert_eq!((ran.status, kinds), (1, vec!["bad-record".to_owned(); lines.len()]), "{verb:?}: {}", ran.stderr);
+    }
+    assert!(!std::path::Path::new("/tmp/ncaas-none").exists());
+}
+
+#[test]
+fn json_on_a_terminal_has_no_characters_that_the_terminal_acts_on() {
+    let name = "\u{9b}2J\u{202e}\u{7f}";
+    let line = format!(r#"{{"x":"{name}","error":{{"tool":"t","kind":"timeout","message":"m","hint":null}}}}"#);
+    let on_terminal = pipe(&format!("echo '{line}' >record; script -qec 'ncaas-exec rm <record' /dev/null"));
+    let text = on_terminal.text();
+    assert!(text.contains(r#""x":"\u009b2J\u202e\u007f""#), "{text:?}");
+    let in_a_pipe = filter(["ncaas-exec", "rm"]).stdin(format!("{line}\n")).run();
+    assert_eq!(in_a_pipe.text(), format!("{line}\n"), "a program gets the record as it came");
+}
+
+#[test]
+fn a_message_about_arguments_has_no_control_characters() {
+    for tool in TOOLS {
+        let hostile = "--\u{1b}]0;title\u{7}\u{9b}2J";
+        for arguments in [vec![hostile], vec!["ls", hostile], vec!["\u{1b}[2J"]] {
+            let ran = Run::tool(tool).args(&arguments).run();
+            assert_eq!(ran.status, 2, "{tool}: {}", ran.stderr);
+            assert!(!ran.stderr.chars().any(|c| c.is_control() && c != '\n'), "{tool}: {:?}", ran.stderr);
+        }
+    }
+}
+
 #[test]
 fn a_record_with_an_error_passes_through_unchanged() {
     let line = r#"{"z":1.000000000000000000001,"a":{"y":1,"x":[]},"error":{"tool":"t","kind":"timeout","message":"m","hint":null}}"#;

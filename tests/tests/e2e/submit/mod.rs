@@ -2,6 +2,7 @@
 
 mod cancel;
 mod check;
+mod hostile_group;
 mod init;
 mod ls;
 mod place;
