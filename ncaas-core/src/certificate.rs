@@ -211,9 +211,24 @@ impl Certificate {
         if let Some(line) = self.lines.get_mut(number - 1) {
             *line = entry.line().to_string();
         }
+        self.set_reason(number, entry.reason.as_deref().unwrap_or_default());
+    }
+
+    /// Gives dataset `number`, counted from 1, the status FAILED, with the reason. The rest of its line stays.
+    pub fn fail(&mut self, number: usize, reason: &str) {
+        let number = number.max(1);
+        self.add_datasets(&[], number);
+        if let Some(line) = self.lines.get_mut(number - 1)
+            && let Some(parsed) = Line::parse(line)
+        {
+            *line = Line { status: Stage::Failed.name().to_owned(), ..parsed }.to_string();
+        }
+        self.set_reason(number, reason);
+    }
+
+    fn set_reason(&mut self, number: usize, reason: &str) {
         self.failures.retain(|(other, _)| *other != number);
-        let reasons =
-            entry.reason.iter().flat_map(|reason| reason.lines()).map(str::trim).filter(|line| !line.is_empty());
+        let reasons = reason.lines().map(str::trim).filter(|line| !line.is_empty());
         let own = reasons.map(|line| (number, text::one_line(line)));
         let at = self.failures.partition_point(|(other, _)| *other < number);
         self.failures.splice(at..at, own);

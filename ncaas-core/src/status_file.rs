@@ -9,11 +9,14 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::certificate::{Stage, UNKNOWN};
 use crate::text;
 use crate::usage_record;
+
+/// The largest status file that is read, in bytes.
+pub const MAX_SIZE: u64 = 16 << 20;
 
 /// What a status file says. Texts that are not known are written as `N/A`.
 #[derive(Debug)]
@@ -105,6 +108,17 @@ impl<'a> StatusFile<'a> {
         json.push(b'\n');
         json
     }
+}
+
+/// The content of a status file after its job failed in a step after its end: its status is FAILED, with the reason. None for
+/// what is not a status file.
+pub fn with_failure(content: &[u8], reason: &str) -> Option<Vec<u8>> {
+    let mut file: Map<String, Value> = serde_json::from_slice(content).ok()?;
+    *file.get_mut("status")? = Stage::Failed.name().into();
+    *file.get_mut("reason")? = reason.into();
+    let mut json = serde_json::to_vec_pretty(&file).ok()?;
+    json.push(b'\n');
+    Some(json)
 }
 
 /// A time as the platform writes it, in whole seconds.

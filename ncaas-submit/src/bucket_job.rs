@@ -13,7 +13,7 @@ use ncaas_core::layout::{
 };
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::SetupEvent;
-use ncaas_core::status_file::{ReadStatus, StatusFile};
+use ncaas_core::status_file::{self, ReadStatus, StatusFile};
 
 use crate::job_state::JobFacts;
 
@@ -22,9 +22,6 @@ const MAX_RECORD: u64 = 64 << 20;
 
 /// Fields of a saved record that describe the machine that its job ran on, and mean nothing on another one.
 pub(crate) const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];
-
-/// The largest status file that is read, in bytes.
-const MAX_STATUS_FILE: u64 = 16 << 20;
 
 /// A job of a bucket's group.
 #[derive(Debug, Clone)]
@@ -175,7 +172,7 @@ impl ResultsFolder {
     /// Whether a status file says that its dataset failed.
     async fn has_failed_status(&self) -> Result<bool> {
         for key in self.log_keys(STATUS_SUFFIX).await? {
-            let content = match self.bucket.read(&key, MAX_STATUS_FILE).await {
+            let content = match self.bucket.read(&key, status_file::MAX_SIZE).await {
                 Ok((content, _)) => content,
                 Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => continue,
                 Err(failure) => return Err(failure),

@@ -1,5 +1,6 @@
 //! A job's folders and files in an io-dir.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, Permissions, PermissionsExt};
@@ -188,6 +189,11 @@ impl JobFolder {
         let _ = root.dir().remove_dir(work);
         // Fails while other datasets of the job have work folders.
         let _ = std::fs::remove_dir(self.work_root());
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> &str {
+        self.root.file_name().and_then(OsStr::to_str).unwrap_or_default()
     }
 
     /// What the names of this dataset's files are made of.

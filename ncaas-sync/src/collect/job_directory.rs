@@ -12,6 +12,7 @@ use ncaas_core::folder::Folder;
 use ncaas_core::layout::{JobFolder, LOGS, RECORD_SUFFIX, RESULTS};
 use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
+use ncaas_core::{certificate, status_file};
 
 use super::findings::{File, STAGE};
 use super::result_names::{Destination, Existing};
@@ -110,6 +111,25 @@ impl JobDirectory {
     /// The record that was saved when this dataset's job ended before.
     pub(crate) fn saved_record(&self) -> Option<Record> {
         self.job.own_record(&self.folder.read(&self.relative(&self.job.record_file()), MAX_LINE as u64)?)
+    }
+
+    /// Saves the record in the job's logs.
+    pub(crate) fn save_record(&self, record: &Record) -> Result<()> {
+        self.folder.write_whole(&self.relative(&self.job.record_file()), &record.to_line())
+    }
+
+    /// Saves the record of a job whose results could not be collected. Its certificate and status file, which may call the
+    /// job a success, now give the reason of the failure.
+    pub(crate) fn save_failed_record(&self, record: &Record, reason: &str) -> Result<()> {
+        self.save_record(record)?;
+        let dataset = *certificate::datasets_of_record(record).start();
+        certificate::update(&self.folder, |certificate| certificate.fail(dataset, reason))?;
+        let path = self.relative(&self.job.status_file());
+        let old = self.folder.read(&path, status_file::MAX_SIZE).unwrap_or_default();
+        if let Some(status) = status_file::with_failure(&old, reason) {
+            self.folder.write_whole(&path, &status)?;
+        }
+        Ok(())
     }
 
     /// The saved records of the job's other datasets.

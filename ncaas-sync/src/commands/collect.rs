@@ -99,12 +99,36 @@ impl Collector {
         fill_io_dir(record, &self.args.io_dir.io_dir)?;
         let directory = Arc::new(JobDirectory::open(record)?);
         let lock = directory.lock(&format!("collect.{}", job.dataset)).await?;
-        copy_config(record, &directory)?;
-        self.collect_files(record, &directory, job.dataset, &container, inspected).await?;
-        let check = self.expected_results(&container).await?;
+        let collected = self.collect_results(record, &directory, job.dataset, &container, inspected).await;
+        match &collected {
+            Ok(()) => directory.save_record(record)?,
+            // The next attempt may succeed.
+            Err(failure) if failure.kind.is_transient() => {}
+            Err(failure) => {
+                let mut failed = record.clone();
+                failed.fail(self.tool.name(), failure);
+                directory.save_failed_record(&failed, &failure.to_string())?;
+            }
+        }
+        drop(lock);
+        collected
+    }
+
+    /// Collects the results and lists them in the record.
+    async fn collect_results(
+        &self,
+        record: &mut Record,
+        directory: &Arc<JobDirectory>,
+        dataset: u64,
+        container: &Container,
+        inspected: Result<(&Engine, Option<ContainerInspectResponse>)>,
+    ) -> Result<()> {
+        copy_config(record, directory)?;
+        self.collect_files(record, directory, dataset, container, inspected).await?;
+        let check = self.expected_results(container).await?;
         let listing = {
-            let directory = Arc::clone(&directory);
-            run_blocking(move || list_results(&directory, job.dataset, check)).await?
+            let directory = Arc::clone(directory);
+            run_blocking(move || list_results(&directory, dataset, check)).await?
         };
         record.set("results", &listing.results);
         match listing.file {
@@ -117,12 +141,11 @@ impl Collector {
         }
         let is_empty = listing.results.is_empty() && record.results_file().is_none();
         if is_empty && container.status == Some(Status::Success) {
-            listing.warnings.iter().for_each(|warning| self.tool.note(&format!("`{}`: {warning}", job.id)));
+            let job = directory.job().id();
+            listing.warnings.iter().for_each(|warning| self.tool.note(&format!("`{job}`: {warning}")));
         }
         listing.warnings.into_iter().for_each(|warning| record.warn(warning));
         self.collected.set(self.collected.get() + 1);
-        self.save_record(record, &directory, listing.expectation.as_ref().err())?;
-        drop(lock);
         listing.expectation
     }
 
@@ -254,15 +277,6 @@ impl Collector {
         if self.collected.get() == 0 {
             output.note_undone();
         }
-    }
-
-    /// Saves the record in the job's logs, with the failure of this stage, if any.
-    fn save_record(&self, record: &Record, directory: &JobDirectory, failure: Option<&Failure>) -> Result<()> {
-        let path = directory.relative(&directory.job().record_file());
-        let Some(failure) = failure else { return directory.folder().write_whole(&path, &record.to_line()) };
-        let mut record = record.clone();
-        record.fail(self.tool.name(), failure);
-        directory.folder().write_whole(&path, &record.to_line())
     }
 }
 

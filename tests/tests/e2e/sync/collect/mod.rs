@@ -7,11 +7,14 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use ncaas_tests::Run;
 use ncaas_tests::bucket::files_below;
 use ncaas_tests::ended_job::{EndedJob, HOME, result_paths};
 use ncaas_tests::engine::{FIXTURE, docker};
 use ncaas_tests::sync::ncaas_sync;
 use ncaas_tests::tcp_engine::tcp_engine;
+use ncaas_tests::workspace::Workspace;
+use serde_json::Value;
 
 #[test]
 fn files_written_anywhere_in_the_container_are_collected_with_their_attributes() {
@@ -106,7 +109,31 @@ fn a_successful_job_without_its_expected_results_is_an_error() {
     let record = ran.record();
     assert_eq!(record.error_kind(), "results-missing");
     assert_eq!(result_paths(&record), ["x.txt"], "what it has made is kept");
+    let certificate = fs::read_to_string(job.folder().join("logs/certificate.txt")).unwrap();
+    assert!(certificate.contains("none of its 1 results matches `*.npy`"), "{certificate}");
     job.collect(&["--expect", "*.txt"]).ok();
+}
+
+#[test]
+fn a_job_whose_results_cannot_be_collected_is_shown_as_failed_everywhere() {
+    let workspace = Workspace::new();
+    workspace.write("x.npy", "1");
+    let started = workspace.start(&["--data", "x.npy"], &["sh", "-c", "echo x > io-dir/results/x.txt"]);
+    let tool = |name: &str, arguments: &[&str], record: Vec<u8>| {
+        Run::tool(name).args(arguments).dir(workspace.path()).stdin(record).run()
+    };
+    let saved = tool("ncaas-logs", &["save", "--quiet"], started).ok();
+    let job = saved.record().job.unwrap().id;
+    let logs = workspace.path().join("io-dir/results").join(job).join("logs");
+    let read = |name: &str| fs::read_to_string(logs.join(name)).unwrap();
+    assert!(read("certificate.txt").contains("STATUS: SUCCESS"));
+    let collected = tool("ncaas-sync", &["collect", "--expect", "*.npy"], saved.stdout);
+    assert_eq!(collected.record().error_kind(), "results-missing");
+    assert!(read("certificate.txt").contains("STATUS: FAILED"), "{}", read("certificate.txt"));
+    let status: Value = serde_json::from_str(&read("DATASET_NAME:x.npy_STATUS.txt")).unwrap();
+    assert_eq!(status["status"], "FAILED");
+    let record: Value = serde_json::from_str(&read("x.npy.record.json")).unwrap();
+    assert_eq!(record["error"]["kind"], "results-missing");
 }
 
 #[test]
