@@ -1,25 +1,32 @@
-//! Work that blocks, on a thread of its own: the tools have one thread for everything else.
+//! Blocking work on other threads. All other work of a tool shares one thread.
 
 use std::sync::{Arc, Weak};
 
+use tokio::task::JoinHandle;
+
 use crate::failure::{Failure, Kind, Result};
 
-/// Runs blocking work on a thread of its own.
+/// Runs blocking work on another thread.
 ///
 /// # Errors
-/// What `work` fails with; [`Kind::Interrupted`] where the runtime ends first.
+/// The failure of `work`; [`Kind::Interrupted`] if the runtime ends first.
 pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before it was done")),
-        },
-    }
+    join_blocking(tokio::task::spawn_blocking(work)).await
 }
 
-/// As [`run_blocking`], for work that takes as long as a file is large. The work can ask whether the caller still waits,
-/// so that an interrupted tool neither waits for it nor leaves a file half written.
+/// Waits for blocking work that was started before.
+///
+/// # Errors
+/// As [`run_blocking`].
+pub async fn join_blocking<T>(work: JoinHandle<Result<T>>) -> Result<T> {
+    work.await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before the work was complete")),
+    })
+}
+
+/// As [`run_blocking`], for long work such as copying a large file. The work checks whether its caller still waits, so that an
+/// interrupted tool does not wait for it.
 ///
 /// # Errors
 /// As [`run_blocking`].
@@ -33,12 +40,12 @@ pub async fn run_cancellable<T: Send + 'static>(
     done
 }
 
-/// Tells cancellable work whether its caller still waits for the outcome.
+/// Shows cancellable work whether its caller still waits for the result.
 #[derive(Debug)]
 pub struct CancelCheck(Weak<()>);
 
 impl CancelCheck {
-    /// Fails when nobody waits any more.
+    /// Fails if the caller does not wait any more.
     ///
     /// # Errors
     /// [`Kind::Interrupted`].

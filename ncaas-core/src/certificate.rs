@@ -60,7 +60,7 @@ impl Stage {
         }
     }
 
-    /// The stage that a certificate or status file names. The platform's local tool has words of its own.
+    /// The stage that a certificate or status file names. The platform's local tool uses other words.
     pub fn from_name(name: &str) -> Option<Stage> {
         match name {
             "INITIALIZING" => Some(Stage::Initializing),

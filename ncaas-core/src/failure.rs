@@ -1,7 +1,7 @@
-//! Every way in which a tool can fail, in one place: its name in a record, its exit status, and its remedy.
+//! The kinds of failure, with their names in records, exit statuses and hints.
 //!
-//! A failure is worded for the person who reads it: lower case, the subject in backticks, the cause after a colon;
-//! what to do about it stands apart, in the hint. The same failure goes into a record (`error`) and onto stderr.
+//! A message is in lower case, with its subject in backticks and the cause after a colon. The hint says what to do. The same
+//! failure is stored in a record (`error`) and printed on stderr.
 
 use std::error::Error;
 use std::fmt;
@@ -13,86 +13,89 @@ use serde::{Deserialize, Serialize};
 
 use crate::text;
 
+/// How much of a server's message is shown, in characters.
+pub const MESSAGE_LIMIT: usize = 300;
+
 /// Result with a [`Failure`].
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// What went wrong, as programs are to tell it apart. In a record it is written in kebab case.
+/// The class of a failure, for programs. Records have its name in kebab case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// The command line asks for something that cannot be.
+    /// The command line is not valid.
     Usage,
-    /// A line on stdin that is not a record, or a record without what the verb needs.
+    /// A line on stdin is not a record, or a record lacks a field that the verb needs.
     BadRecord,
-    /// No Docker Engine answers.
+    /// The Docker Engine does not answer.
     EngineUnreachable,
-    /// The engine answered with an error that has no kind of its own.
+    /// The engine answered with another error.
     EngineError,
-    /// The engine has no such image.
+    /// The image does not exist on the engine.
     ImageNotFound,
-    /// The engine has no such container.
+    /// The container does not exist on the engine.
     ContainerNotFound,
     /// The container that a record names belongs to another job.
     WrongContainer,
-    /// A container, image or file of that name is there already.
+    /// A container, image or file with this name exists.
     NameInUse,
     /// A step of an image's build failed.
     BuildFailed,
-    /// A registry refused, or does not answer.
+    /// A registry refused a request, or does not answer.
     RegistryError,
-    /// The script is not in the image or container.
+    /// The script does not exist in the image or container.
     ScriptNotFound,
-    /// The script is there, but is not executable.
+    /// The script is not executable.
     ScriptNotExecutable,
-    /// The script's first line names an interpreter that is not there, or names none.
+    /// The script's first line names no interpreter, or one that does not exist.
     BadInterpreter,
     /// The image is for another processor or operating system.
     WrongPlatform,
-    /// A GPU was asked for and the engine has none to give.
+    /// A GPU is required, and the engine has none that is free.
     GpuUnavailable,
     /// The job ended with an exit code other than 0.
     JobFailed,
-    /// The job was ended by a signal, without being out of memory.
+    /// A signal ended the job, not for memory.
     Killed,
-    /// The engine ended the job because it was out of memory.
+    /// The job was killed because it was out of memory.
     OutOfMemory,
-    /// The job ran longer than it may.
+    /// The job exceeded its time limit.
     Timeout,
     /// The bucket's server does not answer.
     BucketUnreachable,
-    /// There is no such bucket.
+    /// The bucket does not exist.
     BucketNotFound,
-    /// The bucket's server answered with an error that has no kind of its own.
+    /// The bucket's server answered with another error.
     BucketError,
-    /// Nothing is in the bucket under that key.
+    /// The object does not exist.
     ObjectNotFound,
-    /// The object is archived: it has to be restored before it can be read.
+    /// The object is archived and must be restored before it can be read.
     ObjectArchived,
-    /// An object is larger than what it is said to be can be.
+    /// A file or object is larger than its kind allows.
     TooLarge,
-    /// A file or folder that is needed is not there.
+    /// A file or folder does not exist.
     FileNotFound,
-    /// Credentials or permissions do not suffice.
+    /// Credentials or permissions are missing.
     AccessDenied,
     /// The submission breaks a rule of the platform.
     BadSubmission,
     /// The job's config does not parse.
     BadConfig,
-    /// A key that cannot be one: empty, absolute, with `..` in it, or of another group.
+    /// A key is not valid: empty, absolute, with `..` in it, or of another group.
     BadKey,
-    /// A path that leads out of the folder it belongs into.
+    /// A path leads out of its folder.
     UnsafePath,
-    /// What was expected of the job is not among its results.
+    /// Results that were expected of the job are missing.
     ResultsMissing,
-    /// A file or object is not what its checksum says, or changed while it was read.
+    /// A file or object does not match its checksum, or changed while it was read.
     ChecksumMismatch,
     /// The disk is full.
     DiskFull,
     /// Reading or writing a file failed.
     Io,
-    /// Somebody has cancelled the submission.
+    /// The submission was cancelled.
     Cancelled,
-    /// Another watcher has taken the submission over: this work no longer counts.
+    /// Another watcher has taken the submission over.
     Superseded,
     /// The submission was lost too often with the machines that ran it.
     Lost,
@@ -102,12 +105,12 @@ pub enum Kind {
     SchedulerRefused,
     /// The scheduler's job has ended or disappeared without a saved record in the bucket.
     PlacementLost,
-    /// Ended by a signal before it was done.
+    /// A signal ended the work.
     Interrupted,
 }
 
 impl Kind {
-    /// Exit status of a tool whose whole work ended in this failure.
+    /// The exit status of a tool that ended with this failure.
     pub fn exit_status(self) -> u8 {
         match self {
             Kind::Usage => 2,
@@ -117,8 +120,8 @@ impl Kind {
         }
     }
 
-    /// Whether the same job may well succeed later without anybody changing the submission or its image. Such a
-    /// failure does not end a submission: it is taken up again.
+    /// Whether the job may succeed later without a change of the submission or its image. Such a failure does not end a submission:
+    /// the job is run again.
     pub fn is_transient(self) -> bool {
         matches!(
             self,
@@ -137,7 +140,7 @@ impl Kind {
         )
     }
 
-    /// The remedy that is right wherever this failure occurs, for failures that have one.
+    /// The hint of this kind, if one is right wherever the failure occurs.
     fn remedy(self) -> Option<&'static str> {
         match self {
             Kind::EngineUnreachable => {
@@ -145,7 +148,7 @@ impl Kind {
             }
             Kind::ImageNotFound => Some("pull it with `ncaas-build pull IMAGE`, or build it with `ncaas-build image`"),
             Kind::ContainerNotFound => Some("`ncaas-exec ls --all` lists all containers"),
-            Kind::BucketUnreachable => Some("check AWS_ENDPOINT_URL and the network; is the server running?"),
+            Kind::BucketUnreachable => Some("check AWS_ENDPOINT_URL and the network, and that the server runs"),
             Kind::BucketNotFound => Some("check the name; `ncaas-submit init BUCKET --group G` creates a bucket"),
             Kind::AccessDenied => Some("check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) or the permissions"),
             Kind::ScriptNotExecutable => Some("`chmod +x` the script, and build or commit the image again"),
@@ -162,42 +165,42 @@ impl Kind {
     }
 }
 
-/// One failure: its kind, what happened in words, and what to do about it.
+/// A failure: its kind, a message, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What went wrong, for programs.
+    /// The class, for programs.
     pub kind: Kind,
-    /// What went wrong, for people: the subject in backticks, the cause after a colon.
+    /// The message for people: the subject in backticks, the cause after a colon.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
 }
 
 impl Failure {
-    /// A failure of a kind, with the kind's own remedy as its hint.
+    /// A failure with the hint of its kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Failure { kind, message: message.into(), hint: kind.remedy().map(str::to_owned) }
     }
 
-    /// The same failure with a remedy that fits the case better.
+    /// The same failure with another hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same failure seen from further out: `context: message`.
+    /// The same failure with a message `context: message`.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.message = format!("{context}: {}", self.message);
         self
     }
 
-    /// A failed operation on a file of this machine. The kind follows from the operating system's reason.
+    /// A failed operation on a file of this machine. The kind follows from the system's error.
     pub fn io(what: &str, path: &Path, error: &io::Error) -> Self {
         let failure = Failure::new(io_kind(error), format!("cannot {what} `{}`: {}", path.display(), io_reason(error)));
         if failure.kind == Kind::AccessDenied {
-            // The remedy of the kind is about credentials for a bucket.
+            // The hint of the kind is about credentials for a bucket.
             return failure.hint("check the permissions of the file and of the folders above it");
         }
         failure
@@ -208,7 +211,7 @@ impl Failure {
         Failure::new(Kind::BadRecord, format!("the record has no `{field}`"))
     }
 
-    /// The failure as one or two lines for people.
+    /// The message and, on a second line, the hint.
     pub fn for_people(&self, tool: &str) -> String {
         match &self.hint {
             Some(hint) => format!("{tool}: {}\nhint: {hint}", self.message),
@@ -225,7 +228,7 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// Adds to an [`io::Result`] what was being done to which file.
+/// Turns the error of an [`io::Result`] into a failure.
 pub trait IoContext<T> {
     /// `cannot <what> <path>: <reason>`, as a [`Failure`].
     fn doing(self, what: &str, path: &Path) -> Result<T>;
@@ -237,7 +240,7 @@ impl<T> IoContext<T> for io::Result<T> {
     }
 }
 
-/// Which kind of failure an error of the operating system is.
+/// The kind of failure for an error of the operating system.
 pub fn io_kind(error: &io::Error) -> Kind {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DiskFull,
@@ -255,7 +258,7 @@ pub fn error_chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item =
 /// The innermost cause of an error, such as `connection refused`, on one line and without Rust's `(os error 111)`.
 pub fn innermost_cause(error: &(dyn Error + 'static)) -> String {
     let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
-    let cause = text::bound_message(cause.split(" (os error ").next().unwrap_or_default());
+    let cause = text::bound_message(cause.split(" (os error ").next().unwrap_or_default(), MESSAGE_LIMIT);
     let mut rest = cause.chars();
     match rest.next() {
         Some(first) => first.to_lowercase().chain(rest).collect(),
@@ -263,7 +266,7 @@ pub fn innermost_cause(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// The system's words for the error, without Rust's `(os error 2)`.
+/// The system's message for an error, without Rust's `(os error 2)`.
 fn io_reason(error: &io::Error) -> String {
     let words = error.to_string();
     match words.find(" (os error ") {
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_apart_from_other_io() {
+    fn a_full_disk_has_another_kind_than_other_errors() {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert_eq!(Failure::io("write", Path::new("/x"), &full).kind, Kind::DiskFull);
         let gone = io::Error::from_raw_os_error(2);
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_permission_has_no_hint_at_credentials() {
+    fn the_hint_for_a_file_without_permission_is_not_about_credentials() {
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         let failure = Failure::io("read", Path::new("/x"), &denied);
         assert_eq!(failure.kind, Kind::AccessDenied);
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hint_stands_on_a_line_of_its_own() {
+    fn the_hint_is_on_the_second_line() {
         let failure = Failure::new(Kind::Io, "cannot read `x`: gone").hint("look elsewhere");
         assert_eq!(failure.for_people("ncaas-exec"), "ncaas-exec: cannot read `x`: gone\nhint: look elsewhere");
     }

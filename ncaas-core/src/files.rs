@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all. [`crate::folder`] has the same for folders that a container can write to.
+//! Files that appear complete or not at all. [`crate::folder`] does the same in folders that a container can write to.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -7,18 +7,17 @@ use std::time::SystemTime;
 
 use crate::failure::{IoContext, Result};
 
-/// How the names of files begin that are ours alone and no results: files that are still being written, and locks.
-/// They are never listed, collected or uploaded.
+/// The beginning of the names of the tools' own files: incomplete files and locks. They are never listed, collected or uploaded.
 pub const TEMPORARY_PREFIX: &str = ".ncaas-";
 
-/// The folder for files that may be lost: `$XDG_CACHE_HOME/ncaas`, by default `~/.cache/ncaas`. None without a home.
+/// The folder for files that may be lost: `$XDG_CACHE_HOME/ncaas`, by default `~/.cache/ncaas`. None without a home directory.
 pub fn cache_folder() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     base.or_else(|| Some(variable("HOME")?.join(".cache"))).map(|base| base.join("ncaas"))
 }
 
-/// An id that is not used anywhere else: 32 hex digits. It is no secret.
+/// A unique id of 32 hex digits. It is not a secret.
 pub fn random_id() -> String {
     let half = || RandomState::new().hash_one((std::process::id(), SystemTime::now()));
     format!("{:016x}{:016x}", half(), half())
@@ -26,10 +25,10 @@ pub fn random_id() -> String {
 
 /// Writes a file atomically: readers see the old or the new content.
 ///
-/// Makes the folder where it is not there.
+/// Creates the folder if it does not exist.
 ///
 /// # Errors
-/// When the disk is full or the folder cannot be written.
+/// If the disk is full or the folder cannot be written.
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder)?;
@@ -38,10 +37,10 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     file.persist(path).map(drop).map_err(|error| error.error).doing("write", path)
 }
 
-/// A file in the folder of `path`, removed again unless it is persisted, readable like any other new file.
+/// A file in the folder of `path` with the usual permissions. It is removed unless it is persisted.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// If the folder cannot be written.
 pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -52,24 +51,24 @@ pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
         .doing("write in", folder)
 }
 
-/// Makes a folder and those above it.
+/// Creates a folder and its parents.
 ///
 /// # Errors
-/// When one cannot be made.
+/// If one cannot be created.
 pub fn make_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).doing("make the folder", path)
+    std::fs::create_dir_all(path).doing("create the folder", path)
 }
 
-/// Whether the bytes are all zero, and enough of them for a file system to store a hole instead.
+/// Whether the bytes are all zero, and enough for a file system to store a hole instead.
 pub fn is_hole(bytes: &[u8]) -> bool {
     const BLOCK: usize = 4096;
     bytes.len() >= BLOCK && bytes.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()])
 }
 
-/// The path as an absolute one, links in it kept. Nothing needs to be there.
+/// The absolute form of a path, which need not exist. Links are kept.
 ///
 /// # Errors
-/// When the working directory is gone.
+/// If the working directory was removed.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).doing("find", path)
 }

@@ -1,7 +1,6 @@
-//! Where a job's dataset and config lie: on this machine, and in the container.
+//! The paths of a job's dataset and config on this machine and in the container.
 //!
-//! A job from a bucket names them by key (`lab/inputs/session1.npy`), a job from arguments by absolute path. The stage
-//! that brings them and the stage that mounts them both ask here.
+//! A job from a bucket names them by key (`lab/inputs/session1.npy`), a job from arguments by absolute path.
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -11,26 +10,26 @@ use crate::folder::Folder;
 use crate::layout::{LOGS, RESULTS, STATE_FOLDER, base_name};
 use crate::record::Record;
 
-/// A dataset or config in two places.
+/// The paths of a dataset or config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputPath {
-    /// Absolute path on this machine.
+    /// The absolute path on this machine.
     pub host: PathBuf,
-    /// Path in the container, relative to its io-dir: `inputs/session1.npy`.
+    /// The path in the container, relative to its io-dir: `inputs/session1.npy`.
     pub inside: String,
     /// Whether the name stands for a folder: it ends in `/`.
     pub is_folder: bool,
 }
 
-/// Where the input of that name lies. `folder` is [`crate::layout::INPUTS`] for a dataset, and
+/// The paths of the input with this name. `folder` is [`crate::layout::INPUTS`] for a dataset, and
 /// [`crate::layout::CONFIGS`] for a config.
 ///
 /// A dataset of another bucket (`s3://bucket/path`) lies in `<io-dir>/<folder>/s3/<bucket>/<path>`, and a file of the group's
 /// `results` or `logs` in `<io-dir>/.ncaas/<folder>/<path>`.
 ///
 /// # Errors
-/// [`Kind::BadKey`] where the name leads out of the job's group, or is not absolute for a job from arguments;
-/// [`Kind::BadRecord`] where the record has no io-dir.
+/// [`Kind::BadKey`] if the name leads out of the job's group, or is not absolute for a job from arguments;
+/// [`Kind::BadRecord`] if the record has no io-dir.
 pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
     let is_folder = name.ends_with('/');
     let flat = || format!("{folder}/{}", base_name(name));
@@ -52,7 +51,7 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
     let within = name
         .strip_prefix(&group)
         .and_then(|rest| rest.strip_prefix('/'))
-        .ok_or_else(|| Failure::new(Kind::BadKey, format!("`{name}` is not one of the group `{group}`'s keys")))?;
+        .ok_or_else(|| Failure::new(Kind::BadKey, format!("`{name}` is not a key of the group `{group}`")))?;
     let path = plain(within, name)?;
     if path.starts_with(STATE_FOLDER) {
         return Err(Failure::new(Kind::BadKey, format!("`{name}` is in `{STATE_FOLDER}`, which belongs to the tools")));
@@ -66,41 +65,41 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
     Ok(InputPath { host, inside, is_folder })
 }
 
-/// Whether a folder is where an input is to be, and no file. What a group's job reads lies in its io-dir: a link leads
-/// nowhere else. A job from arguments reads what its user has named. `what` says in a failure what is read.
+/// Whether an input is a folder. For a job of a group, links that lead out of the io-dir are refused; a job from arguments may
+/// read any path. `what` is the input's name in messages.
 ///
 /// # Errors
-/// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] where a link leads out of the io-dir.
-pub fn is_folder(record: &Record, place: &InputPath, what: &str) -> Result<bool> {
+/// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out of the io-dir.
+pub fn is_folder(record: &Record, input: &InputPath, what: &str) -> Result<bool> {
     let doing = format!("read the {what}");
     let Some(io_dir) = within(record)? else {
-        return std::fs::metadata(&place.host).map(|there| there.is_dir()).doing(&doing, &place.host);
+        return std::fs::metadata(&input.host).map(|there| there.is_dir()).doing(&doing, &input.host);
     };
-    let path = io_dir.within(&place.host);
+    let path = io_dir.within(&input.host);
     io_dir.dir().metadata(path).map(|there| there.is_dir()).map_err(|error| io_dir.contained(&doing, path, &error))
 }
 
-/// The content of an input that is a file of at most `limit` bytes. Links are followed as [`is_folder`] does.
+/// The content of an input that is a file of at most `limit` bytes. Links are followed as in [`is_folder`].
 ///
 /// # Errors
 /// [`Kind::TooLarge`]; [`Kind::UnsafePath`] if a link leads out of the io-dir.
-pub fn read(record: &Record, place: &InputPath, limit: u64) -> Result<Vec<u8>> {
+pub fn read(record: &Record, input: &InputPath, limit: u64) -> Result<Vec<u8>> {
     let file = match within(record)? {
-        Some(io_dir) => io_dir.open_file(io_dir.within(&place.host))?.0,
-        None => std::fs::File::open(&place.host).doing("read", &place.host)?,
+        Some(io_dir) => io_dir.open_file(io_dir.within(&input.host))?.0,
+        None => std::fs::File::open(&input.host).doing("read", &input.host)?,
     };
     let mut content = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut content).doing("read", &place.host)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).doing("read", &input.host)?;
     if content.len() as u64 > limit {
         return Err(Failure::new(
             Kind::TooLarge,
-            format!("cannot read `{}`: it is larger than {limit} bytes", place.host.display()),
+            format!("cannot read `{}`: it is larger than {limit} bytes", input.host.display()),
         ));
     }
     Ok(content)
 }
 
-/// The io-dir that a group's job cannot leave.
+/// The io-dir that the inputs of a group's job must be in.
 fn within(record: &Record) -> Result<Option<Folder>> {
     match record.job().and_then(|job| job.group) {
         Some(_) => Folder::open(Path::new(record.require("io_dir")?)).map(Some),
@@ -132,9 +131,9 @@ mod tests {
 
     #[test]
     fn a_key_mirrors_the_bucket_in_both_places() {
-        let place = from_bucket("lab/inputs/day 1/$(x).npy").unwrap();
-        assert_eq!(place.host, Path::new("/d/lab/inputs/day 1/$(x).npy"));
-        assert_eq!(place.inside, "inputs/day 1/$(x).npy");
+        let input = from_bucket("lab/inputs/day 1/$(x).npy").unwrap();
+        assert_eq!(input.host, Path::new("/d/lab/inputs/day 1/$(x).npy"));
+        assert_eq!(input.inside, "inputs/day 1/$(x).npy");
         assert!(from_bucket("lab/inputs/folder/").unwrap().is_folder);
     }
 
@@ -147,10 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn a_dataset_of_another_bucket_has_a_place_of_its_own() {
-        let place = from_bucket("s3://else/where/x.npy").unwrap();
-        assert_eq!(place.host, Path::new("/d/lab/inputs/s3/else/where/x.npy"));
-        assert_eq!(place.inside, "inputs/x.npy");
+    fn a_dataset_of_another_bucket_is_in_a_separate_folder() {
+        let input = from_bucket("s3://else/where/x.npy").unwrap();
+        assert_eq!(input.host, Path::new("/d/lab/inputs/s3/else/where/x.npy"));
+        assert_eq!(input.inside, "inputs/x.npy");
     }
 
     #[test]

@@ -43,7 +43,9 @@ pub fn make_group_io_dir(io_dir: &Path) -> Result<Folder> {
         files::make_folder(parent)?;
     }
     match std::fs::DirBuilder::new().mode(MODE_PRIVATE).create(io_dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).doing("make the folder", io_dir),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).doing("create the folder", io_dir)
+        }
         _ => Folder::open(io_dir),
     }
 }

@@ -186,14 +186,14 @@ impl LeaseWriter {
     }
 
     fn create_in(leases: &Path, watcher: &str) -> Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(leases).doing("make the folder", leases)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(leases).doing("create the folder", leases)?;
         let metadata = fs::symlink_metadata(leases).doing("read", leases)?;
         if metadata.uid() != rustix::process::getuid().as_raw() || !metadata.is_dir() {
             return Err(Failure::new(Kind::UnsafePath, format!("`{}` belongs to another user", leases.display())));
         }
         remove_stale(leases);
         let folder = leases.join(watcher);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder.join(RETRY)).doing("make the folder", &folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder.join(RETRY)).doing("create the folder", &folder)?;
         let path = folder.join(LOCK);
         let lock = File::create(&path).doing("write", &path)?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)

@@ -1,30 +1,27 @@
 //! What the five ncaas tools share.
 //!
-//! - [`record`]: what is known about one job, as one JSON object on one line
-//! - [`pipe`]: how records come in, are worked on side by side, and go out
-//! - [`failure`]: every way in which a tool can fail, with exit status and hint
-//! - [`tool`]: how each program starts and ends
-//! - [`layout`]: where things lie in a bucket and in an io-dir
+//! - [`record`]: everything known about one job, as one JSON object on one line
+//! - [`pipe`]: reads records, runs a verb on several at once, and writes them
+//! - [`tool`]: start and end of each program
+//! - [`failure`]: the kinds of failure with exit status and hint
+//! - [`layout`]: the names of files and folders in a bucket and in an io-dir
 //! - [`io_dir`]: the io-dir of a record
+//! - [`inputs`]: the paths of a dataset and a config on this machine and in the container
 //! - [`lease`]: whether a watcher of this machine still holds the claims of its records
-//! - [`image_labels`]: the labels by which the author of an image says how its jobs are run
-//! - [`inputs`]: where a dataset and a config lie on this machine and in the container
+//! - [`image_labels`]: the labels by which the author of an image says how its jobs run
+//! - [`config`]: the fields of a job's config that the platform reads
 //! - [`certificate`], [`status_file`]: the platform's files about a job's progress
-//! - [`config`]: what a job's config says to the platform
-//! - [`outcome`]: the line for people that says how a job ended
-//! - [`usage_record`]: the record of a job's use that the platform's cost tools read
-//! - [`time`]: times on a command line
-//! - [`table`]: tables for people at a terminal
-//! - [`text`]: text from outside, made fit to be shown
-//! - [`files`]: files that appear whole or not at all
-//! - [`folder`]: the same below a folder that no link can escape, and locks
-//! - [`shebang`]: how the kernel starts a script
+//! - [`usage_record`]: the file about a job's use that the platform's cost tools read
+//! - [`outcome`]: the line for people about how a job ended
+//! - [`text`], [`table`], [`time`], [`quantity`]: text from outside made safe to show; tables; times, sizes and counts
+//! - [`files`], [`folder`]: files that appear complete or not at all; folders that no link can leave
+//! - [`blocking`]: blocking work on other threads
+//! - [`shebang`]: the first line of a script, as the kernel reads it
 //! - `engine`: the Docker Engine (feature `engine`)
-//! - [`blocking`]: blocking work on threads of its own
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
 //! - `cancellation`: the marker of a cancelled submission (feature `bucket`)
 //! - `claim`: which watcher is responsible for a submission (feature `bucket`)
-//! - `transfer`: files to and from buckets, resumed and checked (feature `bucket`)
+//! - `transfer`: resumable, checked transfers of files (feature `bucket`)
 
 pub mod blocking;
 #[cfg(feature = "bucket")]

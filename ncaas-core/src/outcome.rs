@@ -12,7 +12,7 @@ use crate::text::{one_line, shorten};
 /// The maximum length of the cause, in characters.
 const LONGEST_CAUSE: usize = 200;
 
-/// Says how the job of a record ended, on one line without control characters; none if it has not ended.
+/// The line about how the job of a record ended, without control characters; none if it has not ended.
 ///
 /// `cause` is a line of its output, see [`find_cause`]; `log` is the path of its saved log.
 ///

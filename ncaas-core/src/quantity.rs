@@ -1,13 +1,13 @@
-//! Amounts as people write them on a command line: `4g`, `90s`, `7d`. The messages of errors are for clap to show.
+//! Sizes, durations and counts: parsed from a command line (`4g`, `90s`, `7d`), and written for people.
 
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo, Unit};
 
-/// Bytes, as the docker CLI reads them: a number with an optional unit of 1024 (`b`, `k`, `m`, `g`, `t`), more than none.
+/// Parses a size above 0 as the docker CLI does: a number with an optional unit (`b`, `k`, `m`, `g`, `t`) in powers of 1024.
 ///
 /// # Errors
-/// Words that say how to write it.
+/// A message with an example.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -25,18 +25,18 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A length of time, more than none: a number of seconds, or numbers with units (`200ms`, `90s`, `1h30m`, `7d`).
+/// Parses a duration above 0: a number of seconds, or numbers with units (`200ms`, `90s`, `1h30m`, `7d`).
 ///
 /// # Errors
-/// Words that say how to write it.
+/// A message with an example.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    parse_duration_or_zero(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| no_time(text))
+    parse_duration_or_zero(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| invalid_duration(text))
 }
 
-/// [`parse_duration`], or `0s`.
+/// As [`parse_duration`], and accepts `0s`.
 ///
 /// # Errors
-/// Words that say how to write it.
+/// A message with an example.
 pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     let seconds = match text.parse::<f64>() {
         Ok(seconds) => Some(seconds),
@@ -47,11 +47,11 @@ pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     };
     match seconds {
         Some(seconds) if (0.0..1e10).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(no_time(text)),
+        _ => Err(invalid_duration(text)),
     }
 }
 
-/// Bytes for people, in powers of 1000: `512 B`, `4.1 MB`.
+/// A size for people, in powers of 1000: `512 B`, `4.1 MB`.
 pub fn format_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     if value < 1000.0 {
@@ -66,7 +66,7 @@ pub fn format_bytes(bytes: u64) -> String {
     format!("{:.1} TB", value / 1000.0)
 }
 
-/// Seconds for people: `0.7 s`, `1m 1s`, `2h 0m 5s`.
+/// A duration in seconds for people: `0.7 s`, `1m 1s`, `2h 0m 5s`.
 pub fn format_duration(seconds: f64) -> String {
     if seconds < 59.95 {
         return format!("{seconds:.1} s");
@@ -91,7 +91,7 @@ pub fn format_count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-fn no_time(text: &str) -> String {
+fn invalid_duration(text: &str) -> String {
     format!("`{text}` is not a valid duration: write for example `90s`, `5m`, `1h30m` or `7d`")
 }
 

@@ -1,50 +1,47 @@
-//! Text from outside, made fit to be shown.
+//! Text from outside, made safe to show.
 //!
-//! Keys, file names, job output, image metadata and messages of servers hold whatever their authors put into them. On
-//! a terminal, control sequences in them would set its title, write its clipboard or clear what it shows.
+//! Keys, file names, job output, image metadata and messages of servers may contain control sequences. A terminal would obey
+//! them: set its title, write to the clipboard, clear the screen.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// The content without the byte order mark that some editors put before UTF-8.
+/// The content without the byte order mark that some editors write before UTF-8.
 pub fn without_bom(content: &[u8]) -> &[u8] {
     content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
-/// The text without control sequences and control characters, line breaks and tabs apart.
+/// The text without control sequences and control characters except line breaks and tabs.
 pub fn strip_control(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }
-    // Line by line: a sequence that has no end hides no more than the rest of its line.
+    // Line by line: a sequence without an end hides only the rest of its line.
     let lines = text.split_inclusive('\n').map(|line| console::strip_ansi_codes(line));
     let stripped: String = lines.collect();
     Cow::Owned(stripped.chars().filter(|character| !is_hidden(*character)).collect())
 }
 
-/// The same on one line: line breaks and tabs become spaces.
+/// As [`strip_control`], on one line: line breaks and tabs become spaces.
 pub fn one_line(text: &str) -> String {
     let is_break = |c: char| matches!(c, '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let breaks_kept: String = text.chars().map(|c| if is_break(c) { '\n' } else { c }).collect();
     strip_control(&breaks_kept).replace('\n', " ")
 }
 
-/// How much of another program's message is shown, in characters, and how much of that from its beginning. Most messages
-/// have their cause at the end.
-const MESSAGE_LIMIT: usize = 1000;
-const MESSAGE_BEGINNING: usize = 400;
-
-/// A message of another program on one line of at most 1000 characters, with `…` where something is left out.
-pub fn bound_message(message: &str) -> String {
+/// A message of another program on one line of at most `limit` characters, with `…` where something is left out. Most messages
+/// have their cause at the end, so more is kept of it.
+pub fn bound_message(message: &str, limit: usize) -> String {
     let words = message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let words = words.collect::<Vec<_>>().join(" ");
     let length = words.chars().count();
-    if length <= MESSAGE_LIMIT {
+    if length <= limit {
         return words;
     }
-    let end = words.chars().skip(length - (MESSAGE_LIMIT - MESSAGE_BEGINNING));
-    words.chars().take(MESSAGE_BEGINNING).chain(['…']).chain(end).collect()
+    let beginning = limit * 2 / 5;
+    let end = words.chars().skip(length + beginning + 1 - limit);
+    words.chars().take(beginning).chain(['…']).chain(end).collect()
 }
 
 /// The address of a server or repository without user and password: `https://me:secret@host/x` is `https://host/x`.

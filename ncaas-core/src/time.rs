@@ -1,4 +1,4 @@
-//! Times as people write them on a command line.
+//! Times on a command line.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;

@@ -1,6 +1,6 @@
-//! How each of the five programs starts and ends: arguments, signals, panics, stderr, exit status.
+//! Start and end of each program: arguments, signals, panics, stderr, exit status.
 //!
-//! A dedicated thread handles signals, so that a tool always ends within a second.
+//! A separate thread handles signals, so that a tool always ends within a second.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,10 +17,10 @@ use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
 use crate::text;
 
-/// How long a tool may take to end after the first signal. Then it is ended.
+/// How long a tool may take to end after the first signal before it is ended.
 const TIME_TO_END: Duration = Duration::from_millis(900);
 
-/// The signal that has come; 0 for none. One to a process, like the signals themselves.
+/// The signal that this process has received; 0 for none.
 static SIGNAL: AtomicU8 = AtomicU8::new(0);
 static SIGNALLED: Notify = Notify::const_new();
 
@@ -32,12 +32,12 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A program of that name, as records and messages have it.
+    /// A program with this name in records and messages.
     pub const fn named(name: &'static str) -> Self {
         Tool { name, is_quiet: false }
     }
 
-    /// The same program, which prints failures only.
+    /// The same program; a quiet one prints failures only.
     #[must_use]
     pub const fn with_quiet(self, is_quiet: bool) -> Self {
         Tool { is_quiet, ..self }
@@ -48,12 +48,12 @@ impl Tool {
         self.is_quiet
     }
 
-    /// `ncaas-exec`, ...
+    /// The name, for example `ncaas-exec`.
     pub fn name(self) -> &'static str {
         self.name
     }
 
-    /// Says something to the person at stderr.
+    /// Prints a message on stderr, unless the tool is quiet.
     pub fn note(self, words: &str) {
         if !self.is_quiet {
             self.write_stderr(&format!("{}: {words}\n", self.name));
@@ -68,12 +68,12 @@ impl Tool {
         }
     }
 
-    /// Says what failed, and its remedy on a line of its own.
+    /// Prints a failure on stderr, with its hint on a second line.
     pub fn report_failure(self, failure: &Failure) {
         self.write_stderr(&format!("{}\n", failure.for_people(self.name)));
     }
 
-    /// Resolves when SIGINT, SIGTERM or SIGHUP has come.
+    /// Resolves when SIGINT, SIGTERM or SIGHUP was received.
     pub async fn interrupted(self) {
         loop {
             let notified = SIGNALLED.notified();
@@ -84,7 +84,7 @@ impl Tool {
         }
     }
 
-    /// The exit status of a run that would have ended in `status` without a signal.
+    /// The exit status: `status`, or that of the signal that was received.
     pub(crate) fn status_after(self, status: u8) -> ExitStatus {
         match SIGNAL.load(Ordering::Acquire) {
             0 => ExitStatus(status),
@@ -92,21 +92,21 @@ impl Tool {
         }
     }
 
-    /// The one place that writes messages. Names and texts from outside are in them.
+    /// Writes a message, which may contain text from outside.
     fn write_stderr(self, text: &str) {
-        // Nobody can be told about a stderr that cannot be written.
+        // A failure to write to stderr cannot be reported.
         std::io::stderr().lock().write_all(text::strip_control(text).as_bytes()).unwrap_or(());
     }
 }
 
-/// Runs a program: parses its arguments as `A`, runs `verb` on a current-thread runtime (measured 1.6 times faster than
-/// a multi-threaded one on the engine's streams), and turns the outcome into an exit status.
+/// Runs a program: parses its arguments as `A`, runs `verb` on a current-thread runtime (1.6 times as fast as a multi-threaded
+/// one for the engine's streams), and returns the exit status.
 pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Result<ExitStatus>) -> ExitCode {
     let tool = Tool::named(name);
     std::panic::set_hook(Box::new(move |panic| {
-        tool.note(&format!("this is a defect in {name}: {panic}"));
+        tool.note(&format!("internal error, please report it: {panic}"));
     }));
-    let outcome = hear_signals().and_then(|()| {
+    let outcome = handle_signals().and_then(|()| {
         if let Some(generated) = crate::generate::run_if_requested(A::command()) {
             return generated;
         }
@@ -116,7 +116,7 @@ pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Res
             .build()
             .map_err(|error| Failure::new(Kind::Io, format!("cannot start: {error}")))?;
         let outcome = runtime.block_on(verb(tool, arguments));
-        // A thread that waits for stdin must not hold up the end.
+        // A thread that waits for stdin must not delay the end.
         runtime.shutdown_background();
         outcome
     });
@@ -127,8 +127,8 @@ pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Res
     ExitCode::from(status)
 }
 
-/// Parses the command line, or ends the program with clap's message. The message repeats arguments, in which file names from
-/// outside may stand: it is made from arguments in which control characters are replaced.
+/// Parses the command line, or ends the program with clap's message. The message repeats arguments, which may contain file names from
+/// outside: control characters in them are replaced.
 fn parse_arguments<A: Parser>() -> A {
     A::try_parse().unwrap_or_else(|error| {
         let shown = std::env::args_os().map(|argument| text::mark_control(&argument.to_string_lossy()));
@@ -136,7 +136,7 @@ fn parse_arguments<A: Parser>() -> A {
     })
 }
 
-fn hear_signals() -> Result<()> {
+fn handle_signals() -> Result<()> {
     // A program that `nohup` starts outlives its terminal.
     let hang_up = (!ignores_hang_up()).then_some(SIGHUP);
     let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up))

@@ -31,7 +31,7 @@ pub fn usage_record(record: &Record) -> Option<(String, Vec<u8>)> {
     let container = record.container().filter(Container::has_ended)?;
     let start: Timestamp = container.started_at.as_deref()?.parse().ok()?;
     let end: Timestamp = container.finished_at.as_deref()?.parse().ok()?;
-    // The container's id is unique, so that every attempt has a record of its own.
+    // The container's id is unique, so that each attempt has a separate record.
     let id = format!("i-{}", container.id.get(..17).unwrap_or(&container.id));
     let datapath = record.dataname();
     let content = UsageRecord {

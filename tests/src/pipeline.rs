@@ -1,13 +1,16 @@
 //! The seven stages as one pipe, and the scenario that runs on every kind of bucket and engine.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
+use crate::background_pipe::BackgroundPipe;
 use crate::bucket::TestBucket;
 use crate::certificate::certificate_dataset_lines;
 use crate::engine::{CleanUp, FIXTURE, containers_labelled};
-use crate::{Ran, pipe_in, unique};
+use crate::{Ran, pipe_in, unique, wait_until};
 
 /// What the analysis of these tests does: reads its dataset, prints, writes a result into the io-dir and another one
 /// elsewhere. Ends badly for a dataset that says so.
@@ -36,6 +39,60 @@ pub fn put_submission(bucket: &TestBucket, name: &str, dataname: &Value, confign
         r#"{{"dataname": {dataname}, "configname": "{configname}", "timestamp": "{name}", "note": {{"n": 1.50}}}}"#
     );
     bucket.put(&format!("lab/submissions/{name}submit.json"), submission);
+}
+
+/// A submission of one dataset in a directory, for a pipe that runs in the background.
+pub struct SubmittedJob {
+    /// The bucket.
+    pub bucket: TestBucket,
+    /// The working directory of the pipe.
+    pub folder: TempDir,
+    /// The submission's timestamp.
+    pub name: String,
+    /// The job's id.
+    pub id: String,
+    /// The label of its container, `name=value`.
+    pub label: String,
+    _clean_up: CleanUp,
+}
+
+impl SubmittedJob {
+    /// Submits a dataset `a.txt` with the content `one`; the timestamp begins with `name`.
+    pub fn new(name: &str) -> Self {
+        let bucket = TestBucket::directory("pca");
+        let name = unique(name);
+        let id = format!("job__pca_{name}");
+        let label = format!("org.neurocaas.job={id}");
+        let mut clean_up = CleanUp::new();
+        clean_up.labelled(&label);
+        bucket.put("lab/inputs/a.txt", "one");
+        bucket.put("lab/configs/c.json", "{}");
+        put_submission(&bucket, &name, &"lab/inputs/a.txt".into(), "lab/configs/c.json");
+        let folder = tempfile::tempdir().unwrap();
+        SubmittedJob { bucket, folder, name, id, label, _clean_up: clean_up }
+    }
+
+    /// Starts the seven stages with this script as the analysis.
+    pub fn start_pipe(&self, analysis: &str) -> BackgroundPipe {
+        BackgroundPipe::start(self.folder.path(), &pipeline_script(&self.bucket.address(), "", analysis))
+    }
+
+    /// The key of a file in the job's folder.
+    pub fn key(&self, path: &str) -> String {
+        format!("lab/results/{}/{path}", self.id)
+    }
+
+    /// Waits until the job has a container.
+    pub fn wait_for_container(&self) {
+        let exists = || !containers_labelled(&self.label).is_empty();
+        wait_until("the job's container", Duration::from_secs(30), exists);
+    }
+
+    /// Waits until the job's container was removed.
+    pub fn wait_for_removal(&self) {
+        let is_removed = || containers_labelled(&self.label).is_empty();
+        wait_until("the container's removal", Duration::from_secs(20), is_removed);
+    }
 }
 
 /// A dataset whose name a shell would run.

@@ -23,7 +23,7 @@ pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
     let plan = plan_build(tool, &args)?;
     let record = Image { image: Some(plan.options.image.clone()), ..Image::default() }.record();
     Pipe::new(tool, 1)
-        .each(Input::record(record), async |record: &mut Record, output: &Output| {
+        .for_each(Input::record(record), async |record: &mut Record, output: &Output| {
             let built = match Engine::connect().await {
                 Ok(engine) => plan.build(&engine, tool).await,
                 Err(failure) => Err(failure.into()),

@@ -21,7 +21,7 @@ pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
     let file = absolute(&args.file.unwrap_or_default())?;
     let record = Image { file: Some(file.display().to_string()), ..Image::default() }.record();
     Pipe::new(tool, 1)
-        .each(Input::record(record), async |record: &mut Record, output: &Output| {
+        .for_each(Input::record(record), async |record: &mut Record, output: &Output| {
             let engine = Engine::connect().await?;
             let loaded = send(&engine, &file).await?;
             for name in loaded {

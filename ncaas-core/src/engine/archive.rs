@@ -1,6 +1,6 @@
 //! Files in and out of containers, as tar streams.
 //!
-//! The engine's side is asynchronous and the `tar` crate is not, so the tar side works on a thread of its own, and a bounded
+//! The engine's side is asynchronous and the `tar` crate is not, so the tar side works on another thread, and a bounded
 //! channel connects them: memory stays constant however large the files are. The container need not run, nor ever have been
 //! started. Paths in its mounts can be reached too.
 
@@ -13,8 +13,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use tar::{Archive, Builder};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, spawn_blocking, yield_now};
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
+use crate::blocking::join_blocking;
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::{Engine, reference};
 use crate::failure::{Failure, IoContext, Kind, Result};
@@ -29,8 +30,8 @@ const BLOCK: usize = 512;
 const TRAILER: usize = 2 * BLOCK;
 
 impl Engine {
-    /// Reads `path` of a container, a file or a folder with all that is in it, as a tar archive. `read` works on a
-    /// thread of its own and may stop before the end. The names in the archive begin with the last part of `path`;
+    /// Reads `path` of a container, a file or a folder with all that is in it, as a tar archive. `read` works on
+    /// another thread and may stop before the end. The names in the archive begin with the last part of `path`;
     /// a symlink at its end is not followed.
     ///
     /// An incomplete archive is an error of `read`, never an end. The engine ends its response normally if it fails half-way,
@@ -73,13 +74,13 @@ impl Engine {
         // The engine keeps the container busy until its answer is read or the connection closes: close it now.
         drop(pieces);
         yield_now().await;
-        match (reader.await.unwrap_or_else(join_failure), broken) {
+        match (join_blocking(reader).await, broken) {
             (Err(_), Some(error)) => Err(error).engine_context("read", Subject::Container(id)),
             (read, _) => read,
         }
     }
 
-    /// Writes files into the folder `into` of a container, from the tar archive that `write` creates on a thread of its own.
+    /// Writes files into the folder `into` of a container, from the tar archive that `write` creates on another thread.
     /// The folder must exist. Owners and modes are those of the archive.
     ///
     /// # Errors
@@ -97,8 +98,7 @@ impl Engine {
         }));
         let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
         let request = self.docker().upload_to_container(id, Some(options), body);
-        let (answer, written) = tokio::join!(request, writer);
-        match (answer, written.unwrap_or_else(join_failure)) {
+        match tokio::join!(request, join_blocking(writer)) {
             (Ok(()), written) => written,
             // The engine refused the archive and stopped reading it.
             (Err(error), Ok(())) => Err(self.no_such_path(id, into, &error, "write").await),
@@ -127,7 +127,7 @@ impl Engine {
     }
 }
 
-/// Runs `write` on a thread of its own. The channel carries the tar archive that it makes, in pieces as they are written,
+/// Runs `write` on another thread. The channel carries the tar archive that it makes, in pieces as they are written,
 /// and its failure as the last piece. The handle returns what `write` returned.
 pub fn spawn_archive<F>(write: F) -> (mpsc::Receiver<Result<Bytes>>, JoinHandle<Result<()>>)
 where
@@ -141,7 +141,7 @@ where
             finished.map_err(|error| archive_interrupted(&error))
         });
         if let Err(failure) = &written {
-            // A receiver that has gone has a reason of its own.
+            // The receiver may be gone.
             let _ = sender.blocking_send(Err(failure.clone()));
         }
         written
@@ -152,14 +152,6 @@ where
 /// The failure of an incomplete archive, for closures of [`Engine::download`] and [`Engine::upload`].
 pub fn archive_interrupted(error: &io::Error) -> Failure {
     Failure::new(Kind::EngineError, format!("the transfer from or to the container was interrupted: {error}"))
-}
-
-/// Handles a thread that did not return: its panic continues here; if the runtime has ended, the work is interrupted.
-pub(super) fn join_failure<T>(error: JoinError) -> Result<T> {
-    match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before all files were copied")),
-    }
 }
 
 enum Piece {

@@ -11,6 +11,9 @@ use bollard::errors::Error;
 use crate::failure::{Failure, Kind, Result, error_chain, innermost_cause};
 use crate::text::bound_message;
 
+/// How much of the engine's message is shown, in characters: it may quote the output of other programs.
+const MESSAGE_LIMIT: usize = 1000;
+
 /// The subject of a request to the engine. It decides what a 404 or a 409 means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
@@ -135,7 +138,9 @@ fn cause<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
 
 /// The engine's message on one line.
 fn bounded(message: &str) -> String {
-    Some(bound_message(message)).filter(|words| !words.is_empty()).unwrap_or("the engine gives no reason".to_owned())
+    Some(bound_message(message, MESSAGE_LIMIT))
+        .filter(|words| !words.is_empty())
+        .unwrap_or("the engine gives no reason".to_owned())
 }
 
 #[cfg(test)]
@@ -166,7 +171,7 @@ mod tests {
         assert_eq!(answered(500, Subject::Container("a")).message, "cannot start `a`: Some words");
         let long = Error::DockerStreamError { error: "é".repeat(5000) + ": no such file" };
         let message = failure(&long, "start", Subject::Engine).message;
-        assert!(message.chars().count() < 1050 && message.ends_with(": no such file"), "{message}");
+        assert!(message.chars().count() < MESSAGE_LIMIT + 50 && message.ends_with(": no such file"), "{message}");
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! The labels by which the tools find their containers again.
+//! The labels by which the tools find their containers.
 //!
-//! State lives in the engine, not in the tools: a container has the record that it was started from in a label, so that
-//! any later run of any tool finds it, with its record.
+//! A container's label contains the record that it was started from, so that any later run of any tool finds both.
 //!
-//! A container also inherits the labels of its image, and those are the words of the image's author. Only a label that
-//! the container does not have from its image is the tools' own. A record that names a container is not proof either: it
-//! may come from a bucket. A tool acts for a record only on a container whose own label names the same job.
+//! A container also inherits the labels of its image, which the image's author chose. The tools trust only labels that are not
+//! inherited. A record that names a container is not proof either, because it may come from a bucket: a tool acts for a record
+//! only on a container whose own label names the same job.
 
 use std::collections::HashMap;
 
@@ -39,7 +38,7 @@ pub const HELPER: &str = "org.neurocaas.helper";
 /// How the labels of the platform and the tools begin.
 const PREFIX: &str = "org.neurocaas.";
 
-/// A container with labels of the tools, as the engine lists it.
+/// A container with labels of the tools, from the engine's list.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LabelledContainer {
     /// Full id, 64 hex digits.
@@ -76,7 +75,7 @@ impl LabelledContainer {
 }
 
 impl Engine {
-    /// All containers, running or not, that have every one of `labels` of their own: `name` for any value, `name=value`
+    /// All containers, running or not, that have every one of `labels` not inherited: `name` for any value, `name=value`
     /// for one. The engine lists the newest first.
     ///
     /// # Errors
@@ -123,8 +122,8 @@ impl Engine {
         Ok(record_from_labels(&labels))
     }
 
-    /// Makes sure that a container belongs to a record's job: its own label names the same job and dataset. A container
-    /// without a record of its own belongs to a record without a bucket: the user named it.
+    /// Checks that a container belongs to a record's job: its own label names the same job and dataset. A container
+    /// without a record label belongs to a record without a bucket: the user named it.
     ///
     /// # Errors
     /// [`Kind::WrongContainer`] if it does not; or the engine does not answer.

@@ -1,7 +1,7 @@
-//! The Docker Engine: its address, requests to it, and the meaning of its answers.
+//! The Docker Engine: its address, and the requests that several tools make.
 //!
-//! [`Engine`] holds the connection. Requests that several tools make are in this module, one concept a file. For other
-//! requests there is [`Engine::docker`], with [`EngineContext::engine_context`] to turn its errors into failures.
+//! [`Engine`] is the connection. A tool makes its other requests with [`Engine::docker`], and turns errors into failures with
+//! [`EngineContext::engine_context`].
 //!
 //! - [`address`]: where the engine is, resolved as the docker CLI does it
 //! - [`Engine::is_podman`]: Podman answers the same requests, some of them differently
@@ -118,7 +118,7 @@ impl Engine {
     }
 }
 
-/// Gives a request a deadline of its own.
+/// Makes a request with a deadline.
 async fn with_deadline<T>(deadline: Duration, request: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(deadline, request).await.unwrap_or_else(|_| {
         let seconds = deadline.as_secs();
@@ -126,7 +126,7 @@ async fn with_deadline<T>(deadline: Duration, request: impl Future<Output = Resu
     })
 }
 
-/// The failure of an engine that does not answer at all, with its address and who named it.
+/// The failure of an engine that does not answer, with its address and the setting that names it.
 fn unanswered(address: &Address, failure: Failure) -> Failure {
     let reason = failure.message.strip_prefix("cannot reach the engine: ").unwrap_or(&failure.message);
     let origin = match &address.origin {

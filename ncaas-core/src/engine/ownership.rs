@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use bollard::models::ContainerInspectResponse;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::engine::archive::{ArchiveWriter, archive_interrupted, join_failure};
+use crate::blocking::run_blocking;
+use crate::engine::archive::{ArchiveWriter, archive_interrupted};
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::{Engine, reference, with_deadline};
 use crate::failure::{Failure, IoContext, Kind, Result};
@@ -204,7 +204,7 @@ async fn survey(folder: &Path, owner: Owner, except: fn(&OsStr) -> bool) -> Resu
         }
         Ok(survey)
     };
-    spawn_blocking(survey).await.unwrap_or_else(join_failure)
+    run_blocking(survey).await
 }
 
 fn is_refused(error: &walkdir::Error) -> bool {

@@ -1,4 +1,4 @@
-//! One path in a container: what it is, and what a small file holds.
+//! A path in a container: its kind, and the content of a small file.
 
 use std::io::Read;
 

@@ -1,4 +1,4 @@
-//! Podman behind its Docker-compatible socket: it answers some requests differently (checked with 4.3).
+//! Podman behind its Docker-compatible socket answers some requests differently (tested with 4.3).
 //!
 //! - It sends past events only to a client that stays connected while it reads them. A `stop` that the container obeys
 //!   leaves no event, so [`Engine::stop`] sends the signals itself.

@@ -1,8 +1,8 @@
 //! Connections to the engine for HTTP requests that the client cannot make.
 //!
 //! Builds, pulls and pushes speak HTTP over it with hyper: they send large bodies, and BuildKit needs a session in which the
-//! engine sends the requests. Logs are read with a reader of their own: the engine sends each line as an HTTP chunk, and a
-//! general HTTP client takes them one at a time.
+//! engine sends the requests. `ncaas-logs` parses the responses for logs itself: the engine sends each line as an HTTP
+//! chunk, and a general HTTP client takes them one at a time.
 
 use std::io;
 use std::sync::Arc;

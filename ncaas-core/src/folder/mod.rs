@@ -1,7 +1,7 @@
-//! A folder of this machine that no path and no symbolic link can escape.
+//! A folder of this machine that no path and no symbolic link can leave.
 //!
-//! A container can put links in the place of files and folders that it sees. The io-dir is opened by its path, which is the
-//! user's; all below it by handle: a link that stays in it is followed, and one that leaves is refused.
+//! A container can replace files and folders that it sees by links. So only the io-dir itself is opened by its path, which the
+//! user chose. Everything below is opened by handle: a link that stays in the io-dir is followed, and any other is refused.
 
 mod partial_file;
 
@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::files::{self, TEMPORARY_PREFIX};
 
-/// A folder, and the files below it by their relative paths. Links are followed as long as they stay in it.
+/// A folder whose files are opened by their relative paths. Links are followed as long as they stay in it.
 #[derive(Debug)]
 pub struct Folder {
     dir: Dir,
@@ -28,16 +28,16 @@ impl Folder {
     /// Opens a folder.
     ///
     /// # Errors
-    /// When there is none.
+    /// If it does not exist.
     pub fn open(path: &Path) -> Result<Folder> {
         let dir = Dir::open_ambient_dir(path, ambient_authority()).doing("open", path)?;
         Ok(Folder { dir, path: path.to_owned() })
     }
 
-    /// Opens a folder, and makes it if it is not there.
+    /// Opens a folder, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn make(path: &Path) -> Result<Folder> {
         files::make_folder(path)?;
         Folder::open(path)
@@ -48,37 +48,37 @@ impl Folder {
         &self.dir
     }
 
-    /// Where it is, with links as they were given.
+    /// Its path as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path of this machine as one below it.
+    /// The relative path of a file below it.
     pub fn within<'p>(&self, path: &'p Path) -> &'p Path {
         path.strip_prefix(&self.path).unwrap_or(path)
     }
 
-    /// Makes a folder in it, and those on the way.
+    /// Creates a folder below it, and its parents.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn make_below(&self, path: &Path) -> Result<()> {
-        self.dir.create_dir_all(path).map_err(|error| self.failure("make the folder", path, &error))
+        self.dir.create_dir_all(path).map_err(|error| self.failure("create the folder", path, &error))
     }
 
     /// Opens a folder below it.
     ///
     /// # Errors
-    /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] where a link leads out.
+    /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out.
     pub fn open_below(&self, path: &Path) -> Result<Folder> {
         let dir = self.dir.open_dir(path).map_err(|error| self.contained("open", path, &error))?;
         Ok(Folder { dir, path: self.path.join(path) })
     }
 
-    /// Opens a folder below it, and makes it if it is not there.
+    /// Opens a folder below it, and creates it if it does not exist.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`] where a link leads out.
+    /// [`Kind::UnsafePath`] if a link leads out.
     pub fn below(&self, path: &Path) -> Result<Folder> {
         match self.open_below(path) {
             Err(failure) if failure.kind == Kind::FileNotFound => {
@@ -89,21 +89,18 @@ impl Folder {
         }
     }
 
-    /// Whether a folder is there that is one, and no link to one.
+    /// Whether a folder exists, which is not a link to one.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`] where something else is there.
+    /// [`Kind::UnsafePath`] if the path is something else.
     pub fn has_folder(&self, path: &Path) -> Result<bool> {
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed());
         let is_loop = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-        match self.dir.open_with(path, &options) {
+        match open_real_folder(&self.dir, path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_loop(&error) => {
-                let words = format!("`{}` is not the folder that was made there", self.path.join(path).display());
-                Err(Failure::new(Kind::UnsafePath, words)
-                    .hint("find out what put something else there, and move it away"))
+                let message = format!("`{}` is not a folder", self.path.join(path).display());
+                Err(Failure::new(Kind::UnsafePath, message).hint("a job or a user has replaced the folder: remove it"))
             }
             Err(error) => Err(self.contained("open", path, &error)),
         }
@@ -112,39 +109,39 @@ impl Folder {
     /// Writes a file atomically: readers see the old or the new content.
     ///
     /// # Errors
-    /// When the disk is full, or a link leads out.
+    /// If the disk is full, or a link leads out.
     pub fn write_with(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
         let mut part = PartialFile::new(self, path)?;
         write(&mut part.file).map_err(|error| self.contained("write", path, &error))?;
         part.finish(self, path).map(drop)
     }
 
-    /// The same for content that is in memory.
+    /// The same for content in memory.
     ///
     /// # Errors
-    /// When the disk is full, or a link leads out.
+    /// If the disk is full, or a link leads out.
     pub fn write_whole(&self, path: &Path, content: &[u8]) -> Result<()> {
         self.write_with(path, |file| file.write_all(content))
     }
 
-    /// A file without a name in a folder below it, which the system removes even if this process is killed.
+    /// A file without a name in a folder below it. The system removes it even if this process is killed.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn nameless_file(&self, folder: &Path) -> Result<File> {
         let part = PartialFile::new(self, &folder.join("nameless"))?;
         part.file.try_clone().map_err(|error| self.contained("write in", folder, &error))
     }
 
-    /// Whether something is there, links that lead elsewhere included.
+    /// Whether a path exists, as a file, a folder or a link.
     pub fn has(&self, path: &Path) -> bool {
         self.dir.symlink_metadata(path).is_ok()
     }
 
-    /// Opens a regular file to read.
+    /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] where something else is there, or a link leads out.
+    /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if it is not a regular file, or a link leads out.
     pub fn open_file(&self, path: &Path) -> Result<(File, Metadata)> {
         let (file, metadata) = self.open_any(path)?;
         if !metadata.is_file() {
@@ -154,7 +151,7 @@ impl Folder {
         Ok((file, metadata))
     }
 
-    /// Opens whatever is at a path to read it, without waiting for the writer of a pipe.
+    /// Opens a path for reading, without waiting for the writer of a FIFO.
     ///
     /// # Errors
     /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out.
@@ -167,7 +164,7 @@ impl Folder {
         Ok((file, metadata))
     }
 
-    /// The content of a regular file, up to so many bytes, if there is one.
+    /// The first `most` bytes of a regular file, if it exists.
     pub fn read(&self, path: &Path, most: u64) -> Option<Vec<u8>> {
         let mut content = Vec::new();
         let (file, _) = self.open_file(path).ok()?;
@@ -175,15 +172,15 @@ impl Folder {
         Some(content)
     }
 
-    /// Waits until nobody else holds the lock of that name in a folder below it, and holds it until the file is dropped.
-    /// The system lets go of it when the process dies.
+    /// Waits for the lock of this name in a folder below it, and holds it until the file is dropped. The system releases it when
+    /// the process dies.
     ///
     /// # Errors
-    /// When the folder cannot be written, or a link leads out.
+    /// If the folder cannot be written, or a link leads out.
     pub fn lock(&self, folder: &Path, name: &str) -> Result<File> {
         let path = folder.join(format!("{TEMPORARY_PREFIX}{name}.lock"));
         let mut options = OpenOptions::new();
-        // To open a FIFO to write is to wait for somebody who reads it.
+        // Opening a FIFO for writing would wait for its reader.
         options.create(true).truncate(false).write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let open = || -> io::Result<File> {
             let file = self.dir.open_with(&path, &options)?.into_std();
@@ -193,7 +190,7 @@ impl Folder {
         open().map_err(|error| self.contained("lock", &path, &error))
     }
 
-    /// A failure of an operation on a path in it.
+    /// The failure of an operation on a path below it.
     pub fn contained(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
         let shown = self.path.join(path);
         let is_escape = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none();
@@ -204,16 +201,16 @@ impl Folder {
         Failure::io(what, &shown, error)
     }
 
-    /// The same for a path that was made from a key.
+    /// The same for a path that comes from a key.
     pub fn failure(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
         let shown = self.path.join(path);
         match error.kind() {
             io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Failure::new(
                 Kind::BadKey,
-                format!("cannot {what} `{}`: one name cannot be a file and a folder at once", shown.display()),
+                format!("cannot {what} `{}`: the same name cannot be a file and a folder", shown.display()),
             )
             .hint(
-                "S3 can hold keys of which one is the beginning of another, a file system cannot: rename one of them",
+                "one key is the beginning of another, which S3 allows and a file system does not: rename one of them",
             ),
             io::ErrorKind::InvalidFilename => Failure::new(
                 Kind::BadKey,
@@ -224,10 +221,10 @@ impl Folder {
     }
 }
 
-/// Opens a folder, but not a link to one.
+/// Opens a folder that is not a link.
 ///
 /// # Errors
-/// When there is no folder, or a link.
+/// If the path does not exist, or is not a folder.
 pub fn open_real_folder(dir: &Dir, path: impl AsRef<Path>) -> io::Result<Dir> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed());
@@ -258,7 +255,7 @@ mod tests {
         unsafe_path(folder.open_file(Path::new("file")).unwrap_err());
         unsafe_path(folder.lock(Path::new(""), "x").unwrap_err());
         unsafe_path(folder.has_folder(Path::new("away")).unwrap_err());
-        // What is written over a link takes its place.
+        // Writing to a link replaces it.
         folder.write_whole(Path::new("file"), b"ours").unwrap();
         assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
         assert_eq!(fs::read(home.path().join("file")).unwrap(), b"ours");

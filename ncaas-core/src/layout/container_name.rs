@@ -3,8 +3,8 @@
 use super::names::short_hash;
 use crate::record::fields::Job;
 
-/// The name of a job's container: the same whenever the job is started, so that the engine itself refuses to run it
-/// twice. Made from the id, which may hold characters that a container's name may not.
+/// The name of a job's container. It is the same whenever the job is started, so that the engine refuses to run the job twice.
+/// Characters of the id that are not valid in a container's name are replaced.
 pub fn container_name(job: &Job, io_dir: &str) -> String {
     let readable: String =
         job.id.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).take(80).collect();
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_name_is_one_that_the_engine_takes() {
+    fn a_container_name_is_valid_for_the_engine() {
         let job = Job { id: "job__pca_16:52:06 é".into(), dataset: 2, ..Job::default() };
         let name = container_name(&job, "/io");
         assert!(name.starts_with("job__pca_16-52-06---2-"), "{name}");

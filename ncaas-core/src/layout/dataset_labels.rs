@@ -1,14 +1,13 @@
-//! The labels of a submission's datasets: what the names of their log and status files are made of.
+//! The labels of a submission's datasets, which are in the names of their log and status files.
 
 use std::collections::HashSet;
 
 use super::names::{MAX_LABEL, base_name, short_hash};
 
-/// The label of each dataset, no two alike: its base name, and for a dataset whose base name an earlier one has, the same
-/// with its number, `session1.npy.2`.
+/// A unique label for each dataset: its base name, or with its number (`session1.npy.2`) if an earlier dataset has that name.
 pub fn dataset_labels(datasets: &[&str]) -> Vec<String> {
     let bases: Vec<String> = datasets.iter().map(|dataset| file_label(base_name(dataset))).collect();
-    // A base name is taken wherever it stands in the list, so that no numbered label is one of them.
+    // All base names are in use, so that no numbered label equals one of them.
     let mut taken: HashSet<String> = bases.iter().cloned().collect();
     let mut seen: HashSet<&String> = HashSet::new();
     let mut labels = Vec::with_capacity(bases.len());
@@ -27,7 +26,7 @@ pub fn dataset_labels(datasets: &[&str]) -> Vec<String> {
     labels
 }
 
-/// A name as a label: shortened if it is too long, with a part of its checksum to keep it apart from others.
+/// A name as a label. A long name is shortened, and a part of its checksum keeps it distinct.
 pub(super) fn file_label(name: &str) -> String {
     if name.len() <= MAX_LABEL {
         return name.to_owned();

@@ -33,7 +33,7 @@ impl JobFolder {
     /// The folders of a record's job.
     ///
     /// # Errors
-    /// [`Kind::BadRecord`] where the record has no job or io-dir, or a job id that is not a valid folder name.
+    /// [`Kind::BadRecord`] if the record has no job or io-dir, or a job id that is not a valid folder name.
     pub fn for_record(record: &Record) -> Result<Self> {
         let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
         JobFolder::new(record.require("io_dir")?, &job, record.dataname().as_ref())
@@ -44,7 +44,7 @@ impl JobFolder {
         if !is_folder_name(&job.id) {
             return Err(Failure::new(
                 Kind::BadRecord,
-                format!("the job's id `{}` is not a folder's name", text::one_line(&job.id)),
+                format!("the job id `{}` is not a valid folder name", text::one_line(&job.id)),
             ));
         }
         check_io_dir(io_dir)?;
@@ -54,7 +54,7 @@ impl JobFolder {
             _ => "submission".to_owned(),
         };
         if [".", ".."].contains(&label.as_str()) || label.contains('\0') {
-            return Err(Failure::new(Kind::BadRecord, format!("the job's label `{label}` is not a file's name")));
+            return Err(Failure::new(Kind::BadRecord, format!("the dataset label `{label}` is not a valid file name")));
         }
         Ok(JobFolder {
             root: Path::new(io_dir).join(RESULTS).join(&job.id),
@@ -69,7 +69,7 @@ impl JobFolder {
         &self.root
     }
 
-    /// The io-dir that it lies in.
+    /// The io-dir.
     fn io_dir(&self) -> &Path {
         self.root.ancestors().nth(2).unwrap_or(&self.root)
     }
@@ -91,7 +91,7 @@ impl JobFolder {
         Ok(folder)
     }
 
-    /// Opens it, if it is there.
+    /// Opens it, if it exists.
     ///
     /// # Errors
     /// [`Kind::UnsafePath`] where a link leads out of the io-dir.
@@ -196,7 +196,7 @@ impl JobFolder {
         self.root.file_name().and_then(OsStr::to_str).unwrap_or_default()
     }
 
-    /// What the names of this dataset's files are made of.
+    /// The dataset label in the names of its files.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -252,15 +252,14 @@ impl JobFolder {
         self.logs().join(format!("{}{RESULTS_SUFFIX}", self.label))
     }
 
-    /// The record that was saved when this job ended, if it did. Running a stage twice finds here what the first time
-    /// came to, also after the container has gone.
+    /// The record that was saved when this job ended. A stage that runs again finds the result of its first run here, also after
+    /// the container was removed.
     pub fn saved_record(&self) -> Option<Record> {
         let folder = self.open_existing().ok()??;
         self.own_record(&folder.read(folder.within(&self.record_file()), MAX_LINE as u64)?)
     }
 
-    /// The record in a line that was saved for this job; none where an earlier attempt left it, for what that came to is
-    /// not what this one comes to.
+    /// The record in a line that was saved for this job; none if it is from an earlier attempt.
     pub fn own_record(&self, line: &[u8]) -> Option<Record> {
         Record::parse(line).ok().filter(|saved| saved.job().is_none_or(|job| job.attempt == self.attempt))
     }

@@ -1,4 +1,4 @@
-//! The names of files and folders in a bucket and in an io-dir, and the names made from a job's.
+//! The names of files and folders in a bucket and in an io-dir, and names that are derived from a job.
 
 use sha2::{Digest, Sha256};
 
@@ -20,9 +20,9 @@ pub const LOGS: &str = "logs";
 pub const PROCESS_RESULTS: &str = "process_results";
 /// In an io-dir: the folders that the containers of jobs write to.
 pub const WORK: &str = ".ncaas/work";
-/// Mode of a folder that a container writes to, as whatever user it runs.
+/// The mode of a folder that a container writes to as any user.
 pub const MODE_SHARED: u32 = 0o777;
-/// Mode of the folder above it, which keeps the other users of this machine out.
+/// The mode of its parent folder, which other users of this machine cannot enter.
 pub const MODE_PRIVATE: u32 = 0o700;
 /// In `process_results`: the file that the platform's pollers wait for, written last.
 pub const END_FILE: &str = "end.txt";

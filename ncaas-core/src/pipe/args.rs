@@ -19,7 +19,7 @@ pub struct PipeArgs {
 }
 
 impl PipeArgs {
-    /// How many records to work on at once, where the command line does not say.
+    /// How many records to work on at once: `--jobs`, or else `default`.
     pub fn jobs_or(&self, default: usize) -> usize {
         self.jobs.map_or(default, usize::from)
     }

@@ -1,4 +1,4 @@
-//! Where records come from: stdin, a line each, or one record made from arguments.
+//! The records that a verb works on: one on each line of stdin, or made from arguments.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, IsTerminal, Read};
@@ -10,9 +10,8 @@ use crate::record::Record;
 use crate::text;
 use crate::tool::Tool;
 
-/// The longest line that is read, in bytes. A longer one becomes a `bad-record`, and is not held in memory.
-///
-/// Large enough for a record that lists some 300,000 results.
+/// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a `bad-record` and
+/// is not held in memory.
 pub const MAX_LINE: usize = 64 << 20;
 
 /// A record, or a line that is not one.
@@ -23,14 +22,14 @@ type BadLine = (Vec<u8>, Failure);
 /// The records that a verb works on.
 #[derive(Debug)]
 pub enum Input {
-    /// Made from arguments.
+    /// Records made from arguments.
     Records(VecDeque<Record>),
-    /// Read from stdin by a thread of its own, one ahead of the work.
+    /// Records from stdin, which another thread reads one ahead of the work.
     Stdin(mpsc::Receiver<Result<Line>>),
 }
 
 impl Input {
-    /// The one record that arguments name.
+    /// The record that arguments name.
     pub fn record(record: Record) -> Self {
         Input::records([record])
     }
@@ -40,16 +39,14 @@ impl Input {
         Input::Records(records.into_iter().collect())
     }
 
-    /// Stdin, for a verb whose arguments name no subject.
+    /// Stdin, for a verb without a subject in its arguments.
     ///
     /// # Errors
-    /// [`Kind::Usage`] where stdin is a terminal: nobody types records.
+    /// [`Kind::Usage`] if stdin is a terminal: nobody types records.
     pub fn stdin(tool: Tool, usage: &str) -> Result<Self> {
         if std::io::stdin().is_terminal() {
-            return Err(Failure::new(Kind::Usage, "reads records from stdin, and stdin is a terminal").hint(format!(
-                "name what to work on, or put it into a pipe: `{usage}`; `{} --help` says more",
-                tool.name()
-            )));
+            return Err(Failure::new(Kind::Usage, "this verb reads records from stdin, but stdin is a terminal")
+                .hint(format!("name what to work on, or use it in a pipe: `{usage}`; see `{} --help`", tool.name())));
         }
         let (sender, receiver) = mpsc::channel(1);
         std::thread::spawn(move || read_lines(std::io::stdin().lock(), &sender));
@@ -80,7 +77,7 @@ fn read_lines(stdin: impl BufRead, sender: &mpsc::Sender<Result<Line>>) {
     }
 }
 
-/// Reads records: one on each line, or one over several lines as programs print it for people.
+/// Reads records: one on each line, or one over several lines as programs format it for people.
 struct Reader<R> {
     input: R,
     /// A line that was read ahead.
@@ -104,7 +101,7 @@ impl<R: BufRead> Reader<R> {
             if trimmed.is_empty() {
                 continue;
             }
-            // A bracket alone on its line begins a value that goes on, indented, until a line with the other one.
+            // A bracket alone on its line begins a formatted value, which ends at a line with the closing bracket.
             if matches!(trimmed, b"{" | b"[") {
                 self.read_rest(&mut line)?;
             }
@@ -113,8 +110,8 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// Adds the lines of a value that has begun, up to the line that closes it. A line that begins another value is kept
-    /// for the next call: the one before it was cut off.
+    /// Adds the remaining lines of a formatted value. A line that begins another value is kept for the next call: the value
+    /// before it is incomplete.
     fn read_rest(&mut self, value: &mut Vec<u8>) -> std::io::Result<()> {
         while value.len() <= MAX_LINE {
             match self.next_line()? {
@@ -139,7 +136,7 @@ impl<R: BufRead> Reader<R> {
         if let Some(line) = self.pending.take() {
             return Ok(Some(Ok(line)));
         }
-        // A buffer for each line: a long one is not kept for the short ones after it.
+        // A new buffer for each line: the memory of a long line is not kept for short lines.
         let mut line = Vec::new();
         if self.input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
@@ -153,7 +150,7 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// The beginning of a line that is not a record.
+/// A line that is not a record, cut to its beginning.
 fn bad_line(mut line: Vec<u8>, failure: Failure) -> BadLine {
     let is_several = line.trim_ascii().contains(&b'\n');
     line.truncate(1024);

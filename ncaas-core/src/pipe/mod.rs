@@ -1,10 +1,9 @@
-//! How records come in, are worked on side by side, and go out: the rules of the pipe, once for all tools.
+//! The rules of the pipe: reads records, runs a verb on several at once, and writes them.
 //!
-//! A verb hands its work to a [`Pipe`] as an async function of one record. The pipe reads stdin (or takes the record
-//! made from arguments), keeps at most `jobs` of them in work at once, works on records of the same job one after the
-//! other, puts failures on their records, lets records with an error pass by, writes each as it is done, and turns
-//! what happened into an exit status. Futures that are in work when a signal comes are dropped: what they do must
-//! leave nothing half-written when dropped at any await.
+//! A verb gives its work to a [`Pipe`] as an async function of one record. The pipe reads stdin or takes the records made from
+//! arguments, works on at most `jobs` of them at once and on records of the same job one after the other, stores failures in
+//! their records, passes records with an error on, writes each record when its work is complete, and returns the exit status.
+//! A signal drops the futures that are running: at every await, nothing may be half-written.
 
 mod args;
 mod input;
@@ -79,24 +78,24 @@ impl Pipe {
         Pipe { tool, jobs: jobs.max(1), takes_errors: false, skips_pushed: false }
     }
 
-    /// For verbs that report: they are given records with an error too.
+    /// For verbs that report failures: they also work on records with an error.
     #[must_use]
     pub fn takes_errors(mut self) -> Self {
         self.takes_errors = true;
         self
     }
 
-    /// For verbs that work towards a job's end: records of jobs that are in their bucket already pass through untouched.
+    /// For verbs that bring a job to its end: records of jobs that are complete in their bucket pass through unchanged.
     #[must_use]
     pub fn skips_pushed(mut self) -> Self {
         self.skips_pushed = true;
         self
     }
 
-    /// Runs `work` on each record, which then goes out with what `work` has changed in it, and with its failure.
+    /// Runs `work` on each record and writes the record, with the failure of `work` if it failed.
     ///
     /// # Errors
-    /// Only what ends the whole run: stdin cannot be read, or stdout not written.
+    /// If stdin cannot be read or stdout cannot be written.
     pub async fn filter<W>(self, input: Input, work: W) -> Result<ExitStatus>
     where
         W: AsyncFn(&mut Record, &Output) -> Result<()>,
@@ -104,8 +103,7 @@ impl Pipe {
         self.filter_then(input, work, |_| {}).await
     }
 
-    /// As [`Pipe::filter`], and calls `at_end` after the last record, unless the run is interrupted or nobody reads its
-    /// output any more.
+    /// As [`Pipe::filter`], and calls `at_end` after the last record, unless the run is interrupted or stdout is closed.
     ///
     /// # Errors
     /// As [`Pipe::filter`].
@@ -117,11 +115,11 @@ impl Pipe {
         self.run(input, work, at_end).await
     }
 
-    /// Runs `work` on each record, which writes what it likes; the record itself goes out only if it failed.
+    /// Runs `work` on each record. `work` writes the output; the record itself is written only if it failed.
     ///
     /// # Errors
-    /// Only what ends the whole run: stdin cannot be read, or stdout not written.
-    pub async fn each<W>(self, input: Input, work: W) -> Result<ExitStatus>
+    /// As [`Pipe::filter`].
+    pub async fn for_each<W>(self, input: Input, work: W) -> Result<ExitStatus>
     where
         W: AsyncFn(&mut Record, &Output) -> Result<()>,
     {
@@ -129,10 +127,10 @@ impl Pipe {
         self.run(input, work, |_| {}).await
     }
 
-    /// Runs `work`, which makes records out of something else than records.
+    /// Runs `work`, which writes output without reading records.
     ///
     /// # Errors
-    /// What `work` fails with, or that stdout cannot be written.
+    /// The failure of `work`, or that stdout cannot be written.
     pub async fn source<W>(self, work: W) -> Result<ExitStatus>
     where
         W: AsyncFnOnce(&Output) -> Result<()>,
@@ -153,28 +151,28 @@ impl Pipe {
         W: AsyncFn(&mut Record, &Output) -> Result<bool>,
     {
         let output = Output::stdout();
-        let turns = Turns::default();
+        let queues = JobQueues::default();
         let repeated = RepeatedFailures::default();
-        let mut at_work = FuturesUnordered::new();
+        let mut running = FuturesUnordered::new();
         let mut more = true;
         let mut ended = Ok(());
         let (mut interrupted, mut closed) = (false, false);
-        while more || !at_work.is_empty() {
+        while more || !running.is_empty() {
             tokio::select! {
                 biased;
                 () = self.tool.interrupted() => { interrupted = true; break; }
                 () = output.closed() => { closed = true; break; }
-                Some(()) = at_work.next(), if !at_work.is_empty() => {}
-                next = input.next(), if more && at_work.len() < self.jobs => match next {
-                    Ok(Some(line)) => at_work.push(self.one(line, &work, &output, &turns, &repeated)),
+                Some(()) = running.next(), if !running.is_empty() => {}
+                next = input.next(), if more && running.len() < self.jobs => match next {
+                    Ok(Some(line)) => running.push(self.process(line, &work, &output, &queues, &repeated)),
                     Ok(None) => more = false,
                     Err(failure) => { ended = Err(failure); more = false; }
                 },
             }
         }
-        let jobs = at_work.len();
-        // What they still show on a terminal goes before anything more is said there.
-        drop(at_work);
+        let jobs = running.len();
+        // Their progress lines are removed from the terminal before the next message.
+        drop(running);
         repeated.report_counts(self.tool);
         if interrupted && jobs > 0 {
             self.tool.note(&format!("interrupted with {jobs} in progress; run the same command again to resume"));
@@ -186,13 +184,13 @@ impl Pipe {
         ended.map(|()| self.tool.status_after(status))
     }
 
-    /// One line from its arrival until its record has gone out.
-    async fn one<W>(
+    /// Works on one line and writes its record.
+    async fn process<W>(
         &self,
         line: Result<Record, (Vec<u8>, Failure)>,
         work: &W,
         output: &Output,
-        turns: &Turns,
+        queues: &JobQueues,
         repeated: &RepeatedFailures,
     ) where
         W: AsyncFn(&mut Record, &Output) -> Result<bool>,
@@ -205,21 +203,21 @@ impl Pipe {
                 return output.emit(&Record::from_bad_line(&start, &failure, self.tool.name())).await;
             }
         };
-        let turn = turns.take(&record);
-        let held = turn.lock.lock().await;
-        let pass_by = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
-        let goes_out = if pass_by { Ok(true) } else { work(&mut record, output).await };
-        let goes_out = goes_out.unwrap_or_else(|failure| {
+        let place = queues.enter(&record);
+        let held = place.lock.lock().await;
+        let passes = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
+        let is_written = if passes { Ok(true) } else { work(&mut record, output).await };
+        let is_written = is_written.unwrap_or_else(|failure| {
             repeated.report(self.tool, &failure);
             output.note_failure(&failure);
             record.fail(self.tool.name(), &failure);
             true
         });
-        if goes_out {
+        if is_written {
             output.emit(&record).await;
         }
         drop(held);
-        turns.give_back(turn);
+        queues.leave(place);
     }
 }
 
@@ -251,36 +249,36 @@ impl RepeatedFailures {
     }
 }
 
-/// Who works on which job: records of one job take turns, in the order in which they came.
+/// The records of each job in the order of their arrival: the work on one begins when the one before it is complete.
 #[derive(Default)]
-struct Turns {
-    of: RefCell<HashMap<String, Rc<Mutex<()>>>>,
+struct JobQueues {
+    locks: RefCell<HashMap<String, Rc<Mutex<()>>>>,
 }
 
 /// A record's place among those of its job.
-struct Turn {
+struct QueuePlace {
     job: Option<String>,
     lock: Rc<Mutex<()>>,
 }
 
-impl Turns {
-    fn take(&self, record: &Record) -> Turn {
+impl JobQueues {
+    fn enter(&self, record: &Record) -> QueuePlace {
         let job = record.identity();
         let lock = match &job {
-            Some(job) => Rc::clone(self.of.borrow_mut().entry(job.clone()).or_default()),
+            Some(job) => Rc::clone(self.locks.borrow_mut().entry(job.clone()).or_default()),
             None => Rc::default(),
         };
-        Turn { job, lock }
+        QueuePlace { job, lock }
     }
 
-    /// Forgets a job nobody else waits for, so that memory does not grow with the records that have passed.
-    fn give_back(&self, turn: Turn) {
-        let mut of = self.of.borrow_mut();
-        // One count is ours and one the map's.
-        if Rc::strong_count(&turn.lock) == 2
-            && let Some(job) = &turn.job
+    /// Removes the lock of a job without other records, so that memory does not grow with the number of records.
+    fn leave(&self, place: QueuePlace) {
+        let mut locks = self.locks.borrow_mut();
+        // One reference is in the map and one here.
+        if Rc::strong_count(&place.lock) == 2
+            && let Some(job) = &place.job
         {
-            of.remove(job);
+            locks.remove(job);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Where records go: stdout, written and flushed a record at a time by a thread of its own, so that a reader that is
-//! slow or gone does not keep the tool from hearing signals.
+//! Writes records to stdout. A separate thread writes and flushes one record at a time, so that the tool handles signals even if
+//! the reader is slow or gone.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,24 +14,24 @@ use crate::failure::{Failure, Result, io_kind};
 use crate::record::Record;
 use crate::text;
 
-/// How many bytes may wait for a slow reader; a piece that is longer waits alone.
+/// How many bytes may wait for a slow reader. A longer piece waits alone.
 const WAITING: usize = 4 << 20;
 
-/// The writer of a tool's records.
+/// Writes a tool's records.
 #[derive(Debug)]
 pub struct Output {
     sender: mpsc::Sender<(Vec<u8>, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
     done: oneshot::Receiver<()>,
     shared: Arc<Shared>,
-    /// The worst exit status that a record so far means.
+    /// The highest exit status for the records so far.
     status: AtomicU8,
     is_terminal: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Set when nothing more can be written: none for a closed pipe, which is not a failure.
+    /// Set when nothing more can be written, with the failure; a closed pipe is not a failure.
     ended: OnceLock<Option<Failure>>,
     notify: Notify,
     watching: Mutex<bool>,
@@ -63,13 +63,13 @@ impl Output {
                     return;
                 }
             }
-            // Whether the receiver still waits for the word is its own affair.
+            // The receiver may be gone.
             finished.send(()).unwrap_or(());
         });
         Output { sender, room: Arc::new(Semaphore::new(WAITING)), done, shared, status: AtomicU8::new(0), is_terminal }
     }
 
-    /// Writes a record. Where nobody reads any more, nothing happens: the pipe sees that and ends.
+    /// Writes a record. If stdout is closed, it does nothing: the pipe notices that and ends.
     pub async fn emit(&self, record: &Record) {
         if record.is_failed() {
             self.raise(1);
@@ -77,13 +77,13 @@ impl Output {
         self.write_lines(record.to_line()).await;
     }
 
-    /// Writes lines of JSON, or a table. On a terminal, the characters that it would act on are escaped.
+    /// Writes lines of JSON, or a table. On a terminal, control characters are escaped.
     pub async fn write_lines(&self, lines: Vec<u8>) {
         let lines = if self.is_terminal { text::escape_json(&lines).into_owned() } else { lines };
         self.write(lines).await;
     }
 
-    /// Writes whole lines that are not JSON, or whose writer keeps control characters for `--raw`.
+    /// Writes complete lines that are not JSON, with their control characters.
     pub async fn write(&self, lines: Vec<u8>) {
         let size = u32::try_from(lines.len().min(WAITING)).unwrap_or(u32::MAX);
         let sent = match Arc::clone(&self.room).acquire_many_owned(size).await {
@@ -91,7 +91,7 @@ impl Output {
             Err(_) => false,
         };
         if !sent {
-            // The writer has ended; the pipe is told by `closed` and drops this future.
+            // The writer has ended: `closed` resolves, and the pipe drops this future.
             std::future::pending().await
         }
     }
@@ -101,7 +101,7 @@ impl Output {
         self.write_lines(super::json_line(value)).await;
     }
 
-    /// Resolves when nobody can or will read what is written.
+    /// Resolves when stdout is closed or cannot be written.
     pub async fn closed(&self) {
         self.watch_for_hang_up();
         loop {
@@ -113,13 +113,13 @@ impl Output {
         }
     }
 
-    /// Remembers what a failure means for the exit status.
+    /// Raises the exit status for a failure.
     pub fn note_failure(&self, failure: &Failure) {
-        // 3 says that nothing can be reached at all; any other failure is one record's.
+        // 3 means that a server cannot be reached at all; any other failure concerns one record.
         self.raise(if failure.kind.exit_status() == 3 { 3 } else { 1 });
     }
 
-    /// Makes the exit status 1 at least: some of the work was not done, though no record failed.
+    /// Raises the exit status to 1: some work was not done, although no record failed.
     pub fn note_undone(&self) {
         self.raise(1);
     }
@@ -128,10 +128,10 @@ impl Output {
         self.status.fetch_max(status, Ordering::Relaxed);
     }
 
-    /// Waits until all is written, and says which exit status the records mean.
+    /// Waits until everything is written, and returns the exit status.
     pub(super) async fn finish(self) -> Result<u8> {
         drop(self.sender);
-        // An error means that the writer has ended before; why stands in `shared`.
+        // An error means that the writer ended early; `shared` has the reason.
         self.done.await.unwrap_or(());
         match self.shared.ended.get() {
             Some(Some(failure)) => Err(failure.clone()),
@@ -140,8 +140,7 @@ impl Output {
         }
     }
 
-    /// Notices a reader that has gone before the next record is there to be written: a watch that waits for days
-    /// would not learn it otherwise.
+    /// Notices that the reader is gone without writing a record: a watch may wait for days.
     fn watch_for_hang_up(&self) {
         let Ok(mut watching) = self.shared.watching.lock() else { return };
         let is_pipe = rustix::fs::fstat(rustix::stdio::stdout())

@@ -41,10 +41,10 @@ pub(super) struct Checksums {
     pub(super) crc64nvme: u64,
 }
 
-/// Checksums up content as it passes, and holds it against what is known of it.
+/// Computes the checksums of content piece by piece, and compares them with the expected ones.
 ///
-/// CRC-64/NVME costs a twentieth of SHA-256 and finds all that goes wrong on a way. Where both are known of what is to
-/// come, it alone is made.
+/// CRC-64/NVME takes a twentieth of the time of SHA-256 and detects transmission errors as well. If both are expected, only
+/// CRC-64/NVME is computed.
 #[derive(Debug)]
 pub(super) struct ChecksumStream {
     expected: ExpectedChecksums,

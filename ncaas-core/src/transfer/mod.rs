@@ -8,7 +8,7 @@
 //! in another process; it neither stores nor checks a SHA-256 of the whole, nor notices a source file that changes; it has no
 //! conditional range requests and no way around servers that answer slowly, send the whole object for a range, or name the
 //! answer's XML element differently; it writes to paths, and a container can replace those by links. It starts a runtime of
-//! several threads of its own, sizes its memory by the machine, and brings a second TLS library (aws-lc, built with CMake) and
+//! several threads, sizes its memory by the machine, and brings a second TLS library (aws-lc, built with CMake) and
 //! DNS resolver into every tool. Its README calls it a preview that is not for production.
 
 mod checksums;
@@ -194,7 +194,7 @@ impl Transfer {
     }
 }
 
-/// The SHA-256 of an open file, in hex, computed on a thread of its own. `path` is for messages only.
+/// The SHA-256 of an open file, in hex, computed on another thread. `path` is for messages only.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -210,7 +210,7 @@ fn version(entry: &ObjectInfo) -> String {
     }
 }
 
-/// Runs blocking work with the folder on a thread of its own.
+/// Runs blocking work with the folder on another thread.
 async fn with_folder<T: Send + 'static>(
     folder: &Arc<Folder>,
     work: impl FnOnce(&Folder) -> Result<T> + Send + 'static,

@@ -204,7 +204,8 @@ impl ObjectReader<'_> {
     }
 
     pub(super) fn changed(&self) -> Failure {
-        Failure::new(Kind::ChecksumMismatch, format!("{} changed while it was read", self.shown())).hint("run it again")
+        Failure::new(Kind::ChecksumMismatch, format!("{} changed while it was read", self.shown()))
+            .hint("run the same command again")
     }
 
     pub(super) fn mismatch(&self) -> Failure {

@@ -94,7 +94,7 @@ impl Source {
 
     pub(super) fn changed(&self) -> Failure {
         Failure::new(Kind::ChecksumMismatch, format!("`{}` changed while it was read", self.path.display()))
-            .hint("nothing was stored; run it again when the file is complete")
+            .hint("nothing was stored; run the same command again when the file is complete")
     }
 
     pub(super) fn differs(&self) -> Failure {

@@ -53,7 +53,7 @@ pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
     // One at a time: there is one terminal.
     let pipe = Pipe::new(tool, 1);
     let status = if std::io::stdout().is_terminal() {
-        pipe.each(input, at_terminal).await?
+        pipe.for_each(input, at_terminal).await?
     } else {
         pipe.filter(input, work).await?
     };

@@ -40,7 +40,7 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     let without_a_run = Cell::new(0);
     let pipe = Pipe::new(tool, args.pipe.jobs_or(1)).takes_errors();
     let status = pipe
-        .each(input, async |record: &mut Record, _: &Output| {
+        .for_each(input, async |record: &mut Record, _: &Output| {
             match Row::from_record(record) {
                 Some(row) => rows.borrow_mut().push(row),
                 None => without_a_run.set(without_a_run.get() + 1),

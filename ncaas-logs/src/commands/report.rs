@@ -77,7 +77,7 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
         let input = Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs report")?;
         let pipe = Pipe::new(tool, args.pipe.jobs_or(1)).takes_errors();
         let status = pipe
-            .each(input, async |record: &mut Record, _: &Output| {
+            .for_each(input, async |record: &mut Record, _: &Output| {
                 add(record, SavedFiles::for_record(record).as_ref());
                 Ok(())
             })

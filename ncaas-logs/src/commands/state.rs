@@ -38,7 +38,7 @@ pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStat
         rows.borrow_mut().push(table_row(record));
         Ok(())
     };
-    let status = pipe.each(input, collect).await?;
+    let status = pipe.for_each(input, collect).await?;
     let mut table = Table::new(&["NAME", "STATE", "STATUS", "EXIT", "STARTED", "DURATION"]).fit(terminal_width());
     rows.take().into_iter().for_each(|row| table.push(row));
     let printed = pipe::print(tool, table.to_string().into_bytes()).await?;

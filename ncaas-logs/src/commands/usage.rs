@@ -45,7 +45,7 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
     let is_table = shows_table(args.json);
     let has_header = Cell::new(false);
     let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED));
-    pipe.each(input, async |record: &mut Record, output: &Output| {
+    pipe.for_each(input, async |record: &mut Record, output: &Output| {
         let engine = engines.get().await?;
         targets::inspect_target(engine, record).await?;
         let container = record.container().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! An SVG as a PNG, with a font of its own so that none needs to be installed.
+//! An SVG as a PNG, with an embedded font, so that none needs to be installed.
 //!
 //! The font is DejaVu Sans Mono, under the Bitstream Vera licence, which allows its distribution with any program.
 

@@ -30,7 +30,7 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();
     Pipe::new(tool, args.pipe.jobs_or(AT_ONCE))
-        .each(input, async |record: &mut Record, output: &Output| {
+        .for_each(input, async |record: &mut Record, output: &Output| {
             for ended in wait_for_end(tool, record, &buckets).await? {
                 output.emit(&ended).await;
             }

@@ -11,7 +11,7 @@ use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use ncaas_core::bucket::{Key, aws_settings};
-use ncaas_core::failure::{Failure, Kind, Result, innermost_cause};
+use ncaas_core::failure::{Failure, Kind, MESSAGE_LIMIT, Result, innermost_cause};
 use ncaas_core::text::bound_message;
 
 pub(crate) use setup::create_queue;
@@ -98,7 +98,7 @@ where
         return Failure::new(Kind::BucketUnreachable, format!("{cannot}: {}", innermost_cause(error)));
     };
     let code = refused.code().unwrap_or_default();
-    let words = bound_message(refused.message().unwrap_or_default());
+    let words = bound_message(refused.message().unwrap_or_default(), MESSAGE_LIMIT);
     match code {
         "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" => {
             Failure::new(Kind::ObjectNotFound, format!("{cannot}: it does not exist"))

@@ -93,7 +93,7 @@ pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
         None => Input::stdin(tool, "ncaas-exec ls --all | ncaas-sync diff")?,
     };
     let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS));
-    pipe.each(input, async |record: &mut Record, output: &Output| {
+    pipe.for_each(input, async |record: &mut Record, output: &Output| {
         let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         let engine = engine.get().await?;
         let inspected = engine.inspect_for(record, &container.id).await?;

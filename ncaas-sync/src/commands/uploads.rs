@@ -42,7 +42,7 @@ async fn list(tool: Tool, args: &UploadsArgs, output: &Output) -> Result<()> {
     let target = BucketPrefix::parse(args.target.as_deref().unwrap_or_default())?;
     let bucket = Bucket::open(&target.bucket).await?;
     if bucket.as_s3().is_none() {
-        tool.note(&format!("`{}` is a directory: it has no uploads in parts", bucket.address()));
+        tool.note(&format!("`{}` is a directory, which has no unfinished uploads", bucket.address()));
     }
     let now = Timestamp::now();
     for (upload, begun) in list_unfinished_uploads(&bucket, &target.prefix).await? {

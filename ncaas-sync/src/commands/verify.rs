@@ -104,9 +104,8 @@ impl Verifier<'_> {
         }
         if records.is_empty() {
             let message = format!("`{}/{folder}` has no record of the job `{job}`", bucket.address());
-            return Err(
-                Failure::new(Kind::ObjectNotFound, message).hint("it is there once the job has ended and was pushed")
-            );
+            return Err(Failure::new(Kind::ObjectNotFound, message)
+                .hint("`ncaas-sync push` writes the record after the job has ended"));
         }
         Ok(records)
     }

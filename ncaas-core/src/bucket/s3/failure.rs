@@ -13,7 +13,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::bucket::key::{Key, quoted};
-use crate::failure::{Failure, Kind, error_chain, innermost_cause};
+use crate::failure::{Failure, Kind, MESSAGE_LIMIT, error_chain, innermost_cause};
 use crate::text::bound_message;
 
 use super::S3Bucket;
@@ -75,7 +75,7 @@ impl S3Bucket {
             }
             ("", None) => format!("{} answered with status {status}", self.server),
             (code, None) => format!("{code} (status {status})"),
-            (code, Some(message)) => format!("{code}: {} (status {status})", bound_message(message)),
+            (code, Some(message)) => format!("{code}: {} (status {status})", bound_message(message, MESSAGE_LIMIT)),
         };
         let fail = |kind| Failure::new(kind, format!("{cannot}: {words}"));
         match (code, status) {

@@ -90,13 +90,13 @@ impl<'a> Environment<'a> {
         let directory = self.directory().unwrap_or_default().join("contexts");
         let key = hex::encode(Sha256::digest(name.as_bytes()));
         let meta: Meta = read(&directory.join("meta").join(&key).join("meta.json"))?.ok_or_else(|| {
-            Failure::new(Kind::EngineUnreachable, format!("there is no docker context `{name}`"))
-                .hint("`docker context ls` shows the contexts there are; DOCKER_CONTEXT and DOCKER_HOST choose others")
+            Failure::new(Kind::EngineUnreachable, format!("docker context `{name}` does not exist"))
+                .hint("`docker context ls` lists the contexts; DOCKER_CONTEXT and DOCKER_HOST select another engine")
         })?;
         let host = meta.endpoints.docker.map(|endpoint| endpoint.host).unwrap_or_default();
         let certificates = directory.join("tls").join(&key).join("docker");
         let context = format!("the docker context `{name}`");
-        // A context without an address of its own is the default socket (docker/cli, `cli/context/docker/load.go`).
+        // A context without an address means the default socket (docker/cli, `cli/context/docker/load.go`).
         let host = if host.is_empty() { "unix://".to_owned() } else { host };
         parse::endpoint(&host, tls_in(&certificates)).map_err(|failure| failure.context(context))
     }
@@ -146,7 +146,7 @@ fn tls_in(folder: &Path) -> Option<Tls> {
 /// A JSON file, if it exists.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let broken = |why: String| {
-        // Ignoring it could connect to another engine than the user chose.
+        // Without the file, the tool could connect to another engine than the user chose.
         Failure::new(Kind::EngineUnreachable, format!("cannot read `{}`: {why}", path.display()))
             .hint("set DOCKER_HOST to override this file")
     };
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_context_that_does_not_exist_is_named() {
         let failure = Configured::new("{}").resolve(&[("DOCKER_CONTEXT", "lab")]).unwrap_err();
-        assert_eq!(failure.message, "there is no docker context `lab`");
+        assert_eq!(failure.message, "docker context `lab` does not exist");
         assert!(Configured::new(r#"{"currentContext":"lab"}"#).resolve(&[]).is_err());
     }
 

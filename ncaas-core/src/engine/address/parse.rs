@@ -20,12 +20,12 @@ pub(super) fn endpoint(text: &str, tls: Option<Tls>) -> Result<Endpoint> {
         Some(("tcp" | "http", rest)) => tcp(text, rest, tls),
         Some(("https", rest)) => tcp(text, rest, Some(tls.unwrap_or_else(Tls::of_this_machine))),
         None => tcp(text, text, tls),
-        Some(_) => Err(bad(text, "its scheme is none of unix, tcp, http, https, ssh")),
+        Some(_) => Err(bad(text, "its scheme must be unix, tcp, http, https or ssh")),
     }
 }
 
 impl Tls {
-    /// No client certificate, and the authorities that this machine trusts.
+    /// Without a client certificate, with the authorities that this machine trusts.
     fn of_this_machine() -> Self {
         Tls { ca: None, cert: "/dev/null".into(), key: "/dev/null".into() }
     }
@@ -34,7 +34,7 @@ impl Tls {
 fn tcp(text: &str, rest: &str, tls: Option<Tls>) -> Result<Endpoint> {
     let authority = rest.trim_end_matches('/');
     if authority.contains(['/', '?', '#', '@', ' ']) {
-        return Err(bad(text, "nothing may stand before the host or after the port"));
+        return Err(bad(text, "nothing may precede the host or follow the port"));
     }
     let (host, port) = host_and_port(text, authority)?;
     let host = if host.is_empty() { "localhost" } else { host };
@@ -54,13 +54,13 @@ fn ssh(text: &str, rest: &str) -> Result<Ssh> {
     };
     // The message does not repeat a text that may contain a password.
     if user.is_some_and(|user| user.contains(':')) {
-        return Err(Failure::new(Kind::EngineUnreachable, "an ssh:// address must not hold a password")
+        return Err(Failure::new(Kind::EngineUnreachable, "an ssh:// address must not contain a password")
             .hint("use ssh-agent or a key file instead"));
     }
     let (host, port) = host_and_port(text, at)?;
     let unsafe_word = |word: &str| word.is_empty() || word.starts_with('-');
     if unsafe_word(host) || user.is_some_and(unsafe_word) {
-        return Err(bad(text, "it has no host, or a name that ssh would take for an option"));
+        return Err(bad(text, "it has no host, or a name that begins with `-`"));
     }
     if socket.is_some_and(|path| path.contains(['?', '#'])) {
         return Err(bad(text, "only a socket's path may follow the host"));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_never_lost() {
+    fn every_form_of_an_address_keeps_tls() {
         let tls = Tls { ca: None, cert: "c".into(), key: "k".into() };
         for text in ["tcp://h", "http://h", "h"] {
             let Endpoint::Tcp { authority, tls: found } = endpoint(text, Some(tls.clone())).unwrap() else {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_its_reason() {
+    fn an_invalid_address_is_refused_with_the_reason() {
         for text in ["foo://x", "tcp://h:port", "tcp://h:99999", "tcp://h/path", "tcp://u@h", "ssh://", "ssh://h:x"] {
             let failure = endpoint(text, None).unwrap_err();
             assert_eq!(failure.kind, Kind::EngineUnreachable);

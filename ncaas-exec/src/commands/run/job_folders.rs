@@ -22,7 +22,7 @@ impl MadeFolders {
         match std::fs::create_dir(path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             made => {
-                made.doing("make the folder", path)?;
+                made.doing("create the folder", path)?;
                 self.made.push(path.to_owned());
                 Ok(true)
             }

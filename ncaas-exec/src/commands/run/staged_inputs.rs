@@ -66,7 +66,7 @@ fn stage_input(input: &mut InputPath, io_dir: &Path, target: &Path, user: &Conta
         return Ok(());
     }
     let staged = target.join(base_name(&input.inside));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(target).doing("make the folder", target)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(target).doing("create the folder", target)?;
     stage(&source, path, &staged, user, 0)?;
     input.host = staged;
     Ok(())
@@ -146,8 +146,8 @@ fn stage(source: &Source, path: &Path, target: &Path, user: &ContainerUser, dept
     check_depth(path, depth)?;
     let (mut file, metadata) = source.open(path)?;
     if metadata.is_dir() {
-        fs::DirBuilder::new().mode(0o755).create(target).doing("make the folder", target)?;
-        fs::set_permissions(target, Permissions::from_mode(0o755)).doing("make the folder", target)?;
+        fs::DirBuilder::new().mode(0o755).create(target).doing("create the folder", target)?;
+        fs::set_permissions(target, Permissions::from_mode(0o755)).doing("create the folder", target)?;
         for entry in entries(path, &file)? {
             let name = entry.file_name().unwrap_or_default();
             stage(source, &entry, &target.join(name), user, depth + 1)?;

@@ -27,7 +27,7 @@ pub(crate) async fn print_lines(tool: Tool, args: LinesArgs) -> Result<ExitStatu
     // Logs that are not followed are printed one after the other.
     let pipe = Pipe::new(tool, args.pipe.jobs_or(if args.follow { targets::MAX_FOLLOWED } else { 1 }));
     let printer = Printer { tool, args: &args, several, engines: LazyEngine::default() };
-    pipe.each(input, async |record: &mut Record, output: &Output| printer.print(record, output).await).await
+    pipe.for_each(input, async |record: &mut Record, output: &Output| printer.print(record, output).await).await
 }
 
 struct Printer<'a> {

@@ -1,9 +1,8 @@
 //! Keeps superseded work from writing to the bucket.
 //!
-//! Another watcher takes a submission over when it has seen no heartbeat for 30 seconds. So a write is started only if
-//! the claim was looked at within the last second, and goes on only while the claim is confirmed: a machine that is cut off
-//! from the bucket abandons its writes before anybody can take its work over, and looks at the claim again when it is
-//! back.
+//! Another watcher takes over a submission when it has seen no heartbeat for 30 seconds. So a write starts only if the claim was
+//! confirmed within the last second, and continues only while the claim is confirmed: a machine without a connection to the
+//! bucket abandons its writes before another machine can take over, and checks the claim again when it is connected.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -14,18 +13,18 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::fields::Job;
 use rustix::time::{ClockId, clock_gettime};
 
-/// How long a look at the claim counts for the start of a write.
+/// How old the confirmation of the claim may be when a write starts.
 const FRESH: Duration = Duration::from_secs(1);
-/// Pause between two looks at the claim during a write.
+/// The time between two checks of the claim during a write.
 const REFRESH: Duration = Duration::from_secs(5);
-/// How long a look at the claim may take before the write is abandoned.
+/// How long a check of the claim may take before the write is abandoned.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// The claim of one job.
 pub(super) struct Fence {
     bucket: Bucket,
     job: Job,
-    /// When the claim was confirmed last, by a clock that goes on while the machine sleeps.
+    /// When the claim was last confirmed, by a clock that also runs while the machine sleeps.
     confirmed: Cell<Option<Duration>>,
 }
 
@@ -49,7 +48,7 @@ impl Fence {
         Ok(())
     }
 
-    /// Writes while the work counts. A write that is abandoned starts again once the claim is confirmed.
+    /// Writes as long as the claim is confirmed. An abandoned write starts again when the claim is confirmed.
     pub(super) async fn write<T>(&self, write: impl AsyncFn() -> Result<T>) -> Result<T> {
         loop {
             self.check().await?;
@@ -61,8 +60,7 @@ impl Fence {
         }
     }
 
-    /// Looks at the claim again and again. Returns the failure of work that is superseded, or `None` as soon as the claim
-    /// cannot be confirmed in time.
+    /// Checks the claim repeatedly. Returns the failure of superseded work, or `None` if the claim cannot be confirmed in time.
     async fn wait_until_unconfirmed(&self) -> Option<Failure> {
         loop {
             tokio::time::sleep(REFRESH).await;

@@ -1,8 +1,8 @@
 //! Uploads one job's results and logs to its folder in the bucket.
 //!
 //! Readers rely on the order: results, then logs, then the saved record, which says that the job is complete, and last
-//! `end.txt`, when every dataset of the submission is complete. Before each object the claim is looked at again: the work
-//! of a claim that another one superseded writes nothing more.
+//! `end.txt`, when every dataset of the submission is complete. The claim is checked before each object: superseded work writes
+//! nothing more.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -113,7 +113,7 @@ impl Pusher<'_> {
         }
     }
 
-    /// Has a job that failed through no fault of its own run again: by its watcher if that runs on this machine, else by
+    /// Lets a job with a transient failure run again: by its watcher if that runs on this machine, else by
     /// the next watcher that finds its claim free.
     async fn release_claim(&self, record: &Record, job: &Job) -> Result<()> {
         let (Some(bucket), Some(group)) = (&job.bucket, &job.group) else { return Ok(()) };

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use ncaas_tests::background_pipe::BackgroundPipe;
-use ncaas_tests::bucket::{TestBucket, files_below};
-use ncaas_tests::engine::{CleanUp, containers_labelled, docker, is_podman};
-use ncaas_tests::pipeline::{ANALYSIS, pipeline_script, put_submission};
-use ncaas_tests::{unique, wait_until};
+use ncaas_tests::bucket::files_below;
+use ncaas_tests::engine::{docker, is_podman};
+use ncaas_tests::pipeline::{ANALYSIS, SubmittedJob};
+use ncaas_tests::wait_until;
 
 /// The time so many seconds from now, as the engine takes it.
 fn engine_time_in(seconds: u64) -> String {
@@ -14,34 +13,24 @@ fn engine_time_in(seconds: u64) -> String {
     format!("{}.{:09}", now.as_secs() + seconds, now.subsec_nanos())
 }
 
-/// Kills one stage while the job runs, starts the pipe again, and looks at what came of the job.
+/// Kills one stage while the job runs, starts the pipe again, and checks the job's end.
 fn job_survives_kill_of(stage: &str) {
-    let bucket = TestBucket::directory("pca");
-    let folder = tempfile::tempdir().unwrap();
-    let name = unique("kill");
-    let job = format!("job__pca_{name}");
-    let label = format!("org.neurocaas.job={job}");
-    let mut clean_up = CleanUp::new();
-    clean_up.labelled(&label);
-    bucket.put("lab/inputs/a.txt", "one");
-    bucket.put("lab/configs/c.json", "{}");
-    put_submission(&bucket, &name, &"lab/inputs/a.txt".into(), "lab/configs/c.json");
+    let job = SubmittedJob::new("kill");
+    let SubmittedJob { bucket, folder, label, .. } = &job;
     let since = engine_time_in(0);
-    // It ends when the test says so, so that the stage is killed while the job surely runs.
+    // The job ends when the test creates a file, so that it runs while the stage is killed.
     let gate = r#"while [ ! -e "$HOME/io-dir/results/go" ]; do sleep 0.05; done; rm "$HOME/io-dir/results/go"; "#;
-    let script = pipeline_script(&bucket.address(), "", &format!("{gate}{ANALYSIS}"));
-
-    let first = BackgroundPipe::start(folder.path(), &script);
-    let running = || !containers_labelled(&label).is_empty();
-    wait_until("the job's container", Duration::from_secs(30), running);
+    let analysis = format!("{gate}{ANALYSIS}");
+    let first = job.start_pipe(&analysis);
+    job.wait_for_container();
     first.kill_stage(stage);
-    let second = BackgroundPipe::start(folder.path(), &script);
+    let second = job.start_pipe(&analysis);
     // From inside: the engine may be on another machine.
     let running = || docker(&["ps", "-q", "--filter", &format!("label={label}")]);
     wait_until("the job's start", Duration::from_secs(30), || !running().is_empty());
     let container = running();
     docker(&["exec", &container, "sh", "-c", "touch \"$HOME/io-dir/results/go\""]);
-    let end = format!("lab/results/{job}/process_results/end.txt");
+    let end = job.key("process_results/end.txt");
     let log = folder.path().join("stderr");
     let done = || bucket.get(&end).is_some();
     let start = std::time::Instant::now();
@@ -56,18 +45,18 @@ fn job_survives_kill_of(stage: &str) {
         std::thread::sleep(Duration::from_millis(50));
     }
     let stderr = std::fs::read_to_string(&log).unwrap();
-    assert_eq!(bucket.text(&format!("lab/results/{job}/process_results/a.txt")), "one", "{stderr}");
-    assert_eq!(bucket.text(&format!("lab/results/{job}/process_results/out/a.txt.config")), "{}", "{stderr}");
-    assert!(bucket.text(&format!("lab/results/{job}/logs/a.txt.log")).contains("done with a.txt"), "{stderr}");
-    wait_until("the container's removal", Duration::from_secs(20), || containers_labelled(&label).is_empty());
+    assert_eq!(bucket.text(&job.key("process_results/a.txt")), "one", "{stderr}");
+    assert_eq!(bucket.text(&job.key("process_results/out/a.txt.config")), "{}", "{stderr}");
+    assert!(bucket.text(&job.key("logs/a.txt.log")).contains("done with a.txt"), "{stderr}");
+    job.wait_for_removal();
     drop((first, second));
-    // Podman tells its events only to one who listens for a while.
+    // Podman sends its events only to a client that stays connected.
     let until = engine_time_in(if is_podman() { 2 } else { 0 });
     let filters = [format!("label={label}"), "event=start".to_owned()];
     let mut ask = vec!["events", "--since", &since, "--until", &until, "--format", "{{.ID}}"];
     ask.extend(filters.iter().flat_map(|filter| ["--filter", filter]));
     let starts = docker(&ask);
-    assert_eq!(starts.lines().count(), 1, "the job ran once, whatever was killed: {starts}\n{stderr}");
+    assert_eq!(starts.lines().count(), 1, "the job ran once: {starts}\n{stderr}");
 }
 
 macro_rules! stage_kills {

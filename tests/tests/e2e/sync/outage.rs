@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ncaas_tests::bucket::TestBucket;
@@ -24,29 +24,35 @@ fn tree(home: &TempDir) -> String {
     folder.to_str().unwrap().to_owned()
 }
 
-#[test]
-fn a_push_outlasts_a_server_that_is_away_for_twelve_seconds() {
+/// Pushes files through a server whose `outage` lasts for twelve seconds.
+fn push_through_outage(outage: fn(&S3Proxy) -> &AtomicBool) {
     let bucket = TestBucket::s3("outage");
     let (home, proxy) = (tempfile::tempdir().unwrap(), S3Proxy::new());
     let (folder, target) = (tree(&home), format!("{}/lab", bucket.address()));
-    for (name, state) in [("away", &proxy.outage.is_away), ("busy", &proxy.outage.is_busy)] {
-        let target = format!("{target}/{name}");
-        let push = ncaas_sync(&home, &["push", &folder, &target]).env("AWS_ENDPOINT_URL", &proxy.url);
-        let before = proxy.sent.passed();
-        let child = push.into_command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        wait_until("files to be sent", Duration::from_secs(60), || proxy.sent.passed() > before + 1_000_000);
-        state.store(true, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_secs(12));
-        state.store(false, Ordering::Relaxed);
-        let ended = child.unwrap().wait_with_output().unwrap();
-        let stderr = String::from_utf8(ended.stderr).unwrap();
-        assert!(ended.status.success(), "{stderr}");
-        let lines: Vec<&str> = stderr.lines().collect();
-        assert_eq!(lines.len(), 2, "{stderr}");
-        assert!(lines[0].ends_with("requests are retried for up to 5m 0s (`--patience`)"), "{stderr}");
-        assert!(lines[1].contains("the bucket's server answers again after "), "{stderr}");
-        assert_eq!(bucket.keys().iter().filter(|key| key.starts_with(&format!("lab/{name}/"))).count(), FILES);
-    }
+    let push = ncaas_sync(&home, &["push", &folder, &target]).env("AWS_ENDPOINT_URL", &proxy.url);
+    let child = push.into_command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    wait_until("files to be sent", Duration::from_secs(60), || proxy.sent.passed() > 1_000_000);
+    outage(&proxy).store(true, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_secs(12));
+    outage(&proxy).store(false, Ordering::Relaxed);
+    let ended = child.unwrap().wait_with_output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{stderr}");
+    assert!(lines[0].ends_with("requests are retried for up to 5m 0s (`--patience`)"), "{stderr}");
+    assert!(lines[1].contains("the bucket's server answers again after "), "{stderr}");
+    assert_eq!(bucket.keys().iter().filter(|key| key.starts_with("lab/")).count(), FILES);
+}
+
+#[test]
+fn a_push_outlasts_a_server_that_is_away_for_twelve_seconds() {
+    push_through_outage(|proxy| &proxy.outage.is_away);
+}
+
+#[test]
+fn a_push_outlasts_a_server_that_is_busy_for_twelve_seconds() {
+    push_through_outage(|proxy| &proxy.outage.is_busy);
 }
 
 #[test]
