@@ -28,8 +28,8 @@ async fn the_engine_in_the_environment_answers() {
 async fn a_missing_engine_is_unreachable_at_its_address() {
     for (host, reason) in [
         ("unix:///nowhere/docker.sock", "the socket `/nowhere/docker.sock` does not exist"),
-        ("tcp://127.0.0.1:1", "Connection refused"),
-        ("https://127.0.0.1:1", "Connection refused"),
+        ("tcp://127.0.0.1:1", "connection refused"),
+        ("https://127.0.0.1:1", "connection refused"),
     ] {
         let failure = failing(&[("DOCKER_HOST", host)]).await;
         assert_eq!(failure.kind, Kind::EngineUnreachable, "{failure}");
