@@ -119,15 +119,24 @@ async fn check_config(bucket: &Bucket, name: &Name, log: &mut SetupLog) -> Resul
     }
 }
 
-/// Whether there is an object in the folder; an empty folder is not a dataset.
+/// Whether there is an object in the folder; an empty folder is not a dataset. In a directory, every name is looked at: a
+/// link may lead out of it. Of a bucket on S3, the listing up to the first object suffices.
+///
+/// # Errors
+/// The failure of a name in the folder that cannot be pulled.
 async fn has_objects(bucket: &Bucket, folder: &str) -> Result<bool> {
     let mut listing = bucket.list(folder, None);
+    let mut has_objects = false;
     while let Some(page) = listing.next_page().await? {
-        if page.entries.iter().any(|entry| !entry.key.is_folder()) {
-            return Ok(true);
+        if let Some(unusable) = page.unusable.into_iter().next() {
+            return Err(unusable.why);
+        }
+        has_objects |= page.entries.iter().any(|entry| !entry.key.is_folder());
+        if has_objects && bucket.as_s3().is_some() {
+            break;
         }
     }
-    Ok(false)
+    Ok(has_objects)
 }
 
 /// Whether a failed lookup is the submission's own fault, and will not pass.

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Endpoint, Tls, parse};
 use crate::failure::{Failure, Kind, Result};
+use crate::text::without_bom;
 
 /// Name of the default context: `DOCKER_HOST`, or the default socket.
 const DEFAULT_CONTEXT: &str = "default";
@@ -151,7 +152,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
             .hint("set DOCKER_HOST to override this file")
     };
     match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| broken(error.to_string())),
+        Ok(text) => serde_json::from_slice(without_bom(&text)).map(Some).map_err(|error| broken(error.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(broken(error.to_string())),
     }
@@ -212,6 +213,12 @@ mod tests {
             configured.resolve(&[("DOCKER_CONTEXT", "default")]).unwrap().to_string(),
             "unix:///var/run/docker.sock"
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_in_the_configuration_is_skipped() {
+        let configured = Configured::new("\u{feff}{\"currentContext\":\"a\"}").context("a", "tcp://a:1");
+        assert_eq!(configured.resolve(&[]).unwrap().to_string(), "tcp://a:1");
     }
 
     #[test]

@@ -26,6 +26,18 @@ fn inputs_in_another_bucket_are_read_only_with_allow_bypass() {
 }
 
 #[test]
+fn a_folder_with_a_link_that_leads_out_of_the_bucket_is_refused_as_pull_refuses_it() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    bucket.put("lab/inputs/folder/a", "1");
+    let link = format!("{}/lab/inputs/folder/z", bucket.address());
+    std::os::unix::fs::symlink("/etc/passwd", link).unwrap();
+    let submission = json!({"dataname": "lab/inputs/folder/", "configname": "lab/configs/c.yaml", "timestamp": "1"});
+    let group = format!("{}/lab", bucket.address());
+    let checked = ncaas_submit(&["check", "--in", &group]).stdin(submission.to_string()).run();
+    checked.ended_saying(1, "is a link that leads out of the bucket");
+}
+
+#[test]
 fn check_accepts_files_keys_and_records() {
     let bucket = with_inputs(TestBucket::directory("pca"));
     let good = json!({"dataname": "lab/inputs/folder/", "configname": "lab/configs/config.yaml", "timestamp": 1.50});
