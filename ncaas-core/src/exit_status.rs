@@ -7,4 +7,9 @@ pub struct ExitStatus(pub u8);
 impl ExitStatus {
     /// Every record succeeded.
     pub const SUCCESS: ExitStatus = ExitStatus(0);
+
+    /// Whether a signal ended the program.
+    pub fn is_interrupted(self) -> bool {
+        self.0 > 128
+    }
 }

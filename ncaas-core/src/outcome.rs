@@ -1,12 +1,12 @@
 //! The line for people that says how a job ended.
 //!
-//! The stage that learns the end of a job prints it: the job's record came in without an end and goes out with one.
+//! In a pipe, the first stage that waits for jobs prints it and marks the record. Later stages see the mark.
 
 use std::path::Path;
 
 use crate::quantity::{format_bytes, format_count, format_duration};
 use crate::record::Record;
-use crate::record::fields::{Container, Status};
+use crate::record::fields::{Container, RecordFields, Status};
 use crate::text::{one_line, shorten};
 
 /// The maximum length of the cause, in characters.
@@ -47,11 +47,20 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
     Some(line)
 }
 
-/// The dataset's base name, else the job's id, else the container's name.
+/// Marks the end of a record's job as reported. Returns false if an earlier stage has reported it.
+pub fn mark_reported(record: &mut Record) -> bool {
+    let is_reported = |record: &Record| record.fields().is_ok_and(|known| known.outcome_reported == Some(true));
+    if is_reported(record) {
+        return false;
+    }
+    record.merge(&RecordFields { outcome_reported: Some(true), ..RecordFields::default() });
+    true
+}
+
+/// The dataset's name, else the job's id, else the container's name.
 fn subject_of_record(record: &Record, container: &Container) -> String {
-    let name =
-        record.dataset_name().or_else(|| record.job().map(|job| job.id)).unwrap_or_else(|| container.name.clone());
-    one_line(&name)
+    let name = record.dataset_name().or_else(|| record.job().map(|job| job.id));
+    one_line(&name.unwrap_or_else(|| container.name.clone()))
 }
 
 fn describe_status(container: &Container) -> String {
@@ -139,6 +148,23 @@ mod tests {
             let said = outcome_line(&record, Some("ValueError: x"), Some(Path::new("/io/x.log")));
             assert_eq!(said.as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn one_of_several_datasets_is_named_by_its_label() {
+        let record = Record::parse(
+            br#"{"job":{"id":"j","dataset":2,"datasets":2,"label":"x.npy.2"},"dataname":"b/x.npy","container":{"state":"exited","status":"success"}}"#,
+        );
+        assert_eq!(outcome_line(&record.unwrap(), None, None).as_deref(), Some("x.npy.2 succeeded"));
+    }
+
+    #[test]
+    fn a_success_after_its_time_limit_has_a_warning() {
+        let mut record = Record::parse(br#"{"run":{"timeout_s":2}}"#).unwrap();
+        let container = Container { status: Some(Status::Success), duration_s: Some(3.5), ..Container::default() };
+        record.set_container(container);
+        let warnings = record.fields().unwrap().warnings.unwrap_or_default();
+        assert_eq!(warnings, ["the job succeeded after 3.5 s, although its time limit is 2.0 s"]);
     }
 
     #[test]

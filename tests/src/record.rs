@@ -20,6 +20,8 @@ pub struct JobRecord {
     pub run: Option<Value>,
     pub inputs: Option<Vec<Value>>,
     pub container: Option<Container>,
+    pub outcome_reported: Option<bool>,
+    pub replay_of: Option<String>,
     pub dry_run: Option<Value>,
     pub exec: Option<Value>,
     pub logs: Option<Logs>,

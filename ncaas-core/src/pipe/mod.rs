@@ -7,6 +7,7 @@
 
 mod args;
 mod input;
+mod interruption;
 mod output;
 
 use std::cell::RefCell;
@@ -21,10 +22,12 @@ use tokio::sync::Mutex;
 
 pub use args::{PipeArgs, SchemaArgs};
 pub use input::{Input, MAX_LINE};
+use interruption::describe_interruption;
 pub use output::Output;
 
 use crate::failure::{Failure, Result};
 use crate::record::Record;
+use crate::record::fields::Job;
 use crate::tool::{ExitStatus, Tool};
 
 /// The version of the record format, in each JSON Schema. It rises when a field is removed, renamed or changes its type or
@@ -70,12 +73,13 @@ pub struct Pipe {
     jobs: usize,
     takes_errors: bool,
     skips_pushed: bool,
+    explains_interruption: bool,
 }
 
 impl Pipe {
     /// A pipe that works on `jobs` records at once.
     pub fn new(tool: Tool, jobs: usize) -> Self {
-        Pipe { tool, jobs: jobs.max(1), takes_errors: false, skips_pushed: false }
+        Pipe { tool, jobs: jobs.max(1), takes_errors: false, skips_pushed: false, explains_interruption: false }
     }
 
     /// For verbs that report failures: they also work on records with an error.
@@ -89,6 +93,13 @@ impl Pipe {
     #[must_use]
     pub fn skips_pushed(mut self) -> Self {
         self.skips_pushed = true;
+        self
+    }
+
+    /// For verbs that say themselves what an interruption means for their jobs.
+    #[must_use]
+    pub fn explains_interruption(mut self) -> Self {
+        self.explains_interruption = true;
         self
     }
 
@@ -153,6 +164,7 @@ impl Pipe {
         let output = Output::stdout();
         let queues = JobQueues::default();
         let repeated = RepeatedFailures::default();
+        let last_job = RefCell::default();
         let mut running = FuturesUnordered::new();
         let mut more = true;
         let mut ended = Ok(());
@@ -164,7 +176,7 @@ impl Pipe {
                 () = output.closed() => { closed = true; break; }
                 Some(()) = running.next(), if !running.is_empty() => {}
                 next = input.next(), if more && running.len() < self.jobs => match next {
-                    Ok(Some(line)) => running.push(self.process(line, &work, &output, &queues, &repeated)),
+                    Ok(Some(line)) => running.push(self.process(line, &work, &output, &queues, &repeated, &last_job)),
                     Ok(None) => more = false,
                     Err(failure) => { ended = Err(failure); more = false; }
                 },
@@ -174,8 +186,8 @@ impl Pipe {
         // Their progress lines are removed from the terminal before the next message.
         drop(running);
         repeated.report_counts(self.tool);
-        if interrupted && jobs > 0 {
-            self.tool.note(&format!("interrupted with {jobs} in progress; run the same command again to resume"));
+        if interrupted && jobs > 0 && !self.explains_interruption {
+            self.tool.note(&describe_interruption(jobs, last_job.borrow().as_ref()));
         }
         if !interrupted && !closed {
             at_end(&output);
@@ -192,6 +204,7 @@ impl Pipe {
         output: &Output,
         queues: &JobQueues,
         repeated: &RepeatedFailures,
+        last_job: &RefCell<Option<Job>>,
     ) where
         W: AsyncFn(&mut Record, &Output) -> Result<bool>,
     {
@@ -203,6 +216,9 @@ impl Pipe {
                 return output.emit(&Record::from_bad_line(&start, &failure, self.tool.name())).await;
             }
         };
+        if let Some(job) = record.job() {
+            last_job.replace(Some(job));
+        }
         let place = queues.enter(&record);
         let held = place.lock.lock().await;
         let passes = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;

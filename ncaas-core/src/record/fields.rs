@@ -76,6 +76,12 @@ pub struct RecordFields {
     /// True when the bucket has the job's saved record of this attempt: nothing is left to do for the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed: Option<bool>,
+    /// True when a stage has printed how the job ended: later stages do not print it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome_reported: Option<bool>,
+    /// Id of the job that `run --replay` repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
     /// What `run --dry-run` resolved: the container that it would start, and the equivalent `docker run` line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<serde_json::Value>,

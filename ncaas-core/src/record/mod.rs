@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Kind, Result};
+use crate::quantity::format_duration;
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
 
@@ -92,8 +93,11 @@ impl Record {
         self.read("dataname")
     }
 
-    /// The base name of its dataset, or of the first one, where the record has one.
+    /// The name of its dataset for people: the label of one of several, which is distinct, else the base name.
     pub fn dataset_name(&self) -> Option<String> {
+        if let Some(label) = self.job().filter(|job| job.datasets > 1).and_then(|job| job.label) {
+            return Some(label);
+        }
         self.dataname()?.first().map(|name| base_name(name).to_owned())
     }
 
@@ -220,6 +224,13 @@ impl Record {
     pub fn set_container(&mut self, container: Container) {
         if let Some(warning) = container.warning() {
             self.warn(warning);
+        }
+        let limit = self.fields().ok().and_then(|known| known.run?.timeout_s);
+        if let (Some(Status::Success), Some(limit), Some(duration)) = (container.status, limit, container.duration_s)
+            && duration > limit as f64
+        {
+            let (duration, limit) = (format_duration(duration), format_duration(limit as f64));
+            self.warn(format!("the job succeeded after {duration}, although its time limit is {limit}"));
         }
         self.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     }

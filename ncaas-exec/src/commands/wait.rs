@@ -30,9 +30,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     let exit_code = Cell::new(None);
     let work = async |record: &mut Record, _: &_| {
         let waited = wait_for_target(tool, &connection, record).await;
-        // A later stage has read the log, and has reported the end.
         if waited.is_ok()
-            && record.logs().is_none()
             && let Ok(engine) = connection.get().await
         {
             report_outcome(tool, engine, record).await;
@@ -47,7 +45,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
         return status;
     }
     match (status, exit_code.get()) {
-        (Ok(status), _) if status.0 > 128 => Ok(status),
+        (Ok(status), _) if status.is_interrupted() => Ok(status),
         (Ok(_), Some(code)) => Ok(ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED))),
         (Ok(_), None) => Ok(ExitStatus(TOOL_FAILED)),
         (Err(failure), _) => {

@@ -15,7 +15,7 @@ use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::lease;
-use ncaas_core::outcome::outcome_line;
+use ncaas_core::outcome::{mark_reported, outcome_line};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, RecordFields};
@@ -86,7 +86,6 @@ impl Saver {
             return Ok(());
         }
         lease::check(record)?;
-        let had_ended = record.container().is_some_and(|container| container.has_ended());
         let never_ran = record.container().is_none_or(|container| container.id.is_empty());
         if let Some(error) = &earlier
             && never_ran
@@ -102,7 +101,8 @@ impl Saver {
         let failure = match self.start(record).await {
             Ok(None) => {
                 let log = JobFiles::for_record(record).map(|files| files.log).ok();
-                self.note_outcome(had_ended, record, outcome_line(record, None, log.as_deref()));
+                let outcome = outcome_line(record, None, log.as_deref());
+                self.report_outcome(record, outcome);
                 return Ok(());
             }
             Ok(Some(mut follower)) => {
@@ -111,7 +111,8 @@ impl Saver {
                 let followed = follower.follow(record, self.interval, live).await;
                 drop(following);
                 let Err(failure) = followed else {
-                    self.note_outcome(had_ended, record, follower.outcome(record));
+                    let outcome = follower.outcome(record);
+                    self.report_outcome(record, outcome);
                     return Ok(());
                 };
                 if failure.kind == Kind::Superseded {
@@ -158,9 +159,12 @@ impl Saver {
         Follower::start(&engine, &inspected, record, files, &self.certificates).map(Some)
     }
 
-    /// Tells how a job ended, unless an earlier stage of the pipe has.
-    fn note_outcome(&self, had_ended: bool, record: &Record, outcome: Option<String>) {
-        if let Some(outcome) = outcome.filter(|_| !had_ended) {
+    /// Reports how a job ended, unless an earlier stage of the pipe has.
+    fn report_outcome(&self, record: &mut Record, outcome: Option<String>) {
+        if let Some(outcome) = outcome
+            && !self.tool.is_quiet()
+            && mark_reported(record)
+        {
             self.status_line.note_end(&outcome, record.is_failed());
         }
     }

@@ -2,6 +2,7 @@
 
 use ncaas_tests::Run;
 use ncaas_tests::started_submission::StartedSubmission;
+use ncaas_tests::workspace::Workspace;
 use serde_json::json;
 
 #[test]
@@ -24,6 +25,22 @@ fn save_tells_how_a_job_ended_once_with_the_cause() {
     assert_eq!((ran.status, ran.stderr.lines().count()), (0, 1));
     let quiet = submission.start(2, &[], "exit 4");
     assert_eq!(save(&["-q"], &quiet).stderr, "");
+}
+
+#[test]
+fn each_end_is_reported_once_in_a_pipe_also_if_the_job_ended_before_its_record_came() {
+    let workspace = Workspace::new();
+    let started = workspace.start(&[], &["true"]);
+    let record = workspace.exec(&["wait", "-q"]).stdin(started).run().ok();
+    assert_eq!(record.record().outcome_reported, None, "a quiet stage has reported nothing");
+    let save = |records: Vec<u8>| Run::tool("ncaas-logs").arg("save").dir(workspace.path()).stdin(records).run();
+    let saved = save(record.stdout.clone());
+    assert_eq!((saved.status, saved.stderr.matches(" succeeded in ").count()), (0, 1), "{}", saved.stderr);
+    let waited = workspace.exec(&["wait"]).stdin(saved.stdout).run().ok();
+    assert_eq!(save(waited.stdout).stderr, "");
+    // Another pipe reports it again.
+    let waited = workspace.exec(&["wait"]).stdin(record.stdout).run().ended_saying(0, " succeeded in ");
+    assert_eq!(save(waited.stdout).stderr, "");
 }
 
 #[test]
