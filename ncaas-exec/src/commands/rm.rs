@@ -42,7 +42,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
             "running" | "paused" | "restarting" if !args.force && named => Err(still_running(&container)),
             "running" | "paused" | "restarting" if !args.force => Ok(()),
             _ if !container.has_ended() => lifecycle::remove_container(engine, &container.id, args.force).await,
-            _ => remove_ended(engine, record, &container.id, args.force).await,
+            _ => remove_ended(engine, record, &container, args.force).await,
         }
     };
     let work = async |record: &mut Record, _: &_| {
@@ -61,11 +61,18 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
 ///
 /// # Errors
 /// [`Kind::ResultsMissing`] if its job wrote files that were not collected, unless `force` discards them.
-async fn remove_ended(engine: &Engine, record: &Record, id: &str, force: bool) -> Result<()> {
+async fn remove_ended(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
+    let Container { id, name, .. } = container;
     if !force && record.job().is_some() && !is_collected(record) && has_written(engine, record, id).await? {
-        let message = format!("kept the container `{id}`: what its job wrote was not collected");
-        return Err(Failure::new(Kind::ResultsMissing, message)
-            .hint("`ncaas-sync collect` collects it before `rm`; `ncaas-exec rm --force` discards it"));
+        let message = format!("kept the container `{name}`: what its job wrote was not collected");
+        let collect = if has_left_out(record) {
+            format!("`ncaas-sync collect --all {name}` (or `--from /tmp`) collects the files that were left out")
+        } else {
+            format!("`ncaas-sync collect {name}` collects it")
+        };
+        return Err(
+            Failure::new(Kind::ResultsMissing, message).hint(format!("{collect}; `ncaas-exec rm --force` discards it"))
+        );
     }
     targets::take_ownership(engine, record, id).await?;
     lifecycle::remove_container(engine, id, force).await?;
@@ -78,15 +85,22 @@ async fn remove_ended(engine: &Engine, record: &Record, id: &str, force: bool) -
 /// Whether the job's results were collected: its record, or its saved record, lists them.
 fn is_collected(record: &Record) -> bool {
     let lists_results = |record: &Record| {
-        let left_out = record.fields().ok().and_then(|known| known.uncollected).unwrap_or_default();
-        left_out == 0 && (record.results().is_some() || record.results_file().is_some())
+        count_left_out(record) == 0 && (record.results().is_some() || record.results_file().is_some())
     };
-    lists_results(record)
-        || JobFolder::for_record(record)
-            .ok()
-            .and_then(|folder| folder.saved_record())
-            .as_ref()
-            .is_some_and(lists_results)
+    lists_results(record) || saved_record(record).as_ref().is_some_and(lists_results)
+}
+
+/// Whether files of the job were left out when its results were collected.
+fn has_left_out(record: &Record) -> bool {
+    count_left_out(record) > 0 || saved_record(record).is_some_and(|saved| count_left_out(&saved) > 0)
+}
+
+fn count_left_out(record: &Record) -> u64 {
+    record.fields().ok().and_then(|known| known.uncollected).unwrap_or_default()
+}
+
+fn saved_record(record: &Record) -> Option<Record> {
+    JobFolder::for_record(record).ok()?.saved_record()
 }
 
 /// Whether a job has written files, to its mounted folders or anywhere in its container.

@@ -171,7 +171,8 @@ impl Collector {
         let exists = !matches!(inspected, Ok((_, None)));
         let lock = directory.lock("collect").await?;
         let (shared, id) = (Arc::clone(directory), container.id.clone());
-        if run_blocking(move || resume(&shared, dataset, &id, exists)).await? == Progress::Collected {
+        let widens = self.widens_selection();
+        if run_blocking(move || resume(&shared, dataset, &id, exists, widens)).await? == Progress::Collected {
             return Ok(());
         }
         drop(lock);
@@ -206,6 +207,11 @@ impl Collector {
         .await?;
         drop(lock);
         Ok(())
+    }
+
+    /// Whether the command line asks for files that are left out by default.
+    fn widens_selection(&self) -> bool {
+        self.args.select.all || !self.args.from.is_empty() || !self.args.select.include.is_empty()
     }
 
     /// Finds everything that the job produced. Also returns the container's paths.
@@ -295,11 +301,19 @@ async fn take_io_dir(engine: &Engine, inspected: &ContainerInspectResponse, reco
     Ok(())
 }
 
-/// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards.
-fn resume(directory: &JobDirectory, dataset: u64, container: &str, exists: bool) -> Result<Progress> {
+/// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards. With
+/// `widens`, a job whose files were all left out is collected again.
+fn resume(directory: &JobDirectory, dataset: u64, container: &str, exists: bool, widens: bool) -> Result<Progress> {
     journal::finish_all(directory)?;
     let progress = journal::progress(directory, dataset, container)?;
     if progress == Progress::Collected {
+        let has_left_out = || {
+            Journal::open_finished(directory, dataset)
+                .is_ok_and(|journal| journal.is_some_and(|journal| journal.uncollected > 0))
+        };
+        if widens && has_left_out() {
+            return Ok(Progress::NotStarted);
+        }
         directory.clean_up(exists);
     }
     Ok(progress)

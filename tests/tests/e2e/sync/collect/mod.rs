@@ -208,7 +208,8 @@ fn a_successful_job_without_results_names_the_files_that_were_left_out() {
         assert_eq!(record.warnings.as_deref(), Some(&[expected.to_owned()][..]), "{attempt}");
         assert_eq!((record.uncollected, record.results.map(|results| results.len())), (Some(1), Some(0)));
     }
-    fs::remove_dir_all(job.folder()).unwrap();
+    let kept = ncaas_tests::Run::tool("ncaas-exec").args(["rm"]).stdin(job.record().to_string()).run();
+    kept.ended_saying(1, "`ncaas-sync collect --all ");
     let record = job.collect(&["--all"]).ok().record();
     assert_eq!((result_paths(&record), record.uncollected), (vec!["outside/tmp/out/res.csv".to_owned()], None));
     let nothing = EndedJob::after("true", &[]);
