@@ -9,23 +9,15 @@ use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::labels::{self, LabelledContainer};
 use ncaas_core::engine::{Engine, EngineContext, Owner, Subject};
 use ncaas_core::failure::Result;
-use ncaas_core::layout::base_name;
 use ncaas_core::pipe::{Pipe, print_schema};
-use ncaas_core::quantity::format_bytes;
+use ncaas_core::quantity::{format_age, format_bytes};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Datasets, RecordFields};
+use ncaas_core::record::fields::{Container, RecordFields};
+use ncaas_core::table::{Table, terminal_width};
 use ncaas_core::text;
 use ncaas_core::tool::{ExitStatus, Tool};
-use rustix::termios::tcgetwinsize;
 
 use crate::args::{Format, LsArgs};
-
-/// The column for the size, and those whose width depends on the terminal's.
-const SIZE_COLUMN: usize = 3;
-const NAMED_COLUMNS: [usize; 3] = [0, 4, 5];
-const MIN_NAME: usize = 8;
-/// The terminal's width, if it is not known.
-const DEFAULT_WIDTH: usize = 80;
 
 /// How many containers are inspected at once.
 const INSPECTIONS: usize = 16;
@@ -47,10 +39,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
                         output.write_lines(record.to_line()).await;
                     }
                 }
-                Format::Table => {
-                    let width = tcgetwinsize(std::io::stdout()).map_or(DEFAULT_WIDTH, |size| usize::from(size.ws_col));
-                    output.write(table(&records, args.size, width).into_bytes()).await;
-                }
+                Format::Table => output.write(table(&records, args.size, terminal_width()).into_bytes()).await,
             }
             Ok(())
         })
@@ -82,68 +71,40 @@ async fn inspect_record(engine: &Engine, listed: LabelledContainer, size: bool) 
     Ok(Some(record))
 }
 
-/// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown.
+/// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown. The job, whose id is
+/// in the container's name as well, is left out where the names would have to be shortened.
 fn table(records: &[Record], size: bool, width: usize) -> String {
-    let header = ["NAME", "STATE", "AGE", "SIZE", "DATASET", "JOB"].map(str::to_owned);
-    let mut rows = vec![header];
-    rows.extend(records.iter().filter_map(|record| Some(row(record, &record.container()?))));
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+    let build = |has_job: bool| {
+        let select = |cells: [String; 6]| {
+            let is_shown = [true, true, true, size, true, has_job];
+            cells.into_iter().zip(is_shown).filter_map(|(cell, is_shown)| is_shown.then_some(cell)).collect::<Vec<_>>()
+        };
+        let header = select(["NAME", "STATE", "AGE", "SIZE", "DATASET", "JOB"].map(str::to_owned));
+        let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
+        for record in records {
+            if let Some(container) = record.container() {
+                table.push(select(row(record, &container)));
+            }
         }
-    }
-    if !size {
-        widths[SIZE_COLUMN] = 0;
-    }
-    // The columns with names share what the others leave.
-    let is_named = |column: usize| NAMED_COLUMNS.contains(&column);
-    let shown = widths.iter().filter(|width| **width > 0).count();
-    let fixed: usize = (0..6).filter(|column| !is_named(*column)).map(|column| widths[column]).sum();
-    let share = width.saturating_sub(fixed + 2 * (shown - 1)) / NAMED_COLUMNS.len();
-    for column in NAMED_COLUMNS {
-        widths[column] = widths[column].min(share.max(MIN_NAME));
-    }
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(widths).filter(|(_, width)| *width > 0);
-        let cells = cells.map(|(cell, width)| format!("{:width$}", fit(cell, width)));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+        table
     };
-    rows.iter().map(line).collect()
-}
-
-/// A cell that is not wider than its column.
-fn fit(cell: &str, width: usize) -> String {
-    if cell.chars().count() <= width { cell.to_owned() } else { text::shorten(cell, width.saturating_sub(1)) }
+    let whole = build(true).to_string();
+    if whole.lines().all(|line| line.chars().count() <= width) { whole } else { build(false).fit(width).to_string() }
 }
 
 fn row(record: &Record, container: &Container) -> [String; 6] {
-    let status = container.status.and_then(|status| serde_json::to_value(status).ok());
-    let state = status.as_ref().and_then(serde_json::Value::as_str).unwrap_or(&container.state);
+    let state = container.status.map_or_else(|| container.state.clone(), |status| text::word(&status));
     let started = container.started_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
-    let dataset = match record.dataname() {
-        Some(Datasets::One(name)) => text::one_line(base_name(&name)),
-        _ => "-".to_owned(),
-    };
+    let age = started.map(|started| format_age(Timestamp::now().duration_since(started).as_secs()));
+    let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
     [
         container.name.clone(),
-        state.to_owned(),
-        started.map_or("-".to_owned(), age),
-        container.size_bytes.map_or("-".to_owned(), format_bytes),
-        dataset,
-        record.job().map_or("-".to_owned(), |job| text::one_line(&job.id)),
+        state,
+        or_none(age),
+        or_none(container.size_bytes.map(format_bytes)),
+        or_none(record.dataset_name()),
+        or_none(record.job().map(|job| job.id)),
     ]
-}
-
-/// The time since `start` in its largest unit.
-fn age(start: Timestamp) -> String {
-    let seconds = Timestamp::now().duration_since(start).as_secs().max(0);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86400 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86400),
-    }
 }
 
 /// Whether the io-dir of a record belongs to this user.
@@ -171,6 +132,9 @@ mod tests {
             narrow.contains("out-of-memory") && narrow.contains("job__pca_20") && narrow.contains("xxxxx"),
             "{narrow}"
         );
+        assert!(!narrow.contains("JOB"), "{narrow}");
+        let short = Record::parse(line.replace(&"x".repeat(60), "s1").as_bytes()).unwrap();
+        assert!(table(&[short], false, 80).contains(&format!("{id}-1-aabbccdd")), "the name is whole");
         assert!(table(&[record], false, 200).contains(&format!("{id}-1-aabbccdd")));
     }
 }
