@@ -313,9 +313,14 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Repeat the run of a saved record.json: same image, command and settings, and inputs with the same checksums
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "data", "config", "command"])]
+    /// Repeat the run of a saved record.json: same image, command and settings, and inputs with the same checksums; with
+    /// --config, a run with another config
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "data", "command"])]
     pub(crate) replay: Option<PathBuf>,
+
+    /// Print what is started, where its files are mounted, its limits, and what a job waits for
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bollard::models::SystemInfo;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::Result;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::fields::RunSettings;
 use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore};
 
@@ -101,6 +102,17 @@ impl Admission {
         let (permits, total) = self.permits(info).await;
         let permit = Arc::clone(permits).try_acquire_many_owned(self.needed(settings).min(*total)).ok()?;
         Some(Slot { _permit: Some(permit), entry: None, gpu: None, warning: None })
+    }
+
+    /// What limits the number of jobs, in words.
+    pub(super) fn describe_limit(&self, info: &SystemInfo) -> String {
+        match self.jobs {
+            Some(jobs) => format!("at most {} at once (`-j`)", format_count(jobs.into(), "job")),
+            None => format!(
+                "jobs share {} (`-j` sets another limit), the engine's memory and its GPUs",
+                format_count(info.ncpu.and_then(|cpus| usize::try_from(cpus).ok()).unwrap_or(1), "CPU")
+            ),
+        }
     }
 
     async fn permits(&self, info: &SystemInfo) -> &(Arc<Semaphore>, u32) {

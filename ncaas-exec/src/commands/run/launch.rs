@@ -2,25 +2,33 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bollard::models::SystemInfo;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::lease;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Protocol, RecordFields};
+use ncaas_core::record::fields::{Container, Protocol, RecordFields, RunSettings};
 use ncaas_core::tool::Tool;
+use tokio::time::sleep;
 
-use super::admission::Admission;
+use super::admission::{Admission, Slot};
+use super::explanation::explain_start;
 use super::job_folders::MadeFolders;
 use super::job_inputs::JobInputs;
 use super::previous_run::{find_container, is_unstarted};
 use super::replay::compare_inputs;
+use super::start_order::Ticket;
 use super::time_limit_guardian;
 use super::workflow::write_workflow_files;
+use crate::args::RunArgs;
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
 use crate::{lifecycle, start_failure};
+
+/// A wait that is not worth a note.
+const SHORT_WAIT: Duration = Duration::from_millis(300);
 
 /// Launches the jobs of one run of the verb.
 #[derive(Debug)]
@@ -28,14 +36,25 @@ pub(super) struct Launcher {
     tool: Tool,
     /// Whether the inputs must have the checksums in the record.
     replays: bool,
+    /// Whether a repeated run gets another config.
+    has_other_config: bool,
+    /// Whether to say what is started and what it waits for.
+    is_verbose: bool,
     pub(super) admission: Admission,
     /// Images (by id) and programs that can be started.
     examined: RefCell<HashSet<(String, String)>>,
 }
 
 impl Launcher {
-    pub(super) fn new(tool: Tool, jobs: Option<u16>, replays: bool) -> Self {
-        Launcher { tool, replays, admission: Admission::new(jobs), examined: RefCell::default() }
+    pub(super) fn new(tool: Tool, args: &RunArgs) -> Self {
+        Launcher {
+            tool,
+            replays: args.replay.is_some(),
+            has_other_config: args.replay.is_some() && args.config.is_some(),
+            is_verbose: args.verbose,
+            admission: Admission::new(args.pipe.jobs),
+            examined: RefCell::default(),
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the whole of a resolved job, which exists only here")]
@@ -49,9 +68,13 @@ impl Launcher {
         mut spec: ContainerSpec,
         user: &ContainerUser,
         folders: &mut MadeFolders,
+        ticket: Option<Ticket<'_>>,
     ) -> Result<Container> {
         let name = spec.name.clone().unwrap_or_default();
-        let slot = self.admission.wait_for_slot(engine, info, &name, &spec.settings).await?;
+        let slot = self.wait_for_slot(engine, info, &name, &spec.settings, ticket).await?;
+        if self.is_verbose {
+            explain_start(self.tool, record, &spec);
+        }
         self.tool.warn(record, slot.warning.as_deref());
         if let Some(gpu) = &slot.gpu {
             spec.labels.insert(labels::GPU.to_owned(), gpu.clone());
@@ -59,7 +82,8 @@ impl Launcher {
         spec.gpu.clone_from(&slot.gpu);
         let checksums = inputs.checksums().await?;
         if self.replays {
-            compare_inputs(&record.fields()?.inputs.unwrap_or_default(), &checksums)?;
+            let other_config = record.text("configname").filter(|_| self.has_other_config);
+            compare_inputs(&record.fields()?.inputs.unwrap_or_default(), &checksums, other_config)?;
         }
         if !checksums.is_empty() {
             record.merge(&RecordFields { inputs: Some(checksums), ..RecordFields::default() });
@@ -92,6 +116,34 @@ impl Launcher {
             slot.hold_until_end(engine, &container.id);
         }
         Ok(container)
+    }
+
+    /// Waits until earlier records have their slots, and then for one.
+    async fn wait_for_slot(
+        &self,
+        engine: &Engine,
+        info: &SystemInfo,
+        name: &str,
+        settings: &RunSettings,
+        ticket: Option<Ticket<'_>>,
+    ) -> Result<Slot> {
+        let wait = async {
+            if let Some(ticket) = &ticket {
+                ticket.wait_for_turn().await;
+            }
+            self.admission.wait_for_slot(engine, info, name, settings).await
+        };
+        let mut wait = std::pin::pin!(wait);
+        if self.is_verbose {
+            tokio::select! {
+                biased;
+                slot = &mut wait => return slot,
+                () = sleep(SHORT_WAIT) => {
+                    self.tool.note(&format!("`{name}` waits for a slot: {}", self.admission.describe_limit(info)));
+                }
+            }
+        }
+        wait.await
     }
 
     /// Checks that the container's program can be started, once for each image and program. Removes the container if not.

@@ -6,8 +6,10 @@
 mod admission;
 mod command_line;
 mod dry_run;
+mod explanation;
 mod follow;
 mod input_checksum;
+mod interruption;
 mod job_folders;
 mod job_inputs;
 mod launch;
@@ -16,6 +18,7 @@ mod previous_run;
 mod replay;
 mod resolve;
 mod staged_inputs;
+mod start_order;
 mod time_limit_guardian;
 mod workflow;
 
@@ -43,6 +46,7 @@ use crate::outcome::report_outcome;
 use crate::run_settings::DefaultSettings;
 use crate::targets;
 use follow::copy_output;
+use interruption::{Counts, increment};
 use job_folders::MadeFolders;
 use job_inputs::JobInputs;
 use launch::Launcher;
@@ -50,6 +54,7 @@ use previous_run::{
     check_saved_container, find_container, is_unstarted, may_have_container, saved_end, use_io_dir_of_container,
 };
 use staged_inputs::stage_inputs;
+use start_order::{StartOrder, Ticket};
 
 /// How many records are in work at once. How many jobs run at once is decided by [`admission`].
 const MIN_RECORDS: usize = 64;
@@ -62,20 +67,28 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
         args.target = args.image.take();
     }
+    // Number of records, if the command line names them.
+    let expected = Cell::new(0);
     let input = match (&args.replay, &args.target) {
-        (Some(file), _) => Input::record(replay::record_to_replay(file)?),
-        (None, Some(image)) => Input::records(command_line_records(&args, image)?),
+        (Some(file), _) => {
+            let record = replay::record_to_replay(tool, file, args.config.is_some()).await?;
+            Input::record(record)
+        }
+        (None, Some(image)) => {
+            let records = command_line_records(&args, image)?;
+            expected.set(records.len());
+            Input::records(records)
+        }
         (None, None) => Input::stdin(tool, "ncaas-exec run IMAGE --data FILE")?,
     };
     // Without records, options that describe a job are most likely given without its image.
     let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
     let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
-    let count = Cell::new(0_u64);
     let records = args.pipe.jobs_or(0).max(MIN_RECORDS);
     let runner = Runner {
         tool,
         fields: DefaultFields::new(&args)?,
-        launcher: Launcher::new(tool, args.pipe.jobs, args.replay.is_some()),
+        launcher: Launcher::new(tool, &args),
         settings: DefaultSettings::for_jobs(args.settings, args.job_settings, args.timeout)?,
         placement: args.placement,
         dry_run: args.dry_run,
@@ -84,13 +97,22 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         connection: LazyEngine::default(),
         asked_info: OnceCell::new(),
         local_info: OnceCell::new(),
+        order: StartOrder::default(),
+        counts: Counts::default(),
     };
-    let pipe = Pipe::new(tool, records).skips_pushed().filter(input, async |record: &mut Record, _| {
-        count.set(count.get() + 1);
-        runner.run_record(record).await
+    let pipe = Pipe::new(tool, records).skips_pushed().explains_interruption();
+    let pipe = pipe.filter(input, async |record: &mut Record, _| {
+        let ran = runner.run_record(record).await;
+        if ran.is_err() {
+            increment(&runner.counts.failed);
+        }
+        ran
     });
     let status = runner.connection.connect_during(pipe).await?;
-    if needs_records && count.get() == 0 && status == ExitStatus::SUCCESS {
+    if status.is_interrupted() {
+        runner.counts.note_interruption(tool, expected.get());
+    }
+    if needs_records && runner.counts.begun.get() == 0 && status == ExitStatus::SUCCESS {
         return Err(Failure::new(Kind::Usage, "no image is given, and stdin contains no records")
             .hint("name the image: `ncaas-exec run IMAGE --data FILE`"));
     }
@@ -99,9 +121,13 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
 
 /// The records of the jobs that the command line describes: one for each dataset.
 fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Record>> {
-    if args.data.is_empty() && args.config.is_none() && args.command.is_empty() && !args.dry_run {
-        return Err(Failure::new(Kind::Usage, "neither a dataset nor a command is given")
-            .hint("add `--data FILE`, or a command after `--`; `--dry-run` shows what would run"));
+    if args.data.is_empty() && args.command.is_empty() && !args.dry_run {
+        let hint = "add `--data FILE`, or a command after `--`; `--dry-run` shows what would run";
+        let message = match &args.config {
+            Some(config) => format!("the config `{}` is given, but no dataset", config.display()),
+            None => "neither a dataset nor a command is given".to_owned(),
+        };
+        return Err(Failure::new(Kind::Usage, message).hint(hint));
     }
     if args.data.len() < 2 && args.name.is_none() {
         return Ok(vec![Record::default()]);
@@ -189,10 +215,14 @@ struct Runner {
     connection: LazyEngine,
     asked_info: OnceCell<SystemInfo>,
     local_info: OnceCell<SystemInfo>,
+    order: StartOrder,
+    counts: Counts,
 }
 
 impl Runner {
     async fn run_record(&self, record: &mut Record) -> Result<()> {
+        increment(&self.counts.begun);
+        let ticket = Cell::new(Some(self.order.ticket()));
         self.fields.complete(record);
         let settings = self.settings.complete(record)?;
         record.require("image")?;
@@ -203,14 +233,24 @@ impl Runner {
                 check_saved_container(engine, record, &end).await?;
             }
             record.merge(&end);
+            increment(&self.counts.started);
+            increment(&self.counts.ended);
             return Ok(());
         }
         let inputs = JobInputs::locate(record)?;
         let start = async |engine: &Engine, record: &mut Record| {
-            self.start_job(engine, record, settings.clone(), &inputs).await
+            self.start_job(engine, record, settings.clone(), &inputs, &ticket).await
         };
         self.connection.with_retry(self.tool, record, start).await?;
-        if self.follow { self.follow_job(record).await } else { Ok(()) }
+        drop(ticket.take());
+        increment(&self.counts.started);
+        if self.follow {
+            self.follow_job(record).await?;
+        }
+        if record.container().is_none_or(|container| container.has_ended()) {
+            increment(&self.counts.ended);
+        }
+        Ok(())
     }
 
     /// Prints the job's output, waits for its end and reports it.
@@ -233,6 +273,7 @@ impl Runner {
         record: &mut Record,
         mut settings: RunSettings,
         inputs: &JobInputs,
+        ticket: &Cell<Option<Ticket<'_>>>,
     ) -> Result<()> {
         let info = self.engine_info(engine, &settings).await?;
         if !self.dry_run && self.take_up(engine, info, record, &settings).await? {
@@ -281,7 +322,8 @@ impl Runner {
             let mut spec = resolve::resolve_spec(record, &settings, &inputs, &image)?;
             self.label_placement(&mut spec);
             resolve::set_command(&mut spec, record, &inputs, &image)?;
-            self.launcher.launch(engine, info, record, &inputs, spec, &user, &mut folders).await
+            let ticket = ticket.take();
+            self.launcher.launch(engine, info, record, &inputs, spec, &user, &mut folders, ticket).await
         };
         match launched.await {
             // A short job may have ended already.

@@ -26,8 +26,13 @@ fn an_interrupted_run_leaves_its_job_running_and_ls_lists_it() {
     wait_until("the first job", Duration::from_secs(20), || !of_this_test().is_empty());
     let pid = child.id().to_string();
     std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(130));
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130));
+    let message = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(
+        message.starts_with("ncaas-exec: interrupted: 1 job goes on in the background; 1 was not started; "),
+        "{message}"
+    );
     let listed = of_this_test();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["container"]["state"], "running");

@@ -29,6 +29,22 @@ fn no_more_jobs_run_at_once_than_the_jobs_flag_allows() {
 }
 
 #[test]
+fn jobs_start_in_the_order_of_their_records() {
+    let workspace = Workspace::new();
+    let files: Vec<String> = (0..8).map(|number| workspace.write(&format!("{number}.npy"), "")).collect();
+    // A large dataset takes longer to prepare than those after it.
+    fs::write(workspace.path().join("0.npy"), vec![0; 20 << 20]).unwrap();
+    fs::set_permissions(workspace.path().join("0.npy"), fs::Permissions::from_mode(0o600)).unwrap();
+    let flags: Vec<&str> = ["-j", "1", "--data"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let started = workspace.run(&flags, &["true"]);
+    let mut records = started.records();
+    assert_eq!(records.len(), 8, "{}", started.stderr);
+    records.sort_by_key(|record| record.container.as_ref().unwrap().started_at.clone());
+    let datasets: Vec<u64> = records.iter().map(|record| record.job.as_ref().unwrap().dataset).collect();
+    assert_eq!(datasets, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
 fn jobs_with_a_memory_limit_wait_for_free_memory() {
     let workspace = Workspace::new();
     let total: u64 = docker(&["info", "--format", "{{.MemTotal}}"]).parse().unwrap();

@@ -10,6 +10,31 @@ use ncaas_tests::workspace::Workspace;
 use serde_json::{Value, json};
 
 #[test]
+fn a_config_without_a_dataset_or_command_is_refused() {
+    let workspace = Workspace::new();
+    let config = workspace.write("c.yaml", "n: 1\n");
+    let refused = workspace.exec(&["run", FIXTURE, "--config", &config]).run();
+    refused.ended_saying(2, "the config `c.yaml` is given, but no dataset");
+}
+
+#[test]
+fn verbose_says_what_is_started_and_what_a_job_waits_for() {
+    let workspace = Workspace::new();
+    let data = workspace.write("x.npy", "1");
+    let line = serde_json::json!({"image": FIXTURE, "command": ["sleep", "1"]}).to_string() + "\n";
+    let flags = ["run", "-v", "-j", "1", "--data", &data, "--timeout", "50s", "--memory", "64m"];
+    let ran = workspace.exec(&flags).stdin(line.repeat(2)).run();
+    for expected in [
+        " runs: sleep 1 /home/neurocaasdev/io-dir/inputs/x.npy",
+        "/x.npy` at `/home/neurocaasdev/io-dir/inputs/x.npy` (read-only)",
+        " has the limits: time 50.0 s, memory 67.1 MB, CPUs none, processes 2048, log 10.7 GB",
+        " waits for a slot: at most 1 job at once (`-j`)",
+    ] {
+        assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_job_that_cannot_start_reports_why_and_leaves_no_container() {
     let workspace = Workspace::new();
     let cases: [(&[&str], &str); 5] = [

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use ncaas_tests::Run;
 use ncaas_tests::workspace::{Workspace, container_output};
 
 #[test]
@@ -20,4 +21,29 @@ fn replay_runs_a_saved_record_again_on_unchanged_inputs_only() {
     fs::write(workspace.path().join("x.npy"), "two").unwrap();
     let refused = workspace.exec(&["run", "--replay", "record.json"]).run();
     assert_eq!((refused.status, refused.record().error_kind()), (1, "checksum-mismatch"));
+    let message = refused.record().error.unwrap().message;
+    assert!(
+        message.starts_with("inputs have changed since the saved run: `/") && message.ends_with("/x.npy`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn replay_uses_the_saved_copy_of_a_changed_config_or_another_config() {
+    let workspace = Workspace::new();
+    let (data, config) = (workspace.write("x.npy", "one"), workspace.write("c.yaml", "n: 1\n"));
+    let started = workspace.start(&["--data", &data, "--config", &config], &["sh", "-c", "cat $2"]);
+    let saved = workspace.exec(&["wait"]).stdin(started).run();
+    let collected = Run::tool("ncaas-sync").arg("collect").dir(workspace.path()).stdin(saved.stdout).run();
+    fs::write(workspace.path().join("record.json"), &collected.stdout).unwrap();
+    workspace.write("c.yaml", "n: 2\n");
+    workspace.write("other.yaml", "n: 3\n");
+    for (flags, expected) in [(&[][..], "n: 1"), (&["--config", "other.yaml"], "n: 3")] {
+        let again = workspace.exec(&["run", "--replay", "record.json"]).args(flags).run();
+        assert_eq!(again.status, 0, "{}", again.stderr);
+        assert_eq!(again.stderr.contains("has changed since the saved run: using its copy"), flags.is_empty());
+        assert_eq!(again.record().replay_of, Some(collected.record().job.unwrap().id));
+        let ended = workspace.exec(&["wait"]).stdin(again.stdout).run();
+        assert_eq!(container_output(&ended.record()), expected);
+    }
 }

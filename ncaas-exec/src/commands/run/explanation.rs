@@ -1,0 +1,37 @@
+//! `ncaas-exec run --verbose`: what is started, where its files are, and its limits.
+
+use ncaas_core::quantity::{format_bytes, format_duration};
+use ncaas_core::record::Record;
+use ncaas_core::tool::Tool;
+
+use crate::container_spec::{ContainerSpec, shell_line};
+
+/// Prints what a container is started with.
+pub(super) fn explain_start(tool: Tool, record: &Record, spec: &ContainerSpec) {
+    let name = spec.name.as_deref().unwrap_or("a container");
+    let image = record.text("image").unwrap_or(&spec.image);
+    tool.note(&format!("starting `{name}` from the image `{image}`, id {}", spec.image));
+    let words: Vec<String> = spec.entrypoint.iter().chain(&spec.command).flatten().cloned().collect();
+    if !words.is_empty() {
+        tool.note(&format!("`{name}` runs: {}", shell_line(&words)));
+    }
+    for shared in &spec.shared {
+        let access = if shared.read_only { "read-only" } else { "writable" };
+        tool.note(&format!("`{name}` has `{}` at `{}` ({access})", shared.host.display(), shared.container));
+    }
+    tool.note(&format!("`{name}` has the limits: {}", describe_limits(spec)));
+}
+
+fn describe_limits(spec: &ContainerSpec) -> String {
+    let settings = &spec.settings;
+    let limit = |name: &str, value: Option<String>| format!("{name} {}", value.unwrap_or_else(|| "none".to_owned()));
+    let above_zero = |value: Option<u64>| value.filter(|value| *value > 0);
+    [
+        limit("time", settings.timeout_s.map(|seconds| format_duration(seconds as f64))),
+        limit("memory", settings.memory.map(format_bytes)),
+        limit("CPUs", settings.cpus.map(|cpus| cpus.to_string())),
+        limit("processes", above_zero(settings.pids).map(|pids| pids.to_string())),
+        limit("log", above_zero(settings.log_size).map(format_bytes)),
+    ]
+    .join(", ")
+}

@@ -1,0 +1,42 @@
+//! What an interruption of `ncaas-exec run` means for its jobs.
+
+use std::cell::Cell;
+
+use ncaas_core::tool::Tool;
+
+/// Numbers of records.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Those that came.
+    pub(super) begun: Cell<usize>,
+    /// Those whose job was started, or had been before.
+    pub(super) started: Cell<usize>,
+    /// Those whose job was started and has ended.
+    pub(super) ended: Cell<usize>,
+    pub(super) failed: Cell<usize>,
+}
+
+pub(super) fn increment(count: &Cell<usize>) {
+    count.set(count.get() + 1);
+}
+
+impl Counts {
+    /// Says what an interruption means for the jobs. `expected` is the number of records, if it is known.
+    pub(super) fn note_interruption(&self, tool: Tool, expected: usize) {
+        let left = expected.max(self.begun.get()).saturating_sub(self.started.get() + self.failed.get());
+        let running = self.started.get() - self.ended.get();
+        if left == 0 && running == 0 {
+            return;
+        }
+        let go_on = match running {
+            0 => "no job runs".to_owned(),
+            1 => "1 job goes on in the background".to_owned(),
+            running => format!("{running} jobs go on in the background"),
+        };
+        let how = "`ncaas-exec ls` lists jobs, `ncaas-exec stop NAME` stops one, and `ncaas-exec ls --all | ncaas-logs \
+                   save | ncaas-sync collect` saves their results";
+        let hint = if running > 0 { format!("; {how}") } else { String::new() };
+        let left = if left == 1 { "1 was not started".to_owned() } else { format!("{left} were not started") };
+        tool.note(&format!("interrupted: {go_on}; {left}{hint}"));
+    }
+}
