@@ -28,7 +28,7 @@ DATASET_NAME:<dataset>_STATUS.txt: the status, and the first and last lines of t
 ";
 const SETUP: &str = "ENVIRONMENT SETUP LOG:";
 const FAILURES: &str = "FAILURES:";
-/// What stands for an unknown value.
+/// The text for an unknown value.
 pub(crate) const UNKNOWN: &str = "N/A";
 const TIME_FORMAT: &str = "%Y_%m_%d_%H_%M_%S";
 /// The length of a value, in characters.
@@ -77,7 +77,7 @@ impl Stage {
     }
 }
 
-/// What a certificate says about one dataset.
+/// The entry of one dataset in a certificate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatasetEntry {
     /// The dataset's name.
@@ -90,12 +90,12 @@ pub struct DatasetEntry {
     pub last_command: Option<String>,
     /// Percent of one CPU.
     pub cpu: Option<f64>,
-    /// Why it failed, where a tool could not do its work: one or more lines.
+    /// Why it failed, if a tool failed: one or more lines.
     pub reason: Option<String>,
 }
 
 impl DatasetEntry {
-    /// The entry of a dataset about which nothing is known but, maybe, its name.
+    /// The entry of a dataset of which at most the name is known.
     pub fn initializing(dataname: Option<&str>) -> Self {
         let dataname = dataname.unwrap_or(UNKNOWN).to_owned();
         DatasetEntry { dataname, stage: Stage::Initializing, time: None, last_command: None, cpu: None, reason: None }
@@ -107,17 +107,17 @@ impl DatasetEntry {
             format!("{}{finished}", time.strftime(TIME_FORMAT))
         });
         Line {
-            dataname: value(&self.dataname),
+            dataname: format_value(&self.dataname),
             status: self.stage.name().to_owned(),
             time: time.unwrap_or_else(|| UNKNOWN.to_owned()),
-            last_command: self.last_command.as_deref().map_or_else(|| UNKNOWN.to_owned(), value),
+            last_command: self.last_command.as_deref().map_or_else(|| UNKNOWN.to_owned(), format_value),
             cpu_usage: self.cpu.map_or_else(|| UNKNOWN.to_owned(), |cpu| format!("{cpu:.1}")),
         }
     }
 }
 
 /// A value that cannot break its line or its field.
-fn value(text: &str) -> String {
+fn format_value(text: &str) -> String {
     let clean = text::one_line(text).replace('|', "¦");
     match clean.trim() {
         "" => UNKNOWN.to_owned(),
@@ -175,7 +175,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads a certificate, ours or the platform's. What is not a certificate is an empty one.
+    /// Reads a certificate, ours or the platform's. Any other text gives an empty certificate.
     pub fn parse(text: &str) -> Self {
         let mut certificate = Certificate::default();
         let mut lines = text.lines().skip_while(|line| *line != DIVIDER).skip(1);
@@ -192,12 +192,12 @@ impl Certificate {
         certificate
     }
 
-    /// The lines of the datasets, in the order of their numbers; those that are not lines of a dataset are left out.
+    /// The valid lines of the datasets, in the order of their numbers.
     pub fn lines(&self) -> Vec<Line> {
         self.lines.iter().filter_map(|line| Line::parse(line)).collect()
     }
 
-    /// Gives it a line for each dataset: `count` of them, with their names as far as they are known.
+    /// Adds lines until there is one for each of `count` datasets, with the known names.
     pub fn add_datasets(&mut self, datanames: &[String], count: usize) {
         for number in self.lines.len()..count.max(datanames.len()) {
             self.lines.push(DatasetEntry::initializing(datanames.get(number).map(String::as_str)).line().to_string());
@@ -234,7 +234,7 @@ impl Certificate {
         self.failures.splice(at..at, own);
     }
 
-    /// Merges what another writer knows into this certificate: the lines and failures of its `own` datasets (numbers from
+    /// Merges the certificate of another writer into this one: the lines and failures of its `own` datasets (numbers from
     /// 1), and of datasets that this certificate has no line for; and its set-up log if that is longer.
     ///
     /// The certificate in the bucket takes over the local one of a pushed job in this way: no machine changes the lines of
@@ -488,7 +488,7 @@ mod tests {
     #[test]
     fn concurrent_writers_lose_no_line() {
         let folder = tempfile::tempdir().unwrap();
-        let folder = Folder::make(&folder.path().join("logs")).and_then(|_| Folder::open(folder.path())).unwrap();
+        let folder = Folder::create(&folder.path().join("logs")).and_then(|_| Folder::open(folder.path())).unwrap();
         std::thread::scope(|scope| {
             for number in 1..=40 {
                 let folder = &folder;

@@ -45,14 +45,14 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
     };
     let io_dir = Path::new(record.require("io_dir")?);
     if let Some(elsewhere) = name.strip_prefix("s3://") {
-        let host = io_dir.join(folder).join("s3").join(plain(elsewhere, name)?);
+        let host = io_dir.join(folder).join("s3").join(parse_path(elsewhere, name)?);
         return Ok(InputPath { host, inside: flat(), is_folder });
     }
     let within = name
         .strip_prefix(&group)
         .and_then(|rest| rest.strip_prefix('/'))
         .ok_or_else(|| Failure::new(Kind::BadKey, format!("`{name}` is not a key of the group `{group}`")))?;
-    let path = plain(within, name)?;
+    let path = parse_path(within, name)?;
     if path.starts_with(STATE_FOLDER) {
         return Err(Failure::new(Kind::BadKey, format!("`{name}` is in `{STATE_FOLDER}`, which belongs to the tools")));
     }
@@ -72,11 +72,11 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
 /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out of the io-dir.
 pub fn is_folder(record: &Record, input: &InputPath, what: &str) -> Result<bool> {
     let doing = format!("read the {what}");
-    let Some(io_dir) = within(record)? else {
+    let Some(io_dir) = open_group_io_dir(record)? else {
         return std::fs::metadata(&input.host).map(|there| there.is_dir()).doing(&doing, &input.host);
     };
-    let path = io_dir.within(&input.host);
-    io_dir.dir().metadata(path).map(|there| there.is_dir()).map_err(|error| io_dir.contained(&doing, path, &error))
+    let path = io_dir.relative(&input.host);
+    io_dir.dir().metadata(path).map(|there| there.is_dir()).map_err(|error| io_dir.path_failure(&doing, path, &error))
 }
 
 /// The content of an input that is a file of at most `limit` bytes. Links are followed as in [`is_folder`].
@@ -84,8 +84,8 @@ pub fn is_folder(record: &Record, input: &InputPath, what: &str) -> Result<bool>
 /// # Errors
 /// [`Kind::TooLarge`]; [`Kind::UnsafePath`] if a link leads out of the io-dir.
 pub fn read(record: &Record, input: &InputPath, limit: u64) -> Result<Vec<u8>> {
-    let file = match within(record)? {
-        Some(io_dir) => io_dir.open_file(io_dir.within(&input.host))?.0,
+    let file = match open_group_io_dir(record)? {
+        Some(io_dir) => io_dir.open_file(io_dir.relative(&input.host))?.0,
         None => std::fs::File::open(&input.host).doing("read", &input.host)?,
     };
     let mut content = Vec::new();
@@ -100,7 +100,7 @@ pub fn read(record: &Record, input: &InputPath, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// The io-dir that the inputs of a group's job must be in.
-fn within(record: &Record) -> Result<Option<Folder>> {
+fn open_group_io_dir(record: &Record) -> Result<Option<Folder>> {
     match record.job().and_then(|job| job.group) {
         Some(_) => Folder::open(Path::new(record.require("io_dir")?)).map(Some),
         None => Ok(None),
@@ -108,7 +108,7 @@ fn within(record: &Record) -> Result<Option<Folder>> {
 }
 
 /// A key as a relative path, if every part of it is a plain name.
-fn plain<'k>(key: &'k str, name: &str) -> Result<&'k Path> {
+fn parse_path<'k>(key: &'k str, name: &str) -> Result<&'k Path> {
     let path = Path::new(key);
     let all_plain = key.split('/').all(|part| part != "." && part != "..")
         && path.components().all(|part| matches!(part, Component::Normal(_)));

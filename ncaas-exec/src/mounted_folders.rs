@@ -33,14 +33,14 @@ impl MountedFolders {
     /// # Errors
     /// [`Kind::UnsafePath`] if something else is in the place of one.
     pub(crate) fn make(io_dir: &Path, shared: &[SharedPath]) -> Result<Self> {
-        let io_dir = Folder::make(io_dir)?;
+        let io_dir = Folder::create(io_dir)?;
         let open = |shared: &SharedPath| {
-            let path = io_dir.within(&shared.host);
+            let path = io_dir.relative(&shared.host);
             if !io_dir.has_folder(path)? {
-                io_dir.make_below(path)?;
+                io_dir.create_folder(path)?;
             }
             let opened =
-                open_real_folder(io_dir.dir(), path).map_err(|error| io_dir.contained("open", path, &error))?;
+                open_real_folder(io_dir.dir(), path).map_err(|error| io_dir.path_failure("open", path, &error))?;
             let opened = opened.into_std_file();
             Ok(MountedFolder { host: shared.host.clone(), container: shared.container.clone(), opened })
         };

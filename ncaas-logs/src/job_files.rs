@@ -22,9 +22,6 @@ pub(crate) struct JobFiles {
 
 impl JobFiles {
     /// The files of a record that has an io-dir, and a job or the name of a container.
-    ///
-    /// # Errors
-    /// [`Kind::BadRecord`](ncaas_core::failure::Kind::BadRecord) if it has not.
     pub(crate) fn for_record(record: &Record) -> Result<Self> {
         if record.job().is_some() {
             let job = JobFolder::for_record(record)?;
@@ -52,13 +49,10 @@ impl JobFiles {
 
     /// Opens the job's folder, or the folder of containers' logs, by handle. A development container may have replaced them by
     /// links.
-    ///
-    /// # Errors
-    /// [`Kind::UnsafePath`](ncaas_core::failure::Kind::UnsafePath) if a link leads out of the io-dir.
     pub(crate) fn open(&self) -> Result<Folder> {
         match &self.job {
             Some(job) => job.open(),
-            None => Folder::make(&self.logs),
+            None => Folder::create(&self.logs),
         }
     }
 
@@ -68,7 +62,7 @@ impl JobFiles {
             Some(job) => job.saved_record(),
             None => {
                 let folder = Folder::open(&self.logs).ok()?;
-                Record::parse(&folder.read(folder.within(&self.record), MAX_LINE as u64)?).ok()
+                Record::parse(&folder.read(folder.relative(&self.record), MAX_LINE as u64)?).ok()
             }
         }
     }

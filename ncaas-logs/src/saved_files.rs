@@ -43,8 +43,6 @@ impl SavedLogPath {
         }
     }
 
-    /// # Errors
-    /// If it cannot be opened, or a link leads out of the io-dir.
     pub(crate) fn open(&self, query: Query) -> Result<SavedLog> {
         Ok(SavedLog::new(self.open_file()?, self.path(), query))
     }
@@ -56,7 +54,7 @@ impl SavedLogPath {
             SavedLogPath::InStatus(_, status) => log_of_status(status)?,
             SavedLogPath::InIoDir(files) => {
                 let folder = files.open()?;
-                folder.open_file(folder.within(path))?.0
+                folder.open_file(folder.relative(path))?.0
             }
         })
     }
@@ -104,9 +102,6 @@ impl SavedFiles {
 
     /// The files that an argument names: `<dataset>.log`, or `<dataset>.record.json` beside it. None if the argument is
     /// the name of a container, which is never a path.
-    ///
-    /// # Errors
-    /// If the file does not exist, or has no record in it.
     pub(crate) fn from_argument(argument: &str) -> Result<Option<Self>> {
         let path = Path::new(argument);
         let has_suffix = [LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX].iter().any(|suffix| argument.ends_with(suffix));
@@ -151,9 +146,6 @@ impl SavedFiles {
 }
 
 /// Reads the records in a file: a saved record, records one a line, or a status file.
-///
-/// # Errors
-/// If the file cannot be read, or has anything else in it.
 pub(crate) fn read_records(path: &Path) -> Result<Vec<Record>> {
     let text = std::fs::read(path).doing("read", path)?;
     if let Some(status) = ReadStatus::parse(&text) {
@@ -173,9 +165,6 @@ pub(crate) fn read_records(path: &Path) -> Result<Vec<Record>> {
 }
 
 /// Reads a saved record.
-///
-/// # Errors
-/// If the file has no record.
 pub(crate) fn read_record(path: &Path) -> Result<Record> {
     let line = std::fs::read(path).doing("read", path)?;
     Record::parse(&line)

@@ -30,9 +30,6 @@ pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<In
 }
 
 /// The saved files that a record made from an argument stands for; none if it stands for a container.
-///
-/// # Errors
-/// If the file does not exist.
 pub(crate) fn saved_files_of_argument(record: &Record, arguments: &[String]) -> Result<Option<SavedFiles>> {
     let argument = container_reference(record).ok().filter(|argument| arguments.contains(argument));
     argument.map_or(Ok(None), |argument| SavedFiles::from_argument(&argument))
@@ -76,9 +73,6 @@ pub(crate) fn container_reference(record: &Record) -> Result<String> {
 
 /// Inspects the record's container and adds the engine's information about it. A record that names only a container is
 /// first replaced by the record that the container was started with.
-///
-/// # Errors
-/// [`Kind::WrongContainer`](ncaas_core::failure::Kind::WrongContainer) if the container belongs to another job.
 pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<ContainerInspectResponse> {
     let inspected = engine.inspect_for(record, &container_reference(record)?).await?;
     if record.job().is_none()

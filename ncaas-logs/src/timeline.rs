@@ -39,7 +39,7 @@ impl Row {
     }
 
     /// Percent of one CPU and bytes of memory at a moment of its run.
-    fn uses(&self, at: f64) -> (f64, f64) {
+    fn resources_at(&self, at: f64) -> (f64, f64) {
         let series = &self.usage.series;
         let after = series.partition_point(|point| point.0 <= at - self.start);
         match series.get(after.saturating_sub(1)) {
@@ -99,7 +99,7 @@ impl Timeline {
                 let from = self.start + at as f64 * width;
                 // The part of the slice in which it ran.
                 let share = (row.end.min(from + width) - row.start.max(from)).max(0.0) / width;
-                let (cpu, memory) = row.uses(row.start.max(from + width / 2.0).min(row.end));
+                let (cpu, memory) = row.resources_at(row.start.max(from + width / 2.0).min(row.end));
                 slice.cpu += cpu * share;
                 slice.memory += memory * share;
             }

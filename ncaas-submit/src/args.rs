@@ -189,7 +189,7 @@ pub(crate) struct LsArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// List again and again: redraw the table, or emit the records that have changed
+    /// List repeatedly: redraw the table, or emit the records that have changed
     #[arg(long)]
     pub(crate) watch: bool,
 
@@ -309,7 +309,7 @@ pub(crate) struct PlaceArgs {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) retries: u64,
 
-    /// List the scheduler's queue every so often
+    /// How often to list the scheduler's queue
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::parse_duration)]
     pub(crate) poll: Duration,
 

@@ -1,4 +1,4 @@
-//! Which files `--include`, `--exclude` and `--all` select. Caches and the like are left out by default.
+//! The selection of files by `--include`, `--exclude` and `--all`. Caches and temporary files are left out by default.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -6,8 +6,8 @@ use ncaas_core::failure::{Failure, Kind, Result};
 
 use crate::args::SelectArgs;
 
-/// Files that programs leave behind and that are not results: caches, temporary files, the state of package managers,
-/// shell histories. `--all` includes them.
+/// Files of programs that are not results: caches, temporary files, the state of package managers, shell histories. `--all`
+/// includes them.
 ///
 /// A pattern without `/` is a file or folder name anywhere; one with `/` is a path from the root.
 pub(crate) const NOISE: &[&str] = &[
@@ -69,7 +69,7 @@ pub(crate) struct FileFilter {
 /// Why a file is not selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LeftOut {
-    /// It is a cache, a temporary file or the like.
+    /// It is a cache or a temporary file.
     Noise,
     /// It matches `--exclude`.
     Excluded,

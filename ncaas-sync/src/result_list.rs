@@ -76,7 +76,7 @@ pub(crate) fn write_results_file(
     path: &Path,
     results: impl Iterator<Item = Result<ResultFile>>,
 ) -> Result<ResultsFile> {
-    let cannot_write = |error: io::Error| job.contained("write", path, &error);
+    let cannot_write = |error: io::Error| job.path_failure("write", path, &error);
     let mut part = PartialFile::new(job, path)?;
     let mut out = BufWriter::new(HashingWriter { inner: &mut part.file, digest: Sha256::new(), size: 0 });
     let mut count = 0;

@@ -82,12 +82,16 @@ pub fn time_limit(inspected: &ContainerInspectResponse) -> Option<u64> {
 /// Exit code 0 is a success even if the job ran longer than its limit, or a child process was killed for memory: the job
 /// itself says that it has done its work.
 fn status(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
-    match exit_code {
-        0 => Status::Success,
-        _ if overran => Status::Timeout,
-        _ if oom_killed => Status::OutOfMemory,
-        code if signal(code).is_some() => Status::Killed,
-        _ => Status::Failed,
+    if exit_code == 0 {
+        Status::Success
+    } else if overran {
+        Status::Timeout
+    } else if oom_killed {
+        Status::OutOfMemory
+    } else if signal(exit_code).is_some() {
+        Status::Killed
+    } else {
+        Status::Failed
     }
 }
 

@@ -1,7 +1,7 @@
-//! Whether a container can start a command: the file exists, may be executed, and has an interpreter that exists.
+//! Checks that a container can start a command: the file exists, may be executed, and has an interpreter that exists.
 //!
 //! The engine's own messages differ from version to version, and say `no such file` for a script whose interpreter is
-//! missing. Each look into the container takes 50 to 90 ms.
+//! missing. Each request for a path in the container takes 50 to 90 ms.
 
 use crate::engine::Engine;
 use crate::engine::path::{PathInfo, PathKind};

@@ -308,10 +308,10 @@ fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path, is_podman: bo
         Failure::new(Kind::EngineError, format!("`{}` is not mounted in container `{name}`", folder.display()))
     })?;
     let path = format!("{destination}/{within}");
-    let (into, name) = match path.trim_end_matches('/').rsplit_once('/') {
-        _ if is_podman && within.is_empty() => (destination, "."),
-        _ if is_podman => (destination, within.as_str()),
-        above => above.unwrap_or_default(),
+    let (into, name) = if is_podman {
+        (destination, if within.is_empty() { "." } else { within.as_str() })
+    } else {
+        path.trim_end_matches('/').rsplit_once('/').unwrap_or_default()
     };
     Ok((if into.is_empty() { "/" } else { into }.to_owned(), name.to_owned()))
 }

@@ -38,7 +38,7 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be created.
-    pub fn make(path: &Path) -> Result<Folder> {
+    pub fn create(path: &Path) -> Result<Folder> {
         files::make_folder(path)?;
         Folder::open(path)
     }
@@ -54,7 +54,7 @@ impl Folder {
     }
 
     /// The relative path of a file below it.
-    pub fn within<'p>(&self, path: &'p Path) -> &'p Path {
+    pub fn relative<'p>(&self, path: &'p Path) -> &'p Path {
         path.strip_prefix(&self.path).unwrap_or(path)
     }
 
@@ -62,7 +62,7 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be created.
-    pub fn make_below(&self, path: &Path) -> Result<()> {
+    pub fn create_folder(&self, path: &Path) -> Result<()> {
         self.dir.create_dir_all(path).map_err(|error| self.failure("create the folder", path, &error))
     }
 
@@ -71,7 +71,7 @@ impl Folder {
     /// # Errors
     /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out.
     pub fn open_below(&self, path: &Path) -> Result<Folder> {
-        let dir = self.dir.open_dir(path).map_err(|error| self.contained("open", path, &error))?;
+        let dir = self.dir.open_dir(path).map_err(|error| self.path_failure("open", path, &error))?;
         Ok(Folder { dir, path: self.path.join(path) })
     }
 
@@ -79,10 +79,10 @@ impl Folder {
     ///
     /// # Errors
     /// [`Kind::UnsafePath`] if a link leads out.
-    pub fn below(&self, path: &Path) -> Result<Folder> {
+    pub fn open_or_create(&self, path: &Path) -> Result<Folder> {
         match self.open_below(path) {
             Err(failure) if failure.kind == Kind::FileNotFound => {
-                self.make_below(path)?;
+                self.create_folder(path)?;
                 self.open_below(path)
             }
             opened => opened,
@@ -102,7 +102,7 @@ impl Folder {
                 let message = format!("`{}` is not a folder", self.path.join(path).display());
                 Err(Failure::new(Kind::UnsafePath, message).hint("a job or a user has replaced the folder: remove it"))
             }
-            Err(error) => Err(self.contained("open", path, &error)),
+            Err(error) => Err(self.path_failure("open", path, &error)),
         }
     }
 
@@ -112,7 +112,7 @@ impl Folder {
     /// If the disk is full, or a link leads out.
     pub fn write_with(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
         let mut part = PartialFile::new(self, path)?;
-        write(&mut part.file).map_err(|error| self.contained("write", path, &error))?;
+        write(&mut part.file).map_err(|error| self.path_failure("write", path, &error))?;
         part.finish(self, path).map(drop)
     }
 
@@ -130,7 +130,7 @@ impl Folder {
     /// If the folder cannot be written.
     pub fn nameless_file(&self, folder: &Path) -> Result<File> {
         let part = PartialFile::new(self, &folder.join("nameless"))?;
-        part.file.try_clone().map_err(|error| self.contained("write in", folder, &error))
+        part.file.try_clone().map_err(|error| self.path_failure("write in", folder, &error))
     }
 
     /// Whether a path exists, as a file, a folder or a link.
@@ -187,11 +187,11 @@ impl Folder {
             file.lock()?;
             Ok(file)
         };
-        open().map_err(|error| self.contained("lock", &path, &error))
+        open().map_err(|error| self.path_failure("lock", &path, &error))
     }
 
     /// The failure of an operation on a path below it.
-    pub fn contained(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
+    pub fn path_failure(&self, what: &str, path: &Path, error: &io::Error) -> Failure {
         let shown = self.path.join(path);
         let is_escape = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none();
         if is_escape || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) {
@@ -216,7 +216,7 @@ impl Folder {
                 Kind::BadKey,
                 format!("cannot {what} `{}`: a name in it is too long for this file system", shown.display()),
             ),
-            _ => self.contained(what, path, error),
+            _ => self.path_failure(what, path, error),
         }
     }
 }
@@ -249,7 +249,7 @@ mod tests {
         symlink(outside.path().join("new"), home.path().join(".ncaas-x.lock")).unwrap();
         let folder = Folder::open(home.path()).unwrap();
         let unsafe_path = |failure: Failure| assert_eq!(failure.kind, Kind::UnsafePath, "{failure}");
-        unsafe_path(folder.below(Path::new("away")).unwrap_err());
+        unsafe_path(folder.open_or_create(Path::new("away")).unwrap_err());
         unsafe_path(folder.write_whole(Path::new("away/x"), b"x").unwrap_err());
         unsafe_path(folder.nameless_file(Path::new("away")).unwrap_err());
         unsafe_path(folder.open_file(Path::new("file")).unwrap_err());

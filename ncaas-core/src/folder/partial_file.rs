@@ -50,7 +50,7 @@ impl PartialFile {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let parent_dir = match folder.dir().open_dir(parent) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                folder.make_below(parent)?;
+                folder.create_folder(parent)?;
                 folder.dir().open_dir(parent)
             }
             opened => opened,

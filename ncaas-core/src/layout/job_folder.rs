@@ -80,8 +80,8 @@ impl JobFolder {
     /// # Errors
     /// [`Kind::UnsafePath`] if a link leads out of the io-dir, or one of the job's own folders out of the job's.
     pub fn open(&self) -> Result<Folder> {
-        let folder = Folder::make(self.io_dir())?;
-        let folder = folder.below(folder.within(&self.root))?;
+        let folder = Folder::create(self.io_dir())?;
+        let folder = folder.open_or_create(folder.relative(&self.root))?;
         for shared in [PROCESS_RESULTS, LOGS].map(Path::new) {
             match folder.open_below(shared) {
                 Err(failure) if failure.kind != Kind::FileNotFound || folder.has(shared) => return Err(failure),
@@ -112,16 +112,16 @@ impl JobFolder {
     /// # Errors
     /// [`Kind::UnsafePath`] if a link leads out of the io-dir.
     pub fn make_work_root(&self) -> Result<Folder> {
-        let io_dir = Folder::make(self.io_dir())?;
+        let io_dir = Folder::create(self.io_dir())?;
         let root = self.work_root();
-        let folder = io_dir.below(io_dir.within(&root))?;
+        let folder = io_dir.open_or_create(io_dir.relative(&root))?;
         let private = io_dir.dir().set_permissions(STATE_FOLDER, Permissions::from_mode(MODE_PRIVATE));
         private.map_err(|error| io_dir.failure("set the permissions of", Path::new(STATE_FOLDER), &error))?;
         Ok(folder)
     }
 
     fn open_in_io_dir(&self, path: &Path) -> Result<Option<Folder>> {
-        let opened = Folder::open(self.io_dir()).and_then(|io_dir| io_dir.open_below(io_dir.within(path)));
+        let opened = Folder::open(self.io_dir()).and_then(|io_dir| io_dir.open_below(io_dir.relative(path)));
         match opened {
             Err(failure) if failure.kind == Kind::FileNotFound => Ok(None),
             opened => opened.map(Some),
@@ -139,9 +139,9 @@ impl JobFolder {
         for (path, mode) in
             [(self.work(), MODE_PRIVATE), (self.work_results(), MODE_SHARED), (self.work_logs(), MODE_SHARED)]
         {
-            let below = root.within(&path);
+            let below = root.relative(&path);
             if !root.has_folder(below)? {
-                root.make_below(below)?;
+                root.create_folder(below)?;
             }
             let made = root.dir().set_permissions(below, Permissions::from_mode(mode));
             made.map_err(|error| root.failure("set the permissions of", below, &error))?;
@@ -157,7 +157,7 @@ impl JobFolder {
         let mut existing = Vec::new();
         if let Some(root) = self.open_work_root()? {
             for path in [self.work_results(), self.work_logs()] {
-                if root.has_folder(root.within(&path))? {
+                if root.has_folder(root.relative(&path))? {
                     existing.push(path);
                 }
             }
@@ -170,7 +170,7 @@ impl JobFolder {
         if let Ok(Some(root)) = self.open_work_root() {
             let staged = self.work_inputs();
             // Fails if there are none, or a container that still runs uses them.
-            let _ = root.dir().remove_dir_all(root.within(&staged));
+            let _ = root.dir().remove_dir_all(root.relative(&staged));
         }
     }
 
@@ -182,7 +182,7 @@ impl JobFolder {
         self.remove_staged_inputs();
         let Ok(Some(root)) = self.open_work_root() else { return };
         let work = self.work();
-        let work = root.within(&work);
+        let work = root.relative(&work);
         if let Ok(dir) = root.dir().open_dir(work) {
             remove_empty_folders(&dir, 0);
         }
@@ -256,7 +256,7 @@ impl JobFolder {
     /// the container was removed.
     pub fn saved_record(&self) -> Option<Record> {
         let folder = self.open_existing().ok()??;
-        self.own_record(&folder.read(folder.within(&self.record_file()), MAX_LINE as u64)?)
+        self.own_record(&folder.read(folder.relative(&self.record_file()), MAX_LINE as u64)?)
     }
 
     /// The record in a line that was saved for this job; none if it is from an earlier attempt.

@@ -1,4 +1,4 @@
-//! A container in a record: how it fares, and how it ended.
+//! A container in a record: its state and its end.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -36,7 +36,7 @@ pub struct RecordFields {
     /// The image as it was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The image's id on the engine, `sha256:...`: what truly ran.
+    /// The id of the image that ran, `sha256:...`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
     /// Command and arguments, replacing the image's own command.
@@ -45,23 +45,23 @@ pub struct RecordFields {
     /// How the container is run, beyond image and command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunSettings>,
-    /// What the job was given to read, as it was when it started.
+    /// The job's dataset and config as they were at its start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Vec<Input>>,
-    /// The container, and how it fares.
+    /// The container and its state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
     /// The scheduler's job that runs the pipe for this record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
-    /// A command that goes on in the container by itself.
+    /// A command that runs detached in the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exec: Option<DetachedExec>,
     /// Where its log and status files are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
-    /// What it used of the machine. The engine samples a container about once a second and knows nothing of one that has
-    /// ended: absent for a job that was too short, or had ended before it was followed.
+    /// The resources that it used. The engine samples a running container about once a second: absent for a job that was too
+    /// short, or had ended before it was followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The files that it produced; none of them where `results_file` lists them.
@@ -91,10 +91,10 @@ pub struct RecordFields {
     /// What the job manager did for the submission before its container started: the certificate's set-up log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Vec<SetupEvent>>,
-    /// Things the user should know that are not errors.
+    /// Warnings for the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warnings: Option<Vec<String>>,
-    /// The failure that ended the work on this record; null while all is well.
+    /// The failure that ended the work on this record; null if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
 }
@@ -125,10 +125,10 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
     /// Which of the submission's datasets this is, from 1.
-    #[serde(default = "one")]
+    #[serde(default = "first_dataset")]
     pub dataset: u64,
     /// How many datasets the submission has.
-    #[serde(default = "one")]
+    #[serde(default = "first_dataset")]
     pub datasets: u64,
     /// What the names of its log and status files are made of; the dataset's base name where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,7 +154,7 @@ pub struct JobClaim {
     pub run: Option<u64>,
 }
 
-fn one() -> u64 {
+fn first_dataset() -> u64 {
     1
 }
 
@@ -318,7 +318,7 @@ pub struct Logs {
     pub bytes: u64,
 }
 
-/// What a job used of the machine over its whole run, from samples of about one a second.
+/// The resources that a job used, from samples of about one a second.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Usage {
@@ -338,7 +338,7 @@ pub struct Usage {
     pub sent_bytes: u64,
     /// The most processes and threads at any sample.
     pub processes_peak: u64,
-    /// How it went over time, in at most some hundred points: `[seconds since the start, percent of one CPU, bytes]`.
+    /// The use over time, in about a hundred points: `[seconds since the start, percent of one CPU, bytes]`.
     pub series: Vec<(f64, f64, u64)>,
 }
 
@@ -385,11 +385,11 @@ pub struct SetupEvent {
 /// The failure that a record carries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorInfo {
-    /// The tool that met it.
+    /// The tool that failed.
     pub tool: String,
-    /// What went wrong, for programs.
+    /// The class of the failure, for programs.
     pub kind: Kind,
-    /// What went wrong, for people.
+    /// The message for people.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,

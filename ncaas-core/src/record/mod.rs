@@ -1,8 +1,7 @@
-//! One record: what is known about one job so far, as one JSON object on one line.
+//! A record: everything known about one job so far, as one JSON object on one line.
 //!
-//! A [`Record`] keeps the object as it came, so that what a tool does not know passes through unchanged: unknown
-//! fields, their order, numbers to the digit. The types in [`fields`] are views of it: read with the getters, written
-//! with [`Record::merge`], which changes the fields that it names and no others.
+//! A [`Record`] keeps the JSON object, so that unknown fields pass through unchanged, in order and to the digit. The types in
+//! [`fields`] are views of it: the getters read them, and [`Record::merge`] writes only the fields that it names.
 
 pub mod bounds;
 mod container;

@@ -1,4 +1,4 @@
-//! Whether a local file and an object have the same content.
+//! Comparison of a local file and an object by their content.
 
 use std::path::Path;
 

@@ -83,9 +83,6 @@ impl Archive {
     }
 
     /// Reads a piece and gives its entries. Returns false at the end. It may be dropped at any time and called again.
-    ///
-    /// # Errors
-    /// If the engine does not hand out the files.
     pub(super) async fn read(&mut self, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         let skip = &mut self.skip;
         let mut give = |entry: &LogEntry<'_>| {

@@ -40,9 +40,6 @@ enum Framing {
 
 impl HttpResponse {
     /// Requests the log of a container with these query parameters.
-    ///
-    /// # Errors
-    /// If the engine refuses or cannot be reached.
     pub(super) async fn request_log(engine: &Engine, id: &str, query: &str) -> Result<Self> {
         let mut response = HttpResponse {
             id: id.to_owned(),

@@ -70,9 +70,6 @@ enum Source {
 
 impl Log {
     /// Opens the log of a container.
-    ///
-    /// # Errors
-    /// [`Kind::EngineError`] if the container's log driver keeps nothing.
     pub(crate) fn open(engine: &Engine, inspected: &ContainerInspectResponse, query: Query) -> Result<Self> {
         let driver = driver(inspected);
         if driver == "none" {

@@ -41,9 +41,6 @@ pub(super) struct PodmanFile {
 
 impl PodmanFile {
     /// Opens the file. Returns none if this process may not read it.
-    ///
-    /// # Errors
-    /// If reading it fails.
     pub(super) fn open(container: &LoggedContainer, path: &Path, query: &Query) -> Result<Option<Self>> {
         let Some(mut file) = Self::open_from(container, path, query, 0) else { return Ok(None) };
         if let Some(tail) = query.tail {
@@ -75,9 +72,6 @@ impl PodmanFile {
     }
 
     /// Waits for entries and gives them. Returns false at the end. It may be dropped at any time and called again.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or the engine stays unreachable.
     pub(super) async fn read(&mut self, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         // A long file must not keep others waiting.
         tokio::task::yield_now().await;

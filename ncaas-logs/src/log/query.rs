@@ -1,8 +1,8 @@
-//! Which entries of a log are wanted.
+//! A query for entries of a log.
 
 use super::entry::{LogEntry, Stamp, Stream};
 
-/// Which entries of a log are wanted, and for how long.
+/// The wanted entries of a log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
     /// Continue as the container writes, until it has ended.

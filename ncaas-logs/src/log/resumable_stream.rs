@@ -56,9 +56,6 @@ impl ResumableStream {
     }
 
     /// Waits for entries and gives the new ones. Returns false at the end. It may be dropped at any time and called again.
-    ///
-    /// # Errors
-    /// If the log cannot be read; a log that is followed is requested again first, for as long as an outage may last.
     pub(super) async fn read(&mut self, recent: &mut Recent, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         let ResumableStream { request, given, .. } = self;
         let Some(request) = request else { return self.resume(recent).await };

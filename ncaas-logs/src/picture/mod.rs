@@ -87,9 +87,6 @@ pub(crate) fn draw_for_page(timeline: &Timeline) -> String {
 }
 
 /// The picture as PNG.
-///
-/// # Errors
-/// If it is too large.
 pub(crate) fn draw_png(timeline: &Timeline) -> Result<Vec<u8>> {
     png::render(&draw_svg(timeline))
 }

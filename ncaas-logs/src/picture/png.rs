@@ -12,9 +12,6 @@ use resvg::usvg::{Options, Tree, fontdb};
 const SCALE: f32 = 2.0;
 
 /// Renders an SVG that this program has drawn.
-///
-/// # Errors
-/// If the picture is too large.
 pub(super) fn render(svg: &str) -> Result<Vec<u8>> {
     let failed = |cause: String| Failure::new(Kind::Io, format!("cannot render the picture: {cause}"));
     let mut fonts = fontdb::Database::new();

@@ -54,7 +54,7 @@ impl JobDirectory {
 
     /// An absolute path in the job's folder, relative to it.
     pub(crate) fn relative(&self, path: &Path) -> PathBuf {
-        self.folder.within(path).to_owned()
+        self.folder.relative(path).to_owned()
     }
 
     /// Opens the work folder of a dataset, if it exists.
@@ -63,15 +63,15 @@ impl JobDirectory {
         let path = dataset.to_string();
         match root.dir().open_dir(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            opened => opened.map(Some).map_err(|error| root.contained("open", Path::new(&path), &error)),
+            opened => opened.map(Some).map_err(|error| root.path_failure("open", Path::new(&path), &error)),
         }
     }
 
     /// Creates an empty staging folder in this dataset's work folder.
     pub(crate) fn create_stage(&self) -> Result<Dir> {
         let root = self.job.make_work_root()?;
-        let path = root.within(&self.job.work()).join(STAGE);
-        let failure = |operation: &str, error: &io::Error| root.contained(operation, &path, error);
+        let path = root.relative(&self.job.work()).join(STAGE);
+        let failure = |operation: &str, error: &io::Error| root.path_failure(operation, &path, error);
         match root.dir().remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failure("empty the folder", &error)),
             _ => {}
@@ -93,7 +93,7 @@ impl JobDirectory {
     pub(crate) fn remove_stage(&self) {
         if let Ok(Some(root)) = self.job.open_work_root() {
             // A folder that cannot be removed does no harm.
-            let _ = root.dir().remove_dir_all(root.within(&self.job.work()).join(STAGE));
+            let _ = root.dir().remove_dir_all(root.relative(&self.job.work()).join(STAGE));
         }
     }
 
@@ -145,7 +145,7 @@ impl JobDirectory {
 
     /// The failure of an operation on a path in it.
     pub(crate) fn failure(&self, operation: &str, path: &Path, error: &io::Error) -> Failure {
-        self.folder.contained(operation, path, error)
+        self.folder.path_failure(operation, path, error)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A file that is being written and gets its name only when it is whole.
+//! A file that gets its name when it is complete.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Writes into a directory bucket: whole or not at all, and conditional ones.
+//! Writes to a directory bucket: complete or not at all, also conditional.
 //!
 //! A conditional write compares and replaces under an exclusive lock; unconditional writes of the tools share the lock.
 //! Other programs (`cp`, an editor) do not know it: what they write between the comparison and the replacement, which are

@@ -84,7 +84,7 @@ impl Source {
     /// Opens a file or folder, without waiting for the writer of a pipe.
     fn open(&self, path: &Path) -> Result<(File, Metadata)> {
         let (file, metadata) = match self {
-            Source::IoDir(folder) => folder.open_any(folder.within(path))?,
+            Source::IoDir(folder) => folder.open_any(folder.relative(path))?,
             Source::Machine => {
                 let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
                 let file = File::options().read(true).custom_flags(flags).open(path).doing("read", path)?;

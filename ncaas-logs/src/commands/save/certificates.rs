@@ -53,9 +53,6 @@ struct Queue {
 
 impl Certificates {
     /// Changes the certificate in the job folder at `path`, which `open` opens, and waits until it is written.
-    ///
-    /// # Errors
-    /// If the job's logs cannot be written.
     pub(super) async fn update(&self, path: &Path, open: impl Fn() -> Result<Folder>, change: Change) -> Result<()> {
         let queue = Rc::clone(self.queues.borrow_mut().entry(path.to_owned()).or_default());
         let (sender, mut receiver) = oneshot::channel();
@@ -118,7 +115,7 @@ mod tests {
     async fn changes_that_arrive_together_are_written_together() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        Folder::make(&path.join("logs")).unwrap();
+        Folder::create(&path.join("logs")).unwrap();
         let certificates = Certificates::default();
         let opened = std::cell::Cell::new(0);
         let open = || {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::certificates::Certificates;
 use super::log_file::LogFile;
-use super::report::{Progress, Report};
+use super::report::{JobProgress, Report};
 use crate::job_files::JobFiles;
 use crate::log::{Line, LineReader, Log, Query};
 use crate::output_excerpt::OutputExcerpt;
@@ -100,13 +100,13 @@ impl Follower {
             // Inspecting does not show everything, for example who ended it. The engine's events may.
             self.container = self.engine.wait(&self.container.id).await.unwrap_or_else(|_| self.container.clone());
         } else {
-            self.while_it_runs(record, every, live).await?;
+            self.follow_running(record, every, live).await?;
         }
         self.read_rest().await?;
         self.write_last(record).await
     }
 
-    async fn while_it_runs(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
+    async fn follow_running(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
         let engine = self.engine.clone();
         let id = self.container.id.clone();
         let mut end = std::pin::pin!(engine.wait(&id));
@@ -134,7 +134,7 @@ impl Follower {
                     return Ok(());
                 }
                 more = reading => {
-                    self.output.file.relieve()?;
+                    self.output.file.flush_if_large()?;
                     if !more? {
                         self.finish_log();
                     }
@@ -183,7 +183,7 @@ impl Follower {
                 }
             };
             silent_until = Instant::now() + SILENCE;
-            self.output.file.relieve()?;
+            self.output.file.flush_if_large()?;
             match more {
                 Ok(true) => {}
                 Ok(false) => self.finish_log(),
@@ -233,7 +233,7 @@ impl Follower {
             self.output.file.publish()?;
         }
         let sample = self.sampler.gauge().last();
-        let progress = Progress { container: Some(&self.container), sample, failure: None };
+        let progress = JobProgress { container: Some(&self.container), sample, failure: None };
         self.report.write(&progress, &self.output.excerpt).await?;
         let started = self.container.started_at.is_some();
         self.written = Some(WrittenState { bytes, state: self.container.state.clone(), started, turn });
@@ -255,15 +255,12 @@ impl Follower {
     }
 
     /// Writes the files of a job that could not be followed to its end.
-    ///
-    /// # Errors
-    /// If the job's logs cannot be written.
     pub(crate) async fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
         self.finish_log();
         // `publish` leaves an incomplete log where it is.
         let published = self.output.file.publish();
         let sample = self.sampler.gauge().last();
-        let progress = Progress { container: Some(&self.container), sample, failure: Some(failure) };
+        let progress = JobProgress { container: Some(&self.container), sample, failure: Some(failure) };
         self.report.write(&progress, &self.output.excerpt).await?;
         self.report.save(record).and(published)
     }

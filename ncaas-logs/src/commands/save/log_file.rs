@@ -20,7 +20,7 @@ use crate::log::{Line, Stream};
 /// Copying takes at most one part in this many of the time.
 const COPY_SHARE: u32 = 20;
 
-/// How much is collected in memory before it is written.
+/// The size of the buffer in memory.
 const BUFFER: usize = 64 << 10;
 
 /// A log file that is being written.
@@ -34,17 +34,14 @@ pub(crate) struct LogFile {
     /// The stream whose line is incomplete.
     open: Option<Stream>,
     next_copy: Instant,
-    /// Why a part could not be written: the collected log is incomplete.
+    /// Why the collected log is incomplete.
     failed: Option<Failure>,
 }
 
 impl LogFile {
-    /// A log that is to lie at `path`, below `folder`.
-    ///
-    /// # Errors
-    /// When its folder cannot be written.
+    /// The log at `path`, below `folder`.
     pub(crate) fn new(folder: Folder, path: &Path) -> Result<Self> {
-        let path = folder.within(path).to_owned();
+        let path = folder.relative(path).to_owned();
         let collected = folder.nameless_file(path.parent().unwrap_or(Path::new("")))?;
         Ok(LogFile { folder, path, collected, buffer: Vec::new(), open: None, next_copy: Instant::now(), failed: None })
     }
@@ -52,7 +49,7 @@ impl LogFile {
     /// Adds a line.
     pub(crate) fn push(&mut self, line: &Line<'_>) {
         let buffer = &mut self.buffer;
-        // What ended without a line break, or in the middle, ends before another begins.
+        // An incomplete line ends before a line of the other stream begins.
         if line.begins || self.open.is_some_and(|open| open != line.stream) {
             if self.open.is_some() {
                 buffer.push(b'\n');
@@ -70,11 +67,8 @@ impl LogFile {
         }
     }
 
-    /// Lets go of what has been collected in memory, if it is much.
-    ///
-    /// # Errors
-    /// When the disk is full.
-    pub(crate) fn relieve(&mut self) -> Result<()> {
+    /// Writes the collected lines if they take much memory.
+    pub(crate) fn flush_if_large(&mut self) -> Result<()> {
         if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
     }
 
@@ -85,27 +79,24 @@ impl LogFile {
         let written = self.collected.write_all(&self.buffer).doing("write", &self.folder.path().join(&self.path));
         self.failed = written.clone().err();
         written?;
-        // A long line's memory is not kept for the short ones after it.
+        // The memory of a long line is not kept.
         self.buffer = Vec::new();
         Ok(())
     }
 
-    /// Whether copying is due, by what it took the last time.
+    /// Whether the log may be copied again.
     pub(crate) fn may_publish(&self) -> bool {
         Instant::now() >= self.next_copy
     }
 
-    /// Puts the log, as far as it has come, to its place.
-    ///
-    /// # Errors
-    /// When the disk is full.
+    /// Copies the log so far to its path.
     pub(crate) fn publish(&mut self) -> Result<()> {
         let begun = Instant::now();
         self.flush()?;
         let LogFile { folder, path, collected, .. } = self;
         folder.write_with(path, |copy| {
             collected.seek(SeekFrom::Start(0))?;
-            // In the kernel, without a way through our memory.
+            // The kernel copies it.
             std::io::copy(collected, copy).map(drop)
         })?;
         self.next_copy = Instant::now() + begun.elapsed().max(Duration::from_millis(1)) * COPY_SHARE;

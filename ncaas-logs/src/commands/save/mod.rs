@@ -18,7 +18,7 @@ use ncaas_core::lease;
 use ncaas_core::outcome::{mark_reported, outcome_line};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, RecordFields};
+use ncaas_core::record::fields::{Container, ErrorInfo, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ use crate::output_excerpt::OutputExcerpt;
 use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
-use report::{Progress, Report, describe_error, describe_failure};
+use report::{JobProgress, Report, describe_error};
 use status_line::StatusLine;
 
 /// How often files are updated by default.
@@ -97,7 +97,9 @@ impl Saver {
                 Err(_) => Ok(()),
             };
         }
-        let describe = |failure: &Failure| earlier.as_ref().map_or_else(|| describe_failure(failure), describe_error);
+        let describe = |failure: &Failure| {
+            earlier.as_ref().map_or_else(|| describe_error(&ErrorInfo::new("ncaas-logs", failure)), describe_error)
+        };
         let failure = match self.start(record).await {
             Ok(None) => {
                 let log = JobFiles::for_record(record).map(|files| files.log).ok();
@@ -173,7 +175,7 @@ impl Saver {
     async fn report_failure(&self, record: &Record, files: JobFiles, reason: &str) -> Result<()> {
         let report = Report::new(record, files, None, &self.certificates);
         let container = record.container();
-        let progress = Progress { container: container.as_ref(), failure: Some(reason), ..Progress::default() };
+        let progress = JobProgress { container: container.as_ref(), failure: Some(reason), ..JobProgress::default() };
         report.write(&progress, &OutputExcerpt::default()).await?;
         report.save(record)
     }

@@ -6,9 +6,9 @@ use bollard::models::ContainerInspectResponse;
 use jiff::Timestamp;
 use ncaas_core::certificate::{DatasetEntry, Stage, datasets_of_record};
 use ncaas_core::engine::container::{engine_error, time_limit};
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, ErrorInfo, Status as Ending};
+use ncaas_core::record::fields::{Container, ErrorInfo, Status};
 use ncaas_core::status_file::StatusFile;
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub(crate) struct Report {
 
 /// The state of a job at this moment.
 #[derive(Debug, Default)]
-pub(crate) struct Progress<'a> {
+pub(crate) struct JobProgress<'a> {
     pub(crate) container: Option<&'a Container>,
     pub(crate) sample: Option<&'a Sample>,
     /// The message of a tool that failed.
@@ -70,10 +70,7 @@ impl Report {
     }
 
     /// Writes the status file, and this dataset's line in the certificate.
-    ///
-    /// # Errors
-    /// If the job's logs cannot be written.
-    pub(crate) async fn write(&self, progress: &Progress<'_>, excerpt: &OutputExcerpt) -> Result<()> {
+    pub(crate) async fn write(&self, progress: &JobProgress<'_>, excerpt: &OutputExcerpt) -> Result<()> {
         let stage = stage(progress);
         let container = progress.container;
         let started = container.and_then(|container| container.started_at.as_deref());
@@ -92,7 +89,7 @@ impl Report {
             output: excerpt.output(&log_name),
         };
         let folder = self.files.open()?;
-        folder.write_whole(folder.within(&self.files.status), &status.to_json())?;
+        folder.write_whole(folder.relative(&self.files.status), &status.to_json())?;
         if self.files.job.is_none() {
             return Ok(());
         }
@@ -107,7 +104,7 @@ impl Report {
             time: time.or_else(|| progress.failure.map(|_| Timestamp::now())),
             last_command: excerpt
                 .last_command()
-                .or_else(|| reason.as_ref().map(|reason| first_line(reason).to_owned())),
+                .or_else(|| reason.as_ref().and_then(|reason| reason.lines().next()).map(str::to_owned)),
             cpu: progress.sample.and_then(|sample| sample.cpu_percent),
             reason,
         };
@@ -117,16 +114,13 @@ impl Report {
     }
 
     /// Saves the record. It is written last: where it exists, the other files are complete.
-    ///
-    /// # Errors
-    /// If the job's logs cannot be written.
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
         let folder = self.files.open()?;
-        folder.write_whole(folder.within(&self.files.record), &record.to_line())
+        folder.write_whole(folder.relative(&self.files.record), &record.to_line())
     }
 
     /// Null while it runs, else the exit code or a description.
-    fn reason(&self, progress: &Progress<'_>) -> Value {
+    fn reason(&self, progress: &JobProgress<'_>) -> Value {
         if let Some(failure) = progress.failure {
             return failure.into();
         }
@@ -136,10 +130,10 @@ impl Report {
         }
         let (Some(status), Some(code)) = (container.status, container.exit_code) else { return Value::Null };
         match status {
-            Ending::Success | Ending::Failed => code.into(),
-            Ending::OutOfMemory => format!("out of memory: killed by the kernel (exit code {code})").into(),
-            Ending::Killed => format!("killed by signal {} (exit code {code})", code - 128).into(),
-            Ending::Timeout => {
+            Status::Success | Status::Failed => code.into(),
+            Status::OutOfMemory => format!("out of memory: killed by the kernel (exit code {code})").into(),
+            Status::Killed => format!("killed by signal {} (exit code {code})", code - 128).into(),
+            Status::Timeout => {
                 let limit = self.limit.map(|limit| format!(" of {limit} s")).unwrap_or_default();
                 format!("ran longer than its limit{limit} and was stopped (exit code {code})").into()
             }
@@ -152,38 +146,26 @@ impl Report {
     }
 }
 
-fn stage(progress: &Progress<'_>) -> Stage {
-    match progress.container {
-        _ if progress.failure.is_some() => Stage::Failed,
-        Some(container) if container.has_ended() => match container.status {
-            Some(Ending::Success) => Stage::Success,
-            _ => Stage::Failed,
-        },
-        Some(container) if container.started_at.is_some() => Stage::InProgress,
-        _ => Stage::Initializing,
+fn stage(progress: &JobProgress<'_>) -> Stage {
+    let has_ended = progress.container.is_some_and(Container::has_ended);
+    let status = progress.container.and_then(|container| container.status);
+    if progress.failure.is_some() || has_ended && status != Some(Status::Success) {
+        Stage::Failed
+    } else if has_ended {
+        Stage::Success
+    } else if progress.container.is_some_and(|container| container.started_at.is_some()) {
+        Stage::InProgress
+    } else {
+        Stage::Initializing
     }
 }
 
 /// The message and hint of an error.
 pub(crate) fn describe_error(error: &ErrorInfo) -> String {
-    with_hint(&error.message, error.hint.as_deref())
+    error.hint.as_ref().map_or(error.message.clone(), |hint| format!("{}\nhint: {hint}", error.message))
 }
 
-/// The message and hint of a failure.
-pub(crate) fn describe_failure(failure: &Failure) -> String {
-    with_hint(&failure.message, failure.hint.as_deref())
-}
-
-fn with_hint(message: &str, hint: Option<&str>) -> String {
-    hint.map_or(message.to_owned(), |hint| format!("{message}\nhint: {hint}"))
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
-/// A command as one types it in a shell.
+/// A command as it is typed in a shell. A word that cannot be quoted stays as it is.
 fn command_line(words: &[String]) -> String {
-    let quoted = words.iter().map(|word| shlex::try_quote(word).map_or(word.clone(), std::borrow::Cow::into_owned));
-    quoted.collect::<Vec<_>>().join(" ")
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
 }

@@ -1,4 +1,4 @@
-//! What the certificate says about a submission as a whole.
+//! The facts about a whole submission in its certificate.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

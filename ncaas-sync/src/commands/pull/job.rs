@@ -133,7 +133,7 @@ async fn download_folder(transfer: &Transfer, key: &Key, to: &Path) -> Result<()
             let rest = entry.key.as_str().strip_prefix(key.as_str()).unwrap_or_default();
             let to = if rest.is_empty() { to.to_owned() } else { to.join(rest) };
             if entry.key.is_folder() {
-                transfer.folder().make_below(&to)
+                transfer.folder().create_folder(&to)
             } else {
                 transfer.download_if_changed(&entry, &to, None).await.map(drop)
             }

@@ -48,7 +48,7 @@ struct Request<'a> {
 impl Request<'_> {
     fn transfer(&self, below: &str) -> Result<Transfer> {
         make_group_io_dir(&self.io_dir)?;
-        let folder = Folder::make(&self.io_dir.join(below))?;
+        let folder = Folder::create(&self.io_dir.join(below))?;
         Ok(Transfer::new(self.bucket.clone(), folder, &format!("{}{below}", self.group), self.args.checksum.reread))
     }
 

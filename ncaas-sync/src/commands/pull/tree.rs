@@ -154,7 +154,7 @@ async fn pull_entry(
         RemoteEntry::Object(entry) if entry.key.is_folder() => {
             let exists = matches!(local, Some(LocalEntry::EmptyFolder)) || transfer.folder().dir().is_dir(&path);
             let outcome = if exists { FileOutcome::Unchanged } else { FileOutcome::New };
-            transfer.folder().make_below(Path::new(&path)).map(|()| FileRecord::plain(&path, &key, outcome))
+            transfer.folder().create_folder(Path::new(&path)).map(|()| FileRecord::plain(&path, &key, outcome))
         }
         RemoteEntry::Object(entry) => {
             let done = match local {

@@ -279,7 +279,7 @@ impl JobUpload<'_> {
     }
 
     fn relative(&self, path: &Path) -> PathBuf {
-        self.transfer.folder().within(path).to_owned()
+        self.transfer.folder().relative(path).to_owned()
     }
 
     fn key(&self, path: &str) -> Result<Key> {
