@@ -13,14 +13,14 @@ UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 RELEASE ?= target/$(TARGET)/release
 DOCUMENTS = target/documents
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run .ci/generate .ci/package tests/demo tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
-          $(filter-out %.Dockerfile %.txt,$(wildcard tests/services/*)) \
+SCRIPTS = .ci/run .ci/generate .ci/package .ci/image tests/demo tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
+          $(filter-out %.Dockerfile %.txt %.py,$(wildcard tests/services/*)) \
           $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests) --no-fail-fast
 
 .PHONY: help build demo test test-engines test-cluster check format lint docs generate generated bench install install-files uninstall package \
-        test-package archive serve clean services stop
+        test-package archive serve image clean services stop
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -98,6 +98,9 @@ archive: build ## make a tar archive in target/package; TARGET=x86_64-unknown-li
 
 serve: build ## run the platform here until ^C: make serve BUCKET=./pca IMAGE=neurocaas/contrib:pca.demo
 	@PATH="$(CURDIR)/target/release:$$PATH" ncaas-submit/serve/serve "$(BUCKET)" "$(IMAGE)" $(WATCH)
+
+image: build ## make an image of the five tools for AWS Batch: make image NAME=ncaas/tools
+	.ci/image $(RELEASE) $(or $(NAME),ncaas/tools)
 
 services: ## start an engine and LocalStack, and make the fixture image; for running single tests by hand
 	@tests/services/engine start

@@ -273,9 +273,9 @@ fn parse_field(text: &str) -> Result<(String, serde_json::Value), String> {
 #[derive(Debug, clap::Args)]
 #[command(after_help = PLACE_EXAMPLES)]
 pub(crate) struct PlaceArgs {
-    /// The scheduler
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) on: Scheduler,
+    /// The scheduler: `slurm`, or `batch:QUEUE/DEFINITION` for a queue and a job definition of AWS Batch
+    #[arg(long, value_name = "SCHEDULER", default_value = "slurm", value_parser = SchedulerName::parse)]
+    pub(crate) on: SchedulerName,
 
     /// Hand an option to the scheduler's submit command as it is; may be repeated
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
@@ -322,11 +322,25 @@ pub(crate) struct PlaceArgs {
 }
 
 /// A cluster's scheduler.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Scheduler {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SchedulerName {
     /// Slurm, through `sbatch` and `squeue`.
-    #[default]
     Slurm,
+    /// A queue of AWS Batch.
+    Batch { queue: String, definition: String },
+}
+
+impl SchedulerName {
+    fn parse(text: &str) -> Result<Self, String> {
+        let batch = text.strip_prefix("batch:").and_then(|names| names.split_once('/'));
+        match batch {
+            Some((queue, definition)) if !queue.is_empty() && !definition.is_empty() => {
+                Ok(SchedulerName::Batch { queue: queue.to_owned(), definition: definition.to_owned() })
+            }
+            _ if text == "slurm" => Ok(SchedulerName::Slurm),
+            _ => Err("write `slurm` or `batch:QUEUE/DEFINITION`".to_owned()),
+        }
+    }
 }
 
 /// The container engine of a node.
@@ -355,6 +369,10 @@ impl NodeEngine {
 #[derive(Debug, clap::Args)]
 #[command(after_help = CLAIM_EXAMPLES)]
 pub(crate) struct ClaimArgs {
+    /// A record in a bucket, as `place` puts it there for AWS Batch; without it, records are read from stdin
+    #[arg(value_name = "s3://BUCKET/KEY")]
+    pub(crate) record: Option<String>,
+
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
 }

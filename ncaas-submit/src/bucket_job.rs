@@ -18,7 +18,7 @@ use ncaas_core::status_file::{self, ReadStatus, StatusFile};
 use crate::job_state::JobFacts;
 
 /// The largest saved record that is read, in bytes: it lists up to 300,000 results.
-const MAX_RECORD: u64 = 64 << 20;
+pub(crate) const MAX_RECORD: u64 = 64 << 20;
 
 /// Fields of a saved record that describe the machine that its job ran on, and mean nothing on another one.
 pub(crate) const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];

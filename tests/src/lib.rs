@@ -5,11 +5,13 @@
 //! - [`record`]: the records declared anew, strictly, so that a renamed field fails a test
 //! - [`bucket`], [`submissions`], [`bucket_job`]: buckets in a directory and on LocalStack, and what a user puts into them
 //! - [`engine`], [`own_engine`], [`engine_without_buildkit`], [`tcp_engine`], [`ssh`]: the engines that tests use
+//! - [`batch_service`]: AWS Batch, whose jobs are containers here
 //! - [`cluster`], [`cluster_lab`], [`shared_backlog`]: a small Slurm cluster, and a bucket whose submissions run there
 //! - [`workspace`], [`dev_container`], [`ended_job`], [`started_submission`]: jobs and containers, removed when a test ends
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 pub mod background_pipe;
+pub mod batch_service;
 pub mod bucket;
 pub mod bucket_job;
 pub mod build_context;

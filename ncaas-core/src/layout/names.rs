@@ -48,6 +48,8 @@ pub const CANCEL: &str = "cancel.json";
 pub const STATE_FOLDER: &str = ".ncaas";
 /// In [`STATE_FOLDER`]: the watchers' heartbeats.
 pub const WATCHERS: &str = ".ncaas/watchers/";
+/// In [`STATE_FOLDER`]: the records of jobs that AWS Batch runs.
+pub const PLACEMENTS: &str = ".ncaas/placements/";
 /// The io-dir in a container, unless an image label or a flag names another.
 pub const CONTAINER_IO_DIR: &str = "/home/neurocaasdev/io-dir";
 

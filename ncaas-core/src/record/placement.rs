@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Placement {
-    /// The scheduler: `slurm`.
+    /// The scheduler: `slurm` or `batch`.
     pub on: String,
     /// The scheduler's own id of the job; null before it is submitted.
     pub id: Option<String>,

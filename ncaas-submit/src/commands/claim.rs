@@ -3,14 +3,16 @@
 //! A watcher's claim covers a whole submission. A scheduler may run one of its datasets a second time while the first run
 //! goes on behind a broken network: the claim counts the runs of each dataset, and only the newest may write.
 
+use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::claim;
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ClaimArgs;
+use crate::bucket_job::MAX_RECORD;
 use crate::targets::Buckets;
 
 const DEFAULT_JOBS: usize = 16;
@@ -19,7 +21,10 @@ pub(crate) async fn claim(tool: Tool, args: ClaimArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
         return print_schema::<RecordFields>().await;
     }
-    let input = Input::stdin(tool, "ncaas-submit claim <record.json")?;
+    let input = match &args.record {
+        Some(address) => Input::records([read_record(address).await?]),
+        None => Input::stdin(tool, "ncaas-submit claim <record.json")?,
+    };
     let buckets = Buckets::default();
     Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS))
         .filter(input, async |record: &mut Record, _: &Output| {
@@ -30,4 +35,13 @@ pub(crate) async fn claim(tool: Tool, args: ClaimArgs) -> Result<ExitStatus> {
             Ok(())
         })
         .await
+}
+
+/// A record in a bucket.
+async fn read_record(address: &str) -> Result<Record> {
+    let Some(S3Address { bucket, key }) = S3Address::parse(address)? else {
+        return Err(Failure::new(Kind::Usage, format!("`{address}` is not an address on S3: write s3://BUCKET/KEY")));
+    };
+    let (line, _) = Bucket::open(&format!("s3://{bucket}")).await?.read(&Key::new(key)?, MAX_RECORD).await?;
+    Record::parse(&line)
 }

@@ -4,13 +4,17 @@
 //! - [`request`]: what a record asks of the scheduler
 //! - [`node_job`]: the batch script
 //! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
+//! - [`batch`]: a queue of AWS Batch
+//! - [`scheduler`]: one of the two
 //! - [`next_step`]: the decision what to do next about a record
 //! - [`placer`]: one record from its submission to its end
 
+pub(crate) mod batch;
 mod next_step;
 pub(crate) mod node_job;
 pub(crate) mod placer;
 mod queue;
 mod queue_entry;
 mod request;
+pub(crate) mod scheduler;
 pub(crate) mod slurm;

@@ -12,11 +12,11 @@ use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
 use super::next_step::{Facts, NextStep, next_step};
-use super::node_job::{NodeOptions, batch_script};
+use super::node_job::NodeOptions;
 use super::queue::QueuePoller;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
-use super::slurm;
+use super::scheduler::Scheduler;
 use crate::bucket_job::{BucketJob, MACHINE_FIELDS};
 use crate::targets::Buckets;
 
@@ -28,8 +28,7 @@ pub(crate) struct Placer {
     pub(crate) tool: Tool,
     pub(crate) node: NodeOptions,
     pub(crate) flags: RunSettings,
-    /// Options that are handed to `sbatch` as they are.
-    pub(crate) with: Vec<String>,
+    pub(crate) scheduler: Scheduler,
     pub(crate) retries: u64,
     poll: Duration,
     queue: QueuePoller,
@@ -53,7 +52,7 @@ impl Placer {
         tool: Tool,
         node: NodeOptions,
         flags: RunSettings,
-        with: Vec<String>,
+        scheduler: Scheduler,
         retries: u64,
         poll: Duration,
     ) -> Self {
@@ -61,7 +60,7 @@ impl Placer {
             tool,
             node,
             flags,
-            with,
+            scheduler,
             retries,
             poll,
             queue: QueuePoller::new(tool, poll),
@@ -72,7 +71,7 @@ impl Placer {
 
     /// Lists the scheduler's queue for all records of the run. Never ends.
     pub(crate) async fn keep_listing(&self) {
-        self.queue.keep_listing().await;
+        self.queue.keep_listing(&self.scheduler).await;
     }
 
     /// Places a record and follows its job until its end. Each change goes out as a record.
@@ -87,17 +86,25 @@ impl Placer {
             return Ok(());
         }
         let request = JobRequest::new(record, &self.flags, self.config_timeout_s(&job, record).await?)?;
+        let outcome = self.follow(record, &request, &job, output).await;
+        self.scheduler.forget(&request.name, record).await;
+        outcome
+    }
+
+    /// Submits a record's job unless it is in the queue, and follows it until its end.
+    async fn follow(&self, record: &mut Record, request: &JobRequest, job: &BucketJob, output: &Output) -> Result<()> {
+        self.scheduler.look_up(&request.name).await?;
         let queue = self.queue.now().await?;
         // A job of that name that has ended is not taken for the record's: its saved record would be there.
         let attached = queue.find(&request.name).filter(|entry| entry.is_active());
         let mut placed = match attached {
             Some(entry) => PlacedJob {
-                placement: placement(&request, entry, 0),
+                placement: self.placement(request, entry, 0),
                 submissions: entry.submissions,
                 missing: 0,
                 since: Instant::now(),
             },
-            None => self.submit(&request, record, 1).await?,
+            None => self.submit(request, record, 1).await?,
         };
         self.emit(record, output, &placed.placement).await;
         loop {
@@ -106,14 +113,14 @@ impl Placer {
             let entry = queue.find(&request.name);
             placed.missing = if entry.is_some() { 0 } else { placed.missing + 1 };
             if let Some(entry) = entry {
-                let now = placement(&request, entry, placed.submissions - 1);
+                let now = self.placement(request, entry, placed.submissions - 1);
                 if now != placed.placement {
                     placed.placement = now;
                     self.emit(record, output, &placed.placement).await;
                 }
             }
             let has_news = !entry.is_some_and(QueueEntry::is_active);
-            let saved = if has_news { saved_record(&job, record).await? } else { None };
+            let saved = if has_news { saved_record(job, record).await? } else { None };
             let facts =
                 Facts { entry, missing: placed.missing, submissions: placed.submissions, retries: self.retries };
             match next_step(facts, saved) {
@@ -129,14 +136,13 @@ impl Placer {
                 NextStep::SubmitAgain => {
                     let lost = job_name(&placed.placement);
                     self.tool.note(&format!("{lost} is lost ({}) and is submitted again", placed.placement.state));
-                    placed = self.submit(&request, record, placed.submissions + 1).await?;
+                    placed = self.submit(request, record, placed.submissions + 1).await?;
                     self.emit(record, output, &placed.placement).await;
                 }
                 NextStep::GiveUp(how) => {
                     let lost = job_name(&placed.placement);
                     let message = format!("{lost} is lost ({how}) after {} submissions", placed.submissions);
-                    return Err(Failure::new(Kind::PlacementLost, message)
-                        .hint("the output of the job says more: `slurm-ID.out` in the folder of `place`"));
+                    return Err(Failure::new(Kind::PlacementLost, message).hint(self.scheduler.output_hint()));
                 }
             }
         }
@@ -144,25 +150,24 @@ impl Placer {
 
     /// Submits the record's job. While a scheduler that has answered before is away, it tries again.
     async fn submit(&self, request: &JobRequest, record: &Record, submissions: u64) -> Result<PlacedJob> {
-        let sets_memory = request.memory_mib.is_some() || self.with.iter().any(|option| option.starts_with("--mem"));
         self.settings_checked
             .get_or_init(async || {
-                for trap in slurm::find_traps(sets_memory, self.poll).await {
+                for trap in self.scheduler.find_traps(request, self.poll).await {
                     self.tool.note(&trap);
                 }
             })
             .await;
         let mut record = record.clone();
         record.remove("placement");
-        let script = batch_script(&record, &self.node);
         let mut pause = Duration::from_secs(1);
         let id = loop {
-            match slurm::submit(request, &script, submissions, &self.with).await {
+            match self.scheduler.submit(request, &record, &self.node, submissions).await {
                 Ok(id) => break id,
                 Err(failure) if failure.kind == Kind::SchedulerUnreachable => {
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     // The job may have been accepted although the answer was lost.
+                    self.scheduler.look_up(&request.name).await?;
                     let queue = self.queue.now().await?;
                     if let Some(entry) = queue.find(&request.name).filter(|entry| entry.is_active()) {
                         break entry.id.clone();
@@ -172,7 +177,7 @@ impl Placer {
             }
         };
         let placement = Placement {
-            on: "slurm".to_owned(),
+            on: self.scheduler.name().to_owned(),
             id: Some(id),
             name: request.name.clone(),
             state: "pending".to_owned(),
@@ -193,6 +198,21 @@ impl Placer {
         Ok(config::parse(name, &content).ok().and_then(|config| config.timeout_s))
     }
 
+    /// A queue entry as records have it. `resubmissions` of the placer count as restarts, too.
+    fn placement(&self, request: &JobRequest, entry: &QueueEntry, resubmissions: u64) -> Placement {
+        Placement {
+            on: self.scheduler.name().to_owned(),
+            id: Some(entry.id.clone()),
+            name: request.name.clone(),
+            state: entry.state.clone(),
+            reason: entry.reason.clone(),
+            node: entry.node.clone(),
+            restarts: entry.restarts + resubmissions,
+            submitted_at: entry.submitted_at.clone(),
+            ended_at: entry.ended_at.clone().filter(|_| !entry.is_active()),
+        }
+    }
+
     async fn emit(&self, record: &mut Record, output: &Output, placement: &Placement) {
         let node = placement.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
         let reason = placement.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -206,21 +226,6 @@ impl Placer {
 /// The scheduler's job in a message: `slurm job 720`.
 fn job_name(placement: &Placement) -> String {
     format!("{} job {}", placement.on, placement.id.as_deref().unwrap_or(&placement.name))
-}
-
-/// A queue entry as records have it. `resubmissions` of the placer count as restarts, too.
-fn placement(request: &JobRequest, entry: &QueueEntry, resubmissions: u64) -> Placement {
-    Placement {
-        on: "slurm".to_owned(),
-        id: Some(entry.id.clone()),
-        name: request.name.clone(),
-        state: entry.state.clone(),
-        reason: entry.reason.clone(),
-        node: entry.node.clone(),
-        restarts: entry.restarts + resubmissions,
-        submitted_at: entry.submitted_at.clone(),
-        ended_at: entry.ended_at.clone().filter(|_| !entry.is_active()),
-    }
 }
 
 /// The saved record of the record's dataset and attempt, if it is in the bucket.

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::queue_entry::QueueEntry;
-use super::slurm;
+use super::scheduler::Scheduler;
 
 /// The shortest time between two listings.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -62,14 +62,16 @@ impl QueuePoller {
     }
 
     /// Lists the queue every `poll`, as long as records wait for a listing. Never ends.
-    pub(super) async fn keep_listing(&self) {
+    pub(super) async fn keep_listing(&self, scheduler: &Scheduler) {
         loop {
             while self.waiting.load(Ordering::Acquire) == 0 {
                 self.wanted.notified().await;
             }
             let asked_at = Instant::now();
-            let listed =
-                slurm::list().await.map(|entries| QueueSnapshot { asked_at, jobs: Arc::new(newest_by_name(entries)) });
+            let listed = scheduler
+                .list()
+                .await
+                .map(|entries| QueueSnapshot { asked_at, jobs: Arc::new(newest_by_name(entries)) });
             self.note_outage(listed.as_ref().err());
             self.newest.send_replace(Some(listed));
             let shortest = async {
@@ -140,11 +142,12 @@ impl QueuePoller {
 
 /// Of jobs of the same name the newest counts: an earlier one has ended, or is a rival's that runs after it.
 fn newest_by_name(entries: Vec<QueueEntry>) -> HashMap<String, QueueEntry> {
-    let number = |entry: &QueueEntry| entry.id.parse::<u64>().unwrap_or(0);
+    // Slurm numbers its jobs; the ids of AWS Batch say nothing.
+    let age = |entry: &QueueEntry| (entry.id.parse::<u64>().unwrap_or(0), entry.submitted_at.clone());
     let mut newest: HashMap<String, QueueEntry> = HashMap::with_capacity(entries.len());
     for entry in entries {
         match newest.get(&entry.name) {
-            Some(known) if number(known) > number(&entry) => {}
+            Some(known) if age(known) > age(&entry) => {}
             _ => {
                 newest.insert(entry.name.clone(), entry);
             }

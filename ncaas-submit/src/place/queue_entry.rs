@@ -14,11 +14,11 @@ const COMMENT: &str = "ncaas:";
 pub(super) struct QueueEntry {
     pub(super) id: String,
     pub(super) name: String,
-    /// Slurm's state in lower case: `pending`, `running`, `node_fail`, ...
+    /// The scheduler's state in lower case: `pending`, `running`, `node_fail`, ...
     pub(super) state: String,
     pub(super) reason: Option<String>,
     pub(super) node: Option<String>,
-    /// How many times Slurm has requeued it.
+    /// How many times the scheduler has started it again.
     pub(super) restarts: u64,
     pub(super) submitted_at: Option<String>,
     pub(super) ended_at: Option<String>,
@@ -58,7 +58,12 @@ impl QueueEntry {
 
     /// Whether the job waits, runs or is about to: anything but an end.
     pub(super) fn is_active(&self) -> bool {
-        const ACTIVE: [&str; 12] = [
+        const ACTIVE: [&str; 15] = [
+            // AWS Batch
+            "submitted",
+            "runnable",
+            "starting",
+            // Slurm
             "pending",
             "configuring",
             "running",

@@ -54,11 +54,14 @@ impl ProcessGroup {
         Some(ProcessGroup { machine: machine()?, id })
     }
 
-    /// Whether all of its processes have ended. False for a group of another machine.
+    /// Whether all of its processes have ended; a zombie has. False for a group of another machine.
     pub(super) fn has_ended(&self) -> bool {
-        let id = i32::try_from(self.id).ok().and_then(rustix::process::Pid::from_raw);
+        let Ok(processes) = fs::read_dir("/proc") else { return false };
+        let pids = processes.flatten().filter_map(|process| process.file_name().to_str()?.parse().ok());
+        let is_member = |fields: &Vec<String>| fields.get(2).and_then(|group| group.parse().ok()) == Some(self.id);
+        let mut members = pids.filter_map(stat_fields).filter(is_member);
         machine().as_ref() == Some(&self.machine)
-            && id.is_some_and(|id| rustix::process::test_kill_process_group(id) == Err(rustix::io::Errno::SRCH))
+            && !members.any(|fields| !matches!(fields.first().map(String::as_str), Some("Z" | "X")))
     }
 }
 

@@ -1,6 +1,8 @@
 //! A cluster whose machines, network and daemons fail. `make test-cluster` runs it; it takes some minutes.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod batch;
+
 use std::thread::sleep;
 use std::time::Duration;
 

@@ -1,0 +1,91 @@
+//! The scheduler of a run of `place`: Slurm, or a queue of AWS Batch.
+
+use std::time::Duration;
+
+use ncaas_core::failure::Result;
+use ncaas_core::record::Record;
+
+use super::batch::BatchQueue;
+use super::node_job::{NodeOptions, batch_script};
+use super::queue_entry::QueueEntry;
+use super::request::JobRequest;
+use super::slurm;
+
+/// A scheduler.
+pub(crate) enum Scheduler {
+    /// Slurm, with options that are handed to `sbatch` as they are.
+    Slurm { options: Vec<String> },
+    /// A queue and a job definition of AWS Batch.
+    Batch(BatchQueue),
+}
+
+impl Scheduler {
+    /// Its name in records.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Scheduler::Slurm { .. } => "slurm",
+            Scheduler::Batch(_) => "batch",
+        }
+    }
+
+    /// Makes sure that the next listing has the jobs of that name.
+    pub(super) async fn look_up(&self, name: &str) -> Result<()> {
+        match self {
+            // A listing has all jobs.
+            Scheduler::Slurm { .. } => Ok(()),
+            Scheduler::Batch(queue) => queue.look_up(name).await,
+        }
+    }
+
+    /// The jobs that the run follows, and perhaps others.
+    pub(super) async fn list(&self) -> Result<Vec<QueueEntry>> {
+        match self {
+            Scheduler::Slurm { .. } => slurm::list().await,
+            Scheduler::Batch(queue) => queue.list().await,
+        }
+    }
+
+    /// Submits a record's job, and returns its id.
+    pub(super) async fn submit(
+        &self,
+        request: &JobRequest,
+        record: &Record,
+        node: &NodeOptions,
+        submissions: u64,
+    ) -> Result<String> {
+        match self {
+            Scheduler::Slurm { options } => {
+                slurm::submit(request, &batch_script(record, node), submissions, options).await
+            }
+            Scheduler::Batch(queue) => queue.submit(request, record, node, submissions).await,
+        }
+    }
+
+    /// The run no longer follows the jobs of that name.
+    pub(super) async fn forget(&self, name: &str, record: &Record) {
+        match self {
+            Scheduler::Slurm { .. } => {}
+            Scheduler::Batch(queue) => queue.forget(name, record).await,
+        }
+    }
+
+    /// What in the scheduler's configuration makes a job wait or lose its results.
+    pub(super) async fn find_traps(&self, request: &JobRequest, poll: Duration) -> Vec<String> {
+        match self {
+            Scheduler::Slurm { options } => {
+                let sets_memory =
+                    request.memory_mib.is_some() || options.iter().any(|option| option.starts_with("--mem"));
+                slurm::find_traps(sets_memory, poll).await
+            }
+            Scheduler::Batch(_) => Vec::new(),
+        }
+    }
+
+    /// Where the output of a job's script is.
+    pub(super) fn output_hint(&self) -> &'static str {
+        match self {
+            Scheduler::Slurm { .. } => "the output of the job says more: `slurm-ID.out` in the folder of `place`",
+            Scheduler::Batch(_) => "the output of the job says more: its log stream in CloudWatch",
+        }
+    }
+}
