@@ -23,6 +23,9 @@ use crate::targets::Buckets;
 /// The longest pause between attempts to submit while the scheduler does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// Every so many listings the saved record of a running job is looked up, which costs one request.
+const LISTINGS_TO_LOOK_UP: u32 = 12;
+
 /// The placer of a run of `ncaas-submit place`.
 pub(crate) struct Placer {
     pub(crate) tool: Tool,
@@ -43,6 +46,8 @@ struct PlacedJob {
     submissions: u64,
     /// In how many successive listings it has been missing.
     missing: u32,
+    /// How many listings were looked at.
+    listings: u32,
     /// Listings asked for before this moment say nothing about the job.
     since: Instant,
 }
@@ -102,6 +107,7 @@ impl Placer {
                 placement: self.placement(request, entry, 0),
                 submissions: entry.submissions,
                 missing: 0,
+                listings: 0,
                 since: Instant::now(),
             },
             None => self.submit(request, record, 1).await?,
@@ -119,8 +125,14 @@ impl Placer {
                     self.emit(record, output, &placed.placement).await;
                 }
             }
-            let has_news = !entry.is_some_and(QueueEntry::is_active);
-            let saved = if has_news { saved_record(job, record).await? } else { None };
+            // A controller that was away can take a job for running that has ended.
+            placed.listings += 1;
+            let is_due = placed.listings.is_multiple_of(LISTINGS_TO_LOOK_UP) && placed.placement.node.is_some();
+            let saved = if is_due || !entry.is_some_and(QueueEntry::is_active) {
+                saved_record(job, record).await?
+            } else {
+                None
+            };
             let facts =
                 Facts { entry, missing: placed.missing, submissions: placed.submissions, retries: self.retries };
             match next_step(facts, saved) {
@@ -184,7 +196,7 @@ impl Placer {
             restarts: submissions - 1,
             ..Placement::default()
         };
-        Ok(PlacedJob { placement, submissions, missing: 0, since: Instant::now() })
+        Ok(PlacedJob { placement, submissions, missing: 0, listings: 0, since: Instant::now() })
     }
 
     /// The config's `__duration__`, in seconds. A config that cannot be read is the node's to report.
