@@ -14,7 +14,7 @@ use aws_sdk_batch::types::{
 };
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key, aws_settings};
-use ncaas_core::failure::{Failure, Kind, Result, innermost_cause};
+use ncaas_core::failure::{Failure, Kind, MESSAGE_LIMIT, Result, innermost_cause};
 use ncaas_core::layout::PLACEMENTS;
 use ncaas_core::record::Record;
 use ncaas_core::text::bound_message;
@@ -185,7 +185,10 @@ where
         Some(refused) => {
             let code = refused.code().unwrap_or_default();
             let kind = if code == "ServerException" { Kind::SchedulerUnreachable } else { Kind::SchedulerRefused };
-            Failure::new(kind, format!("{cannot}: {code}: {}", bound_message(refused.message().unwrap_or_default())))
+            Failure::new(
+                kind,
+                format!("{cannot}: {code}: {}", bound_message(refused.message().unwrap_or_default(), MESSAGE_LIMIT)),
+            )
         }
     }
 }
