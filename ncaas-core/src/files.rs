@@ -1,9 +1,11 @@
 //! Files that appear complete or not at all. [`crate::folder`] does the same in folders that a container can write to.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
 
 use crate::failure::{IoContext, Result};
 
@@ -63,6 +65,40 @@ pub fn make_folder(path: &Path) -> Result<()> {
 pub fn is_hole(bytes: &[u8]) -> bool {
     const BLOCK: usize = 4096;
     bytes.len() >= BLOCK && bytes.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()])
+}
+
+/// Reads until the buffer is full or the input ends. Returns how many bytes were read.
+///
+/// # Errors
+/// If reading fails.
+pub fn fill_buffer(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The size in bytes and the SHA-256 of the rest of a file, read through `buffer`.
+///
+/// # Errors
+/// If reading fails.
+pub fn hash_rest(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, [u8; 32])> {
+    let mut digest = Sha256::new();
+    let mut size = 0;
+    loop {
+        let read = fill_buffer(from, buffer)?;
+        digest.update(&buffer[..read]);
+        size += read as u64;
+        if read < buffer.len() {
+            return Ok((size, digest.finalize().into()));
+        }
+    }
 }
 
 /// The absolute form of a path, which need not exist. Links are kept.

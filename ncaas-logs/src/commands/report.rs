@@ -150,7 +150,7 @@ mod tests {
         let hostile = "</title></pre><script>alert(1)</script>\"'&";
         let line = serde_json::json!({
             "dataname": format!("lab/inputs/{hostile}.npy"), "image": hostile, "configname": format!("lab/configs/{hostile}"),
-            "job": {"id": hostile}, "error": {"tool": hostile, "kind": "io", "message": hostile},
+            "job": {"id": hostile.replace('/', "")}, "error": {"tool": hostile, "kind": "io", "message": hostile},
             "container": {"id": "x", "name": hostile, "state": "exited", "status": "failed", "exit_code": 1,
                 "started_at": "2026-11-22T10:00:00Z", "finished_at": "2026-11-22T10:00:09Z"}
         });

@@ -21,9 +21,10 @@ use tar::EntryType;
 
 use super::container_changes::ArchiveRequest;
 use super::findings::{Content, Finding, Findings, Location, RawPath};
-use super::staging::{BUFFER_SIZE, fill, hash_file};
+use super::staging::BUFFER_SIZE;
 use super::unpack::entry_path;
 use crate::path_text::escape_bytes;
+use ncaas_core::files::{fill_buffer, hash_rest};
 use ncaas_core::transfer::Sha256Sum;
 
 /// The layers of an image in the engine's storage, the topmost first.
@@ -89,7 +90,7 @@ impl ImageLayers {
         if !matches!(content, Content::File(file) if metadata.is_file() && metadata.len() == file.size) {
             return None;
         }
-        let (size, sha256) = hash_file(&mut fs::File::open(&path).ok()?, &mut vec![0; BUFFER_SIZE]).ok()?;
+        let (size, sha256) = hash_rest(&mut fs::File::open(&path).ok()?, &mut vec![0; BUFFER_SIZE]).ok()?;
         Some(ImageEntry::File { size, sha256 })
     }
 
@@ -125,7 +126,7 @@ pub(crate) fn has_same_file(folders: &[PathBuf], name: &Path, size: u64, file: &
     let Ok(mut original) = fs::File::open(&path) else { return Ok(false) };
     let (mut ours, mut theirs) = (vec![0; BUFFER_SIZE], vec![0; BUFFER_SIZE]);
     loop {
-        let (read, other) = (fill(file, &mut ours)?, fill(&mut original, &mut theirs)?);
+        let (read, other) = (fill_buffer(file, &mut ours)?, fill_buffer(&mut original, &mut theirs)?);
         if ours[..read] != theirs[..other] {
             return Ok(false);
         }
@@ -213,7 +214,7 @@ fn read_archive(
         }
         let found = match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let (size, sha256) = hash_file(&mut entry, &mut buffer).map_err(failed)?;
+                let (size, sha256) = hash_rest(&mut entry, &mut buffer).map_err(failed)?;
                 ImageEntry::File { size, sha256 }
             }
             EntryType::Symlink => ImageEntry::Link(escape_bytes(&entry.link_name_bytes().unwrap_or_default()).into()),

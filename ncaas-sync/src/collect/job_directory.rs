@@ -16,9 +16,10 @@ use ncaas_core::{certificate, status_file};
 
 use super::findings::{File, STAGE};
 use super::result_names::{Destination, Existing};
-use super::staging::{BUFFER_SIZE, hash_file};
+use super::staging::BUFFER_SIZE;
 use crate::path_text::escape_path;
 use ncaas_core::blocking::run_blocking;
+use ncaas_core::files::hash_rest;
 
 /// The opened folder of a job.
 #[derive(Debug)]
@@ -184,7 +185,7 @@ impl Destination for ResultsDestination<'_> {
         }
         if metadata.is_file() && metadata.len() == file.size {
             let mut content = self.directory.dir().open(path).map_err(|error| self.failure("read", path, &error))?;
-            let (_, sha256) = hash_file(&mut content, &mut vec![0; BUFFER_SIZE])
+            let (_, sha256) = hash_rest(&mut content, &mut vec![0; BUFFER_SIZE])
                 .map_err(|error| self.failure("read", path, &error))?;
             if sha256 == file.sha256 {
                 return Ok(Existing::Same);

@@ -9,13 +9,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use ncaas_core::failure::{Failure, Result, io_kind};
+use ncaas_core::failure::{Failure, Result, innermost_cause, io_kind};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
 use super::findings::{File, Location, RawPath, STAGE};
-use ncaas_core::files::is_hole;
-use ncaas_core::transfer::Sha256Sum;
+use ncaas_core::files::{fill_buffer, is_hole};
 
 /// Bytes read at once.
 pub(crate) const BUFFER_SIZE: usize = 1 << 20;
@@ -82,7 +81,7 @@ impl Staging {
         let mut size = 0;
         let mut ends_in_hole = false;
         loop {
-            let read = fill(from, buffer).map_err(|error| cannot_read(&error))?;
+            let read = fill_buffer(from, buffer).map_err(|error| cannot_read(&error))?;
             let piece = &buffer[..read];
             if !piece.is_empty() {
                 digest.update(piece);
@@ -167,38 +166,9 @@ pub(crate) fn umask() -> u32 {
     })
 }
 
-/// Size and SHA-256 of the rest of a file.
-pub(crate) fn hash_file(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, Sha256Sum)> {
-    let mut digest = Sha256::new();
-    let mut size = 0;
-    loop {
-        let read = fill(from, buffer)?;
-        digest.update(&buffer[..read]);
-        size += read as u64;
-        if read < buffer.len() {
-            return Ok((size, digest.finalize().into()));
-        }
-    }
-}
-
 fn cannot_write(error: io::Error) -> Failure {
-    let reason = error.to_string();
-    let reason = reason.split(" (os error ").next().unwrap_or(&reason).to_lowercase();
-    Failure::new(io_kind(&error), format!("cannot write a file from the container: {reason}"))
-}
-
-/// Reads until the buffer is full or the input ends.
-pub(crate) fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
+    let message = format!("cannot write a file from the container: {}", innermost_cause(&error));
+    Failure::new(io_kind(&error), message)
 }
 
 /// Opens a file for reading, but not a link to one. Does not block if it is a FIFO by now.

@@ -14,8 +14,9 @@ use ncaas_core::folder::open_real_folder;
 
 use super::findings::{Content, File, Finding, Findings, Location, RawPath};
 use super::selection::Selection;
-use super::staging::{BUFFER_SIZE, hash_file, open_file, result_mode, umask};
+use super::staging::{BUFFER_SIZE, open_file, result_mode, umask};
 use crate::path_text::escape_bytes;
+use ncaas_core::files::hash_rest;
 
 /// Where a walk starts.
 #[derive(Debug)]
@@ -221,7 +222,7 @@ impl Visitor for MountedVisitor<'_> {
             dir.set_permissions(entry.name, permissions).map_err(|error| entry.failure("open", &error))?;
         }
         let mut file = open_file(dir, entry.name).map_err(|error| entry.failure("read", &error))?;
-        let (size, sha256) = hash_file(&mut file, &mut self.buffer).map_err(|error| entry.failure("read", &error))?;
+        let (size, sha256) = hash_rest(&mut file, &mut self.buffer).map_err(|error| entry.failure("read", &error))?;
         Ok(Some(Content::File(File { location: Location::mounted(&entry.path()), size, sha256 })))
     }
 

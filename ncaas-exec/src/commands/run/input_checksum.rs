@@ -1,40 +1,33 @@
 //! Size and checksum of an input, at the start of the job.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::blocking::run_blocking;
+use ncaas_core::failure::{IoContext, Result};
+use ncaas_core::files::hash_rest;
 use ncaas_core::inputs::InputPath;
 use ncaas_core::record::fields::Input;
 use sha2::{Digest, Sha256};
-use tokio::task::spawn_blocking;
 use walkdir::WalkDir;
+
+/// How much of a file is read at once, in bytes.
+const BUFFER_SIZE: usize = 256 << 10;
 
 /// Computes size and checksum of a dataset or config; of a folder as [`Input::sha256`] describes.
 pub(super) async fn checksum_input(name: &str, input: &InputPath) -> Result<Input> {
     let (name, path) = (name.to_owned(), input.host.clone());
-    let checksum = spawn_blocking(move || {
+    let checksum = run_blocking(move || {
         let (size, sha256) = if path.is_dir() { checksum_folder(&path)? } else { checksum_file(&path)? };
         Ok(Input { name, size, sha256 })
     });
-    checksum.await.unwrap_or_else(|_| Err(Failure::new(Kind::Interrupted, "interrupted while reading the inputs")))
+    checksum.await
 }
 
 fn checksum_file(path: &Path) -> Result<(u64, String)> {
     let mut file = File::open(path).doing("read", path)?;
-    let mut sum = Sha256::new();
-    let mut size = 0;
-    let mut piece = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut piece).doing("read", path)? {
-            0 => return Ok((size, hex::encode(sum.finalize()))),
-            length => {
-                sum.update(&piece[..length]);
-                size += length as u64;
-            }
-        }
-    }
+    let (size, sha256) = hash_rest(&mut file, &mut vec![0; BUFFER_SIZE]).doing("read", path)?;
+    Ok((size, hex::encode(sha256)))
 }
 
 fn checksum_folder(path: &Path) -> Result<(u64, String)> {

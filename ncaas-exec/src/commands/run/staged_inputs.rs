@@ -12,12 +12,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ncaas_core::blocking::run_blocking;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::folder::Folder;
 use ncaas_core::inputs::InputPath;
 use ncaas_core::layout::{JobFolder, base_name};
 use rustix::fs::{AtFlags, CWD, OFlags, linkat};
-use tokio::task::spawn_blocking;
 
 use super::job_inputs::JobInputs;
 use crate::container_user::ContainerUser;
@@ -47,9 +47,7 @@ pub(super) async fn stage_inputs(
         }
         Ok(staged)
     };
-    spawn_blocking(stage)
-        .await
-        .unwrap_or_else(|_| Err(Failure::new(Kind::Interrupted, "interrupted while preparing the inputs")))
+    run_blocking(stage).await
 }
 
 fn stage_input(input: &mut InputPath, io_dir: &Path, target: &Path, user: &ContainerUser) -> Result<()> {

@@ -127,11 +127,12 @@ fn save_does_not_follow_a_link_in_place_of_a_log_or_record() {
     for name in names {
         replace(&job.folder().join("logs").join(name), &outside.path("secret"));
     }
-    let ran = Run::tool("ncaas-logs").arg("save").stdin(job.record().to_string()).run().ok();
-    assert_eq!(ran.record().logs.unwrap().lines, 1, "what lies elsewhere tells nothing");
+    let ran = Run::tool("ncaas-logs").arg("save").stdin(job.record().to_string()).run();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(ran.record().logs.unwrap().lines, 1, "a file outside the job's folder is not read");
     assert_eq!(fs::read_to_string(outside.path("secret")).unwrap(), told.to_string());
     assert!(names.iter().all(|name| !job.folder().join("logs").join(name).is_symlink()));
-    // The container has gone: what was saved is shown, unless it lies elsewhere.
+    // The container is gone: saved files are shown unless they are outside the job's folder.
     fs::write(outside.path("secret"), "2026-11-22T10:24:55.517032643Z stdout secret\n").unwrap();
     replace(&job.folder().join("logs/a.npy.log"), &outside.path("secret"));
     let mut gone = job.record();
