@@ -88,10 +88,11 @@ impl FileFilter {
     }
 
     /// Why a file is not selected; `None` for a selected one. `absolute` is its path in the container, `relative` its
-    /// path in the results.
-    pub(crate) fn reason(&self, absolute: &str, relative: &str) -> Option<LeftOut> {
+    /// path in the results. In the job's own folders for results and logs (`is_in_results`), wherever they are mounted, only
+    /// the relative path says whether it is a cache or the like.
+    pub(crate) fn reason(&self, absolute: &str, relative: &str, is_in_results: bool) -> Option<LeftOut> {
         let matches = |set: &GlobSet| set.is_match(absolute) || set.is_match(relative);
-        if matches(&self.noise) {
+        if self.noise.is_match(relative) || !is_in_results && self.noise.is_match(absolute) {
             Some(LeftOut::Noise)
         } else if matches(&self.exclude) {
             Some(LeftOut::Excluded)
@@ -104,7 +105,7 @@ impl FileFilter {
 
     /// Whether a file is selected; see [`FileFilter::reason`].
     pub(crate) fn accepts(&self, absolute: &str, relative: &str) -> bool {
-        self.reason(absolute, relative).is_none()
+        self.reason(absolute, relative, false).is_none()
     }
 
     /// Whether a whole folder is left out, so that nothing below it needs to be read.

@@ -160,6 +160,11 @@ impl ContainerPaths {
         Some(ResultPath::Result(result))
     }
 
+    /// Whether a path is in the folder for results or that for logs.
+    pub(crate) fn is_in_results(&self, path: &str) -> bool {
+        [self.results(), self.logs()].iter().any(|folder| strip_folder(path, folder).is_some())
+    }
+
     /// The path in the dataset's work folder for a path in one of the folders that are mounted from there.
     pub(crate) fn work_path(&self, path: &str) -> Option<String> {
         let map = |folder: &str, name: &str| strip_folder(path, folder).map(|rest| format!("{name}/{rest}"));

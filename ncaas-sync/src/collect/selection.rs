@@ -20,7 +20,16 @@ pub(crate) struct Selection {
 impl Selection {
     /// The path in the results of the file at `source` in the container; `None` for one that the user does not want.
     pub(crate) fn result_path(&self, source: &str) -> Option<ResultPath> {
-        self.paths.result_path(source).filter(|path| self.filter.accepts(source, path.as_str()))
+        let is_in_results = self.paths.is_in_results(source);
+        self.paths.result_path(source).filter(|path| self.filter.reason(source, path.as_str(), is_in_results).is_none())
+    }
+
+    /// Whether nothing at `source` or below it can be a result.
+    pub(crate) fn excludes(&self, source: &str) -> bool {
+        match self.paths.result_path(source).filter(|_| self.paths.is_in_results(source)) {
+            Some(path) => self.filter.excludes(path.as_str()),
+            None => self.filter.excludes(source),
+        }
     }
 
     /// Why a file cannot have this path in the results, if it cannot.
@@ -49,7 +58,8 @@ impl LeftOutFiles {
         let mut counts = BTreeMap::new();
         for change in changes {
             let Some(path) = selection.paths.result_path(&change.path) else { continue };
-            let Some(reason) = selection.filter.reason(&change.path, path.as_str()) else { continue };
+            let is_in_results = selection.paths.is_in_results(&change.path);
+            let Some(reason) = selection.filter.reason(&change.path, path.as_str(), is_in_results) else { continue };
             let folder = match reason {
                 LeftOut::NotIncluded => "",
                 LeftOut::Noise | LeftOut::Excluded => selection.filter.excluded_folder(&change.path),

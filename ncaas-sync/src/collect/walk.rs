@@ -118,7 +118,7 @@ pub(crate) fn walk(start: &Start<'_>, selection: &Selection, visitor: &mut impl 
                 source: &source,
                 root_path: start.root_path,
             };
-            let is_file = if visitor.ignores(&source, &metadata) || selection.filter.excludes(&source) {
+            let is_file = if visitor.ignores(&source, &metadata) || selection.excludes(&source) {
                 false
             } else if metadata.is_dir() {
                 if can_have_names_below(&source, selection, &mut findings) {

@@ -22,18 +22,20 @@ pub(super) async fn write_workflow_files(
     spec: &ContainerSpec,
     user: &ContainerUser,
 ) -> Result<()> {
-    let variable = |name: &str| {
+    let variable = |variables: &[String], name: &str| {
         let prefix = format!("{name}=");
-        spec.environment.public.iter().rev().find_map(|text| text.strip_prefix(&prefix)).map(str::to_owned)
+        variables.iter().rev().find_map(|text| text.strip_prefix(&prefix)).map(str::to_owned)
     };
-    let source = |name: &str| json!({"localsource": variable(name)});
+    let source = |name: &str| json!({"localsource": variable(&spec.environment.public, name)});
     let registration = json!({
         "data": source("data"),
         "config": source("config"),
         "additional_files": {},
         "resultpath": {"localsource": WORKFLOW_FOLDER},
     });
-    let home = match variable("HOME") {
+    // The container has the image's variables as well.
+    let variables = engine.inspect(container).await?.config.and_then(|config| config.env).unwrap_or_default();
+    let home = match variable(&variables, "HOME") {
         Some(home) => home,
         None => user.home(engine, container).await,
     };
