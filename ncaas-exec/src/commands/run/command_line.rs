@@ -22,6 +22,8 @@ const INTERPRETERS: [(&str, &[&str], &[&str]); 8] = [
     ("php", &["-r", "-f"], &["-d", "-c"]),
 ];
 
+const SCRIPT_EXTENSIONS: [&str; 7] = [".sh", ".bash", ".py", ".R", ".pl", ".jl", ".rb"];
+
 /// Programs that execute the rest of their arguments: name, number of own arguments, options with a value.
 const WRAPPERS: [(&str, usize, &[&str]); 19] = [
     ("env", 0, &["-u", "-C", "--unset", "--chdir"]),
@@ -92,10 +94,20 @@ pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Resu
     let BaseCommand { entrypoint, mut command, is_explicit } = base;
     let has_paths = arguments.append && (arguments.data.is_some() || arguments.config.is_some());
     let contains_placeholder = |word: &String| substitute(word, &arguments.placeholders) != *word;
+    let mut executed = None;
     let has_placeholder = entrypoint.iter().chain(&command).any(contains_placeholder);
     if has_paths && !has_placeholder && !is_explicit && find_program(&entrypoint).is_some_and(is_complete) {
-        // The image's command holds default arguments of its entrypoint: the paths replace them.
-        command.clear();
+        match find_program(&command) {
+            // The entrypoint prepares something and executes its arguments: it would execute the dataset.
+            Some(Program::Interpreter) => return Err(would_execute_dataset(&[entrypoint, command].concat())),
+            Some(Program::ShellScript { shell, text }) => {
+                let before = entrypoint.len();
+                executed = Some(Program::ShellScript { shell: shell + before, text: text + before });
+            }
+            _ if command.first().is_some_and(|word| is_script(word)) => {}
+            // The image's command holds default arguments of its entrypoint: the paths replace them.
+            _ => command.clear(),
+        }
     }
     let entrypoint_length = entrypoint.len();
     let mut line: Vec<String> = entrypoint.into_iter().chain(command).collect();
@@ -103,7 +115,7 @@ pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Resu
         return Err(Failure::new(Kind::Usage, "the image has no command")
             .hint("give one after `--`, or set CMD in the image: `ncaas-build commit --script` does"));
     }
-    let program = find_program(&line);
+    let program = executed.or_else(|| find_program(&line));
     if has_placeholder {
         if let Some(Program::ShellScript { text, .. }) = program
             && contains_placeholder(&line[text])
@@ -128,17 +140,25 @@ pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Resu
                     line.push(line[shell].clone());
                 }
             }
-            Some(Program::Interpreter) | None => {
-                let words = line.join(" ");
-                return Err(Failure::new(Kind::Usage, format!("the command `{words}` would execute the dataset"))
-                    .hint("the image names no script: give the command after `--`, for example `-- python main.py`"));
-            }
+            Some(Program::Interpreter) | None => return Err(would_execute_dataset(&line)),
         }
         line.push(arguments.data.clone().unwrap_or_default());
         line.extend(arguments.config.clone());
     }
     let command = line.split_off(entrypoint_length);
     Ok(CommandLine { entrypoint: line, command })
+}
+
+fn would_execute_dataset(line: &[String]) -> Failure {
+    Failure::new(Kind::Usage, format!("the command `{}` would execute the dataset", line.join(" ")))
+        .hint("the image names no script: give the command after `--`, for example `-- python main.py`")
+}
+
+/// Whether the first word of a command is a script, or an interpreter that gets one.
+fn is_script(word: &str) -> bool {
+    let name = base_name(word);
+    let is_interpreter = INTERPRETERS.iter().any(|(known, ..)| is_version_of(name, known));
+    is_interpreter || SHELLS.contains(&name) || SCRIPT_EXTENSIONS.iter().any(|extension| name.ends_with(extension))
 }
 
 /// Replaces all placeholders of a word in one pass: a value that looks like a placeholder stays as it is, and so does the
@@ -351,6 +371,11 @@ mod tests {
             // The default command of a complete entrypoint is replaced.
             ("/app/run", "--help", "/app/run || D|C"),
             ("python|main.py", "--help", "python|main.py || D|C"),
+            ("python|main.py", "train", "python|main.py || D|C"),
+            // An entrypoint that executes its arguments.
+            ("/entrypoint.sh", "/opt/run.sh|-v", "/entrypoint.sh || /opt/run.sh|-v|D|C"),
+            ("/entrypoint.sh", "python3|main.py", "/entrypoint.sh || python3|main.py|D|C"),
+            ("/entrypoint.sh", "bash|-c|S $1", "/entrypoint.sh || bash|-c|S $1|bash|D|C"),
         ] {
             assert_eq!(completed(entrypoint, command, false), expected, "{entrypoint} | {command}");
         }
@@ -364,6 +389,7 @@ mod tests {
             assert_eq!(completed("", command, false), "Usage", "{command}");
         }
         assert_eq!(completed("bash", "", false), "Usage");
+        assert_eq!(completed("/entrypoint.sh", "bash", false), "Usage");
         assert_eq!(completed("", "bash", true), "Usage");
     }
 

@@ -1,6 +1,7 @@
 //! How an image's command gets the dataset: arguments, placeholders, moved mounts, the workflow protocol.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use ncaas_tests::Run;
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
@@ -15,11 +16,23 @@ struct OwnImage {
 
 impl OwnImage {
     fn new(changes: &[&str]) -> Self {
+        Self::with_scripts(&[], changes)
+    }
+
+    /// An image that also has scripts, each a path and its content.
+    fn with_scripts(scripts: &[(&str, &str)], changes: &[&str]) -> Self {
         let (name, mut clean_up) = (unique("own"), CleanUp::new());
         let tag = format!("ncaas-test/{name}:1");
         clean_up.container(&name);
         clean_up.image(&tag);
         docker(&["create", "--name", &name, FIXTURE]);
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in scripts {
+            let file = folder.path().join("script");
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            docker(&["cp", file.to_str().unwrap(), &format!("{name}:{path}")]);
+        }
         let mut arguments = vec!["commit"];
         for change in changes {
             arguments.extend(["--change", change]);
@@ -63,6 +76,113 @@ fn the_dataset_is_the_first_argument_of_the_script_in_every_form_of_an_image() {
         assert_eq!(printed(&image.tag, &[], &[]), Ok(format!("{DATA} {CONFIG}")), "{changes:?}");
     }
     assert_eq!(printed(FIXTURE, &[], &["bash", "-c", print]), Ok(format!("{DATA} {CONFIG}")));
+}
+
+#[test]
+fn images_of_other_platforms_run_as_they_are() {
+    let scripts = [
+        ("/bin/run.sh", "#!/bin/sh\necho \"$# $1 $2\"\n"),
+        ("/bin/entrypoint.sh", "#!/bin/sh\nexec \"$@\"\n"),
+        ("/bin/tini", "#!/bin/sh\nshift\nexec \"$@\"\n"),
+        ("/bin/gosu", "#!/bin/sh\nshift\nexec \"$@\"\n"),
+        ("/bin/conda", "#!/bin/sh\nshift 4\nexec \"$@\"\n"),
+    ];
+    let rows: [(&[&str], &[&str]); 13] = [
+        (&[r#"CMD ["run.sh"]"#], &[]),
+        (&[r#"ENTRYPOINT ["run.sh"]"#, r#"CMD ["--help"]"#], &[]),
+        (&[r#"ENTRYPOINT run.sh"#], &[]),
+        (&[r#"ENTRYPOINT ["/bin/bash","-eo","pipefail","-c","run.sh \"$@\"","--"]"#], &[]),
+        (&[r#"CMD ["bash","-lc","exec run.sh \"$@\""]"#], &[]),
+        (&[r#"CMD ["env","A=1","timeout","9","run.sh"]"#], &[]),
+        (&[r#"ENTRYPOINT ["tini","--"]"#, r#"CMD ["run.sh"]"#], &[]),
+        (&[r#"ENTRYPOINT ["gosu","lab","run.sh"]"#], &[]),
+        (&[r#"ENTRYPOINT ["conda","run","--no-capture-output","-n","x"]"#, r#"CMD ["run.sh"]"#], &[]),
+        (&[r#"ENTRYPOINT ["entrypoint.sh"]"#, r#"CMD ["run.sh"]"#], &[]),
+        (&["USER 1234:1234", "WORKDIR /tmp", r#"CMD ["run.sh"]"#], &[]),
+        (&["VOLUME /home/neurocaasdev/io-dir", r#"CMD ["bash","-c","run.sh ${data} ${config}"]"#], &[]),
+        (&[r#"CMD ["run.sh"]"#], &["--read-only", "--tmpfs", "/tmp"]),
+    ];
+    for (changes, flags) in rows {
+        let image = OwnImage::with_scripts(&scripts, changes);
+        assert_eq!(printed(&image.tag, flags, &[]), Ok(format!("2 {DATA} {CONFIG}")), "{changes:?}");
+    }
+    let wrapper = OwnImage::with_scripts(&scripts, &[r#"ENTRYPOINT ["entrypoint.sh"]"#, r#"CMD ["bash"]"#]);
+    assert_eq!(printed(&wrapper.tag, &[], &[]), Err("usage".to_owned()), "it would execute the dataset");
+}
+
+#[test]
+fn an_image_that_the_platforms_client_saved_gives_exactly_its_results() {
+    let script = "#!/bin/sh\ncp \"$1\" io-dir/results/copy\necho x >io-dir/results/other\n";
+    let changes = [
+        "VOLUME /home/neurocaasdev/io-dir",
+        r#"ENTRYPOINT []"#,
+        r#"CMD ["bash","-c","/home/neurocaasdev/run.sh ${data} ${config}"]"#,
+    ];
+    let image = OwnImage::with_scripts(&[("/home/neurocaasdev/run.sh", script)], &changes);
+    let workspace = Workspace::new();
+    let (data, config) = (workspace.write("d.npy", "the data"), workspace.write("c.json", "{}"));
+    let started = workspace.exec(&["run", &image.tag, "--data", &data, "--config", &config]).run();
+    let ended = workspace.exec(&["wait"]).stdin(started.stdout).run();
+    let collected = Run::tool("ncaas-sync").arg("collect").dir(workspace.path()).stdin(ended.stdout).run();
+    let results = collected.record().results.unwrap().into_iter().map(|result| result.path);
+    let id = collected.record().job.unwrap().id;
+    let expected = ["copy", "other"].map(|name| format!("results/{id}/process_results/{name}"));
+    assert_eq!(results.collect::<Vec<_>>(), expected, "{}", collected.stderr);
+}
+
+/// A stand-in for the platform's `neurocaas-contrib workflow`: it finds its job by the two files, as the client does.
+const WORKFLOW_CLIENT: &str = r#"#!/bin/bash
+set -e
+dir=$(sed 's/.*"path": *"\([^"]*\)".*/\1/' "$HOME/.neurocaas_contrib_storageloc.json")
+registered() { sed "s/.*\"$1\": *{\"localsource\": *\"\([^\"]*\)\".*/\1/" "$dir/registration.json"; }
+copy() { mkdir -p "$dir/$2"; cp "$(registered "$1")" "$dir/$2/"; }
+case $2 in
+  get-data) copy data inputs ;;
+  get-config) copy config configs ;;
+  get-datapath) echo "$dir/inputs/$(basename "$(registered data)")" ;;
+  get-configpath) echo "$dir/configs/$(basename "$(registered config)")" ;;
+  get-dataname) basename "$(registered data)" ;;
+  get-resultpath-tmp) mkdir -p "$dir/results"; echo "$dir/results" ;;
+  get-resultpath) echo "$(registered resultpath)/process_results/$(basename "$4")" ;;
+  put-result) to=$(registered resultpath)/process_results; mkdir -p "$to"; cp "$4" "$to/" ;;
+esac
+"#;
+
+#[test]
+fn an_analysis_of_the_platform_runs_by_its_workflow_calls_and_leaves_out_scratch_copies() {
+    let analysis = r#"#!/bin/bash
+set -e
+neurocaas-contrib workflow get-data
+neurocaas-contrib workflow get-config
+datapath=$(neurocaas-contrib workflow get-datapath)
+configpath=$(neurocaas-contrib workflow get-configpath)
+name=$(neurocaas-contrib workflow get-dataname)
+tmp=$(neurocaas-contrib workflow get-resultpath-tmp)
+cat "$datapath" "$configpath" >"$tmp/pcaresults"
+echo scratch >"$tmp/scratch"
+neurocaas-contrib workflow put-result -r "$tmp/pcaresults"
+echo "$# $name $(neurocaas-contrib workflow get-resultpath -l pcaresults)"
+"#;
+    let scripts = [("/bin/neurocaas-contrib", WORKFLOW_CLIENT), ("/bin/run_pca.sh", analysis)];
+    let image = OwnImage::with_scripts(
+        &scripts,
+        &[r#"ENTRYPOINT []"#, r#"CMD ["run_pca.sh"]"#, "LABEL org.neurocaas.protocol=workflow"],
+    );
+    let workspace = Workspace::new();
+    let (data, config) = (workspace.write("d.npy", "the data\n"), workspace.write("c.json", "{}\n"));
+    for user in ["neurocaasdev", "0:0"] {
+        let flags = ["run", &image.tag, "--data", &data, "--config", &config, "--user", user];
+        let started = workspace.exec(&flags).run();
+        let ended = workspace.exec(&["wait"]).stdin(started.stdout).run();
+        let output = container_output(&ended.record());
+        assert_eq!(output, "0 d.npy /tmp/neurocaas_contrib/process_results/pcaresults", "{}", ended.stderr);
+        let collected = Run::tool("ncaas-sync").arg("collect").dir(workspace.path()).stdin(ended.stdout).run();
+        let record = collected.record();
+        let path = format!("results/{}/process_results/pcaresults", record.job.unwrap().id);
+        let results: Vec<String> = record.results.unwrap().into_iter().map(|result| result.path).collect();
+        let copy = fs::read_to_string(workspace.path().join("io-dir").join(&path)).unwrap();
+        assert_eq!((results, copy.as_str()), (vec![path], "the data\n{}\n"), "{user}");
+    }
 }
 
 #[test]
