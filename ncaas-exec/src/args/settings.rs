@@ -1,0 +1,218 @@
+//! Options that say how a container is run.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use ncaas_core::quantity::parse_bytes;
+use ncaas_core::record::fields::{Gpus, MountPaths, Protocol};
+
+/// Options that `start` and `run` share.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SettingsArgs {
+    /// The io-dir on this machine [default: ./io-dir]
+    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR")]
+    pub(crate) io_dir: Option<PathBuf>,
+
+    /// Path of the io-dir in the container [default: the image's label org.neurocaas.io-dir, else
+    /// /home/neurocaasdev/io-dir]. For a job, PART=PATH moves single parts: data=/input,config=/config,results=/output;
+    /// `logs=` mounts no folder for logs
+    #[arg(long, value_name = "PATH", value_parser = parse_mount)]
+    pub(crate) mount: Option<MountArg>,
+
+    /// Set an environment variable; NAME alone copies the value from this environment
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+
+    /// Read environment variables from a file of NAME=VALUE lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+
+    /// Pass a variable of this environment to the container without writing its value to any record, label or log
+    #[arg(long, value_name = "NAME")]
+    pub(crate) secret_env: Vec<String>,
+
+    /// Memory limit, for example 512m or 4g
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
+
+    /// CPU limit in CPUs, for example 2 or 0.5
+    #[arg(long, value_name = "N", value_parser = parse_cpus)]
+    pub(crate) cpus: Option<f64>,
+
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) shm_size: Option<u64>,
+
+    /// Give the container one GPU
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub(crate) gpus: Option<GpusArg>,
+
+    /// Network: none, host, bridge, or the name of a network [default: the engine's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) network: Option<String>,
+
+    /// User in the container: a name or UID:GID [default: the image's]
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// Platform of the image if it differs from the engine's, for example linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+}
+
+/// Where the parts of the io-dir are in the container.
+#[derive(Debug, Clone)]
+pub(crate) enum MountArg {
+    /// The io-dir as a whole.
+    IoDir(String),
+    /// Single parts.
+    Parts(MountPaths),
+}
+
+/// Options of jobs, which development containers do not have.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct JobSettingsArgs {
+    /// Mount a further file or folder read-only; can be repeated
+    #[arg(long, value_name = "HOST:PATH[:ro]")]
+    pub(crate) volume: Vec<String>,
+
+    /// Replace the image's entrypoint, and drop its command
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) entrypoint: Option<String>,
+
+    /// Working directory [default: the image's]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) workdir: Option<String>,
+
+    /// Make the container's root file system read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+
+    /// Mount a writable file system in memory; can be repeated
+    #[arg(long, value_name = "PATH[:OPTIONS]")]
+    pub(crate) tmpfs: Vec<String>,
+
+    /// How the analysis gets its inputs [default: the image's label org.neurocaas.protocol, else arguments]
+    #[arg(long, value_enum)]
+    pub(crate) protocol: Option<ProtocolArg>,
+
+    /// Limit of processes and threads; 0 for no limit [default: 2048]
+    #[arg(long, value_name = "N", env = "NCAAS_PIDS_LIMIT")]
+    pub(crate) pids_limit: Option<u64>,
+
+    /// How much output of the job the engine keeps; 0 for no limit [default: 10g]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes_or_zero, env = "NCAAS_LOG_SIZE")]
+    pub(crate) log_size: Option<u64>,
+
+    /// Allow processes to gain privileges, as `sudo` does
+    #[arg(long, env = "NCAAS_ALLOW_NEW_PRIVILEGES")]
+    pub(crate) allow_new_privileges: bool,
+
+    /// Give the job a capability that jobs do not have by default, for example NET_RAW; can be repeated
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_add: Vec<String>,
+
+    /// Size limit of the container's own layer, if the engine's storage driver supports one
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) storage: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ProtocolArg {
+    /// $1 and $2, and the variables data and config
+    Arguments,
+    /// The variables data and config only
+    Environment,
+    /// The files that `neurocaas-contrib workflow` reads
+    Workflow,
+}
+
+impl From<ProtocolArg> for Protocol {
+    fn from(arg: ProtocolArg) -> Self {
+        match arg {
+            ProtocolArg::Arguments => Protocol::Arguments,
+            ProtocolArg::Environment => Protocol::Environment,
+            ProtocolArg::Workflow => Protocol::Workflow,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum GpusArg {
+    /// No GPU
+    None,
+    /// A GPU if the engine has one
+    Auto,
+    /// A GPU; fail if the engine has none
+    Require,
+}
+
+impl From<GpusArg> for Gpus {
+    fn from(arg: GpusArg) -> Self {
+        match arg {
+            GpusArg::None => Gpus::None,
+            GpusArg::Auto => Gpus::Auto,
+            GpusArg::Require => Gpus::Require,
+        }
+    }
+}
+
+/// A size in bytes, or 0.
+fn parse_bytes_or_zero(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_bytes(text) }
+}
+
+/// `PATH`, or `PART=PATH,...`.
+fn parse_mount(text: &str) -> Result<MountArg, String> {
+    let check = |path: &str| {
+        if path.starts_with('/') {
+            Ok(path.trim_end_matches('/').to_owned())
+        } else {
+            Err(format!("`{path}` is not an absolute path in the container"))
+        }
+    };
+    if !text.contains('=') {
+        return check(text).map(MountArg::IoDir);
+    }
+    let mut parts = MountPaths::default();
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("data", path)) => parts.data = Some(check(path)?),
+            Some(("config", path)) => parts.config = Some(check(path)?),
+            Some(("results", path)) => parts.results = Some(check(path)?),
+            Some(("logs", "")) => parts.logs = Some(String::new()),
+            Some(("logs", path)) => parts.logs = Some(check(path)?),
+            _ => return Err(format!("`{part}` is not a part: write `data=`, `config=`, `results=` or `logs=`")),
+        }
+    }
+    Ok(MountArg::Parts(parts))
+}
+
+/// A number of CPUs.
+fn parse_cpus(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(cpus) if (0.01..1e6).contains(&cpus) => Ok(cpus),
+        _ => Err(format!("`{text}` is not a number of CPUs: write for example `2` or `0.5`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_a_path_or_moves_single_parts() {
+        assert!(matches!(parse_mount("/io/"), Ok(MountArg::IoDir(path)) if path == "/io"));
+        let parts = parse_mount("data=/input,logs=");
+        assert!(matches!(parts, Ok(MountArg::Parts(parts)) if parts.data.as_deref() == Some("/input")));
+        for wrong in ["io", "data=input", "x=/y", "data=/a,b"] {
+            assert!(parse_mount(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cpu_limit_can_be_a_fraction() {
+        assert_eq!(parse_cpus("0.5"), Ok(0.5));
+        assert!(parse_cpus("0").is_err() && parse_cpus("two").is_err());
+    }
+}
