@@ -7,7 +7,7 @@ use crate::layout::{self, CANCEL};
 /// The key of the marker.
 ///
 /// # Errors
-/// [`crate::failure::Kind::BadKey`] where group or job id cannot be part of a key.
+/// [`crate::failure::Kind::BadKey`] if group or job id cannot be part of a key.
 pub fn key(group: &str, job_id: &str) -> Result<Key> {
     Key::new(format!("{}{CANCEL}", layout::job_prefix(group, job_id)))
 }
@@ -15,7 +15,7 @@ pub fn key(group: &str, job_id: &str) -> Result<Key> {
 /// Whether a submission is cancelled.
 ///
 /// # Errors
-/// When the bucket does not answer.
+/// If the bucket does not answer.
 pub async fn is_cancelled(bucket: &Bucket, group: &str, job_id: &str) -> Result<bool> {
     Ok(bucket.head(&key(group, job_id)?).await?.is_some())
 }

@@ -95,7 +95,7 @@ impl Claim {
 /// The key of a job's claim.
 ///
 /// # Errors
-/// [`Kind::BadKey`] where group or job id cannot be part of a key.
+/// [`Kind::BadKey`] if group or job id cannot be part of a key.
 pub fn key(group: &str, job_id: &str) -> Result<Key> {
     Key::new(format!("{}{CLAIM}", layout::job_prefix(group, job_id)))
 }
@@ -103,7 +103,7 @@ pub fn key(group: &str, job_id: &str) -> Result<Key> {
 /// The claim on a job and its version; none where there is no claim. An unreadable claim counts as free.
 ///
 /// # Errors
-/// When the bucket does not answer.
+/// If the bucket does not answer.
 pub async fn read(bucket: &Bucket, group: &str, job_id: &str) -> Result<Option<(Claim, Version)>> {
     match bucket.read(&key(group, job_id)?, MAX_SIZE).await {
         Ok((content, version)) => {
@@ -119,7 +119,7 @@ pub async fn read(bucket: &Bucket, group: &str, job_id: &str) -> Result<Option<(
 /// claim is gone.
 ///
 /// # Errors
-/// [`Kind::Superseded`] where another watcher has the submission by now; a failure of the bucket.
+/// [`Kind::Superseded`] if another watcher has the submission by now; a failure of the bucket.
 pub async fn check_current(bucket: &Bucket, job: &Job) -> Result<()> {
     let (Some(group), Some(_)) = (&job.group, &job.claim) else { return Ok(()) };
     match read(bucket, group, &job.id).await? {
@@ -132,7 +132,7 @@ pub async fn check_current(bucket: &Bucket, job: &Job) -> Result<()> {
 /// that no watcher handed on has no claim, and gets no number.
 ///
 /// # Errors
-/// [`Kind::Superseded`] where a new attempt at the submission has begun; a failure of the bucket.
+/// [`Kind::Superseded`] if a new attempt at the submission has begun; a failure of the bucket.
 pub async fn start_run(bucket: &Bucket, job: &mut Job) -> Result<()> {
     let Some(group) = job.group.clone() else { return Ok(()) };
     loop {

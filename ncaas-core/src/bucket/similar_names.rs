@@ -19,7 +19,7 @@ impl Bucket {
     /// in its Unicode normalisation.
     ///
     /// # Errors
-    /// When the bucket cannot be listed.
+    /// If the bucket cannot be listed.
     pub async fn missing(&self, key: &Key) -> Result<Failure> {
         let shown = quoted(&format!("{}/{key}", self.address()));
         let what = if key.is_folder() { "the folder" } else { "the object" };
@@ -30,7 +30,7 @@ impl Bucket {
     /// The end of a sentence about a missing object or folder: that it does not exist, and which key looks the same.
     ///
     /// # Errors
-    /// When the bucket cannot be listed.
+    /// If the bucket cannot be listed.
     pub async fn explain_missing(&self, key: &Key) -> Result<String> {
         Ok(match self.find_similar(key).await? {
             None => "does not exist".to_owned(),

@@ -49,7 +49,7 @@ pub fn has_config_extension(name: &str) -> bool {
 /// Reads a config. `name` is its key or path.
 ///
 /// # Errors
-/// [`Kind::BadConfig`] where the name has another extension, the content does not parse or is not a mapping, or one of the
+/// [`Kind::BadConfig`] if the name has another extension, the content does not parse or is not a mapping, or one of the
 /// platform's fields is not a number above 0; [`Kind::TooLarge`] above [`MAX_SIZE`].
 pub fn parse(name: &str, content: &[u8]) -> Result<Config> {
     let refuse =

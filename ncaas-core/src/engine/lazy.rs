@@ -53,7 +53,7 @@ impl LazyEngine {
     /// have been started.
     ///
     /// # Errors
-    /// What `work` fails with; [`Kind::EngineUnreachable`] where the engine stays away for longer than [`OUTAGE_LIMIT`].
+    /// What `work` fails with; [`Kind::EngineUnreachable`] if the engine stays away for longer than [`OUTAGE_LIMIT`].
     pub async fn with_retry<T>(
         &self,
         tool: Tool,

@@ -45,7 +45,7 @@ pub fn image(name: &str) -> Result<&str> {
 /// A path in a container. It must be absolute: the engine takes any other path as relative to `/`.
 ///
 /// # Errors
-/// [`Kind::Usage`] where it is not absolute.
+/// [`Kind::Usage`] if it is not absolute.
 pub(super) fn path(path: &str) -> Result<&str> {
     if path.starts_with('/') && !path.contains('\0') {
         Ok(path)

@@ -190,7 +190,7 @@ fn open_partial_file(
 /// The SHA-256 of an object's content, in hex, computed by reading all of it.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If it cannot be read.
 pub async fn object_sha256(bucket: &Bucket, entry: &ObjectInfo) -> Result<String> {
     read_object(bucket, entry, None).await.map(hex::encode)
 }
@@ -198,7 +198,7 @@ pub async fn object_sha256(bucket: &Bucket, entry: &ObjectInfo) -> Result<String
 /// Copies an object's content into an open file. `path` is for messages only.
 ///
 /// # Errors
-/// When the object cannot be read, the file cannot be written, or the content does not match its stored SHA-256.
+/// If the object cannot be read, the file cannot be written, or the content does not match its stored SHA-256.
 pub async fn download_into(bucket: &Bucket, entry: &ObjectInfo, file: File, path: &Path) -> Result<()> {
     read_object(bucket, entry, Some((file, path.to_owned()))).await.map(drop)
 }

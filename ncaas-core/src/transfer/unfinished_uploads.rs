@@ -85,7 +85,7 @@ impl UnfinishedUpload {
     /// Its parts on the server; `None` where the server does not know the upload, or cannot list parts.
     ///
     /// # Errors
-    /// When the server fails.
+    /// If the server fails.
     pub async fn parts(&self) -> Result<Option<Vec<StoredPart>>> {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(None) };
         let mut parts = Vec::new();
@@ -123,7 +123,7 @@ impl UnfinishedUpload {
     /// Aborts the upload and removes its parts.
     ///
     /// # Errors
-    /// When the server fails.
+    /// If the server fails.
     pub async fn abort(&self) -> Result<()> {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(()) };
         let request = client.abort_multipart_upload().bucket(bucket).key(self.key.as_str()).upload_id(&self.id);
@@ -140,7 +140,7 @@ impl UnfinishedUpload {
 /// All unfinished uploads below a prefix, each with the time of its beginning. A directory has none.
 ///
 /// # Errors
-/// When the server fails.
+/// If the server fails.
 pub async fn list_unfinished_uploads(bucket: &Bucket, prefix: &str) -> Result<Vec<(UnfinishedUpload, Timestamp)>> {
     let Some((client, name)) = bucket.as_s3() else { return Ok(Vec::new()) };
     let mut found = Vec::new();

@@ -36,7 +36,9 @@ fn rm_selects_containers_by_age_and_status() {
         ended["id"].as_str().unwrap().to_owned()
     };
     let [old, old_failure, young] = [end("true"), end("exit 1"), end("true")];
-    let running = workspace.start(&[], "sleep 600")["container"]["id"].as_str().unwrap().to_owned();
+    // It ends with the engine at once: a shell handles TERM, `sleep` as the first process does not.
+    let running =
+        workspace.start(&[], "trap exit TERM; sleep 600 & wait")["container"]["id"].as_str().unwrap().to_owned();
     workspace.engine.docker(&["run", "--name", "not-ours", FIXTURE, "true"]);
     let not_ours = workspace.engine.docker(&["inspect", "--format", "{{.Id}}", "not-ours"]);
     workspace.engine.restart(|containers| {

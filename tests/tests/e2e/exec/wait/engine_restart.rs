@@ -47,14 +47,16 @@ fn jobs_that_outlive_their_engine_report_their_own_exit_code() {
 fn filters_wait_for_a_restarting_engine_and_interactive_commands_do_not() {
     let mut workspace = EngineWorkspace::new(&[]);
     let exec = |arguments: &[&str]| workspace.exec(arguments).into_command();
-    let running = workspace.start(&[], "sleep 600");
+    // A shell that handles TERM ends with the engine at once; `sleep` as the first process would not.
+    let script = "trap exit TERM; sleep 600 & wait";
+    let running = workspace.start(&[], script);
     let [gone, ended] = ["1", "2"].map(|_| {
         let id = workspace.engine.docker(&["run", "--detach", FIXTURE, "true"]);
         workspace.engine.docker(&["wait", &id]);
         json!({"container": {"id": id, "state": "exited", "status": "success"}})
     });
     // These have reached the engine before.
-    let new = json!({"image": FIXTURE, "command": ["sleep", "600"]});
+    let new = json!({"image": FIXTURE, "command": ["sh", "-c", script]});
     let mut seen = vec![(FilterProcess::new(exec(&["run"])), new.clone()), (FilterProcess::new(exec(&["rm"])), ended)];
     for ((filter, _), first) in seen.iter_mut().zip([new, gone]) {
         filter.write(&first);
