@@ -32,5 +32,6 @@ fn main() -> ExitCode {
         Verb::Stop(args) => commands::stop::stop(tool, args).await,
         Verb::Rm(args) => commands::rm::rm(tool, args).await,
         Verb::Ls(args) => commands::ls::ls(tool, args).await,
+        Verb::Du(args) => commands::du::du(tool, args).await,
     })
 }

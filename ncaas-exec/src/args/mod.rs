@@ -47,6 +47,9 @@ pub(crate) enum Verb {
     /// List the containers that ncaas-exec started
     #[command(after_help = LS_EXAMPLES)]
     Ls(LsArgs),
+    /// Show what jobs take on disk: containers, work folders, results and images
+    #[command(after_help = DU_EXAMPLES)]
+    Du(DuArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -225,6 +228,10 @@ pub(crate) struct RmArgs {
     #[arg(long, value_name = "SCHEDULER:ID", conflicts_with = "containers")]
     pub(crate) placement: Option<String>,
 
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
     /// Stop and remove running containers too, and discard results that were not collected
     #[arg(short, long)]
     pub(crate) force: bool,
@@ -275,6 +282,20 @@ pub(crate) struct LsArgs {
     /// List only containers whose io-dir belongs to this user
     #[arg(long)]
     pub(crate) mine: bool,
+
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DuArgs {
+    /// The io-dir whose jobs are measured, beside those that have a container [default: ./io-dir]
+    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR")]
+    pub(crate) io_dir: Option<PathBuf>,
+
+    /// Print JSON on a terminal too, one line for each job and image
+    #[arg(long)]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) schema: SchemaArgs,
@@ -337,6 +358,13 @@ const LS_EXAMPLES: &str = "\
 Examples:
   ncaas-exec ls
   ncaas-exec ls --all | jq -r '.container | [.name, .status] | @tsv'";
+
+const DU_EXAMPLES: &str = "\
+Examples:
+  ncaas-exec du
+  ncaas-exec du --json | jq -c 'select(.results_bytes > 1e9) | .job'
+
+`ncaas-exec rm --older-than 7d --dry-run` says which containers a clean-up would remove.";
 
 /// A duration in whole seconds, rounded up.
 fn parse_seconds(text: &str) -> Result<u64, String> {

@@ -58,7 +58,7 @@ async fn list_records(engine: &Engine, args: &LsArgs) -> Result<Vec<Record>> {
 }
 
 /// The record of a listed container with its current state; `None` if it was removed meanwhile.
-async fn inspect_record(engine: &Engine, listed: LabelledContainer, size: bool) -> Result<Option<Record>> {
+pub(super) async fn inspect_record(engine: &Engine, listed: LabelledContainer, size: bool) -> Result<Option<Record>> {
     let options = InspectContainerOptions { size };
     let inspected = match engine.docker().inspect_container(&listed.id, Some(options)).await {
         Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),

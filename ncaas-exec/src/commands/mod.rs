@@ -1,5 +1,6 @@
 //! One module for each verb of the command line.
 
+pub(crate) mod du;
 pub(crate) mod r#in;
 pub(crate) mod ls;
 pub(crate) mod rm;

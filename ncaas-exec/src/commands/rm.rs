@@ -24,12 +24,10 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
     let named = !args.containers.is_empty();
-    let input = match JobFilter::new(&args) {
-        _ if args.placement.is_some() => {
-            targets::placement_input(connection.get().await?, args.placement.as_deref().unwrap_or_default()).await?
-        }
-        Some(filter) => Input::records(filter.find_jobs(connection.get().await?).await?),
-        None => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
+    let input = match (&args.placement, JobFilter::new(&args)) {
+        (Some(placement), _) => targets::placement_input(connection.get().await?, placement).await?,
+        (None, Some(filter)) => Input::records(filter.find_jobs(connection.get().await?).await?),
+        (None, None) => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
     let remove_target = async |engine: &Engine, record: &mut Record| {
         let container = match targets::inspect_target(engine, record).await {
@@ -41,6 +39,13 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         match container.state.as_str() {
             "running" | "paused" | "restarting" if !args.force && named => Err(still_running(&container)),
             "running" | "paused" | "restarting" if !args.force => Ok(()),
+            _ if args.dry_run => {
+                if container.has_ended() && !args.force {
+                    check_collected(engine, record, &container).await?;
+                }
+                tool.note(&format!("would remove `{}`", container.name));
+                Ok(())
+            }
             _ if !container.has_ended() => lifecycle::remove_container(engine, &container.id, args.force).await,
             _ => remove_ended(engine, record, &container, args.force).await,
         }
@@ -57,13 +62,13 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work)).await
 }
 
-/// Removes an ended container, after the user has become the owner of its files.
+/// Makes sure that nothing is lost with an ended container.
 ///
 /// # Errors
-/// [`Kind::ResultsMissing`] if its job wrote files that were not collected, unless `force` discards them.
-async fn remove_ended(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
+/// [`Kind::ResultsMissing`] if its job wrote files that were not collected.
+async fn check_collected(engine: &Engine, record: &Record, container: &Container) -> Result<()> {
     let Container { id, name, .. } = container;
-    if !force && record.job().is_some() && !is_collected(record) && has_written(engine, record, id).await? {
+    if record.job().is_some() && !is_collected(record) && has_written(engine, record, id).await? {
         let message = format!("kept the container `{name}`: what its job wrote was not collected");
         let collect = if has_left_out(record) {
             format!("`ncaas-sync collect --all {name}` (or `--from /tmp`) collects the files that were left out")
@@ -73,6 +78,18 @@ async fn remove_ended(engine: &Engine, record: &Record, container: &Container, f
         return Err(
             Failure::new(Kind::ResultsMissing, message).hint(format!("{collect}; `ncaas-exec rm --force` discards it"))
         );
+    }
+    Ok(())
+}
+
+/// Removes an ended container, after the user has become the owner of its files.
+///
+/// # Errors
+/// As [`check_collected`], unless `force` discards what was not collected.
+async fn remove_ended(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
+    let id = &container.id;
+    if !force {
+        check_collected(engine, record, container).await?;
     }
     targets::take_ownership(engine, record, id).await?;
     lifecycle::remove_container(engine, id, force).await?;

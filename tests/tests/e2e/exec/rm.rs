@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::engine_workspace::EngineWorkspace;
 use ncaas_tests::workspace::Workspace;
 use ncaas_tests::{Run, unique};
@@ -26,6 +26,26 @@ fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
     workspace.exec(&["rm", &id]).run();
     // What is gone is as it should be for a filter.
     workspace.exec(&["rm"]).stdin(running).run().ok();
+}
+
+#[test]
+fn a_dry_run_of_rm_and_du_name_what_a_clean_up_would_free() {
+    let workspace = Workspace::new();
+    let started = workspace
+        .start(&[], &["sh", "-c", "head -c 3000000 /dev/zero >big; head -c 2000000 /dev/zero >io-dir/results/r"]);
+    let ended = workspace.exec(&["wait", "-q"]).stdin(started).run();
+    let container = ended.record().container.unwrap();
+    let kept = workspace.exec(&["rm", "--dry-run"]).stdin(ended.stdout.clone()).run();
+    assert_eq!((kept.status, kept.record().error_kind()), (1, "results-missing"), "{}", kept.stderr);
+    let planned = workspace.exec(&["rm", "--dry-run", "--force"]).stdin(ended.stdout).run();
+    planned.ended_saying(0, &format!("would remove `{}`", container.name));
+    docker(&["inspect", "--format", "{{.Id}}", &container.id]);
+    let id = workspace.job_folders().remove(0);
+    let usages = workspace.exec(&["du"]).run().ok().json();
+    let of_job = usages.iter().find(|usage| usage["job"] == id.as_str()).unwrap();
+    let bytes = ["containers_bytes", "work_bytes"].map(|field| of_job[field].as_u64().unwrap());
+    assert!(bytes[0] >= 3_000_000 && (bytes[1] >= 2_000_000 || is_remote()), "{of_job}");
+    assert!(usages.iter().any(|usage| usage["image"] == FIXTURE && usage["image_bytes"].as_u64() > Some(1_000_000)));
 }
 
 #[test]
