@@ -108,12 +108,7 @@ impl Request<'_> {
     async fn pull_tree(&self, below: &str) -> Result<()> {
         let transfer = self.transfer(below)?;
         let prefix = if below.is_empty() { self.group.clone() } else { format!("{}{below}/", self.group) };
-        let options = tree::Options {
-            jobs: self.args.pipe.jobs_or(super::DEFAULT_FILES),
-            delete: self.args.delete,
-            files: self.args.files,
-        };
-        let mut total = tree::pull(self.tool, &transfer, &prefix, options, self.output).await?;
+        let mut total = tree::pull(self.tool, &transfer, &prefix, self.args, self.output).await?;
         if total.files == 0 && total.error.is_none() {
             let failure = Failure::new(Kind::ObjectNotFound, format!("`{}` is empty or does not exist", total.place))
                 .hint(format!("`ncaas-submit ls {}` lists the bucket", self.bucket.address()));

@@ -9,40 +9,31 @@ use ncaas_core::layout::STATE_FOLDER;
 use ncaas_core::pipe::Output;
 use ncaas_core::tool::Tool;
 
+use super::DEFAULT_FILES;
+use crate::args::PullArgs;
 use crate::paired_listing::{LocalEntry, Pair, PairedListing, RemoteEntry};
 use crate::transfer_report::{FileOutcome, FileRecord, Tally, TreeRecord};
 use ncaas_core::transfer::Transfer;
-
-/// The options of the command line.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    /// Files that are downloaded at once.
-    pub(crate) jobs: usize,
-    /// Delete files that have no object.
-    pub(crate) delete: bool,
-    /// Write a record for each file.
-    pub(crate) files: bool,
-}
 
 /// Downloads everything under `prefix`, which is empty or ends in `/`. Returns the outcome.
 pub(crate) async fn pull(
     tool: Tool,
     transfer: &Transfer,
     prefix: &str,
-    options: Options,
+    args: &PullArgs,
     output: &Output,
 ) -> Result<TreeRecord> {
     let mut download = TreeDownload {
         tool,
         transfer,
         prefix,
-        options,
+        args,
         without_object: Vec::new(),
         complete: true,
         tally: Tally::new(
             tool,
             output,
-            options.files,
+            args.files,
             transfer.folder().path(),
             format!("{}/{prefix}", transfer.bucket().address()),
         ),
@@ -57,7 +48,7 @@ struct TreeDownload<'d> {
     tool: Tool,
     transfer: &'d Transfer,
     prefix: &'d str,
-    options: Options,
+    args: &'d PullArgs,
     /// Paths of files that have no object.
     without_object: Vec<String>,
     /// Whether every object could be used.
@@ -69,20 +60,20 @@ impl TreeDownload<'_> {
     async fn pull_objects(&mut self) -> Result<()> {
         let (tool, transfer, prefix) = (self.tool, self.transfer, self.prefix);
         let listing = PairedListing::new(transfer.folder().clone(), transfer.bucket(), prefix);
-        let steps = listing.pairs().map(async |pair: Result<Pair>| match pair? {
-            Pair { path, remote: None, .. } => Ok(Step::WithoutObject(path)),
+        let paths = listing.pairs().map(async |pair: Result<Pair>| match pair? {
+            Pair { path, remote: None, .. } => Ok(PulledPath::WithoutObject(path)),
             // A group cannot write to the tools' own folder.
-            Pair { path, .. } if path.split('/').next() == Some(STATE_FOLDER) => Ok(Step::Skipped),
+            Pair { path, .. } if path.split('/').next() == Some(STATE_FOLDER) => Ok(PulledPath::Skipped),
             Pair { path, local, remote: Some(remote) } => {
-                Ok(Step::Object(pull_entry(tool, transfer, prefix, path, local, remote).await))
+                Ok(PulledPath::Object(pull_entry(tool, transfer, prefix, path, local, remote).await))
             }
         });
-        let mut steps = pin!(steps.buffer_unordered(self.options.jobs));
-        while let Some(step) = steps.next().await {
-            match step? {
-                Step::WithoutObject(path) => self.note_without_object(path),
-                Step::Object(file) => self.report(file).await,
-                Step::Skipped => {}
+        let mut paths = pin!(paths.buffer_unordered(self.args.pipe.jobs_or(DEFAULT_FILES)));
+        while let Some(path) = paths.next().await {
+            match path? {
+                PulledPath::WithoutObject(path) => self.note_without_object(path),
+                PulledPath::Object(file) => self.report(file).await,
+                PulledPath::Skipped => {}
             }
         }
         Ok(())
@@ -90,7 +81,7 @@ impl TreeDownload<'_> {
 
     fn note_without_object(&mut self, path: String) {
         // Empty folders are kept.
-        if self.options.delete && !path.ends_with('/') {
+        if self.args.delete && !path.ends_with('/') {
             self.without_object.push(path);
         }
     }
@@ -133,8 +124,8 @@ impl TreeDownload<'_> {
     }
 }
 
-/// The outcome of one path.
-enum Step {
+/// What was done with one path.
+enum PulledPath {
     Object(FileRecord),
     WithoutObject(String),
     Skipped,

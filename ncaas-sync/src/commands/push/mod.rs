@@ -27,14 +27,8 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     }
     if let (Some(folder), Some(target)) = (&args.folder, &args.target) {
         let target = BucketPrefix::parse(target)?;
-        let options = tree::Options {
-            jobs: args.pipe.jobs_or(DEFAULT_FILES),
-            delete: args.delete,
-            reread: args.checksum.reread,
-            files: args.files,
-        };
         let pipe = Pipe::new(tool, 1);
-        return pipe.source(async |output| tree::push(tool, folder, &target, options, output).await).await;
+        return pipe.source(async |output| tree::push(tool, folder, &target, &args, output).await).await;
     }
     let input = Input::stdin(tool, "ncaas-sync collect | ncaas-sync push")?;
     let pusher = job::Pusher {

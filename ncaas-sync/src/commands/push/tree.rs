@@ -10,45 +10,34 @@ use ncaas_core::files;
 use ncaas_core::pipe::Output;
 use ncaas_core::tool::Tool;
 
+use super::DEFAULT_FILES;
+use crate::args::PushArgs;
 use crate::bucket_prefix::BucketPrefix;
 use crate::paired_listing::{LocalEntry, Pair, PairedListing, RemoteEntry};
 use crate::transfer_report::{FileOutcome, FileRecord, Tally, emit};
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 
-/// The options of the command line.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    /// Files that are uploaded at once.
-    pub(crate) jobs: usize,
-    /// Delete objects that have no file.
-    pub(crate) delete: bool,
-    /// Read files even if the index knows them.
-    pub(crate) reread: bool,
-    /// Write a record for each file.
-    pub(crate) files: bool,
-}
-
 /// Uploads a folder and writes the outcome to `output`.
 pub(crate) async fn push(
     tool: Tool,
     folder: &Path,
     target: &BucketPrefix,
-    options: Options,
+    args: &PushArgs,
     output: &Output,
 ) -> Result<()> {
     let path = files::absolute(folder)?;
     let bucket = Bucket::open(&target.bucket).await?;
-    let transfer = Transfer::new(bucket.clone(), Folder::open(&path)?, &target.prefix, options.reread);
+    let transfer = Transfer::new(bucket.clone(), Folder::open(&path)?, &target.prefix, args.checksum.reread);
     let address = format!("{}/{}", bucket.address(), target.prefix);
     let mut upload = TreeUpload {
         tool,
         transfer: &transfer,
         prefix: &target.prefix,
-        options,
+        args,
         without_file: Vec::new(),
         left_out: Vec::new(),
-        tally: Tally::new(tool, output, options.files, &path, address),
+        tally: Tally::new(tool, output, args.files, &path, address),
     };
     upload.push_files().await?;
     upload.delete().await;
@@ -61,7 +50,7 @@ struct TreeUpload<'p> {
     tool: Tool,
     transfer: &'p Transfer,
     prefix: &'p str,
-    options: Options,
+    args: &'p PushArgs,
     /// Paths of objects that have no file.
     without_file: Vec<String>,
     /// Paths that cannot be stored in a bucket, with a `/`. Objects below them may come from elsewhere and are kept.
@@ -73,17 +62,17 @@ impl TreeUpload<'_> {
     async fn push_files(&mut self) -> Result<()> {
         let (tool, transfer, prefix) = (self.tool, self.transfer, self.prefix);
         let listing = PairedListing::new(transfer.folder().clone(), transfer.bucket(), prefix);
-        let steps = listing.pairs().map(async |pair: Result<Pair>| match pair? {
-            Pair { path, local: None, remote } => Ok(Step::WithoutFile(path, remote)),
+        let paths = listing.pairs().map(async |pair: Result<Pair>| match pair? {
+            Pair { path, local: None, remote } => Ok(PushedPath::WithoutFile(path, remote)),
             Pair { path, local: Some(local), remote } => {
-                Ok(Step::File(push_entry(tool, transfer, prefix, path, local, remote).await))
+                Ok(PushedPath::File(push_entry(tool, transfer, prefix, path, local, remote).await))
             }
         });
-        let mut steps = pin!(steps.buffer_unordered(self.options.jobs));
-        while let Some(step) = steps.next().await {
-            match step? {
-                Step::WithoutFile(path, remote) => self.note_without_file(&path, remote),
-                Step::File(file) => self.report(file).await,
+        let mut paths = pin!(paths.buffer_unordered(self.args.pipe.jobs_or(DEFAULT_FILES)));
+        while let Some(path) = paths.next().await {
+            match path? {
+                PushedPath::WithoutFile(path, remote) => self.note_without_file(&path, remote),
+                PushedPath::File(file) => self.report(file).await,
             }
         }
         Ok(())
@@ -91,7 +80,7 @@ impl TreeUpload<'_> {
 
     fn note_without_file(&mut self, path: &str, remote: Option<RemoteEntry>) {
         let is_folder_with_files = path.ends_with('/') && self.transfer.folder().has(Path::new(path));
-        if self.options.delete && matches!(remote, Some(RemoteEntry::Object(_))) && !is_folder_with_files {
+        if self.args.delete && matches!(remote, Some(RemoteEntry::Object(_))) && !is_folder_with_files {
             self.without_file.push(path.to_owned());
         }
     }
@@ -135,8 +124,8 @@ impl TreeUpload<'_> {
     }
 }
 
-/// The outcome of one path.
-enum Step {
+/// What was done with one path.
+enum PushedPath {
     File(FileRecord),
     WithoutFile(String, Option<RemoteEntry>),
 }
