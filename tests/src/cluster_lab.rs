@@ -29,6 +29,8 @@ pub struct Lab {
     pub bucket: TestBucket,
     /// Where the bucket is for the cluster's machines, where that is not where it is here.
     endpoint: Option<String>,
+    /// Environment variables of the pipe on the login node.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 impl Lab {
@@ -46,7 +48,7 @@ impl Lab {
 
     fn with_bucket(nodes: &[&str], bucket: TestBucket) -> Self {
         let cluster = Cluster::start(nodes);
-        let lab = Lab { cluster, bucket, endpoint: None };
+        let lab = Lab { cluster, bucket, endpoint: None, variables: Vec::new() };
         lab.build(IMAGE, ANALYSIS);
         Run::tool("ncaas-submit").args(["init", &lab.bucket.address(), "--group", "lab"]).run().ok();
         lab.bucket.put("lab/configs/config.json", "{}");
@@ -121,6 +123,7 @@ impl Lab {
         if let Some(endpoint) = &self.endpoint {
             command.env("AWS_ENDPOINT_URL", endpoint);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let append = |path: PathBuf| File::options().append(true).create(true).open(path).unwrap();
         command.stdin(Stdio::null()).stdout(append(self.records_path())).stderr(append(self.stderr_path()));
         command.spawn().unwrap()

@@ -146,6 +146,29 @@ fn a_node_that_was_cut_off_and_comes_back_writes_nothing() {
 }
 
 #[test]
+fn each_job_has_a_podman_of_its_own_where_nodes_have_no_engine() {
+    let mut lab = Lab::new(&["n1"]);
+    // Podman gives containers higher limits than it may where this machine's root has not all privileges.
+    let settings = lab.cluster.folder().join("containers.conf");
+    std::fs::write(&settings, "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n").unwrap();
+    lab.variables.push(("CONTAINERS_CONF", settings.to_str().unwrap().to_owned()));
+    lab.variables.push(("NCAAS_IMAGE_STORE", "/mnt/images".to_owned()));
+    let load = "docker save --output /mnt/analysis.tar lab/analysis && podman --root /mnt/images --runroot /run/images \
+                --storage-driver overlay load --quiet --input /mnt/analysis.tar";
+    let loaded = lab.cluster.bash("n1", load);
+    assert_eq!(loaded.status, 0, "{}", loaded.stderr);
+
+    lab.submit("1", &[("a.txt", "2\na"), ("b.txt", "2\nb"), ("c.txt", "0\nfail")]);
+    assert_eq!(lab.place("--engine podman"), 1, "{}", lab.describe());
+    assert_eq!(lab.certificate_statuses("1"), ["SUCCESS", "SUCCESS", "FAILED"], "{}", lab.describe());
+    assert_eq!(lab.read("1", "process_results/b.txt/out.txt"), "2\nb");
+    lab.check_nodes_are_clean();
+    let stores =
+        lab.cluster.bash("n1", "ls --directory /tmp/ncaas-podman.* 2>/dev/null; pgrep --list-full podman").text();
+    assert_eq!(stores, "", "a store or a service is left");
+}
+
+#[test]
 fn three_machines_share_60_jobs_of_3_seconds() {
     let lab = Lab::new(&["n1", "n2", "n3"]);
     let backlog = SharedBacklog::run(&lab, 60, 3, 2);
