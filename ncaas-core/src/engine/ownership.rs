@@ -16,6 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bollard::models::ContainerInspectResponse;
+use rustix::fs::FlockOperation;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 use walkdir::{DirEntry, WalkDir};
@@ -97,9 +98,11 @@ impl Engine {
         owner: Owner,
         except: fn(&OsStr) -> bool,
     ) -> Result<()> {
-        if self.is_remote() {
+        let Some(above) = folders.first().and_then(|folder| folder.parent()).filter(|_| !self.is_remote()) else {
             return Ok(());
-        }
+        };
+        // Two stages of a pipe may find at once that the job has ended, and each would remove the links of the other.
+        let _lock = lock_folder(above.to_owned()).await;
         let mut container = None;
         for folder in folders {
             let mut before = None;
@@ -180,6 +183,16 @@ impl Engine {
         let is_users = rootless || folder.is_some_and(|folder| owner.owns(&folder));
         Ok(if is_users && owner.uid != 0 { Owner { uid: 0, gid: 0 } } else { owner })
     }
+}
+
+/// Locks a folder between processes. None where the file system cannot lock folders (NFS).
+async fn lock_folder(folder: PathBuf) -> Option<fs::File> {
+    let lock = move || {
+        let file = fs::File::open(folder).ok()?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).ok()?;
+        Some(file)
+    };
+    run_blocking(move || Ok(lock())).await.ok().flatten()
 }
 
 /// Counts the files of others in a folder. Removes the links of an earlier round, and changes modes of the owner's files
