@@ -19,7 +19,7 @@ SCRIPTS = .ci/run .ci/generate .ci/package .ci/image tests/demo tests/package te
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run,test --lib --bins --tests) --no-fail-fast
 
-.PHONY: help build demo test test-engines test-cluster check format lint docs generate generated bench install install-files uninstall package \
+.PHONY: help build demo test test-engines test-endurance test-cluster check format lint docs generate generated bench install install-files uninstall package \
         test-package archive serve image clean services stop
 
 help: ## list these targets
@@ -38,6 +38,10 @@ test: ## run all tests against a real engine and LocalStack; sets up both
 
 test-engines: ## run the tests of containers and the pipe on a modern engine, on one reached by ssh, and on Podman
 	@tests/engines
+
+test-endurance: ## run 150 submissions on three pipes whose stages are killed every two seconds, for at most ten minutes
+	cargo build --workspace
+	NCAAS_ENDURANCE_SUBMISSIONS=150 timeout 600 tests/services/with cargo $(firstword $(RUNNER)) $(if $(findstring nextest,$(RUNNER)),run) --workspace --test e2e killed_stages_lose
 
 test-cluster: ## run the tests of a cluster whose machines, network and daemons fail; needs root, ends within ten minutes
 	cargo build --workspace

@@ -17,6 +17,7 @@ mod run_settings;
 mod start_failure;
 mod targets;
 mod terminal;
+mod time_limit_guardian;
 
 use std::process::ExitCode;
 

@@ -38,6 +38,24 @@ impl BackgroundPipe {
     }
 }
 
+impl BackgroundPipe {
+    /// SIGTERM to all stages, and waits for their end.
+    pub fn terminate(mut self) {
+        let group = format!("-{}", self.shell.id());
+        drop(Command::new("kill").args(["-TERM", "--", &group]).stderr(Stdio::null()).status());
+        let is_over = || Command::new("pgrep").args(["-g", &group[1..]]).stdout(Stdio::null()).status();
+        let ended = std::time::Instant::now() + std::time::Duration::from_secs(3);
+        while std::time::Instant::now() < ended {
+            drop(self.shell.try_wait());
+            if is_over().is_ok_and(|status| !status.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("a stage did not end within three seconds of SIGTERM");
+    }
+}
+
 impl Drop for BackgroundPipe {
     fn drop(&mut self) {
         drop(

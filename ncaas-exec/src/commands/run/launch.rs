@@ -20,12 +20,11 @@ use super::job_inputs::JobInputs;
 use super::previous_run::{find_container, is_unstarted};
 use super::replay::compare_inputs;
 use super::start_order::Ticket;
-use super::time_limit_guardian;
 use super::workflow::write_workflow_files;
 use crate::args::RunArgs;
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
-use crate::{lifecycle, start_failure};
+use crate::{lifecycle, start_failure, time_limit_guardian};
 
 /// A wait that is not worth a note.
 const SHORT_WAIT: Duration = Duration::from_millis(300);
@@ -58,20 +57,18 @@ impl Launcher {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the whole of a resolved job, which exists only here")]
-    /// Starts the container when resources are free. If another run has started it meanwhile, that container is returned.
+    /// Starts the container, which has its share of the machine. If another run has started it meanwhile, that container is
+    /// returned.
     pub(super) async fn launch(
         &self,
         engine: &Engine,
-        info: &SystemInfo,
+        slot: Slot,
         record: &mut Record,
         inputs: &JobInputs,
         mut spec: ContainerSpec,
         user: &ContainerUser,
         folders: &mut MadeFolders,
-        ticket: Option<Ticket<'_>>,
     ) -> Result<Container> {
-        let name = spec.name.clone().unwrap_or_default();
-        let slot = self.wait_for_slot(engine, info, &name, &spec.settings, ticket).await?;
         if self.is_verbose {
             explain_start(self.tool, record, &spec);
         }
@@ -90,7 +87,7 @@ impl Launcher {
         }
         spec.label_record(record);
 
-        // After the wait for a slot, another machine may have taken the job over.
+        // Meanwhile another machine may have taken the job over.
         lease::wait_until_held(record).await?;
         folders.in_use = true;
         let id = match lifecycle::create_container(engine, &spec).await {
@@ -119,7 +116,7 @@ impl Launcher {
     }
 
     /// Waits until earlier records have their slots, and then for one.
-    async fn wait_for_slot(
+    pub(super) async fn wait_for_slot(
         &self,
         engine: &Engine,
         info: &SystemInfo,

@@ -19,7 +19,6 @@ mod replay;
 mod resolve;
 mod staged_inputs;
 mod start_order;
-mod time_limit_guardian;
 mod workflow;
 
 use std::cell::Cell;
@@ -27,11 +26,13 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use bollard::models::SystemInfo;
+use ncaas_core::engine::container::time_limit;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout::{self, JobFolder};
+use ncaas_core::lease;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields, RunSettings};
@@ -44,7 +45,7 @@ use crate::container_user::ContainerUser;
 use crate::image::{author_labels, complete_from_labels, inspect_image};
 use crate::outcome::report_outcome;
 use crate::run_settings::DefaultSettings;
-use crate::targets;
+use crate::{targets, time_limit_guardian};
 use follow::copy_output;
 use interruption::{Counts, increment};
 use job_folders::MadeFolders;
@@ -312,6 +313,11 @@ impl Runner {
         }
         let launched = async {
             let folder = JobFolder::for_record(record)?;
+            let job = record.job().unwrap_or_default();
+            let name = layout::container_name(&job, record.require("io_dir")?);
+            // Jobs wait without folders: they may end up with another machine.
+            let slot = self.launcher.wait_for_slot(engine, info, &name, &settings, ticket.take()).await?;
+            lease::wait_until_held(record).await?;
             folders.make_job_folders(&folder)?;
             preflight::check_disk_space(folder.root(), config.disk_bytes)?;
             // A remote engine gets copies, which every user of the container may read.
@@ -322,8 +328,7 @@ impl Runner {
             let mut spec = resolve::resolve_spec(record, &settings, &inputs, &image)?;
             self.label_placement(&mut spec);
             resolve::set_command(&mut spec, record, &inputs, &image)?;
-            let ticket = ticket.take();
-            self.launcher.launch(engine, info, record, &inputs, spec, &user, &mut folders, ticket).await
+            self.launcher.launch(engine, slot, record, &inputs, spec, &user, &mut folders).await
         };
         match launched.await {
             // A short job may have ended already.
@@ -357,10 +362,14 @@ impl Runner {
         if let Some(io_dir) = io_dir {
             use_io_dir_of_container(self.tool, record, &container.name, &io_dir)?;
         }
-        if !container.has_ended()
-            && let Some(slot) = self.launcher.admission.slot_for_running(info, settings).await
-        {
-            slot.hold_until_end(engine, &container.id);
+        if !container.has_ended() {
+            if time_limit(&engine.inspect(&container.id).await?).is_some() {
+                // The one of the earlier run may have died with it.
+                time_limit_guardian::start(self.tool, &container.id);
+            }
+            if let Some(slot) = self.launcher.admission.slot_for_running(info, settings).await {
+                slot.hold_until_end(engine, &container.id);
+            }
         }
         targets::update_record(engine, record, container).await?;
         Ok(true)

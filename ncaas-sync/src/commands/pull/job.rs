@@ -2,7 +2,7 @@
 //! ended, of which nothing needs to run again.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -15,6 +15,7 @@ use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 
+use super::leftovers::remove_leftovers;
 use crate::buckets::Buckets;
 use crate::cancellation::{cancelled, is_cancelled};
 use ncaas_core::transfer::Transfer;
@@ -32,6 +33,8 @@ pub(crate) struct Puller<'p> {
     pub(crate) reread: bool,
     /// By io-dir and bucket: the jobs of a group share an index.
     pub(crate) transfers: RefCell<HashMap<(String, String), Transfer>>,
+    /// The io-dirs from which the leftovers of killed stages were removed.
+    pub(crate) cleared: RefCell<HashSet<String>>,
 }
 
 impl Puller<'_> {
@@ -48,6 +51,7 @@ impl Puller<'_> {
             return Err(cancelled(&job));
         }
         let io_dir = record.require("io_dir")?;
+        self.clear_io_dir(io_dir, &job).await?;
         let datasets = record.dataname().ok_or_else(|| Failure::missing_field("dataname"))?;
         let mut wanted: Vec<(&str, &str)> = datasets.names().into_iter().map(|name| (name, INPUTS)).collect();
         wanted.extend(record.text("configname").map(|name| (name, CONFIGS)));
@@ -72,6 +76,16 @@ impl Puller<'_> {
             Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Clears the io-dir of a job's group, once in a run of the verb.
+    async fn clear_io_dir(&self, io_dir: &str, job: &Job) -> Result<()> {
+        let (Some(group), Some(address)) = (&job.group, &job.bucket) else { return Ok(()) };
+        if self.cleared.borrow_mut().insert(io_dir.to_owned()) {
+            let bucket = self.buckets.get(address).await?;
+            remove_leftovers(&bucket, group, &make_group_io_dir(Path::new(io_dir))?).await?;
+        }
+        Ok(())
     }
 
     fn transfer(&self, io_dir: &str, bucket: Bucket) -> Result<Transfer> {

@@ -1,11 +1,11 @@
 //! `ncaas-sync pull`: download from a bucket into the io-dir.
 
 mod job;
+mod leftovers;
 mod request;
 mod tree;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Input, Pipe, print_schema};
@@ -34,7 +34,8 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
         buckets: Buckets::default(),
         io_dir: &args.io_dir.io_dir,
         reread: args.checksum.reread,
-        transfers: RefCell::new(HashMap::new()),
+        transfers: RefCell::default(),
+        cleared: RefCell::default(),
     };
     let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).skips_pushed();
     pipe.filter(input, async |record: &mut Record, _| puller.pull(record).await).await

@@ -1,6 +1,9 @@
 //! The limits that every job has, and the options that lift them.
 
+use std::time::Duration;
+
 use ncaas_tests::engine::{FIXTURE, docker};
+use ncaas_tests::wait_until;
 use ncaas_tests::workspace::{Workspace, container_output};
 
 #[test]
@@ -77,7 +80,7 @@ fn a_time_limit_holds_although_no_tool_waits() {
     let workspace = Workspace::new();
     let record = workspace.run(&["--timeout", "1s"], &["sleep", "300"]).record();
     let id = record.container.unwrap().id;
-    ncaas_tests::wait_until("the end", std::time::Duration::from_secs(20), || {
+    wait_until("the end", Duration::from_secs(20), || {
         docker(&["inspect", "--format", "{{.State.Status}}", &id]) == "exited"
     });
 }

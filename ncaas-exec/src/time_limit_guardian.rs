@@ -1,7 +1,8 @@
 //! A process that enforces a job's time limit after this tool has ended, also after a logout.
 //!
 //! The engine has no time limits: whoever waits for the container stops it. The guardian is `ncaas-exec wait CONTAINER` in a
-//! session of its own. It ends with the container.
+//! session of its own. It ends with the container. A service manager can end it with its control group: `run` starts it again
+//! for a job that it takes up, and `wait` and `ncaas-logs save` hold the limit themselves.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 use ncaas_core::tool::Tool;
 
 /// Starts the guardian of a container. Without one, the limit holds while a tool waits.
-pub(super) fn start(tool: Tool, container: &str) {
+pub(crate) fn start(tool: Tool, container: &str) {
     let Ok(program) = std::env::current_exe() else { return };
     let detached = |command: &mut Command| {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/").process_group(0);

@@ -1,0 +1,77 @@
+//! Folders that killed stages left in an io-dir, of jobs that have ended.
+//!
+//! A stage that is killed while it prepares a job leaves the job's work folder, and another machine may finish the job. A work
+//! folder is removed when the bucket has the submission's end and the folder is empty: results that were not collected stay.
+
+use std::path::Path;
+
+use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::folder::{Folder, open_real_folder};
+use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, WORK, job_prefix};
+
+/// Removes the empty work folders of a group's ended jobs.
+///
+/// # Errors
+/// When the bucket does not answer.
+pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Folder) -> Result<()> {
+    let Ok(work) = open_real_folder(io_dir.dir(), WORK) else { return Ok(()) };
+    for job in work.entries().into_iter().flatten().flatten() {
+        let id = job.file_name();
+        let Some(id) = id.to_str() else { continue };
+        let Ok(end) = Key::new(format!("{}{PROCESS_RESULTS}/{END_FILE}", job_prefix(group, id))) else { continue };
+        let has_ended = match bucket.head(&end).await {
+            Err(failure) if matches!(failure.kind, Kind::UnsafePath | Kind::BadKey) => false,
+            entry => entry?.is_some(),
+        };
+        if has_ended && let Ok(folder) = open_real_folder(&work, id) {
+            remove_empty(&folder, 0);
+            // Fails for a folder that is not empty, which is kept.
+            let _ = work.remove_dir(id);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the empty folders of datasets, and their empty folders for results, logs and inputs.
+fn remove_empty(folder: &cap_std::fs::Dir, depth: usize) {
+    const DEPTH: usize = 2;
+    for entry in folder.entries().into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = Path::new(&name);
+        if depth + 1 < DEPTH
+            && let Ok(below) = open_real_folder(folder, name)
+        {
+            remove_empty(&below, depth + 1);
+        }
+        let _ = folder.remove_dir(name);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its folders has failed")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn empty_work_folders_of_ended_jobs_are_removed_and_no_others() {
+        let home = tempfile::tempdir().unwrap();
+        let (bucket, io_dir) = (home.path().join("pca"), home.path().join("io"));
+        for id in ["ended", "running", "uncollected"] {
+            for folder in ["results", "logs"] {
+                fs::create_dir_all(io_dir.join(".ncaas/work").join(id).join("1").join(folder)).unwrap();
+            }
+        }
+        fs::write(io_dir.join(".ncaas/work/uncollected/1/results/r"), "r").unwrap();
+        for id in ["ended", "uncollected"] {
+            fs::create_dir_all(bucket.join("lab/results").join(id).join("process_results")).unwrap();
+            fs::write(bucket.join("lab/results").join(id).join("process_results/end.txt"), "end").unwrap();
+        }
+        let bucket = Bucket::open(bucket.to_str().unwrap()).await.unwrap();
+        remove_leftovers(&bucket, "lab", &Folder::open(&io_dir).unwrap()).await.unwrap();
+        let exists = |path: &str| io_dir.join(".ncaas/work").join(path).exists();
+        assert!(!exists("ended") && exists("running/1/results") && exists("uncollected/1/results/r"));
+    }
+}
