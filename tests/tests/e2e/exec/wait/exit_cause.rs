@@ -66,7 +66,7 @@ fn a_killed_job_is_not_reported_as_out_of_memory() {
 fn a_job_that_does_not_handle_term_ends_at_its_time_limit() {
     let workspace = Workspace::new();
     // Within the time after which a job that handles TERM is killed, it would succeed.
-    let started = workspace.start(&["--timeout", "1s"], &["sleep", "7"]);
+    let started = workspace.start(&["--timeout", "1s"], &["sh", "-c", "sleep 7"]);
     let container = workspace.exec(&["wait"]).stdin(started).run().record().container.unwrap();
     // The engine of another machine does not show how its processes handle signals.
     let expected = if is_remote() { "success" } else { "timeout" };
