@@ -11,6 +11,10 @@ use ncaas_core::record::fields::RunSettings;
 
 use crate::args::{JobSettingsArgs, MountArg, SettingsArgs};
 
+/// The variables of this environment that a job needs for access to S3, and those that it may need as well.
+pub(crate) const AWS_CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+const OPTIONAL_AWS_VARIABLES: [&str; 4] = ["AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"];
+
 /// Settings from the command line, for all records.
 #[derive(Debug)]
 pub(crate) struct DefaultSettings {
@@ -71,9 +75,18 @@ impl DefaultSettings {
                 )
             })
         });
+        let secret_env = if job.aws_credentials {
+            let is_set = |name: &&&str| std::env::var_os(name).is_some();
+            let optional = OPTIONAL_AWS_VARIABLES.iter().filter(is_set);
+            let names = AWS_CREDENTIALS.iter().chain(optional).map(|name| (*name).to_owned());
+            Some(settings.secret_env.unwrap_or_default().into_iter().chain(names).collect())
+        } else {
+            settings.secret_env
+        };
         let volumes = job.volume.iter().map(|volume| parse_volume(volume)).collect::<Result<Vec<_>>>()?;
         let settings = RunSettings {
             timeout_s,
+            secret_env,
             volumes: non_empty(volumes),
             entrypoint: entrypoint.transpose()?,
             workdir: job.workdir,

@@ -96,6 +96,11 @@ pub(crate) struct JobSettingsArgs {
     #[arg(long, value_enum)]
     pub(crate) protocol: Option<ProtocolArg>,
 
+    /// Pass this environment's AWS credentials to the job, unrecorded; an analysis with the protocol `workflow` then finds
+    /// dataset and config by their s3:// keys if the job comes from a bucket on S3
+    #[arg(long)]
+    pub(crate) aws_credentials: bool,
+
     /// Limit of processes and threads; 0 for no limit [default: 2048]
     #[arg(long, value_name = "N", env = "NCAAS_PIDS_LIMIT")]
     pub(crate) pids_limit: Option<u64>,

@@ -103,7 +103,7 @@ impl Launcher {
         };
         self.examine_program(engine, &id, &spec).await?;
         if spec.settings.protocol == Some(Protocol::Workflow) {
-            write_workflow_files(engine, &id, &spec, user).await?;
+            write_workflow_files(engine, &id, &spec, record, user).await?;
         }
         let container = lifecycle::start_container(engine, &id, &spec).await?;
         if !container.has_ended() {

@@ -5,10 +5,12 @@
 
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{IoContext, Result};
+use ncaas_core::record::Record;
 use serde_json::json;
 
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
+use crate::run_settings::AWS_CREDENTIALS;
 
 /// The folder in the container that the commands keep their copies in.
 pub(super) const WORKFLOW_FOLDER: &str = "/tmp/neurocaas_contrib";
@@ -20,16 +22,27 @@ pub(super) async fn write_workflow_files(
     engine: &Engine,
     container: &str,
     spec: &ContainerSpec,
+    record: &Record,
     user: &ContainerUser,
 ) -> Result<()> {
     let variable = |variables: &[String], name: &str| {
         let prefix = format!("{name}=");
         variables.iter().rev().find_map(|text| text.strip_prefix(&prefix)).map(str::to_owned)
     };
-    let source = |name: &str| json!({"localsource": variable(&spec.environment.public, name)});
+    let has_credentials = spec.settings.secret_env.iter().flatten().any(|name| name == AWS_CREDENTIALS[0]);
+    let bucket =
+        record.job().and_then(|job| job.bucket).filter(|bucket| has_credentials && bucket.starts_with("s3://"));
+    let dataname = record.dataname().and_then(|names| names.first().map(str::to_owned));
+    let source = |name: &str, key: Option<&str>| match (&bucket, key, variable(&spec.environment.public, name)) {
+        (Some(_), Some(key), _) if key.starts_with("s3://") => json!({"s3": key}),
+        (Some(bucket), Some(key), _) => json!({"s3": format!("{bucket}/{key}")}),
+        (_, _, Some(path)) => json!({"localsource": path}),
+        // An input that is not registered.
+        (_, _, None) => json!({}),
+    };
     let registration = json!({
-        "data": source("data"),
-        "config": source("config"),
+        "data": source("data", dataname.as_deref()),
+        "config": source("config", record.text("configname")),
         "additional_files": {},
         "resultpath": {"localsource": WORKFLOW_FOLDER},
     });

@@ -242,6 +242,40 @@ fn a_workflow_script_gets_no_arguments_and_finds_its_registration() {
 }
 
 #[test]
+fn with_aws_credentials_a_workflow_script_finds_its_inputs_by_their_s3_keys() {
+    let workspace = Workspace::new();
+    let io_dir = workspace.path().join("io-dir");
+    fs::create_dir_all(io_dir.join("inputs")).unwrap();
+    fs::write(io_dir.join("inputs/d.npy"), "1").unwrap();
+    let job = format!("job__pca_{}", unique("aws"));
+    let script = "cat /tmp/neurocaas_contrib/registration.json; echo; echo $AWS_SECRET_ACCESS_KEY $AWS_ENDPOINT_URL";
+    let record = serde_json::json!({"job": {"id": job, "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1},
+        "dataname": "lab/inputs/d.npy", "io_dir": io_dir, "image": FIXTURE, "command": ["sh", "-c", script]});
+    for (flags, expected) in [
+        (&["--aws-credentials"][..], r#"{"s3":"s3://pca/lab/inputs/d.npy"}"#),
+        (&[], r#"{"localsource":"/home/neurocaasdev/io-dir/inputs/d.npy"}"#),
+    ] {
+        let run = workspace.exec(&["run", "--protocol", "workflow"]).args(flags).stdin(record.to_string());
+        let run = run
+            .env("AWS_ACCESS_KEY_ID", "key")
+            .env("AWS_SECRET_ACCESS_KEY", "sesame")
+            .env("AWS_ENDPOINT_URL", "http://s");
+        let started = run.run();
+        assert!(!started.text().contains("sesame") && !started.stderr.contains("sesame"), "{}", started.text());
+        let ended = workspace.exec(&["wait"]).stdin(started.stdout).run();
+        let output = container_output(&ended.record());
+        let (registration, variables) = output.split_once('\n').unwrap_or((&output, ""));
+        let registration: serde_json::Value = serde_json::from_str(registration).unwrap();
+        assert_eq!(
+            (registration["data"].to_string().as_str(), &registration["config"]),
+            (expected, &serde_json::json!({}))
+        );
+        assert_eq!(variables.trim(), if flags.is_empty() { "" } else { "sesame http://s" });
+        workspace.exec(&["rm", "--force", &ended.record().container.unwrap().id]).run();
+    }
+}
+
+#[test]
 fn an_image_with_a_label_of_the_tools_is_refused_and_its_containers_are_not_listed() {
     let image = OwnImage::new(&[r#"LABEL org.neurocaas.tool=ncaas-exec org.neurocaas.record="{\"io_dir\":\"/etc\"}""#]);
     assert_eq!(printed(&image.tag, &[], &["true"]), Err("usage".to_owned()));
