@@ -46,7 +46,15 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
                 tool.note(&format!("would remove `{}`", container.name));
                 Ok(())
             }
-            _ if !container.has_ended() => lifecycle::remove_container(engine, &container.id, args.force).await,
+            _ if !container.has_ended() => {
+                lifecycle::remove_container(engine, &container.id, args.force).await?;
+                if args.force
+                    && let Ok(job) = JobFolder::for_record(record)
+                {
+                    job.remove_work();
+                }
+                Ok(())
+            }
             _ => remove_ended(engine, record, &container, args.force).await,
         }
     };
