@@ -175,18 +175,22 @@ impl JobFolder {
     }
 
     /// Removes this dataset's work folder after its container was removed: the staged inputs, and the folders that are empty.
-    /// Files that were not collected stay.
+    /// Files that were not collected stay, unless `discard` is set.
     ///
     /// While the container exists, its mounts have to exist too: otherwise the engine neither starts it nor reads files in it.
-    pub fn remove_work(&self) {
+    pub fn remove_work(&self, discard: bool) {
         self.remove_staged_inputs();
         let Ok(Some(root)) = self.open_work_root() else { return };
         let work = self.work();
         let work = root.relative(&work);
-        if let Ok(dir) = root.dir().open_dir(work) {
-            remove_empty_folders(&dir, 0);
+        if discard {
+            let _ = root.dir().remove_dir_all(work);
+        } else {
+            if let Ok(dir) = root.dir().open_dir(work) {
+                remove_empty_folders(&dir, 0);
+            }
+            let _ = root.dir().remove_dir(work);
         }
-        let _ = root.dir().remove_dir(work);
         // Fails while other datasets of the job have work folders.
         let _ = std::fs::remove_dir(self.work_root());
     }

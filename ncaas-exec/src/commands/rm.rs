@@ -29,7 +29,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         (None, Some(filter)) => Input::records(filter.find_jobs(connection.get().await?).await?),
         (None, None) => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
-    let remove_target = async |engine: &Engine, record: &mut Record| {
+    let remove = async |engine: &Engine, record: &mut Record| {
         let container = match targets::inspect_target(engine, record).await {
             Ok(container) => container,
             // A container that does not exist is an error only if the user named it.
@@ -46,16 +46,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
                 tool.note(&format!("would remove `{}`", container.name));
                 Ok(())
             }
-            _ if !container.has_ended() => {
-                lifecycle::remove_container(engine, &container.id, args.force).await?;
-                if args.force
-                    && let Ok(job) = JobFolder::for_record(record)
-                {
-                    job.remove_work();
-                }
-                Ok(())
-            }
-            _ => remove_ended(engine, record, &container, args.force).await,
+            _ => remove_target(engine, record, &container, args.force).await,
         }
     };
     let work = async |record: &mut Record, _: &_| {
@@ -65,7 +56,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         if !known.has_ended() && !known.state.is_empty() && !named && !args.force {
             return Ok(());
         }
-        connection.with_retry(tool, record, remove_target).await
+        connection.with_retry(tool, record, remove).await
     };
     connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work)).await
 }
@@ -90,19 +81,25 @@ async fn check_collected(engine: &Engine, record: &Record, container: &Container
     Ok(())
 }
 
-/// Removes an ended container, after the user has become the owner of its files.
+/// Removes a container, after the user has become the owner of its files. A running one is killed first.
 ///
 /// # Errors
 /// As [`check_collected`], unless `force` discards what was not collected.
-async fn remove_ended(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
+async fn remove_target(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
     let id = &container.id;
-    if !force {
+    let was_started = container.state != "created";
+    if container.has_ended() && !force {
         check_collected(engine, record, container).await?;
+    } else if was_started && !container.has_ended() {
+        // A running job would write more files, which belong to its user.
+        engine.stop(id, 0).await?;
     }
-    targets::take_ownership(engine, record, id).await?;
+    if was_started {
+        targets::take_ownership(engine, record, id).await?;
+    }
     lifecycle::remove_container(engine, id, force).await?;
     if let Ok(job) = JobFolder::for_record(record) {
-        job.remove_work();
+        job.remove_work(force);
     }
     Ok(())
 }

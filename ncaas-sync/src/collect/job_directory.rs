@@ -86,7 +86,7 @@ impl JobDirectory {
     pub(crate) fn clean_up(&self, container_exists: bool) {
         self.remove_stage();
         if !container_exists {
-            self.job.remove_work();
+            self.job.remove_work(false);
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::engine_workspace::EngineWorkspace;
 use ncaas_tests::workspace::Workspace;
-use ncaas_tests::{Run, unique};
+use ncaas_tests::{Run, unique, wait_until};
 use serde_json::{Value, json};
 
 #[test]
@@ -26,6 +27,16 @@ fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
     workspace.exec(&["rm", &id]).run();
     // What is gone is as it should be for a filter.
     workspace.exec(&["rm"]).stdin(running).run().ok();
+}
+
+#[test]
+fn rm_with_force_discards_what_a_running_job_wrote() {
+    let workspace = Workspace::new();
+    let running = workspace.start(&[], &["sh", "-c", "echo 1 >io-dir/results/r; mkdir io-dir/logs/d; sleep 60"]);
+    let work = workspace.path().join("io-dir/.ncaas/work").join(workspace.job_folders().remove(0));
+    wait_until("the job to write", Duration::from_secs(20), || is_remote() || work.join("1/results/r").exists());
+    workspace.exec(&["rm", "--force"]).stdin(running).run().ok();
+    assert!(!work.exists());
 }
 
 #[test]
