@@ -109,7 +109,9 @@ fn is_collected(record: &Record) -> bool {
     let lists_results = |record: &Record| {
         count_left_out(record) == 0 && (record.results().is_some() || record.results_file().is_some())
     };
-    lists_results(record) || saved_record(record).as_ref().is_some_and(lists_results)
+    // The saved record is newer than one that an earlier stage or command printed.
+    let saved = saved_record(record).filter(|saved| saved.results().is_some() || saved.results_file().is_some());
+    lists_results(saved.as_ref().unwrap_or(record))
 }
 
 /// Whether files of the job were left out when its results were collected.

@@ -1,6 +1,7 @@
 //! Mistakes in a build context: in its Dockerfile, in the scripts in it, and files that should not be in it.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use ncaas_core::failure::Result;
 use ncaas_core::image_labels;
@@ -131,8 +132,11 @@ fn names_file(command: &str, file: &str) -> bool {
 
 /// A file that should not get into an image.
 fn secret(entry: &Entry) -> Option<Finding> {
-    let by_name = Ignore::new(SECRETS).is_ok_and(|secrets| secrets.matches(&entry.path, &Matched::default()).0);
-    let key = Regex::new(r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b").ok()?;
+    static NAMES: LazyLock<Option<Ignore>> = LazyLock::new(|| Ignore::new(SECRETS).ok());
+    static KEYS: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b").ok());
+    let by_name = NAMES.as_ref().is_some_and(|names| names.matches(&entry.path, &Matched::default()).0);
+    let key = KEYS.as_ref()?;
     let example = entry.path.ends_with(".example") || entry.path.ends_with(".sample");
     let line = || script::read(&entry.host).ok()??.lines().position(|line| key.is_match(line));
     let line = if by_name { None } else { line() };

@@ -95,6 +95,7 @@ pub(super) fn saved_end(record: &Record) -> Option<RecordFields> {
         logs: known.logs,
         results: known.results,
         results_file: known.results_file,
+        uncollected: known.uncollected,
         ..RecordFields::default()
     })
 }

@@ -21,8 +21,18 @@ use crate::cancellation::{cancelled, is_cancelled};
 use ncaas_core::transfer::Transfer;
 
 /// The fields of a saved record that say how a job ended.
-const COPIED_FIELDS: [&str; 9] =
-    ["image", "image_id", "container", "inputs", "usage", "results", "results_file", "warnings", "error"];
+const COPIED_FIELDS: [&str; 10] = [
+    "image",
+    "image_id",
+    "container",
+    "inputs",
+    "usage",
+    "results",
+    "results_file",
+    "uncollected",
+    "warnings",
+    "error",
+];
 
 /// Downloads the inputs of jobs into their io-dirs.
 pub(crate) struct Puller<'p> {

@@ -8,7 +8,7 @@ mod rules;
 
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled};
-use ncaas_tests::pipeline::{put_submission, run_three_submissions};
+use ncaas_tests::pipeline::{SubmittedJob, put_submission, run_three_submissions};
 use ncaas_tests::{pipe_in, unique};
 use serde_json::Value;
 
@@ -40,6 +40,23 @@ fn a_hand_written_record_runs_through_the_whole_pipe() {
     let results = folder.path().join("io-dir/results").join(&name).join("process_results");
     assert_eq!(std::fs::read_to_string(results.join("made")).unwrap(), "made\n");
     assert_eq!(containers_labelled(&format!("org.neurocaas.job={name}")), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_run_of_the_pipe_keeps_what_the_first_one_did_not_collect() {
+    let submitted = SubmittedJob::new("resumed");
+    let watch = format!("ncaas-submit watch {} --once >records", submitted.bucket.address());
+    pipe_in(submitted.folder.path(), &watch, &[]).ok();
+    let stages = format!(
+        "ncaas-sync pull <records | ncaas-exec run --image {FIXTURE} -- sh -c 'echo 1 >/tmp/out.txt' | ncaas-logs save -q \
+         | ncaas-sync collect | ncaas-sync push | ncaas-exec rm"
+    );
+    for _ in 0..2 {
+        let ran = pipe_in(submitted.folder.path(), &stages, &[]);
+        let last = ran.json().pop().unwrap();
+        assert_eq!((ran.status, &last["error"]["kind"]), (1, &"results-missing".into()), "{last}");
+        assert_eq!(containers_labelled(&submitted.label).len(), 1);
+    }
 }
 
 /// The full disk is a small file system of the test's own, mounted where the io-dir is.

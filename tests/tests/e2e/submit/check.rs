@@ -34,7 +34,7 @@ fn a_folder_with_a_link_that_leads_out_of_the_bucket_is_refused_as_pull_refuses_
     let submission = json!({"dataname": "lab/inputs/folder/", "configname": "lab/configs/c.yaml", "timestamp": "1"});
     let group = format!("{}/lab", bucket.address());
     let checked = ncaas_submit(&["check", "--in", &group]).stdin(submission.to_string()).run();
-    checked.ended_saying(1, "is a link that leads out of the bucket");
+    checked.ended_saying(1, "a link leads out of the group `lab`");
 }
 
 #[test]
