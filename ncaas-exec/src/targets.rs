@@ -1,6 +1,7 @@
 //! The containers that a verb works on, named by arguments or by records.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::engine::container::container_from_inspect;
@@ -54,6 +55,12 @@ pub(crate) fn container_id(record: &Record) -> Result<String> {
 /// Whether the record contains only a container: its other fields are in the container's label.
 pub(crate) fn has_only_container(record: &Record) -> bool {
     record.as_map().keys().all(|field| field == "container")
+}
+
+/// Whether the io-dir of a record belongs to this user.
+pub(crate) fn belongs_to_user(record: &Record) -> bool {
+    let io_dir = record.text("io_dir").and_then(|io_dir| std::fs::metadata(io_dir).ok());
+    io_dir.is_some_and(|io_dir| io_dir.uid() == Owner::current().uid)
 }
 
 /// Inspects a record's container and updates the record. A record that contains only a container is replaced by the

@@ -216,13 +216,17 @@ pub(crate) struct RmArgs {
     /// Containers: names or ids, job ids, names of datasets, or `last`; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
-    /// Remove containers whose job ended longer ago than TIME
-    #[arg(long, value_name = "TIME", value_parser = parse_seconds, conflicts_with = "containers")]
+    /// Remove containers of this user whose job ended longer ago than TIME, for example 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_age, conflicts_with = "containers")]
     pub(crate) older_than: Option<u64>,
 
-    /// Remove containers whose job ended with STATUS; can be repeated
+    /// Remove containers of this user whose job ended with STATUS; can be repeated
     #[arg(long, value_enum, conflicts_with = "containers")]
     pub(crate) status: Vec<StatusArg>,
+
+    /// Let --older-than and --status select containers of all users: those whose io-dir belongs to another user, too
+    #[arg(long, conflicts_with_all = ["containers", "placement"])]
+    pub(crate) all_users: bool,
 
     /// Remove the containers of a scheduler's job, for example slurm:720
     #[arg(long, value_name = "SCHEDULER:ID", conflicts_with = "containers")]
@@ -371,9 +375,24 @@ fn parse_seconds(text: &str) -> Result<u64, String> {
     parse_duration(text).map(|time| time.as_secs_f64().ceil() as u64)
 }
 
+/// As [`parse_seconds`], and requires a unit: somebody who means 7 days must not remove what is older than 7 seconds.
+fn parse_age(text: &str) -> Result<u64, String> {
+    if text.parse::<f64>().is_ok() {
+        return Err(format!("`{text}` has no unit: write for example `{text}d` or `{text}h`"));
+    }
+    parse_seconds(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_has_a_unit() {
+        assert_eq!(parse_age("7d"), Ok(7 * 86400));
+        assert_eq!(parse_age("7"), Err("`7` has no unit: write for example `7d` or `7h`".to_owned()));
+        assert!(parse_age("0.5").is_err() && parse_age("soon").is_err());
+    }
 
     #[test]
     fn a_fraction_of_a_second_becomes_one_second() {

@@ -1,13 +1,11 @@
 //! `ncaas-exec ls`: list the tool's containers, each with the record that it was started from and its current state.
 
-use std::os::unix::fs::MetadataExt;
-
 use bollard::query_parameters::InspectContainerOptions;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::labels::{self, LabelledContainer};
-use ncaas_core::engine::{Engine, EngineContext, Owner, Subject};
+use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Pipe, print_schema};
 use ncaas_core::quantity::{format_age, format_bytes};
@@ -18,6 +16,7 @@ use ncaas_core::text;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::{Format, LsArgs};
+use crate::targets;
 
 /// How many containers are inspected at once.
 const INSPECTIONS: usize = 16;
@@ -54,7 +53,7 @@ async fn list_records(engine: &Engine, args: &LsArgs) -> Result<Vec<Record>> {
     let listed = engine.list_labelled(&wanted).await?.into_iter().filter(|container| is_shown(&container.state));
     let inspections = listed.map(|container| inspect_record(engine, container, args.size));
     let records: Vec<Option<Record>> = stream::iter(inspections).buffered(INSPECTIONS).try_collect().await?;
-    Ok(records.into_iter().flatten().filter(|record| !args.mine || is_mine(record)).collect())
+    Ok(records.into_iter().flatten().filter(|record| !args.mine || targets::belongs_to_user(record)).collect())
 }
 
 /// The record of a listed container with its current state; `None` if it was removed meanwhile.
@@ -105,12 +104,6 @@ fn row(record: &Record, container: &Container) -> [String; 6] {
         or_none(record.dataset_name()),
         or_none(record.job().map(|job| job.id)),
     ]
-}
-
-/// Whether the io-dir of a record belongs to this user.
-fn is_mine(record: &Record) -> bool {
-    let io_dir = record.text("io_dir").and_then(|io_dir| std::fs::metadata(io_dir).ok());
-    io_dir.is_some_and(|io_dir| io_dir.uid() == Owner::current().uid)
 }
 
 #[cfg(test)]

@@ -153,8 +153,9 @@ fn still_running(container: &Container) -> Failure {
         .hint("stop it first (`ncaas-exec stop`), or remove it with --force")
 }
 
-/// Selects ended jobs by age and status.
+/// Selects ended jobs by owner, age and status.
 struct JobFilter {
+    all_users: bool,
     older_than: Option<Duration>,
     status: Vec<Status>,
 }
@@ -162,6 +163,7 @@ struct JobFilter {
 impl JobFilter {
     fn new(args: &RmArgs) -> Option<Self> {
         let filter = JobFilter {
+            all_users: args.all_users,
             older_than: args.older_than.map(Duration::from_secs),
             status: args.status.iter().map(|status| (*status).into()).collect(),
         };
@@ -173,7 +175,7 @@ impl JobFilter {
         for found in engine.list_labelled(&[labels::JOB]).await? {
             let mut record = targets::record_for_container(&found.id);
             match targets::inspect_target(engine, &mut record).await {
-                Ok(container) if self.matches(&container) => records.push(record),
+                Ok(container) if self.matches(&record, &container) => records.push(record),
                 Ok(_) => {}
                 Err(failure) if failure.kind == Kind::ContainerNotFound => {}
                 Err(failure) => return Err(failure),
@@ -182,7 +184,10 @@ impl JobFilter {
         Ok(records)
     }
 
-    fn matches(&self, container: &Container) -> bool {
+    fn matches(&self, record: &Record, container: &Container) -> bool {
+        if !self.all_users && !targets::belongs_to_user(record) {
+            return false;
+        }
         let Some(status) = container.status else { return false };
         let is_older = |age: Duration| {
             let finished: Option<Timestamp> = container.finished_at.as_ref().and_then(|at| at.parse().ok());

@@ -1,6 +1,7 @@
 //! `ncaas-exec rm`.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,8 +87,22 @@ fn rm_selects_containers_by_age_and_status() {
     let mut expected = vec![old_failure.clone(), young, running, not_ours];
     expected.sort();
     assert_eq!(left, expected);
+    // The same job, as if it were that of another user.
+    let change_owner = |user: u32| {
+        let mount = format!("{}:/io", workspace.dir.path().join("io-dir").display());
+        workspace.engine.docker(&["run", "--rm", "--volume", &mount, FIXTURE, "chown", &user.to_string(), "/io"]);
+    };
+    let user = fs::metadata(workspace.dir.path()).unwrap().uid();
+    change_owner(user + 1);
+    let selected = |flags: &[&str]| workspace.exec(&["rm", "--older-than", "7d", "--dry-run"]).args(flags).run();
+    assert_eq!(selected(&[]).ok().text(), "");
+    assert_eq!(selected(&["--all-users"]).json().len(), 1);
+    change_owner(user);
     let gone = workspace.exec(&["rm", "--older-than", "7d"]).run().json();
     assert_eq!((gone.len(), &gone[0]["container"]["id"]), (1, &json!(old_failure)));
+    let refused = workspace.exec(&["rm", "--older-than", "7"]).run();
+    assert_eq!(refused.status, 2);
+    assert!(refused.stderr.contains("`7d`"), "{}", refused.stderr);
 }
 
 /// Rewrites when a container ended: years ago.
