@@ -9,6 +9,7 @@ mod args;
 mod input;
 mod interruption;
 mod output;
+mod running_jobs;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ pub use args::{PipeArgs, SchemaArgs};
 pub use input::{Input, MAX_LINE};
 use interruption::describe_interruption;
 pub use output::Output;
+pub use running_jobs::RunningJobs;
 
 use crate::failure::{Failure, Result};
 use crate::record::Record;

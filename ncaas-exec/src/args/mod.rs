@@ -356,7 +356,8 @@ Examples:
   ncaas-exec rm --older-than 7d --status success
   ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
 
-Containers that run, containers of records with an error, and containers with results that were not collected are kept.";
+Containers that run, containers of records with an error, and containers with results that were not collected are kept.
+In a pipe, put `ncaas-exec wait` before it; the exit status is 1 if all jobs are still running.";
 
 const LS_EXAMPLES: &str = "\
 Examples:

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::JobFolder;
-use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, RecordFields, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -29,6 +29,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         (None, Some(filter)) => Input::records(filter.find_jobs(connection.get().await?).await?),
         (None, None) => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
+    let jobs = RunningJobs::default();
     let remove = async |engine: &Engine, record: &mut Record| {
         let container = match targets::inspect_target(engine, record).await {
             Ok(container) => container,
@@ -38,27 +39,52 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         };
         match container.state.as_str() {
             "running" | "paused" | "restarting" if !args.force && named => Err(still_running(&container)),
-            "running" | "paused" | "restarting" if !args.force => Ok(()),
+            "running" | "paused" | "restarting" if !args.force => {
+                jobs.note_running(record);
+                Ok(())
+            }
             _ if args.dry_run => {
+                jobs.note_done();
                 if container.has_ended() && !args.force {
                     check_collected(engine, record, &container).await?;
                 }
                 tool.note(&format!("would remove `{}`", container.name));
                 Ok(())
             }
-            _ => remove_target(engine, record, &container, args.force).await,
+            _ => {
+                jobs.note_done();
+                remove_target(engine, record, &container, args.force).await
+            }
         }
     };
     let work = async |record: &mut Record, _: &_| {
+        if record.has_error() {
+            jobs.note_ended(record);
+            return Ok(());
+        }
         // The record counts here, not the container's state: the results of a job that ended after its record was written
         // are still in the container. The record comes again when they have been collected.
         let known = record.container().unwrap_or_default();
         if !known.has_ended() && !known.state.is_empty() && !named && !args.force {
+            if record.job().is_some() && container_exists(&connection, record).await {
+                jobs.note_running(record);
+            }
             return Ok(());
         }
+        jobs.note_ended(record);
         connection.with_retry(tool, record, remove).await
     };
-    connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work)).await
+    let report = |output: &Output| {
+        jobs.report(tool, output, "not removed; put `ncaas-exec wait` before `ncaas-exec rm`");
+    };
+    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).takes_errors();
+    connection.connect_during(pipe.filter_then(input, work, report)).await
+}
+
+/// Whether the container of a running job still exists. An engine that does not answer has not lost it.
+async fn container_exists(connection: &LazyEngine, record: &Record) -> bool {
+    let (Ok(engine), Ok(id)) = (connection.get().await, targets::container_id(record)) else { return true };
+    !matches!(engine.inspect(&id).await, Err(failure) if failure.kind == Kind::ContainerNotFound)
 }
 
 /// Makes sure that nothing is lost with an ended container.

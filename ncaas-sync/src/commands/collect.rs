@@ -4,7 +4,6 @@
 //! folder; assign each file its name; write the journal; move the files; finish the journal. See
 //! [`crate::collect::journal`].
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CONFIGS, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::lease;
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, RecordFields, ResultFile, ResultsFile, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -53,8 +52,7 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
         filter: FileFilter::new(&args.select)?,
         expected: ExpectedResults::new(&args.expect)?,
         args,
-        running: RefCell::default(),
-        collected: Cell::default(),
+        running: RunningJobs::default(),
     };
     let input = match &collector.args.container {
         Some(container) => Input::record(record_from_container(collector.engine.get().await?, container).await?),
@@ -63,7 +61,8 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
     let jobs = collector.args.pipe.jobs_or(DEFAULT_JOBS);
     let pipe = Pipe::new(tool, jobs).skips_pushed();
     let work = async |record: &mut Record, _: &Output| collector.collect(record).await;
-    pipe.filter_then(input, work, |output| collector.report_running(output)).await
+    let consequence = "not collected; put `ncaas-exec wait` or `ncaas-logs save` before `ncaas-sync collect`";
+    pipe.filter_then(input, work, |output| collector.running.report(tool, output, consequence)).await
 }
 
 struct Collector {
@@ -72,10 +71,7 @@ struct Collector {
     filter: FileFilter,
     expected: ExpectedResults,
     args: CollectArgs,
-    /// Jobs whose last record showed them running.
-    running: RefCell<HashSet<String>>,
-    /// Number of jobs that were collected.
-    collected: Cell<u64>,
+    running: RunningJobs,
 }
 
 impl Collector {
@@ -83,12 +79,11 @@ impl Collector {
     async fn collect(&self, record: &mut Record) -> Result<()> {
         let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
-        let identity = record.identity().unwrap_or_default();
         if !container.has_ended() {
-            self.running.borrow_mut().insert(identity);
+            self.running.note_running(record);
             return Ok(());
         }
-        self.running.borrow_mut().remove(&identity);
+        self.running.note_ended(record);
         lease::check(record)?;
         let inspected = self.inspect(record, &container.id).await;
         match &inspected {
@@ -145,7 +140,7 @@ impl Collector {
             listing.warnings.iter().for_each(|warning| self.tool.note(&format!("`{job}`: {warning}")));
         }
         listing.warnings.into_iter().for_each(|warning| record.warn(warning));
-        self.collected.set(self.collected.get() + 1);
+        self.running.note_done();
         listing.expectation
     }
 
@@ -266,22 +261,6 @@ impl Collector {
             Ok(inspected) => Ok((engine, Some(inspected))),
             Err(failure) if failure.kind == Kind::ContainerNotFound => Ok((engine, None)),
             Err(failure) => Err(failure),
-        }
-    }
-
-    /// Reports the jobs that were still running at the end of the input. The exit status is 1 if nothing was collected.
-    fn report_running(&self, output: &Output) {
-        let running = self.running.borrow().len();
-        if running == 0 {
-            return;
-        }
-        let jobs = if running == 1 { "1 job was".to_owned() } else { format!("{running} jobs were") };
-        self.tool.note(&format!(
-            "{jobs} still running at the end of the input and not collected; \
-             put `ncaas-exec wait` or `ncaas-logs save` before `ncaas-sync collect`"
-        ));
-        if self.collected.get() == 0 {
-            output.note_undone();
         }
     }
 }

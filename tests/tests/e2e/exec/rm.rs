@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
     let workspace = Workspace::new();
     let running = workspace.start(&[], &["sleep", "60"]);
-    let passed = workspace.exec(&["rm"]).stdin(running.clone()).run().ok();
+    let kept = "1 job was still running at the end of the input and not removed; put `ncaas-exec wait` before";
+    let passed = workspace.exec(&["rm"]).stdin(running.clone()).run().ended_saying(1, kept);
     let id = passed.record().container.unwrap().id;
     assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "running");
     let named = workspace.exec(&["rm", &id]).run();
@@ -28,6 +29,19 @@ fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
     workspace.exec(&["rm", &id]).run();
     // What is gone is as it should be for a filter.
     workspace.exec(&["rm"]).stdin(running).run().ok();
+}
+
+#[test]
+fn rm_is_silent_about_a_running_job_whose_end_follows() {
+    let workspace = Workspace::new();
+    let running = workspace.start(&[], &["sleep", "1"]);
+    let ended = workspace.exec(&["wait", "-q"]).stdin(running.clone()).run().ok().stdout;
+    let removed = workspace.exec(&["rm"]).stdin([running.clone(), ended].concat()).run().ok();
+    assert_eq!(removed.json().len(), 2);
+    let mut failed: Value = serde_json::from_slice(&running).unwrap();
+    failed["error"] = json!({"tool": "x", "kind": "io", "message": "m", "hint": null});
+    let both = format!("{}{failed}\n", String::from_utf8(running).unwrap());
+    assert_eq!(workspace.exec(&["rm"]).stdin(both).run().stderr, "");
 }
 
 #[test]
@@ -90,7 +104,8 @@ fn rm_selects_containers_by_age_and_status() {
     // The same job, as if it were that of another user.
     let change_owner = |user: u32| {
         let mount = format!("{}:/io", workspace.dir.path().join("io-dir").display());
-        workspace.engine.docker(&["run", "--rm", "--volume", &mount, FIXTURE, "chown", &user.to_string(), "/io"]);
+        let chown = [FIXTURE, "chown", &user.to_string(), "/io"];
+        workspace.engine.docker(&[&["run", "--rm", "--user", "0", "--volume", &mount][..], &chown].concat());
     };
     let user = fs::metadata(workspace.dir.path()).unwrap().uid();
     change_owner(user + 1);

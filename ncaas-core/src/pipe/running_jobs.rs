@@ -1,0 +1,46 @@
+//! The jobs that a stage left alone because they were still running.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+
+use super::Output;
+use crate::record::Record;
+use crate::tool::Tool;
+
+/// The jobs whose last record showed them running, and the number of jobs whose work is done.
+#[derive(Debug, Default)]
+pub struct RunningJobs {
+    running: RefCell<HashSet<String>>,
+    done: Cell<u64>,
+}
+
+impl RunningJobs {
+    /// The record shows its job running: a later record of the job may show its end.
+    pub fn note_running(&self, record: &Record) {
+        self.running.borrow_mut().insert(record.identity().unwrap_or_default());
+    }
+
+    /// The record shows that its job has ended.
+    pub fn note_ended(&self, record: &Record) {
+        self.running.borrow_mut().remove(&record.identity().unwrap_or_default());
+    }
+
+    /// The stage has done its work for a job.
+    pub fn note_done(&self) {
+        self.done.set(self.done.get() + 1);
+    }
+
+    /// Reports the jobs that were still running at the end of the input. The exit status is 1 if nothing was done.
+    /// `consequence` says what the stage left undone, and what to do.
+    pub fn report(&self, tool: Tool, output: &Output, consequence: &str) {
+        let running = self.running.borrow().len();
+        if running == 0 {
+            return;
+        }
+        let jobs = if running == 1 { "1 job was".to_owned() } else { format!("{running} jobs were") };
+        tool.note(&format!("{jobs} still running at the end of the input and {consequence}"));
+        if self.done.get() == 0 {
+            output.note_undone();
+        }
+    }
+}
