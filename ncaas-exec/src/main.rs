@@ -10,6 +10,7 @@ mod file_sharing;
 mod folder_access;
 mod gpu;
 mod image;
+mod leftover_containers;
 mod lifecycle;
 mod mounted_folders;
 mod outcome;

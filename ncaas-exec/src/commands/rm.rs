@@ -13,6 +13,7 @@ use ncaas_core::record::fields::{Container, RecordFields, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
+use crate::leftover_containers::LeftoverContainers;
 use crate::{lifecycle, targets};
 
 const DEFAULT_JOBS: usize = 8;
@@ -24,6 +25,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
     let named = !args.containers.is_empty();
+    let leftovers = LeftoverContainers::default();
     let input = match (&args.placement, JobFilter::new(&args)) {
         (Some(placement), _) => targets::placement_input(connection.get().await?, placement).await?,
         (None, Some(filter)) => Input::records(filter.find_jobs(connection.get().await?).await?),
@@ -72,7 +74,11 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
             return Ok(());
         }
         jobs.note_ended(record);
-        connection.with_retry(tool, record, remove).await
+        connection.with_retry(tool, record, remove).await?;
+        if record.is_pushed() && !args.dry_run {
+            remove_leftovers(connection.get().await?, &leftovers, record).await?;
+        }
+        Ok(())
     };
     let report = |output: &Output| {
         jobs.report(tool, output, "not removed; put `ncaas-exec wait` before `ncaas-exec rm`");
@@ -85,6 +91,22 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
 async fn container_exists(connection: &LazyEngine, record: &Record) -> bool {
     let (Ok(engine), Ok(id)) = (connection.get().await, targets::container_id(record)) else { return true };
     !matches!(engine.inspect(&id).await, Err(failure) if failure.kind == Kind::ContainerNotFound)
+}
+
+/// Removes the containers that an earlier `rm` of this pipe has left, if their results were collected.
+async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, record: &Record) -> Result<()> {
+    for mut left in leftovers.find(engine, record).await? {
+        if !is_collected(&left) {
+            continue;
+        }
+        match targets::inspect_target(engine, &mut left).await {
+            Ok(container) if container.has_ended() => remove_target(engine, &left, &container, false).await?,
+            Ok(_) => {}
+            Err(failure) if failure.kind == Kind::ContainerNotFound => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that nothing is lost with an ended container.

@@ -8,7 +8,7 @@ mod rules;
 
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled};
-use ncaas_tests::pipeline::{SubmittedJob, put_submission, run_three_submissions};
+use ncaas_tests::pipeline::{SubmittedJob, pipeline_script, put_submission, run_three_submissions};
 use ncaas_tests::{pipe_in, unique};
 use serde_json::Value;
 
@@ -57,6 +57,23 @@ fn a_second_run_of_the_pipe_keeps_what_the_first_one_did_not_collect() {
         assert_eq!((ran.status, &last["error"]["kind"]), (1, &"results-missing".into()), "{last}");
         assert_eq!(containers_labelled(&submitted.label).len(), 1);
     }
+}
+
+#[test]
+fn the_next_rm_of_a_pipe_removes_what_a_killed_one_has_left() {
+    let submitted = SubmittedJob::new("left");
+    let script = pipeline_script(&submitted.bucket.address(), "--once --hold 0s", "echo 1 >io-dir/results/r");
+    let without_rm = script.strip_suffix(" | ncaas-exec rm").unwrap();
+    pipe_in(submitted.folder.path(), without_rm, &[]);
+    assert_eq!(containers_labelled(&submitted.label).len(), 1);
+    let next = unique("next");
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&format!("org.neurocaas.job=job__pca_{next}"));
+    put_submission(&submitted.bucket, &next, &"lab/inputs/a.txt".into(), "lab/configs/c.json");
+    let ran = pipe_in(submitted.folder.path(), &script, &[]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(containers_labelled(&submitted.label), Vec::<String>::new());
+    assert!(!submitted.folder.path().join("io-dir/lab/.ncaas/work").join(&submitted.id).exists());
 }
 
 /// The full disk is a small file system of the test's own, mounted where the io-dir is.
