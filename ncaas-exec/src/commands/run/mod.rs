@@ -57,8 +57,9 @@ use previous_run::{
 use staged_inputs::stage_inputs;
 use start_order::{StartOrder, Ticket};
 
-/// How many records are in work at once. How many jobs run at once is decided by [`admission`].
-const MIN_RECORDS: usize = 64;
+/// How many records are in work at once, so that groups can take turns among them. How many jobs run at once is decided by
+/// [`admission`].
+const MIN_RECORDS: usize = 256;
 
 pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     if args.pipe.schema {
@@ -223,7 +224,8 @@ struct Runner {
 impl Runner {
     async fn run_record(&self, record: &mut Record) -> Result<()> {
         increment(&self.counts.begun);
-        let ticket = Cell::new(Some(self.order.ticket()));
+        let group = record.job().and_then(|job| job.group).unwrap_or_default();
+        let ticket = Cell::new(Some(self.order.ticket(&group)));
         self.fields.complete(record);
         let settings = self.settings.complete(record)?;
         record.require("image")?;

@@ -1,16 +1,52 @@
-//! The order in which jobs start: that in which their records came.
+//! The order in which jobs start: that in which their records came, and groups of a bucket take turns.
+//!
+//! Without the turns, a submission of thousands of datasets would hold up every later one.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio::sync::Notify;
 
 /// The records that have come and whose jobs have no slot yet.
 #[derive(Debug, Default)]
 pub(super) struct StartOrder {
-    next: Cell<u64>,
-    waiting: RefCell<BTreeSet<u64>>,
+    queue: RefCell<Queue>,
     changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Number of tickets so far.
+    issued: u64,
+    /// The group of each waiting ticket.
+    waiting: BTreeMap<u64, String>,
+    /// The number of the last ticket of each group that had its turn, counted by turns.
+    turns: HashMap<String, u64>,
+    /// Number of turns so far.
+    turn: u64,
+    /// The ticket that may start.
+    current: Option<u64>,
+}
+
+impl Queue {
+    /// The ticket that may start: the first one of the group that has waited longest for a turn.
+    fn current(&mut self) -> Option<u64> {
+        if self.current.is_none() {
+            let last_turn = |group: &String| self.turns.get(group).copied().unwrap_or_default();
+            let next = self.waiting.iter().min_by_key(|(number, group)| (last_turn(group), **number));
+            self.current = next.map(|(number, _)| *number);
+        }
+        self.current
+    }
+
+    fn leave(&mut self, number: u64) {
+        let Some(group) = self.waiting.remove(&number) else { return };
+        if self.current == Some(number) {
+            self.current = None;
+            self.turn += 1;
+            self.turns.insert(group, self.turn);
+        }
+    }
 }
 
 /// A record's place in the order. Dropping it lets the next one start.
@@ -21,20 +57,22 @@ pub(super) struct Ticket<'o> {
 }
 
 impl StartOrder {
-    /// The ticket of the next record.
-    pub(super) fn ticket(&self) -> Ticket<'_> {
-        let number = self.next.replace(self.next.get() + 1);
-        self.waiting.borrow_mut().insert(number);
+    /// The ticket of the next record, of a job of this group. Jobs from arguments have the group ``.
+    pub(super) fn ticket(&self, group: &str) -> Ticket<'_> {
+        let mut queue = self.queue.borrow_mut();
+        queue.issued += 1;
+        let number = queue.issued;
+        queue.waiting.insert(number, group.to_owned());
         Ticket { order: self, number }
     }
 }
 
 impl Ticket<'_> {
-    /// Waits until all earlier tickets are dropped.
+    /// Waits until it is this ticket's turn.
     pub(super) async fn wait_for_turn(&self) {
         loop {
             let changed = self.order.changed.notified();
-            if self.order.waiting.borrow().first() == Some(&self.number) {
+            if self.order.queue.borrow_mut().current() == Some(self.number) {
                 return;
             }
             changed.await;
@@ -44,7 +82,7 @@ impl Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.order.waiting.borrow_mut().remove(&self.number);
+        self.order.queue.borrow_mut().leave(self.number);
         self.order.changed.notify_waiters();
     }
 }
@@ -53,17 +91,32 @@ impl Drop for Ticket<'_> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_record_waits_for_those_that_came_before_it() {
+    /// The order in which the jobs of these groups start.
+    async fn order_of(groups: &[&'static str]) -> Vec<String> {
         let order = StartOrder::default();
-        let (first, second, third) = (order.ticket(), order.ticket(), order.ticket());
-        first.wait_for_turn().await;
         let started = RefCell::new(Vec::new());
-        let start = async |ticket: Ticket<'_>, name: &'static str| {
+        let first = order.ticket("first");
+        first.wait_for_turn().await;
+        let tickets = groups.iter().enumerate().map(|(number, group)| (number, *group, order.ticket(group)));
+        let start = async |number: usize, group: &'static str, ticket: Ticket<'_>| {
             ticket.wait_for_turn().await;
-            started.borrow_mut().push(name);
+            started.borrow_mut().push(format!("{group}{number}"));
         };
-        tokio::join!(start(third, "third"), start(second, "second"), async { drop(first) });
-        assert_eq!(started.into_inner(), ["second", "third"]);
+        // The last one is polled first.
+        let mut starts: Vec<_> = tickets.map(|(number, group, ticket)| start(number, group, ticket)).collect();
+        starts.reverse();
+        let all = futures_util::future::join_all(starts);
+        tokio::join!(all, async { drop(first) });
+        started.into_inner()
+    }
+
+    #[tokio::test]
+    async fn a_record_waits_for_those_of_its_group_that_came_before_it() {
+        assert_eq!(order_of(&["a", "a", "a"]).await, ["a0", "a1", "a2"]);
+    }
+
+    #[tokio::test]
+    async fn groups_take_turns() {
+        assert_eq!(order_of(&["a", "a", "a", "b", "c", "b"]).await, ["a0", "b3", "c4", "a1", "b5", "a2"]);
     }
 }
