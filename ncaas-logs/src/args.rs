@@ -116,10 +116,6 @@ pub(crate) struct StateArgs {
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
-    /// Print records on a terminal too, instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
-
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
 }
@@ -133,10 +129,6 @@ pub(crate) struct UsageArgs {
     /// Time between two samples, like 10s or 1m; the engine takes one a second
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = quantity::parse_duration)]
     pub(crate) every: Duration,
-
-    /// Print records on a terminal too, instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,

@@ -18,7 +18,7 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     }
     let input = image_records(tool, &args.images, "ncaas-submit watch B | ncaas-build pull")?;
     let (engine, progress) = (LazyEngine::default(), Progress::new());
-    Pipe::new(tool, args.pipe.jobs_or(JOBS))
+    Pipe::for_args(tool, &args.pipe, JOBS)
         .filter(input, async |record: &mut Record, _: &_| {
             let engine = engine.get().await?;
             let image = reference::image(record.require("image")?)?.to_owned();

@@ -17,7 +17,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     }
     let input = image_records(tool, &args.images, "ncaas-build ls | jq -c 'select(.age_s > 2e6)' | ncaas-build rm")?;
     let engine = LazyEngine::default();
-    Pipe::new(tool, args.pipe.jobs_or(4))
+    Pipe::for_args(tool, &args.pipe, 4)
         .filter(input, async |record: &mut Record, _: &_| {
             let engine = engine.get().await?;
             let image = reference::image(record.require("image")?)?.to_owned();

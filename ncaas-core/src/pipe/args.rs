@@ -13,6 +13,10 @@ pub struct PipeArgs {
     #[arg(short, long)]
     pub quiet: bool,
 
+    /// Print records as JSON on a terminal too, instead of summaries or a table
+    #[arg(long)]
+    pub json: bool,
+
     /// Print the JSON Schema of the records that the verb reads and writes
     #[arg(long, exclusive = true)]
     pub schema: bool,

@@ -10,6 +10,7 @@ mod input;
 mod interruption;
 mod output;
 mod running_jobs;
+mod summary;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -76,12 +77,33 @@ pub struct Pipe {
     takes_errors: bool,
     skips_pushed: bool,
     explains_interruption: bool,
+    /// On a terminal, each job record is written as a summary.
+    summarises: bool,
 }
 
 impl Pipe {
     /// A pipe that works on `jobs` records at once.
     pub fn new(tool: Tool, jobs: usize) -> Self {
-        Pipe { tool, jobs: jobs.max(1), takes_errors: false, skips_pushed: false, explains_interruption: false }
+        Pipe {
+            tool,
+            jobs: jobs.max(1),
+            takes_errors: false,
+            skips_pushed: false,
+            explains_interruption: false,
+            summarises: false,
+        }
+    }
+
+    /// A pipe of a verb with these flags, which works on `default_jobs` records at once unless the user chose a number.
+    pub fn for_args(tool: Tool, args: &PipeArgs, default_jobs: usize) -> Self {
+        Pipe { summarises: !args.json, ..Pipe::new(tool, args.jobs_or(default_jobs)) }
+    }
+
+    /// The pipe works on at least `jobs` records at once.
+    #[must_use]
+    pub fn at_least(mut self, jobs: usize) -> Self {
+        self.jobs = self.jobs.max(jobs);
+        self
     }
 
     /// For verbs that report failures: they also work on records with an error.
@@ -163,7 +185,7 @@ impl Pipe {
     where
         W: AsyncFn(&mut Record, &Output) -> Result<bool>,
     {
-        let output = Output::stdout();
+        let output = if self.summarises { Output::summaries() } else { Output::stdout() };
         let queues = JobQueues::default();
         let repeated = RepeatedFailures::default();
         let last_job = RefCell::default();

@@ -10,8 +10,10 @@ use rustix::fs::FileType;
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::summary::{LONGEST_LINE, summarise};
 use crate::failure::{Failure, Result, io_kind};
 use crate::record::Record;
+use crate::table::terminal_width;
 use crate::text;
 
 /// How many bytes may wait for a slow reader. A longer piece waits alone.
@@ -27,6 +29,8 @@ pub struct Output {
     /// The highest exit status for the records so far.
     status: AtomicU8,
     is_terminal: bool,
+    /// Whether job records are written as summaries.
+    summarises: bool,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +70,21 @@ impl Output {
             // The receiver may be gone.
             finished.send(()).unwrap_or(());
         });
-        Output { sender, room: Arc::new(Semaphore::new(WAITING)), done, shared, status: AtomicU8::new(0), is_terminal }
+        Output {
+            sender,
+            room: Arc::new(Semaphore::new(WAITING)),
+            done,
+            shared,
+            status: AtomicU8::new(0),
+            is_terminal,
+            summarises: false,
+        }
+    }
+
+    /// As [`Output::stdout`]. On a terminal, it writes a summary of each job record.
+    pub(super) fn summaries() -> Self {
+        let output = Self::stdout();
+        Output { summarises: output.is_terminal, ..output }
     }
 
     /// Writes a record. If stdout is closed, it does nothing: the pipe notices that and ends.
@@ -74,7 +92,11 @@ impl Output {
         if record.is_failed() {
             self.raise(1);
         }
-        self.write_lines(record.to_line()).await;
+        let width = || terminal_width().min(LONGEST_LINE);
+        match self.summarises.then(|| summarise(record, width())).flatten() {
+            Some(summary) => self.write(summary.into_bytes()).await,
+            None => self.write_lines(record.to_line()).await,
+        }
     }
 
     /// Writes lines of JSON, or a table. On a terminal, control characters are escaped.

@@ -83,7 +83,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let report = |output: &Output| {
         jobs.report(tool, output, "not removed; put `ncaas-exec wait` before `ncaas-exec rm`");
     };
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).takes_errors();
+    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors();
     connection.connect_during(pipe.filter_then(input, work, report)).await
 }
 

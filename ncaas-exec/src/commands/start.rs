@@ -56,7 +56,7 @@ pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
         let source = args.mount_source.as_deref().map(files::absolute).transpose()?;
         start_container(tool, engine, record, &settings, args.name.clone(), source).await
     };
-    Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work).await
+    Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).filter(input, work).await
 }
 
 async fn start_container(

@@ -34,5 +34,5 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
         Ok(())
     };
     let work = async |record: &mut Record, _: &_| connection.with_retry(tool, record, stop_target).await;
-    connection.connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).filter(input, work)).await
+    connection.connect_during(Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).filter(input, work)).await
 }

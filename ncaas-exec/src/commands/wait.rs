@@ -39,7 +39,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
         waited
     };
     let status = connection
-        .connect_during(Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).skips_pushed().filter(input, work))
+        .connect_during(Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).skips_pushed().filter(input, work))
         .await;
     if args.containers.len() != 1 {
         return status;

@@ -26,8 +26,8 @@ pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStat
     }
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
     let engines = LazyEngine::default();
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(8));
-    if !shows_table(args.json) {
+    let pipe = Pipe::for_args(tool, &args.pipe, 8);
+    if !shows_table(args.pipe.json) {
         return pipe
             .filter(input, async |record: &mut Record, _: &Output| add_state(record, &args, &engines).await)
             .await;

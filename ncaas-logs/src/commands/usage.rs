@@ -42,9 +42,9 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs usage")?;
     let engines = LazyEngine::default();
     let several = args.containers.len() != 1;
-    let is_table = shows_table(args.json);
+    let is_table = shows_table(args.pipe.json);
     let has_header = Cell::new(false);
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED));
+    let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED);
     pipe.for_each(input, async |record: &mut Record, output: &Output| {
         let engine = engines.get().await?;
         targets::inspect_target(engine, record).await?;

@@ -24,7 +24,7 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
     let usage = "ncaas-submit ls BUCKET --state running | ncaas-submit cancel";
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();
-    Pipe::new(tool, args.pipe.jobs_or(AT_ONCE))
+    Pipe::for_args(tool, &args.pipe, AT_ONCE)
         .filter(input, async |record: &mut Record, _output: &Output| {
             let job = buckets.job_of_record(record).await?;
             if job.results.ended_at().await?.is_some() {

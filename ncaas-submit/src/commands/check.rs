@@ -36,7 +36,7 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
             .await;
     }
     let input = Input::stdin(tool, "ncaas-submit watch BUCKET --once | ncaas-submit check")?;
-    Pipe::new(tool, args.pipe.jobs_or(AT_ONCE))
+    Pipe::for_args(tool, &args.pipe, AT_ONCE)
         .filter(input, async |record: &mut Record, _output: &Output| {
             check_record(record, target.as_ref(), &args.allow_bypass).await
         })

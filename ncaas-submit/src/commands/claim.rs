@@ -26,7 +26,7 @@ pub(crate) async fn claim(tool: Tool, args: ClaimArgs) -> Result<ExitStatus> {
         None => Input::stdin(tool, "ncaas-submit claim <record.json")?,
     };
     let buckets = Buckets::default();
-    Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS))
+    Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS)
         .filter(input, async |record: &mut Record, _: &Output| {
             let bucket = buckets.job_of_record(record).await?.bucket;
             let mut job = record.job().ok_or_else(|| Failure::missing_field("job"))?;

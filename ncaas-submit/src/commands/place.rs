@@ -46,7 +46,7 @@ pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
         ..RunSettings::default()
     };
     let placer = Placer::new(tool, node, flags, scheduler, args.retries, args.poll);
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS))
+    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS)
         .filter(input, async |record: &mut Record, output: &Output| placer.place(record, output).await);
     tokio::select! {
         biased;

@@ -24,7 +24,7 @@ pub(crate) async fn retry(tool: Tool, args: RetryArgs) -> Result<ExitStatus> {
     let usage = "ncaas-submit ls BUCKET --state failed | ncaas-submit retry";
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();
-    Pipe::new(tool, args.pipe.jobs_or(AT_ONCE))
+    Pipe::for_args(tool, &args.pipe, AT_ONCE)
         .filter(input, async |record: &mut Record, _output: &Output| {
             let job = buckets.job_of_record(record).await?;
             let submission = record.job().and_then(|job| job.submission);

@@ -29,7 +29,7 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     let usage = "ncaas-submit send BUCKET/GROUP ... | ncaas-submit wait";
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();
-    Pipe::new(tool, args.pipe.jobs_or(AT_ONCE))
+    Pipe::for_args(tool, &args.pipe, AT_ONCE)
         .for_each(input, async |record: &mut Record, output: &Output| {
             for ended in wait_for_end(tool, record, &buckets).await? {
                 output.emit(&ended).await;

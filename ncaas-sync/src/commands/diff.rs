@@ -92,7 +92,7 @@ pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
         Some(container) => Input::record(record_from_container(engine.get().await?, container).await?),
         None => Input::stdin(tool, "ncaas-exec ls --all | ncaas-sync diff")?,
     };
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS));
+    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS);
     pipe.for_each(input, async |record: &mut Record, output: &Output| {
         let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         let engine = engine.get().await?;

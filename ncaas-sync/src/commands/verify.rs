@@ -64,7 +64,7 @@ pub(crate) async fn verify(tool: Tool, args: VerifyArgs) -> Result<ExitStatus> {
         (Some(target), Some(job)) => Input::records(verifier.saved_records(target, job).await?),
         _ => Input::stdin(tool, "ncaas-sync push | ncaas-sync verify")?,
     };
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS));
+    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS);
     pipe.filter(input, async |record: &mut Record, output: &Output| verifier.verify(record, output).await).await
 }
 

@@ -33,10 +33,11 @@ use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::lease;
-use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Pipe, PipeArgs, print_schema};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields, RunSettings};
 use ncaas_core::tool::{ExitStatus, Tool};
+use rustix::fs::FileType;
 use tokio::sync::OnceCell;
 
 use crate::args::RunArgs;
@@ -86,7 +87,9 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     // Without records, options that describe a job are most likely given without its image.
     let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
     let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
-    let records = args.pipe.jobs_or(0).max(MIN_RECORDS);
+    // A dry run prints the whole record.
+    let pipe_args = PipeArgs { json: args.pipe.json || args.dry_run, ..args.pipe.clone() };
+    let pipe = Pipe::for_args(tool, &pipe_args, 0).at_least(MIN_RECORDS).skips_pushed().explains_interruption();
     let runner = Runner {
         tool,
         fields: DefaultFields::new(&args)?,
@@ -102,7 +105,6 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         order: StartOrder::default(),
         counts: Counts::default(),
     };
-    let pipe = Pipe::new(tool, records).skips_pushed().explains_interruption();
     let pipe = pipe.filter(input, async |record: &mut Record, _| {
         let ran = runner.run_record(record).await;
         if ran.is_err() {
@@ -119,6 +121,13 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
             .hint("name the image: `ncaas-exec run IMAGE --data FILE`"));
     }
     Ok(status)
+}
+
+/// Whether another stage may read the records: stdout is neither a terminal nor a file.
+fn stdout_is_pipe() -> bool {
+    let stdout = std::io::stdout();
+    let is_file = rustix::fs::fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    !stdout.is_terminal() && !is_file
 }
 
 /// The records of the jobs that the command line describes: one for each dataset.
@@ -252,6 +261,10 @@ impl Runner {
         }
         if record.container().is_none_or(|container| container.has_ended()) {
             increment(&self.counts.ended);
+            if !self.dry_run && !stdout_is_pipe() {
+                // No later stage reports how the job ended.
+                report_outcome(self.tool, self.connection.get().await?, record).await;
+            }
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub(crate) async fn print_lines(tool: Tool, args: LinesArgs) -> Result<ExitStatu
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
     let several = args.containers.len() != 1;
     // Logs that are not followed are printed one after the other.
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(if args.follow { targets::MAX_FOLLOWED } else { 1 }));
+    let pipe = Pipe::for_args(tool, &args.pipe, if args.follow { targets::MAX_FOLLOWED } else { 1 });
     let printer = Printer { tool, args: &args, several, engines: LazyEngine::default() };
     pipe.for_each(input, async |record: &mut Record, output: &Output| printer.print(record, output).await).await
 }

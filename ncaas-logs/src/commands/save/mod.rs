@@ -52,7 +52,7 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
         certificates: Certificates::default(),
         status_line: StatusLine::new(tool),
     };
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(targets::MAX_FOLLOWED)).takes_errors();
+    let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED).takes_errors();
     pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await).await
 }
 

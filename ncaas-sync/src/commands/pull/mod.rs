@@ -37,6 +37,6 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
         transfers: RefCell::default(),
         cleared: RefCell::default(),
     };
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).skips_pushed();
+    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).skips_pushed();
     pipe.filter(input, async |record: &mut Record, _| puller.pull(record).await).await
 }

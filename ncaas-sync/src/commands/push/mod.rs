@@ -39,7 +39,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
         files: args.files,
         counts: job::Counts::default(),
     };
-    let pipe = Pipe::new(tool, args.pipe.jobs_or(DEFAULT_JOBS)).takes_errors().skips_pushed();
+    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors().skips_pushed();
     let work = async |record: &mut Record, output: &Output| pusher.push(record, output).await;
     pipe.filter_then(input, work, |output| pusher.report_without_bucket(output)).await
 }

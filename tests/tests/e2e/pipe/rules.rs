@@ -104,7 +104,7 @@ fn a_record_with_a_name_that_leads_elsewhere_is_refused_by_every_filter() {
 fn json_on_a_terminal_has_no_characters_that_the_terminal_acts_on() {
     let name = "\u{9b}2J\u{202e}\u{7f}";
     let line = format!(r#"{{"x":"{name}","error":{{"tool":"t","kind":"timeout","message":"m","hint":null}}}}"#);
-    let on_terminal = pipe(&format!("echo '{line}' >record; script -qec 'ncaas-exec rm <record' /dev/null"));
+    let on_terminal = pipe(&format!("echo '{line}' >record; script -qec 'ncaas-exec rm --json <record' /dev/null"));
     let text = on_terminal.text();
     assert!(text.contains(r#""x":"\u009b2J\u202e\u007f""#), "{text:?}");
     let in_a_pipe = filter(["ncaas-exec", "rm"]).stdin(format!("{line}\n")).run();

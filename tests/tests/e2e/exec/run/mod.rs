@@ -135,3 +135,39 @@ fn an_unreachable_engine_loses_no_record() {
     let kinds: Vec<String> = ran.json().iter().map(|record| record["error"]["kind"].to_string()).collect();
     assert_eq!((ran.status, kinds), (3, vec!["\"engine-unreachable\"".to_owned(); 3]));
 }
+
+#[test]
+fn a_terminal_gets_a_summary_of_each_job_and_json_on_request() {
+    let workspace = Workspace::new();
+    let on_terminal = |arguments: &str| {
+        let command = format!("stty cols 80; ncaas-exec {arguments}");
+        let script = format!("script --quiet --return --command '{command}' /dev/null");
+        ncaas_tests::pipe(&format!("cd {} && {script}", workspace.path().display())).text()
+    };
+    let started = on_terminal(&format!("run {FIXTURE} --name shown -- sleep 60"));
+    let lines: Vec<&str> = started.lines().map(str::trim_end).collect();
+    assert!(lines.len() == 2 && lines[0] == "shown: running" && lines[1].starts_with("  shown-1-"), "{started}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{started}");
+    let stopped = on_terminal("stop --grace 1 shown");
+    assert!(stopped.starts_with("shown: killed"), "{stopped}");
+    let waited = on_terminal("wait shown --json");
+    let json = waited.lines().find(|line| line.starts_with('{')).unwrap();
+    let record: Value = serde_json::from_str(json).unwrap();
+    assert_eq!(record["container"]["status"], "killed");
+    let unknown = on_terminal("wait no-such-container");
+    assert!(unknown.contains("no-such-container: error container-not-found") && !unknown.contains('{'), "{unknown}");
+    workspace.exec(&["rm", "--force", "shown"]).run();
+}
+
+#[test]
+fn a_failure_at_once_is_reported_by_run_when_its_output_goes_to_a_file() {
+    let workspace = Workspace::new();
+    let record = workspace.path().join("record.json");
+    let run = format!("ncaas-exec run {FIXTURE} --name failed -- sh -c 'echo broken >&2; exit 3' >record.json");
+    // A job that outlives the start is reported by a later stage.
+    let wait = "ncaas-exec wait <record.json";
+    let ran = ncaas_tests::pipe(&format!("cd {}; {run}; {wait}", workspace.path().display()));
+    assert_eq!(ran.stderr.matches("failed (exit 3)").count(), 1, "{}", ran.stderr);
+    assert!(record.exists());
+    workspace.exec(&["rm", "--force", "failed"]).run();
+}
