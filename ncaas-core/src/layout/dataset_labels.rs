@@ -26,12 +26,14 @@ pub fn dataset_labels(datasets: &[&str]) -> Vec<String> {
     labels
 }
 
-/// A name as a label. A long name is shortened, and a part of its checksum keeps it distinct.
+/// A name as a label, without control characters: it is shown on terminals. A long name is shortened, and a part of its
+/// checksum keeps it distinct.
 pub(super) fn file_label(name: &str) -> String {
-    if name.len() <= MAX_LABEL {
-        return name.to_owned();
+    let clean = name.replace(char::is_control, "_");
+    if clean.len() <= MAX_LABEL {
+        return clean;
     }
-    format!("{}~{}", &name[..name.floor_char_boundary(MAX_LABEL - 9)], short_hash(name))
+    format!("{}~{}", &clean[..clean.floor_char_boundary(MAX_LABEL - 9)], short_hash(name))
 }
 
 #[cfg(test)]
@@ -40,12 +42,13 @@ mod tests {
 
     #[test]
     fn no_two_datasets_have_the_same_label() {
-        let cases: [(&[&str], &[&str]); 6] = [
+        let cases: [(&[&str], &[&str]); 7] = [
             (&["a/x.npy", "b/x.npy", "c/folder/"], &["x.npy", "x.npy.2", "folder"]),
             (&["c/x.npy.3", "a/x.npy", "b/x.npy"], &["x.npy.3", "x.npy", "x.npy.3.2"]),
             (&["a/x.npy", "b/x.npy", "c/x.npy.2"], &["x.npy", "x.npy.2.2", "x.npy.2"]),
             (&["x", "a/x", "x.2", "x.2.2", "b/x.2"], &["x", "x.2.3", "x.2", "x.2.2", "x.2.5"]),
             (&["a/x", "a/x/", "a/x"], &["x", "x.2", "x.3"]),
+            (&["a\nb", "a_b", "a\tb"], &["a_b", "a_b.2", "a_b.3"]),
             (&[], &[]),
         ];
         for (datasets, labels) in cases {

@@ -152,7 +152,9 @@ impl<R: BufRead> Reader<R> {
 
 /// A line that is not a record, cut to its beginning.
 fn bad_line(mut line: Vec<u8>, failure: Failure) -> BadLine {
-    let is_several = line.trim_ascii().contains(&b'\n');
+    let trimmed = line.trim_ascii();
+    // A value over several lines, several values on one line, or the colours of `jq -C`.
+    let is_several = trimmed.contains(&b'\n') || trimmed.windows(2).any(|two| two == b"}{" || two == b"\x1b[");
     line.truncate(1024);
     let hint = "write one JSON object on each line: `jq -c .` does that";
     (line, if is_several && failure.hint.is_none() { failure.hint(hint) } else { failure })

@@ -63,7 +63,7 @@ pub(crate) async fn build(
     progress: &Progress,
     size: u64,
 ) -> Result<Option<Outcome>, BuildFailure> {
-    let dockerfile = dockerfile_folder(sources.dockerfile)?;
+    let dockerfile = dockerfile_folder(sources.dockerfile, sources.context)?;
     let sent_files = SentFiles::open(sources.context, &engine.address().to_string()).await;
     let folders = Folders::new(sources.context, sources.excluded, dockerfile.path(), sent_files);
     let Some(session) = session::open(engine, &folders, sources.secrets).await? else { return Ok(None) };
@@ -102,14 +102,16 @@ pub(crate) async fn build(
     }
 }
 
-/// A folder that holds the Dockerfile and its own `.dockerignore` alone: the file may be a pipe, or linked elsewhere. Its
+/// A folder that holds the Dockerfile and its own `.dockerignore` alone: the file may be a pipe, or linked elsewhere. So may
+/// the context's `.dockerignore`, whose content is then sent as the Dockerfile's own. Its
 /// modification time is always new, so that the engine never takes it for an earlier one of the same size.
-fn dockerfile_folder(dockerfile: &Dockerfile) -> Result<tempfile::TempDir> {
+fn dockerfile_folder(dockerfile: &Dockerfile, context: &Path) -> Result<tempfile::TempDir> {
     let folder =
         tempfile::tempdir().map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;
     let path = folder.path().join(DOCKERFILE);
     std::fs::write(&path, &dockerfile.content).doing("write", &path)?;
-    if let Some(ignore) = &dockerfile.own_ignore {
+    let linked = Some(context.join(DOCKERIGNORE)).filter(|file| file.is_symlink() && file.exists());
+    if let Some(ignore) = &dockerfile.own_ignore.clone().or(linked) {
         std::fs::copy(ignore, folder.path().join(format!("{DOCKERFILE}{DOCKERIGNORE}"))).doing("read", ignore)?;
     }
     Ok(folder)

@@ -125,3 +125,19 @@ fn a_dockerfile_can_have_its_own_dockerignore() {
     assert_eq!(files(&image).into_iter().collect::<Vec<_>>(), ["a.txt"]);
     assert_eq!(single(ran.json())["build"]["context_files"], 1);
 }
+
+#[test]
+fn a_dockerignore_that_is_linked_from_elsewhere_counts() {
+    let mut clean = CleanUp::new();
+    let image = unique("ignore");
+    clean.image(&image);
+    let folder = tree("", "");
+    let elsewhere = tempfile::tempdir().unwrap();
+    write_file(elsewhere.path(), "patterns", "**\n!a.txt\n");
+    std::fs::remove_file(folder.path().join(".dockerignore")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("patterns"), folder.path().join(".dockerignore")).unwrap();
+    write_file(folder.path(), "Dockerfile", "FROM scratch\nCOPY . /ctx/\n");
+    let ran = ncaas_build().args(["image", "-t", &image, "."]).dir(folder.path()).run();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(files(&image).into_iter().collect::<Vec<_>>(), ["a.txt"]);
+}
