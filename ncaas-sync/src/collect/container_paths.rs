@@ -7,6 +7,7 @@ use bollard::models::{ContainerInspectResponse, MountPoint};
 use ncaas_core::engine::labels;
 use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::{CONFIGS, CONTAINER_IO_DIR, INPUTS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::record::fields::RunSettings;
 
 use crate::path_text::{normalize, strip_folder};
 
@@ -32,6 +33,8 @@ pub(crate) struct ContainerPaths {
     /// Mount points of the job's results and logs folders, if they are mounted outside the io-dir.
     pub(crate) results_mount: Option<String>,
     pub(crate) logs_mount: Option<String>,
+    /// Folders with the job's inputs that were copied into the container of a remote engine.
+    pub(crate) input_copies: Vec<String>,
     /// All mounts, sorted by path. The engine's list of changes does not include their content.
     pub(crate) mounts: Vec<Mount>,
 }
@@ -102,6 +105,20 @@ impl ContainerPaths {
         };
         let (results_mount, logs_mount) = (find(&job.work_results()), find(&job.work_logs()));
         ContainerPaths { results_mount, logs_mount, ..self }
+    }
+
+    /// The same for the container of a remote engine, which has copies instead of mounts: where the job's settings put
+    /// them.
+    pub(crate) fn with_job_copies(self, settings: &RunSettings) -> ContainerPaths {
+        let moved = settings.mounts.clone().unwrap_or_default();
+        let moved_inputs = [moved.data, moved.config].into_iter().flatten();
+        let inputs = [INPUTS, CONFIGS].map(|folder| format!("{}/{folder}", self.io_dir)).into_iter();
+        ContainerPaths {
+            results_mount: moved.results.as_deref().map(normalize),
+            logs_mount: moved.logs.as_deref().filter(|path| !path.is_empty()).map(normalize),
+            input_copies: inputs.chain(moved_inputs.map(|path| normalize(&path))).collect(),
+            ..self
+        }
     }
 
     /// The paths assumed for a container that was removed.
@@ -246,6 +263,15 @@ mod tests {
         assert_eq!(paths.result_path("/output/x"), Some(ResultPath::Result("x".to_owned())));
         assert_eq!(paths.work_path("/output/x").as_deref(), Some("results/x"));
         assert!(paths.is_mounted("/output"));
+    }
+
+    #[test]
+    fn moved_parts_of_a_remote_container_are_where_the_jobs_settings_say() {
+        let line = br#"{"run":{"mounts":{"data":"/input","results":"/output","logs":""}}}"#;
+        let settings = Record::parse(line).unwrap().fields().unwrap().run.unwrap();
+        let paths = ContainerPaths::from_inspect(&ContainerInspectResponse::default()).with_job_copies(&settings);
+        assert_eq!(paths.result_path("/output/x"), Some(ResultPath::Result("x".to_owned())));
+        assert!(paths.input_copies.contains(&"/input".to_owned()) && paths.logs().ends_with("io-dir/logs"));
     }
 
     #[test]

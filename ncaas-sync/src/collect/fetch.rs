@@ -7,7 +7,6 @@ use cap_std::fs::Dir;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::path::{PathInfo, PathKind};
 use ncaas_core::failure::{Kind, Result};
-use ncaas_core::layout::{CONFIGS, INPUTS};
 
 use super::container_changes::{
     ArchiveRequest, ChangeKind, Wanted, leaves, list_changes, parent_folders, plan_requests,
@@ -161,8 +160,7 @@ impl Fetcher<'_> {
     /// results; the results and logs folders are fetched as a whole.
     fn is_io_dir_copy(&self, path: &str) -> bool {
         let paths = &self.selection.paths;
-        let inputs = [INPUTS, CONFIGS].map(|folder| format!("{}/{folder}", paths.io_dir));
-        let mut folders = inputs.into_iter().chain([paths.results(), paths.logs()]);
+        let mut folders = paths.input_copies.iter().cloned().chain([paths.results(), paths.logs()]);
         self.engine.is_remote() && folders.any(|folder| strip_folder(path, &folder).is_some())
     }
 

@@ -17,7 +17,7 @@ use ncaas_core::layout::{CONFIGS, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::lease;
 use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs, print_schema};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, RecordFields, ResultFile, ResultsFile, Status};
+use ncaas_core::record::fields::{Container, RecordFields, ResultFile, ResultsFile, RunSettings, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
@@ -170,7 +170,8 @@ impl Collector {
             return Ok(());
         }
         drop(lock);
-        let (findings, paths) = match self.find_files(directory, dataset, container, inspected).await {
+        let settings = record.fields().ok().and_then(|fields| fields.run).unwrap_or_default();
+        let (findings, paths) = match self.find_files(directory, dataset, container, &settings, inspected).await {
             Ok(found) => found,
             Err(failure) => {
                 // Half of the files would only take space, for example on a full disk.
@@ -214,12 +215,18 @@ impl Collector {
         directory: &Arc<JobDirectory>,
         dataset: u64,
         container: &Container,
+        settings: &RunSettings,
         inspected: Result<(&Engine, Option<ContainerInspectResponse>)>,
     ) -> Result<(Findings, ContainerPaths)> {
         let (engine, inspected) = inspected?;
         let overlay = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(OverlayDiff::open);
         let paths = inspected.as_ref().map_or_else(ContainerPaths::of_removed_container, |inspected| {
-            ContainerPaths::from_inspect(inspected).with_job_mounts(inspected, directory.job())
+            let paths = ContainerPaths::from_inspect(inspected);
+            if engine.is_remote() {
+                paths.with_job_copies(settings)
+            } else {
+                paths.with_job_mounts(inspected, directory.job())
+            }
         });
         let selection = Arc::new(Selection {
             paths,
