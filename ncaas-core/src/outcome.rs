@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::quantity::{format_bytes, format_count, format_duration};
+use crate::quantity::{format_bytes, format_count, format_duration, format_limit};
 use crate::record::Record;
 use crate::record::fields::{Container, RecordFields, Status};
 use crate::text::{one_line, shorten};
@@ -35,11 +35,14 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
     let verb = describe_status(&container);
     let time = duration.map(|duration| format!(" after {duration}")).unwrap_or_default();
     let mut line = format!("{name} {verb}{time}");
-    if let Some(cause) = cause.map(one_line).filter(|cause| !cause.trim().is_empty()) {
-        line.push_str(&format!(": {}", shorten(cause.trim(), LONGEST_CAUSE)));
-    }
-    if let Some(remedy) = remedy(record, &container) {
-        line.push_str(&format!("; {remedy}"));
+    let cause = cause.map(one_line).filter(|cause| !cause.trim().is_empty());
+    let cause = cause.map(|cause| shorten(cause.trim(), LONGEST_CAUSE));
+    // The output of a job that a limit has ended does not say why it ended.
+    match (cause, remedy(record, &container)) {
+        (Some(cause), Some(remedy)) => line.push_str(&format!("; {remedy}; last output: {cause}")),
+        (Some(cause), None) => line.push_str(&format!(": {cause}")),
+        (None, Some(remedy)) => line.push_str(&format!("; {remedy}")),
+        (None, None) => {}
     }
     if let Some(log) = log {
         line.push_str(&format!("; log: {}", one_line(&log.to_string_lossy())));
@@ -82,7 +85,7 @@ fn remedy(record: &Record, container: &Container) -> Option<String> {
     let settings = record.fields().ok().and_then(|known| known.run).unwrap_or_default();
     match container.status? {
         Status::OutOfMemory => Some(match settings.memory {
-            Some(limit) => format!("its limit is {}: raise it with `--memory`", format_bytes(limit)),
+            Some(limit) => format!("its limit is {}: raise it with `--memory`", format_limit(limit)),
             None => "run it with fewer jobs at once, or on a machine with more memory".to_owned(),
         }),
         Status::Timeout => Some("raise `__duration__` in its config, or `--timeout`".to_owned()),
@@ -124,9 +127,9 @@ mod tests {
             ),
             (
                 r#""status":"out-of-memory","exit_code":137,"duration_s":61"#,
-                r#","run":{"memory":512000000}"#,
-                "session1.npy ran out of memory after 1m 1s: ValueError: x; its limit is 512.0 MB: raise it with \
-                 `--memory`; log: /io/x.log",
+                r#","run":{"memory":33554432}"#,
+                "session1.npy ran out of memory after 1m 1s; its limit is 32m: raise it with `--memory`; last \
+                 output: ValueError: x; log: /io/x.log",
             ),
             (
                 r#""status":"killed","exit_code":137,"signal":9,"duration_s":2"#,
@@ -136,8 +139,8 @@ mod tests {
             (
                 r#""status":"timeout","exit_code":143,"duration_s":3700"#,
                 "",
-                "session1.npy exceeded its time limit and was stopped after 1h 1m 40s: ValueError: x; raise \
-                 `__duration__` in its config, or `--timeout`; log: /io/x.log",
+                "session1.npy exceeded its time limit and was stopped after 1h 1m 40s; raise `__duration__` in its \
+                 config, or `--timeout`; last output: ValueError: x; log: /io/x.log",
             ),
         ];
         for (container, more, expected) in cases {

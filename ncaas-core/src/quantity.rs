@@ -66,6 +66,16 @@ pub fn format_bytes(bytes: u64) -> String {
     format!("{:.1} TB", value / 1000.0)
 }
 
+/// A limit as a command line states it (`32m`, `4g`), so that the user can compare both; else as [`format_bytes`].
+pub fn format_limit(bytes: u64) -> String {
+    let units = [(1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k")];
+    let unit = units.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    match unit {
+        Some((unit, name)) if bytes / unit < 10_000 => format!("{}{name}", bytes / unit),
+        _ => format_bytes(bytes),
+    }
+}
+
 /// A duration in seconds for people: `0.7 s`, `1m 1s`, `2h 0m 5s`.
 pub fn format_duration(seconds: f64) -> String {
     if seconds < 59.95 {
@@ -114,6 +124,8 @@ mod tests {
     fn amounts_are_written_with_the_unit_that_people_expect() {
         let bytes = [0, 999, 1000, 4_100_000, 999_960_000, 5_000_000_000_000].map(format_bytes);
         assert_eq!(bytes, ["0 B", "999 B", "1.0 kB", "4.1 MB", "1.0 GB", "5.0 TB"]);
+        let limits = [32 << 20, 4 << 30, 1536 << 20, 512_000_000, 512_000_001, 0].map(format_limit);
+        assert_eq!(limits, ["32m", "4g", "1536m", "512.0 MB", "512.0 MB", "0 B"]);
         let times = [0.0, 0.71, 59.94, 59.96, 61.0, 7205.0].map(format_duration);
         assert_eq!(times, ["0.0 s", "0.7 s", "59.9 s", "1m 0s", "1m 1s", "2h 0m 5s"]);
         let ages = [-1, 59, 60, 3600, 200_000].map(format_age);
