@@ -54,7 +54,7 @@ pub(crate) enum Verb {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StartArgs {
-    /// The image; without it, records on stdin name it
+    /// The image; without it, --name names an existing container, or records on stdin name the image
     pub(crate) image: Option<String>,
 
     /// Name of the container; a stopped development container with this name is started again
@@ -314,7 +314,9 @@ pub(crate) enum Format {
 const START_EXAMPLES: &str = "\
 Examples:
   ncaas-exec start neurocaas/contrib:base --name dev
-  ncaas-exec shell dev";
+  ncaas-exec shell dev
+  ncaas-exec stop dev
+  ncaas-exec start --name dev";
 
 const SHELL_EXAMPLES: &str = "\
 Examples:

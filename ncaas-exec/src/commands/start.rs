@@ -1,8 +1,9 @@
 //! `ncaas-exec start`: start a development container.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, ImageInspect};
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Owner, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -47,6 +48,8 @@ pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
         Some(image) => {
             Input::record(Record::new(&RecordFields { image: Some(image.clone()), ..RecordFields::default() }))
         }
+        // The name alone continues an existing container.
+        None if args.name.is_some() && std::io::stdin().is_terminal() => Input::record(Record::default()),
         None => Input::stdin(tool, "ncaas-exec start IMAGE")?,
     };
     let connection = LazyEngine::default();
@@ -75,7 +78,14 @@ async fn start_container(
         record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
         return Ok(());
     }
-    let image = inspect_image(engine, record.require("image")?).await?;
+    let image = match (&name, record.text("image")) {
+        (Some(name), None) => {
+            let message = format!("no container has the name `{name}`, and no image is given");
+            return Err(Failure::new(Kind::ContainerNotFound, message)
+                .hint(format!("`ncaas-exec start IMAGE --name {name}` creates it")));
+        }
+        _ => inspect_image_or_suggest_name(engine, record.require("image")?).await?,
+    };
     record.merge(&RecordFields { image_id: image.id.clone(), ..RecordFields::default() });
     let io_dir = Path::new(record.require("io_dir")?).to_owned();
     if !io_dir.is_absolute() {
@@ -134,6 +144,16 @@ async fn start_container(
     tool.note(&format!("started `{}`; `ncaas-exec shell {0}` opens a shell in it", container.name));
     record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     Ok(())
+}
+
+/// The image. If it does not exist and a container has its name, the hint says how to start the container.
+async fn inspect_image_or_suggest_name(engine: &Engine, image: &str) -> Result<ImageInspect> {
+    match inspect_image(engine, image).await {
+        Err(failure) if failure.kind == Kind::ImageNotFound && engine.inspect(image).await.is_ok() => {
+            Err(failure.hint(format!("`ncaas-exec start --name {image}` starts the existing container `{image}`")))
+        }
+        inspected => inspected,
+    }
 }
 
 /// Starts the stopped development container with this name. `None` if there is no container with this name.

@@ -109,3 +109,20 @@ fn start_mounts_source_code_beside_the_io_dir() {
     let ran = Run::tool("ncaas-exec").args(["in", &name, "--", "cat", "src/main.py"]).run();
     assert_eq!(ran.ok().text(), "print(1)\n");
 }
+
+#[test]
+fn a_stopped_container_is_started_again_by_its_name_alone() {
+    let dev = DevContainer::new();
+    Run::tool("ncaas-exec").args(["stop", "--grace", "1", &dev.name]).run().ok();
+    let as_image = Run::tool("ncaas-exec").args(["start", &dev.name]).dir(dev.dir.path()).run();
+    as_image.ended_saying(1, &format!("`ncaas-exec start --name {}` starts the existing container", dev.name));
+    let on_terminal = |name: &str| {
+        let command = format!("ncaas-exec start --name {name}");
+        ncaas_tests::pipe(&format!("cd {}; script -qec '{command}' /dev/null", dev.dir.path().display()))
+    };
+    let started = on_terminal(&dev.name).text();
+    assert!(started.contains(&format!("started `{}` again", dev.name)), "{started}");
+    let unknown = on_terminal("ncaas-no-such-container");
+    let said = String::from_utf8_lossy(&unknown.stdout);
+    assert!(unknown.status == 1 && said.contains("`ncaas-exec start IMAGE --name ncaas-no-such-container`"), "{said}");
+}
