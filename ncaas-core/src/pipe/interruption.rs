@@ -7,8 +7,8 @@ pub(super) fn describe_interruption(records: usize, job: Option<&Job>) -> String
     let remedy = match job {
         None => "run the same command again to resume".to_owned(),
         Some(Job { id, bucket: Some(bucket), group: Some(group), .. }) => format!(
-            "start the whole pipe again to resume; where it begins with `watch --once`, `ncaas-submit retry --force \
-             {bucket}/{group} {id}` makes it find a job again"
+            "to resume, run the same pipe again; on another machine, first run `ncaas-submit retry --force \
+             {bucket}/{group} {id}`"
         ),
         Some(_) => "jobs that were started go on in the background: `ncaas-exec ls --all | ncaas-logs save | \
                     ncaas-sync collect` takes them up, `ncaas-exec stop NAME` stops one"

@@ -111,7 +111,7 @@ impl Saver {
                 let live = self.live.then_some(output);
                 let following = self.status_line.follow();
                 let followed = follower.follow(record, self.interval, live).await;
-                drop(following);
+                following.end();
                 let Err(failure) = followed else {
                     let outcome = follower.outcome(record);
                     self.report_outcome(record, outcome);

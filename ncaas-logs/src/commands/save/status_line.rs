@@ -29,7 +29,7 @@ impl StatusLine {
         StatusLine { tool, bar, running: Cell::new(0), ended: Cell::new(0), failed: Cell::new(0) }
     }
 
-    /// Counts a job as running until the returned guard is dropped.
+    /// Counts a job as running until [`Following::end`].
     pub(super) fn follow(&self) -> Following<'_> {
         if self.running.get() == 0 && !self.bar.is_hidden() {
             self.bar.enable_steady_tick(REDRAW);
@@ -64,8 +64,9 @@ pub(super) struct Following<'a> {
     line: &'a StatusLine,
 }
 
-impl Drop for Following<'_> {
-    fn drop(&mut self) {
+impl Following<'_> {
+    /// The job is no longer followed. After an interruption, this is not called: the job goes on.
+    pub(super) fn end(self) {
         let line = self.line;
         line.running.set(line.running.get() - 1);
         line.draw();
