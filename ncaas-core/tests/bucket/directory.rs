@@ -115,6 +115,23 @@ async fn one_bad_entry_does_not_end_a_listing() {
 }
 
 #[tokio::test]
+async fn a_broken_link_is_not_a_missing_object() {
+    on_directory(async |bucket: Bucket| {
+        fs::create_dir(root(&bucket).join("lab")).unwrap();
+        symlink("nothing", root(&bucket).join("lab/link")).unwrap();
+        let key = key("lab/link");
+        for failure in [
+            bucket.read(&key, 100).await.unwrap_err(),
+            bucket.head(&key).await.unwrap_err(),
+            bucket.update(&key, 100, |_| Ok(Some(b"new".to_vec()))).await.unwrap_err(),
+        ] {
+            assert!(failure.kind == Kind::UnsafePath && failure.message.contains("lab/link"), "{failure}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn files_that_cannot_be_objects_are_listed_as_unusable() {
     on_directory(async |bucket: Bucket| {
         let lab = root(&bucket).join("lab");

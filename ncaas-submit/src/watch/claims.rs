@@ -1,12 +1,19 @@
 //! Claiming a submission: of several watchers that try, one succeeds.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::claim::{self, Claim};
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{Failure, Kind, Result};
 
 use super::heartbeat::{HolderState, Watchers};
 use crate::bucket_job::ResultsFolder;
+
+/// How often a claim is tried again because another watcher was faster.
+const ATTEMPTS: u32 = 20;
+/// The pause before another try.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The outcome of claiming a submission.
 #[derive(Debug)]
@@ -62,7 +69,7 @@ fn decide(
 /// Claims a job for this watcher.
 ///
 /// # Errors
-/// When the bucket does not answer.
+/// When the bucket does not answer, or the claim cannot be read or written.
 pub(crate) async fn acquire(
     bucket: &Bucket,
     id: &str,
@@ -73,7 +80,7 @@ pub(crate) async fn acquire(
     watchers.renew().await?;
     let group = submission.group();
     let key = claim::key(group, id)?;
-    loop {
+    for _ in 0..ATTEMPTS {
         let old = claim::read(bucket, group, id).await?;
         let holder = match &old {
             Some((old, _)) if !old.is_free() => watchers.state(&old.watcher).await?,
@@ -113,7 +120,10 @@ pub(crate) async fn acquire(
             let previous = old.filter(|_| after).map(|(old, _)| old.owner);
             return Ok(ClaimOutcome::Ours { claim: mine, previous });
         }
+        tokio::time::sleep(PAUSE).await;
     }
+    let message = format!("cannot claim `{}/{key}`: other processes keep changing it", bucket.address());
+    Err(Failure::new(Kind::BucketError, message))
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl DirBucket {
         let Some((folder, path)) = self.locate(root, key)? else { return Ok(None) };
         let file = match folder.open_with(path, &options) {
             Ok(file) => file,
-            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) if is_missing(&error) => return self.check_not_broken_link(&folder, path, key).map(|()| None),
             Err(error) => return Err(self.failure("read", key, &error)),
         };
         let metadata = file.metadata().map_err(|error| self.failure("read", key, &error))?;
@@ -159,9 +159,19 @@ impl DirBucket {
         let Some((folder, path)) = self.locate(root, key)? else { return Ok(None) };
         match folder.metadata(path) {
             Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) if is_missing(&error) => self.check_not_broken_link(&folder, path, key).map(|()| None),
             Err(error) => Err(self.failure("read", key, &error)),
         }
+    }
+
+    /// Checks that no link is where an object was not found: the object cannot be created there either.
+    fn check_not_broken_link(&self, folder: &Dir, path: &str, key: &Key) -> Result<()> {
+        if folder.symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+            let shown = quoted(&self.path(key).to_string_lossy());
+            let message = format!("cannot read {shown}: it is a broken link");
+            return Err(Failure::new(Kind::UnsafePath, message).hint("remove the link"));
+        }
+        Ok(())
     }
 
     fn path(&self, key: &Key) -> PathBuf {

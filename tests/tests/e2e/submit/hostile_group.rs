@@ -35,7 +35,7 @@ fn link(to: impl AsRef<Path>, at: PathBuf) {
 /// Makes entries of the group `bad` that no tool can use, and the words by which each is named on stderr.
 fn break_group(bucket: &TestBucket) -> Vec<&'static str> {
     let bad = root(bucket).join("bad");
-    for name in ["outside", "loop", "fifo"] {
+    for name in ["outside", "loop", "fifo", "broken"] {
         bucket.put(&format!("bad/submissions/{name}_submit.json"), submission("bad", name));
     }
     let results = bad.join("results");
@@ -44,8 +44,9 @@ fn break_group(bucket: &TestBucket) -> Vec<&'static str> {
     fs::create_dir_all(results.join("job__pca_fifo/process_results")).unwrap();
     let fifo = results.join("job__pca_fifo/process_results/end.txt");
     ncaas_tests::pipe(&format!("mkfifo '{}'", fifo.display())).ok();
+    link("nothing", results.join("job__pca_broken/claim.json"));
     link("/etc/hostname", bad.join("submissions/away_submit.json"));
-    vec!["outside_submit.json", "loop_submit.json", "fifo_submit.json"]
+    vec!["outside_submit.json", "loop_submit.json", "fifo_submit.json", "broken_submit.json"]
 }
 
 #[test]
