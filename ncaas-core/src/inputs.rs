@@ -2,8 +2,12 @@
 //!
 //! A job from a bucket names them by key (`lab/inputs/session1.npy`), a job from arguments by absolute path.
 
+use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::folder::Folder;
@@ -79,14 +83,19 @@ pub fn is_folder(record: &Record, input: &InputPath, what: &str) -> Result<bool>
     io_dir.dir().metadata(path).map(|there| there.is_dir()).map_err(|error| io_dir.path_failure(&doing, path, &error))
 }
 
-/// The content of an input that is a file of at most `limit` bytes. Links are followed as in [`is_folder`].
+/// The content of an input that is a regular file of at most `limit` bytes. No link of the io-dir is followed out of it.
 ///
 /// # Errors
-/// [`Kind::TooLarge`]; [`Kind::UnsafePath`] if a link leads out of the io-dir.
+/// [`Kind::TooLarge`]; [`Kind::UnsafePath`] if it is not a regular file, or a link leads out of the io-dir.
 pub fn read(record: &Record, input: &InputPath, limit: u64) -> Result<Vec<u8>> {
-    let file = match open_group_io_dir(record)? {
-        Some(io_dir) => io_dir.open_file(io_dir.relative(&input.host))?.0,
-        None => std::fs::File::open(&input.host).doing("read", &input.host)?,
+    let is_below = |io_dir: &Path| input.host.starts_with(io_dir);
+    let file = match (open_group_io_dir(record)?, record.text("io_dir").map(Path::new)) {
+        (Some(io_dir), _) => io_dir.open_file(io_dir.relative(&input.host))?.0,
+        (None, Some(io_dir)) if is_below(io_dir) => {
+            let io_dir = Folder::open(io_dir)?;
+            io_dir.open_file(io_dir.relative(&input.host))?.0
+        }
+        _ => open_regular_file(&input.host)?,
     };
     let mut content = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut content).doing("read", &input.host)?;
@@ -97,6 +106,17 @@ pub fn read(record: &Record, input: &InputPath, limit: u64) -> Result<Vec<u8>> {
         ));
     }
     Ok(content)
+}
+
+/// Opens a file without waiting for the writer of a FIFO.
+fn open_regular_file(path: &Path) -> Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path).doing("read", path)?;
+    if file.metadata().doing("read", path)?.is_file() {
+        return Ok(file);
+    }
+    let message = format!("cannot read `{}`: it is not a regular file", path.display());
+    Err(Failure::new(Kind::UnsafePath, message))
 }
 
 /// The io-dir that the inputs of a group's job must be in.
@@ -166,6 +186,26 @@ mod tests {
             "s3://b/../x",
         ] {
             assert_eq!(from_bucket(name).map_err(|failure| failure.kind), Err(Kind::BadKey), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_job_from_arguments_reads_regular_files_only_and_follows_no_link_out_of_its_io_dir() {
+        let folder = tempfile::tempdir().unwrap();
+        let (outside, io_dir) = (folder.path().join("outside.json"), folder.path().join("io-dir"));
+        let (fifo, link) = (folder.path().join("fifo.json"), io_dir.join("link.json"));
+        std::fs::create_dir(&io_dir).unwrap();
+        std::fs::write(&outside, "{}").unwrap();
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        for path in [&fifo, &io_dir.join("fifo.json")] {
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        }
+        let record = format!(r#"{{"job":{{"id":"job__a_1"}},"io_dir":"{}"}}"#, io_dir.display());
+        let record = Record::parse(record.as_bytes()).unwrap();
+        let read = |path: &Path| read(&record, &locate(&record, path.to_str().unwrap(), INPUTS).unwrap(), 100);
+        assert_eq!(read(&outside).unwrap(), b"{}");
+        for path in [&fifo, &link, &io_dir.join("fifo.json")] {
+            assert_eq!(read(path).unwrap_err().kind, Kind::UnsafePath, "{}", path.display());
         }
     }
 
