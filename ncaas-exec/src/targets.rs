@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, Owner, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -69,10 +70,28 @@ pub(crate) fn belongs_to_user(record: &Record) -> bool {
 /// # Errors
 /// [`Kind::ContainerNotFound`]; [`Kind::WrongContainer`] if the record's job has another container.
 pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<Container> {
-    let id = container_id(record)?;
-    let inspected = match engine.inspect_for(record, &id).await {
+    let inspected = engine.inspect_for(record, &container_id(record)?).await;
+    update_from_inspect(engine, record, inspected).await
+}
+
+/// The same for a verb that ends or removes the container: the container's own label must name the record's job. A record
+/// that contains only a container has no job: the user named the container.
+///
+/// # Errors
+/// As [`inspect_target`].
+pub(crate) async fn inspect_labelled_target(engine: &Engine, record: &mut Record) -> Result<Container> {
+    let inspected = engine.inspect_labelled_for(record, &container_id(record)?).await;
+    update_from_inspect(engine, record, inspected).await
+}
+
+async fn update_from_inspect(
+    engine: &Engine,
+    record: &mut Record,
+    inspected: Result<ContainerInspectResponse>,
+) -> Result<Container> {
+    let inspected = match inspected {
         Err(failure) if failure.kind == Kind::ContainerNotFound && has_only_container(record) => {
-            let found = find_by_job(engine, &id).await?.ok_or(failure)?;
+            let found = find_by_job(engine, &container_id(record)?).await?.ok_or(failure)?;
             engine.inspect(&found).await?
         }
         inspected => inspected?,
@@ -83,6 +102,21 @@ pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Resu
     let container = container_from_inspect(&inspected);
     record.merge(&RecordFields { container: Some(container.clone()), ..RecordFields::default() });
     Ok(container)
+}
+
+/// Checks that a saved record does not name the container of another job.
+///
+/// # Errors
+/// [`Kind::WrongContainer`].
+pub(crate) async fn check_saved_container(engine: &Engine, record: &Record, saved: &Container) -> Result<()> {
+    let id = if saved.id.is_empty() { &saved.name } else { &saved.id };
+    match engine.inspect_labelled_for(record, id).await {
+        Err(failure) if failure.kind == Kind::WrongContainer => {
+            Err(failure.context("the saved record of the job is not its own"))
+        }
+        // The container was removed, or the engine does not answer: then no later stage reaches it either.
+        _ => Ok(()),
+    }
 }
 
 /// The name of the container that an argument means: a container's name or id, a job's id or folder, the name of a dataset,

@@ -122,16 +122,18 @@ impl Engine {
         Ok(record_from_labels(&labels))
     }
 
-    /// Checks that a container belongs to a record's job: its own label names the same job and dataset. A container
-    /// without a record label belongs to a record without a bucket: the user named it.
-    ///
-    /// # Errors
-    /// [`Kind::WrongContainer`] if it does not; or the engine does not answer.
-    pub async fn check_container_of(&self, record: &Record, inspected: &ContainerInspectResponse) -> Result<()> {
+    /// Checks that a container belongs to a record's job: its own label names the same job and dataset.
+    /// `accepts_unlabelled` tells whether a container without a record label belongs to it too.
+    async fn check_container_of(
+        &self,
+        record: &Record,
+        inspected: &ContainerInspectResponse,
+        accepts_unlabelled: bool,
+    ) -> Result<()> {
         let Some(job) = record.job() else { return Ok(()) };
         let belongs = match self.record_of_container(inspected).await? {
             Some(own) => own.identity() == record.identity(),
-            None => job.bucket.is_none(),
+            None => accepts_unlabelled,
         };
         if belongs {
             return Ok(());
@@ -141,13 +143,26 @@ impl Engine {
         Err(Failure::new(Kind::WrongContainer, format!("the container `{name}` does not belong to the job `{id}`")))
     }
 
-    /// Inspects a container for a record: by `id`, which the record may have from anywhere.
+    /// Inspects a container for a record: by `id`, which the record may have from anywhere. A container without a record
+    /// label belongs to a record without a bucket: the user wrote that record.
     ///
     /// # Errors
-    /// As [`Engine::inspect`] and [`Engine::check_container_of`].
+    /// As [`Engine::inspect`]; [`Kind::WrongContainer`] if the container does not belong to the record's job.
     pub async fn inspect_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
         let inspected = self.inspect(id).await?;
-        self.check_container_of(record, &inspected).await?;
+        let from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
+        self.check_container_of(record, &inspected, !from_bucket).await?;
+        Ok(inspected)
+    }
+
+    /// The same for work that a mistake would make irreversible, and for a record that the user did not write: the
+    /// container's own label must name the record's job.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect_for`].
+    pub async fn inspect_labelled_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
+        let inspected = self.inspect(id).await?;
+        self.check_container_of(record, &inspected, false).await?;
         Ok(inspected)
     }
 

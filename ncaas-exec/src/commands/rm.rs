@@ -33,7 +33,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     };
     let jobs = RunningJobs::default();
     let remove = async |engine: &Engine, record: &mut Record| {
-        let container = match targets::inspect_target(engine, record).await {
+        let container = match targets::inspect_labelled_target(engine, record).await {
             Ok(container) => container,
             // A container that does not exist is an error only if the user named it.
             Err(failure) if failure.kind == Kind::ContainerNotFound && !named => return Ok(()),

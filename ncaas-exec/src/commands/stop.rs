@@ -25,7 +25,7 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
     };
     let grace = i32::try_from(args.grace).unwrap_or(i32::MAX);
     let stop_target = async |engine: &Engine, record: &mut Record| {
-        let container = targets::inspect_target(engine, record).await?;
+        let container = targets::inspect_labelled_target(engine, record).await?;
         if !container.has_ended() {
             engine.stop(&container.id, grace).await?;
             let container = engine.container(&container.id).await?;

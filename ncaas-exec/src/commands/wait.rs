@@ -89,7 +89,9 @@ async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Recor
         // The container was removed, possibly after its final record was saved.
         Err(failure) if failure.kind == Kind::ContainerNotFound => {
             let saved = JobFolder::for_record(record).ok().and_then(|folder| folder.saved_record()?.container());
-            record.merge(&RecordFields { container: Some(saved.ok_or(failure)?), ..RecordFields::default() });
+            let saved = saved.ok_or(failure)?;
+            targets::check_saved_container(connection.get().await?, record, &saved).await?;
+            record.merge(&RecordFields { container: Some(saved), ..RecordFields::default() });
             Ok(())
         }
         Err(failure) => Err(failure),

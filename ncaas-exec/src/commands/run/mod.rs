@@ -52,9 +52,7 @@ use interruption::{Counts, increment};
 use job_folders::MadeFolders;
 use job_inputs::JobInputs;
 use launch::Launcher;
-use previous_run::{
-    check_saved_container, find_container, is_unstarted, may_have_container, saved_end, use_io_dir_of_container,
-};
+use previous_run::{find_container, is_unstarted, may_have_container, saved_end, use_io_dir_of_container};
 use staged_inputs::stage_inputs;
 use start_order::{StartOrder, Ticket};
 
@@ -241,8 +239,8 @@ impl Runner {
         if let Some(end) = saved_end(record)
             && !self.dry_run
         {
-            if let Ok(engine) = self.connection.get().await {
-                check_saved_container(engine, record, &end).await?;
+            if let (Ok(engine), Some(saved)) = (self.connection.get().await, &end.container) {
+                targets::check_saved_container(engine, record, saved).await?;
             }
             record.merge(&end);
             increment(&self.counts.started);

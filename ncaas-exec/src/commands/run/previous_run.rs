@@ -52,21 +52,6 @@ pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container
     Ok(())
 }
 
-/// Checks that a saved record does not name the container of another job.
-///
-/// # Errors
-/// [`Kind::WrongContainer`].
-pub(super) async fn check_saved_container(engine: &Engine, record: &Record, saved: &RecordFields) -> Result<()> {
-    let id = saved.container.as_ref().map(|container| container.id.as_str()).unwrap_or_default();
-    match engine.inspect_for(record, id).await {
-        Err(failure) if failure.kind == Kind::WrongContainer => {
-            Err(failure.context("the saved record of the job is not its own"))
-        }
-        // The container was removed, or the engine does not answer: then no later stage reaches it either.
-        _ => Ok(()),
-    }
-}
-
 /// Whether the engine may have a container of this job: it has one, or does not answer.
 pub(super) async fn may_have_container(engine: &Engine, record: &Record) -> bool {
     match find_container(engine, record).await {

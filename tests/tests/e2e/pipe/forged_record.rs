@@ -108,6 +108,68 @@ fn a_record_that_names_the_container_of_another_job_is_refused_by_every_verb() {
     }
 }
 
+/// A job that the user describes has no bucket.
+fn run_local_job(forged: impl Fn(&std::path::Path, &str) -> Value) {
+    let mut clean_up = CleanUp::new();
+    let script = format!("echo {SECRET}; mkdir -p $HOME/out; echo {SECRET} > $HOME/out/file");
+    let victim = docker(&["run", "-d", "--network=none", FIXTURE, "sh", "-c", &script]);
+    clean_up.container(&victim);
+    docker(&["wait", &victim]);
+    let folder = tempfile::tempdir().unwrap();
+    let io_dir = folder.path().join("io-dir");
+    let id = unique("local");
+    clean_up.labelled(&format!("org.neurocaas.job={id}"));
+    let mut saved = forged(&io_dir, &victim);
+    saved["job"] = json!({"id": id, "dataset": 1, "datasets": 1});
+    saved["dataname"] = json!("/d.npy");
+    let logs = io_dir.join("results").join(&id).join("logs");
+    std::fs::create_dir_all(&logs).unwrap();
+    for name in ["d.npy", "submission"] {
+        std::fs::write(logs.join(format!("{name}.record.json")), format!("{saved}\n")).unwrap();
+    }
+    let record = json!({"job": {"id": id}, "image": FIXTURE, "command": ["true"]});
+    std::fs::write(folder.path().join("record"), format!("{record}\n")).unwrap();
+    let stages = "ncaas-exec run <record | ncaas-exec wait | ncaas-logs save | ncaas-sync collect | ncaas-exec rm";
+    let ran = pipe_in(folder.path(), stages, &[]);
+    assert!(ran.text().contains("wrong-container"), "{}", ran.text());
+    assert!(!ran.text().contains(SECRET), "{}", ran.text());
+    let found = std::process::Command::new("grep").args(["-rl", SECRET]).arg(folder.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "no file holds anything of the victim's");
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &victim]), "exited");
+}
+
+#[test]
+fn a_forged_saved_record_of_a_local_job_reaches_no_container_without_labels() {
+    run_local_job(|io_dir, victim| serde_json::from_str(&forged_record(&Value::Null, io_dir, victim)).unwrap());
+}
+
+#[test]
+fn a_forged_saved_record_does_not_reach_a_container_by_its_name() {
+    run_local_job(|io_dir, victim| {
+        let mut record: Value = serde_json::from_str(&forged_record(&Value::Null, io_dir, "")).unwrap();
+        record["container"]["name"] =
+            docker(&["inspect", "--format", "{{.Name}}", victim]).trim_start_matches('/').into();
+        record
+    });
+}
+
+#[test]
+fn stop_and_rm_refuse_a_container_without_labels_for_a_local_job_unless_it_is_named() {
+    let mut clean_up = CleanUp::new();
+    let victim = start_victim(&mut clean_up);
+    let io_dir = tempfile::tempdir().unwrap();
+    let record = forged_record(&json!({"id": unique("local"), "dataset": 1, "datasets": 1}), io_dir.path(), &victim);
+    for verb in [&["stop"][..], &["rm"], &["rm", "--force"]] {
+        let ran = Run::tool("ncaas-exec").args(verb).stdin(record.as_bytes()).run();
+        assert_eq!(ran.json()[0]["error"]["kind"], "wrong-container", "{verb:?}: {}", ran.stderr);
+        assert_untouched(&victim, &[io_dir.path()], &[ran]);
+    }
+    Run::tool("ncaas-exec").args(["stop", "--grace", "1s", &victim]).run();
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Running}}", &victim]), "false");
+    Run::tool("ncaas-exec").args(["rm", &victim]).run();
+    assert!(!docker(&["ps", "-aq", "--no-trunc"]).contains(&victim));
+}
+
 #[test]
 fn labels_of_an_image_do_not_make_a_container_the_tools_own() {
     let mut clean_up = CleanUp::new();
