@@ -67,6 +67,10 @@ impl Shebang {
         self.interpreter.rsplit('/').next().unwrap_or(&self.interpreter)
     }
 
+    fn is_shell(&self) -> bool {
+        matches!(self.name(), "sh" | "bash" | "dash" | "ash" | "ksh" | "mksh" | "zsh")
+    }
+
     /// The words that `env` works on, if the interpreter is `env`: `-S` splits its argument, nothing else does.
     fn env_words(&self) -> Option<Vec<&str>> {
         if self.name() != "env" {
@@ -115,6 +119,7 @@ pub fn examine(head: &[u8]) -> Result<Executable, ShebangDefect> {
         return Err(ShebangDefect::new(reason, format!("write `#!/usr/bin/env {}`", shebang.interpreter)));
     }
     refuse_joined_options(&shebang)?;
+    refuse_endless(&shebang)?;
     Ok(Executable::Script(shebang))
 }
 
@@ -123,9 +128,12 @@ fn parse(head: &[u8]) -> Result<Shebang, ShebangDefect> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let is_cut = head.len() == HEAD && !head.contains(&b'\n');
     let line = head[2..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.contains(&0) {
+        return Err(ShebangDefect::new("has a NUL character in its `#!` line", "write for example `#!/bin/bash`"));
+    }
     let begin = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
     let line = &line[begin..];
-    let end = line.iter().position(|byte| is_blank(byte) || *byte == 0);
+    let end = line.iter().position(is_blank);
     if is_cut && end.is_none() {
         let reason = format!("has a `#!` line whose interpreter does not end within {HEAD} bytes");
         return Err(ShebangDefect::new(reason, "use a shorter path, or `#!/usr/bin/env NAME`"));
@@ -135,7 +143,7 @@ fn parse(head: &[u8]) -> Result<Shebang, ShebangDefect> {
         return Err(ShebangDefect::new("names no interpreter after `#!`", "write for example `#!/bin/bash`"));
     }
     let argument = String::from_utf8_lossy(&line[interpreter.len()..]);
-    let argument = argument.split('\0').next().unwrap_or_default().trim_matches([' ', '\t']);
+    let argument = argument.trim_matches([' ', '\t']);
     Ok(Shebang {
         interpreter: String::from_utf8_lossy(interpreter).into_owned(),
         argument: (!argument.is_empty()).then(|| argument.to_owned()),
@@ -154,11 +162,28 @@ fn refuse_joined_options(shebang: &Shebang) -> Result<(), ShebangDefect> {
         return Err(ShebangDefect::new(reason, format!("write `#!{} -S {argument}`", shebang.interpreter)));
     }
     let name = shebang.name();
-    let is_shell = matches!(name, "sh" | "bash" | "dash" | "ash" | "ksh" | "mksh" | "zsh");
+    let is_shell = shebang.is_shell();
     if is_shell || name.starts_with("python") {
         let remedy = format!("write `#!{}`, and set the options in the script", shebang.interpreter);
         let remedy = if is_shell { format!("{remedy} (`set -e -u`)") } else { remedy };
         return Err(ShebangDefect::new(format!("{one}, which it refuses"), remedy));
+    }
+    Ok(())
+}
+
+/// Refuses a line with which the script starts itself again, for ever: the interpreter takes the script's path for a command.
+fn refuse_endless(shebang: &Shebang) -> Result<(), ShebangDefect> {
+    if let Some(words) = shebang.env_words()
+        && !words.iter().any(|word| is_command(word))
+    {
+        let reason = format!("names no program after `{}`", shebang.line());
+        return Err(ShebangDefect::new(reason, "write for example `#!/usr/bin/env bash`"));
+    }
+    let is_cluster =
+        |argument: &str| argument.starts_with('-') && !argument.starts_with("--") && argument.contains('c');
+    if shebang.is_shell() && shebang.argument.as_deref().is_some_and(is_cluster) {
+        let reason = format!("has the line `{}`, with which it would start itself again for ever", shebang.line());
+        return Err(ShebangDefect::new(reason, format!("write `#!{}`", shebang.interpreter)));
     }
     Ok(())
 }
@@ -194,7 +219,18 @@ mod tests {
         assert_eq!(program("#!/bin/sh\n"), "/bin/sh");
         assert_eq!(program("#!/usr/bin/env bash\n"), "bash");
         assert_eq!(program("#!/usr/bin/env -S A=1 python3 -u\n"), "python3");
-        assert_eq!(program("#!/usr/bin/env\n"), "/usr/bin/env");
+    }
+
+    #[test]
+    fn a_script_that_would_start_itself_again_is_refused() {
+        for line in ["#!/usr/bin/env\n", "#!/usr/bin/env -S\n", "#!/usr/bin/env -S A=1\n"] {
+            assert!(reason(line).starts_with("names no program after"), "{line}");
+        }
+        for line in ["#!/bin/bash -c\n", "#!/bin/sh -ec\n"] {
+            assert!(reason(line).contains("start itself again"), "{line}");
+        }
+        assert_eq!(reason("#!/bin/bash --rcfile=x\n"), "");
+        assert_eq!(reason("#!/bin/bash\0x\n"), "has a NUL character in its `#!` line");
     }
 
     #[test]
