@@ -212,8 +212,42 @@ impl Unpacker<'_> {
     }
 }
 
-fn attributes(entry: &Entry<'_, ArchiveReader>) -> Attributes {
+fn attributes(entry: &mut Entry<'_, ArchiveReader>) -> Attributes {
     let seconds = entry.header().mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or_default();
-    let mtime = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let extensions = entry.pax_extensions().ok().flatten().into_iter().flatten().flatten();
+    let exact =
+        extensions.filter(|field| field.key() == Ok("mtime")).filter_map(|field| parse_mtime(field.value().ok()?));
+    let mtime = exact.last().unwrap_or(Timespec { tv_sec: seconds, tv_nsec: 0 });
     Attributes { mode: entry.header().mode().unwrap_or(0o644), mtime }
+}
+
+/// A time of a PAX header, in seconds with a fraction: a plain header has none, and no time before 1970 or after 2242
+/// (POSIX, `pax`, "pax Header Block").
+fn parse_mtime(text: &str) -> Option<Timespec> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let tv_sec: i64 = seconds.parse().ok()?;
+    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    let nanoseconds: i64 = digits.parse().ok()?;
+    // The fraction of a negative time leads away from zero; that of a `timespec` is never negative.
+    let (tv_sec, nanoseconds) = match nanoseconds {
+        0 => (tv_sec, 0),
+        nanoseconds if text.starts_with('-') => (tv_sec - 1, 1_000_000_000 - nanoseconds),
+        nanoseconds => (tv_sec, nanoseconds),
+    };
+    Some(Timespec { tv_sec, tv_nsec: nanoseconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_with_a_fraction_and_before_1970_are_read() {
+        let read = |text: &str| parse_mtime(text).map(|time| (time.tv_sec, time.tv_nsec));
+        assert_eq!(read("-631152000"), Some((-631_152_000, 0)));
+        assert_eq!(read("1577934245.25"), Some((1_577_934_245, 250_000_000)));
+        assert_eq!(read("-1.25"), Some((-2, 750_000_000)));
+        assert_eq!(read("10413792000.123456789123"), Some((10_413_792_000, 123_456_789)));
+        assert_eq!(read("soon"), None);
+    }
 }
