@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind, Result};
+use crate::globs;
 
 /// The labels that the tools set on containers.
 const TOOL_KEYS: [&str; 7] = [
@@ -31,6 +32,8 @@ pub const MOUNTS: &str = "org.neurocaas.mounts";
 /// How the command gets its dataset and config: see [`Protocol`].
 pub const PROTOCOL: &str = "org.neurocaas.protocol";
 
+/// The longest glob of a label, in characters.
+const MAX_GLOB: usize = 1000;
 /// The labels that the author of an image may set.
 const AUTHOR_KEYS: [&str; 5] = [IO_DIR, EXPECT, COMMAND, MOUNTS, PROTOCOL];
 /// What may stand in braces in a command.
@@ -122,9 +125,11 @@ fn value<T>(
 fn parse_globs(text: &str) -> Result<Vec<String>, String> {
     let globs = text.lines().map(str::trim).filter(|line| !line.is_empty());
     globs
-        .map(|glob| match globset::Glob::new(glob) {
-            Ok(_) => Ok(glob.to_owned()),
-            Err(error) => Err(format!("`{glob}` is not a valid glob: {}", error.kind())),
+        .map(|glob| {
+            if glob.chars().count() > MAX_GLOB {
+                return Err(format!("a glob is longer than {MAX_GLOB} characters"));
+            }
+            globs::parse_globs([glob]).map(|_| glob.to_owned()).map_err(|failure| failure.message)
         })
         .collect()
 }
@@ -237,6 +242,9 @@ mod tests {
             (COMMAND, "[]"),
             (PROTOCOL, "magic"),
             (EXPECT, "*.npy\n[a"),
+            // `collect` could not use these.
+            (EXPECT, &format!("{}x{}", "{".repeat(260), "}".repeat(260))),
+            (EXPECT, &"x".repeat(1001)),
         ] {
             let failure = parse(&[(key, value)]).unwrap_err();
             assert!(failure.kind == Kind::Usage && failure.message.contains(key), "{key}={value}: {failure}");

@@ -39,6 +39,7 @@ pub mod failure;
 pub mod files;
 pub mod folder;
 mod generate;
+pub mod globs;
 pub mod image_labels;
 pub mod inputs;
 pub mod io_dir;

@@ -1,8 +1,9 @@
 //! The selection of files by `--include`, `--exclude` and `--all`. Caches and temporary files are left out by default.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::Result;
+use ncaas_core::globs::parse_globs;
 
 use crate::args::SelectArgs;
 
@@ -120,28 +121,11 @@ impl FileFilter {
     }
 }
 
-/// Parses globs into one set. Each matches the paths that it names, and everything below them.
-pub(crate) fn parse_globs<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let plain = pattern.trim_end_matches('/');
-        let anywhere = if plain.contains('/') { plain.to_owned() } else { format!("**/{plain}") };
-        for glob in [format!("{anywhere}/**"), anywhere] {
-            let glob = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
-            set.add(glob.map_err(|error| invalid_glob(pattern, &error))?);
-        }
-    }
-    set.build().map_err(|error| invalid_glob("", &error))
-}
-
-fn invalid_glob(pattern: &str, error: &globset::Error) -> Failure {
-    Failure::new(Kind::Usage, format!("`{pattern}` is not a valid glob: {}", error.kind()))
-        .hint("`*.npy` matches a name anywhere, `out/**` a path; quote the glob so that the shell does not expand it")
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test whose globs cannot be read has failed")]
 mod tests {
+    use ncaas_core::failure::Kind;
+
     use super::*;
 
     fn filter(include: &[&str], exclude: &[&str], all: bool) -> FileFilter {

@@ -3,10 +3,9 @@
 use globset::GlobSet;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::globs::parse_globs;
 use ncaas_core::layout::PROCESS_RESULTS;
 use ncaas_core::record::fields::ResultFile;
-
-use crate::file_filter::parse_globs;
 
 /// Label of an image or container: the globs of its jobs, one a line.
 const LABEL: &str = "org.neurocaas.expect";
