@@ -208,12 +208,20 @@ fn a_successful_job_without_results_names_the_files_that_were_left_out() {
         assert_eq!(record.warnings.as_deref(), Some(&[expected.to_owned()][..]), "{attempt}");
         assert_eq!((record.uncollected, record.results.map(|results| results.len())), (Some(1), Some(0)));
     }
-    let kept = ncaas_tests::Run::tool("ncaas-exec").args(["rm"]).stdin(job.record().to_string()).run();
-    kept.ended_saying(1, "`ncaas-sync collect --all ");
     let record = job.collect(&["--all"]).ok().record();
     assert_eq!((result_paths(&record), record.uncollected), (vec!["outside/tmp/out/res.csv".to_owned()], None));
     let nothing = EndedJob::after("true", &[]);
     nothing.collect(&[]).ended_saying(0, "the job succeeded without any result, and no file that it wrote was found");
+}
+
+#[test]
+fn rm_keeps_a_container_whose_only_files_were_left_out() {
+    let workspace = Workspace::new();
+    let started = workspace.start(&[], &["sh", "-c", "mkdir /tmp/out; echo x > /tmp/out/res.csv"]);
+    let ended = workspace.exec(&["wait", "-q"]).stdin(started).run().ok();
+    let collected = Run::tool("ncaas-sync").args(["collect", "-q"]).dir(workspace.path()).stdin(ended.stdout).run();
+    let kept = workspace.exec(&["rm"]).stdin(collected.stdout).run();
+    kept.ended_saying(1, "`ncaas-sync collect --all ");
 }
 
 #[test]
