@@ -19,10 +19,15 @@ impl FileSharing {
     /// A remote engine cannot mount files of this machine, and Podman cannot mount every path.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`] if a writable folder cannot be mounted.
+    /// [`Kind::UnsafePath`] if a writable folder cannot be mounted; [`Kind::Usage`] for `--read-only` on a remote engine.
     pub(crate) async fn new(engine: &Engine, spec: &ContainerSpec) -> Result<Self> {
         let shared = spec.shared.clone();
         if engine.is_remote() {
+            if spec.settings.read_only == Some(true) && !shared.is_empty() {
+                let message = "`--read-only` needs an engine on this machine: a remote one gets copies of the inputs, which it \
+                               cannot write into a read-only root file system";
+                return Err(Failure::new(Kind::Usage, message));
+            }
             return Ok(FileSharing { copied: shared, ..FileSharing::default() });
         }
         let is_safe =

@@ -97,7 +97,7 @@ pub(crate) struct InArgs {
     pub(crate) interactive: bool,
 
     /// Leave the command running; its output and exit code stay in the container for `ncaas-exec wait`
-    #[arg(short, long, conflicts_with = "interactive")]
+    #[arg(short, long, conflicts_with_all = ["interactive", "timeout"])]
     pub(crate) detach: bool,
 
     /// Time limit: send TERM when it is reached, then KILL after a grace period

@@ -76,6 +76,10 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             tokio::select! {
                 copied = &mut copy => break Copied::Finished(copied),
                 () = tool.interrupted() => {
+                    if engine.is_remote() {
+                        // The tool ends within a second, and the engine may need longer to answer.
+                        tool.note(&format!("ending the command in `{container}`; it may still run if the engine is slow"));
+                    }
                     tokio::select! {
                         _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
                         _ = &mut copy => {}
