@@ -29,7 +29,7 @@ DATASET_NAME:<dataset>_STATUS.txt: the status, and the first and last lines of t
 const SETUP: &str = "ENVIRONMENT SETUP LOG:";
 const FAILURES: &str = "FAILURES:";
 /// The text for an unknown value.
-pub(crate) const UNKNOWN: &str = "N/A";
+pub const UNKNOWN: &str = "N/A";
 const TIME_FORMAT: &str = "%Y_%m_%d_%H_%M_%S";
 /// The length of a value, in characters.
 const MAX_VALUE: usize = 400;

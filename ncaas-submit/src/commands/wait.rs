@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ncaas_core::certificate::Stage;
+use ncaas_core::certificate::{Stage, UNKNOWN};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe, print_schema};
 use ncaas_core::record::Record;
@@ -64,7 +64,9 @@ async fn report_changes(tool: Tool, job: &BucketJob, reported: &mut BTreeMap<usi
         if line.status != Stage::Initializing.name()
             && reported.insert(number, line.status.clone()).as_ref() != Some(&line.status)
         {
-            tool.note(&format!("`{}`: {} ({})", line.dataname, line.status.to_lowercase(), line.last_command));
+            let output = Some(&line.last_command).filter(|output| *output != UNKNOWN);
+            let output = output.map(|output| format!(" ({output})")).unwrap_or_default();
+            tool.note(&format!("`{}`: {}{output}", line.dataname, line.status.to_lowercase()));
         }
     }
     Ok(())

@@ -75,6 +75,17 @@ fn in_ends_quietly_when_its_reader_closes_the_pipe() {
 }
 
 #[test]
+fn a_command_that_prints_nothing_more_ends_when_the_reader_closes_the_pipe() {
+    let dev = DevContainer::new();
+    let line = format!("{}/ncaas-exec in {} -- sh -c 'echo a; sleep 7070' | head -1", tools().display(), dev.name);
+    let began = Instant::now();
+    let output = Command::new("bash").args(["-c", &line]).output().unwrap();
+    assert_eq!(output.stdout, b"a\n");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    wait_until("its end", Duration::from_secs(5), || dev.count_processes("sleep 7070") == 0);
+}
+
+#[test]
 fn a_detached_command_keeps_its_output_and_exit_code() {
     let dev = DevContainer::new();
     let started = dev.exec_in(&["--detach"], &["sh", "-c", "echo out; echo err >&2; sleep 1; exit 9"]).run().ok();
