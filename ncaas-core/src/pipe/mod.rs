@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 pub use args::{PipeArgs, SchemaArgs};
 pub use input::{Input, MAX_LINE};
 use interruption::describe_interruption;
-pub use output::Output;
+pub use output::{Output, stdout_hang_up};
 pub use running_jobs::RunningJobs;
 
 use crate::failure::{Failure, Result};

@@ -165,19 +165,35 @@ impl Output {
     /// Notices that the reader is gone without writing a record: a watch may wait for days.
     fn watch_for_hang_up(&self) {
         let Ok(mut watching) = self.shared.watching.lock() else { return };
-        let is_pipe = rustix::fs::fstat(rustix::stdio::stdout())
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        if *watching || !is_pipe {
-            return;
+        if !std::mem::replace(&mut *watching, true) {
+            let shared = Arc::clone(&self.shared);
+            on_hang_up(move || shared.end(None));
         }
-        *watching = true;
-        let shared = Arc::clone(&self.shared);
-        std::thread::spawn(move || {
-            let stdout = rustix::stdio::stdout();
-            let mut fds = [PollFd::from_borrowed_fd(stdout, PollFlags::empty())];
-            if poll(&mut fds, None).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
-                shared.end(None);
-            }
-        });
     }
+}
+
+/// Resolves when the reader of stdout is gone; never if stdout is not a pipe. A command that writes nothing more would not
+/// notice otherwise.
+pub async fn stdout_hang_up() {
+    let (sender, receiver) = oneshot::channel();
+    // The receiver is gone if nobody waits any more.
+    on_hang_up(move || sender.send(()).unwrap_or(()));
+    if receiver.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Calls `act` in another thread when the reader of stdout is gone. Drops it if stdout is not a pipe.
+fn on_hang_up(act: impl FnOnce() + Send + 'static) {
+    let stdout = rustix::stdio::stdout();
+    let is_pipe = rustix::fs::fstat(stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+    if !is_pipe {
+        return;
+    }
+    std::thread::spawn(move || {
+        let mut fds = [PollFd::from_borrowed_fd(stdout, PollFlags::empty())];
+        if poll(&mut fds, None).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            act();
+        }
+    });
 }

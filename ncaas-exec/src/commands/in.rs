@@ -7,11 +7,10 @@ use bollard::container::LogOutput;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe, print_schema, stdout_hang_up};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -29,9 +28,6 @@ const TOOL_FAILED: u8 = 125;
 const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
 /// The same after an interrupt, when the tool has to end within a second.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(300);
-
-/// How often to check whether the reader of stdout is gone.
-const CLOSED_STDOUT_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     match execute(tool, args).await {
@@ -75,6 +71,8 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         tokio::pin!(copy);
         let stdin = copy_stdin(input);
         tokio::pin!(stdin);
+        let hang_up = stdout_hang_up();
+        tokio::pin!(hang_up);
         let mut has_stdin = args.interactive;
         loop {
             tokio::select! {
@@ -93,7 +91,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
                 () = sleep_until_deadline(deadline) => {
                     break Copied::TimedOut { has_ended: terminate_after_timeout(&exec, copy).await };
                 }
-                () = wait_until_stdout_is_closed() => break Copied::Finished(Ok(Reader::Closed)),
+                () = &mut hang_up => break Copied::Finished(Ok(Reader::Closed)),
                 () = &mut stdin, if has_stdin => has_stdin = false,
             }
         }
@@ -174,19 +172,6 @@ enum Copied {
 enum Reader {
     Open,
     Closed,
-}
-
-/// Waits until the reader of stdout is gone, as in `... | head -1`. A command that prints nothing more would not notice.
-async fn wait_until_stdout_is_closed() {
-    loop {
-        // A pipe without a reader has this flag, which need not be asked for.
-        let mut stdout = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty())];
-        let is_ready = poll(&mut stdout, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
-        if is_ready && stdout[0].revents().contains(PollFlags::ERR) {
-            return;
-        }
-        sleep(CLOSED_STDOUT_INTERVAL).await;
-    }
 }
 
 /// Sends TERM to the process, and KILL after the grace period; its output is copied meanwhile. Returns whether the process
