@@ -152,7 +152,7 @@ impl Engine {
         except: fn(&OsStr) -> bool,
     ) -> Result<()> {
         let is_read_only = inspected.host_config.as_ref().and_then(|host| host.readonly_rootfs) == Some(true);
-        // Into a read-only root file system the engine writes only what is addressed to a mount.
+        // The engine writes into a container with a read-only root file system only if the request names a mount.
         let (into, name) = mounted_at(inspected, folder, is_read_only || self.is_podman().await)?;
         let id = inspected.id.as_deref().unwrap_or_default();
         let folder = folder.to_owned();

@@ -42,7 +42,7 @@ impl Input {
     /// Stdin, for a verb without a subject in its arguments.
     ///
     /// # Errors
-    /// [`Kind::Usage`] if stdin is a terminal: nobody types records.
+    /// [`Kind::Usage`] if stdin is a terminal: records come from a file or a pipe.
     pub fn stdin(tool: Tool, usage: &str) -> Result<Self> {
         if std::io::stdin().is_terminal() {
             return Err(Failure::new(Kind::Usage, "this verb reads records from stdin, but stdin is a terminal")
