@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::engine::labels;
 use ncaas_core::image_labels::{self, Protocol};
-use ncaas_core::pipe::{PipeArgs, SchemaArgs};
+use ncaas_core::pipe::PipeArgs;
 
 /// Build, save, pull and push the images of analyses
 #[derive(Debug, Parser)]
@@ -49,9 +49,6 @@ pub(crate) struct BaseArgs {
     /// Name of the new image [default: neurocaas/contrib:base]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Build an image from a Dockerfile
@@ -105,9 +102,6 @@ pub(crate) struct ImageArgs {
     /// Provide a secret for `RUN --mount=type=secret,id=ID`: `id=ID,src=FILE` or `id=ID,env=NAME`
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Vec<String>,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// The flags that say in labels of the image how its jobs are run.
@@ -155,9 +149,6 @@ pub(crate) struct CheckArgs {
     /// Scripts, or folders with a Dockerfile [default: .]
     #[arg(value_name = "SCRIPT|CONTEXT")]
     pub(crate) paths: Vec<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Save a container as an image
@@ -168,8 +159,7 @@ pub(crate) struct CheckArgs {
     ncaas-build commit pca-dev --script /home/neurocaasdev/pca/run.sh")]
 pub(crate) struct CommitArgs {
     /// Name or id of the container
-    #[arg(required_unless_present = "schema")]
-    pub(crate) container: Option<String>,
+    pub(crate) container: String,
 
     /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, from the git repository of the working
     /// directory]
@@ -198,9 +188,6 @@ pub(crate) struct CommitArgs {
     /// Replace an image of the same name
     #[arg(long)]
     pub(crate) force: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Pull images from registries
@@ -239,15 +226,10 @@ pub(crate) struct PushArgs {
     ncaas-build tag neurocaas/contrib:pca.356d78a registry.example.com/lab/pca:1")]
 pub(crate) struct TagArgs {
     /// The image
-    #[arg(required_unless_present = "schema")]
-    pub(crate) source: Option<String>,
+    pub(crate) source: String,
 
     /// The new name. An image that has this name loses it
-    #[arg(required_unless_present = "schema")]
-    pub(crate) target: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
+    pub(crate) target: String,
 }
 
 /// List analysis images, newest first: name, commit, size, age
@@ -263,9 +245,6 @@ pub(crate) struct LsArgs {
     /// Print records, also on a terminal
     #[arg(long)]
     pub(crate) json: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Remove images
@@ -291,15 +270,11 @@ pub(crate) struct RmArgs {
 #[command(after_help = "Examples:\n  ncaas-build save neurocaas/contrib:pca.356d78a -o pca.tar")]
 pub(crate) struct SaveArgs {
     /// The image
-    #[arg(required_unless_present = "schema")]
-    pub(crate) image: Option<String>,
+    pub(crate) image: String,
 
     /// The file: a tar archive that `docker load` reads too
-    #[arg(short, long, value_name = "FILE", required_unless_present = "schema")]
-    pub(crate) output: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 /// Load images from a file
@@ -307,11 +282,7 @@ pub(crate) struct SaveArgs {
 #[command(after_help = "Examples:\n  ncaas-build load pca.tar")]
 pub(crate) struct LoadArgs {
     /// A file that `ncaas-build save` or `docker save` made
-    #[arg(required_unless_present = "schema")]
-    pub(crate) file: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
+    pub(crate) file: PathBuf,
 }
 
 /// A parser that checks a value and keeps its text.

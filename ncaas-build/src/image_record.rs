@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::Input;
@@ -11,46 +12,34 @@ use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::tool::Tool;
 
 /// A record about an image, as the verbs write it. A record from a pipe keeps its other fields.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub(crate) struct Image {
     /// Name of the image.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<String>,
     /// Id of the image on the engine, `sha256:...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image_id: Option<String>,
     /// Digest in the registry, `sha256:...`, after a push or pull.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<String>,
     /// Name of the analysis, from the tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) analysis: Option<String>,
     /// The git commit that it was built from, with `-dirty` if files differed from it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) commit: Option<String>,
     /// Size of all layers in bytes; for `save`, size of the file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) size: Option<u64>,
     /// Time of its creation, RFC 3339 in UTC.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) created: Option<String>,
     /// Seconds since its creation.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) age_s: Option<i64>,
     /// Id of the container that it was committed from.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container_id: Option<String>,
     /// The file that it was saved to or loaded from.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
     /// Statistics of the build.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) build: Option<BuildStatistics>,
     /// Volumes and mounts of the container whose files are not in the image.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<Vec<LeftOut>>,
     /// Warnings for the user.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) warnings: Option<Vec<String>>,
 }
 

@@ -14,9 +14,13 @@ mod registry;
 use std::process::ExitCode;
 
 use args::{Args, Verb};
+use commands::check::finding::Finding;
+use image_record::{Image, Written};
+use ncaas_core::schema::{Schema, schema_of};
+use ncaas_core::tool;
 
 fn main() -> ExitCode {
-    ncaas_core::tool::run("ncaas-build", async |tool, args: Args| match args.verb {
+    tool::run("ncaas-build", schema_of_verb, async |tool, args: Args| match args.verb {
         Verb::Base(args) => commands::base::base(tool, args).await,
         Verb::Image(args) => commands::image::image(tool, args).await,
         Verb::Check(args) => commands::check::check(tool, args).await,
@@ -29,4 +33,12 @@ fn main() -> ExitCode {
         Verb::Save(args) => commands::save::save(tool, args).await,
         Verb::Load(args) => commands::load::load(tool, args).await,
     })
+}
+
+/// The schema of a verb's records.
+fn schema_of_verb(verb: &str) -> Schema {
+    match verb {
+        "check" => schema_of::<Written<Finding>>(),
+        _ => schema_of::<Written<Image>>(),
+    }
 }

@@ -331,7 +331,6 @@ pub fn update(job: &Folder, change: impl FnOnce(&mut Certificate)) -> Result<()>
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose certificate cannot be read has failed")]
 mod tests {
     use super::*;
 

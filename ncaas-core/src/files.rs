@@ -110,7 +110,6 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;

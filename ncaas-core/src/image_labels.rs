@@ -194,7 +194,6 @@ fn parse_mount(text: &str) -> Result<(String, String), String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "the labels of the tests are valid")]
 mod tests {
     use super::*;
 

@@ -139,7 +139,6 @@ fn parse_path<'k>(key: &'k str, name: &str) -> Result<&'k Path> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose record cannot be read has failed")]
 mod tests {
     use super::*;
     use crate::layout::INPUTS;

@@ -51,7 +51,6 @@ pub fn make_group_io_dir(io_dir: &Path) -> Result<Folder> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose record cannot be read has failed")]
 mod tests {
     use super::*;
 

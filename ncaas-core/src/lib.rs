@@ -49,6 +49,7 @@ pub mod outcome;
 pub mod pipe;
 pub mod quantity;
 pub mod record;
+pub mod schema;
 pub mod shebang;
 pub mod status_file;
 pub mod table;

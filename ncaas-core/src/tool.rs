@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgMatches, Command, Parser};
+use schemars::Schema;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 pub use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
-use crate::text;
+use crate::{schema, text};
 
 /// How long a tool may take to end after the first signal before it is ended.
 const TIME_TO_END: Duration = Duration::from_millis(900);
@@ -100,22 +101,33 @@ impl Tool {
 }
 
 /// Runs a program: parses its arguments as `A`, runs `verb` on a current-thread runtime (1.6 times as fast as a multi-threaded
-/// one for the engine's streams), and returns the exit status.
-pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Result<ExitStatus>) -> ExitCode {
+/// one for the engine's streams), and returns the exit status. `schema` is the JSON Schema of the records of a verb.
+pub fn run<A: Parser>(
+    name: &'static str,
+    schema: fn(&str) -> Schema,
+    verb: impl AsyncFnOnce(Tool, A) -> Result<ExitStatus>,
+) -> ExitCode {
     let tool = Tool::named(name);
     std::panic::set_hook(Box::new(move |panic| {
         tool.note(&format!("internal error, please report it: {panic}"));
     }));
     let outcome = handle_signals().and_then(|()| {
-        if let Some(generated) = crate::generate::run_if_requested(A::command()) {
+        let mut command = schema::with_flag(A::command());
+        if let Some(generated) = crate::generate::run_if_requested(command.clone()) {
             return generated;
         }
-        let arguments = parse_arguments::<A>();
+        let matches = parse_arguments(&mut command);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Kind::Io, format!("cannot start: {error}")))?;
-        let outcome = runtime.block_on(verb(tool, arguments));
+        let outcome = match schema::requested_verb(&matches) {
+            Some(name) => runtime.block_on(schema::print(tool, &schema(name))),
+            None => {
+                let arguments = A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
+                runtime.block_on(verb(tool, arguments))
+            }
+        };
         // A thread that waits for stdin must not delay the end.
         runtime.shutdown_background();
         outcome
@@ -129,10 +141,10 @@ pub fn run<A: Parser>(name: &'static str, verb: impl AsyncFnOnce(Tool, A) -> Res
 
 /// Parses the command line, or ends the program with clap's message. The message repeats arguments, which may contain file names from
 /// outside: control characters in them are replaced.
-fn parse_arguments<A: Parser>() -> A {
-    A::try_parse().unwrap_or_else(|error| {
+fn parse_arguments(command: &mut Command) -> ArgMatches {
+    command.try_get_matches_from_mut(std::env::args_os()).unwrap_or_else(|error| {
         let shown = std::env::args_os().map(|argument| text::mark_control(&argument.to_string_lossy()));
-        A::try_parse_from(shown).err().unwrap_or(error).exit()
+        command.try_get_matches_from_mut(shown).err().unwrap_or(error).exit()
     })
 }
 

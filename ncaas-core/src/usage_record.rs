@@ -55,7 +55,6 @@ pub fn whole_seconds(time: Timestamp) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose records cannot be parsed has failed")]
 mod tests {
     use super::*;
 

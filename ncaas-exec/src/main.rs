@@ -23,9 +23,12 @@ mod time_limit_guardian;
 use std::process::ExitCode;
 
 use args::{Args, Verb};
+use ncaas_core::record::fields::RecordFields;
+use ncaas_core::schema::{Schema, schema_of};
+use ncaas_core::tool;
 
 fn main() -> ExitCode {
-    ncaas_core::tool::run("ncaas-exec", async |tool, args: Args| match args.verb {
+    tool::run("ncaas-exec", schema_of_verb, async |tool, args: Args| match args.verb {
         Verb::Start(args) => commands::start::start(tool, *args).await,
         Verb::Shell(args) => commands::shell::shell(tool, args).await,
         Verb::In(args) => commands::r#in::run_in_container(tool, args).await,
@@ -36,4 +39,12 @@ fn main() -> ExitCode {
         Verb::Ls(args) => commands::ls::ls(tool, args).await,
         Verb::Du(args) => commands::du::du(tool, args).await,
     })
+}
+
+/// The schema of a verb's records.
+fn schema_of_verb(verb: &str) -> Schema {
+    match verb {
+        "du" => schema_of::<commands::du::Usage>(),
+        _ => schema_of::<RecordFields>(),
+    }
 }

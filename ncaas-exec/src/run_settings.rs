@@ -216,7 +216,6 @@ fn read_env_file(path: &Path) -> Result<Vec<(String, String)>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot write its file has failed")]
 mod tests {
     use super::*;
 

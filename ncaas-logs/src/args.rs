@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use jiff::Timestamp;
-use ncaas_core::pipe::{PipeArgs, SchemaArgs};
+use ncaas_core::pipe::PipeArgs;
 use ncaas_core::quantity;
 use ncaas_core::time::parse_time;
 use regex::bytes::Regex;
@@ -165,19 +165,16 @@ pub(crate) struct ReportArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct CompareArgs {
     /// The saved record of one job, `<dataset>.record.json`
-    #[arg(value_name = "A", required_unless_present = "schema")]
-    pub(crate) a: Option<PathBuf>,
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
 
     /// The saved record of the other job
-    #[arg(value_name = "B", required_unless_present = "schema")]
-    pub(crate) b: Option<PathBuf>,
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
 
     /// Print a record on a terminal too, instead of a table
     #[arg(long)]
     pub(crate) json: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -16,9 +16,12 @@ use std::process::ExitCode;
 
 use args::{Args, Verb};
 use log::helper;
+use ncaas_core::record::fields::RecordFields;
+use ncaas_core::schema::{Schema, schema_of};
+use ncaas_core::tool;
 
 fn main() -> ExitCode {
-    ncaas_core::tool::run("ncaas-logs", async |tool, args: Args| match args.verb {
+    tool::run("ncaas-logs", schema_of_verb, async |tool, args: Args| match args.verb {
         Verb::Lines(args) => commands::lines::print_lines(tool, args).await,
         Verb::State(args) => commands::state::report_state(tool, args).await,
         Verb::Usage(args) => commands::usage::sample_usage(tool, args).await,
@@ -28,4 +31,16 @@ fn main() -> ExitCode {
         Verb::Save(args) => commands::save::save_jobs(tool, args).await,
         Verb::RemoveHelper { name } => helper::remove_when_alone(&name).await,
     })
+}
+
+/// The schema of a verb's records.
+fn schema_of_verb(verb: &str) -> Schema {
+    match verb {
+        "lines" => schema_of::<commands::lines::LineRecord>(),
+        "usage" => schema_of::<commands::usage::SampleRecord>(),
+        "plot" => schema_of::<commands::plot::PlotRecord>(),
+        "report" => schema_of::<commands::report::ReportRecord>(),
+        "compare" => schema_of::<commands::compare::Comparison>(),
+        _ => schema_of::<RecordFields>(),
+    }
 }

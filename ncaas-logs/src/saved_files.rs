@@ -224,7 +224,6 @@ fn record_from_status(path: &Path, status: &ReadStatus) -> Record {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
 mod tests {
     use super::*;
 

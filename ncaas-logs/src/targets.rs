@@ -11,6 +11,7 @@ use ncaas_core::tool::Tool;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
+use serde_with::skip_serializing_none;
 
 use crate::saved_files::SavedFiles;
 
@@ -36,13 +37,12 @@ pub(crate) fn saved_files_of_argument(record: &Record, arguments: &[String]) -> 
 }
 
 /// The job or container that a line or a sample belongs to.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Owner {
     /// The job, if the container belongs to one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<JobOfOwner>,
     /// The container's name, if it belongs to no job and there are several.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container: Option<String>,
 }
 

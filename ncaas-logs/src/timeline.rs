@@ -147,7 +147,6 @@ fn make_names_distinct(rows: &mut [Row]) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose records cannot be read has failed")]
 mod tests {
     use super::*;
 

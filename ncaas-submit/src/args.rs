@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ncaas_core::bucket::PatienceArgs;
-use ncaas_core::pipe::{PipeArgs, SchemaArgs};
+use ncaas_core::pipe::PipeArgs;
 use ncaas_core::quantity;
 use ncaas_core::record::submission::State;
 
@@ -41,19 +41,23 @@ pub(crate) enum Verb {
 /// Uploads local files, then writes the submit file. Files that are already in the bucket are not uploaded again.
 /// Emits one record for the submission.
 #[derive(Debug, clap::Args)]
-#[command(after_help = SEND_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit send ./pca/lab --data d1.npy d2.npy --config c.yaml
+  ncaas-submit send s3://pca/lab --data lab/inputs/d.npy \\
+      --config lab/configs/c.yaml")]
 pub(crate) struct SendArgs {
     /// The bucket and the group in it: `s3://pca/lab`, or `./pca/lab` for a directory
-    #[arg(value_name = "BUCKET/GROUP", required_unless_present = "schema")]
-    pub(crate) target: Option<String>,
+    #[arg(value_name = "BUCKET/GROUP")]
+    pub(crate) target: String,
 
     /// A file or folder to upload, or the key of an object in the bucket; one job for each
-    #[arg(long, value_name = "PATH|KEY", num_args = 1.., required_unless_present = "schema")]
+    #[arg(long, value_name = "PATH|KEY", num_args = 1.., required = true)]
     pub(crate) data: Vec<String>,
 
     /// The config: a file to upload, or the key of an object in the bucket
-    #[arg(long, value_name = "PATH|KEY", required_unless_present = "schema")]
-    pub(crate) config: Option<String>,
+    #[arg(long, value_name = "PATH|KEY")]
+    pub(crate) config: String,
 
     /// Text that makes the submission unique in the bucket [default: the current time]
     #[arg(long, value_name = "TEXT")]
@@ -74,9 +78,6 @@ pub(crate) struct SendArgs {
     /// Wait until all jobs have ended, and emit their records
     #[arg(long)]
     pub(crate) wait: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Watch a bucket and emit a record for each dataset of every submission
@@ -84,11 +85,17 @@ pub(crate) struct SendArgs {
 /// A watcher claims a submission before it emits its records, so only one of several watchers emits them. When a watcher
 /// dies, another takes over its unfinished submissions.
 #[derive(Debug, clap::Args)]
-#[command(after_help = WATCH_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit watch s3://pca | ncaas-sync pull | ncaas-exec run --image IMAGE |
+      ncaas-logs save --live | ncaas-sync collect | ncaas-sync push |
+      ncaas-exec rm
+  ncaas-submit watch s3://pca --notify
+  ncaas-submit watch ./pca --once | jq .job.id")]
 pub(crate) struct WatchArgs {
     /// The bucket: `s3://name`, or a directory
-    #[arg(env = "NCAAS_BUCKET", required_unless_present = "schema")]
-    pub(crate) bucket: Option<String>,
+    #[arg(env = "NCAAS_BUCKET")]
+    pub(crate) bucket: String,
 
     /// Emit the records of all current submissions, then exit
     #[arg(long)]
@@ -129,9 +136,6 @@ pub(crate) struct WatchArgs {
     /// Let submissions name datasets, configs and results in this other bucket by `s3://` paths; separate several by commas
     #[arg(long, value_name = "BUCKET", value_delimiter = ',')]
     pub(crate) allow_bypass: Vec<String>,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Check submit files, and list every reason for a refusal
@@ -139,7 +143,11 @@ pub(crate) struct WatchArgs {
 /// Emits the records that `watch` would emit, and runs nothing. A local file is checked against the directory bucket that
 /// contains it, or against `--in`. Without either, only its form is checked.
 #[derive(Debug, clap::Args)]
-#[command(after_help = CHECK_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit check ./pca/lab/submissions/1_submit.json
+  ncaas-submit check my_submit.json --in s3://pca/lab | jq -r '.error.message'
+  ncaas-submit watch ./pca --once | ncaas-submit check")]
 pub(crate) struct CheckArgs {
     /// Submit files: paths, or `s3://bucket/key`; without any, check records from stdin
     #[arg(value_name = "SUBMISSION")]
@@ -171,11 +179,14 @@ pub(crate) struct TargetArgs {
 
 /// List the submissions of a bucket with their states
 #[derive(Debug, clap::Args)]
-#[command(after_help = LS_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit ls s3://pca | jq -r '[.job.id, .state, .owner] | @tsv'
+  ncaas-submit ls ./pca --state failed --state refused | ncaas-submit retry")]
 pub(crate) struct LsArgs {
     /// The bucket: `s3://name`, or a directory
-    #[arg(env = "NCAAS_BUCKET", required_unless_present = "schema")]
-    pub(crate) bucket: Option<String>,
+    #[arg(env = "NCAAS_BUCKET")]
+    pub(crate) bucket: String,
 
     /// List only this group; can be repeated
     #[arg(long, value_name = "GROUP")]
@@ -192,9 +203,6 @@ pub(crate) struct LsArgs {
     /// List repeatedly: redraw the table, or emit the records that have changed
     #[arg(long)]
     pub(crate) watch: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Wait until all jobs of a submission have ended
@@ -202,7 +210,11 @@ pub(crate) struct LsArgs {
 /// Reports each change of a job's status, and emits the final record of each job. The exit status is 0 only if all
 /// succeeded.
 #[derive(Debug, clap::Args)]
-#[command(after_help = WAIT_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit send ./pca/lab --data d.npy --config c.yaml | ncaas-submit wait |
+      jq -r .job.id | uniq | xargs -n 1 ncaas-sync pull ./pca/lab --results
+  ncaas-submit wait s3://pca/lab job__pca_1606753161")]
 pub(crate) struct WaitArgs {
     #[command(flatten)]
     pub(crate) targets: TargetArgs,
@@ -213,7 +225,10 @@ pub(crate) struct WaitArgs {
 
 /// Cancel submissions: stop their running jobs, and start no more of them
 #[derive(Debug, clap::Args)]
-#[command(after_help = CANCEL_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit cancel s3://pca/lab job__pca_1606753161
+  ncaas-submit ls s3://pca --state waiting --state running | ncaas-submit cancel")]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
     pub(crate) targets: TargetArgs,
@@ -224,7 +239,10 @@ pub(crate) struct CancelArgs {
 
 /// Run submissions again that have ended, were refused or were cancelled
 #[derive(Debug, clap::Args)]
-#[command(after_help = RETRY_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit retry s3://pca/lab job__pca_1606753161
+  ncaas-submit ls s3://pca --state refused | ncaas-submit retry")]
 pub(crate) struct RetryArgs {
     #[command(flatten)]
     pub(crate) targets: TargetArgs,
@@ -241,11 +259,14 @@ pub(crate) struct RetryArgs {
 ///
 /// Existing buckets, groups and folders are kept.
 #[derive(Debug, clap::Args)]
-#[command(after_help = INIT_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit init ./pca --group lab
+  ncaas-submit init s3://pca --group lab --group other --queue | jq -r .queue")]
 pub(crate) struct InitArgs {
     /// The bucket: `s3://name`, or a directory
-    #[arg(env = "NCAAS_BUCKET", required_unless_present = "schema")]
-    pub(crate) bucket: Option<String>,
+    #[arg(env = "NCAAS_BUCKET")]
+    pub(crate) bucket: String,
 
     /// A group to create; can be repeated
     #[arg(long, value_name = "GROUP")]
@@ -254,9 +275,6 @@ pub(crate) struct InitArgs {
     /// Create an SQS queue for the bucket's events too, for `watch --queue`
     #[arg(long)]
     pub(crate) queue: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// `K=V`, where the value is JSON or else text.
@@ -271,7 +289,14 @@ fn parse_field(text: &str) -> Result<(String, serde_json::Value), String> {
 /// A node downloads the dataset, runs the container on its own engine and uploads the results. Records leave whenever
 /// their job at the scheduler changes, and at the end as the node saved them in the bucket.
 #[derive(Debug, clap::Args)]
-#[command(after_help = PLACE_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit watch s3://pca |
+    ncaas-submit place --on slurm --image neurocaas/contrib:pca.demo \\
+      --with --partition=gpu |
+    ncaas-logs save | ncaas-sync push
+
+The last two stages report only jobs that no node could report.")]
 pub(crate) struct PlaceArgs {
     /// The scheduler: `slurm`, or `batch:QUEUE/DEFINITION` for a queue and a job definition of AWS Batch
     #[arg(long, value_name = "SCHEDULER", default_value = "slurm", value_parser = SchedulerName::parse)]
@@ -367,7 +392,10 @@ impl NodeEngine {
 ///
 /// The first stage of the pipe on a cluster's node. A run that was cut off and comes back writes nothing any more.
 #[derive(Debug, clap::Args)]
-#[command(after_help = CLAIM_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit claim <record.json | ncaas-sync pull | \\
+    ncaas-exec run --image neurocaas/contrib:pca.demo | ncaas-exec wait")]
 pub(crate) struct ClaimArgs {
     /// A record in a bucket, as `place` puts it there for AWS Batch; without it, records are read from stdin
     #[arg(value_name = "s3://BUCKET/KEY")]
@@ -377,68 +405,7 @@ pub(crate) struct ClaimArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-const SEND_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit send ./pca/lab --data d1.npy d2.npy --config c.yaml
-  ncaas-submit send s3://pca/lab --data lab/inputs/d.npy \\
-      --config lab/configs/c.yaml";
-
-const WATCH_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit watch s3://pca | ncaas-sync pull | ncaas-exec run --image IMAGE |
-      ncaas-logs save --live | ncaas-sync collect | ncaas-sync push |
-      ncaas-exec rm
-  ncaas-submit watch s3://pca --notify
-  ncaas-submit watch ./pca --once | jq .job.id";
-
-const CHECK_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit check ./pca/lab/submissions/1_submit.json
-  ncaas-submit check my_submit.json --in s3://pca/lab | jq -r '.error.message'
-  ncaas-submit watch ./pca --once | ncaas-submit check";
-
-const LS_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit ls s3://pca | jq -r '[.job.id, .state, .owner] | @tsv'
-  ncaas-submit ls ./pca --state failed --state refused | ncaas-submit retry";
-
-const WAIT_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit send ./pca/lab --data d.npy --config c.yaml | ncaas-submit wait |
-      jq -r .job.id | uniq | xargs -n 1 ncaas-sync pull ./pca/lab --results
-  ncaas-submit wait s3://pca/lab job__pca_1606753161";
-
-const CANCEL_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit cancel s3://pca/lab job__pca_1606753161
-  ncaas-submit ls s3://pca --state waiting --state running | ncaas-submit cancel";
-
-const RETRY_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit retry s3://pca/lab job__pca_1606753161
-  ncaas-submit ls s3://pca --state refused | ncaas-submit retry";
-
-const INIT_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit init ./pca --group lab
-  ncaas-submit init s3://pca --group lab --group other --queue | jq -r .queue";
-
-const PLACE_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit watch s3://pca |
-    ncaas-submit place --on slurm --image neurocaas/contrib:pca.demo \\
-      --with --partition=gpu |
-    ncaas-logs save | ncaas-sync push
-
-The last two stages report only jobs that no node could report.";
-
-const CLAIM_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit claim <record.json | ncaas-sync pull | \\
-    ncaas-exec run --image neurocaas/contrib:pca.demo | ncaas-exec wait";
-
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose arguments are refused has failed")]
 mod tests {
     use super::*;
     use clap::CommandFactory;

@@ -88,7 +88,6 @@ fn saved_status(record: &Record) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose record is not valid has failed")]
 mod tests {
     use super::*;
     use ncaas_core::certificate::Certificate;

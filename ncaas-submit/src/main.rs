@@ -17,10 +17,13 @@ mod watch;
 use std::process::ExitCode;
 
 use args::{Args, Verb};
+use ncaas_core::record::fields::RecordFields;
+use ncaas_core::record::submission::{BucketRecord, SubmissionRecord};
+use ncaas_core::schema::{Schema, schema_of};
 use ncaas_core::tool;
 
 fn main() -> ExitCode {
-    tool::run("ncaas-submit", async |tool, args: Args| {
+    tool::run("ncaas-submit", schema_of_verb, async |tool, args: Args| {
         args.patience.apply(tool);
         match args.verb {
             Verb::Send(args) => commands::send::send(tool, args).await,
@@ -35,4 +38,13 @@ fn main() -> ExitCode {
             Verb::Claim(args) => commands::claim::claim(tool, args).await,
         }
     })
+}
+
+/// The schema of a verb's records.
+fn schema_of_verb(verb: &str) -> Schema {
+    match verb {
+        "ls" | "cancel" | "retry" => schema_of::<SubmissionRecord>(),
+        "init" => schema_of::<BucketRecord>(),
+        _ => schema_of::<RecordFields>(),
+    }
 }

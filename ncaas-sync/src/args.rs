@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::bucket::PatienceArgs;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
-use ncaas_core::pipe::{PipeArgs, SchemaArgs};
+use ncaas_core::pipe::PipeArgs;
 use ncaas_core::quantity;
 
 /// Collect what containers wrote, and synchronise io-dirs with buckets
@@ -67,7 +67,10 @@ pub(crate) struct ChecksumArgs {
 ///
 /// Caches and temporary files are left out. Changes in mounts cannot be seen: each mount is listed as `unseen`.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = DIFF_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync diff my-container | jq -r 'select(.change == \"added\") | .path'
+  ncaas-exec ls --all | ncaas-sync diff --include '*.npy'")]
 pub(crate) struct DiffArgs {
     /// Name or id of the container; without it, read records from stdin
     pub(crate) container: Option<String>,
@@ -88,11 +91,15 @@ pub(crate) struct DiffArgs {
 /// A file is `new`, `changed`, or `missing` if only the bucket has it. A terminal shows a table. With one argument, compares the group's folder in
 /// the io-dir.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = STATUS_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync status s3://pca/lab
+  ncaas-sync status s3://pca/lab/inputs ./data --all |
+      jq -r 'select(.status == \"new\") | .path'")]
 pub(crate) struct StatusArgs {
     /// The group, as `s3://bucket/group` or `dir/group`; with DIR, any prefix
-    #[arg(value_name = "BUCKET/GROUP", required_unless_present = "schema")]
-    pub(crate) target: Option<String>,
+    #[arg(value_name = "BUCKET/GROUP")]
+    pub(crate) target: String,
 
     /// The folder to compare, instead of the group's folder in the io-dir
     #[arg(value_name = "DIR")]
@@ -111,9 +118,6 @@ pub(crate) struct StatusArgs {
 
     #[command(flatten)]
     pub(crate) io_dir: IoDirArgs,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Verify the files of a job in the io-dir and in the bucket against the checksums in its record
@@ -121,7 +125,10 @@ pub(crate) struct StatusArgs {
 /// Reads all content. A record gets an error if a file is missing or differs. Files not named in the record are ignored:
 /// the datasets of a submission share their folder. `ncaas-sync status` compares io-dir and bucket.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = VERIFY_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync push | ncaas-sync verify
+  ncaas-sync verify s3://pca/lab job__pca_1606753161 --bucket-only")]
 pub(crate) struct VerifyArgs {
     /// The job's group, as `s3://bucket/group` or `dir/group`; without it, read records from stdin
     #[arg(value_name = "BUCKET/GROUP", requires = "job")]
@@ -155,11 +162,14 @@ pub(crate) struct VerifyArgs {
 /// The parts that an interrupted `push` has sent stay on the server until another `push` finishes the upload or the
 /// parts are deleted.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = UPLOADS_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync uploads s3://pca
+  ncaas-sync uploads s3://pca/lab --older-than 7d --drop")]
 pub(crate) struct UploadsArgs {
     /// The bucket and prefix, as `s3://bucket` or `s3://bucket/prefix`
-    #[arg(value_name = "BUCKET/PREFIX", required_unless_present = "schema")]
-    pub(crate) target: Option<String>,
+    #[arg(value_name = "BUCKET/PREFIX")]
+    pub(crate) target: String,
 
     /// Only uploads that were started longer ago than this: `90m`, `12h`, `7d`
     #[arg(long, value_name = "AGE", value_parser = quantity::parse_duration)]
@@ -168,9 +178,6 @@ pub(crate) struct UploadsArgs {
     /// Delete the parts of these uploads
     #[arg(long)]
     pub(crate) drop: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 /// Collect the files that an ended job wrote anywhere in its container
@@ -184,7 +191,11 @@ pub(crate) struct UploadsArgs {
 /// An interrupted collection resumes when the command is repeated. A job with more results than fit into a record has
 /// them listed in `logs/<dataset>.results.jsonl`, which the record names in `results_file`.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = COLLECT_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-exec run pca --data d.npy --config c.yaml | ncaas-logs save |
+      ncaas-sync collect
+  ncaas-sync collect my-container --from out --exclude '*.tmp'")]
 pub(crate) struct CollectArgs {
     /// Name or id of the container; without it, read records from stdin
     pub(crate) container: Option<String>,
@@ -218,7 +229,13 @@ pub(crate) struct CollectArgs {
 /// As a filter, downloads each job's dataset, config and submit file. Files that are there with the same content are
 /// not downloaded again. Interrupted downloads resume.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = PULL_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit watch s3://pca | ncaas-sync pull --io-dir ./io-dir
+  ncaas-sync pull s3://pca/lab --data lab/inputs/d.npy \\
+      --config lab/configs/c.yaml
+  ncaas-sync pull s3://pca/lab --results job__pca_1606753161
+  ncaas-sync pull ./bucket/lab")]
 pub(crate) struct PullArgs {
     /// The group, as `s3://bucket/group` or `dir/group`; without it, read records from stdin
     #[arg(value_name = "BUCKET/GROUP")]
@@ -260,7 +277,12 @@ pub(crate) struct PullArgs {
 /// datasets of its submission have ended. Files that are there with the same content are not uploaded again.
 /// Interrupted uploads resume. `--checksum` applies to folders: results of a job are always read.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = PUSH_EXAMPLES)]
+#[command(after_help = "\
+Examples:
+  ncaas-sync collect | ncaas-sync push
+  ncaas-sync push ./data s3://pca/lab/inputs/data
+  ncaas-sync push ./data s3://pca/lab/inputs/data --delete --files |
+      jq -r 'select(.outcome == \"deleted\") | .path'")]
 pub(crate) struct PushArgs {
     /// The folder to upload; without it, read records from stdin
     #[arg(value_name = "DIR", requires = "target")]
@@ -287,45 +309,3 @@ pub(crate) struct PushArgs {
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
 }
-
-const DIFF_EXAMPLES: &str = "\
-Examples:
-  ncaas-sync diff my-container | jq -r 'select(.change == \"added\") | .path'
-  ncaas-exec ls --all | ncaas-sync diff --include '*.npy'";
-
-const COLLECT_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec run pca --data d.npy --config c.yaml | ncaas-logs save |
-      ncaas-sync collect
-  ncaas-sync collect my-container --from out --exclude '*.tmp'";
-
-const PULL_EXAMPLES: &str = "\
-Examples:
-  ncaas-submit watch s3://pca | ncaas-sync pull --io-dir ./io-dir
-  ncaas-sync pull s3://pca/lab --data lab/inputs/d.npy \\
-      --config lab/configs/c.yaml
-  ncaas-sync pull s3://pca/lab --results job__pca_1606753161
-  ncaas-sync pull ./bucket/lab";
-
-const PUSH_EXAMPLES: &str = "\
-Examples:
-  ncaas-sync collect | ncaas-sync push
-  ncaas-sync push ./data s3://pca/lab/inputs/data
-  ncaas-sync push ./data s3://pca/lab/inputs/data --delete --files |
-      jq -r 'select(.outcome == \"deleted\") | .path'";
-
-const STATUS_EXAMPLES: &str = "\
-Examples:
-  ncaas-sync status s3://pca/lab
-  ncaas-sync status s3://pca/lab/inputs ./data --all |
-      jq -r 'select(.status == \"new\") | .path'";
-
-const VERIFY_EXAMPLES: &str = "\
-Examples:
-  ncaas-sync push | ncaas-sync verify
-  ncaas-sync verify s3://pca/lab job__pca_1606753161 --bucket-only";
-
-const UPLOADS_EXAMPLES: &str = "\
-Examples:
-  ncaas-sync uploads s3://pca
-  ncaas-sync uploads s3://pca/lab --older-than 7d --drop";

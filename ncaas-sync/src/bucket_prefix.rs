@@ -45,7 +45,6 @@ fn folder_key(prefix: &str) -> Result<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot make its folder has failed")]
 mod tests {
     use super::*;
 

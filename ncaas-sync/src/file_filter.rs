@@ -122,7 +122,6 @@ impl FileFilter {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose globs cannot be read has failed")]
 mod tests {
     use ncaas_core::failure::Kind;
 

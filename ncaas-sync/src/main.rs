@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use args::{Args, Verb};
+use ncaas_core::record::fields::RecordFields;
+use ncaas_core::schema::{Schema, schema_of};
 use ncaas_core::tool;
 
 mod args;
@@ -19,7 +21,7 @@ mod result_list;
 mod transfer_report;
 
 fn main() -> ExitCode {
-    tool::run("ncaas-sync", async |tool, args: Args| {
+    tool::run("ncaas-sync", schema_of_verb, async |tool, args: Args| {
         args.patience.apply(tool);
         match args.verb {
             Verb::Diff(args) => commands::diff::diff(tool, args).await,
@@ -31,4 +33,14 @@ fn main() -> ExitCode {
             Verb::Uploads(args) => commands::uploads::uploads(tool, args).await,
         }
     })
+}
+
+/// The schema of a verb's records.
+fn schema_of_verb(verb: &str) -> Schema {
+    match verb {
+        "diff" => schema_of::<commands::diff::ChangeRecord>(),
+        "status" => schema_of::<commands::status::StatusRecord>(),
+        "uploads" => schema_of::<commands::uploads::UploadRecord>(),
+        _ => schema_of::<RecordFields>(),
+    }
 }

@@ -180,7 +180,6 @@ fn regex(pattern: &str) -> std::result::Result<Regex, regex::Error> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "the patterns of the tests are valid")]
 mod tests {
     use super::*;
 

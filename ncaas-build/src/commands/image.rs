@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ncaas_core::engine::{Engine, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::image_labels::ImageLabels;
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -13,13 +13,10 @@ use crate::args::ImageArgs;
 use crate::builder::dockerfile::DOCKERFILE;
 use crate::builder::{BuildOptions, Plan, Secret, context, write_record};
 use crate::git_revision::{Revision, name_image};
-use crate::image_record::{Image, Written};
+use crate::image_record::Image;
 
 /// Builds an image, and writes its record.
 pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Written<Image>>().await;
-    }
     let plan = plan_build(tool, &args)?;
     let record = Image { image: Some(plan.options.image.clone()), ..Image::default() }.record();
     Pipe::new(tool, 1)

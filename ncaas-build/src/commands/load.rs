@@ -5,20 +5,17 @@ use std::path::Path;
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files::absolute;
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LoadArgs;
 use crate::engine_stream::{self, Refusal};
-use crate::image_record::{Image, Written};
+use crate::image_record::Image;
 
 /// Loads the images of a file.
 pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Written<Image>>().await;
-    }
-    let file = absolute(&args.file.unwrap_or_default())?;
+    let file = absolute(&args.file)?;
     let record = Image { file: Some(file.display().to_string()), ..Image::default() }.record();
     Pipe::new(tool, 1)
         .for_each(Input::record(record), async |record: &mut Record, output: &Output| {

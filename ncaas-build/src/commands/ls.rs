@@ -7,7 +7,7 @@ use bollard::query_parameters::ListImagesOptions;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::analysis_of_image;
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::{format_age, format_bytes};
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -15,13 +15,10 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::LsArgs;
 use crate::git_revision::{REPOSITORY, REVISION};
 use crate::image_name::split;
-use crate::image_record::{Image, Written};
+use crate::image_record::Image;
 
 /// Lists images, the newest first.
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Written<Image>>().await;
-    }
     let as_table = shows_table(args.json);
     Pipe::new(tool, 1)
         .source(async |output: &Output| {

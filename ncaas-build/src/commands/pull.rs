@@ -2,20 +2,17 @@
 
 use ncaas_core::engine::{LazyEngine, reference};
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::pipe::Pipe;
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PullArgs;
-use crate::image_record::{Image, Written, image_records};
+use crate::image_record::image_records;
 use crate::progress::Progress;
 use crate::registry::{JOBS, fetch, transferred};
 
 /// Pulls images.
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<Written<Image>>().await;
-    }
     let input = image_records(tool, &args.images, "ncaas-submit watch B | ncaas-build pull")?;
     let (engine, progress) = (LazyEngine::default(), Progress::new());
     Pipe::for_args(tool, &args.pipe, JOBS)

@@ -2,21 +2,18 @@
 
 use ncaas_core::engine::{EngineContext, LazyEngine, Subject, reference};
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::pipe::Pipe;
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PushArgs;
 use crate::image_name::split;
-use crate::image_record::{Image, Written, image_records};
+use crate::image_record::image_records;
 use crate::progress::Progress;
 use crate::registry::{ImageTransfer, JOBS, transferred};
 
 /// Pushes images.
 pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<Written<Image>>().await;
-    }
     let input = image_records(tool, &args.images, "ncaas-build image . | ncaas-build push")?;
     let (engine, progress) = (LazyEngine::default(), Progress::new());
     Pipe::for_args(tool, &args.pipe, JOBS)

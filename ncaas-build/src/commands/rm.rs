@@ -3,18 +3,15 @@
 use bollard::query_parameters::RemoveImageOptions;
 use ncaas_core::engine::{EngineContext, LazyEngine, Subject, reference};
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::pipe::Pipe;
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
-use crate::image_record::{Image, Written, image_records};
+use crate::image_record::{Image, image_records};
 
 /// Removes names of images, and images without a name left.
 pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<Written<Image>>().await;
-    }
     let input = image_records(tool, &args.images, "ncaas-build ls | jq -c 'select(.age_s > 2e6)' | ncaas-build rm")?;
     let engine = LazyEngine::default();
     Pipe::for_args(tool, &args.pipe, 4)

@@ -7,21 +7,18 @@ use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{IoContext, Result};
 use ncaas_core::files::{absolute, make_folder, temporary_beside};
-use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::SaveArgs;
-use crate::image_record::{Image, Written};
+use crate::image_record::Image;
 use crate::progress::Progress;
 
 /// Saves an image. The file appears complete or not at all.
 pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Written<Image>>().await;
-    }
-    let file = absolute(&args.output.unwrap_or_default())?;
-    let known = Image { image: args.image, file: Some(file.display().to_string()), ..Image::default() };
+    let file = absolute(&args.output)?;
+    let known = Image { image: Some(args.image), file: Some(file.display().to_string()), ..Image::default() };
     Pipe::new(tool, 1)
         .filter(Input::record(known.record()), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;

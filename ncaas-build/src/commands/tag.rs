@@ -3,25 +3,21 @@
 use bollard::query_parameters::TagImageOptions;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::TagArgs;
 use crate::image_name::split;
-use crate::image_record::{Image, Written};
+use crate::image_record::Image;
 
 /// Gives an image a second name.
 pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Written<Image>>().await;
-    }
-    let (source, target) = (args.source.unwrap_or_default(), args.target.unwrap_or_default());
-    let record = Image { image: Some(target.clone()), ..Image::default() }.record();
+    let record = Image { image: Some(args.target.clone()), ..Image::default() }.record();
     Pipe::new(tool, 1)
         .filter(Input::record(record), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
-            let (source, target) = (reference::image(&source)?, reference::image(&target)?);
+            let (source, target) = (reference::image(&args.source)?, reference::image(&args.target)?);
             let (repo, tag) = split(target);
             if tag.contains(':') {
                 return Err(Failure::new(

@@ -97,7 +97,6 @@ fn is_done(status: &str) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "the messages of the test are valid")]
 mod tests {
     use super::*;
 

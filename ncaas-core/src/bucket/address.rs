@@ -87,7 +87,6 @@ pub(super) fn directory_address(path: &Path) -> Result<(String, String)> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

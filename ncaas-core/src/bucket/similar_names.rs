@@ -84,7 +84,6 @@ fn similar_part<'k>(key: &'k str, wanted: &str) -> Option<&'k str> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

@@ -181,7 +181,6 @@ fn repair_registry_auth(mut request: BollardRequest) -> BollardRequest {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot build its own request has failed")]
 mod tests {
     use super::*;
 

@@ -232,7 +232,6 @@ pub fn open_real_folder(dir: &Dir, path: impl AsRef<Path>) -> io::Result<Dir> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;

@@ -283,7 +283,6 @@ fn remove_empty_folders(dir: &Dir, depth: usize) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose folder cannot be made has failed")]
 mod tests {
     use super::*;
 

@@ -129,7 +129,6 @@ pub fn short_hash(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose names cannot be made has failed")]
 mod tests {
     use super::*;
 

@@ -1,8 +1,8 @@
-//! The flags that every verb has.
+//! The flags of every verb that reads records.
 
 use clap::Args;
 
-/// The flags of a verb that reads records.
+/// How a verb works on its records, and what it prints.
 #[derive(Debug, Clone, Args)]
 pub struct PipeArgs {
     /// Work on at most N records at once
@@ -16,10 +16,6 @@ pub struct PipeArgs {
     /// Print records as JSON on a terminal too, instead of summaries or a table
     #[arg(long)]
     pub json: bool,
-
-    /// Print the JSON Schema of the records that the verb reads and writes
-    #[arg(long, exclusive = true)]
-    pub schema: bool,
 }
 
 impl PipeArgs {
@@ -27,12 +23,4 @@ impl PipeArgs {
     pub fn jobs_or(&self, default: usize) -> usize {
         self.jobs.map_or(default, usize::from)
     }
-}
-
-/// The flag of a verb that reads no records.
-#[derive(Debug, Clone, Args)]
-pub struct SchemaArgs {
-    /// Print the JSON Schema of the records that the verb writes
-    #[arg(long, exclusive = true)]
-    pub schema: bool,
 }

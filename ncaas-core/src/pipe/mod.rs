@@ -18,11 +18,10 @@ use std::rc::Rc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-pub use args::{PipeArgs, SchemaArgs};
+pub use args::PipeArgs;
 pub use input::{Input, MAX_LINE};
 use interruption::describe_interruption;
 pub use output::{Output, stdout_hang_up};
@@ -32,22 +31,6 @@ use crate::failure::{Failure, Result};
 use crate::record::Record;
 use crate::record::fields::Job;
 use crate::tool::{ExitStatus, Tool};
-
-/// The version of the record format, in each JSON Schema. It rises when a field is removed, renamed or changes its type or
-/// meaning; new fields and new error kinds do not raise it (docs/records.md has the promise).
-pub const RECORD_FORMAT_VERSION: u32 = 1;
-
-/// Writes the JSON Schema of `T`, for `--schema`.
-///
-/// # Errors
-/// When stdout cannot be written.
-pub async fn print_schema<T: JsonSchema>() -> Result<ExitStatus> {
-    let output = Output::stdout();
-    let mut schema = schemars::schema_for!(T);
-    schema.insert("version".to_owned(), RECORD_FORMAT_VERSION.into());
-    output.write_json(&schema).await;
-    output.finish().await.map(ExitStatus)
-}
 
 /// Writes complete lines: a table, or one value as JSON.
 ///

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::failure::{Failure, Kind};
 pub use crate::image_labels::Protocol;
@@ -14,88 +15,63 @@ pub use crate::record::container::{Container, DetachedExec, Oom, Status, Stopped
 pub use crate::record::placement::Placement;
 
 /// Everything that a job's record may hold. A record may hold more: unknown fields pass through unchanged.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RecordFields {
     /// Which job this is.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
     /// The dataset: a key in the bucket, or a path on this machine for a job from arguments. A key that ends in `/`
     /// is a folder.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dataname: Option<Datasets>,
     /// The config: a key in the bucket, or a path on this machine for a job from arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub configname: Option<String>,
     /// The submission's own `resultpath`, `s3://bucket/path`: results go to `path/<job id>/` there.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub resultpath: Option<String>,
     /// Absolute path of the io-dir on this machine that the job reads from and writes to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub io_dir: Option<String>,
     /// The image as it was named.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The id of the image that ran, `sha256:...`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
     /// Command and arguments, replacing the image's own command.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
     /// How the container is run, beyond image and command.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunSettings>,
     /// The job's dataset and config as they were at its start.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Vec<Input>>,
     /// The container and its state.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
     /// The scheduler's job that runs the pipe for this record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
     /// A command that runs detached in the container.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exec: Option<DetachedExec>,
     /// Where its log and status files are.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
     /// The resources that it used. The engine samples a running container about once a second: absent for a job that was too
     /// short, or had ended before it was followed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The files that it produced; none of them where `results_file` lists them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub results: Option<Vec<ResultFile>>,
     /// The file that lists all that it produced, where that is too much for a record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub results_file: Option<ResultsFile>,
     /// How many files of a successful job without any result `ncaas-sync collect` left out, such as files in `/tmp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub uncollected: Option<u64>,
     /// True when the bucket has the job's saved record of this attempt: nothing is left to do for the job.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed: Option<bool>,
     /// True when a stage has printed how the job ended: later stages do not print it again.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome_reported: Option<bool>,
     /// Id of the job that `run --replay` repeats.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<String>,
     /// What `run --dry-run` resolved: the container that it would start, and the equivalent `docker run` line.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<serde_json::Value>,
     /// The beginning of a line of input that is not a record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
     /// What the job manager did for the submission before its container started: the certificate's set-up log.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Vec<SetupEvent>>,
     /// Warnings for the user.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub warnings: Option<Vec<String>>,
     /// The failure that ended the work on this record; null if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
 }
 
@@ -108,21 +84,18 @@ impl RecordFields {
 }
 
 /// One dataset run with one config in one image. The datasets of a submission share its id.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// `job__<analysis>_<timestamp>`: the name of the job's folder among the group's results.
     pub id: String,
     /// The bucket, `s3://name` or an absolute path; none for a job from arguments.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
     /// The group: first folder in the bucket; none for a job from arguments.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Key of the submit file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submission: Option<String>,
     /// The submission's own timestamp, as it was written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
     /// Which of the submission's datasets this is, from 1.
     #[serde(default = "first_dataset")]
@@ -131,14 +104,11 @@ pub struct Job {
     #[serde(default = "first_dataset")]
     pub datasets: u64,
     /// What the names of its log and status files are made of; the dataset's base name where it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Which attempt at the submission this is, from 2 on; none for the first. `ncaas-submit retry` begins a new one: what
     /// was saved of an earlier one no longer counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u64>,
     /// The claim under which a watcher handed it on; none for a job that no watcher handed on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<JobClaim>,
 }
 
@@ -187,96 +157,71 @@ impl Datasets {
 }
 
 /// How a container is run, beyond its image and command. Together they are all that it takes to run it again.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RunSettings {
     /// Environment variables, beside the image's own and `data` and `config`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<BTreeMap<String, String>>,
     /// Names of environment variables whose values are secret. The values come from the environment of the tool each
     /// time, and stand in no record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_env: Option<Vec<String>>,
     /// How long the job may run, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
     /// Memory limit in bytes; swap is included.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
     /// Limit in processors, 0.5 for half of one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<f64>,
     /// Size of `/dev/shm` in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub shm_size: Option<u64>,
     /// Whether it gets a GPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpus: Option<Gpus>,
     /// Network: `none`, `host`, `bridge`, or the name of one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
     /// User in the container: a name, or `uid:gid`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Platform of the image, `os/architecture`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
     /// Absolute path of the io-dir in the container.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
     /// Paths of single parts of the io-dir in the container.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mounts: Option<MountPaths>,
     /// Further files and folders of this machine, mounted read-only: `HOST:CONTAINER:ro`, both absolute.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub volumes: Option<Vec<String>>,
     /// Replaces the image's entrypoint; its command is dropped, as `docker run --entrypoint` does.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
     /// Working directory, instead of the image's.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
     /// Whether the container's root file system is read-only.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
     /// Paths in the container that are in memory and writable, with options as in `docker run --tmpfs`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tmpfs: Option<Vec<String>>,
     /// How the analysis gets its inputs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
     /// Maximum number of processes and threads; 0 for no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<u64>,
     /// How much of its output the engine keeps, in bytes; 0 for no limit. The oldest part is dropped first.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub log_size: Option<u64>,
     /// Whether processes may gain privileges, as `sudo` does.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub new_privileges: Option<bool>,
     /// Capabilities beside those that a job has by default: `NET_RAW`, ...
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cap_add: Option<Vec<String>>,
     /// Size limit of the container's own layer, in bytes, if the engine's storage driver supports one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<u64>,
 }
 
 /// Absolute paths in a container; a part without a path is in the io-dir.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MountPaths {
     /// Of a dataset that is a folder; of the folder that holds it if it is a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// Of the folder that holds the config.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
     /// Of the folder for results.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub results: Option<String>,
     /// Of the folder for logs; empty if the container gets none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<String>,
 }
 

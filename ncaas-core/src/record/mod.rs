@@ -336,5 +336,4 @@ fn kind_of(value: &Value) -> &'static str {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot read its own record has failed")]
 mod tests;

@@ -2,7 +2,6 @@
 //!
 //! The server is a real one, over HTTP: AWS_ENDPOINT_URL says where (`make test` starts LocalStack). Without it these
 //! tests fail.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod directory;
 mod faults;

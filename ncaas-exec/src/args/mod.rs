@@ -5,7 +5,7 @@ mod settings;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use ncaas_core::pipe::{PipeArgs, SchemaArgs};
+use ncaas_core::pipe::PipeArgs;
 use ncaas_core::quantity::parse_duration;
 use ncaas_core::record::fields::Status;
 pub(crate) use settings::{JobSettingsArgs, MountArg, SettingsArgs};
@@ -24,31 +24,75 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Start a development container with the io-dir mounted
-    #[command(after_help = START_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec start neurocaas/contrib:base --name dev
+  ncaas-exec shell dev
+  ncaas-exec stop dev
+  ncaas-exec start --name dev")]
     Start(Box<StartArgs>),
     /// Open an interactive shell in a container
-    #[command(after_help = SHELL_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec start neurocaas/contrib:base | ncaas-exec shell")]
     Shell(ShellArgs),
     /// Run a command in a running container and exit with its status
-    #[command(after_help = IN_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec in dev -- ./run.sh io-dir/inputs/session1.npy io-dir/configs/c.yaml
+  tar c src | ncaas-exec in -i dev -- tar x
+
+Exit status: the command's own; 125 if ncaas-exec itself failed or ended the command after --timeout.")]
     In(InArgs),
     /// Run an image as a detached job
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
+      ncaas-exec wait
+  ncaas-exec run neurocaas/contrib:pca.356d78a --data a.npy b.npy \\
+      --config c.yaml --follow
+  echo '{\"image\":\"neurocaas/contrib:base\",\"command\":[\"ls\"]}' | ncaas-exec run
+
+The command gets the paths of dataset and config in the container as $1 and $2, and in the environment variables data
+and config.")]
     Run(Box<RunArgs>),
     /// Wait until jobs have ended and report how they ended
-    #[command(after_help = WAIT_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
+      ncaas-exec wait | jq .container.status
+  ncaas-exec wait dev
+
+Exit status: with one CONTAINER its exit code, or 125 if ncaas-exec itself failed; as a filter 0 or 1.")]
     Wait(ContainersArgs),
     /// Stop containers: send TERM, then KILL after a grace period
-    #[command(after_help = STOP_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec stop dev
+  ncaas-exec ls | jq -c 'select(.job.group == \"lab\")' | ncaas-exec stop")]
     Stop(StopArgs),
     /// Remove containers that have ended
-    #[command(after_help = RM_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec rm --older-than 7d --status success
+  ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
+
+Containers that run, containers of records with an error, and containers with results that were not collected are kept.
+In a pipe, put `ncaas-exec wait` before it; the exit status is 1 if all jobs are still running.")]
     Rm(RmArgs),
     /// List the containers that ncaas-exec started
-    #[command(after_help = LS_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec ls
+  ncaas-exec ls --all | jq -r '.container | [.name, .status] | @tsv'")]
     Ls(LsArgs),
     /// Show what jobs take on disk: containers, work folders, results and images
-    #[command(after_help = DU_EXAMPLES)]
+    #[command(after_help = "\
+Examples:
+  ncaas-exec du
+  ncaas-exec du --json | jq -c 'select(.results_bytes > 1e9) | .job'
+
+`ncaas-exec rm --older-than 7d --dry-run` says which containers a clean-up would remove.")]
     Du(DuArgs),
 }
 
@@ -81,16 +125,12 @@ pub(crate) struct ShellArgs {
     /// User in the container [default: the container's]
     #[arg(short, long)]
     pub(crate) user: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InArgs {
     /// The container: its name or id, a job's id, the name of a dataset, or `last`
-    #[arg(required_unless_present = "schema")]
-    pub(crate) container: Option<String>,
+    pub(crate) container: String,
 
     /// Connect this command's stdin to the command in the container
     #[arg(short, long)]
@@ -116,11 +156,8 @@ pub(crate) struct InArgs {
     #[arg(short, long)]
     pub(crate) user: Option<String>,
 
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
-
     /// The command and its arguments
-    #[arg(required_unless_present = "schema", last = true, value_name = "COMMAND")]
+    #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 
@@ -286,9 +323,6 @@ pub(crate) struct LsArgs {
     /// List only containers whose io-dir belongs to this user
     #[arg(long)]
     pub(crate) mine: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -300,9 +334,6 @@ pub(crate) struct DuArgs {
     /// Print JSON on a terminal too, one line for each job and image
     #[arg(long)]
     pub(crate) json: bool,
-
-    #[command(flatten)]
-    pub(crate) schema: SchemaArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -310,68 +341,6 @@ pub(crate) enum Format {
     Json,
     Table,
 }
-
-const START_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec start neurocaas/contrib:base --name dev
-  ncaas-exec shell dev
-  ncaas-exec stop dev
-  ncaas-exec start --name dev";
-
-const SHELL_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec start neurocaas/contrib:base | ncaas-exec shell";
-
-const IN_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec in dev -- ./run.sh io-dir/inputs/session1.npy io-dir/configs/c.yaml
-  tar c src | ncaas-exec in -i dev -- tar x
-
-Exit status: the command's own; 125 if ncaas-exec itself failed or ended the command after --timeout.";
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
-      ncaas-exec wait
-  ncaas-exec run neurocaas/contrib:pca.356d78a --data a.npy b.npy \\
-      --config c.yaml --follow
-  echo '{\"image\":\"neurocaas/contrib:base\",\"command\":[\"ls\"]}' | ncaas-exec run
-
-The command gets the paths of dataset and config in the container as $1 and $2, and in the environment variables data
-and config.";
-
-const WAIT_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |
-      ncaas-exec wait | jq .container.status
-  ncaas-exec wait dev
-
-Exit status: with one CONTAINER its exit code, or 125 if ncaas-exec itself failed; as a filter 0 or 1.";
-
-const STOP_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec stop dev
-  ncaas-exec ls | jq -c 'select(.job.group == \"lab\")' | ncaas-exec stop";
-
-const RM_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec rm --older-than 7d --status success
-  ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
-
-Containers that run, containers of records with an error, and containers with results that were not collected are kept.
-In a pipe, put `ncaas-exec wait` before it; the exit status is 1 if all jobs are still running.";
-
-const LS_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec ls
-  ncaas-exec ls --all | jq -r '.container | [.name, .status] | @tsv'";
-
-const DU_EXAMPLES: &str = "\
-Examples:
-  ncaas-exec du
-  ncaas-exec du --json | jq -c 'select(.results_bytes > 1e9) | .job'
-
-`ncaas-exec rm --older-than 7d --dry-run` says which containers a clean-up would remove.";
 
 /// A duration in whole seconds, rounded up.
 fn parse_seconds(text: &str) -> Result<u64, String> {

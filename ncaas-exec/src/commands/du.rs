@@ -12,7 +12,7 @@ use ncaas_core::failure::Result;
 use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout::{RESULTS, WORK};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::{format_age, format_bytes};
 use ncaas_core::record::Record;
 use ncaas_core::table::{Table, shows_table, terminal_width};
@@ -27,7 +27,7 @@ use crate::image::inspect_image;
 
 /// What a job, or an image of jobs, takes on disk.
 #[derive(Debug, Default, Clone, Serialize, JsonSchema)]
-struct Usage {
+pub(crate) struct Usage {
     /// Id of the job, or name of the development container; none for an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<String>,
@@ -53,9 +53,6 @@ impl Usage {
 }
 
 pub(crate) async fn du(tool: Tool, args: DuArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Usage>().await;
-    }
     let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
@@ -170,7 +167,6 @@ fn table(usages: &[Usage], width: usize) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
 mod tests {
     use super::*;
 

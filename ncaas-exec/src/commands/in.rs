@@ -7,7 +7,7 @@ use bollard::container::LogOutput;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema, stdout_hang_up};
+use ncaas_core::pipe::{Input, Output, Pipe, stdout_hang_up};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -40,15 +40,12 @@ pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitSta
 }
 
 async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let engine = Engine::connect().await?;
     let mut env = Vec::new();
     for text in &args.env {
         env.extend(parse_variable(text)?.map(|(name, value)| format!("{name}={value}")));
     }
-    let container = targets::resolve_container(&engine, args.container.as_deref().unwrap_or_default()).await?;
+    let container = targets::resolve_container(&engine, &args.container).await?;
     let request = ExecRequest {
         container: container.clone(),
         command: args.command.clone(),

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::JobFolder;
-use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, RecordFields, Status};
+use ncaas_core::record::fields::{Container, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
@@ -19,9 +19,6 @@ use crate::{lifecycle, targets};
 const DEFAULT_JOBS: usize = 8;
 
 pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
     let named = !args.containers.is_empty();

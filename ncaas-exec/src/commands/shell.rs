@@ -7,9 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,9 +26,6 @@ const HANG_UP_GRACE: Duration = Duration::from_millis(200);
 const SHELLS: [&[&str]; 2] = [&["sh", "-c", PREFER_BASH], &["bash"]];
 
 pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let named: Vec<String> = args.container.iter().cloned().collect();
     let input = targets::target_input(tool, &named, "ncaas-exec start IMAGE | ncaas-exec shell")?;
     let connection = LazyEngine::default();

@@ -9,7 +9,7 @@ use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Owner, Subject, labe
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout;
-use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -40,9 +40,6 @@ const IO_DIR_FOLDERS: [(&str, bool); 5] = [
 const KEEP_ALIVE: &str = "exec 3<&0; trap 'exit 0' TERM INT; while :; do read -r _ <&3 & wait $!; done";
 
 pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let tool = tool.with_quiet(args.pipe.quiet);
     let input = match &args.image {
         Some(image) => {

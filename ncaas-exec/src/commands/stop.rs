@@ -2,9 +2,8 @@
 
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::pipe::Pipe;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::StopArgs;
@@ -14,9 +13,6 @@ use crate::targets;
 const DEFAULT_JOBS: usize = 64;
 
 pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
     let input = match &args.placement {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
-use ncaas_core::pipe::{Pipe, print_schema};
+use ncaas_core::pipe::Pipe;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{DetachedExec, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -21,9 +21,6 @@ const DEFAULT_JOBS: usize = 1024;
 const TOOL_FAILED: u8 = 125;
 
 pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let tool = tool.with_quiet(args.pipe.quiet);
     let input = targets::target_input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
     let connection = LazyEngine::default();

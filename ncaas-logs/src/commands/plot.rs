@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use ncaas_core::failure::Result;
 use ncaas_core::files;
-use ncaas_core::pipe::{self, Input, Output, Pipe, json_line, print_schema};
+use ncaas_core::pipe::{self, Input, Output, Pipe, json_line};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ use crate::timeline::{Row, Timeline};
 
 /// The picture that was drawn.
 #[derive(Debug, Serialize, JsonSchema)]
-struct PlotRecord {
+pub(crate) struct PlotRecord {
     /// Absolute path of the picture.
     plot: String,
     /// The number of jobs in it.
@@ -27,9 +27,6 @@ struct PlotRecord {
 }
 
 pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<PlotRecord>().await;
-    }
     let input = if args.files.is_empty() {
         Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs plot")?
     } else {

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{self, Output, Pipe, print_schema};
+use ncaas_core::pipe::{self, Output, Pipe};
 use ncaas_core::quantity::{format_age, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
@@ -21,9 +21,6 @@ use crate::saved_files::SavedFiles;
 use crate::targets;
 
 pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
     let engines = LazyEngine::default();
     let pipe = Pipe::for_args(tool, &args.pipe, 8);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::table::{shows_table, terminal_width};
@@ -28,7 +28,7 @@ const WIDEST_NAME: usize = 48;
 
 /// One sample of one container.
 #[derive(Debug, Serialize, JsonSchema)]
-struct SampleRecord<'a> {
+pub(crate) struct SampleRecord<'a> {
     #[serde(flatten)]
     owner: &'a Owner,
     #[serde(flatten)]
@@ -36,9 +36,6 @@ struct SampleRecord<'a> {
 }
 
 pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<SampleRecord<'_>>().await;
-    }
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs usage")?;
     let engines = LazyEngine::default();
     let several = args.containers.len() != 1;

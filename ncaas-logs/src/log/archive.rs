@@ -212,7 +212,6 @@ fn size_of_extended(records: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot make its archive has failed")]
 mod tests {
     use super::*;
 

@@ -70,7 +70,6 @@ impl FileParser {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose lines cannot be read has failed")]
 mod tests {
     use super::*;
     use crate::log::entry::Stream;

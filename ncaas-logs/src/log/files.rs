@@ -171,7 +171,6 @@ impl Entries {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
 mod tests {
     use std::io::Write;
 

@@ -197,7 +197,6 @@ fn failed(id: &str, error: &bollard::errors::Error) -> Failure {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose responses cannot be read has failed")]
 mod tests {
     use super::*;
 

@@ -175,7 +175,6 @@ fn remove_one(counts: &mut HashMap<u64, u32>, hash: u64) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that has no time has failed")]
 mod tests {
     use super::*;
     use crate::log::entry::Stream;

@@ -97,7 +97,6 @@ fn parse_head(line: &[u8]) -> Option<(Stamp, Stream)> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
 mod tests {
     use super::*;
     use crate::log::{Line, LineReader};

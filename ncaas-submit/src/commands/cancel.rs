@@ -4,9 +4,9 @@
 use jiff::Timestamp;
 use ncaas_core::cancellation;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::submission::{State, SubmissionRecord};
+use ncaas_core::record::submission::State;
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
@@ -18,9 +18,6 @@ use crate::watch::process::owner;
 const AT_ONCE: usize = 8;
 
 pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<SubmissionRecord>().await;
-    }
     let usage = "ncaas-submit ls BUCKET --state running | ncaas-submit cancel";
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();

@@ -6,7 +6,7 @@ use ncaas_core::bucket::{Bucket, Key, S3Address, Target};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::{self, SUBMISSIONS};
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, RecordFields};
 use ncaas_core::text;
@@ -21,9 +21,6 @@ use crate::validation;
 const AT_ONCE: usize = 8;
 
 pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let target = args.target.as_deref().map(Target::parse).transpose()?;
     if !args.submissions.is_empty() {
         return Pipe::new(tool, 1)

@@ -6,7 +6,7 @@
 use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -18,9 +18,6 @@ use crate::targets::Buckets;
 const DEFAULT_JOBS: usize = 16;
 
 pub(crate) async fn claim(tool: Tool, args: ClaimArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let input = match &args.record {
         Some(address) => Input::records([read_record(address).await?]),
         None => Input::stdin(tool, "ncaas-submit claim <record.json")?,

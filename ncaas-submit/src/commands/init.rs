@@ -3,7 +3,7 @@
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::{CONFIGS, INPUTS, RESULTS, SUBMISSIONS, check_group};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::BucketRecord;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -12,15 +12,12 @@ use crate::args::InitArgs;
 use crate::sqs;
 
 pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<BucketRecord>().await;
-    }
     for group in &args.group {
         check_group(group)?;
     }
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
-            let bucket = Bucket::create(args.bucket.as_deref().unwrap_or_default()).await?;
+            let bucket = Bucket::create(&args.bucket).await?;
             for group in &args.group {
                 for folder in [INPUTS, CONFIGS, SUBMISSIONS, RESULTS] {
                     bucket.put_new(&Key::new(format!("{group}/{folder}/"))?, Vec::new()).await?;

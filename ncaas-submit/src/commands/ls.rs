@@ -9,11 +9,11 @@ use ncaas_core::bucket::{Bucket, ObjectInfo};
 use ncaas_core::claim;
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout;
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_age;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
-use ncaas_core::record::submission::{DatasetStatus, State, SubmissionRecord, SubmissionStatus};
+use ncaas_core::record::submission::{DatasetStatus, State, SubmissionStatus};
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -37,10 +37,7 @@ const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 const AT_ONCE: usize = 16;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<SubmissionRecord>().await;
-    }
-    let bucket = open_bucket(args.bucket.as_deref().unwrap_or_default()).await?;
+    let bucket = open_bucket(&args.bucket).await?;
     check_groups(&bucket, &args.group, false).await?;
     let shows_table = shows_table(args.json);
     Pipe::new(tool, 1)

@@ -1,9 +1,9 @@
 //! `ncaas-submit place`: run the rest of the pipe for each record as a job of the lab's scheduler.
 
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Gpus, RecordFields, RunSettings};
+use ncaas_core::record::fields::{Gpus, RunSettings};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::{PlaceArgs, SchedulerName};
@@ -18,9 +18,6 @@ use crate::place::slurm;
 const DEFAULT_JOBS: usize = 1000;
 
 pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let input = Input::stdin(tool, "ncaas-submit watch BUCKET | ncaas-submit place --on slurm")?;
     let scheduler = match &args.on {
         SchedulerName::Slurm => {

@@ -4,9 +4,9 @@ use ncaas_core::bucket::Key;
 use ncaas_core::cancellation;
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::submission::{State, SubmissionRecord};
+use ncaas_core::record::submission::State;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RetryArgs;
@@ -18,9 +18,6 @@ use crate::targets::{Buckets, read_targets};
 const AT_ONCE: usize = 8;
 
 pub(crate) async fn retry(tool: Tool, args: RetryArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<SubmissionRecord>().await;
-    }
     let usage = "ncaas-submit ls BUCKET --state failed | ncaas-submit retry";
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();

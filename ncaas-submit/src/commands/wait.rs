@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use ncaas_core::certificate::{Stage, UNKNOWN};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::RecordFields;
 use ncaas_core::record::submission::State;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
@@ -23,9 +22,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 1024;
 
 pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let usage = "ncaas-submit send BUCKET/GROUP ... | ncaas-submit wait";
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();

@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
-use ncaas_core::pipe::{Output, Pipe, print_schema};
-use ncaas_core::record::fields::RecordFields;
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::{Instant, sleep};
 
@@ -58,10 +57,7 @@ const HOLD_ONCE: Duration = Duration::from_secs(3600);
 const NAMED: usize = 5;
 
 pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<RecordFields>().await;
-    }
-    let bucket = open_bucket(args.bucket.as_deref().unwrap_or_default()).await?;
+    let bucket = open_bucket(&args.bucket).await?;
     check_groups(&bucket, &args.group, true).await?;
     let sqs = open_sqs(&args, &bucket, tool).await?;
     let mut lister = Lister::new(tool, &bucket, &args.group);

@@ -40,7 +40,6 @@ fn quoted(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a record that cannot be read fails the test")]
 mod tests {
     use std::process::Command;
 

@@ -61,7 +61,6 @@ impl JobRequest {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a record that cannot be read fails the test")]
 mod tests {
     use super::*;
 

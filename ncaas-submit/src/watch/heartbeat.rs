@@ -349,7 +349,6 @@ fn key(id: &str) -> Result<Key> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose heartbeat cannot be written has failed")]
 mod tests {
     use super::*;
 

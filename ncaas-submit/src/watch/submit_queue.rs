@@ -178,7 +178,6 @@ pub(crate) fn backoff(failures: u32) -> Duration {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose key is not valid has failed")]
 mod tests {
     use super::*;
 

@@ -225,7 +225,6 @@ fn non_empty(path: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose record cannot be read has failed")]
 mod tests {
     use ncaas_core::record::Record;
 

@@ -74,7 +74,6 @@ fn path_in_results(path: &str) -> &str {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose globs cannot be read has failed")]
 mod tests {
     use super::*;
 

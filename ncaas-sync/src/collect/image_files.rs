@@ -247,7 +247,6 @@ pub(crate) fn drop_unchanged(findings: &mut Findings, kept: usize, image: &HashM
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
 mod tests {
     use super::super::findings::File;
     use super::*;

@@ -311,7 +311,6 @@ fn ignore_missing(outcome: io::Result<()>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -16,6 +16,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{END_FILE, LOGS, PROCESS_RESULTS};
 use ncaas_core::record::fields::ResultFile;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::container_paths::{ContainerPaths, ResultPath};
 use super::findings::{Content, File, Finding, Findings, RawPath};
@@ -72,13 +73,12 @@ pub(crate) struct NamedFindings {
 }
 
 /// One result on its way to its path.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Move {
     /// Present location relative to the dataset's work folder; `None` for what is created at its path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<RawPath>,
     /// Target of a link.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) link: Option<String>,
     pub(crate) result: ResultFile,
 }
@@ -364,7 +364,6 @@ impl<D: Destination> Assigner<'_, D> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test without names has failed")]
 mod tests {
     use super::super::findings::Location;
     use super::*;

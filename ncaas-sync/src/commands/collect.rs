@@ -15,9 +15,9 @@ use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CONFIGS, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::lease;
-use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, RecordFields, ResultFile, ResultsFile, RunSettings, Status};
+use ncaas_core::record::fields::{Container, ResultFile, ResultsFile, RunSettings, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
@@ -43,9 +43,6 @@ const DEFAULT_JOBS: usize = 4;
 const MAX_LISTED_BYTES: usize = 16 << 20;
 
 pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let collector = Collector {
         tool,
         engine: LazyEngine::default(),

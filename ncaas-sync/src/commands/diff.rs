@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use ncaas_core::engine::archive::archive_interrupted;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
@@ -28,7 +28,7 @@ const DEFAULT_JOBS: usize = 4;
 
 /// One path that a container changed, or one mount, whose changes cannot be seen.
 #[derive(Debug, Serialize, JsonSchema)]
-struct ChangeRecord {
+pub(crate) struct ChangeRecord {
     /// Full id of the container.
     container: String,
     /// Absolute path in the container.
@@ -83,9 +83,6 @@ struct FileDetails {
 }
 
 pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<ChangeRecord>().await;
-    }
     let engine = LazyEngine::default();
     let filter = FileFilter::new(&args.select)?;
     let input = match &args.container {

@@ -8,7 +8,7 @@ use ncaas_core::bucket::{Bucket, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::STATE_FOLDER;
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::word;
@@ -28,7 +28,7 @@ const DEFAULT_JOBS: usize = 64;
 
 /// The state of one file.
 #[derive(Debug, Serialize, JsonSchema)]
-struct StatusRecord {
+pub(crate) struct StatusRecord {
     /// Relative to the folder. The path of an empty folder ends in `/`.
     path: String,
     /// How the folder differs from the bucket.
@@ -68,15 +68,12 @@ enum FileStatus {
 }
 
 pub(crate) async fn status(tool: Tool, args: StatusArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<StatusRecord>().await;
-    }
     let pipe = Pipe::new(tool, 1);
     pipe.source(async |output| compare(tool, &args, output).await).await
 }
 
 async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
-    let (folder, prefix) = match (&args.folder, args.target.as_deref().unwrap_or_default()) {
+    let (folder, prefix) = match (&args.folder, args.target.as_str()) {
         (Some(folder), target) => (files::absolute(folder)?, BucketPrefix::parse(target)?),
         (None, target) => {
             let Target { bucket, group } = Target::parse(target)?;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use ncaas_core::transfer::list_unfinished_uploads;
 
 /// One unfinished upload.
 #[derive(Debug, Serialize, JsonSchema)]
-struct UploadRecord {
+pub(crate) struct UploadRecord {
     /// Key of the object to be created.
     key: String,
     /// The id that the server gave it.
@@ -32,14 +32,11 @@ struct UploadRecord {
 }
 
 pub(crate) async fn uploads(tool: Tool, args: UploadsArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<UploadRecord>().await;
-    }
     Pipe::new(tool, 1).source(async |output| list(tool, &args, output).await).await
 }
 
 async fn list(tool: Tool, args: &UploadsArgs, output: &Output) -> Result<()> {
-    let target = BucketPrefix::parse(args.target.as_deref().unwrap_or_default())?;
+    let target = BucketPrefix::parse(&args.target)?;
     let bucket = Bucket::open(&target.bucket).await?;
     if bucket.as_s3().is_none() {
         tool.note(&format!("`{}` is a directory, which has no unfinished uploads", bucket.address()));

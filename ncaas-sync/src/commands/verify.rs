@@ -12,10 +12,10 @@ use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{LOGS, RECORD_SUFFIX, RESULTS, job_prefix};
-use ncaas_core::pipe::{Input, MAX_LINE, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, MAX_LINE, Output, Pipe};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, RecordFields, ResultFile, ResultsFile};
+use ncaas_core::record::fields::{Job, ResultFile, ResultsFile};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -56,9 +56,6 @@ enum FileState {
 }
 
 pub(crate) async fn verify(tool: Tool, args: VerifyArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let verifier = Verifier { tool, buckets: Buckets::default(), args: &args };
     let input = match (&args.target, &args.job) {
         (Some(target), Some(job)) => Input::records(verifier.saved_records(target, job).await?),

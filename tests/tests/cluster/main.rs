@@ -1,5 +1,4 @@
 //! A cluster whose machines, network and daemons fail. `make test-cluster` runs it; it takes some minutes.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod batch;
 

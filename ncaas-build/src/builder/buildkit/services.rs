@@ -147,7 +147,6 @@ impl Health for HealthService {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "the secrets of the tests exist")]
 mod tests {
     use super::*;
 

@@ -8,7 +8,7 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels, reference};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::layout::CONTAINER_IO_DIR;
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -18,7 +18,7 @@ use crate::engine_stream;
 use crate::git_revision::{CREATED, REPOSITORY};
 use crate::image_import::import_image;
 use crate::image_name::split;
-use crate::image_record::{Image, Written};
+use crate::image_record::Image;
 use crate::progress::Progress;
 use crate::registry::fetch;
 
@@ -29,9 +29,6 @@ const SETUP: &str = include_str!("setup.sh");
 
 /// Builds the base image, and writes its record.
 pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Written<Image>>().await;
-    }
     let image = args.tag.clone().unwrap_or_else(|| format!("{REPOSITORY}:base"));
     reference::image(&image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
     let record = Image { image: Some(image.clone()), ..Image::default() }.record();

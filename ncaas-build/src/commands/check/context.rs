@@ -289,7 +289,6 @@ fn resolve_links(root: &Path, pattern: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot create its folder has failed")]
 mod tests {
     use super::*;
 

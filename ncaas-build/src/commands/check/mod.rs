@@ -1,25 +1,21 @@
 //! `ncaas-build check`: finds common mistakes in scripts and build contexts before they cost a build or a job.
 
 mod context;
-mod finding;
+pub(crate) mod finding;
 mod script;
 mod shell_commands;
 
 use std::path::PathBuf;
 
 use crate::args::CheckArgs;
-use crate::image_record::Written;
 use finding::Finding;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 /// Writes a record for every mistake. The exit status is 1 if there is one.
 pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Written<Finding>>().await;
-    }
     let paths = if args.paths.is_empty() { vec![PathBuf::from(".")] } else { args.paths };
     Pipe::new(tool, 1)
         .source(async |output: &Output| {

@@ -153,7 +153,6 @@ pub(super) fn is_executable(path: &Path) -> Result<bool> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot write its file has failed")]
 mod tests {
     use super::*;
 

@@ -13,14 +13,14 @@ use ncaas_core::engine::executable::CommandLookup;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::image_labels::{ImageLabels, is_of_the_tools};
-use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CommitArgs;
 use crate::git_revision::{self, ImageName, Revision, name_image};
 use crate::image_name::split;
-use crate::image_record::{Image, LeftOut, Written};
+use crate::image_record::{Image, LeftOut};
 
 /// Starts a script with the arguments that it is given. Without any, it gets those in the environment: some clients of the
 /// platform pass `data` and `config` in no other way.
@@ -29,12 +29,10 @@ const START_SCRIPT: &str =
 
 /// Saves a container as an image.
 pub(crate) async fn commit(tool: Tool, args: CommitArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<Written<Image>>().await;
-    }
     let named = name_image(Path::new("."), args.tag.as_deref())?;
     reference::image(&named.image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
-    let known = Image { image: Some(named.image.clone()), container_id: args.container.clone(), ..Image::default() };
+    let known =
+        Image { image: Some(named.image.clone()), container_id: Some(args.container.clone()), ..Image::default() };
     Pipe::new(tool, 1)
         .filter(Input::record(known.record()), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;

@@ -159,7 +159,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot write its own files has failed")]
 mod tests {
     use tempfile::TempDir;
 

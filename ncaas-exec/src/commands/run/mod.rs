@@ -33,7 +33,7 @@ use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::lease;
-use ncaas_core::pipe::{Input, Pipe, PipeArgs, print_schema};
+use ncaas_core::pipe::{Input, Pipe, PipeArgs};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields, RunSettings};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -61,9 +61,6 @@ use start_order::{StartOrder, Ticket};
 const MIN_RECORDS: usize = 256;
 
 pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     let tool = tool.with_quiet(args.pipe.quiet);
     if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
         args.target = args.image.take();

@@ -165,7 +165,6 @@ fn stage(source: &Source, path: &Path, target: &Path, user: &ContainerUser, dept
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
 mod tests {
     use std::os::unix::fs::symlink;
 

@@ -8,7 +8,7 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Kind, Result};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -16,12 +16,10 @@ use crate::args::LinesArgs;
 use crate::log::{LineReader, Log, Query, Stamp, Stream};
 use crate::saved_files::{SavedFiles, SavedLogPath};
 use crate::targets;
-use writer::{LineRecord, Writer};
+pub(crate) use writer::LineRecord;
+use writer::Writer;
 
 pub(crate) async fn print_lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<LineRecord>().await;
-    }
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
     let several = args.containers.len() != 1;
     // Logs that are not followed are printed one after the other.

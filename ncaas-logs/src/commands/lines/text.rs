@@ -89,7 +89,6 @@ fn without_control_sequences(line: &[u8]) -> Cow<'_, [u8]> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose times cannot be read has failed")]
 mod tests {
     use super::*;
 

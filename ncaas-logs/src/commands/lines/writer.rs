@@ -19,7 +19,7 @@ use crate::targets::Owner;
 
 /// One line of output.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct LineRecord {
+pub(crate) struct LineRecord {
     #[serde(flatten)]
     owner: Owner,
     /// When the engine read its beginning: RFC 3339 in UTC, always with nine decimals.

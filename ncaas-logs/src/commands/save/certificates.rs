@@ -107,7 +107,6 @@ async fn write_waiting(queue: &Queue, open: impl Fn() -> Result<Folder>) -> Resu
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot write its files has failed")]
 mod tests {
     use super::*;
 

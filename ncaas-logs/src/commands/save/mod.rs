@@ -16,7 +16,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::lease;
 use ncaas_core::outcome::{mark_reported, outcome_line};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, ErrorInfo, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -37,9 +37,6 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     allow_many_connections();
     let tool = tool.with_quiet(args.pipe.quiet);
     let input = targets::input(tool, &args.containers, "ncaas-exec run ... | ncaas-logs save")?;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT_SUFFIX};
-use ncaas_core::pipe::{Output, Pipe, print_schema};
+use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -23,11 +23,8 @@ use crate::validation;
 use upload::{InputSource, Uploader};
 
 pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
-    if args.schema.schema {
-        return print_schema::<RecordFields>().await;
-    }
     check_fields(&args.set)?;
-    let (bucket, group) = open_group(args.target.as_deref().unwrap_or_default()).await?;
+    let (bucket, group) = open_group(&args.target).await?;
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
             let record = submit(tool, &args, &bucket, &group).await?;
@@ -50,7 +47,7 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
     let uploader = Uploader::new(tool, bucket, group, args.force);
     let datasets: Vec<InputSource> =
         args.data.iter().map(|name| uploader.find_source(name, INPUTS)).collect::<Result<_>>()?;
-    let config = uploader.find_source(args.config.as_deref().unwrap_or_default(), CONFIGS)?;
+    let config = uploader.find_source(&args.config, CONFIGS)?;
     upload::check_distinct(datasets.iter().chain([&config]))?;
 
     let fields = submit_fields(args, &timestamp, &datasets, &config);

@@ -49,7 +49,6 @@ fn remove_empty(folder: &cap_std::fs::Dir, depth: usize) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot prepare its folders has failed")]
 mod tests {
     use std::fs;
 

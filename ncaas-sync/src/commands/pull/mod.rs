@@ -8,9 +8,8 @@ mod tree;
 use std::cell::RefCell;
 
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Input, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PullArgs;
@@ -22,9 +21,6 @@ const DEFAULT_JOBS: usize = 8;
 const DEFAULT_FILES: usize = 64;
 
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     if let Some(target) = &args.target {
         let pipe = Pipe::new(tool, 1);
         return pipe.source(async |output| request::pull(tool, target, &args, output).await).await;

@@ -7,9 +7,8 @@ mod tree;
 
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Input, Output, Pipe, print_schema};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PushArgs;
@@ -22,9 +21,6 @@ const DEFAULT_JOBS: usize = 8;
 const DEFAULT_FILES: usize = 64;
 
 pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
-    if args.pipe.schema {
-        return print_schema::<RecordFields>().await;
-    }
     if let (Some(folder), Some(target)) = (&args.folder, &args.target) {
         let target = BucketPrefix::parse(target)?;
         let pipe = Pipe::new(tool, 1);

@@ -1,0 +1,41 @@
+//! `--schema`: each verb prints the JSON Schema of the records that it reads and writes.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use schemars::JsonSchema;
+pub use schemars::Schema;
+
+use crate::failure::Result;
+use crate::pipe;
+use crate::tool::{ExitStatus, Tool};
+
+const FLAG: &str = "schema";
+
+/// The version of the record format, in each JSON Schema. It rises when a field is removed, renamed or changes its type or
+/// meaning; new fields and new error kinds do not raise it (docs/records.md has the promise).
+const RECORD_FORMAT_VERSION: u32 = 1;
+
+/// The JSON Schema of a type of record.
+pub fn schema_of<T: JsonSchema>() -> Schema {
+    let mut schema = schemars::schema_for!(T);
+    schema.insert("version".to_owned(), RECORD_FORMAT_VERSION.into());
+    schema
+}
+
+/// Gives each verb the flag.
+pub(crate) fn with_flag(command: Command) -> Command {
+    let flag = Arg::new(FLAG).long(FLAG).action(ArgAction::SetTrue).exclusive(true);
+    let flag = flag.help("Print the JSON Schema of the verb's records");
+    command.mut_subcommands(|verb| if verb.is_hide_set() { verb } else { verb.arg(&flag) })
+}
+
+/// The verb that was called with the flag.
+pub(crate) fn requested_verb(matches: &ArgMatches) -> Option<&str> {
+    let (verb, arguments) = matches.subcommand()?;
+    let is_set = arguments.try_get_one::<bool>(FLAG).ok().flatten().copied().unwrap_or_default();
+    is_set.then_some(verb)
+}
+
+/// Writes a schema to stdout.
+pub(crate) async fn print(tool: Tool, schema: &Schema) -> Result<ExitStatus> {
+    pipe::print(tool, pipe::json_line(schema)).await
+}
