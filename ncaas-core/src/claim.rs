@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::{Bucket, Key, Version};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, NoneIf, Result};
 use crate::layout::{self, CLAIM};
 use crate::record::fields::Job;
 
@@ -105,14 +105,9 @@ pub fn key(group: &str, job_id: &str) -> Result<Key> {
 /// # Errors
 /// If the bucket does not answer.
 pub async fn read(bucket: &Bucket, group: &str, job_id: &str) -> Result<Option<(Claim, Version)>> {
-    match bucket.read(&key(group, job_id)?, MAX_SIZE).await {
-        Ok((content, version)) => {
-            let claim = serde_json::from_slice(&content).unwrap_or_else(|_| Claim::free("", 1, 0));
-            Ok(Some((claim, version)))
-        }
-        Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(None),
-        Err(failure) => Err(failure),
-    }
+    let read = bucket.read(&key(group, job_id)?, MAX_SIZE).await.none_if(&[Kind::ObjectNotFound])?;
+    let claim = |content: &[u8]| serde_json::from_slice(content).unwrap_or_else(|_| Claim::free("", 1, 0));
+    Ok(read.map(|(content, version)| (claim(&content), version)))
 }
 
 /// Makes sure that a record's work still counts. A record that no watcher handed on always counts, and so does one whose

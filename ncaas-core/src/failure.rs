@@ -240,6 +240,21 @@ impl<T> IoContext<T> for io::Result<T> {
     }
 }
 
+/// Turns an expected failure into a value.
+pub trait NoneIf<T> {
+    /// `None` for a failure of one of these kinds.
+    fn none_if(self, kinds: &[Kind]) -> Result<Option<T>>;
+}
+
+impl<T> NoneIf<T> for Result<T> {
+    fn none_if(self, kinds: &[Kind]) -> Result<Option<T>> {
+        match self {
+            Err(failure) if kinds.contains(&failure.kind) => Ok(None),
+            result => result.map(Some),
+        }
+    }
+}
+
 /// The kind of failure for an error of the operating system.
 pub fn io_kind(error: &io::Error) -> Kind {
     match error.kind() {

@@ -21,6 +21,7 @@
 //! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
 //! - `cancellation`: the marker of a cancelled submission (feature `bucket`)
 //! - `claim`: which watcher is responsible for a submission (feature `bucket`)
+//! - `saved_record`: the records of ended jobs in a bucket (feature `bucket`)
 //! - `transfer`: resumable, checked transfers of files (feature `bucket`)
 
 pub mod blocking;
@@ -49,6 +50,8 @@ pub mod outcome;
 pub mod pipe;
 pub mod quantity;
 pub mod record;
+#[cfg(feature = "bucket")]
+pub mod saved_record;
 pub mod schema;
 pub mod shebang;
 pub mod status_file;

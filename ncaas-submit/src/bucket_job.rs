@@ -7,18 +7,16 @@ use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::cancellation;
 use ncaas_core::certificate::{self, Certificate, Line, Stage};
 use ncaas_core::claim;
-use ncaas_core::failure::{Kind, Result};
+use ncaas_core::failure::{Kind, NoneIf, Result};
 use ncaas_core::layout::{
     self, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
 };
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::SetupEvent;
+use ncaas_core::saved_record;
 use ncaas_core::status_file::{self, ReadStatus, StatusFile};
 
 use crate::job_state::JobFacts;
-
-/// The largest saved record that is read, in bytes: it lists up to 300,000 results.
-pub(crate) const MAX_RECORD: u64 = 64 << 20;
 
 /// Fields of a saved record that describe the machine that its job ran on, and mean nothing on another one.
 pub(crate) const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];
@@ -96,7 +94,7 @@ impl ResultsFolder {
     pub(crate) async fn saved_records(&self) -> Result<BTreeMap<u64, Record>> {
         let mut records = BTreeMap::new();
         for key in self.saved_record_keys().await? {
-            if let Some(record) = self.read_record(&key).await?
+            if let Some(record) = saved_record::read(&self.bucket, &key).await?
                 && let Some(job) = record.job()
             {
                 records.insert(job.dataset, record);
@@ -108,31 +106,17 @@ impl ResultsFolder {
     /// The saved record of the dataset with that label; none before it has ended.
     pub(crate) async fn saved_record(&self, label: &str) -> Result<Option<Record>> {
         let key = self.key(&format!("{LOGS}/{label}{RECORD_SUFFIX}"))?;
-        Ok(self.read_record(&key).await?.filter(|record| record.job().is_some()))
-    }
-
-    /// The record at a key. None where there is none, or one that cannot be read.
-    async fn read_record(&self, key: &Key) -> Result<Option<Record>> {
-        match self.bucket.read(key, MAX_RECORD).await {
-            Ok((line, _)) => Ok(Record::parse(&line).ok()),
-            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        Ok(saved_record::read(&self.bucket, &key).await?.filter(|record| record.job().is_some()))
     }
 
     /// The keys of the saved records: one for each dataset that has ended.
     pub(crate) async fn saved_record_keys(&self) -> Result<Vec<Key>> {
-        self.log_keys(RECORD_SUFFIX).await
+        saved_record::list(&self.bucket, &self.prefix).await
     }
 
     async fn log_keys(&self, suffix: &str) -> Result<Vec<Key>> {
-        let mut keys = Vec::new();
-        let mut listing = self.bucket.list_folder(&format!("{}{LOGS}/", self.prefix), None);
-        while let Some(page) = listing.next_page().await? {
-            let logs = page.entries.into_iter().map(|entry| entry.key);
-            keys.extend(logs.filter(|key| key.as_str().ends_with(suffix)));
-        }
-        Ok(keys)
+        let logs = self.bucket.list_folder(&format!("{}{LOGS}/", self.prefix), None).entries().await?.into_iter();
+        Ok(logs.map(|entry| entry.key).filter(|key| key.as_str().ends_with(suffix)).collect())
     }
 
     /// The certificate's lines about the datasets, in their order; none before there is a certificate.
@@ -141,11 +125,9 @@ impl ResultsFolder {
     }
 
     async fn certificate_text(&self) -> Result<Option<String>> {
-        match self.bucket.read(&self.key(&format!("{LOGS}/{CERTIFICATE}"))?, certificate::MAX_SIZE).await {
-            Ok((content, _)) => Ok(Some(String::from_utf8_lossy(&content).into_owned())),
-            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        let content = self.bucket.read(&self.key(&format!("{LOGS}/{CERTIFICATE}"))?, certificate::MAX_SIZE).await;
+        let content = content.none_if(&[Kind::ObjectNotFound, Kind::TooLarge])?;
+        Ok(content.map(|(content, _)| String::from_utf8_lossy(&content).into_owned()))
     }
 
     /// Whether there is a certificate that these tools did not write. Theirs names the saved records.
@@ -172,12 +154,10 @@ impl ResultsFolder {
     /// Whether a status file says that its dataset failed.
     async fn has_failed_status(&self) -> Result<bool> {
         for key in self.log_keys(STATUS_SUFFIX).await? {
-            let content = match self.bucket.read(&key, status_file::MAX_SIZE).await {
-                Ok((content, _)) => content,
-                Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => continue,
-                Err(failure) => return Err(failure),
-            };
-            if ReadStatus::parse(&content).is_some_and(|status| status.stage == Stage::Failed) {
+            let content = self.bucket.read(&key, status_file::MAX_SIZE).await;
+            let content = content.none_if(&[Kind::ObjectNotFound, Kind::TooLarge])?;
+            let status = content.and_then(|(content, _)| ReadStatus::parse(&content));
+            if status.is_some_and(|status| status.stage == Stage::Failed) {
                 return Ok(true);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::claim;
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::{self, SUBMISSIONS};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
@@ -117,12 +117,8 @@ impl Buckets {
 async fn result_path_of_claim(bucket: &Bucket, group: &str, id: &str) -> Result<Option<String>> {
     let Some((claim, _)) = claim::read(bucket, group, id).await? else { return Ok(None) };
     let Ok(key) = Key::new(claim.submission) else { return Ok(None) };
-    match bucket.read(&key, submission::MAX_SIZE).await {
-        Ok((content, _)) => {
-            // The watcher has accepted it: it is not judged again.
-            Ok(Submission::read(&content, &Reach::everywhere(bucket.address(), group)).result_path)
-        }
-        Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(None),
-        Err(failure) => Err(failure),
-    }
+    let read = bucket.read(&key, submission::MAX_SIZE).await.none_if(&[Kind::ObjectNotFound, Kind::TooLarge])?;
+    // The watcher has accepted it: it is not judged again.
+    let read = read.map(|(content, _)| Submission::read(&content, &Reach::everywhere(bucket.address(), group)));
+    Ok(read.and_then(|submission| submission.result_path))
 }

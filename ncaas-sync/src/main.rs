@@ -19,6 +19,7 @@ mod paired_listing;
 mod path_text;
 mod result_list;
 mod transfer_report;
+mod tree_transfer;
 
 fn main() -> ExitCode {
     tool::run("ncaas-sync", schema_of_verb, async |tool, args: Args| {

@@ -159,7 +159,7 @@ impl Plan {
     /// Refuses an image that jobs cannot or must not run, and removes its name again: labels and layers also come from the
     /// base image.
     async fn check_image(&self, engine: &Engine, id: &str) -> Result<()> {
-        let inspected = engine.docker().inspect_image(id).await.engine_context("inspect", Subject::Image(id))?;
+        let inspected = engine.inspect_image(id).await?;
         let layers = inspected.root_fs.and_then(|layers| layers.layers).unwrap_or_default().len();
         let labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
         let checked = if layers > MAX_LAYERS {

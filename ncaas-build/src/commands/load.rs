@@ -22,8 +22,7 @@ pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
             let engine = Engine::connect().await?;
             let loaded = send(&engine, &file).await?;
             for name in loaded {
-                let inspected =
-                    engine.docker().inspect_image(&name).await.engine_context("inspect", Subject::Image(&name))?;
+                let inspected = engine.inspect_image(&name).await?;
                 let mut loaded = record.clone();
                 let image = Some(name).filter(|name| !name.starts_with("sha256:"));
                 Image { image, image_id: inspected.id, ..Image::default() }.merge_into(&mut loaded);

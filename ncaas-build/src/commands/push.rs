@@ -21,7 +21,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
             let engine = engine.get().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
             // The engine reports a missing image only after it has asked the registry, and without a status of its own.
-            engine.docker().inspect_image(&image).await.engine_context("inspect", Subject::Image(&image))?;
+            engine.inspect_image(&image).await?;
             let (repository, tag) = split(&image);
             let tag = form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish();
             let transfer = ImageTransfer { engine, progress: &progress, image: &image, verb: "push" };

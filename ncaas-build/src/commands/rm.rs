@@ -19,7 +19,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
             let engine = engine.get().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
             let docker = engine.docker();
-            let inspected = docker.inspect_image(&image).await.engine_context("inspect", Subject::Image(&image))?;
+            let inspected = engine.inspect_image(&image).await?;
             let options = RemoveImageOptions { force: args.force, ..Default::default() };
             docker
                 .remove_image(&image, Some(options), None)

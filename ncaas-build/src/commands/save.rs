@@ -23,8 +23,7 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
         .filter(Input::record(known.record()), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
-            let inspected =
-                engine.docker().inspect_image(&image).await.engine_context("inspect", Subject::Image(&image))?;
+            let inspected = engine.inspect_image(&image).await?;
             let size = write(&engine, &image, &file, inspected.size.unwrap_or_default().unsigned_abs()).await?;
             Image { image_id: inspected.id, size: Some(size), ..Image::default() }.merge_into(record);
             Ok(())

@@ -27,8 +27,7 @@ pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
             }
             let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
             engine.docker().tag_image(source, Some(options)).await.engine_context("tag", Subject::Image(source))?;
-            let inspected =
-                engine.docker().inspect_image(target).await.engine_context("inspect", Subject::Image(target))?;
+            let inspected = engine.inspect_image(target).await?;
             Image { image_id: inspected.id, ..Image::default() }.merge_into(record);
             Ok(())
         })

@@ -94,7 +94,7 @@ pub(crate) async fn fetch(
 
 /// The record of a transferred image.
 pub(crate) async fn transferred(engine: &Engine, image: &str, digest: Option<String>) -> Result<Image> {
-    let inspected = engine.docker().inspect_image(image).await.engine_context("look at", Subject::Image(image))?;
+    let inspected = engine.inspect_image(image).await?;
     let known = || {
         let digests = inspected.repo_digests.iter().flatten();
         let repository = split(image).0;

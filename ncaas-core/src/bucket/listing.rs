@@ -4,7 +4,7 @@ use crate::blocking::run_blocking;
 use crate::failure::{Failure, Kind, Result};
 
 use super::dir::Walk;
-use super::object::Page;
+use super::object::{ObjectInfo, Page};
 use super::{Bucket, Storage, s3};
 
 /// A listing in progress. Only `Ok(None)` is its end: after a failure no page follows, and nothing is known about objects
@@ -24,6 +24,15 @@ impl Listing {
             Storage::Dir(dir) => State::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
             Storage::S3(s3) => State::S3(Box::new(s3::Listing::new(s3, prefix, after, flat))),
         })
+    }
+
+    /// All objects. For a folder of the platform, which has a few of them for each dataset.
+    pub async fn entries(mut self) -> Result<Vec<ObjectInfo>> {
+        let mut entries = Vec::new();
+        while let Some(page) = self.next_page().await? {
+            entries.extend(page.entries);
+        }
+        Ok(entries)
     }
 
     /// The next page, which is not empty; `None` at the end.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Bucket, Key};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, NoneIf, Result};
 
 /// How often an update is repeated because another process has changed the object meanwhile.
 const ATTEMPTS: u32 = 50;
@@ -30,11 +30,7 @@ impl Bucket {
     ) -> Result<bool> {
         let mut pause = FIRST_PAUSE;
         for _ in 0..ATTEMPTS {
-            let old = match self.read(key, limit).await {
-                Ok(old) => Some(old),
-                Err(failure) if failure.kind == Kind::ObjectNotFound => None,
-                Err(failure) => return Err(failure),
-            };
+            let old = self.read(key, limit).await.none_if(&[Kind::ObjectNotFound])?;
             let Some(new) = change(old.as_ref().map(|(content, _)| content.as_slice()))? else { return Ok(false) };
             let written = match old {
                 Some((content, _)) if content == new => return Ok(false),

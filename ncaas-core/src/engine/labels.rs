@@ -14,7 +14,7 @@ use bollard::query_parameters::ListContainersOptions;
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::state_change::request_settled;
 use crate::engine::{Engine, reference};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, NoneIf, Result};
 pub use crate::image_labels::IO_DIR;
 use crate::layout::container_name;
 use crate::record::Record;
@@ -168,12 +168,8 @@ impl Engine {
 
     /// The labels of an image; none if the engine no longer has the image.
     async fn image_labels(&self, id: &str) -> Result<Option<HashMap<String, String>>> {
-        let inspected = self.docker().inspect_image(id).await.engine_context("inspect", Subject::Image(id));
-        match inspected {
-            Ok(image) => Ok(Some(image.config.and_then(|config| config.labels).unwrap_or_default())),
-            Err(failure) if failure.kind == Kind::ImageNotFound => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        let image = self.inspect_image(id).await.none_if(&[Kind::ImageNotFound])?;
+        Ok(image.map(|image| image.config.and_then(|config| config.labels).unwrap_or_default()))
     }
 }
 

@@ -40,6 +40,8 @@ mod wait;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::models::ImageInspect;
+use bollard::query_parameters::RemoveContainerOptions;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use tokio::sync::OnceCell;
 
@@ -105,6 +107,23 @@ impl Engine {
     /// Whether it is on another machine: paths of this one mean nothing to it, and nothing can be mounted.
     pub fn is_remote(&self) -> bool {
         self.address.is_remote()
+    }
+
+    /// An image as the engine describes it.
+    ///
+    /// # Errors
+    /// [`Kind::ImageNotFound`]; the engine cannot be reached.
+    pub async fn inspect_image(&self, name: &str) -> Result<ImageInspect> {
+        self.docker.inspect_image(name).await.engine_context("inspect", Subject::Image(name))
+    }
+
+    /// Removes a container with its anonymous volumes, also one that runs.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerNotFound`]; the engine cannot be reached.
+    pub async fn remove(&self, name: &str) -> Result<()> {
+        let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+        self.docker.remove_container(name, Some(options)).await.engine_context("remove", Subject::Container(name))
     }
 
     /// Makes sure that the engine answers, and within `deadline`.

@@ -10,7 +10,7 @@ use super::names::{
     INPUTS, LOG_SUFFIX, LOGS, MODE_PRIVATE, MODE_SHARED, PROCESS_RESULTS, RECORD_SUFFIX, RESULTS, RESULTS_SUFFIX,
     STATE_FOLDER, WORK, base_name, status_file_name,
 };
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, NoneIf, Result};
 use crate::folder::{Folder, open_real_folder};
 use crate::pipe::MAX_LINE;
 use crate::record::fields::{Datasets, Job};
@@ -122,10 +122,7 @@ impl JobFolder {
 
     fn open_in_io_dir(&self, path: &Path) -> Result<Option<Folder>> {
         let opened = Folder::open(self.io_dir()).and_then(|io_dir| io_dir.open_below(io_dir.relative(path)));
-        match opened {
-            Err(failure) if failure.kind == Kind::FileNotFound => Ok(None),
-            opened => opened.map(Some),
-        }
+        opened.none_if(&[Kind::FileNotFound])
     }
 
     /// Makes the folders that are mounted in the job's container. They are writable for every user, because the container's
@@ -260,12 +257,13 @@ impl JobFolder {
     /// the container was removed.
     pub fn saved_record(&self) -> Option<Record> {
         let folder = self.open_existing().ok()??;
-        self.own_record(&folder.read(folder.relative(&self.record_file()), MAX_LINE as u64)?)
+        let line = folder.read(folder.relative(&self.record_file()), MAX_LINE as u64)?;
+        Record::parse(&line).ok().filter(|saved| self.is_of_this_attempt(saved))
     }
 
-    /// The record in a line that was saved for this job; none if it is from an earlier attempt.
-    pub fn own_record(&self, line: &[u8]) -> Option<Record> {
-        Record::parse(line).ok().filter(|saved| saved.job().is_none_or(|job| job.attempt == self.attempt))
+    /// Whether a record that was saved for this job is not from an earlier attempt.
+    pub fn is_of_this_attempt(&self, saved: &Record) -> bool {
+        saved.job().is_none_or(|job| job.attempt == self.attempt)
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
-use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
+use bollard::query_parameters::CreateContainerOptions;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::random_id;
@@ -114,17 +114,12 @@ pub(crate) async fn remove_when_alone(name: &str) -> Result<ExitStatus> {
     }
     let engine = Engine::connect().await?;
     for _ in 0..ATTEMPTS {
-        match remove(&engine, name).await {
+        match engine.remove(name).await {
             Err(failure) if failure.kind == Kind::ContainerNotFound => sleep(RETRY_PAUSE).await,
             other => return other.map(|()| ExitStatus::SUCCESS),
         }
     }
     Ok(ExitStatus::SUCCESS)
-}
-
-async fn remove(engine: &Engine, name: &str) -> Result<()> {
-    let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-    engine.docker().remove_container(name, Some(options)).await.engine_context("remove", Subject::Container(name))
 }
 
 /// Removes abandoned helpers.
@@ -136,7 +131,7 @@ async fn remove_stale(engine: &Engine) {
         if now.saturating_sub(created) > STALE {
             let (engine, id) = (engine.clone(), helper.id);
             // The engine waits while a helper is being read. This process does not.
-            tokio::spawn(async move { drop(remove(&engine, &id).await) });
+            tokio::spawn(async move { drop(engine.remove(&id).await) });
         }
     }
 }

@@ -6,13 +6,12 @@
 use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe};
+use ncaas_core::pipe::{Input, MAX_LINE, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ClaimArgs;
-use crate::bucket_job::MAX_RECORD;
 use crate::targets::Buckets;
 
 const DEFAULT_JOBS: usize = 16;
@@ -39,6 +38,6 @@ async fn read_record(address: &str) -> Result<Record> {
     let Some(S3Address { bucket, key }) = S3Address::parse(address)? else {
         return Err(Failure::new(Kind::Usage, format!("`{address}` is not an address on S3: write s3://BUCKET/KEY")));
     };
-    let (line, _) = Bucket::open(&format!("s3://{bucket}")).await?.read(&Key::new(key)?, MAX_RECORD).await?;
+    let (line, _) = Bucket::open(&format!("s3://{bucket}")).await?.read(&Key::new(key)?, MAX_LINE as u64).await?;
     Record::parse(&line)
 }

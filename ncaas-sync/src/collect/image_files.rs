@@ -15,7 +15,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use ncaas_core::engine::archive::archive_interrupted;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::short_hash;
 use tar::EntryType;
 
@@ -174,29 +174,21 @@ pub(crate) async fn read_with_container(
     let created = engine.docker().create_container(Some(options), body).await;
     created.engine_context("create a container from the image on", Subject::Engine)?;
     let mut entries = HashMap::new();
-    let mut outcome = Ok(());
-    for request in requests {
-        let root = request.root.clone();
-        match engine.download(&name, &root, move |archive| read_archive(archive, &request)).await {
-            Ok(read) => entries.extend(read),
-            Err(failure) if failure.kind == Kind::FileNotFound => {}
-            Err(failure) => {
-                outcome = Err(failure);
-                break;
-            }
+    let outcome = async {
+        for request in requests {
+            let root = request.root.clone();
+            let read = engine.download(&name, &root, move |archive| read_archive(archive, &request)).await;
+            entries.extend(read.none_if(&[Kind::FileNotFound])?.into_iter().flatten());
         }
-    }
+        Ok(())
+    };
+    let outcome = outcome.await;
     remove(engine, &name).await?;
     outcome.map(|()| entries)
 }
 
 async fn remove(engine: &Engine, name: &str) -> Result<()> {
-    let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-    let removed = engine.docker().remove_container(name, Some(options)).await;
-    match removed.engine_context("remove", Subject::Container(name)) {
-        Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(()),
-        removed => removed,
-    }
+    engine.remove(name).await.none_if(&[Kind::ContainerNotFound]).map(drop)
 }
 
 fn read_archive(

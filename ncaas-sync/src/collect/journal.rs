@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Lines, Write};
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::RESULTS;
 use serde::{Deserialize, Serialize};
@@ -140,10 +140,8 @@ impl Journal {
     }
 
     fn open(directory: &JobDirectory, path: &Path) -> Result<Option<Journal>> {
-        let file = match directory.folder().open_file(path) {
-            Err(failure) if failure.kind == Kind::FileNotFound => return Ok(None),
-            opened => opened?.0,
-        };
+        let opened = directory.folder().open_file(path).none_if(&[Kind::FileNotFound])?;
+        let Some((file, _)) = opened else { return Ok(None) };
         let path = directory.job().root().join(path);
         let mut lines = BufReader::new(file).lines();
         let Some(head) = lines.next() else { return Ok(None) };

@@ -11,11 +11,12 @@ use ncaas_core::bucket::{Bucket, Key, Target};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::fill_io_dir;
-use ncaas_core::layout::{LOGS, RECORD_SUFFIX, RESULTS, job_prefix};
-use ncaas_core::pipe::{Input, MAX_LINE, Output, Pipe};
+use ncaas_core::layout::{LOGS, RESULTS, job_prefix};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, ResultFile, ResultsFile};
+use ncaas_core::saved_record;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -85,22 +86,19 @@ impl Verifier<'_> {
     async fn saved_records(&self, target: &str, job: &str) -> Result<Vec<Record>> {
         let target = Target::parse(target)?;
         let bucket = self.buckets.get(&target.bucket).await?;
-        let folder = Key::new(format!("{}{LOGS}/", job_prefix(&target.group, job)))?;
-        let mut listing = bucket.list_folder(folder.as_str(), None);
+        let folder = Key::new(job_prefix(&target.group, job))?;
+        let io_dir = files::absolute(&self.args.io_dir.io_dir)?.join(&target.group);
         let mut records = Vec::new();
-        while let Some(page) = listing.next_page().await? {
-            for entry in page.entries.into_iter().filter(|entry| entry.key.as_str().ends_with(RECORD_SUFFIX)) {
-                let (line, _) = bucket.read(&entry.key, MAX_LINE as u64).await?;
-                let mut record = Record::parse(&line)?;
+        for key in saved_record::list(&bucket, folder.as_str()).await? {
+            if let Some(mut record) = saved_record::read(&bucket, &key).await? {
                 // The job's own error does not concern its files, and its io-dir may be another machine's.
-                let io_dir = files::absolute(&self.args.io_dir.io_dir)?.join(&target.group);
                 record.set("io_dir", &io_dir.to_string_lossy());
                 record.set("error", &());
                 records.push(record);
             }
         }
         if records.is_empty() {
-            let message = format!("`{}/{folder}` has no record of the job `{job}`", bucket.address());
+            let message = format!("`{}/{folder}{LOGS}/` has no record of the job `{job}`", bucket.address());
             return Err(Failure::new(Kind::ObjectNotFound, message)
                 .hint("`ncaas-sync push` writes the record after the job has ended"));
         }

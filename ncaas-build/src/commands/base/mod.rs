@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels, reference};
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::failure::{Failure, IoContext, Kind, NoneIf, Result};
 use ncaas_core::layout::CONTAINER_IO_DIR;
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
@@ -70,14 +70,12 @@ impl BaseBuild<'_> {
             }
             None => reference::image(self.args.from.as_deref().unwrap_or(FROM))?,
         };
-        let inspect =
-            async || engine.docker().inspect_image(from).await.engine_context("look at", Subject::Image(from));
-        let inspected = match inspect().await {
-            Err(failure) if failure.kind == Kind::ImageNotFound => {
+        let inspected = match engine.inspect_image(from).await.none_if(&[Kind::ImageNotFound])? {
+            Some(inspected) => inspected,
+            None => {
                 fetch(engine, &Progress::new(), from, None).await.map_err(without_registry)?;
-                inspect().await?
+                engine.inspect_image(from).await?
             }
-            inspected => inspected?,
         };
         let id = inspected.id.unwrap_or_default();
         let is_id = id.trim_start_matches("sha256:").starts_with(from.trim_start_matches("sha256:"));
@@ -113,10 +111,7 @@ impl BaseBuild<'_> {
         let engine = self.engine.get().await?;
         let options = RemoveImageOptions { noprune: true, ..Default::default() };
         let removed = engine.docker().remove_image(self.name, Some(options), None).await;
-        match removed.engine_context("remove", Subject::Image(self.name)) {
-            Err(failure) if failure.kind == Kind::ImageNotFound => Ok(()),
-            removed => removed.map(drop),
-        }
+        removed.engine_context("remove", Subject::Image(self.name)).none_if(&[Kind::ImageNotFound]).map(drop)
     }
 }
 

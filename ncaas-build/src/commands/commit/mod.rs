@@ -11,7 +11,7 @@ use bollard::models::{ContainerConfig, ContainerInspectResponse, ImageConfig};
 use bollard::query_parameters::CommitContainerOptions;
 use ncaas_core::engine::executable::CommandLookup;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::image_labels::{ImageLabels, is_of_the_tools};
 use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
@@ -106,11 +106,10 @@ impl Commit<'_> {
     }
 
     async fn refuse_to_replace(&self, image: &str) -> Result<()> {
-        match self.engine.docker().inspect_image(image).await.engine_context("inspect", Subject::Image(image)) {
-            Ok(_) => Err(Failure::new(Kind::NameInUse, format!("the image `{image}` exists already"))
+        match self.engine.inspect_image(image).await.none_if(&[Kind::ImageNotFound])? {
+            Some(_) => Err(Failure::new(Kind::NameInUse, format!("the image `{image}` exists already"))
                 .hint("choose another name with `-t`, or replace the image with `--force`")),
-            Err(failure) if failure.kind == Kind::ImageNotFound => Ok(()),
-            Err(failure) => Err(failure),
+            None => Ok(()),
         }
     }
 
@@ -149,7 +148,7 @@ impl Commit<'_> {
 
     async fn config_of_image(&self, inspected: &ContainerInspectResponse) -> Result<ImageConfig> {
         let image = inspected.image.as_deref().unwrap_or_default();
-        let image = self.engine.docker().inspect_image(image).await.engine_context("inspect", Subject::Image(image))?;
+        let image = self.engine.inspect_image(image).await?;
         Ok(image.config.unwrap_or_default())
     }
 

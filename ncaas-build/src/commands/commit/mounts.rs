@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerInspectResponse, MountPoint};
 use ncaas_core::engine::{Engine, labels};
-use ncaas_core::failure::{Kind, Result};
+use ncaas_core::failure::{Kind, NoneIf, Result};
 use ncaas_core::layout::CONTAINER_IO_DIR;
 use walkdir::WalkDir;
 
@@ -89,8 +89,5 @@ async fn has_files(engine: &Engine, id: &str, path: &str) -> Result<bool> {
             Ok(files.next().is_some())
         })
         .await;
-    match found {
-        Err(failure) if failure.kind == Kind::FileNotFound => Ok(false),
-        found => found,
-    }
+    Ok(found.none_if(&[Kind::FileNotFound])?.unwrap_or(false))
 }

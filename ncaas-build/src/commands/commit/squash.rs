@@ -46,7 +46,7 @@ pub(super) async fn squash(
     let import = import_image(engine, &subject, image, &changes, StreamBody::new(pieces).boxed_unsync());
     let ((), imported) = tokio::join!(export, import);
     imported?;
-    let inspected = engine.docker().inspect_image(image).await.engine_context("inspect", Subject::Image(image))?;
+    let inspected = engine.inspect_image(image).await?;
     Ok(inspected.id.unwrap_or_default())
 }
 

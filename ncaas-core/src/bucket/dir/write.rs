@@ -12,7 +12,7 @@ use rustix::fs::FlockOperation;
 
 use crate::bucket::key::Key;
 use crate::bucket::object::Version;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, NoneIf, Result};
 
 use super::DirBucket;
 use super::hidden_file::HiddenFile;
@@ -50,10 +50,9 @@ impl DirBucket {
 
     pub(in crate::bucket) fn put_if(&self, key: &Key, bytes: &[u8], version: &Version) -> Result<Option<Version>> {
         let root = self.root()?;
-        let unchanged = || match self.read(key, u64::MAX) {
-            Ok((_, now)) => Ok(now == *version),
-            Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(false),
-            Err(failure) => Err(failure),
+        let unchanged = || {
+            let read = self.read(key, u64::MAX).none_if(&[Kind::ObjectNotFound])?;
+            Ok::<_, Failure>(read.is_some_and(|(_, now)| now == *version))
         };
         // Checked first without the lock, so that a writer that is too late creates neither folders nor a file.
         if !unchanged()? {

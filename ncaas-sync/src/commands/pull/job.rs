@@ -7,13 +7,13 @@ use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ncaas_core::bucket::{Bucket, Key};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Result};
 use ncaas_core::inputs::locate;
 use ncaas_core::io_dir::{fill_io_dir, make_group_io_dir};
 use ncaas_core::layout::{CONFIGS, INPUTS, JobFolder, SUBMISSIONS, container_name};
-use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
+use ncaas_core::saved_record;
 
 use super::leftovers::remove_leftovers;
 use crate::buckets::Buckets;
@@ -81,11 +81,8 @@ impl Puller<'_> {
         let Some((bucket, prefix)) = self.buckets.find_results(record, job).await? else { return Ok(None) };
         let path = folder.record_file();
         let path = path.strip_prefix(folder.root()).unwrap_or(&path).to_string_lossy();
-        match bucket.read(&Key::new(format!("{prefix}{path}"))?, MAX_LINE as u64).await {
-            Ok((line, _)) => Ok(folder.own_record(&line).filter(|saved| saved.identity() == record.identity())),
-            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        let saved = saved_record::read(&bucket, &Key::new(format!("{prefix}{path}"))?).await?;
+        Ok(saved.filter(|saved| folder.is_of_this_attempt(saved) && saved.identity() == record.identity()))
     }
 
     /// Clears the io-dir of a job's group, once in a run of the verb.

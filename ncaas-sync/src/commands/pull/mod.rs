@@ -3,7 +3,6 @@
 mod job;
 mod leftovers;
 mod request;
-mod tree;
 
 use std::cell::RefCell;
 

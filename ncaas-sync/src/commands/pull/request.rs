@@ -12,9 +12,10 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, ErrorInfo, RecordFields};
 use ncaas_core::tool::Tool;
 
-use super::{job, tree};
+use super::{DEFAULT_FILES, job};
 use crate::args::PullArgs;
 use crate::transfer_report::emit;
+use crate::tree_transfer::{Direction, Tree};
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 
@@ -108,7 +109,9 @@ impl Request<'_> {
     async fn pull_tree(&self, below: &str) -> Result<()> {
         let transfer = self.transfer(below)?;
         let prefix = if below.is_empty() { self.group.clone() } else { format!("{}{below}/", self.group) };
-        let mut total = tree::pull(self.tool, &transfer, &prefix, self.args, self.output).await?;
+        let PullArgs { pipe, delete, files, .. } = self.args;
+        let tree = Tree { tool: self.tool, transfer: &transfer, prefix: &prefix, direction: Direction::Download };
+        let mut total = tree.run(pipe.jobs_or(DEFAULT_FILES), *delete, *files, self.output).await?;
         if total.files == 0 && total.error.is_none() {
             let failure = Failure::new(Kind::ObjectNotFound, format!("`{}` is empty or does not exist", total.place))
                 .hint(format!("`ncaas-submit ls {}` lists the bucket", self.bucket.address()));

@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use ncaas_core::bucket::{Bucket, Key};
-use ncaas_core::failure::{Kind, Result};
-use ncaas_core::layout::{END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX};
-use ncaas_core::pipe::MAX_LINE;
-use ncaas_core::record::Record;
+use ncaas_core::failure::Result;
+use ncaas_core::layout::{END_FILE, PROCESS_RESULTS};
 use ncaas_core::record::fields::Job;
-
+use ncaas_core::saved_record;
 use ncaas_core::transfer::Transfer;
 
 const CONTENT: &str = "end of analysis\n";
@@ -27,27 +25,16 @@ pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &
 }
 
 async fn have_all_ended(bucket: &Bucket, prefix: &str, job: &Job) -> Result<bool> {
-    let mut records: Vec<Key> = Vec::new();
-    let mut listing = bucket.list_folder(&format!("{prefix}{LOGS}/"), None);
-    while let Some(page) = listing.next_page().await? {
-        let keys = page.entries.into_iter().map(|entry| entry.key);
-        records.extend(keys.filter(|key| key.as_str().ends_with(RECORD_SUFFIX)));
-    }
+    let records = saved_record::list(bucket, prefix).await?;
     // Most jobs are not the last of their submission: then no record needs to be read.
     if (records.len() as u64) < job.datasets {
         return Ok(false);
     }
     let mut ended = BTreeSet::new();
     for key in records {
-        match bucket.read(&key, MAX_LINE as u64).await {
-            Ok((line, _)) => {
-                let saved = Record::parse(&line).ok().and_then(|record| record.job());
-                // A record of an earlier attempt does not count.
-                ended.extend(saved.filter(|saved| saved.attempt == job.attempt).map(|saved| saved.dataset));
-            }
-            Err(failure) if matches!(failure.kind, Kind::ObjectNotFound | Kind::TooLarge) => {}
-            Err(failure) => return Err(failure),
-        }
+        let saved = saved_record::read(bucket, &key).await?.and_then(|record| record.job());
+        // A record of an earlier attempt does not count.
+        ended.extend(saved.filter(|saved| saved.attempt == job.attempt).map(|saved| saved.dataset));
     }
     Ok((1..=job.datasets).all(|dataset| ended.contains(&dataset)))
 }

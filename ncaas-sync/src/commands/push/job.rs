@@ -210,15 +210,9 @@ impl JobUpload<'_> {
 
     /// The objects in the job's folder in the bucket, by path.
     async fn list_existing(&self) -> Result<HashMap<String, ObjectInfo>> {
-        let mut existing = HashMap::new();
-        let mut listing = self.transfer.bucket().list(&self.prefix, None);
-        while let Some(page) = listing.next_page().await? {
-            for entry in page.entries {
-                let path = entry.key.as_str().strip_prefix(&self.prefix).unwrap_or_default().to_owned();
-                existing.insert(path, entry);
-            }
-        }
-        Ok(existing)
+        let entries = self.transfer.bucket().list(&self.prefix, None).entries().await?.into_iter();
+        let path = |entry: &ObjectInfo| entry.key.as_str().strip_prefix(&self.prefix).unwrap_or_default().to_owned();
+        Ok(entries.map(|entry| (path(&entry), entry)).collect())
     }
 
     async fn push_result(&self, path: &str, existing: Option<&ObjectInfo>, sha256: Option<Sha256Sum>) -> Result<()> {

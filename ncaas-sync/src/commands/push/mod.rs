@@ -3,17 +3,24 @@
 mod end;
 mod fence;
 mod job;
-mod tree;
 
+use std::path::Path;
+
+use ncaas_core::bucket::Bucket;
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
+use ncaas_core::files;
+use ncaas_core::folder::Folder;
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
+use ncaas_core::transfer::Transfer;
 
 use crate::args::PushArgs;
 use crate::bucket_prefix::BucketPrefix;
 use crate::buckets::Buckets;
+use crate::transfer_report::emit;
+use crate::tree_transfer::{Direction, Tree};
 
 /// Jobs that are pushed at once.
 const DEFAULT_JOBS: usize = 8;
@@ -24,7 +31,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     if let (Some(folder), Some(target)) = (&args.folder, &args.target) {
         let target = BucketPrefix::parse(target)?;
         let pipe = Pipe::new(tool, 1);
-        return pipe.source(async |output| tree::push(tool, folder, &target, &args, output).await).await;
+        return pipe.source(async |output| push_folder(tool, folder, &target, &args, output).await).await;
     }
     let input = Input::stdin(tool, "ncaas-sync collect | ncaas-sync push")?;
     let pusher = job::Pusher {
@@ -38,4 +45,14 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors().skips_pushed();
     let work = async |record: &mut Record, output: &Output| pusher.push(record, output).await;
     pipe.filter_then(input, work, |output| pusher.report_without_bucket(output)).await
+}
+
+/// Uploads a folder to a prefix and writes the outcome to `output`.
+async fn push_folder(tool: Tool, folder: &Path, target: &BucketPrefix, args: &PushArgs, output: &Output) -> Result<()> {
+    let bucket = Bucket::open(&target.bucket).await?;
+    let folder = Folder::open(&files::absolute(folder)?)?;
+    let transfer = Transfer::new(bucket, folder, &target.prefix, args.checksum.reread);
+    let tree = Tree { tool, transfer: &transfer, prefix: &target.prefix, direction: Direction::Upload };
+    emit(output, &tree.run(args.pipe.jobs_or(DEFAULT_FILES), args.delete, args.files, output).await?).await;
+    Ok(())
 }
