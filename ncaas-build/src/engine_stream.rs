@@ -178,11 +178,7 @@ pub(crate) fn stream_body(source: impl AsyncRead + Unpin + Send + 'static, path:
 /// # Errors
 /// The engine cannot be reached, the connection breaks, or the body cannot be read.
 pub(crate) async fn send(engine: &Engine, request: Request<Body>) -> Result<Response<Incoming>> {
-    let stream = engine.open_raw_connection().await?;
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .handshake(hyper_util::rt::TokioIo::new(stream))
-        .await
-        .map_err(|error| connection_failure(&error))?;
+    let (mut sender, connection) = engine.open_http_connection().await?;
     // Failures of the connection reach the request.
     tokio::spawn(async move { connection.with_upgrades().await.unwrap_or(()) });
     sender.send_request(request).await.map_err(|error| connection_failure(&error))

@@ -8,7 +8,7 @@
 //! - [`container`]: the state of a container, as a record has it
 //! - [`labels`]: the labels by which the tools find their containers
 //! - [`archive`]: files in and out of containers; [`path`]: a single path in a container
-//! - [`Engine::open_raw_connection`]: a connection for requests that the client cannot make
+//! - [`Engine::open_http_connection`]: a connection for requests that the client cannot make
 //! - [`Engine::repair_ownership`]: gives the files that a job left on this machine to the user
 //! - [`reference`](mod@reference): the names that may be part of a request
 //!
@@ -52,7 +52,7 @@ pub use backoff::{Backoff, OUTAGE_LIMIT};
 pub use errors::{EngineContext, Subject, container_not_found, failure, image_not_found};
 pub use lazy::LazyEngine;
 pub use ownership::Owner;
-pub use raw_connection::{RawConnection, error_message};
+pub use raw_connection::{HttpConnection, error_message};
 pub use wait::STOP_GRACE_S;
 
 /// The client's timeout, in seconds. It bounds the time to the first byte of an answer, and a commit or a stop answers only

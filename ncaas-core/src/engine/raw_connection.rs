@@ -1,12 +1,14 @@
 //! Connections to the engine for HTTP requests that the client cannot make.
 //!
-//! Builds, pulls and pushes speak HTTP over it with hyper: they send large bodies, and BuildKit needs a session in which the
-//! engine sends the requests. `ncaas-logs` parses the responses for logs itself: the engine sends each line as an HTTP
-//! chunk, and a general HTTP client takes them one at a time.
+//! Builds, pulls and pushes send large bodies, and BuildKit needs a session in which the engine sends the requests.
+//! `ncaas-logs` reads the responses for logs, in which each line is an HTTP chunk, many chunks at a time.
 
 use std::io;
 use std::sync::Arc;
 
+use hyper::body::Body;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -19,17 +21,31 @@ use super::address::{Endpoint, Tls};
 use super::{Engine, ssh};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
+/// A connection, which works while it is polled.
+pub type HttpConnection<B> = Connection<TokioIo<Box<dyn RawConnection>>, B>;
+
 /// Bytes to and from the engine.
 pub trait RawConnection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> RawConnection for T {}
 
 impl Engine {
-    /// Opens a connection over which HTTP/1.1 is spoken with the engine.
+    /// Opens an HTTP/1.1 connection, and what sends requests over it.
     ///
     /// # Errors
     /// [`Kind::EngineUnreachable`].
-    pub async fn open_raw_connection(&self) -> Result<Box<dyn RawConnection>> {
+    pub async fn open_http_connection<B>(&self) -> Result<(SendRequest<B>, HttpConnection<B>)>
+    where
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+    {
+        let stream = TokioIo::new(self.open_raw_connection().await?);
+        let opened = http1::handshake(stream).await;
+        opened.map_err(|error| {
+            Failure::new(Kind::EngineUnreachable, format!("lost the connection to the engine: {error}"))
+        })
+    }
+
+    async fn open_raw_connection(&self) -> Result<Box<dyn RawConnection>> {
         let gone = |error: io::Error| {
             Failure::new(Kind::EngineUnreachable, format!("no Docker Engine answers at `{}`: {error}", self.address))
         };
