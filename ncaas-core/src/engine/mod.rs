@@ -37,11 +37,12 @@ mod state_change;
 mod stop_signal;
 mod wait;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::ImageInspect;
-use bollard::query_parameters::RemoveContainerOptions;
+use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect, Mount};
+use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use tokio::sync::OnceCell;
 
@@ -115,6 +116,25 @@ impl Engine {
     /// [`Kind::ImageNotFound`]; the engine cannot be reached.
     pub async fn inspect_image(&self, name: &str) -> Result<ImageInspect> {
         self.docker.inspect_image(name).await.engine_context("inspect", Subject::Image(name))
+    }
+
+    /// Creates a container that is never started: files are read through it. `tool` is the value of its label.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or refuses it.
+    pub async fn create_helper(&self, tool: &str, name: &str, image: String, mounts: Vec<Mount>) -> Result<()> {
+        let host = HostConfig { mounts: Some(mounts), network_mode: Some("none".to_owned()), ..Default::default() };
+        let body = ContainerCreateBody {
+            image: Some(image),
+            // An image need not have a command.
+            cmd: Some(vec!["true".to_owned()]),
+            labels: Some(HashMap::from([(labels::HELPER.to_owned(), tool.to_owned())])),
+            host_config: Some(host),
+            ..Default::default()
+        };
+        let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
+        let created = self.docker.create_container(Some(options), body).await;
+        created.engine_context("create a helper container on", Subject::Engine).map(drop)
     }
 
     /// Removes a container with its anonymous volumes, also one that runs.

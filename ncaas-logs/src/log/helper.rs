@@ -4,15 +4,13 @@
 //! first process ends (its stdin is closed then, also after SIGKILL) and removes the helper. If both processes are killed
 //! or the machine loses power, the next reader removes the helper.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
-use bollard::query_parameters::CreateContainerOptions;
-use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
+use bollard::models::{Mount, MountType};
+use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::random_id;
 use ncaas_core::tool::ExitStatus;
@@ -46,26 +44,11 @@ impl Helper {
             read_only: Some(true),
             ..Default::default()
         };
-        let body = ContainerCreateBody {
-            image: Some(image),
-            // It is never run, but an image need not have a command.
-            cmd: Some(vec!["true".to_owned()]),
-            labels: Some(HashMap::from([(labels::HELPER.to_owned(), PURPOSE.to_owned())])),
-            host_config: Some(HostConfig {
-                mounts: Some(vec![mount]),
-                network_mode: Some("none".to_owned()),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let options = CreateContainerOptions { name: Some(helper.name.clone()), ..Default::default() };
-        match engine.docker().create_container(Some(options), body).await {
-            Ok(_) => Ok(helper),
-            Err(error) => {
-                helper.cancel_removal();
-                Err(error).engine_context("make a helper on", Subject::Engine)
-            }
+        let created = engine.create_helper(PURPOSE, &helper.name, image, vec![mount]).await;
+        if created.is_err() {
+            helper.cancel_removal();
         }
+        created.map(|()| helper)
     }
 
     pub(super) fn name(&self) -> &str {

@@ -11,10 +11,8 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
+use ncaas_core::engine::Engine;
 use ncaas_core::engine::archive::archive_interrupted;
-use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::short_hash;
 use tar::EntryType;
@@ -162,17 +160,7 @@ pub(crate) async fn read_with_container(
     // One name for each container: the next collection removes what an interrupted one left.
     let name = format!("ncaas-sync-{}", short_hash(container));
     remove(engine, &name).await?;
-    let body = ContainerCreateBody {
-        image: Some(image.to_owned()),
-        // Never run; an image need not have a command.
-        cmd: Some(vec!["true".to_owned()]),
-        labels: Some(HashMap::from([(labels::HELPER.to_owned(), "ncaas-sync".to_owned())])),
-        host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..Default::default() }),
-        ..Default::default()
-    };
-    let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
-    let created = engine.docker().create_container(Some(options), body).await;
-    created.engine_context("create a container from the image on", Subject::Engine)?;
+    engine.create_helper("ncaas-sync", &name, image.to_owned(), Vec::new()).await?;
     let mut entries = HashMap::new();
     let outcome = async {
         for request in requests {
