@@ -43,30 +43,12 @@ pub(crate) struct Image {
     pub(crate) warnings: Option<Vec<String>>,
 }
 
-impl Image {
-    /// A new record with these fields.
-    pub(crate) fn record(&self) -> Record {
-        let mut record = Record::default();
-        self.merge_into(&mut record);
-        record
-    }
-
-    /// Sets the fields that are known here in a record.
-    pub(crate) fn merge_into(&self, record: &mut Record) {
-        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(self) {
-            for (name, value) in &fields {
-                record.set(name, value);
-            }
-        }
-    }
-}
-
 /// The records that a verb works on: one for each image on the command line, otherwise those from stdin.
 pub(crate) fn image_records(tool: Tool, images: &[String], usage: &str) -> Result<Input> {
     if images.is_empty() {
         return Input::stdin(tool, usage);
     }
-    let record = |image: &String| Image { image: Some(image.clone()), ..Image::default() }.record();
+    let record = |image: &String| Record::new(&Image { image: Some(image.clone()), ..Image::default() });
     Ok(Input::records(images.iter().map(record)))
 }
 

@@ -1,10 +1,15 @@
 //! Blocking work on other threads. All other work of a tool shares one thread.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::task::JoinHandle;
 
 use crate::failure::{Failure, Kind, Result};
+
+/// Locks a mutex whose value is usable after a panic of the thread that held it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs blocking work on another thread.
 ///

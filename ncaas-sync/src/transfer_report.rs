@@ -5,7 +5,6 @@ use std::path::Path;
 
 use ncaas_core::failure::{Failure, Kind};
 use ncaas_core::pipe::Output;
-use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::tool::Tool;
 use schemars::JsonSchema;
@@ -172,14 +171,5 @@ impl<'t> Tally<'t> {
         let failure = Failure::new(Kind::Usage, message).hint("`ncaas-sync status` shows them");
         self.tool.report_failure(&failure);
         self.total.error.get_or_insert_with(|| ErrorInfo::new(self.tool.name(), &failure));
-    }
-}
-
-/// Writes a line that counts for the exit status like a job's record.
-pub(crate) async fn emit(output: &Output, line: &impl Serialize) {
-    if let Ok(bytes) = serde_json::to_vec(line)
-        && let Ok(record) = Record::parse(&bytes)
-    {
-        output.emit(&record).await;
     }
 }

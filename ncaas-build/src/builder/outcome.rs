@@ -161,7 +161,7 @@ fn hint(step: &FailedStep, reason: &str) -> Option<&'static str> {
 /// Writes the record of a build. That of a failed build has the failed step in its `error`.
 pub(crate) async fn write_record(tool: Tool, record: &mut Record, output: &Output, built: Result<Image, BuildFailure>) {
     match built {
-        Ok(image) => image.merge_into(record),
+        Ok(image) => record.merge(&image),
         Err(BuildFailure { failure, step }) => {
             tool.report_failure(&failure);
             output.note_failure(&failure);

@@ -18,7 +18,7 @@ use crate::image_record::Image;
 /// Builds an image, and writes its record.
 pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
     let plan = plan_build(tool, &args)?;
-    let record = Image { image: Some(plan.options.image.clone()), ..Image::default() }.record();
+    let record = Record::new(&Image { image: Some(plan.options.image.clone()), ..Image::default() });
     Pipe::new(tool, 1)
         .for_each(Input::record(record), async |record: &mut Record, output: &Output| {
             let built = match Engine::connect().await {

@@ -16,7 +16,7 @@ use crate::image_record::Image;
 /// Loads the images of a file.
 pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
     let file = absolute(&args.file)?;
-    let record = Image { file: Some(file.display().to_string()), ..Image::default() }.record();
+    let record = Record::new(&Image { file: Some(file.display().to_string()), ..Image::default() });
     Pipe::new(tool, 1)
         .for_each(Input::record(record), async |record: &mut Record, output: &Output| {
             let engine = Engine::connect().await?;
@@ -25,7 +25,7 @@ pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
                 let inspected = engine.inspect_image(&name).await?;
                 let mut loaded = record.clone();
                 let image = Some(name).filter(|name| !name.starts_with("sha256:"));
-                Image { image, image_id: inspected.id, ..Image::default() }.merge_into(&mut loaded);
+                loaded.merge(&Image { image, image_id: inspected.id, ..Image::default() });
                 output.emit(&loaded).await;
             }
             Ok(())

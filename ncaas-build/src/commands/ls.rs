@@ -38,7 +38,7 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
                 return Ok(());
             }
             for image in &images {
-                output.emit(&image.record()).await;
+                output.emit(&Record::new(&image)).await;
             }
             Ok(())
         })

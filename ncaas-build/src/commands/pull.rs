@@ -20,7 +20,7 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
             let engine = engine.get().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
             let digest = fetch(engine, &progress, &image, args.platform.as_deref()).await?;
-            transferred(engine, &image, digest).await?.merge_into(record);
+            record.merge(&transferred(engine, &image, digest).await?);
             Ok(())
         })
         .await

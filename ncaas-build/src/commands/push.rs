@@ -26,7 +26,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
             let tag = form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish();
             let transfer = ImageTransfer { engine, progress: &progress, image: &image, verb: "push" };
             let digest = transfer.run(&format!("/images/{repository}/push?{tag}")).await?;
-            transferred(engine, &image, digest).await?.merge_into(record);
+            record.merge(&transferred(engine, &image, digest).await?);
             Ok(())
         })
         .await

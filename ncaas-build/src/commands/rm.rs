@@ -33,7 +33,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
                     }
                     failure
                 })?;
-            Image { image_id: inspected.id, ..Image::default() }.merge_into(record);
+            record.merge(&Image { image_id: inspected.id, ..Image::default() });
             Ok(())
         })
         .await

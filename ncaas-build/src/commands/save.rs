@@ -20,12 +20,12 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     let file = absolute(&args.output)?;
     let known = Image { image: Some(args.image), file: Some(file.display().to_string()), ..Image::default() };
     Pipe::new(tool, 1)
-        .filter(Input::record(known.record()), async |record: &mut Record, _: &_| {
+        .filter(Input::record(Record::new(&known)), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
             let inspected = engine.inspect_image(&image).await?;
             let size = write(&engine, &image, &file, inspected.size.unwrap_or_default().unsigned_abs()).await?;
-            Image { image_id: inspected.id, size: Some(size), ..Image::default() }.merge_into(record);
+            record.merge(&Image { image_id: inspected.id, size: Some(size), ..Image::default() });
             Ok(())
         })
         .await

@@ -13,7 +13,7 @@ use crate::image_record::Image;
 
 /// Gives an image a second name.
 pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
-    let record = Image { image: Some(args.target.clone()), ..Image::default() }.record();
+    let record = Record::new(&Image { image: Some(args.target.clone()), ..Image::default() });
     Pipe::new(tool, 1)
         .filter(Input::record(record), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
@@ -28,7 +28,7 @@ pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
             let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
             engine.docker().tag_image(source, Some(options)).await.engine_context("tag", Subject::Image(source))?;
             let inspected = engine.inspect_image(target).await?;
-            Image { image_id: inspected.id, ..Image::default() }.merge_into(record);
+            record.merge(&Image { image_id: inspected.id, ..Image::default() });
             Ok(())
         })
         .await

@@ -5,7 +5,7 @@
 //! fails at its first attempt, until one succeeds. A server that has never answered is given up early, because its address
 //! may be wrong.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::interceptors::InterceptorContext;
@@ -13,6 +13,7 @@ use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPa
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 use clap::Args;
 
+use crate::blocking::lock;
 use crate::failure::{Failure, Kind, Result};
 use crate::quantity::{format_duration, parse_duration_or_zero};
 use crate::tool::Tool;
@@ -75,8 +76,7 @@ struct Outage {
 static STATE: Mutex<State> = Mutex::new(State { policy: None, has_answered: false, outage: None });
 
 fn state() -> MutexGuard<'static, State> {
-    // A panic elsewhere leaves a usable state.
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&STATE)
 }
 
 impl State {

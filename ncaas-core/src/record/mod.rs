@@ -31,8 +31,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record with the fields that are known.
-    pub fn new(known: &RecordFields) -> Self {
+    /// A record with the fields of `known`, usually [`RecordFields`]; see [`Record::merge`].
+    pub fn new(known: &impl Serialize) -> Self {
         let mut record = Record::default();
         record.merge(known);
         record
@@ -171,13 +171,8 @@ impl Record {
 
     /// Sets the fields that `known` names; within an object (`job`, `container`, ...) those that it names, and no
     /// others. New fields stand before `error`.
-    pub fn merge(&mut self, known: &RecordFields) {
-        self.set_fields(known);
-    }
-
-    /// Sets the fields of a value that serialises to an object, as [`Record::merge`] does.
-    pub fn set_fields(&mut self, fields: &impl Serialize) {
-        if let Ok(Value::Object(new)) = serde_json::to_value(fields) {
+    pub fn merge(&mut self, known: &impl Serialize) {
+        if let Ok(Value::Object(new)) = serde_json::to_value(known) {
             for (name, value) in new {
                 self.set_value(&name, value);
             }

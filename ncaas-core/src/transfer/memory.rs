@@ -1,8 +1,10 @@
 //! The bound on memory for content in transit, shared by all transfers of a process.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::blocking::lock;
 
 /// How much content may be in memory at once, in units of [`UNIT`].
 static FREE: Semaphore = Semaphore::const_new(UNITS as usize);
@@ -44,7 +46,7 @@ impl Buffer {
 }
 
 fn spare() -> MutexGuard<'static, Vec<Vec<u8>>> {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&SPARE)
 }
 
 impl AsMut<[u8]> for Buffer {

@@ -25,9 +25,9 @@ mod upload;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::blocking::run_blocking;
+use crate::blocking::{lock, run_blocking};
 use crate::bucket::{Bucket, Key, ObjectInfo};
 use crate::failure::{IoContext, Result};
 use crate::folder::Folder;
@@ -101,8 +101,7 @@ impl Transfer {
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        // A panic elsewhere leaves a usable map.
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.index)
     }
 
     /// Writes the index for the next run.

@@ -25,7 +25,7 @@ pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
             }
             let queue = if args.queue { Some(sqs::create_queue(&bucket).await?) } else { None };
             let mut record = Record::default();
-            record.set_fields(&BucketRecord { bucket: bucket.address().to_owned(), groups: args.group.clone(), queue });
+            record.merge(&BucketRecord { bucket: bucket.address().to_owned(), groups: args.group.clone(), queue });
             output.emit(&record).await;
             Ok(())
         })

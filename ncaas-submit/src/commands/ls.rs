@@ -152,7 +152,7 @@ async fn describe(
     };
     let mut record = submission.whole_record(&identity);
     let status = status(&submission, &entry, &facts);
-    record.set_fields(&status);
+    record.merge(&status);
     Ok(Some((record, status)))
 }
 

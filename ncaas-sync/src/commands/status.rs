@@ -9,6 +9,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::STATE_FOLDER;
 use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::word;
@@ -19,7 +20,6 @@ use serde::Serialize;
 use crate::args::StatusArgs;
 use crate::bucket_prefix::BucketPrefix;
 use crate::paired_listing::{LocalEntry, Pair, PairedListing, RemoteEntry};
-use crate::transfer_report::emit;
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 
@@ -117,7 +117,11 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
 }
 
 async fn write_status(output: &Output, record: &StatusRecord) {
-    if record.status == FileStatus::Unknown { emit(output, record).await } else { output.write_json(record).await }
+    if record.status == FileStatus::Unknown {
+        output.emit(&Record::new(record)).await
+    } else {
+        output.write_json(record).await
+    }
 }
 
 /// Whether a path belongs to the tools themselves, on this machine or in the bucket.

@@ -12,12 +12,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSync;
 use futures_util::{Stream, stream};
+use ncaas_core::blocking::lock;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::layout::short_hash;
 use tokio::sync::mpsc;
@@ -365,10 +366,6 @@ fn mode(metadata: &std::fs::Metadata) -> u32 {
         0
     };
     kind | metadata.mode() & 0o777 | bit(0o4000, go::SET_UID) | bit(0o2000, go::SET_GID) | bit(0o1000, go::STICKY)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

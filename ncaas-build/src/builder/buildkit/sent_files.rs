@@ -13,10 +13,11 @@ use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crc_fast::{CrcAlgorithm, Digest};
+use ncaas_core::blocking::lock;
 use ncaas_core::files::{cache_folder, random_id, write_whole};
 use ncaas_core::layout::short_hash;
 use serde::{Deserialize, Serialize};
@@ -184,10 +185,6 @@ fn checksum_of(path: &Path) -> Option<u64> {
 
 fn now() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i128::try_from(now.as_nanos()).unwrap_or(i128::MAX))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

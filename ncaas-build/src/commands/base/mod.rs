@@ -31,7 +31,7 @@ const SETUP: &str = include_str!("setup.sh");
 pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
     let image = args.tag.clone().unwrap_or_else(|| format!("{REPOSITORY}:base"));
     reference::image(&image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
-    let record = Image { image: Some(image.clone()), ..Image::default() }.record();
+    let record = Record::new(&Image { image: Some(image.clone()), ..Image::default() });
     // BuildKit takes base images by name only: an image without a name gets a temporary one.
     let name = format!("{}-from-{}", split(&image).0, std::process::id());
     let engine = LazyEngine::default();

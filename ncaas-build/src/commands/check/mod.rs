@@ -31,20 +31,10 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
                     let failure = Failure::new(Kind::BuildFailed, message).hint(&finding.remedy);
                     tool.report_failure(&failure);
                     output.note_failure(&failure);
-                    output.emit(&record(&finding)).await;
+                    output.emit(&Record::new(&finding)).await;
                 }
             }
             Ok(())
         })
         .await
-}
-
-fn record(finding: &Finding) -> Record {
-    let mut record = Record::default();
-    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(finding) {
-        for (name, value) in &fields {
-            record.set(name, value);
-        }
-    }
-    record
 }

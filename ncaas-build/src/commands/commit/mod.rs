@@ -34,7 +34,7 @@ pub(crate) async fn commit(tool: Tool, args: CommitArgs) -> Result<ExitStatus> {
     let known =
         Image { image: Some(named.image.clone()), container_id: Some(args.container.clone()), ..Image::default() };
     Pipe::new(tool, 1)
-        .filter(Input::record(known.record()), async |record: &mut Record, _: &_| {
+        .filter(Input::record(Record::new(&known)), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
             Commit { engine: &engine, args: &args, named: &named }.run(tool, record).await
         })
@@ -73,14 +73,13 @@ impl Commit<'_> {
         } else {
             self.save(&id, &image, config).await?
         };
-        Image {
+        record.merge(&Image {
             image_id: Some(image_id),
             commit: self.named.revision.as_ref().map(Revision::revision),
             left_out: (!left_out.is_empty()).then_some(left_out),
             warnings: (!warnings.is_empty()).then_some(warnings),
             ..Image::default()
-        }
-        .merge_into(record);
+        });
         Ok(())
     }
 

@@ -14,7 +14,6 @@ use ncaas_core::tool::Tool;
 
 use super::{DEFAULT_FILES, job};
 use crate::args::PullArgs;
-use crate::transfer_report::emit;
 use crate::tree_transfer::{Direction, Tree};
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
@@ -118,7 +117,7 @@ impl Request<'_> {
             self.tool.report_failure(&failure);
             total.error = Some(ErrorInfo::new(self.tool.name(), &failure));
         }
-        emit(self.output, &total).await;
+        self.output.emit(&Record::new(&total)).await;
         Ok(())
     }
 }

@@ -19,7 +19,6 @@ use ncaas_core::transfer::Transfer;
 use crate::args::PushArgs;
 use crate::bucket_prefix::BucketPrefix;
 use crate::buckets::Buckets;
-use crate::transfer_report::emit;
 use crate::tree_transfer::{Direction, Tree};
 
 /// Jobs that are pushed at once.
@@ -53,6 +52,8 @@ async fn push_folder(tool: Tool, folder: &Path, target: &BucketPrefix, args: &Pu
     let folder = Folder::open(&files::absolute(folder)?)?;
     let transfer = Transfer::new(bucket, folder, &target.prefix, args.checksum.reread);
     let tree = Tree { tool, transfer: &transfer, prefix: &target.prefix, direction: Direction::Upload };
-    emit(output, &tree.run(args.pipe.jobs_or(DEFAULT_FILES), args.delete, args.files, output).await?).await;
+    output
+        .emit(&Record::new(&tree.run(args.pipe.jobs_or(DEFAULT_FILES), args.delete, args.files, output).await?))
+        .await;
     Ok(())
 }
