@@ -173,7 +173,7 @@ pub(crate) fn stream_body(source: impl AsyncRead + Unpin + Send + 'static, path:
     StreamBody::new(frames).boxed_unsync()
 }
 
-/// Sends a request over a connection of its own, which ends with the response.
+/// Sends a request over a new connection, which ends with the response.
 ///
 /// # Errors
 /// The engine cannot be reached, the connection breaks, or the body cannot be read.

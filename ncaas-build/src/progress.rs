@@ -17,7 +17,7 @@ pub(crate) const LINE_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
     step: RefCell<Option<ProgressBar>>,
-    /// Output whose line has not ended: bars are drawn on lines of their own.
+    /// Output whose line has not ended: bars are drawn on separate lines.
     unfinished: RefCell<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Leases: whether a watcher of this machine still holds the claims under which it handed records on.
 //!
 //! A stage that cannot read the bucket has to know whether its work still counts: after the machine slept, another watcher
-//! may have taken the submission over. Each watcher keeps a folder of its own on this machine. `lease.json` in it has a
+//! may have taken the submission over. Each watcher has its folder on this machine. `lease.json` in it has a
 //! deadline that the watcher moves on after it has confirmed its claims in the bucket, and the claims that it has lost. The
 //! deadline counts in CLOCK_BOOTTIME, which goes on while the machine sleeps and which nobody sets. A file `lock` is locked
 //! while the watcher runs. Stages ask through `retry/` that a record be handed on again.

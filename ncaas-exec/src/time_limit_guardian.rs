@@ -1,7 +1,7 @@
 //! A process that enforces a job's time limit after this tool has ended, also after a logout.
 //!
 //! The engine has no time limits: whoever waits for the container stops it. The guardian is `ncaas-exec wait CONTAINER` in a
-//! session of its own. It ends with the container. A service manager can end it with its control group: `run` starts it again
+//! separate session. It ends with the container. A service manager can end it with its control group: `run` starts it again
 //! for a job that it takes up, and `wait` and `ncaas-logs save` hold the limit themselves.
 
 use std::os::unix::process::CommandExt;

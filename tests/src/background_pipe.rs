@@ -5,13 +5,13 @@ use std::process::{Child, Command, Stdio};
 
 use crate::tools;
 
-/// A pipe that runs in a process group of its own.
+/// A pipe that runs in a separate process group.
 pub struct BackgroundPipe {
     shell: Child,
 }
 
 impl BackgroundPipe {
-    /// Starts a line of bash in a folder, in a process group of its own; its stderr goes to the file `stderr` there.
+    /// Starts a line of bash in a folder, in a separate process group; its stderr goes to the file `stderr` there.
     pub fn start(folder: &Path, script: &str) -> Self {
         use std::os::unix::process::CommandExt;
         let path = format!("{}:{}", tools().display(), std::env::var("PATH").unwrap());

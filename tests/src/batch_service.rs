@@ -59,7 +59,7 @@ impl BatchService {
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
         let mut command = Command::new("bash");
-        // A process group of its own, as a shell starts it.
+        // A separate process group, as a shell starts it.
         command.args(["-c", &script]).current_dir(self.folder.path()).process_group(0);
         command.env("PATH", path).env("AWS_ENDPOINT_URL_BATCH", &self.url).stdin(Stdio::null());
         command

@@ -70,7 +70,7 @@ impl Lab {
         self.submit_with_config(timestamp, datasets, "lab/configs/config.json");
     }
 
-    /// The same with a config of its own.
+    /// The same with another config.
     pub fn submit_with_config(&self, timestamp: &str, datasets: &[(&str, &str)], config: &str) {
         for (name, content) in datasets {
             self.bucket.put(&format!("lab/inputs/{name}"), content);

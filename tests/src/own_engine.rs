@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::engine::FIXTURE;
 
-/// A Docker Engine that has the fixture image and no other, with its data in a folder of its own.
+/// A Docker Engine that has the fixture image and no other, with its data in a separate folder.
 #[derive(Debug)]
 pub struct OwnEngine {
     dir: TempDir,

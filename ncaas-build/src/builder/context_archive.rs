@@ -24,7 +24,7 @@ pub(crate) struct Contents {
     pub(crate) generated: Vec<(String, Vec<u8>)>,
 }
 
-/// Writes the archive on a thread of its own. The last piece may be the failure.
+/// Writes the archive on another thread. The last piece may be the failure.
 pub(crate) fn stream(contents: Contents) -> mpsc::Receiver<Result<Bytes>> {
     spawn_archive(move |archive| {
         for (path, content) in &contents.generated {

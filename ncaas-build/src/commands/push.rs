@@ -20,7 +20,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
         .filter(input, async |record: &mut Record, _: &_| {
             let engine = engine.get().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
-            // The engine reports a missing image only after it has asked the registry, and without a status of its own.
+            // The engine reports a missing image only after it has asked the registry, and without a status for it.
             engine.inspect_image(&image).await?;
             let (repository, tag) = split(&image);
             let tag = form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish();

@@ -72,7 +72,7 @@ impl Bucket {
         }
     }
 
-    /// Opens a bucket on S3 with a client that has settings of its own, and checks that it exists.
+    /// Opens a bucket on S3 with a client that the caller has configured, and checks that it exists.
     pub async fn with_client(client: aws_sdk_s3::Client, name: &str) -> Result<Bucket> {
         S3Bucket::with_client(client, name).await.map(Storage::S3).map(Bucket)
     }

@@ -77,7 +77,7 @@ pub struct RecordFields {
 
 impl RecordFields {
     /// Whether a field of that name is the tools' own. What comes from outside must not set it: a submit file with an
-    /// `image` or an `io_dir` of its own would choose what runs, and where.
+    /// `image` or an `io_dir` would choose what runs, and where.
     pub fn has_field(name: &str) -> bool {
         schemars::schema_for!(RecordFields).get("properties").is_some_and(|fields| fields.get(name).is_some())
     }

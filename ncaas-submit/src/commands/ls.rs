@@ -161,7 +161,7 @@ async fn find_job(bucket: &Bucket, entry: &ObjectInfo, group: String, submission
     let id = submission.timestamp.as_deref().and_then(|timestamp| layout::job_id(bucket.name(), timestamp).ok());
     let own_id = || bucket_job::id_without_timestamp(bucket, &entry.key);
     let (id, result_path) = match id {
-        // A submission whose timestamp was already used has a folder of its own.
+        // A submission whose timestamp was already used has another folder.
         Some(id) => match claim::read(bucket, &group, &id).await? {
             Some((claim, _)) if claim.submission != entry.key.as_str() => (own_id(), None),
             _ => (id, submission.result_path.as_deref()),

@@ -13,7 +13,7 @@ use crate::place::placer::Placer;
 use crate::place::scheduler::Scheduler;
 use crate::place::slurm;
 
-/// How many records are placed at once where `--jobs` does not say. A record costs no request of its own while its job
+/// How many records are placed at once where `--jobs` does not say. A record costs no request while its job
 /// waits.
 const DEFAULT_JOBS: usize = 1000;
 

@@ -75,7 +75,7 @@ pub(crate) async fn process(session: &Session, found: &Found, may_claim: bool, o
     let mut candidate = candidate(session, found, submission).await?;
     let mut claiming = claim(session, &candidate, found, may_claim, &mut log).await?;
     if let Claiming::OtherSubmission(other) = &claiming {
-        // The other submission's folder is not touched: the refusal gets a folder of its own.
+        // The other submission's folder is not touched: the refusal gets another folder.
         candidate.submission.reasons.push(format!("`timestamp` is already used by the submission `{other}`"));
         candidate.job.id = bucket_job::id_without_timestamp(&session.bucket, &found.key);
         candidate.results = find_results(session, &candidate.job, &mut candidate.submission).await?;

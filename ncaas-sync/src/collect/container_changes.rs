@@ -106,7 +106,7 @@ pub(crate) fn parent_folders(changes: &[Change]) -> BTreeSet<&str> {
     changes.iter().filter_map(|change| change.path.rsplit_once('/')).map(|(folder, _)| folder).collect()
 }
 
-/// The changes with content of their own: no deleted paths, and no folders with changes in them.
+/// The changes that are content themselves: no deleted paths, and no folders with changes in them.
 pub(crate) fn leaves<'c>(changes: &'c [Change], parents: &BTreeSet<&str>) -> impl Iterator<Item = &'c Change> {
     changes.iter().filter(|change| change.kind != ChangeKind::Deleted && !parents.contains(change.path.as_str()))
 }

@@ -1,6 +1,6 @@
 //! Reads the files that a container wrote from the engine's own storage.
 //!
-//! The engine's overlay file system keeps the changes of a container in a folder of its own. Where that folder is on
+//! The engine's overlay file system keeps the changes of each container in one folder. Where that folder is on
 //! this machine and readable (which takes root), it is read instead of asking the engine for archives: a request costs
 //! about 86 ms, and each byte more than the disk does. All other cases ask the engine. (Linux,
 //! `Documentation/filesystems/overlayfs.rst`: a deleted file is a character device 0/0; files with metadata only and

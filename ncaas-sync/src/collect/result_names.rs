@@ -56,7 +56,7 @@ pub(crate) struct Naming {
     pub(crate) base: String,
     /// The dataset's label.
     pub(crate) label: String,
-    /// Whether the dataset has a folder of its own, because its submission has several.
+    /// Whether the dataset has a separate folder, because its submission has several.
     pub(crate) has_own_folder: bool,
 }
 

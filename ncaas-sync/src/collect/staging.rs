@@ -126,7 +126,7 @@ impl Staging {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         match folder.dir.open_with(name, &options) {
-            // Two names with different non-UTF-8 bytes may be the same text. A folder of its own keeps them apart.
+            // Two names with different non-UTF-8 bytes may be the same text. A separate folder keeps them apart.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.create_file(&self.create_folder()?, name, mode)
             }

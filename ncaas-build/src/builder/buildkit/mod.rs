@@ -3,7 +3,7 @@
 //!
 //! It is used wherever the engine has it, also where the engine itself would prefer the classic builder (before 23.0).
 //! An unchanged rebuild of a large context costs a hundredth of the first build, because nothing is sent again; with the
-//! classic builder the whole context is sent each time. Labels are no steps of their own either.
+//! classic builder the whole context is sent each time. Labels are not steps either.
 
 mod file_sync;
 mod follow_links;

@@ -67,7 +67,7 @@ pub(super) async fn open(engine: &Engine, folders: &Folders, secrets: Vec<Secret
         .add_service(SecretsServer::new(Secrets::new(secrets)))
         .add_service(HealthServer::new(HealthService));
     let serving = tokio::spawn(async move {
-        // The engine ends the session with the build. If it breaks, the build fails with a reason of its own.
+        // The engine ends the session with the build. If it breaks, the build fails with the reason.
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .serve_connection(upgraded, TowerToHyperService::new(services))
             .await

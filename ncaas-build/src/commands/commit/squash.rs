@@ -32,7 +32,7 @@ pub(super) async fn squash(
         while let Some(piece) = pieces.next().await {
             let piece = piece.engine_context("export", Subject::Container(&id));
             let failed = piece.is_err();
-            // A receiver that has gone has a reason of its own.
+            // A receiver that has gone reports the reason.
             if sender.send(piece.map(Frame::data)).await.is_err() || failed {
                 break;
             }
@@ -69,7 +69,7 @@ fn changes(container: &ContainerConfig, changed: &ContainerConfig, message: Opti
     for (word, words) in [("ENTRYPOINT", &changed.entrypoint), ("CMD", &changed.cmd)] {
         changes.extend(words.iter().map(|words| format!("{word} {}", json(words))));
     }
-    // The history of an imported image has no comment of its own.
+    // The history of an imported image has no comment.
     changes.extend(message.map(|message| format!("LABEL org.opencontainers.image.description={}", quoted(message))));
     changes
 }

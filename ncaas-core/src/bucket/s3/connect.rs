@@ -2,7 +2,7 @@
 //!
 //! Region: `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, else `us-east-1`; EC2's metadata service is not asked for it,
 //! which takes a second on every machine that is not in EC2. Server: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the
-//! profile, else AWS; with a server of its own the bucket's name goes into the path, since few have DNS names for buckets.
+//! profile, else AWS; with another server the bucket's name goes into the path, since few have DNS names for buckets.
 //! Credentials: the SDK's whole chain. Proxies: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`. `AWS_CA_BUNDLE` replaces the
 //! system's certificates, as for the AWS CLI; the SDK for Rust ignores it, so it is read here.
 

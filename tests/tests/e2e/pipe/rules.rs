@@ -9,7 +9,7 @@ use ncaas_tests::verbs::{TOOLS, Verb, verbs_of};
 use ncaas_tests::{Run, pipe, tools};
 use serde_json::Value;
 
-/// Filters that emit records of their own instead of the job records that they read, or start something for each of them.
+/// Filters that emit other records instead of the job records that they read, or start something for each of them.
 const OTHER_RECORDS: [[&str; 2]; 7] = [
     ["ncaas-exec", "start"],
     ["ncaas-logs", "lines"],

@@ -1,4 +1,4 @@
-//! `ncaas-submit place`: jobs of a real Slurm, whose nodes have engines of their own.
+//! `ncaas-submit place`: jobs of a real Slurm, each of whose nodes has an engine.
 
 use std::time::Duration;
 

@@ -161,7 +161,7 @@ fn certificate(lines: &[(&str, &str)]) -> String {
 fn machines_share_a_certificate(jobs: &BucketJob) {
     let names = ["a", "b", "c"];
     let initial = names.map(|name| (name, "INITIALIZING"));
-    // Each machine has an io-dir of its own, whose certificate knows the end of its own dataset only.
+    // Each machine has another io-dir, whose certificate knows the end of its own dataset only.
     for (index, status) in ["SUCCESS", "FAILED", "SUCCESS"].into_iter().enumerate() {
         let record = jobs.ended(index as u64 + 1, 3);
         let mut lines = initial;

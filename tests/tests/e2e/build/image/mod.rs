@@ -137,7 +137,7 @@ fn build_arguments_labels_stages_and_proxies_reach_the_build() {
     let mut clean = CleanUp::new();
     clean.image(&image);
     let folder = build_context("this is not it");
-    // Proxies are no part of what BuildKit knows a step again by: the image's name makes it one of its own.
+    // BuildKit does not tell steps apart by their proxies: the image's name makes the step a new one.
     let dockerfile = format!(
         "FROM {FIXTURE} AS one\nARG A\nARG B\nUSER root\nRUN echo \"$A $B $https_proxy $NO_PROXY\" >/args # {image}\nFROM one AS two\nRUN exit 1\n"
     );

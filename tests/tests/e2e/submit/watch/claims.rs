@@ -247,7 +247,7 @@ fn an_interrupted_pipe_of_watch_once_continues_at_once_on_the_same_machine() {
     let id = submit_one_dataset(&bucket, "1");
     let script =
         format!("'{}'/ncaas-submit watch '{}' --once | (cat; exec sleep 600)", tools().display(), bucket.address());
-    // A shell starts each pipe as a process group of its own.
+    // A shell starts each pipe as a separate process group.
     let mut pipe = Command::new("bash");
     pipe.args(["-c", &script]).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut pipe = pipe.spawn().unwrap();

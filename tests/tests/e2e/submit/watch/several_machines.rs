@@ -1,4 +1,4 @@
-//! Several machines, each with a pipe of its own, share a backlog of submissions.
+//! Several machines, each with its pipe, share a backlog of submissions.
 
 use ncaas_tests::cluster_lab::Lab;
 use ncaas_tests::shared_backlog::SharedBacklog;
