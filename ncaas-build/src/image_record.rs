@@ -116,7 +116,7 @@ pub(crate) struct FailedStep {
 /// A record that a verb writes: `T`, and the error.
 #[derive(Debug, JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct Written<T> {
+pub(crate) struct WrittenRecord<T> {
     #[schemars(flatten)]
     known: T,
     /// The failure that ended the work on this record; null if there is none.

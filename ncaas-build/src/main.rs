@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use args::{Args, Verb};
 use commands::check::finding::Finding;
-use image_record::{Image, Written};
+use image_record::{Image, WrittenRecord};
 use ncaas_core::schema::{Schema, schema_of};
 use ncaas_core::tool;
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 /// The schema of a verb's records.
 fn schema_of_verb(verb: &str) -> Schema {
     match verb {
-        "check" => schema_of::<Written<Finding>>(),
-        _ => schema_of::<Written<Image>>(),
+        "check" => schema_of::<WrittenRecord<Finding>>(),
+        _ => schema_of::<WrittenRecord<Image>>(),
     }
 }

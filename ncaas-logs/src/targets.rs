@@ -39,7 +39,7 @@ pub(crate) fn saved_files_of_argument(record: &Record, arguments: &[String]) -> 
 /// The job or container that a line or a sample belongs to.
 #[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Owner {
+pub(crate) struct OutputOwner {
     /// The job, if the container belongs to one.
     pub(crate) job: Option<JobOfOwner>,
     /// The container's name, if it belongs to no job and there are several.
@@ -55,12 +55,12 @@ pub(crate) struct JobOfOwner {
     dataset: u64,
 }
 
-impl Owner {
+impl OutputOwner {
     /// `several`: whether there are other containers from which it must be distinguished.
     pub(crate) fn from_record(record: &Record, several: bool) -> Self {
         let job = record.job().map(|job| JobOfOwner { id: job.id, dataset: job.dataset });
         let container = if several && job.is_none() { record.container() } else { None };
-        Owner { job, container: container.map(|container| container.name) }
+        OutputOwner { job, container: container.map(|container| container.name) }
     }
 }
 

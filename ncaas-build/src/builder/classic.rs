@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::context_archive::{self, Contents};
 use super::options::{BuildOptions, request_build};
-use super::outcome::{BuildFailure, Outcome, Tail};
+use super::outcome::{BuildFailure, BuiltImage, Tail};
 use crate::engine_stream::{Body, Message};
 use crate::image_record::FailedStep;
 use crate::progress::{Bar, Progress};
@@ -26,7 +26,7 @@ pub(crate) async fn build(
     registries: Option<&str>,
     progress: &Progress,
     size: u64,
-) -> Result<Outcome, BuildFailure> {
+) -> Result<BuiltImage, BuildFailure> {
     let sent = Arc::new(AtomicU64::new(0));
     let body = body(context_archive::stream(contents), Arc::clone(&sent));
     let mut bar = progress.bar("sending the build context", size);
@@ -48,7 +48,7 @@ pub(crate) async fn build(
     }
     progress.set_step(None);
     match build.image_id {
-        Some(image_id) => Ok(Outcome { builder: "classic", image_id, sent: sent.load(Ordering::Relaxed) }),
+        Some(image_id) => Ok(BuiltImage { builder: "classic", image_id, sent: sent.load(Ordering::Relaxed) }),
         None => Err(build.failed(None, "the engine ended the build without an image")),
     }
 }

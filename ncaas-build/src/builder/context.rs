@@ -18,7 +18,7 @@ const NAMED: usize = 5;
 
 /// One file, folder or link of a context.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct ContextEntry {
     /// Path on this machine.
     pub(crate) host: PathBuf,
     /// Path relative to the context, with `/` as separator.
@@ -51,7 +51,7 @@ pub(crate) fn walk(
     root: &Path,
     ignore: &Ignore,
     descend: Descend,
-    mut visit: impl FnMut(Entry) -> Result<()>,
+    mut visit: impl FnMut(ContextEntry) -> Result<()>,
 ) -> Result<()> {
     // The patterns that matched each of the folders above the current entry.
     let mut above: Vec<Matched> = vec![Matched::default()];
@@ -73,7 +73,7 @@ pub(crate) fn walk(
             continue;
         }
         let metadata = entry.metadata().map_err(|error| unreadable(root, &error))?;
-        visit(Entry { host: entry.into_path(), path, metadata, excluded })?;
+        visit(ContextEntry { host: entry.into_path(), path, metadata, excluded })?;
     }
     Ok(())
 }

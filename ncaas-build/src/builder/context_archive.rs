@@ -10,7 +10,7 @@ use ncaas_core::engine::archive::{ArchiveWriter, archive_interrupted, spawn_arch
 use ncaas_core::failure::{IoContext, Result};
 use tokio::sync::mpsc;
 
-use super::context::{self, Entry, walk};
+use super::context::{self, ContextEntry, walk};
 use super::dockerignore::{Descend, Ignore};
 
 /// The files of the archive.
@@ -41,7 +41,7 @@ pub(crate) fn stream(contents: Contents) -> mpsc::Receiver<Result<Bytes>> {
     .0
 }
 
-fn append(archive: &mut tar::Builder<ArchiveWriter>, entry: &Entry) -> Result<()> {
+fn append(archive: &mut tar::Builder<ArchiveWriter>, entry: &ContextEntry) -> Result<()> {
     let kind = entry.metadata.file_type();
     let mut header = tar::Header::new_gnu();
     header.set_metadata(&entry.metadata);

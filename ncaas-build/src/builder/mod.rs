@@ -32,7 +32,7 @@ use dockerfile::{DOCKERIGNORE, Dockerfile, Instruction};
 use dockerignore::{Descend, Ignore};
 pub(crate) use options::BuildOptions;
 pub(crate) use outcome::{BuildFailure, write_record};
-use outcome::{Outcome, TOO_MANY_LAYERS};
+use outcome::{BuiltImage, TOO_MANY_LAYERS};
 
 /// How often the bar of the bytes sent is drawn.
 const SENT_REFRESH: Duration = Duration::from_millis(200);
@@ -116,7 +116,7 @@ impl Plan {
         io_dirs: &[String],
         size: &Size,
         progress: &Progress,
-    ) -> Result<Outcome, BuildFailure> {
+    ) -> Result<BuiltImage, BuildFailure> {
         if !buildkit::is_turned_off(engine).await? {
             options.dockerfile = dockerfile::DOCKERFILE.to_owned();
             let sources =

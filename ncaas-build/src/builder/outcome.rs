@@ -64,7 +64,7 @@ impl Tail {
 
 /// A finished image.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct BuiltImage {
     /// `buildkit` or `classic`.
     pub(crate) builder: &'static str,
     /// Id of the image, `sha256:...`.

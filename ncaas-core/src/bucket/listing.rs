@@ -13,7 +13,7 @@ pub struct Listing(State);
 
 enum State {
     Dir(Box<Walk>),
-    S3(Box<s3::Listing>),
+    S3(Box<s3::S3Listing>),
     /// The request for a page failed or was dropped.
     Broken,
 }
@@ -22,7 +22,7 @@ impl Listing {
     pub(super) fn new(bucket: &Bucket, prefix: &str, after: Option<&str>, flat: bool) -> Listing {
         Listing(match bucket.0.clone() {
             Storage::Dir(dir) => State::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
-            Storage::S3(s3) => State::S3(Box::new(s3::Listing::new(s3, prefix, after, flat))),
+            Storage::S3(s3) => State::S3(Box::new(s3::S3Listing::new(s3, prefix, after, flat))),
         })
     }
 

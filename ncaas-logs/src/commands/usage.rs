@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::UsageArgs;
-use crate::targets::{self, Owner};
+use crate::targets::{self, OutputOwner};
 use crate::usage::{Sample, Sampler};
 
 /// The engine takes a sample a second, and a sample may come a little early.
@@ -30,7 +30,7 @@ const WIDEST_NAME: usize = 48;
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SampleRecord<'a> {
     #[serde(flatten)]
-    owner: &'a Owner,
+    owner: &'a OutputOwner,
     #[serde(flatten)]
     sample: &'a Sample,
 }
@@ -50,7 +50,7 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
             tool.note(&format!("`{}` has ended: there is nothing to sample", container.name));
             return Ok(());
         }
-        let owner = Owner::from_record(record, several);
+        let owner = OutputOwner::from_record(record, several);
         let mut sampler = Sampler::new(engine, &container);
         let mut end = std::pin::pin!(engine.wait(&container.id));
         let mut last = None;

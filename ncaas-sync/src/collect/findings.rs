@@ -28,7 +28,7 @@ pub(crate) struct Finding {
 /// The content of a finding.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    File(File),
+    File(FoundFile),
     Link {
         /// The present location; `None` for a link from an archive.
         location: Option<Box<RawPath>>,
@@ -40,7 +40,7 @@ pub(crate) enum Content {
 
 /// Content and location of a file.
 #[derive(Debug, Clone)]
-pub(crate) struct File {
+pub(crate) struct FoundFile {
     pub(crate) location: Location,
     pub(crate) size: u64,
     pub(crate) sha256: Sha256Sum,

@@ -228,7 +228,7 @@ pub(crate) fn drop_unchanged(findings: &mut Findings, kept: usize, image: &HashM
 
 #[cfg(test)]
 mod tests {
-    use super::super::findings::File;
+    use super::super::findings::FoundFile;
     use super::*;
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn unchanged_findings_are_dropped_and_their_staging_folder_is_not_moved_as_a_whole() {
         let file = |source: &str, folder, content| {
-            let file = File { location: Location::Staged(folder), size: 1, sha256: [content; 32] };
+            let file = FoundFile { location: Location::Staged(folder), size: 1, sha256: [content; 32] };
             Finding::new(source, Content::File(file))
         };
         let folder = |number: u32| RawPath::Text(format!(".ncaas-stage/{number}"));

@@ -14,7 +14,7 @@ use ncaas_core::pipe::MAX_LINE;
 use ncaas_core::record::Record;
 use ncaas_core::{certificate, status_file};
 
-use super::findings::{File, STAGE};
+use super::findings::{FoundFile, STAGE};
 use super::result_names::{Destination, Existing};
 use super::staging::BUFFER_SIZE;
 use crate::path_text::escape_path;
@@ -176,7 +176,7 @@ impl ResultsDestination<'_> {
 }
 
 impl Destination for ResultsDestination<'_> {
-    fn find_file(&self, path: &str, file: &File) -> Result<Existing> {
+    fn find_file(&self, path: &str, file: &FoundFile) -> Result<Existing> {
         let metadata = match self.directory.dir().symlink_metadata(path) {
             Ok(metadata) => metadata,
             Err(error) => return self.missing(path, &error),

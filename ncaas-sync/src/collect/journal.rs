@@ -23,7 +23,7 @@ use super::result_names::{FolderMove, Move, NamedFindings};
 
 /// The progress of one dataset's collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum CollectProgress {
     /// Nothing of this container was collected.
     NotStarted,
     /// Names are assigned and results are being moved.
@@ -32,15 +32,15 @@ pub(crate) enum Progress {
     Collected,
 }
 
-impl Progress {
+impl CollectProgress {
     /// The progress for a container, given the containers that the two journal files name.
-    fn new(moves: Option<&str>, results: Option<&str>, container: &str) -> Progress {
+    fn new(moves: Option<&str>, results: Option<&str>, container: &str) -> CollectProgress {
         if moves.is_some() {
-            Progress::Moving
+            CollectProgress::Moving
         } else if results == Some(container) {
-            Progress::Collected
+            CollectProgress::Collected
         } else {
-            Progress::NotStarted
+            CollectProgress::NotStarted
         }
     }
 }
@@ -80,11 +80,11 @@ fn results_file(dataset: u64) -> PathBuf {
 }
 
 /// The progress of a dataset's collection from a container.
-pub(crate) fn progress(directory: &JobDirectory, dataset: u64, container: &str) -> Result<Progress> {
+pub(crate) fn progress(directory: &JobDirectory, dataset: u64, container: &str) -> Result<CollectProgress> {
     let moves = Journal::open(directory, &moves_file(dataset))?;
     let results = Journal::open(directory, &results_file(dataset))?;
     let named = |journal: &Option<Journal>| journal.as_ref().map(|journal| journal.container.clone());
-    Ok(Progress::new(named(&moves).as_deref(), named(&results).as_deref(), container))
+    Ok(CollectProgress::new(named(&moves).as_deref(), named(&results).as_deref(), container))
 }
 
 /// Finishes the moves of all datasets in a job's folder that other processes left unfinished. The caller holds the lock
@@ -189,7 +189,7 @@ impl Journal {
 
 /// One change of the file system. Each can be repeated.
 #[derive(Debug, PartialEq, Eq)]
-enum Step<'s> {
+enum FileStep<'s> {
     CreateFolder(&'s Path),
     CreateLink {
         at: &'s Path,
@@ -205,18 +205,18 @@ enum Step<'s> {
 }
 
 /// The steps of one move to the path `to`. Files in folders that `moved` as a whole need none.
-fn steps<'s>(one: &'s Move, to: &'s Path, moved: &HashSet<&Path>) -> Vec<Step<'s>> {
+fn steps<'s>(one: &'s Move, to: &'s Path, moved: &HashSet<&Path>) -> Vec<FileStep<'s>> {
     let from = one.from.as_ref().map(RawPath::as_path);
     if one.result.path.ends_with('/') {
-        return vec![Step::CreateFolder(to)];
+        return vec![FileStep::CreateFolder(to)];
     }
     if from.and_then(Path::parent).is_some_and(|folder| moved.contains(folder)) {
         return Vec::new();
     }
     match (&one.link, from) {
-        (Some(target), None) => vec![Step::CreateLink { at: to, target }],
-        (Some(target), Some(from)) => vec![Step::CreateLink { at: to, target }, Step::RemoveLink(from)],
-        (None, Some(from)) => vec![Step::MoveFile { from, to }],
+        (Some(target), None) => vec![FileStep::CreateLink { at: to, target }],
+        (Some(target), Some(from)) => vec![FileStep::CreateLink { at: to, target }, FileStep::RemoveLink(from)],
+        (None, Some(from)) => vec![FileStep::MoveFile { from, to }],
         (None, None) => Vec::new(),
     }
 }
@@ -239,18 +239,18 @@ impl Mover<'_> {
         }
     }
 
-    fn carry_out(&mut self, step: &Step<'_>) -> io::Result<()> {
+    fn carry_out(&mut self, step: &FileStep<'_>) -> io::Result<()> {
         match step {
-            Step::CreateFolder(path) => self.root.create_dir_all(path),
-            Step::CreateLink { at, target } => {
+            FileStep::CreateFolder(path) => self.root.create_dir_all(path),
+            FileStep::CreateLink { at, target } => {
                 create_link(self.to.open(self.root, parent(at), true)?, name(at), target)
             }
             // A folder that is missing was moved or emptied before.
-            Step::RemoveLink(path) => match self.from.open(self.work, parent(path), false) {
+            FileStep::RemoveLink(path) => match self.from.open(self.work, parent(path), false) {
                 Ok(folder) => ignore_missing(folder.remove_file(name(path))),
                 Err(_) => Ok(()),
             },
-            Step::MoveFile { from, to } => {
+            FileStep::MoveFile { from, to } => {
                 let into = self.to.open(self.root, parent(to), true)?;
                 match self.from.open(self.work, parent(from), false) {
                     Ok(folder) => ignore_missing(folder.rename(name(from), into, name(to))),
@@ -320,15 +320,15 @@ mod tests {
     #[test]
     fn progress_follows_from_the_two_journal_files() {
         let cases = [
-            (None, None, Progress::NotStarted),
-            (Some("a"), None, Progress::Moving),
-            (Some("b"), Some("a"), Progress::Moving),
-            (None, Some("a"), Progress::Collected),
+            (None, None, CollectProgress::NotStarted),
+            (Some("a"), None, CollectProgress::Moving),
+            (Some("b"), Some("a"), CollectProgress::Moving),
+            (None, Some("a"), CollectProgress::Collected),
             // Another container ran for the same dataset before.
-            (None, Some("b"), Progress::NotStarted),
+            (None, Some("b"), CollectProgress::NotStarted),
         ];
         for (moves, results, expected) in cases {
-            assert_eq!(Progress::new(moves, results, "a"), expected, "{moves:?} {results:?}");
+            assert_eq!(CollectProgress::new(moves, results, "a"), expected, "{moves:?} {results:?}");
         }
     }
 
@@ -345,13 +345,13 @@ mod tests {
         let moved = HashSet::from([Path::new("s/1")]);
         let (from, to) = (Path::new("s/0/f"), Path::new("p/f"));
         let cases = [
-            (one(None, None, "p/f/"), vec![Step::CreateFolder(to)]),
-            (one(Some("s/0/f"), None, "p/f"), vec![Step::MoveFile { from, to }]),
+            (one(None, None, "p/f/"), vec![FileStep::CreateFolder(to)]),
+            (one(Some("s/0/f"), None, "p/f"), vec![FileStep::MoveFile { from, to }]),
             (one(Some("s/1/f"), None, "p/f"), vec![]),
-            (one(None, Some("x"), "p/f"), vec![Step::CreateLink { at: to, target: "x" }]),
+            (one(None, Some("x"), "p/f"), vec![FileStep::CreateLink { at: to, target: "x" }]),
             (
                 one(Some("s/0/f"), Some("x"), "p/f"),
-                vec![Step::CreateLink { at: to, target: "x" }, Step::RemoveLink(from)],
+                vec![FileStep::CreateLink { at: to, target: "x" }, FileStep::RemoveLink(from)],
             ),
         ];
         for (one, expected) in &cases {
@@ -387,7 +387,7 @@ mod tests {
             one(None, None, "p/e/"),
         ];
         let none = HashSet::new();
-        let all: Vec<Step> = moves.iter().flat_map(|one| steps(one, Path::new(&one.result.path), &none)).collect();
+        let all: Vec<FileStep> = moves.iter().flat_map(|one| steps(one, Path::new(&one.result.path), &none)).collect();
         let expected = [("/p", "folder"), ("/p/a", "A"), ("/p/e", "folder"), ("/p/l", "-> a"), ("/p/m", "-> q/b")];
         let expected = expected.into_iter().chain([("/p/q", "folder"), ("/p/q/b", "B")]);
         let expected: BTreeMap<String, String> = expected.map(|(path, what)| (path.into(), what.into())).collect();

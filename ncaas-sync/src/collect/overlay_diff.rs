@@ -22,7 +22,7 @@ use super::findings::{Content, Findings};
 use super::image_files::{ImageLayers, has_same_file, has_same_link};
 use super::selection::Selection;
 use super::staging::{Attributes, BUFFER_SIZE, StagedFile, Staging, StagingFolder, open_file};
-use super::walk::{Entry, Folder, Start, Visitor, walk};
+use super::walk::{Start, Visitor, WalkedEntry, WalkedFolder, walk};
 use crate::path_text::file_name;
 
 /// The storage of one container.
@@ -106,7 +106,7 @@ impl Visitor for CopyVisitor<'_> {
         self.overlay.image.folder(Path::new(source.trim_start_matches('/'))).is_empty()
     }
 
-    fn visit_file(&mut self, entry: &Entry<'_>) -> Result<Option<Content>> {
+    fn visit_file(&mut self, entry: &WalkedEntry<'_>) -> Result<Option<Content>> {
         let mut file = open_file(&entry.folder.dir, entry.name).map_err(|error| entry.failure("read", &error))?;
         let image = self.image_folder(&entry.folder.path);
         let unchanged = has_same_file(image, Path::new(entry.name), entry.metadata.len(), &mut file);
@@ -133,14 +133,14 @@ impl Visitor for CopyVisitor<'_> {
         Ok(Some(Content::File(written)))
     }
 
-    fn visit_link(&mut self, entry: &Entry<'_>, target: String) -> Option<Content> {
+    fn visit_link(&mut self, entry: &WalkedEntry<'_>, target: String) -> Option<Content> {
         if has_same_link(self.image_folder(&entry.folder.path), Path::new(entry.name), &target) {
             return None;
         }
         Some(Content::Link { location: None, target: target.into() })
     }
 
-    fn leave_folder(&mut self, _: &Folder, _: bool, findings: &mut Findings) {
+    fn leave_folder(&mut self, _: &WalkedFolder, _: bool, findings: &mut Findings) {
         findings.folders.extend(self.folder.take().map(|folder| folder.path()));
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::container_paths::{ContainerPaths, ResultPath};
-use super::findings::{Content, File, Finding, Findings, RawPath};
+use super::findings::{Content, Finding, Findings, FoundFile, RawPath};
 use crate::path_text::{normalize, relative_link, strip_folder};
 
 /// What the destination holds at a path.
@@ -36,7 +36,7 @@ pub(crate) enum Existing {
 /// The job's folder, in which paths are assigned.
 pub(crate) trait Destination {
     /// What is at the path of a file.
-    fn find_file(&self, path: &str, file: &File) -> Result<Existing>;
+    fn find_file(&self, path: &str, file: &FoundFile) -> Result<Existing>;
 
     /// What is at the path of a folder.
     fn find_folder(&self, path: &str) -> Result<Existing>;
@@ -207,7 +207,7 @@ impl PathSet {
 }
 
 impl<D: Destination> Assigner<'_, D> {
-    fn assign_file(&mut self, source: &str, file: &File) -> Result<u16> {
+    fn assign_file(&mut self, source: &str, file: &FoundFile) -> Result<u16> {
         let (path, index) = self.choose(source, |assigner, path| {
             if path.rsplit_once('/').is_some_and(|(folder, _)| assigner.lacks(folder)) {
                 return Ok(Existing::Nothing);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     impl Destination for Fake<'_> {
-        fn find_file(&self, path: &str, file: &File) -> Result<Existing> {
+        fn find_file(&self, path: &str, file: &FoundFile) -> Result<Existing> {
             Ok(self.find(path, self.files.get(path) == Some(&file.sha256[0])))
         }
 
@@ -409,7 +409,7 @@ mod tests {
     }
 
     fn file(source: &str, content: u8) -> Finding {
-        let file = File { location: Location::Staged(7), size: 1, sha256: [content; 32] };
+        let file = FoundFile { location: Location::Staged(7), size: 1, sha256: [content; 32] };
         Finding::new(source, Content::File(file))
     }
 

@@ -13,7 +13,7 @@ use ncaas_core::failure::{Failure, Result, innermost_cause, io_kind};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
-use super::findings::{File, Location, RawPath, STAGE};
+use super::findings::{FoundFile, Location, RawPath, STAGE};
 use ncaas_core::files::{fill_buffer, is_hole};
 
 /// Bytes read at once.
@@ -36,7 +36,7 @@ pub(crate) struct StagingFolder {
 /// A file in the staging folder, with its name there.
 #[derive(Debug, Clone)]
 pub(crate) struct StagedFile {
-    pub(crate) file: File,
+    pub(crate) file: FoundFile,
     pub(crate) name: String,
 }
 
@@ -74,7 +74,7 @@ impl Staging {
         attributes: Attributes,
         buffer: &mut [u8],
         cannot_read: impl Fn(&io::Error) -> Failure,
-    ) -> Result<File> {
+    ) -> Result<FoundFile> {
         let mode = result_mode(attributes.mode);
         let (mut file, location) = self.create_file(folder, name, mode)?;
         let mut digest = Sha256::new();
@@ -103,11 +103,11 @@ impl Staging {
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(|error| cannot_write(error.into()))?;
         let times = Timestamps { last_access: attributes.mtime, last_modification: attributes.mtime };
         rustix::fs::futimens(&file, &times).map_err(|error| cannot_write(error.into()))?;
-        Ok(File { location, size, sha256: digest.finalize().into() })
+        Ok(FoundFile { location, size, sha256: digest.finalize().into() })
     }
 
     /// Adds a second name, a hard link, for a file in the staging folder.
-    pub(crate) fn hard_link(&self, staged: &StagedFile, folder: &StagingFolder, name: &str) -> Result<File> {
+    pub(crate) fn hard_link(&self, staged: &StagedFile, folder: &StagingFolder, name: &str) -> Result<FoundFile> {
         let StagedFile { file, name: old } = staged;
         let Location::Staged(number) = file.location else { return Ok(file.clone()) };
         let old = format!("{number}/{old}");
@@ -119,7 +119,7 @@ impl Staging {
             }
             linked => linked.map(|()| folder.location()).map_err(cannot_write)?,
         };
-        Ok(File { location, ..file.clone() })
+        Ok(FoundFile { location, ..file.clone() })
     }
 
     fn create_file(&self, folder: &StagingFolder, name: &str, mode: u32) -> Result<(cap_std::fs::File, Location)> {

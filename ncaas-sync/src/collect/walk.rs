@@ -12,7 +12,7 @@ use cap_std::fs::{Dir, FileType, FileTypeExt, Metadata, MetadataExt, Permissions
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::folder::open_real_folder;
 
-use super::findings::{Content, File, Finding, Findings, Location, RawPath};
+use super::findings::{Content, Finding, Findings, FoundFile, Location, RawPath};
 use super::selection::Selection;
 use super::staging::{BUFFER_SIZE, open_file, result_mode, umask};
 use crate::path_text::escape_bytes;
@@ -32,7 +32,7 @@ pub(crate) struct Start<'s> {
 
 /// A folder on the way.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct WalkedFolder {
     pub(crate) dir: Dir,
     /// Relative to the root.
     pub(crate) path: PathBuf,
@@ -44,8 +44,8 @@ pub(crate) struct Folder {
 
 /// An entry of a folder.
 #[derive(Debug)]
-pub(crate) struct Entry<'e> {
-    pub(crate) folder: &'e Folder,
+pub(crate) struct WalkedEntry<'e> {
+    pub(crate) folder: &'e WalkedFolder,
     pub(crate) name: &'e OsStr,
     pub(crate) metadata: &'e Metadata,
     /// Absolute path in the container, as text.
@@ -53,7 +53,7 @@ pub(crate) struct Entry<'e> {
     root_path: &'e Path,
 }
 
-impl Entry<'_> {
+impl WalkedEntry<'_> {
     /// Its path relative to the root.
     fn path(&self) -> PathBuf {
         self.folder.path.join(self.name)
@@ -74,13 +74,13 @@ pub(crate) trait Visitor {
     fn is_new_folder(&self, source: &str) -> bool;
 
     /// Collects a file; `None` for one that is not a result.
-    fn visit_file(&mut self, entry: &Entry<'_>) -> Result<Option<Content>>;
+    fn visit_file(&mut self, entry: &WalkedEntry<'_>) -> Result<Option<Content>>;
 
     /// Collects a link with its target; `None` for one that is not a result.
-    fn visit_link(&mut self, entry: &Entry<'_>, target: String) -> Option<Content>;
+    fn visit_link(&mut self, entry: &WalkedEntry<'_>, target: String) -> Option<Content>;
 
     /// Called after all entries of a folder. `is_complete`: it contains nothing but collected files.
-    fn leave_folder(&mut self, folder: &Folder, is_complete: bool, findings: &mut Findings);
+    fn leave_folder(&mut self, folder: &WalkedFolder, is_complete: bool, findings: &mut Findings);
 }
 
 /// Walks through a folder, if it exists.
@@ -102,7 +102,7 @@ pub(crate) fn walk(start: &Start<'_>, selection: &Selection, visitor: &mut impl 
             }
             continue;
         }
-        let mut folder = Folder { dir, path: path.clone(), container_path, is_complete: true };
+        let mut folder = WalkedFolder { dir, path: path.clone(), container_path, is_complete: true };
         let mut below = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| failed("list", &error))?;
@@ -111,7 +111,7 @@ pub(crate) fn walk(start: &Start<'_>, selection: &Selection, visitor: &mut impl 
             let metadata = entry
                 .metadata()
                 .map_err(|error| Failure::io("read", &start.root_path.join(&folder.path).join(&name), &error))?;
-            let entry = Entry {
+            let entry = WalkedEntry {
                 folder: &folder,
                 name: &name,
                 metadata: &metadata,
@@ -148,7 +148,7 @@ fn can_have_names_below(source: &str, selection: &Selection, findings: &mut Find
 
 /// Collects an entry that is not a folder. True for a collected file.
 fn collect_entry(
-    entry: &Entry<'_>,
+    entry: &WalkedEntry<'_>,
     selection: &Selection,
     visitor: &mut impl Visitor,
     findings: &mut Findings,
@@ -214,7 +214,7 @@ impl Visitor for MountedVisitor<'_> {
         true
     }
 
-    fn visit_file(&mut self, entry: &Entry<'_>) -> Result<Option<Content>> {
+    fn visit_file(&mut self, entry: &WalkedEntry<'_>) -> Result<Option<Content>> {
         let dir = &entry.folder.dir;
         let mode = entry.metadata.mode() & 0o7777;
         if mode != result_mode(mode) {
@@ -223,15 +223,15 @@ impl Visitor for MountedVisitor<'_> {
         }
         let mut file = open_file(dir, entry.name).map_err(|error| entry.failure("read", &error))?;
         let (size, sha256) = hash_rest(&mut file, &mut self.buffer).map_err(|error| entry.failure("read", &error))?;
-        Ok(Some(Content::File(File { location: Location::mounted(&entry.path()), size, sha256 })))
+        Ok(Some(Content::File(FoundFile { location: Location::mounted(&entry.path()), size, sha256 })))
     }
 
-    fn visit_link(&mut self, entry: &Entry<'_>, target: String) -> Option<Content> {
+    fn visit_link(&mut self, entry: &WalkedEntry<'_>, target: String) -> Option<Content> {
         let location = Some(Box::new(RawPath::new(&entry.path())));
         Some(Content::Link { location, target: target.into() })
     }
 
-    fn leave_folder(&mut self, folder: &Folder, is_complete: bool, findings: &mut Findings) {
+    fn leave_folder(&mut self, folder: &WalkedFolder, is_complete: bool, findings: &mut Findings) {
         // A folder that is moved as a whole keeps its permissions, so they must be those of any other result folder.
         let is_plain = |mode: u32| mode & 0o7700 == 0o700 && mode & umask() == 0;
         let is_plain = folder.dir.dir_metadata().is_ok_and(|metadata| is_plain(metadata.mode()));

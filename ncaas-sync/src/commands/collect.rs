@@ -26,7 +26,7 @@ use crate::collect::expected_results::{Check, ExpectedResults};
 use crate::collect::fetch;
 use crate::collect::findings::Findings;
 use crate::collect::job_directory::{JobDirectory, ResultsDestination};
-use crate::collect::journal::{self, Journal, Progress};
+use crate::collect::journal::{self, CollectProgress, Journal};
 use crate::collect::overlay_diff::OverlayDiff;
 use crate::collect::result_names::{Naming, assign_names};
 use crate::collect::selection::Selection;
@@ -163,7 +163,7 @@ impl Collector {
         let lock = directory.lock("collect").await?;
         let (shared, id) = (Arc::clone(directory), container.id.clone());
         let widens = self.widens_selection();
-        if run_blocking(move || resume(&shared, dataset, &id, exists, widens)).await? == Progress::Collected {
+        if run_blocking(move || resume(&shared, dataset, &id, exists, widens)).await? == CollectProgress::Collected {
             return Ok(());
         }
         drop(lock);
@@ -285,16 +285,22 @@ async fn take_io_dir(engine: &Engine, inspected: &ContainerInspectResponse, reco
 
 /// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards. With
 /// `widens`, a job whose files were all left out is collected again.
-fn resume(directory: &JobDirectory, dataset: u64, container: &str, exists: bool, widens: bool) -> Result<Progress> {
+fn resume(
+    directory: &JobDirectory,
+    dataset: u64,
+    container: &str,
+    exists: bool,
+    widens: bool,
+) -> Result<CollectProgress> {
     journal::finish_all(directory)?;
     let progress = journal::progress(directory, dataset, container)?;
-    if progress == Progress::Collected {
+    if progress == CollectProgress::Collected {
         let has_left_out = || {
             Journal::open_finished(directory, dataset)
                 .is_ok_and(|journal| journal.is_some_and(|journal| journal.uncollected > 0))
         };
         if widens && has_left_out() {
-            return Ok(Progress::NotStarted);
+            return Ok(CollectProgress::NotStarted);
         }
         directory.clean_up(exists);
     }
@@ -349,7 +355,7 @@ fn copy_config(record: &Record, directory: &JobDirectory) -> Result<()> {
 }
 
 /// What a record says about the results of a job.
-struct Listing {
+struct ListedResults {
     results: Vec<ResultFile>,
     /// The file that lists them instead.
     file: Option<ResultsFile>,
@@ -361,9 +367,9 @@ struct Listing {
 }
 
 /// Lists the collected results of a dataset: in the record or, if they are too many, in a file.
-fn list_results(directory: &JobDirectory, dataset: u64, mut check: Check) -> Result<Listing> {
+fn list_results(directory: &JobDirectory, dataset: u64, mut check: Check) -> Result<ListedResults> {
     let mut listing =
-        Listing { results: Vec::new(), file: None, warnings: Vec::new(), uncollected: 0, expectation: Ok(()) };
+        ListedResults { results: Vec::new(), file: None, warnings: Vec::new(), uncollected: 0, expectation: Ok(()) };
     let mut room = MAX_LISTED_BYTES;
     if let Some(mut journal) = Journal::open_finished(directory, dataset)? {
         listing.warnings = std::mem::take(&mut journal.warnings);

@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::follow_links::resolve_links;
 use super::sent_files::{self, Files, SentFiles};
-use crate::builder::context::{self, Entry, walk};
+use crate::builder::context::{self, ContextEntry, walk};
 use crate::builder::dockerfile::DOCKERIGNORE;
 use crate::builder::dockerignore::{Descend, Ignore, Matched};
 
@@ -193,14 +193,14 @@ struct Selection {
 }
 
 /// An entry that the engine may ask for: its path on this machine, and its path in the folder.
-type File = (PathBuf, String);
+type OfferedFile = (PathBuf, String);
 
 /// The answer to one request of the engine.
 struct FolderTransfer {
     root: PathBuf,
     selection: Selection,
     /// By the number of its `STAT`; none for entries without content.
-    entries: Mutex<Vec<Option<File>>>,
+    entries: Mutex<Vec<Option<OfferedFile>>>,
     /// Name of the request.
     name: String,
     /// The files that the engine had before.
@@ -260,7 +260,7 @@ impl FolderTransfer {
 
     fn send_stats(&self) -> Result<()> {
         // Folders above the current entry, which are sent once something in them is.
-        let mut pending: Vec<Entry> = Vec::new();
+        let mut pending: Vec<ContextEntry> = Vec::new();
         let mut matched: HashMap<String, Matched> = HashMap::new();
         walk(&self.root, &self.selection.excluded, Descend::IfReachable, |entry| {
             let is_folder = entry.metadata.is_dir();
@@ -292,7 +292,7 @@ impl FolderTransfer {
         self.send(Packet { r#type: PacketType::PacketStat.into(), ..Packet::default() })
     }
 
-    fn send_stat(&self, entry: Entry) -> Result<()> {
+    fn send_stat(&self, entry: ContextEntry) -> Result<()> {
         let metadata = &entry.metadata;
         let kind = metadata.file_type();
         if kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device() {

@@ -21,7 +21,7 @@ use ncaas_core::failure::{Failure, IoContext, Result};
 
 use super::dockerfile::{DOCKERFILE, DOCKERIGNORE, Dockerfile};
 use super::options::{BuildOptions, request_build};
-use super::outcome::{BuildFailure, Outcome};
+use super::outcome::{BuildFailure, BuiltImage};
 use crate::engine_stream;
 use crate::progress::Progress;
 use file_sync::Folders;
@@ -62,7 +62,7 @@ pub(crate) async fn build(
     sources: Sources<'_>,
     progress: &Progress,
     size: u64,
-) -> Result<Option<Outcome>, BuildFailure> {
+) -> Result<Option<BuiltImage>, BuildFailure> {
     let dockerfile = dockerfile_folder(sources.dockerfile, sources.context)?;
     let sent_files = SentFiles::open(sources.context, &engine.address().to_string()).await;
     let folders = Folders::new(sources.context, sources.excluded, dockerfile.path(), sent_files);
@@ -97,7 +97,7 @@ pub(crate) async fn build(
         }
     }
     match vertices.image_id() {
-        Some(image_id) => Ok(Some(Outcome { builder: "buildkit", image_id, sent: folders.sent() })),
+        Some(image_id) => Ok(Some(BuiltImage { builder: "buildkit", image_id, sent: folders.sent() })),
         None => Err(vertices.failed("the engine ended the build without an image")),
     }
 }

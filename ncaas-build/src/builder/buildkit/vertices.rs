@@ -19,14 +19,14 @@ const TRACE: &str = "moby.buildkit.trace";
 /// The steps of a build that are known so far.
 pub(super) struct Vertices<'a> {
     progress: &'a Progress,
-    by_digest: HashMap<String, Step>,
+    by_digest: HashMap<String, VertexState>,
     /// Digests of the steps that run, in the order of their start.
     running: Vec<String>,
     image_id: Option<String>,
 }
 
 #[derive(Default)]
-struct Step {
+struct VertexState {
     /// The number that is printed, `#5`.
     number: usize,
     name: String,
@@ -88,7 +88,8 @@ impl<'a> Vertices<'a> {
     fn add_vertex(&mut self, vertex: Vertex) {
         let next = self.by_digest.len() + 1;
         let digest = vertex.digest.clone();
-        let step = self.by_digest.entry(vertex.digest).or_insert_with(|| Step { number: next, ..Step::default() });
+        let new = || VertexState { number: next, ..VertexState::default() };
+        let step = self.by_digest.entry(vertex.digest).or_insert_with(new);
         step.name = vertex.name;
         if vertex.started.is_some() && !step.started {
             step.started = true;

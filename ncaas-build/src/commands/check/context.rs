@@ -10,7 +10,7 @@ use regex::Regex;
 
 use super::finding::{Finding, Report, Trap};
 use super::script;
-use crate::builder::context::{Entry, io_dir_patterns, walk};
+use crate::builder::context::{ContextEntry, io_dir_patterns, walk};
 use crate::builder::dockerfile::{DOCKERFILE, DOCKERIGNORE, Instruction, copy_sources, instructions};
 use crate::builder::dockerignore::{Descend, Ignore, Matched};
 
@@ -92,7 +92,7 @@ pub(super) fn check(root: &Path) -> Result<Report> {
 }
 
 /// The mistakes in a script of the context, and whether it speaks the workflow protocol.
-fn check_file(entry: &Entry, steps: &[Instruction]) -> Result<(Vec<Finding>, bool)> {
+fn check_file(entry: &ContextEntry, steps: &[Instruction]) -> Result<(Vec<Finding>, bool)> {
     let name = entry.path.rsplit('/').next().unwrap_or(&entry.path);
     let commands = || steps.iter().filter(|step| matches!(step.word.as_str(), "ENTRYPOINT" | "CMD"));
     let is_program = commands().any(|step| {
@@ -131,7 +131,7 @@ fn names_file(command: &str, file: &str) -> bool {
 }
 
 /// A file that should not get into an image.
-fn secret(entry: &Entry) -> Option<Finding> {
+fn secret(entry: &ContextEntry) -> Option<Finding> {
     static NAMES: LazyLock<Option<Ignore>> = LazyLock::new(|| Ignore::new(SECRETS).ok());
     static KEYS: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b").ok());

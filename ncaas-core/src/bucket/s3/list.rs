@@ -1,4 +1,4 @@
-//! Listing a bucket by `ListObjectsV2`, a page per request.
+//! Lists a bucket by `ListObjectsV2`, a page per request.
 
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{CommonPrefix, EncodingType, Object};
@@ -12,7 +12,7 @@ use crate::failure::{Failure, Kind, Result};
 use super::S3Bucket;
 
 /// A listing that stands between two pages.
-pub(in crate::bucket) struct Listing {
+pub(in crate::bucket) struct S3Listing {
     bucket: S3Bucket,
     prefix: String,
     after: Option<String>,
@@ -24,11 +24,11 @@ pub(in crate::bucket) struct Listing {
     ended: bool,
 }
 
-impl Listing {
-    pub(in crate::bucket) fn new(bucket: S3Bucket, prefix: &str, after: Option<&str>, flat: bool) -> Listing {
+impl S3Listing {
+    pub(in crate::bucket) fn new(bucket: S3Bucket, prefix: &str, after: Option<&str>, flat: bool) -> S3Listing {
         let after = after.filter(|after| !after.is_empty()).map(str::to_owned);
         let delimiter = flat.then(|| "/".to_owned());
-        Listing { bucket, prefix: prefix.to_owned(), after, delimiter, limit: PAGE, token: None, ended: false }
+        S3Listing { bucket, prefix: prefix.to_owned(), after, delimiter, limit: PAGE, token: None, ended: false }
     }
 
     /// The next objects; an empty page is the end.

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use crate::failure::{Failure, Kind, Result};
 
 pub use connect::aws_settings;
-pub(super) use list::Listing;
+pub(super) use list::S3Listing;
 pub(crate) use list::unquoted_etag;
 
 use super::key::{Key, quoted};
@@ -118,7 +118,7 @@ impl S3Bucket {
 
     /// Checks that the bucket exists. Unlike HeadBucket, whose answer has no body, a failed listing gives a reason.
     async fn check(&self) -> Result<()> {
-        let mut listing = Listing::new(self.clone(), "", None, false);
+        let mut listing = S3Listing::new(self.clone(), "", None, false);
         listing.limit = 1;
         listing.page().await.map(drop)
     }
@@ -153,7 +153,7 @@ impl S3Bucket {
     }
 
     pub(super) async fn exists_under(&self, prefix: &str) -> Result<bool> {
-        let mut listing = Listing::new(self.clone(), prefix, None, false);
+        let mut listing = S3Listing::new(self.clone(), prefix, None, false);
         listing.limit = 1;
         loop {
             let page = listing.page().await?;

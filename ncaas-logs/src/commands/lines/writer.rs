@@ -15,13 +15,13 @@ use serde::Serialize;
 use super::text::TextFormat;
 use crate::args::LinesArgs;
 use crate::log::{EntrySource, Line, LineReader, Translated};
-use crate::targets::Owner;
+use crate::targets::OutputOwner;
 
 /// One line of output.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LineRecord {
     #[serde(flatten)]
-    owner: Owner,
+    owner: OutputOwner,
     /// When the engine read its beginning: RFC 3339 in UTC, always with nine decimals.
     time: String,
     /// `stdout` or `stderr`.
@@ -63,7 +63,7 @@ impl<'a> Writer<'a> {
         let prefix = if args.raw {
             String::new()
         } else if !args.text {
-            let owner = serde_json::to_string(&Owner::from_record(record, several)).unwrap_or_default();
+            let owner = serde_json::to_string(&OutputOwner::from_record(record, several)).unwrap_or_default();
             let fields = if owner == "{}" { String::new() } else { format!("{},", &owner[1..owner.len() - 1]) };
             format!("{{{fields}\"time\":\"")
         } else if several {
