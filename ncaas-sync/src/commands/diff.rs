@@ -150,11 +150,8 @@ fn change_record(
     details: &HashMap<String, FileDetails>,
 ) -> ChangeRecord {
     let details = details.get(&change.path);
-    let kind = match details {
-        _ if change.kind == ChangeKind::Deleted => None,
-        Some(details) => Some(details.kind),
-        None => parents.contains(change.path.as_str()).then_some(KindWord::Folder),
-    };
+    let folder_kind = || parents.contains(change.path.as_str()).then_some(KindWord::Folder);
+    let kind = if change.kind == ChangeKind::Deleted { None } else { details.map(|d| d.kind).or_else(folder_kind) };
     ChangeRecord {
         container: paths.id.clone(),
         path: change.path.clone(),

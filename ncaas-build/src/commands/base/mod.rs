@@ -120,10 +120,12 @@ fn explain(failed: BuildFailure, from: &str) -> BuildFailure {
     let Some(step) = &failed.step else { return failed };
     let names_shell = |line: &String| line.contains("exec: \"/bin/sh\"");
     let has_no_shell = step.output.iter().any(names_shell) || names_shell(&failed.failure.message);
-    let reason = match step.exit_code {
-        _ if has_no_shell => "it has no `/bin/sh` to run the set-up",
-        Some(_) => step.output.iter().rev().find(|line| !line.is_empty()).map_or("its set-up failed", String::as_str),
-        None => return failed,
+    let reason = if has_no_shell {
+        "it has no `/bin/sh` to run the set-up"
+    } else if step.exit_code.is_some() {
+        step.output.iter().rfind(|line| !line.is_empty()).map_or("its set-up failed", String::as_str)
+    } else {
+        return failed;
     };
     let failure = Failure::new(Kind::BuildFailed, format!("cannot build a base on `{from}`: {reason}"));
     let failure = failure.hint("use the image of a distribution, which has a shell, and bash or a package manager");
