@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::RemoveImageOptions;
-use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::image_labels::{ImageLabels, is_of_the_tools};
 use ncaas_core::quantity::format_bytes;

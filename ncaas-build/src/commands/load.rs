@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files::absolute;
 use ncaas_core::pipe::{Input, Output, Pipe};

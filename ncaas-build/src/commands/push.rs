@@ -1,6 +1,6 @@
 //! `ncaas-build push`: pushes images to registries.
 
-use ncaas_core::engine::{EngineContext, LazyEngine, Subject, reference};
+use ncaas_core::engine::{LazyEngine, reference};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::Pipe;
 use ncaas_core::record::Record;

@@ -3,7 +3,7 @@
 pub(crate) mod credentials;
 mod layers;
 
-use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
 
 use crate::engine_stream::{self, Refusal};

@@ -184,7 +184,7 @@ impl JobFolder {
             let _ = root.dir().remove_dir_all(work);
         } else {
             if let Ok(dir) = root.dir().open_dir(work) {
-                remove_empty_folders(&dir, 0);
+                remove_empty_folders(&dir, MAX_DEPTH);
             }
             let _ = root.dir().remove_dir(work);
         }
@@ -267,13 +267,14 @@ impl JobFolder {
     }
 }
 
-fn remove_empty_folders(dir: &Dir, depth: usize) {
+/// Removes the empty folders in a folder, down to `levels` below its own. Folders that are not empty are kept.
+pub fn remove_empty_folders(dir: &Dir, levels: usize) {
     for entry in dir.entries().into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if depth < MAX_DEPTH
+            if levels > 0
                 && let Ok(below) = open_real_folder(dir, entry.file_name())
             {
-                remove_empty_folders(&below, depth + 1);
+                remove_empty_folders(&below, levels - 1);
             }
             let _ = dir.remove_dir(entry.file_name());
         }

@@ -8,7 +8,6 @@ mod shell_commands;
 use std::path::PathBuf;
 
 use crate::args::CheckArgs;
-use finding::Finding;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;

@@ -3,12 +3,10 @@
 //! A stage that is killed while it prepares a job leaves the job's work folder, and another machine may finish the job. A work
 //! folder is removed when the bucket has the submission's end and the folder is empty: results that were not collected stay.
 
-use std::path::Path;
-
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::folder::{Folder, open_real_folder};
-use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, WORK, job_prefix};
+use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, WORK, job_prefix, remove_empty_folders};
 
 /// Removes the empty work folders of a group's ended jobs.
 ///
@@ -25,27 +23,13 @@ pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Fold
             entry => entry?.is_some(),
         };
         if has_ended && let Ok(folder) = open_real_folder(&work, id) {
-            remove_empty(&folder, 0);
+            // The folders of datasets, and theirs for results, logs and inputs.
+            remove_empty_folders(&folder, 1);
             // Fails for a folder that is not empty, which is kept.
             let _ = work.remove_dir(id);
         }
     }
     Ok(())
-}
-
-/// Removes the empty folders of datasets, and their empty folders for results, logs and inputs.
-fn remove_empty(folder: &cap_std::fs::Dir, depth: usize) {
-    const DEPTH: usize = 2;
-    for entry in folder.entries().into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = Path::new(&name);
-        if depth + 1 < DEPTH
-            && let Ok(below) = open_real_folder(folder, name)
-        {
-            remove_empty(&below, depth + 1);
-        }
-        let _ = folder.remove_dir(name);
-    }
 }
 
 #[cfg(test)]
