@@ -2,6 +2,7 @@
 //!
 //! The server is a real one, over HTTP: AWS_ENDPOINT_URL says where (`make test` starts LocalStack). Without it these
 //! tests fail.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod directory;
 mod faults;

@@ -1,4 +1,5 @@
 //! A cluster whose machines, network and daemons fail. `make test-cluster` runs it; it takes some minutes.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod batch;
 
