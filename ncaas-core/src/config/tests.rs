@@ -141,7 +141,7 @@ fn a_yaml_that_unfolds_without_end_is_refused() {
         bomb += &format!("{name}: &{name} [{}]\n", vec![format!("*{above}"); 9].join(", "));
     }
     assert!(refusal("c.yaml", bomb.as_bytes()).contains("unfold"));
-    assert!(refusal("c.yaml", b"a: &a [*a]\n").contains("that contains it"));
+    config("c.yaml", "a: &a [*a, {b: *a}]\n");
     for deep in ["[".repeat(100_000), "{a: ".repeat(100_000)] {
         refusal("c.yaml", deep.as_bytes());
         refusal("c.json", deep.as_bytes());
@@ -158,13 +158,9 @@ const PYTHON_VERDICTS: &str = include_str!("python_verdicts.jsonl");
 fn configs_are_read_as_python_reads_them() {
     // Rarities that the YAML parser reads otherwise, or that are refused on purpose.
     let known = [
-        ("a: \u{feff}1\n", "a byte order mark within the text"),
-        ("a: 1\n\u{feff}b: 1\n", "a byte order mark within the text"),
         ("a: \u{85}b\n", "a line break of YAML 1.1"),
         ("a: \u{2028}b\n", "a line break of YAML 1.1"),
         ("a: \"x\ny\"\n", "a quoted scalar that continues in the first column"),
-        ("a: &a [*a]\n", "a value that contains itself"),
-        ("a: &a 1\nb: &a 2\n__duration__: *a\n", "an anchor that is used twice"),
         (": 5\n", "an empty key"),
     ];
     let mut differences = Vec::new();

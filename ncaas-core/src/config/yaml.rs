@@ -6,7 +6,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use jiff::civil::DateTime;
+use regex::Regex;
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use super::json::replace_surrogates;
@@ -16,6 +19,8 @@ use super::{Fields, Value};
 const MAX_DEPTH: usize = 200;
 /// How many nodes a config may unfold to.
 const MAX_UNFOLDED: u64 = 10_000_000;
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The standard tags that a scalar, a sequence and a mapping may have.
 const SCALAR_TAGS: [&str; 7] = ["null", "bool", "int", "float", "binary", "timestamp", "str"];
@@ -37,7 +42,12 @@ pub(super) fn parse(text: &str) -> Result<Fields, String> {
         return Err("its YAML version is not 1".to_owned());
     }
     // A string may have them, and nothing here depends on its content.
-    let text = &replace_surrogates(text, false);
+    let text = replace_surrogates(text, false);
+    // For PyYAML, a byte order mark within the text is a letter.
+    let text = &text.replace(BYTE_ORDER_MARK, "\u{a0}");
+    let has_anchors = text.contains('&');
+    let characters: Vec<char> = text.chars().take_while(|_| has_anchors).collect();
+    let mut anchors = HashSet::new();
     let mut document = Document::default();
     let mut documents = 0;
     let mut quoted = Vec::new();
@@ -54,10 +64,27 @@ pub(super) fn parse(text: &str) -> Result<Fields, String> {
         if matches!(event, Event::Scalar(_, style, ..) if style != ScalarStyle::Plain) {
             quoted.push(span.start.index()..span.end.index());
         }
+        if let Some(name) = anchor_name(&event, characters.get(span.start.index()..).unwrap_or_default())
+            && let Some(name) = anchors.replace(name)
+        {
+            return Err(format!("it has the anchor `&{name}` twice, again at line {}", span.start.line()));
+        }
         document.add(event).map_err(|cause| format!("{cause} at line {}", span.start.line()))?;
     }
     refuse_tabs(text, &quoted)?;
     document.fields()
+}
+
+/// The name of an event's anchor. `text` begins with the event.
+fn anchor_name(event: &Event<'_>, text: &[char]) -> Option<String> {
+    match event {
+        Event::Scalar(_, _, 1.., _) | Event::SequenceStart(1.., _) | Event::MappingStart(1.., _) => {
+            let from = text.iter().position(|character| *character == '&')? + 1;
+            let is_end = |character: &char| character.is_whitespace() || ",[]{}".contains(*character);
+            Some(text.get(from..)?.iter().take_while(|character| !is_end(character)).collect())
+        }
+        _ => None,
+    }
 }
 
 /// Refuses a tab that is neither in a comment nor in a quoted scalar, one of `quoted` (in characters): for PyYAML, a tab does
@@ -96,7 +123,10 @@ enum ScalarKind {
     Null,
     Bool,
     Number,
+    /// `<<`, which is a key only.
     Merge,
+    /// `=`, which is a key only.
+    Default,
     Text,
 }
 
@@ -146,12 +176,20 @@ impl Document {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(Open { is_mapping, anchor, children }) = self.open.pop() else { return Ok(()) };
-                let content = if is_mapping { self.mapping(&children)? } else { Content::Sequence(children) };
+                let content = if is_mapping {
+                    self.mapping(&children)?
+                } else {
+                    children.iter().try_for_each(|item| self.check_value(*item))?;
+                    Content::Sequence(children)
+                };
                 self.finish(content, anchor)
             }
             Event::Alias(anchor) => {
-                let id = *self.anchors.get(&anchor).ok_or("an alias refers to a value that contains it")?;
-                self.place(id);
+                match self.anchors.get(&anchor) {
+                    Some(id) => self.place(*id),
+                    // It stands for a value that contains it, and ends the text there.
+                    None => self.finish(Content::Mapping(Vec::new()), 0)?,
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -200,6 +238,16 @@ impl Document {
         }
     }
 
+    /// Refuses a value that can only be a key.
+    fn check_value(&self, id: Id) -> Result<(), String> {
+        match &self.nodes[id].content {
+            Content::Scalar { text, kind: ScalarKind::Merge | ScalarKind::Default } => {
+                Err(format!("`{text}` is a value: write it in quotes"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A mapping of keys and values in turn.
     fn mapping(&mut self, children: &[Id]) -> Result<Content, String> {
         let entries: Vec<(Id, Id)> = children.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
@@ -209,6 +257,7 @@ impl Document {
             let Content::Scalar { text, kind } = &self.nodes[*key].content else {
                 return Err("a key is a sequence or mapping".to_owned());
             };
+            self.check_value(*value)?;
             if *kind == ScalarKind::Merge {
                 self.merged(*value)?;
             } else if !seen.insert((text, *kind)) {
@@ -318,16 +367,40 @@ fn scalar_kind(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<ScalarKi
                 Err(format!("`!!{name}` stands before a value that is not a number"))
             }
         }
+        Some("timestamp") if is_valid_timestamp(text) != Some(true) => {
+            Err("`!!timestamp` stands before a value that is not a date".to_owned())
+        }
         Some(_) => Ok(ScalarKind::Text),
         None if !is_plain => Ok(ScalarKind::Text),
+        None if is_valid_timestamp(text) == Some(false) => Err(format!("`{text}` is not a valid date")),
         None => Ok(match text {
             "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
             "<<" => ScalarKind::Merge,
+            "=" => ScalarKind::Default,
             _ if is_bool(text) => ScalarKind::Bool,
             _ if number(text).is_some() => ScalarKind::Number,
             _ => ScalarKind::Text,
         }),
     }
+}
+
+/// Whether a text that has the form of a date, with or without a time, is a valid one; none for any other text.
+fn is_valid_timestamp(text: &str) -> Option<bool> {
+    static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let time = r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+]([0-9]{1,2})(?::([0-9]{2}))?))?";
+        Regex::new(&format!(r"^([0-9]{{4}})-([0-9]{{1,2}})-([0-9]{{1,2}})(?:(?:[Tt]|[ \t]+){time})?$")).ok()
+    });
+    if text.as_bytes().get(4) != Some(&b'-') {
+        return None;
+    }
+    let parts = FORM.as_ref()?.captures(text)?;
+    let number = |at: usize| parts.get(at).map_or(0, |part| part.as_str().parse::<i16>().unwrap_or(0));
+    if parts.get(4).is_none() && text.len() != "2020-01-31".len() {
+        return None;
+    }
+    let [month, day, hour, minute, second] = [2, 3, 4, 5, 6].map(|at| i8::try_from(number(at)).unwrap_or(-1));
+    let is_date = number(1) > 0 && DateTime::new(number(1), month, day, hour, minute, second, 0).is_ok();
+    Some(is_date && number(7) * 60 + number(8) < 24 * 60)
 }
 
 fn is_bool(text: &str) -> bool {
