@@ -5,6 +5,7 @@
 
 mod names;
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use jiter::Jiter;
@@ -51,14 +52,28 @@ impl Submission {
         if let Some(encoding) = foreign_encoding(content) {
             return Submission::refused(format!("the submit file is encoded in {encoding}: save it as UTF-8"));
         }
-        match serde_json::from_slice(content) {
+        // As Python reads it. A record cannot hold these numbers.
+        let finite = without_non_finite(content);
+        match serde_json::from_slice(&finite) {
             Ok(Value::Object(mut fields)) => {
+                let written = WrittenFields::read(&finite);
                 if fields.get("timestamp").is_some_and(Value::is_number)
-                    && let Some(text) = number_as_written(content, "timestamp")
+                    && let Some(text) = written.timestamp
                 {
                     fields.insert("timestamp".to_owned(), Value::String(text));
                 }
-                Submission::from_fields(fields, reach)
+                let mut submission = Submission::from_fields(fields, reach);
+                if finite != content {
+                    submission.warnings.push("`NaN` and `Infinity` in the submit file are read as `null`".to_owned());
+                }
+                submission.warnings.extend(
+                    written
+                        .duplicates
+                        .iter()
+                        .take(MAX_REASONS)
+                        .map(|name| format!("the submit file has `{}` more than once: the last one counts", cut(name))),
+                );
+                submission
             }
             Ok(other) => Submission {
                 is_json: true,
@@ -268,21 +283,58 @@ fn foreign_encoding(content: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A number in a JSON object as it is written: `1E5` is not `100000` in a job id.
-fn number_as_written(content: &[u8], field: &str) -> Option<String> {
-    let mut json = Jiter::new(content);
-    let mut name = json.next_object().ok()?.map(str::to_owned);
-    let mut number = None;
-    while let Some(current) = name {
-        let peek = json.peek().ok()?;
-        if current == field && peek.is_num() {
-            number = String::from_utf8(json.known_number_bytes(peek).ok()?.to_vec()).ok();
-        } else {
-            json.known_skip(peek).ok()?;
-        }
-        name = json.next_key().ok()?.map(str::to_owned);
+/// The content with `null` in the place of `NaN`, `Infinity` and `-Infinity`.
+fn without_non_finite(content: &[u8]) -> Vec<u8> {
+    let mut result = Vec::with_capacity(content.len());
+    let (mut at, mut is_string) = (0, false);
+    while let Some(byte) = content.get(at) {
+        let rest = &content[at..];
+        let word = ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| rest.starts_with(word.as_bytes()));
+        let (length, replacement) = match (byte, word) {
+            (_, Some(word)) if !is_string => (word.len(), &b"null"[..]),
+            (b'\\', _) if is_string => (2, &rest[..rest.len().min(2)]),
+            _ => (1, &rest[..1]),
+        };
+        is_string ^= *byte == b'"';
+        result.extend_from_slice(replacement);
+        at += length;
     }
-    number
+    result
+}
+
+/// What the parsed fields of a submit file do not show.
+#[derive(Debug, Default)]
+struct WrittenFields {
+    /// A numeric timestamp as it is written: `1E5` is not `100000` in a job id.
+    timestamp: Option<String>,
+    /// Names of fields that stand more than once.
+    duplicates: Vec<String>,
+}
+
+impl WrittenFields {
+    fn read(content: &[u8]) -> Self {
+        let mut written = WrittenFields::default();
+        // The content is known to be an object.
+        written.read_fields(content).unwrap_or(());
+        written
+    }
+
+    fn read_fields(&mut self, content: &[u8]) -> Option<()> {
+        let mut json = Jiter::new(content);
+        let mut name = json.next_object().ok()?.map(str::to_owned);
+        let mut seen = HashSet::new();
+        while let Some(current) = name {
+            let peek = json.peek().ok()?;
+            if current == "timestamp" && peek.is_num() {
+                self.timestamp = String::from_utf8(json.known_number_bytes(peek).ok()?.to_vec()).ok();
+            } else {
+                json.known_skip(peek).ok()?;
+            }
+            self.duplicates.extend(seen.replace(current));
+            name = json.next_key().ok()?.map(str::to_owned);
+        }
+        Some(())
+    }
 }
 
 /// The beginning of a value, for a reason.

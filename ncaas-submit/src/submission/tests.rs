@@ -45,6 +45,22 @@ fn a_number_is_kept_as_it_is_written() {
 }
 
 #[test]
+fn a_submit_file_is_read_as_python_reads_it_with_warnings() {
+    let good = r#""dataname":"lab/inputs/NaN","configname":"lab/configs/c.yaml","#;
+    let content = format!(r#"{{{good}"timestamp":1,"k":[NaN,-Infinity,"a\"NaN"],"timestamp":2}}"#);
+    let submission = Submission::read(content.as_bytes(), &reach());
+    assert_eq!((submission.reasons.as_slice(), submission.timestamp.as_deref()), (&[][..], Some("2")));
+    let expected = [
+        "`NaN` and `Infinity` in the submit file are read as `null`",
+        "the submit file has `timestamp` more than once: the last one counts",
+    ];
+    assert_eq!(submission.warnings, expected);
+    let line = submission.records(&Job { id: "job__pca_1".into(), ..Job::default() }, "t")[0].to_line();
+    assert!(String::from_utf8(line).unwrap().contains(r#""k":[null,null,"a\"NaN"]"#));
+    assert!(!reasons("NaN").is_empty());
+}
+
+#[test]
 fn a_refusal_names_every_reason() {
     let reasons = read(json!({"dataname": ["other/inputs/x", 5, "lab/../x"], "timestamp": "a/b"})).reasons;
     assert_eq!(
