@@ -4,6 +4,7 @@
 //! `DATANAME: (.*?) |`. Text from outside must therefore stay on its line and in its field. Several writers, in one
 //! process or in many, each replace the lines of their own datasets under a lock.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -28,6 +29,11 @@ DATASET_NAME:<dataset>_STATUS.txt: the status, and the first and last lines of t
 ";
 const SETUP: &str = "ENVIRONMENT SETUP LOG:";
 const FAILURES: &str = "FAILURES:";
+/// The section by which the platform's client finds the container of each dataset: first a line for each container, then a
+/// line for each dataset, which refers to the container's line by its number from 1.
+const CONTAINERS: &str = "CONTAINERS:";
+/// Before and after the id of a container.
+const CONTAINER: [&str; 2] = ["[Utils] New instance ec2.Instance(id='", "') created!"];
 /// The text for an unknown value.
 pub const UNKNOWN: &str = "N/A";
 const TIME_FORMAT: &str = "%Y_%m_%d_%H_%M_%S";
@@ -92,13 +98,22 @@ pub struct DatasetEntry {
     pub cpu: Option<f64>,
     /// Why it failed, if a tool failed: one or more lines.
     pub reason: Option<String>,
+    /// The id of its container, if it has one.
+    pub container: Option<String>,
 }
 
 impl DatasetEntry {
     /// The entry of a dataset of which at most the name is known.
     pub fn initializing(dataname: Option<&str>) -> Self {
-        let dataname = dataname.unwrap_or(UNKNOWN).to_owned();
-        DatasetEntry { dataname, stage: Stage::Initializing, time: None, last_command: None, cpu: None, reason: None }
+        DatasetEntry {
+            dataname: dataname.unwrap_or(UNKNOWN).to_owned(),
+            stage: Stage::Initializing,
+            time: None,
+            last_command: None,
+            cpu: None,
+            reason: None,
+            container: None,
+        }
     }
 
     fn line(&self) -> Line {
@@ -172,6 +187,8 @@ pub struct Certificate {
     setup: Vec<String>,
     /// Why datasets failed: the dataset's number and a line of text, in the order of the numbers.
     failures: Vec<(usize, String)>,
+    /// The container's id by the dataset's number.
+    containers: BTreeMap<usize, String>,
 }
 
 impl Certificate {
@@ -183,9 +200,10 @@ impl Certificate {
         let mut section = "";
         for line in lines {
             match line {
-                SETUP | FAILURES | "" => section = line,
+                SETUP | CONTAINERS | FAILURES | "" => section = line,
                 line if section == SETUP => certificate.setup.push(line.to_owned()),
-                line if section == FAILURES => certificate.failures.extend(parse_failure(line)),
+                line if section == FAILURES => certificate.failures.extend(parse_numbered(line)),
+                line if section == CONTAINERS => certificate.containers.extend(parse_container(line)),
                 _ => {}
             }
         }
@@ -212,6 +230,8 @@ impl Certificate {
             *line = entry.line().to_string();
         }
         self.set_reason(number, entry.reason.as_deref().unwrap_or_default());
+        let is_id = |id: &&String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        self.containers.extend(entry.container.as_ref().filter(is_id).map(|id| (number, id.clone())));
     }
 
     /// Gives dataset `number`, counted from 1, the status FAILED, with the reason. The rest of its line stays.
@@ -252,6 +272,7 @@ impl Certificate {
             }
             self.failures.retain(|(failed, _)| *failed != number);
             self.failures.extend(other.failures.iter().filter(|(failed, _)| *failed == number).cloned());
+            self.containers.extend(other.containers.get(&number).map(|id| (number, id.clone())));
         }
         self.failures.sort_by_key(|(number, _)| *number);
         if other.setup.len() > self.setup.len() {
@@ -275,6 +296,16 @@ impl fmt::Display for Certificate {
         if !self.setup.is_empty() {
             writeln!(f, "\n{SETUP}\n{}", self.setup.join("\n"))?;
         }
+        if !self.containers.is_empty() {
+            let [before, after] = CONTAINER;
+            writeln!(f, "\n{CONTAINERS}")?;
+            self.containers.iter().try_for_each(|(number, id)| writeln!(f, "dataset {number}: {before}{id}{after}"))?;
+            for (number, at) in self.containers.keys().zip(1..) {
+                let line = self.lines.get(number - 1).and_then(|line| Line::parse(line));
+                let name = line.map_or(UNKNOWN.to_owned(), |line| text::base_name(&line.dataname).to_owned());
+                writeln!(f, "dataset {number}: Starting analysis {at} with parameter set {name} [+]")?;
+            }
+        }
         if !self.failures.is_empty() {
             writeln!(f, "\n{FAILURES}")?;
             self.failures.iter().try_for_each(|(number, line)| writeln!(f, "dataset {number}: {line}"))?;
@@ -283,9 +314,16 @@ impl fmt::Display for Certificate {
     }
 }
 
-fn parse_failure(line: &str) -> Option<(usize, String)> {
-    let (number, reason) = line.strip_prefix("dataset ")?.split_once(": ")?;
-    Some((number.parse().ok()?, reason.to_owned()))
+/// `dataset 1: TEXT`
+fn parse_numbered(line: &str) -> Option<(usize, String)> {
+    let (number, text) = line.strip_prefix("dataset ")?.split_once(": ")?;
+    Some((number.parse().ok().filter(|number| *number > 0)?, text.to_owned()))
+}
+
+fn parse_container(line: &str) -> Option<(usize, String)> {
+    let (number, text) = parse_numbered(line)?;
+    let [before, after] = CONTAINER;
+    Some((number, text.strip_prefix(before)?.strip_suffix(after)?.to_owned()))
 }
 
 /// Each event with its offset from the first: `[+0:00:01.23] event`.
@@ -342,6 +380,7 @@ mod tests {
             last_command: Some(last_command.to_owned()),
             cpu: Some(97.23),
             reason: None,
+            container: None,
         }
     }
 
@@ -432,6 +471,33 @@ mod tests {
         assert_eq!(Certificate::parse(&text), certificate);
         let again = changed(&text, 2, 2, &entry("b", "x"));
         assert!(!again.contains("FAILURES"));
+    }
+
+    #[test]
+    fn the_platforms_client_finds_the_container_of_each_dataset() {
+        let started = |name: &str, id: &str| DatasetEntry { container: Some(id.to_owned()), ..entry(name, "x") };
+        let mut certificate = Certificate::default();
+        certificate.add_datasets(&["lab/inputs/a.npy".to_owned()], 3);
+        certificate.set(3, &started("lab/inputs/set/", "c3"));
+        certificate.set(1, &entry("lab/inputs/a.npy", "x"));
+        let mut others = Certificate::default();
+        others.set(2, &started("lab/inputs/b [+1].npy", "c2"));
+        others.set(3, &started("lab/inputs/set/", "forged') created!"));
+        certificate.merge(&others, 2..=2);
+        let text = certificate.to_string();
+        assert_eq!(Certificate::parse(&text), certificate);
+        // The client counts the containers' lines, and then looks for each number.
+        let between = |line: &str, before: &str, after: &str| {
+            let rest = line.split(before).nth(1)?;
+            Some(rest.split(after).next().unwrap().trim().to_owned())
+        };
+        let of_lines = |before: &str, after: &str| -> Vec<String> {
+            text.lines().filter_map(|line| between(line, before, after)).collect()
+        };
+        assert_eq!(of_lines("[Utils] New instance ec2.Instance(id='", "') created!"), ["c2", "c3"]);
+        assert_eq!(of_lines("Starting analysis ", " with parameter set "), ["1", "2"]);
+        assert_eq!(of_lines(" with parameter set ", "[+"), ["b", "set"]);
+        assert_eq!(dataset_lines(&text).len(), 3);
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Report {
                 .or_else(|| reason.as_ref().and_then(|reason| reason.lines().next()).map(str::to_owned)),
             cpu: progress.sample.and_then(|sample| sample.cpu_percent),
             reason,
+            container: container.map(|container| container.id.clone()),
         };
         let change =
             Change { submission: self.submission.clone(), numbers: self.numbers.clone(), number: self.number, entry };
