@@ -2,7 +2,7 @@
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::Result;
-use ncaas_core::layout::{CONFIGS, INPUTS, RESULTS, SUBMISSIONS, check_group};
+use ncaas_core::layout::{CONFIGS, INPUTS, LOGS, RESULTS, SUBMISSIONS, check_group};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::BucketRecord;
@@ -18,10 +18,13 @@ pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
     Pipe::new(tool, 1)
         .source(async |output: &Output| {
             let bucket = Bucket::create(&args.bucket).await?;
-            for group in &args.group {
-                for folder in [INPUTS, CONFIGS, SUBMISSIONS, RESULTS] {
-                    bucket.put_new(&Key::new(format!("{group}/{folder}/"))?, Vec::new()).await?;
-                }
+            let of_groups = args.group.iter().flat_map(|group| {
+                let own = [INPUTS, CONFIGS, SUBMISSIONS, RESULTS].map(|folder| format!("{group}/{folder}/"));
+                own.into_iter().chain([format!("{LOGS}/{group}/")])
+            });
+            // The platform's tools for users and parallelism expect the folders of usage records, also the one of running jobs.
+            for folder in [format!("{LOGS}/"), format!("{LOGS}/active/")].into_iter().chain(of_groups) {
+                bucket.put_new(&Key::new(folder)?, Vec::new()).await?;
             }
             let queue = if args.queue { Some(sqs::create_queue(&bucket).await?) } else { None };
             let mut record = Record::default();

@@ -10,7 +10,7 @@ fn init_creates_a_bucket_with_its_folders_and_a_queue() {
     let init = ["init", bucket.to_str().unwrap(), "--group", "lab", "--group", "two"];
     ncaas_submit(&init).run().ok();
     ncaas_submit(&init).run().ok();
-    for folder in ["lab/inputs", "lab/configs", "lab/submissions", "two/results"] {
+    for folder in ["lab/inputs", "lab/configs", "lab/submissions", "two/results", "logs/active", "logs/two"] {
         assert!(bucket.join(folder).is_dir(), "{folder}");
     }
     ncaas_submit(&["init", bucket.to_str().unwrap(), "--group", "a/b"])
