@@ -1,8 +1,14 @@
 //! How a container gets files of this machine: mounted, or copied into it before it starts.
 
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::podman::is_safe_in_mount;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use walkdir::WalkDir;
 
 use crate::container_spec::{ContainerSpec, SharedPath};
 
@@ -55,21 +61,31 @@ impl FileSharing {
     }
 }
 
-fn append_to<W: std::io::Write>(archive: &mut tar::Builder<W>, shared: &SharedPath) -> Result<()> {
-    let path = shared.container.trim_start_matches('/');
-    archive.follow_symlinks(true);
-    // Owners and modes of this machine mean nothing in the container: every user there may read the inputs.
-    archive.mode(tar::HeaderMode::Deterministic);
-    let copied = if !shared.host.is_dir() {
-        archive.append_path_with_name(&shared.host, path)
-    } else if shared.read_only {
-        archive.append_dir_all(path, &shared.host)
-    } else {
+/// Appends an input with its content, or an empty writable folder.
+fn append_to<W: Write>(archive: &mut tar::Builder<W>, shared: &SharedPath) -> Result<()> {
+    let path = Path::new(shared.container.trim_start_matches('/'));
+    let max_depth = if shared.read_only { usize::MAX } else { 0 };
+    for entry in WalkDir::new(&shared.host).follow_links(true).max_depth(max_depth) {
+        let entry = entry.map_err(io::Error::from).doing("copy", &shared.host)?;
+        let metadata = entry.metadata().map_err(io::Error::from).doing("copy", entry.path())?;
         let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_size(0);
-        header.set_mode(0o777);
-        archive.append_data(&mut header, format!("{path}/"), std::io::empty())
-    };
-    copied.doing("copy", &shared.host)
+        // Owners and modes of this machine mean nothing in the container: every user there may read the inputs.
+        header.set_metadata_in_mode(&metadata, tar::HeaderMode::Deterministic);
+        header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0));
+        let inside = match entry.path().strip_prefix(&shared.host) {
+            Ok(rest) if rest != Path::new("") => path.join(rest),
+            _ => path.to_owned(),
+        };
+        let appended = if metadata.is_dir() {
+            if !shared.read_only {
+                header.set_mode(0o777);
+            }
+            archive.append_data(&mut header, inside.join(""), io::empty())
+        } else {
+            File::open(entry.path())
+                .and_then(|file| archive.append_data(&mut header, inside, file.take(metadata.len())))
+        };
+        appended.doing("copy", entry.path())?;
+    }
+    Ok(())
 }
