@@ -91,7 +91,9 @@ pub(super) struct CommandLine {
 /// [`Kind::Usage`] if the image has no command, or only an interpreter, which would execute the dataset; or if it is not
 /// known how the command takes arguments.
 pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Result<CommandLine> {
-    let BaseCommand { entrypoint, mut command, is_explicit } = base;
+    let BaseCommand { mut entrypoint, mut command, is_explicit } = base;
+    split_env_string(&mut entrypoint);
+    split_env_string(&mut command);
     let has_paths = arguments.append && (arguments.data.is_some() || arguments.config.is_some());
     let contains_placeholder = |word: &String| substitute(word, &arguments.placeholders) != *word;
     let mut executed = None;
@@ -104,7 +106,7 @@ pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Resu
                 let before = entrypoint.len();
                 executed = Some(Program::ShellScript { shell: shell + before, text: text + before });
             }
-            _ if command.first().is_some_and(|word| is_script(word)) => {}
+            _ if command.first().is_some_and(|word| is_script(word) || executes_arguments(&entrypoint, word)) => {}
             // The image's command holds default arguments of its entrypoint: the paths replace them.
             _ => command.clear(),
         }
@@ -159,6 +161,26 @@ fn is_script(word: &str) -> bool {
     let name = base_name(word);
     let is_interpreter = INTERPRETERS.iter().any(|(known, ..)| is_version_of(name, known));
     is_interpreter || SHELLS.contains(&name) || SCRIPT_EXTENSIONS.iter().any(|extension| name.ends_with(extension))
+}
+
+/// Whether an entrypoint most likely executes the command, which begins with `word`: images whose entrypoint is named so
+/// prepare an environment, and a path is no subcommand.
+fn executes_arguments(entrypoint: &[String], word: &str) -> bool {
+    let name = entrypoint.last().map_or("", |word| base_name(word));
+    let prepares = name.contains("entrypoint") || ["entry.sh", "startup.sh", "init"].contains(&name);
+    !word.starts_with('-') && (prepares || word.contains('/'))
+}
+
+/// Takes the words apart that follow `env -S`, which `env` would do.
+fn split_env_string(line: &mut Vec<String>) {
+    if let [env, option, text, ..] = line.as_slice()
+        && base_name(env) == "env"
+        && option == "-S"
+        && !text.contains(['$', '\\'])
+        && let Some(words) = shlex::split(text)
+    {
+        line.splice(1..3, words);
+    }
 }
 
 /// Replaces all placeholders of a word in one pass: a value that looks like a placeholder stays as it is, and so does the
@@ -376,6 +398,10 @@ mod tests {
             ("/entrypoint.sh", "/opt/run.sh|-v", "/entrypoint.sh || /opt/run.sh|-v|D|C"),
             ("/entrypoint.sh", "python3|main.py", "/entrypoint.sh || python3|main.py|D|C"),
             ("/entrypoint.sh", "bash|-c|S $1", "/entrypoint.sh || bash|-c|S $1|bash|D|C"),
+            ("/opt/x_entrypoint.sh", "tool|-v", "/opt/x_entrypoint.sh || tool|-v|D|C"),
+            ("/opt/x_entrypoint.sh", "--help", "/opt/x_entrypoint.sh || D|C"),
+            ("/app/run", "/opt/tool", "/app/run || /opt/tool|D|C"),
+            ("/usr/bin/env|-S|A=1 python3 -u|main.py", "", "/usr/bin/env|A=1|python3|-u|main.py || D|C"),
         ] {
             assert_eq!(completed(entrypoint, command, false), expected, "{entrypoint} | {command}");
         }

@@ -70,6 +70,10 @@ pub(super) fn resolve_spec(
     let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
     let folder = JobFolder::for_record(record)?;
     let paths = ContainerPaths::new(settings, inputs, image);
+    if settings.protocol == Some(Protocol::Workflow) && settings.read_only == Some(true) {
+        let message = format!("the workflow protocol needs files in `{WORKFLOW_FOLDER}`, which `--read-only` forbids");
+        return Err(Failure::new(Kind::Usage, message).hint("leave out `--read-only`"));
+    }
 
     let mut shared = Vec::new();
     for (input, path) in [(&inputs.data, &paths.data), (&inputs.config, &paths.config)] {

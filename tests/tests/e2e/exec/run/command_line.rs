@@ -83,11 +83,12 @@ fn images_of_other_platforms_run_as_they_are() {
     let scripts = [
         ("/bin/run.sh", "#!/bin/sh\necho \"$# $1 $2\"\n"),
         ("/bin/entrypoint.sh", "#!/bin/sh\nexec \"$@\"\n"),
+        ("/bin/tool", "#!/bin/sh\nexec run.sh \"$@\"\n"),
         ("/bin/tini", "#!/bin/sh\nshift\nexec \"$@\"\n"),
         ("/bin/gosu", "#!/bin/sh\nshift\nexec \"$@\"\n"),
         ("/bin/conda", "#!/bin/sh\nshift 4\nexec \"$@\"\n"),
     ];
-    let rows: [(&[&str], &[&str]); 13] = [
+    let rows: [(&[&str], &[&str]); 17] = [
         (&[r#"CMD ["run.sh"]"#], &[]),
         (&[r#"ENTRYPOINT ["run.sh"]"#, r#"CMD ["--help"]"#], &[]),
         (&[r#"ENTRYPOINT run.sh"#], &[]),
@@ -101,6 +102,10 @@ fn images_of_other_platforms_run_as_they_are() {
         (&["USER 1234:1234", "WORKDIR /tmp", r#"CMD ["run.sh"]"#], &[]),
         (&["VOLUME /home/neurocaasdev/io-dir", r#"CMD ["bash","-c","run.sh ${data} ${config}"]"#], &[]),
         (&[r#"CMD ["run.sh"]"#], &["--read-only", "--tmpfs", "/tmp"]),
+        (&[r#"ENTRYPOINT ["/usr/bin/env","-S","A=1 run.sh"]"#], &[]),
+        (&[r#"ENTRYPOINT ["entrypoint.sh"]"#, r#"CMD ["/bin/tool"]"#, "VOLUME /home"], &[]),
+        (&["WORKDIR /opt", "WORKDIR app", r#"ENTRYPOINT ["../../bin/run.sh"]"#], &[]),
+        (&[r#"ENTRYPOINT ["entrypoint.sh"]"#, r#"CMD ["tool"]"#, "ONBUILD RUN false"], &["--user", "65534"]),
     ];
     for (changes, flags) in rows {
         let image = OwnImage::with_scripts(&scripts, changes);
@@ -239,6 +244,8 @@ fn a_workflow_script_gets_no_arguments_and_finds_its_registration() {
     assert_eq!(registration["data"]["localsource"], DATA);
     assert_eq!(registration["config"]["localsource"], CONFIG);
     assert_eq!(registration["resultpath"]["localsource"], "/tmp/neurocaas_contrib");
+    let read_only = printed(FIXTURE, &["--protocol", "workflow", "--read-only", "--tmpfs", "/tmp"], &["true"]);
+    assert_eq!(read_only, Err("usage".to_owned()), "the client writes there");
 }
 
 #[test]
