@@ -22,10 +22,11 @@ use crate::git_revision::{self, ImageName, Revision, name_image};
 use crate::image_name::split;
 use crate::image_record::{Image, LeftOut};
 
-/// Starts a script with the arguments that it is given. Without any, it gets those in the environment: some clients of the
-/// platform pass `data` and `config` in no other way.
-const START_SCRIPT: &str =
-    r#"if [ "$#" -eq 0 ] && [ -n "${data-}" ]; then set -- "$data" "${config-}"; fi; exec "$0" "$@""#;
+/// Starts a script with the arguments that it is given. Without any, it gets those in the environment. The platform's client
+/// passes `data` and `config` in no other way, and gives a shell as the command to develop in the image: no dataset has such
+/// a path.
+const START_SCRIPT: &str = r#"case "${1-}" in /bin/bash | /bin/sh) exec "$@" ;; esac
+if [ "$#" -eq 0 ] && [ -n "${data-}" ]; then set -- "$data" "${config-}"; fi; exec "$0" "$@""#;
 
 /// Saves a container as an image.
 pub(crate) async fn commit(tool: Tool, args: CommitArgs) -> Result<ExitStatus> {

@@ -141,6 +141,7 @@ fn a_committed_script_gets_its_inputs_from_the_environment_if_it_has_no_argument
     let run = |arguments: &[&str]| docker(&[&["run", "--rm", "-e", "data=d e", "-e", "config=c"], arguments].concat());
     assert_eq!(run(&[&image]), "[d e]\n[c]", "as clients that pass only the environment");
     assert_eq!(run(&[&image, "a b", "c"]), "[a b]\n[c]", "arguments come first");
+    assert_eq!(run(&[&image, "/bin/sh", "-c", "echo shell"]), "shell", "as clients that develop in the image");
 }
 
 #[test]
