@@ -52,7 +52,7 @@ use address::{Address, Endpoint, Tls};
 pub use backoff::{Backoff, OUTAGE_LIMIT};
 pub use errors::{EngineContext, Subject, container_not_found, failure, image_not_found};
 pub use lazy::LazyEngine;
-pub use ownership::Owner;
+pub use ownership::{Owner, lock_folder};
 pub use raw_connection::{HttpConnection, error_message};
 pub use wait::STOP_GRACE_S;
 

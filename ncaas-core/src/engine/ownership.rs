@@ -185,8 +185,8 @@ impl Engine {
     }
 }
 
-/// Locks a folder between processes. None where the file system cannot lock folders (NFS).
-async fn lock_folder(folder: PathBuf) -> Option<fs::File> {
+/// Locks a folder between processes until the file is dropped. None where the file system cannot lock folders (NFS).
+pub async fn lock_folder(folder: PathBuf) -> Option<fs::File> {
     let lock = move || {
         let file = fs::File::open(folder).ok()?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).ok()?;

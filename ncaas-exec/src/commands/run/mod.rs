@@ -27,7 +27,7 @@ use std::path::Path;
 
 use bollard::models::SystemInfo;
 use ncaas_core::engine::container::time_limit;
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels, lock_folder};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
@@ -329,6 +329,15 @@ impl Runner {
             let slot = self.launcher.wait_for_slot(engine, info, &name, &settings, ticket.take()).await?;
             lease::wait_until_held(record).await?;
             folders.make_job_folders(&folder)?;
+            // Another process that starts the same job would replace its staged inputs and its container.
+            folders.in_use = true;
+            let _lock = lock_folder(folder.work()).await;
+            if let Some((existing, _)) = find_container(engine, record).await?
+                && !is_unstarted(&existing)
+            {
+                return Ok(existing);
+            }
+            folders.in_use = false;
             preflight::check_disk_space(folder.root(), config.disk_bytes)?;
             // A remote engine gets copies, which every user of the container may read.
             let user = ContainerUser::new(&settings, &image);

@@ -22,6 +22,25 @@ fn a_job_taken_up_from_another_directory_keeps_its_io_dir() {
 }
 
 #[test]
+fn two_runs_of_one_job_at_once_start_one_container() {
+    let workspace = Workspace::new();
+    let data = workspace.path().join("a.txt");
+    fs::write(&data, "a").unwrap();
+    for _ in 0..4 {
+        let job = json!({"id": unique("job__twice"), "dataset": 1, "datasets": 1});
+        let record =
+            json!({"job": job, "dataname": data, "image": FIXTURE, "command": ["sh", "-c", "sleep 60"]}).to_string();
+        let mut clean_up = CleanUp::new();
+        clean_up.labelled(&format!("org.neurocaas.job={}", job["id"].as_str().unwrap()));
+        let run = || workspace.exec(&["run"]).stdin(record.clone()).run().ok().json().remove(0);
+        let [first, second] = std::thread::scope(|scope| {
+            [scope.spawn(run), scope.spawn(run)].map(|run| run.join().unwrap()["container"]["id"].clone())
+        });
+        assert_eq!(first, second);
+    }
+}
+
+#[test]
 fn a_job_whose_io_dir_is_gone_is_an_error() {
     let (first, second) = (Workspace::new(), Workspace::new());
     let job = json!({"id": unique("job__gone"), "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1});
