@@ -4,11 +4,12 @@
 //! - [`request`]: what a record asks of the scheduler
 //! - [`node_job`]: the batch script
 //! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
-//! - [`batch`]: a queue of AWS Batch
+//! - [`batch`]: a queue of AWS Batch; `no_batch.rs` stands in for it in a build without the feature `batch`
 //! - [`scheduler`]: one of the two
 //! - [`next_step`]: the decision what to do next about a record
 //! - [`placer`]: one record from its submission to its end
 
+#[cfg_attr(not(feature = "batch"), path = "no_batch.rs")]
 pub(crate) mod batch;
 mod next_step;
 pub(crate) mod node_job;

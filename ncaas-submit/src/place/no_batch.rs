@@ -1,0 +1,36 @@
+//! Stands in for the queue of AWS Batch in a build without the feature `batch`.
+
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::record::Record;
+
+use super::node_job::NodeOptions;
+use super::queue_entry::QueueEntry;
+use super::request::JobRequest;
+
+/// There is none in such a build.
+pub(crate) enum BatchQueue {}
+
+impl BatchQueue {
+    /// # Errors
+    /// Always.
+    pub(crate) async fn open(_: &str, _: &str) -> Result<Self> {
+        Err(Failure::new(Kind::Usage, "this `ncaas-submit` was built without AWS Batch")
+            .hint("build it with the feature `batch`, which is on by default"))
+    }
+
+    pub(super) async fn look_up(&self, _: &str) -> Result<()> {
+        match *self {}
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<QueueEntry>> {
+        match *self {}
+    }
+
+    pub(super) async fn submit(&self, _: &JobRequest, _: &Record, _: &NodeOptions, _: u64) -> Result<String> {
+        match *self {}
+    }
+
+    pub(super) async fn forget(&self, _: &str, _: &Record) {
+        match *self {}
+    }
+}
