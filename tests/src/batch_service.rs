@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::bucket::TestBucket;
 use crate::engine::docker;
 use crate::{tools, unique};
 
@@ -23,11 +22,11 @@ pub struct BatchService {
 }
 
 impl BatchService {
-    /// Starts it.
+    /// Starts it for so many placers at once: all of them look for a job before the first one submits it.
     ///
     /// # Panics
     /// When it does not start.
-    pub fn start(analysis: &str) -> Self {
+    pub fn start(analysis: &str, rivals: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (image, analysis_image) = (unique("ncaas/batch-tools"), unique("ncaas/batch-analysis"));
@@ -36,7 +35,12 @@ impl BatchService {
         std::fs::write(folder.path().join("Dockerfile"), analysis).unwrap();
         docker(&["build", "--quiet", "--tag", &analysis_image, folder.path().to_str().unwrap()]);
         let mut server = Command::new(tests.join("services/batch"));
-        server.arg(folder.path()).arg(&image).stdin(Stdio::piped()).stdout(Stdio::piped());
+        server
+            .env("RIVALS", rivals.to_string())
+            .arg(folder.path())
+            .arg(&image)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let log = std::fs::File::create(folder.path().join("server.log")).unwrap();
         server.stderr(log);
         let mut server = server.spawn().unwrap();
@@ -46,12 +50,12 @@ impl BatchService {
         BatchService { server, url: url.trim().to_owned(), image, analysis: analysis_image, folder }
     }
 
-    /// The watch and the placer for the submissions of a bucket that exist, and what reports for them.
-    pub fn pipe(&self, bucket: &TestBucket) -> Command {
-        let (bucket, analysis, folder) = (bucket.address(), &self.analysis, self.folder.path().display());
+    /// A watch, or another source of records, and the placer, and what reports for it.
+    pub fn pipe(&self, source: &str) -> Command {
+        let (analysis, folder) = (&self.analysis, self.folder.path().display());
         let script = format!(
             "set -o pipefail
-             ncaas-submit watch {bucket} --once |
+             {source} |
              ncaas-submit place --on batch:queue/job --image {analysis} --io-dir {folder} --poll 500ms |
              ncaas-logs save | ncaas-sync push"
         );
@@ -61,7 +65,8 @@ impl BatchService {
         let mut command = Command::new("bash");
         // A separate process group, as a shell starts it.
         command.args(["-c", &script]).current_dir(self.folder.path()).process_group(0);
-        command.env("PATH", path).env("AWS_ENDPOINT_URL_BATCH", &self.url).stdin(Stdio::null());
+        command.env("PATH", path).env("AWS_ENDPOINT_URL_BATCH", &self.url);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

@@ -1,9 +1,12 @@
 //! A small Slurm cluster of a test's own: a controller and nodes, each with a Docker Engine.
 
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
@@ -13,10 +16,15 @@ use crate::{Ran, tools};
 /// The host name of the machine with the controller.
 pub const CONTROLLER: &str = "head";
 
+/// How many seconds a command on a machine may take, other than a pipe.
+const COMMAND_LIMIT: &str = "120";
+
 /// A cluster that ends with the test.
 pub struct Cluster {
     folder: TempDir,
     nodes: Vec<String>,
+    /// How many requests have gone to LocalStack.
+    pub s3_requests: Arc<AtomicUsize>,
 }
 
 impl Cluster {
@@ -29,6 +37,7 @@ impl Cluster {
             // Not below a folder that only one user may enter.
             folder: tempfile::Builder::new().prefix("ncaas-cluster-").tempdir_in("/tmp").unwrap(),
             nodes: nodes.iter().map(|&name| name.to_owned()).collect(),
+            s3_requests: Arc::default(),
         };
         cluster.script(&["up"], nodes);
         let image = cluster.folder.path().join("fixture.tar");
@@ -60,15 +69,17 @@ impl Cluster {
     /// Runs a command on one of the machines, and returns its stdout.
     ///
     /// # Panics
-    /// When it fails.
+    /// When it fails, or does not end.
     pub fn run(&self, machine: &str, folder: &Path, words: &[&str]) -> String {
-        let output = self.command(machine, folder, words).stdin(Stdio::null()).output().unwrap();
+        let bounded = [&["timeout", COMMAND_LIMIT], words].concat();
+        let output = self.command(machine, folder, &bounded).stdin(Stdio::null()).output().unwrap();
         stdout_of_success(&format!("{machine}: {words:?}"), &output)
     }
 
-    /// Runs a line of bash on one of the machines. Its exit status, stdout and stderr.
+    /// Runs a line of bash on one of the machines. Its exit status, stdout and stderr; the status is 124 if it does not end.
     pub fn bash(&self, machine: &str, script: &str) -> Ran {
-        let mut command = self.command(machine, self.folder(), &["bash", "-c", &format!("set -o pipefail; {script}")]);
+        let script = format!("set -o pipefail; {script}");
+        let mut command = self.command(machine, self.folder(), &["timeout", COMMAND_LIMIT, "bash", "-c", &script]);
         Ran::new(&command.stdin(Stdio::null()).output().unwrap())
     }
 
@@ -102,13 +113,22 @@ impl Cluster {
         let server = std::env::var("AWS_ENDPOINT_URL").expect("`make test` sets it").replace("http://", "");
         let socket = self.folder().join("s3.sock");
         let listener = UnixListener::bind(&socket).unwrap();
+        let requests = Arc::clone(&self.s3_requests);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(upstream) = TcpStream::connect(&server) else { return };
+                let requests = Arc::clone(&requests);
                 let (from_client, to_client) = (client.try_clone().unwrap(), client);
                 let (from_server, to_server) = (upstream.try_clone().unwrap(), upstream);
                 std::thread::spawn(move || {
-                    drop(std::io::copy(&mut &from_client, &mut &to_server));
+                    let mut buffer = vec![0; 64 << 10];
+                    while let Ok(read @ 1..) = (&from_client).read(&mut buffer) {
+                        let lines = buffer[..read].windows(11).filter(|text| text == b" HTTP/1.1\r\n").count();
+                        requests.fetch_add(lines, Ordering::Relaxed);
+                        if (&to_server).write_all(&buffer[..read]).is_err() {
+                            break;
+                        }
+                    }
                     drop(to_server.shutdown(Shutdown::Both));
                 });
                 std::thread::spawn(move || {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -18,6 +18,9 @@ ENTRYPOINT ["sh", "-c", "echo run; cat $1 >io-dir/results/out.txt; sleep $(sed -
 CMD []
 "#;
 
+/// How long a pipe may take for the submissions of a test.
+const PIPE_LIMIT: Duration = Duration::from_secs(240);
+
 /// The image of the analysis on each node.
 pub const IMAGE: &str = "lab/analysis";
 
@@ -31,6 +34,8 @@ pub struct Lab {
     endpoint: Option<String>,
     /// Environment variables of the pipe on the login node.
     pub variables: Vec<(&'static str, String)>,
+    /// The user whose pipe it is.
+    pub user: &'static str,
 }
 
 impl Lab {
@@ -48,7 +53,7 @@ impl Lab {
 
     fn with_bucket(nodes: &[&str], bucket: TestBucket) -> Self {
         let cluster = Cluster::start(nodes);
-        let lab = Lab { cluster, bucket, endpoint: None, variables: Vec::new() };
+        let lab = Lab { cluster, bucket, endpoint: None, variables: Vec::new(), user: "root" };
         lab.build(IMAGE, ANALYSIS);
         Run::tool("ncaas-submit").args(["init", &lab.bucket.address(), "--group", "lab"]).run().ok();
         lab.bucket.put("lab/configs/config.json", "{}");
@@ -119,7 +124,8 @@ impl Lab {
              NCAAS_IMAGE={IMAGE} ncaas-submit place --on slurm --io-dir /mnt/io-dir --poll 500ms {place} |
              ncaas-logs save --io-dir /mnt/io-dir | ncaas-sync push"
         );
-        let mut command = self.cluster.command(CONTROLLER, self.cluster.folder(), &["bash", "-c", &script]);
+        let words = ["runuser", "-u", self.user, "--", "bash", "-c", &script];
+        let mut command = self.cluster.command(CONTROLLER, self.cluster.folder(), &words);
         if let Some(endpoint) = &self.endpoint {
             command.env("AWS_ENDPOINT_URL", endpoint);
         }
@@ -131,7 +137,24 @@ impl Lab {
 
     /// Runs the pipe of a login node for the submissions that exist. Its exit status.
     pub fn place(&self, place: &str) -> i32 {
-        self.start("--once", place).wait().unwrap().code().unwrap()
+        self.wait(self.start("--once", place))
+    }
+
+    /// Waits until a pipe has ended. Its exit status.
+    ///
+    /// # Panics
+    /// When it does not end, with the tools that still run.
+    #[track_caller]
+    pub fn wait(&self, mut pipe: Child) -> i32 {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = pipe.try_wait().unwrap() {
+                return status.code().unwrap();
+            }
+            let tools = || self.cluster.bash(CONTROLLER, "pgrep --list-full '^ncaas-'").text();
+            assert!(began.elapsed() < PIPE_LIMIT, "the pipe does not end: {}\n{}", tools(), self.describe());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Starts the whole pipe on a node, as `serve` does, until the test ends.
@@ -148,16 +171,16 @@ impl Lab {
     }
 
     /// Kills all tools on the login node at once.
-    pub fn kill_pipe(&self, mut pipe: Child) {
+    pub fn kill_pipe(&self, pipe: Child) {
         // Only the processes of that machine are visible there.
         self.cluster.bash(CONTROLLER, "pkill -KILL '^ncaas-'");
-        pipe.wait().unwrap();
+        self.wait(pipe);
     }
 
     /// Ends the pipe as a user does with `^C`.
-    pub fn end_pipe(&self, mut pipe: Child) {
+    pub fn end_pipe(&self, pipe: Child) {
         self.cluster.bash(CONTROLLER, "pkill -INT '^ncaas-'");
-        pipe.wait().unwrap();
+        self.wait(pipe);
     }
 
     /// What the pipes wrote to stderr.
@@ -206,7 +229,7 @@ impl Lab {
     /// # Panics
     /// When they have not in time.
     pub fn wait_for_end(&self, timestamps: &[String], limit: Duration) {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         loop {
             let open: Vec<&String> = timestamps.iter().filter(|timestamp| !self.has_ended(timestamp)).collect();
             if open.is_empty() {
@@ -233,8 +256,8 @@ impl Lab {
             let find = "docker ps --all --format '{{.Names}}'; \
                         find /mnt/io-dir -path '*/.ncaas/work/*' -o -path '*/.ncaas/placements/*/*'";
             let left = || self.cluster.bash(node, find).text();
-            let deadline = std::time::Instant::now() + Duration::from_secs(10);
-            while !left().is_empty() && std::time::Instant::now() < deadline {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !left().is_empty() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(100));
             }
             assert_eq!(left(), "", "left on {node}\n{}", self.describe());

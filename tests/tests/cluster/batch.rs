@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// Copies the dataset into the results, and fails where it says `fail`.
 const ANALYSIS: &str = r#"FROM ncaas/fixture
-ENTRYPOINT ["sh", "-c", "cat $1 >io-dir/results/out.txt; sleep 2; ! grep -q fail $1", "analysis"]
+ENTRYPOINT ["sh", "-c", "echo run; cat $1 >io-dir/results/out.txt; sleep 2; ! grep -q fail $1", "analysis"]
 CMD []
 "#;
 
@@ -28,12 +28,13 @@ fn submit(bucket: &TestBucket, datasets: &[(&str, &str)]) {
 
 #[test]
 fn datasets_run_as_jobs_of_batch_and_a_killed_placer_finds_them_again() {
-    let batch = BatchService::start(ANALYSIS);
+    let batch = BatchService::start(ANALYSIS, 1);
     let bucket = TestBucket::s3("batch");
     submit(&bucket, &[("a.txt", "a"), ("b.txt", "fail")]);
     let folder = format!("lab/results/job__{}_1", bucket.analysis());
 
-    let mut first = batch.pipe(&bucket).stdout(Stdio::null()).spawn().unwrap();
+    let watch = format!("ncaas-submit watch {} --once", bucket.address());
+    let mut first = batch.pipe(&watch).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
     let placements = || bucket.keys().into_iter().filter(|key| key.starts_with(".ncaas/placements/")).count();
     let has_started = || {
         let claim = bucket.get(&format!("{folder}/claim.json")).unwrap_or_default();
@@ -50,7 +51,7 @@ fn datasets_run_as_jobs_of_batch_and_a_killed_placer_finds_them_again() {
     assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
     first.wait().unwrap();
 
-    let second = batch.pipe(&bucket).output().unwrap();
+    let second = batch.pipe(&watch).output().unwrap();
     let stderr = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "one analysis failed: {stderr}");
     let records = String::from_utf8(second.stdout).unwrap();
@@ -72,4 +73,31 @@ fn datasets_run_as_jobs_of_batch_and_a_killed_placer_finds_them_again() {
     bucket.text(&format!("{folder}/process_results/end.txt"));
     assert_eq!(placements(), 0, "the records of ended jobs are removed");
     wait_until("nothing is left", Duration::from_secs(10), || batch.leftovers().is_empty());
+}
+
+#[test]
+fn two_placers_that_submit_the_same_record_have_one_result() {
+    let batch = BatchService::start(ANALYSIS, 2);
+    let bucket = TestBucket::s3("batch");
+    submit(&bucket, &[("a.txt", "a")]);
+    let folder = format!("lab/results/job__{}_1", bucket.analysis());
+    let record = Run::tool("ncaas-submit").args(["watch", &bucket.address(), "--once"]).run().ok().text();
+    let placers = [(); 2].map(|()| batch.pipe(&format!("echo '{}'", record.trim())).spawn().unwrap());
+    for placer in placers {
+        let ended = placer.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{stderr}{}", String::from_utf8_lossy(&ended.stdout));
+        let last: Value =
+            serde_json::from_slice(ended.stdout.trim_ascii_end().split(|byte| *byte == b'\n').next_back().unwrap())
+                .unwrap();
+        assert_eq!((&last["pushed"], &last["container"]["status"]), (&json!(true), &json!("success")), "{stderr}");
+    }
+    let claim: Value = serde_json::from_str(&bucket.text(&format!("{folder}/claim.json"))).unwrap();
+    wait_until("the later job has ended, too", Duration::from_secs(30), || batch.leftovers().is_empty());
+    assert_eq!(claim["runs"], json!({"1": 2}), "each has submitted a job");
+    assert_eq!(bucket.text(&format!("{folder}/process_results/out.txt")), "a");
+    let log = bucket.text(&format!("{folder}/logs/a.txt.log"));
+    assert_eq!(log.matches("run\n").count(), 1, "{log}");
+    let certificate = parse_certificate(&bucket.text(&format!("{folder}/logs/certificate.txt")));
+    assert_eq!(certificate.iter().map(|line| line.status.as_str()).collect::<Vec<_>>(), ["SUCCESS"]);
 }

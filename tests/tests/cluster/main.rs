@@ -3,13 +3,14 @@
 
 mod batch;
 
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
 use ncaas_tests::cluster::CONTROLLER;
 use ncaas_tests::cluster_lab::{Lab, Mixture};
 use ncaas_tests::shared_backlog::SharedBacklog;
-use ncaas_tests::wait_until;
+use ncaas_tests::{tools, wait_until};
 
 #[test]
 fn each_of_60_submissions_ends_once_although_machines_and_daemons_fail() {
@@ -54,10 +55,10 @@ fn each_of_60_submissions_ends_once_although_machines_and_daemons_fail() {
 fn a_requeued_job_leaves_no_trace_and_runs_again() {
     let lab = Lab::new(&["n1"]);
     lab.submit("1", &[("a.txt", "4\na")]);
-    let mut pipe = lab.start("--once", "");
+    let pipe = lab.start("--once", "");
     lab.wait_for_container("n1");
     assert_eq!(lab.cluster.bash(CONTROLLER, "scontrol requeue $(squeue --noheader --format=%A)").status, 0);
-    assert_eq!(pipe.wait().unwrap().code(), Some(0), "{}", lab.describe());
+    assert_eq!(lab.wait(pipe), 0, "{}", lab.describe());
     assert_eq!(lab.last_record("a.txt")["placement"]["restarts"], 1);
     assert_eq!(lab.saved_record("1", "a.txt")["job"]["claim"]["run"], 2);
     assert_eq!(lab.read("1", "process_results/out.txt"), "4\na");
@@ -66,13 +67,106 @@ fn a_requeued_job_leaves_no_trace_and_runs_again() {
 }
 
 #[test]
+fn a_preempted_job_leaves_no_trace_and_runs_again() {
+    let lab = Lab::new(&["n1"]);
+    lab.submit("1", &[("a.txt", "4\na")]);
+    let pipe = lab.start("--once", "--memory 5000m");
+    lab.wait_for_container("n1");
+    // It starts when the other has ended, and lists what that has left.
+    let urgent =
+        format!("docker ps --all --quiet; find {} -name '*.record.json' -o -name out.txt", lab.bucket.address());
+    let submit = format!("sbatch --wait --partition=urgent --mem=5000 --output=urgent.out --wrap \"{urgent}\"");
+    assert_eq!(lab.cluster.bash(CONTROLLER, &submit).status, 0, "{}", lab.describe());
+    assert_eq!(lab.cluster.bash(CONTROLLER, "cat urgent.out").text(), "");
+
+    assert_eq!(lab.wait(pipe), 0, "{}", lab.describe());
+    assert_eq!(lab.last_record("a.txt")["placement"]["restarts"], 1);
+    assert_eq!(lab.saved_record("1", "a.txt")["job"]["claim"]["run"], 2);
+    assert_eq!(lab.read("1", "process_results/out.txt"), "4\na");
+    assert_eq!(lab.certificate_statuses("1"), ["SUCCESS"]);
+    lab.check_nodes_are_clean();
+}
+
+#[test]
+fn the_epilog_removes_the_container_of_a_killed_job() {
+    let lab = Lab::new(&["n1"]);
+    let remove = format!("{}/ncaas-exec rm --force --placement slurm:$SLURM_JOB_ID", tools().display());
+    lab.cluster.bash(CONTROLLER, &format!("echo '#!/bin/sh\n{remove}' >epilog; chmod +x epilog"));
+    lab.submit("1", &[("a.txt", "600\na")]);
+    let pipe = lab.start("--once", "--retries 0");
+    lab.wait_for_container("n1");
+    lab.cluster.bash("n1", "pkill -KILL '^slurm_script|^ncaas-'");
+    assert_eq!(lab.wait(pipe), 1, "{}", lab.describe());
+    wait_until("the container is removed", Duration::from_secs(10), || lab.cluster.containers("n1").is_empty());
+    assert_eq!(lab.saved_status("1", "a.txt"), "placement-lost", "{}", lab.describe());
+    assert!(lab.has_ended("1"));
+}
+
+#[test]
+fn a_container_gets_the_gpu_that_slurm_has_allotted() {
+    let lab = Lab::new(&["n1"]);
+    let analysis = "sleep 4; echo gpu=$NVIDIA_VISIBLE_DEVICES >io-dir/results/out.txt";
+    lab.build(
+        "lab/gpu",
+        &format!("FROM ncaas/fixture\nENTRYPOINT [\"sh\", \"-c\", \"{analysis}\", \"gpu\"]\nCMD []\n"),
+    );
+    lab.submit("1", &[("a.txt", "a"), ("b.txt", "b")]);
+    assert_eq!(lab.place("--image lab/gpu --gpus"), 0, "{}", lab.describe());
+    let mut gpus = ["a.txt", "b.txt"].map(|name| lab.read("1", &format!("process_results/{name}/out.txt")));
+    gpus.sort();
+    assert_eq!(gpus, ["gpu=0\n", "gpu=1\n"], "{}", lab.describe());
+
+    lab.submit("2", &[("c.txt", "c")]);
+    assert_eq!(lab.place("--image lab/gpu"), 0, "{}", lab.describe());
+    assert_eq!(lab.read("2", "process_results/out.txt"), "gpu=\n");
+}
+
+#[test]
+fn jobs_that_wait_cost_no_requests_to_the_bucket() {
+    let lab = Lab::on_s3(&["n1"]);
+    assert_eq!(lab.cluster.bash(CONTROLLER, "scontrol update NodeName=n1 State=DRAIN Reason=test").status, 0);
+    for queued in [10, 100] {
+        for number in 0..queued {
+            lab.submit(&format!("{queued}-{number}"), &[(&format!("{queued}-{number}.txt"), "0")]);
+        }
+        let requests = || lab.cluster.s3_requests.load(Ordering::Relaxed);
+        let before = requests();
+        let pipe = lab.start("--once", "");
+        wait_until("all jobs are pending", Duration::from_secs(100), || {
+            lab.cluster.bash(CONTROLLER, "squeue --noheader --states=PENDING").text().lines().count() == queued
+        });
+        let placed = requests();
+        // Some ten polls.
+        sleep(Duration::from_secs(5));
+        let (placing, waiting) = (placed - before, requests() - placed);
+        println!("{queued} queued: {placing} requests until all were placed, {waiting} in the next 5 s");
+        assert!(placing <= 20 * queued && waiting == 0, "{placing} {waiting}");
+        lab.end_pipe(pipe);
+        lab.cluster.bash(CONTROLLER, "scancel --me");
+    }
+}
+
+#[test]
+fn a_scheduler_that_refuses_or_does_not_answer_is_named() {
+    let lab = Lab::new(&["n1"]);
+    lab.submit("1", &[("a.txt", "0")]);
+    assert_eq!(lab.place("--with --partition=nowhere"), 1, "{}", lab.stderr());
+    assert_eq!(lab.saved_status("1", "a.txt"), "scheduler-refused");
+    let record = r#"{"job":{"id":"job__x_1","bucket":"BUCKET","group":"lab","dataset":1}}"#;
+    let record = record.replace("BUCKET", &lab.bucket.address());
+    lab.cluster.kill_controller();
+    let unreachable = lab.cluster.bash(CONTROLLER, &format!("echo '{record}' | ncaas-submit place"));
+    assert_eq!((unreachable.status, &unreachable.json()[0]["error"]["kind"]), (3, &"scheduler-unreachable".into()));
+}
+
+#[test]
 fn a_job_that_is_killed_without_a_warning_is_submitted_again() {
     let lab = Lab::new(&["n1"]);
     lab.submit("1", &[("a.txt", "4\na")]);
-    let mut pipe = lab.start("--once", "");
+    let pipe = lab.start("--once", "");
     lab.wait_for_container("n1");
     lab.cluster.bash("n1", "pkill -KILL '^slurm_script|^ncaas-'");
-    assert_eq!(pipe.wait().unwrap().code(), Some(0), "{}", lab.describe());
+    assert_eq!(lab.wait(pipe), 0, "{}", lab.describe());
     assert_eq!(lab.read("1", "process_results/out.txt"), "4\na");
     assert_eq!(lab.last_record("a.txt")["placement"]["restarts"], 1);
     lab.check_nodes_are_clean();
@@ -82,11 +176,11 @@ fn a_job_that_is_killed_without_a_warning_is_submitted_again() {
 fn a_cancelled_submission_stops_on_its_node() {
     let lab = Lab::new(&["n1"]);
     lab.submit("1", &[("long.txt", "600\nx")]);
-    let mut pipe = lab.start("--once", "");
+    let pipe = lab.start("--once", "");
     lab.wait_for_container("n1");
     let cancel = format!("ncaas-submit cancel {}/lab 1", lab.bucket.address());
     assert_eq!(lab.cluster.bash(CONTROLLER, &cancel).status, 0);
-    assert_eq!(pipe.wait().unwrap().code(), Some(1), "{}", lab.describe());
+    assert_eq!(lab.wait(pipe), 1, "{}", lab.describe());
     assert_eq!(lab.saved_status("1", "long.txt"), "killed");
     let listed = format!("ncaas-submit ls {} --state cancelled", lab.bucket.address());
     assert_eq!(lab.cluster.bash(CONTROLLER, &listed).json().len(), 1);
@@ -122,12 +216,12 @@ fn limits_of_time_and_memory_are_reported_as_on_one_machine() {
 fn a_node_that_was_cut_off_and_comes_back_writes_nothing() {
     let lab = Lab::on_s3(&["n1", "n2"]);
     lab.submit("1", &[("a.txt", "8\na")]);
-    let mut pipe = lab.start("--once", "");
+    let pipe = lab.start("--once", "");
     let has_container = |node: &str| !lab.cluster.containers(node).is_empty();
     wait_until("the job runs", Duration::from_secs(60), || has_container("n1") || has_container("n2"));
     let cut_off = if has_container("n1") { "n1" } else { "n2" };
     lab.cluster.link(cut_off, false);
-    assert_eq!(pipe.wait().unwrap().code(), Some(0), "{}", lab.describe());
+    assert_eq!(lab.wait(pipe), 0, "{}", lab.describe());
     let last = lab.last_record("a.txt");
     assert_ne!(last["placement"]["node"], cut_off, "{last}");
     let objects = || -> Vec<_> {
@@ -148,24 +242,64 @@ fn a_node_that_was_cut_off_and_comes_back_writes_nothing() {
 #[test]
 fn each_job_has_a_podman_of_its_own_where_nodes_have_no_engine() {
     let mut lab = Lab::new(&["n1"]);
+    place_with_podman(&mut lab, "1", "root");
+}
+
+#[test]
+fn a_user_without_privileges_has_a_podman_for_each_job() {
+    let mut lab = Lab::on_s3(&["n1"]);
+    lab.user = "lab";
+    // The output of jobs goes to the folder of `place`, and the tools may lie below a folder that only root may enter.
+    lab.cluster.run(CONTROLLER, lab.cluster.folder(), &["chmod", "777", "."]);
+    for machine in [CONTROLLER, "n1"] {
+        let mount = format!("mkdir /run/tools; mount --bind {} /run/tools; chown lab /mnt", tools().display());
+        lab.cluster.bash(machine, &mount).ok();
+    }
+    lab.variables.push(("PATH", format!("/run/tools:{}", std::env::var("PATH").unwrap())));
+    lab.variables.push(("HOME", "/mnt".to_owned()));
+    place_with_podman(&mut lab, "1", "lab");
+    place_with_podman(&mut lab, "2", "root");
+
+    // The next job removes what a killed one has left.
+    lab.submit("3", &[("d.txt", "4\nd")]);
+    let pipe = lab.start("--once", "--engine podman");
+    wait_until("a container runs", Duration::from_secs(60), || lab.cluster.bash("n1", "pgrep -x conmon").status == 0);
+    lab.cluster.bash("n1", "pkill -KILL '^slurm_script|^ncaas-'");
+    assert_eq!(lab.wait(pipe), 0, "{}", lab.describe());
+    check_podman_is_gone(&lab);
+}
+
+/// Runs a submission with images that a user of the node has loaded.
+fn place_with_podman(lab: &mut Lab, timestamp: &str, loaded_by: &str) {
     // Podman gives containers higher limits than it may where this machine's root has not all privileges.
     let settings = lab.cluster.folder().join("containers.conf");
     std::fs::write(&settings, "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n").unwrap();
     lab.variables.push(("CONTAINERS_CONF", settings.to_str().unwrap().to_owned()));
-    lab.variables.push(("NCAAS_IMAGE_STORE", "/mnt/images".to_owned()));
-    let load = "docker save --output /mnt/analysis.tar lab/analysis && podman --root /mnt/images --runroot /run/images \
-                --storage-driver overlay load --quiet --input /mnt/analysis.tar";
-    let loaded = lab.cluster.bash("n1", load);
+    let store = format!("/mnt/images-{loaded_by}");
+    lab.variables.push(("NCAAS_IMAGE_STORE", store.clone()));
+    lab.variables.push(("TMPDIR", "/mnt".to_owned()));
+    // Podman keeps a process for a user without privileges.
+    let load = format!(
+        "docker save lab/analysis >/mnt/analysis.tar && mkdir /run/{loaded_by} && chown {loaded_by} /run/{loaded_by} && \
+         HOME=/run/{loaded_by} XDG_RUNTIME_DIR=/run/{loaded_by} runuser -u {loaded_by} -- podman --root {store} \
+         --runroot /run/{loaded_by}/images --storage-driver overlay load --quiet --input /mnt/analysis.tar && \
+         chmod --recursive a+rX {store} && (pkill -KILL podman || true)"
+    );
+    let loaded = lab.cluster.bash("n1", &load);
     assert_eq!(loaded.status, 0, "{}", loaded.stderr);
 
-    lab.submit("1", &[("a.txt", "2\na"), ("b.txt", "2\nb"), ("c.txt", "0\nfail")]);
+    lab.submit(timestamp, &[("a.txt", "2\na"), ("b.txt", "2\nb"), ("c.txt", "0\nfail")]);
     assert_eq!(lab.place("--engine podman"), 1, "{}", lab.describe());
-    assert_eq!(lab.certificate_statuses("1"), ["SUCCESS", "SUCCESS", "FAILED"], "{}", lab.describe());
-    assert_eq!(lab.read("1", "process_results/b.txt/out.txt"), "2\nb");
+    assert_eq!(lab.certificate_statuses(timestamp), ["SUCCESS", "SUCCESS", "FAILED"], "{}", lab.describe());
+    assert_eq!(lab.read(timestamp, "process_results/b.txt/out.txt"), "2\nb");
+    check_podman_is_gone(lab);
+}
+
+fn check_podman_is_gone(lab: &Lab) {
     lab.check_nodes_are_clean();
-    let stores =
-        lab.cluster.bash("n1", "ls --directory /tmp/ncaas-podman.* 2>/dev/null; pgrep --list-full podman").text();
-    assert_eq!(stores, "", "a store or a service is left");
+    let left =
+        "ls --directory /mnt/ncaas-podman* 2>/dev/null; pgrep --list-full 'podman|conmon|slirp4netns|fuse-overlayfs'";
+    assert_eq!(lab.cluster.bash("n1", left).text(), "", "a store or a process is left");
 }
 
 #[test]

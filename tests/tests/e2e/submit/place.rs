@@ -46,10 +46,10 @@ fn datasets_run_on_the_nodes_of_a_cluster_and_their_results_come_back() {
 fn a_job_that_the_scheduler_cancels_is_reported_by_its_node() {
     let lab = Lab::new(&["n1"]);
     lab.submit("1", &[("long.txt", "600\nx")]);
-    let mut pipe = lab.start("--once", "");
+    let pipe = lab.start("--once", "");
     lab.wait_for_container("n1");
     lab.cluster.bash(CONTROLLER, "scancel --me");
-    assert_eq!(pipe.wait().unwrap().code(), Some(1));
+    assert_eq!(lab.wait(pipe), 1);
     let last = lab.last_record("long.txt");
     assert_eq!(last["container"]["status"], "killed", "{last}");
     assert_eq!(last["error"], Value::Null);
