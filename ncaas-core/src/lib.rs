@@ -61,4 +61,5 @@ pub mod time;
 pub mod tool;
 #[cfg(feature = "bucket")]
 pub mod transfer;
+pub mod turns;
 pub mod usage_record;

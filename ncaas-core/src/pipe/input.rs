@@ -9,10 +9,15 @@ use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
 use crate::text;
 use crate::tool::Tool;
+use crate::turns::Turns;
 
 /// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a `bad-record` and
 /// is not held in memory.
 pub const MAX_LINE: usize = 64 << 20;
+
+/// How many bytes of stdin are read ahead of the work: the records of some 16,000 datasets. Groups take turns among them, so
+/// that a record of one group does not wait for all earlier records of another group.
+const READ_AHEAD: usize = 16 << 20;
 
 /// A record, or a line that is not one.
 type Line = Result<Record, BadLine>;
@@ -24,9 +29,25 @@ type BadLine = (Vec<u8>, Failure);
 pub enum Input {
     /// Records made from arguments.
     Records(VecDeque<Record>),
-    /// Records from stdin, which another thread reads one ahead of the work.
-    Stdin(mpsc::Receiver<Result<Line>>),
+    /// Records from stdin.
+    Stdin(Stdin),
 }
+
+/// Records from stdin, which another thread reads.
+#[derive(Debug)]
+pub struct Stdin {
+    lines: mpsc::Receiver<Result<SizedLine>>,
+    /// Number of lines so far.
+    count: u64,
+    /// The lines that were read ahead.
+    waiting: Turns<u64, SizedLine>,
+    /// Their size in bytes.
+    size: usize,
+    has_ended: bool,
+}
+
+/// A line and its size in bytes.
+type SizedLine = (Line, usize);
 
 impl Input {
     /// The record that arguments name.
@@ -50,23 +71,69 @@ impl Input {
         }
         let (sender, receiver) = mpsc::channel(1);
         std::thread::spawn(move || read_lines(std::io::stdin().lock(), &sender));
-        Ok(Input::Stdin(receiver))
+        Ok(Input::Stdin(Stdin { lines: receiver, count: 0, waiting: Turns::default(), size: 0, has_ended: false }))
     }
 
-    /// The next record; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Line>> {
+    /// Whether there is more to read.
+    pub(super) fn may_read(&self) -> bool {
         match self {
-            Input::Records(records) => Ok(records.pop_front().map(Ok)),
-            Input::Stdin(lines) => lines.recv().await.transpose(),
+            Input::Records(_) => false,
+            Input::Stdin(stdin) => !stdin.has_ended && stdin.size < READ_AHEAD,
+        }
+    }
+
+    /// Waits until another record can be taken, or the input has ended.
+    ///
+    /// # Errors
+    /// If stdin cannot be read. The records before that can still be taken.
+    pub(super) async fn read(&mut self) -> Result<()> {
+        let Input::Stdin(stdin) = self else { return Ok(()) };
+        let received = stdin.lines.recv().await;
+        stdin.has_ended = !matches!(received, Some(Ok(_)));
+        let Some((line, size)) = received.transpose()? else { return Ok(()) };
+        let group = group_of_line(&line).to_owned();
+        stdin.count += 1;
+        stdin.size += size;
+        stdin.waiting.push(&group, stdin.count, (line, size));
+        Ok(())
+    }
+
+    /// The next record of the groups that are allowed to have a turn, if it was read, with its group.
+    pub(super) fn take(&mut self, is_allowed: impl Fn(&str) -> bool) -> Option<(String, Line)> {
+        let line = match self {
+            Input::Records(records) => {
+                if !is_allowed(records.front()?.group()) {
+                    return None;
+                }
+                Ok(records.pop_front()?)
+            }
+            Input::Stdin(stdin) => {
+                let (line, size) = stdin.waiting.pop(is_allowed)?;
+                stdin.size -= size;
+                line
+            }
+        };
+        Some((group_of_line(&line).to_owned(), line))
+    }
+
+    /// Whether all records were taken.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Input::Records(records) => records.is_empty(),
+            Input::Stdin(stdin) => stdin.has_ended && stdin.waiting.is_empty(),
         }
     }
 }
 
-fn read_lines(stdin: impl BufRead, sender: &mpsc::Sender<Result<Line>>) {
+fn group_of_line(line: &Line) -> &str {
+    line.as_ref().map_or("", Record::group)
+}
+
+fn read_lines(stdin: impl BufRead, sender: &mpsc::Sender<Result<SizedLine>>) {
     let mut reader = Reader::new(stdin);
     loop {
         let line = match reader.next() {
-            Ok(Some(line)) => Ok(line),
+            Ok(Some(line)) => Ok((line, reader.size)),
             Ok(None) => return,
             Err(error) => Err(Failure::new(Kind::Io, format!("cannot read stdin: {error}"))),
         };
@@ -82,11 +149,13 @@ struct Reader<R> {
     input: R,
     /// A line that was read ahead.
     pending: Option<Vec<u8>>,
+    /// The size of the last record in bytes.
+    size: usize,
 }
 
 impl<R: BufRead> Reader<R> {
     fn new(input: R) -> Self {
-        Reader { input, pending: None }
+        Reader { input, pending: None, size: 0 }
     }
 
     /// The next record or bad line. None at the end of the input.
@@ -94,7 +163,10 @@ impl<R: BufRead> Reader<R> {
         loop {
             let mut line = match self.next_line()? {
                 None => return Ok(None),
-                Some(Err(bad)) => return Ok(Some(Err(bad))),
+                Some(Err(bad)) => {
+                    self.size = bad.0.len();
+                    return Ok(Some(Err(bad)));
+                }
                 Some(Ok(line)) => line,
             };
             let trimmed = text::without_bom(&line).trim_ascii();
@@ -105,6 +177,7 @@ impl<R: BufRead> Reader<R> {
             if matches!(trimmed, b"{" | b"[") {
                 self.read_rest(&mut line)?;
             }
+            self.size = line.len();
             let parsed = Record::parse(&line);
             return Ok(Some(parsed.map_err(|failure| bad_line(line, failure))));
         }

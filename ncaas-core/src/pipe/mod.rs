@@ -57,6 +57,7 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
 pub struct Pipe {
     tool: Tool,
     jobs: usize,
+    room_for_others: usize,
     takes_errors: bool,
     skips_pushed: bool,
     explains_interruption: bool,
@@ -70,6 +71,7 @@ impl Pipe {
         Pipe {
             tool,
             jobs: jobs.max(1),
+            room_for_others: 0,
             takes_errors: false,
             skips_pushed: false,
             explains_interruption: false,
@@ -86,6 +88,13 @@ impl Pipe {
     #[must_use]
     pub fn at_least(mut self, jobs: usize) -> Self {
         self.jobs = self.jobs.max(jobs);
+        self
+    }
+
+    /// While one group has as many records in work as the pipe has places, so many records of other groups are worked on too.
+    #[must_use]
+    pub fn room_for_others(mut self, records: usize) -> Self {
+        self.room_for_others = records;
         self
     }
 
@@ -173,20 +182,30 @@ impl Pipe {
         let repeated = RepeatedFailures::default();
         let last_job = RefCell::default();
         let mut running = FuturesUnordered::new();
-        let mut more = true;
+        let mut of_groups: HashMap<String, usize> = HashMap::new();
         let mut ended = Ok(());
         let (mut interrupted, mut closed) = (false, false);
-        while more || !running.is_empty() {
+        loop {
+            while running.len() < self.jobs + self.room_for_others
+                && let Some((group, line)) =
+                    input.take(|group| of_groups.get(group).is_none_or(|count| *count < self.jobs))
+            {
+                *of_groups.entry(group.clone()).or_default() += 1;
+                let done = self.process(line, &work, &output, &queues, &repeated, &last_job);
+                running.push(async move {
+                    done.await;
+                    group
+                });
+            }
+            if running.is_empty() && input.is_over() {
+                break;
+            }
             tokio::select! {
                 biased;
                 () = self.tool.interrupted() => { interrupted = true; break; }
                 () = output.closed() => { closed = true; break; }
-                Some(()) = running.next(), if !running.is_empty() => {}
-                next = input.next(), if more && running.len() < self.jobs => match next {
-                    Ok(Some(line)) => running.push(self.process(line, &work, &output, &queues, &repeated, &last_job)),
-                    Ok(None) => more = false,
-                    Err(failure) => { ended = Err(failure); more = false; }
-                },
+                Some(group) = running.next(), if !running.is_empty() => leave_group(&mut of_groups, &group),
+                read = input.read(), if input.may_read() => ended = ended.and(read),
             }
         }
         let jobs = running.len();
@@ -241,6 +260,16 @@ impl Pipe {
         }
         drop(held);
         queues.leave(place);
+    }
+}
+
+/// Counts one record of a group less. Groups without records are forgotten.
+fn leave_group(of_groups: &mut HashMap<String, usize>, group: &str) {
+    if let Some(count) = of_groups.get_mut(group) {
+        *count -= 1;
+        if *count == 0 {
+            of_groups.remove(group);
+        }
     }
 }
 

@@ -87,6 +87,11 @@ impl Record {
         self.read("job")
     }
 
+    /// The group of a bucket that the job belongs to; empty for a job from arguments.
+    pub fn group(&self) -> &str {
+        self.fields.get("job").and_then(|job| job.get("group")?.as_str()).unwrap_or_default()
+    }
+
     /// The dataset's key or path, where the record has one.
     pub fn dataname(&self) -> Option<Datasets> {
         self.read("dataname")

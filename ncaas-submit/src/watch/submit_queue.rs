@@ -5,13 +5,14 @@
 //! the ready ones if it cannot be claimed at once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use ncaas_core::bucket::{Key, ObjectInfo};
 use ncaas_core::lease::RetryRequest;
+use ncaas_core::turns::Turns;
 use tokio::sync::Notify;
 
 /// How a submit file was found that existed when the watch began, for the set-up log.
@@ -41,40 +42,15 @@ impl Found {
     }
 }
 
-/// Submit files by group: groups take turns, the oldest file of a group comes first.
-#[derive(Default)]
-struct Turns {
-    groups: BTreeMap<String, BTreeMap<(Timestamp, String), Found>>,
-    /// The group whose turn was last.
-    last: String,
-}
+/// Submit files by group; the oldest file of a group comes first.
+type SubmitFiles = Turns<(Timestamp, String), Found>;
 
-impl Turns {
-    fn push(&mut self, found: Found) {
-        let order = match &found.retry {
-            Some(retry) => format!("{} {}", found.key, retry.dataset),
-            None => found.key.as_str().to_owned(),
-        };
-        self.groups.entry(found.key.group().to_owned()).or_default().insert((found.written, order), found);
-    }
-
-    /// The next submit file of the groups that are allowed to have a turn.
-    fn pop(&mut self, is_allowed: &impl Fn(&str) -> bool) -> Option<Found> {
-        let later = self.groups.keys().filter(|group| **group > self.last);
-        let earlier = self.groups.keys().filter(|group| **group <= self.last);
-        let group = later.chain(earlier).find(|group| is_allowed(group))?.clone();
-        let files = self.groups.get_mut(&group)?;
-        let (_, found) = files.pop_first()?;
-        if files.is_empty() {
-            self.groups.remove(&group);
-        }
-        self.last = group;
-        Some(found)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
+fn push(files: &mut SubmitFiles, found: Found) {
+    let name = match &found.retry {
+        Some(retry) => format!("{} {}", found.key, retry.dataset),
+        None => found.key.as_str().to_owned(),
+    };
+    files.push(found.key.clone().group(), (found.written, name), found);
 }
 
 /// The submit files that wait. A file that was here before is not taken in again, unless it has changed.
@@ -83,11 +59,11 @@ impl Turns {
 /// bytes more for each that waits.
 pub(crate) struct SubmitQueue {
     /// Those that existed when the watch began.
-    old: RefCell<Turns>,
+    old: RefCell<SubmitFiles>,
     /// Those that came later.
-    new: RefCell<Turns>,
+    new: RefCell<SubmitFiles>,
     /// Unfinished submissions that wait to be claimed.
-    ready: RefCell<Turns>,
+    ready: RefCell<SubmitFiles>,
     is_turn_of_old: Cell<bool>,
     seen: RefCell<HashSet<u64>>,
     hasher: RandomState,
@@ -117,13 +93,13 @@ impl SubmitQueue {
     /// Adds a file that is to be read, also once more.
     pub(crate) fn push(&self, found: Found) {
         let queue = if found.how == EXISTED { &self.old } else { &self.new };
-        queue.borrow_mut().push(found);
+        push(&mut queue.borrow_mut(), found);
         self.arrived.notify_one();
     }
 
     /// Adds an unfinished submission that is to be claimed when there is room.
     pub(crate) fn push_ready(&self, found: Found) {
-        self.ready.borrow_mut().push(found);
+        push(&mut self.ready.borrow_mut(), found);
         self.arrived.notify_one();
     }
 

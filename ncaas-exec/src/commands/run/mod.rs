@@ -56,9 +56,11 @@ use previous_run::{find_container, is_unstarted, may_have_container, saved_end, 
 use staged_inputs::stage_inputs;
 use start_order::{StartOrder, Ticket};
 
-/// How many records are in work at once, so that groups can take turns among them. How many jobs run at once is decided by
-/// [`admission`].
-const MIN_RECORDS: usize = 256;
+/// How many records of a group are in work at once. How many jobs run at once is decided by [`admission`].
+const MIN_RECORDS: usize = 128;
+
+/// How many records of other groups are in work beside them, so that groups can take turns.
+const ROOM_FOR_OTHERS: usize = 128;
 
 pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     let tool = tool.with_quiet(args.pipe.quiet);
@@ -84,7 +86,8 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
     // A dry run prints the whole record.
     let pipe_args = PipeArgs { json: args.pipe.json || args.dry_run, ..args.pipe.clone() };
-    let pipe = Pipe::for_args(tool, &pipe_args, 0).at_least(MIN_RECORDS).skips_pushed().explains_interruption();
+    let pipe = Pipe::for_args(tool, &pipe_args, 0).at_least(MIN_RECORDS).room_for_others(ROOM_FOR_OTHERS);
+    let pipe = pipe.skips_pushed().explains_interruption();
     let runner = Runner {
         tool,
         fields: DefaultFields::new(&args)?,
@@ -228,8 +231,7 @@ struct Runner {
 impl Runner {
     async fn run_record(&self, record: &mut Record) -> Result<()> {
         increment(&self.counts.begun);
-        let group = record.job().and_then(|job| job.group).unwrap_or_default();
-        let ticket = Cell::new(Some(self.order.ticket(&group)));
+        let ticket = Cell::new(Some(self.order.ticket(record.group())));
         self.fields.complete(record);
         let settings = self.settings.complete(record)?;
         record.require("image")?;

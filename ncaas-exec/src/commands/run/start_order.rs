@@ -3,8 +3,8 @@
 //! Without the turns, a submission of thousands of datasets would hold up every later one.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
 
+use ncaas_core::turns::Turns;
 use tokio::sync::Notify;
 
 /// The records that have come and whose jobs have no slot yet.
@@ -18,34 +18,15 @@ pub(super) struct StartOrder {
 struct Queue {
     /// Number of tickets so far.
     issued: u64,
-    /// The group of each waiting ticket.
-    waiting: BTreeMap<u64, String>,
-    /// The number of the last ticket of each group that had its turn, counted by turns.
-    turns: HashMap<String, u64>,
-    /// Number of turns so far.
-    turn: u64,
+    waiting: Turns<u64, u64>,
     /// The ticket that may start.
     current: Option<u64>,
 }
 
 impl Queue {
-    /// The ticket that may start: the first one of the group that has waited longest for a turn.
     fn current(&mut self) -> Option<u64> {
-        if self.current.is_none() {
-            let last_turn = |group: &String| self.turns.get(group).copied().unwrap_or_default();
-            let next = self.waiting.iter().min_by_key(|(number, group)| (last_turn(group), **number));
-            self.current = next.map(|(number, _)| *number);
-        }
+        self.current = self.current.or_else(|| self.waiting.pop(|_| true));
         self.current
-    }
-
-    fn leave(&mut self, number: u64) {
-        let Some(group) = self.waiting.remove(&number) else { return };
-        if self.current == Some(number) {
-            self.current = None;
-            self.turn += 1;
-            self.turns.insert(group, self.turn);
-        }
     }
 }
 
@@ -53,6 +34,7 @@ impl Queue {
 #[derive(Debug)]
 pub(super) struct Ticket<'o> {
     order: &'o StartOrder,
+    group: String,
     number: u64,
 }
 
@@ -62,8 +44,8 @@ impl StartOrder {
         let mut queue = self.queue.borrow_mut();
         queue.issued += 1;
         let number = queue.issued;
-        queue.waiting.insert(number, group.to_owned());
-        Ticket { order: self, number }
+        queue.waiting.push(group, number, number);
+        Ticket { order: self, group: group.to_owned(), number }
     }
 }
 
@@ -82,7 +64,13 @@ impl Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.order.queue.borrow_mut().leave(self.number);
+        let mut queue = self.order.queue.borrow_mut();
+        if queue.current == Some(self.number) {
+            queue.current = None;
+        } else {
+            queue.waiting.remove(&self.group, &self.number);
+        }
+        drop(queue);
         self.order.changed.notify_waiters();
     }
 }

@@ -5,6 +5,7 @@ mod forged_record;
 mod killed_stage;
 mod remote;
 mod rules;
+mod turns;
 
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled};
