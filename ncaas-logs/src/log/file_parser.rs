@@ -14,12 +14,15 @@ pub(crate) struct Lost {
     pub(crate) replaced: u64,
     /// Lines that are not entries: a crash of the machine leaves such lines.
     pub(crate) damaged: u64,
+    /// How often the engine has removed rotated files before they were read.
+    pub(crate) gaps: u64,
 }
 
 impl Lost {
     pub(super) fn add(&mut self, other: Lost) {
         self.replaced += other.replaced;
         self.damaged += other.damaged;
+        self.gaps += other.gaps;
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use ncaas_core::failure::{IoContext, Result};
 
-use super::entry::LogEntry;
+use super::entry::{LogEntry, Stamp, Stream};
 use super::file_parser::{FileParser, Lost};
 use super::query::Query;
 
@@ -25,13 +25,29 @@ const LONGEST: usize = 4 << 20;
 const ATTEMPTS: usize = 5;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 
+/// The line in a log in place of output that the engine has removed.
+pub(crate) const GAP: &[u8] =
+    b"ncaas-logs: output is missing here: the engine removed it before it was read (`--log-size`)\n";
+
+/// A part of a log.
+enum Part {
+    File(Box<dyn Read>),
+    /// Files that were removed before they were opened.
+    Gap,
+}
+
 /// The files of one container's log, oldest first, as they were when opened.
 pub(super) struct Files {
     path: PathBuf,
-    files: VecDeque<Box<dyn Read>>,
+    parts: VecDeque<Part>,
     entries: Entries,
     /// Whether the last file is kept open at its end and read again.
     grows: bool,
+    /// Whether the engine begins new files.
+    rotates: bool,
+    /// The inode of the newest open file.
+    newest: u64,
+    gaps: u64,
 }
 
 impl Files {
@@ -43,36 +59,82 @@ impl Files {
             }
             let newest = File::open(path).ok()?;
             let opened = newest.metadata().ok()?.ino();
-            let mut files: VecDeque<Box<dyn Read>> = VecDeque::from([Box::new(newest) as _]);
-            let is_complete = open_rotated_files(path, |file| files.push_front(file))?;
+            let mut parts = VecDeque::from([Part::File(Box::new(newest))]);
+            let is_complete = open_rotated_files(path, |file| parts.push_front(Part::File(file)))?;
             // Nothing was rotated meanwhile.
             if is_complete && std::fs::metadata(path).is_ok_and(|now| now.ino() == opened) {
-                return Some(Files { path: path.to_owned(), files, entries: Entries::new(query), grows: false });
+                let (path, entries) = (path.to_owned(), Entries::new(query));
+                return Some(Files { path, parts, entries, grows: false, rotates: false, newest: opened, gaps: 0 });
             }
         }
         None
     }
 
-    /// The same files, of which the last may grow.
-    pub(super) fn growing(self) -> Self {
-        Files { grows: true, ..self }
+    /// The same files, of which the last may grow, and be rotated.
+    pub(super) fn growing(self, rotates: bool) -> Self {
+        Files { grows: true, rotates, ..self }
     }
 
     /// Reads a chunk and gives its entries. Returns false at the end.
     pub(super) fn read(&mut self, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
-        let is_last = self.files.len() == 1;
-        let Some(file) = self.files.front_mut() else { return Ok(false) };
+        if self.rotates {
+            // Before a chunk is read: the engine may remove files faster than they are read.
+            self.open_new_files();
+        }
+        let is_last = self.parts.len() == 1;
+        let file = match self.parts.front_mut() {
+            Some(Part::File(file)) => file,
+            Some(Part::Gap) => {
+                self.parts.pop_front();
+                self.gaps += 1;
+                let (stamp, stream) = (self.entries.last, Stream::Stderr);
+                give(&LogEntry { stamp, stream, bytes: GAP, details: b"" });
+                return Ok(true);
+            }
+            None => return Ok(false),
+        };
         let read = file.read(self.entries.space()).doing("read", &self.path)?;
         if read == 0 && is_last && self.grows {
             return Ok(false);
         }
         if read == 0 {
-            self.files.pop_front();
+            self.parts.pop_front();
             self.entries.next_file(&mut give);
         } else {
             self.entries.filled(read, give);
         }
-        Ok(!self.files.is_empty())
+        Ok(!self.parts.is_empty())
+    }
+
+    /// Opens the files that the engine has begun since the newest open one.
+    fn open_new_files(&mut self) {
+        let inode_of_path = || std::fs::metadata(&self.path).map(|now| now.ino()).ok();
+        for attempt in 1..=ATTEMPTS {
+            if inode_of_path().is_none_or(|inode| inode == self.newest) {
+                // The engine is about to create it, nothing was rotated, or the container was removed.
+                return;
+            }
+            let Ok(newest) = File::open(&self.path) else { return };
+            let Ok(opened) = newest.metadata().map(|metadata| metadata.ino()) else { return };
+            let mut newer = vec![newest];
+            let mut is_known = false;
+            for number in 1.. {
+                let Ok(file) = File::open(with_suffix(&self.path, &format!(".{number}"))) else { break };
+                is_known = file.metadata().is_ok_and(|metadata| metadata.ino() == self.newest);
+                if is_known {
+                    break;
+                }
+                newer.push(file);
+            }
+            // While the engine renames files, some are not found.
+            if inode_of_path() == Some(opened) && (is_known || attempt == ATTEMPTS) {
+                self.parts.extend((!is_known).then_some(Part::Gap));
+                self.parts.extend(newer.into_iter().rev().map(|file| Part::File(Box::new(file))));
+                self.newest = opened;
+                return;
+            }
+            std::thread::sleep(BETWEEN_ATTEMPTS);
+        }
     }
 
     /// Gives the rest of a file that does not grow any more.
@@ -81,8 +143,21 @@ impl Files {
     }
 
     pub(super) fn lost(&self) -> Lost {
-        self.entries.lost()
+        Lost { gaps: self.gaps, ..self.entries.lost() }
     }
+}
+
+/// The time of the first entry that the engine still has of a log.
+pub(super) fn first_stamp(path: &Path) -> Option<Stamp> {
+    let mut oldest: Box<dyn Read> = Box::new(File::open(path).ok()?);
+    open_rotated_files(path, |file| oldest = file)?;
+    let mut entries = Entries::new(&Query::default());
+    let mut first = None;
+    while first.is_none() {
+        let read = oldest.read(entries.space()).ok().filter(|read| *read > 0)?;
+        entries.filled(read, |entry| first = first.or(Some(entry.stamp)));
+    }
+    first
 }
 
 /// Opens the files that the log was rotated into, the newest first. Returns none if that is not allowed, and false if the
@@ -116,17 +191,20 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Parses files whose bytes arrive in pieces, and gives the wanted entries.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Entries {
     buffer: Vec<u8>,
     filled: usize,
     parser: FileParser,
     query: Query,
+    /// The time of the last entry.
+    last: Stamp,
 }
 
 impl Entries {
     pub(super) fn new(query: &Query) -> Self {
-        Entries { parser: FileParser::new(query.details), query: query.clone(), ..Entries::default() }
+        let parser = FileParser::new(query.details);
+        Entries { buffer: Vec::new(), filled: 0, parser, query: query.clone(), last: Stamp::MIN }
     }
 
     pub(super) fn lost(&self) -> Lost {
@@ -148,8 +226,9 @@ impl Entries {
     /// Parses the bytes that were put there.
     pub(super) fn filled(&mut self, read: usize, mut give: impl FnMut(&LogEntry<'_>)) {
         self.filled += read;
-        let Entries { buffer, parser, query, .. } = self;
+        let Entries { buffer, parser, query, last, .. } = self;
         let used = parser.parse(&buffer[..self.filled], |entry| {
+            *last = entry.stamp;
             if query.wants(entry) {
                 give(entry);
             }
@@ -198,6 +277,42 @@ mod tests {
         // In the middle of a rotation.
         std::fs::remove_file(with_suffix(&path, ".1")).unwrap();
         assert!(Files::open(&path, &Query::default()).is_none(), "there are older lines which cannot be read now");
+    }
+
+    #[test]
+    fn files_that_are_rotated_while_they_are_read_are_read_too_and_removed_ones_leave_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x-json.log");
+        let rotate = |keep: u32, text: &str| {
+            std::fs::remove_file(with_suffix(&path, &format!(".{keep}"))).unwrap_or(());
+            for number in (1..keep).rev() {
+                let (from, to) =
+                    (with_suffix(&path, &format!(".{number}")), with_suffix(&path, &format!(".{}", number + 1)));
+                std::fs::rename(from, to).unwrap_or(());
+            }
+            std::fs::rename(&path, with_suffix(&path, ".1")).unwrap();
+            std::fs::write(&path, entry(text)).unwrap();
+        };
+        std::fs::write(&path, entry("1")).unwrap();
+        let mut files = Files::open(&path, &Query::default()).unwrap().growing(true);
+        let mut texts = Vec::new();
+        let mut read = |files: &mut Files| {
+            texts.clear();
+            while files.read(|entry| texts.push(String::from_utf8_lossy(entry.bytes).trim().to_owned())).unwrap() {}
+            texts.clone()
+        };
+        assert_eq!(read(&mut files), ["1"]);
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(entry("2").as_bytes()).unwrap();
+        ["3", "4"].iter().for_each(|text| rotate(2, text));
+        assert_eq!(read(&mut files), ["2", "3", "4"]);
+        ["5", "6", "7", "8"].iter().for_each(|text| rotate(2, text));
+        let read = read(&mut files);
+        assert!(
+            read.len() == 4 && read[0].contains("output is missing here") && read[1..] == ["6", "7", "8"],
+            "{read:?}"
+        );
+        assert_eq!(files.lost().gaps, 1);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Reads a container's log from its first entry to its last, through the fastest source available.
 //!
-//! Each source reads itself: the log driver's files ([`files`]), the same files through the engine's archive endpoint
-//! ([`archive`]), Podman's file ([`podman`]), the engine's log stream ([`resumable_stream`]), and a log that `save`
-//! wrote ([`saved`]). [`Log`] moves from one source to the next; [`recent`] drops the entries that two of them, or two
+//! Each source reads itself: the log driver's files ([`files`]), the same files while they grow ([`growing_file`]) or through
+//! the engine's archive endpoint ([`archive`]), the engine's log stream ([`resumable_stream`]), and a log that `save` wrote
+//! ([`saved`]). [`Log`] moves from one source to the next; [`recent`] drops the entries that two of them, or two
 //! requests to the engine, have in common.
 
 mod archive;
@@ -10,12 +10,12 @@ mod details;
 mod entry;
 mod file_parser;
 mod files;
+mod growing_file;
 pub(crate) mod helper;
 mod http_response;
 mod json_file;
 mod k8s_file;
 mod line;
-mod podman;
 mod query;
 mod recent;
 mod resumable_stream;
@@ -32,13 +32,14 @@ use ncaas_core::failure::{Failure, Kind, Result};
 pub(crate) use details::Translated;
 pub(crate) use entry::{LogEntry, Stamp, Stream};
 pub(crate) use file_parser::Lost;
+pub(crate) use files::GAP;
 pub(crate) use line::{EntrySource, Line, LineReader, last_state};
 pub(crate) use query::Query;
 pub(crate) use saved::SavedLog;
 
 use archive::Archive;
 use files::Files;
-use podman::PodmanFile;
+use growing_file::GrowingFile;
 use recent::Recent;
 use resumable_stream::ResumableStream;
 use stream::LoggedContainer;
@@ -62,7 +63,7 @@ pub(crate) struct Log {
 /// Where entries come from.
 enum Source {
     Files(Files),
-    Podman(PodmanFile),
+    Growing(GrowingFile),
     Stream(ResumableStream),
     /// The stream continues in its place if the engine does not hand out the archive.
     Archive(Box<Archive>, Option<ResumableStream>),
@@ -85,7 +86,9 @@ impl Log {
         let has_files = matches!(driver, "json-file" | "k8s-file") && (query.tail.is_none() || is_podman);
         let path = inspected.log_path.as_deref().filter(|path| has_files && !engine.is_remote() && !path.is_empty());
         let source = match path.map(Path::new) {
-            Some(path) if is_podman => PodmanFile::open(&container, path, &query)?.map(Source::Podman),
+            Some(path) if is_podman || query.is_told_the_end && rotates(inspected) => {
+                GrowingFile::open(&container, path, &query)?.map(Source::Growing)
+            }
             Some(path) => Files::open(path, &query).map(Source::Files),
             None => None,
         };
@@ -94,7 +97,7 @@ impl Log {
         let mixes_formats = is_podman && (query.follow || query.tail.is_some());
         let uses_archive = source.is_none() && has_files && is_stable && !mixes_formats;
         // Whoever reads the log's end may follow it later. Podman's file is followed by its position.
-        let remembers = !matches!(source, Some(Source::Podman(_))) && (query.follow || query.tail.is_some());
+        let remembers = !matches!(source, Some(Source::Growing(_))) && (query.follow || query.tail.is_some());
         // The two drivers' times are exact to the nanosecond and unique to a line; those of others and of Podman are not.
         let is_exact = matches!(driver, "json-file" | "local") && !is_podman;
         Ok(Log {
@@ -125,7 +128,7 @@ impl Log {
         let (lost, continues) = match &self.source {
             Source::Files(files) => (files.lost(), self.query.follow),
             Source::Archive(archive, _) => (archive.lost(), self.query.follow),
-            Source::Podman(file) => (file.lost(), false),
+            Source::Growing(file) => (file.lost(), false),
             Source::Stream(_) => (Lost::default(), false),
         };
         self.lost.add(lost);
@@ -140,23 +143,38 @@ impl Log {
     pub(crate) fn follow_on(mut self, query: Query) -> Self {
         self.recent.begins_in_the_middle();
         let file = match &self.source {
-            Source::Podman(file) => file.follow_on(&query),
+            Source::Growing(file) => file.follow_on(&query),
             _ => None,
         };
         self.source = match file {
-            Some(file) => Source::Podman(file),
+            Some(file) => Source::Growing(file),
             None => Source::Stream(ResumableStream::resumed(&self.container, &query)),
         };
         Log { query, has_ended: false, ..self }
+    }
+
+    /// The container has ended, and the engine has written its whole log.
+    pub(crate) fn note_end(&mut self) {
+        if let Source::Growing(file) = &mut self.source
+            && !self.container.is_podman
+        {
+            file.stop_following();
+        }
     }
 
     /// Ends a followed log of a container that has ended, when the engine's stream does not end by itself.
     pub(crate) fn stop_following(&mut self) {
         match &mut self.source {
             Source::Stream(stream) => stream.reopen(),
-            Source::Podman(file) => file.stop_following(),
+            Source::Growing(file) => file.stop_following(),
             Source::Files(_) | Source::Archive(..) => {}
         }
+    }
+
+    /// The time of the first entry that the engine still has, of a log whose files it removes when they become many.
+    pub(crate) fn first_kept(engine: &Engine, inspected: &ContainerInspectResponse) -> Option<Stamp> {
+        let path = inspected.log_path.as_deref().filter(|path| !path.is_empty() && !engine.is_remote())?;
+        if driver(inspected) == "json-file" && rotates(inspected) { files::first_stamp(Path::new(path)) } else { None }
     }
 
     /// What the log driver has lost, as far as the entries that were read show it.
@@ -178,7 +196,7 @@ impl EntrySource for Log {
                 tokio::task::yield_now().await;
                 files.read(recent.filter(give))?
             }
-            Source::Podman(file) => file.read(give).await?,
+            Source::Growing(file) => file.read(give).await?,
             Source::Stream(stream) => stream.read(recent, give).await?,
             Source::Archive(archive, stream) => match archive.read(recent.filter(give)).await {
                 Ok(more) => {

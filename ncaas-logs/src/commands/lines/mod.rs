@@ -105,7 +105,7 @@ impl Printer<'_> {
             (_, true) => Some(Stream::Stderr),
             _ => None,
         };
-        Query { follow, since, until, only, tail: None, details }
+        Query { follow, since, until, only, tail: None, details, is_told_the_end: false }
     }
 }
 

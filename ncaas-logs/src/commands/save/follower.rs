@@ -9,6 +9,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::lease;
 use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::Output;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Logs, RecordFields};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -17,7 +18,7 @@ use super::certificates::Certificates;
 use super::log_file::LogFile;
 use super::report::{JobProgress, Report};
 use crate::job_files::JobFiles;
-use crate::log::{Line, LineReader, Log, Query};
+use crate::log::{GAP, Line, LineReader, Log, Query, SavedLog, Stamp, Stream};
 use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sampler;
 
@@ -35,6 +36,8 @@ pub(crate) struct Follower {
     log: Option<LineReader<Log>>,
     unreadable: Option<Failure>,
     output: JobOutput,
+    /// The log that an earlier run has saved, and from which time on the engine still has the output.
+    earlier: Option<(LineReader<SavedLog>, Stamp)>,
     sampler: Sampler,
     container: Container,
     written: Option<WrittenState>,
@@ -51,6 +54,14 @@ impl JobOutput {
         self.excerpt.push(line);
         self.file.push(line);
     }
+}
+
+fn missing_output(gaps: u64) -> Failure {
+    let message = format!(
+        "the log lacks output in {}, which the engine removed before it was read: `--log-size` is too small",
+        format_count(usize::try_from(gaps).unwrap_or(usize::MAX), "place")
+    );
+    Failure::new(Kind::EngineError, message)
 }
 
 /// The state of the job that its files describe.
@@ -71,7 +82,8 @@ impl Follower {
         certificates: &Certificates,
     ) -> Result<Self> {
         let container = container_from_inspect(inspected);
-        let query = Query { follow: !container.has_ended(), ..Query::default() };
+        let follow = !container.has_ended();
+        let query = Query { follow, is_told_the_end: follow, ..Query::default() };
         let (log, unreadable) = match Log::open(engine, inspected, query) {
             Ok(log) => (Some(LineReader::new(log)), None),
             Err(failure) => (None, Some(failure)),
@@ -80,9 +92,13 @@ impl Follower {
         if let Some(failure) = &unreadable {
             excerpt.explain_missing(&failure.message);
         }
+        let folder = files.open()?;
+        let saved = folder.open_file(folder.relative(&files.log)).ok();
+        let saved = saved.map(|(file, _)| LineReader::new(SavedLog::new(file, &files.log, Query::default())));
         Ok(Follower {
             engine: engine.clone(),
-            output: JobOutput { file: LogFile::new(files.open()?, &files.log)?, excerpt },
+            output: JobOutput { file: LogFile::new(folder, &files.log)?, excerpt },
+            earlier: saved.zip(Log::first_kept(engine, inspected)),
             report: Report::new(record, files, Some(inspected), certificates),
             log,
             unreadable,
@@ -96,14 +112,38 @@ impl Follower {
     ///
     /// With `live`, the record is emitted there whenever the files have changed.
     pub(crate) async fn follow(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
+        self.keep_earlier_output().await;
         if self.container.has_ended() {
             // Inspecting does not show everything, for example who ended it. The engine's events may.
             self.container = self.engine.wait(&self.container.id).await.unwrap_or_else(|_| self.container.clone());
         } else {
             self.follow_running(record, every, live).await?;
         }
+        if let Some(log) = &mut self.log {
+            log.source.note_end();
+        }
         self.read_rest().await?;
         self.write_last(record).await
+    }
+
+    /// Keeps the output that an earlier run has saved and the engine has removed since.
+    async fn keep_earlier_output(&mut self) {
+        let Some((mut saved, first)) = self.earlier.take() else { return };
+        let mut last = None;
+        let mut keep = |line: &Line<'_>| {
+            last = Some(line.stamp);
+            if line.stamp < first {
+                self.output.push(line);
+            }
+        };
+        // What comes after a damaged line is unknown.
+        while saved.read(&mut keep).await.unwrap_or_default() {}
+        if let Some(stamp) = last.filter(|last| *last < first) {
+            let bytes = GAP.trim_ascii_end();
+            let (stream, broken) = (Stream::Stderr, true);
+            self.output.push(&Line { stamp, stream, bytes, begins: true, ends: true, broken, details: b"" });
+            self.unreadable = Some(missing_output(1));
+        }
     }
 
     async fn follow_running(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
@@ -208,12 +248,27 @@ impl Follower {
                 "bytes of its output were not valid UTF-8; the engine's log driver `json-file` has replaced them",
             ),
             (lost.damaged, "lines of the engine's log files are damaged and left out"),
+            (
+                lost.gaps,
+                "parts of its output were removed by the engine before they were read: `--log-size` is too small",
+            ),
         ];
         let losses = losses.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let words = losses.collect::<Vec<_>>().join("; ");
-        if !words.is_empty() {
+        if lost.gaps > 0 {
+            self.unreadable = Some(missing_output(lost.gaps));
+        } else if !words.is_empty() {
             self.unreadable = Some(Failure::new(Kind::EngineError, words));
         }
+    }
+
+    /// What is missing in the job's log, or why it could not be read.
+    pub(crate) fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_ref().map(|failure| failure.message.as_str())
+    }
+
+    pub(crate) fn container_name(&self) -> &str {
+        &self.container.name
     }
 
     /// Says how the job ended, for people.

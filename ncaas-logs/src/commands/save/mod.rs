@@ -110,6 +110,9 @@ impl Saver {
                 let followed = follower.follow(record, self.interval, live).await;
                 following.end();
                 let Err(failure) = followed else {
+                    if let Some(warning) = follower.unreadable() {
+                        self.status_line.note(&format!("`{}`: {warning}", follower.container_name()));
+                    }
                     let outcome = follower.outcome(record);
                     self.report_outcome(record, outcome);
                     return Ok(());

@@ -39,11 +39,16 @@ impl StatusLine {
         Following { line: self }
     }
 
+    /// Prints a line above this one.
+    pub(super) fn note(&self, words: &str) {
+        self.bar.suspend(|| self.tool.note(words));
+    }
+
     /// Prints a line above this one, and counts the job as ended.
     pub(super) fn note_end(&self, words: &str, has_failed: bool) {
         self.ended.set(self.ended.get() + 1);
         self.failed.set(self.failed.get() + u64::from(has_failed));
-        self.bar.suspend(|| self.tool.note(words));
+        self.note(words);
         self.draw();
     }
 

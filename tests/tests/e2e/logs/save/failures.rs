@@ -1,12 +1,14 @@
 //! `ncaas-logs save` when a job, an engine, a log or a disk has failed.
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use ncaas_tests::bucket::files_below;
 use ncaas_tests::certificate::parse_certificate;
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_podman};
 use ncaas_tests::started_submission::{StartedSubmission, container_id, printed_on, save_logs};
-use ncaas_tests::{Run, pipe_in, unique};
+use ncaas_tests::{Run, pipe_in, unique, wait_until};
 use serde_json::json;
 
 #[test]
@@ -112,4 +114,57 @@ fn a_full_disk_is_an_error_record_and_leaves_no_partial_file() {
     assert_eq!(unmounted.status, 0, "{}", unmounted.stderr);
     assert_eq!((ran.status, ran.submission_record().error_kind()), (1, "disk-full"), "{}", ran.stderr);
     assert!(!left.iter().any(|name| name.ends_with(".npy.log") || name.ends_with(".record.json")), "{left:?}");
+}
+
+/// Prints 20,000 lines three times, each time after a file has appeared. The engine keeps some 4,000 of them.
+const PRINTS_MUCH: &str = r#"
+for part in 1 2 3; do
+  until [ -e /go/$part ]; do busybox usleep 50000; done
+  for i in $(busybox seq 1 20000); do echo $part-$i; (( i % 500 )) || busybox usleep 30000; done
+done"#;
+
+/// The lines of the saved log, without times and streams.
+fn saved_lines(submission: &StartedSubmission) -> Vec<String> {
+    let log = std::fs::read_to_string(submission.logs().join("session 1.npy.log")).unwrap_or_default();
+    log.lines().map(|line| line[38..].to_owned()).collect()
+}
+
+#[test]
+fn output_that_the_engine_removed_before_it_was_read_is_reported_and_saved_output_is_kept() {
+    if is_podman() {
+        // Its log has one file, which is emptied when it is full.
+        return;
+    }
+    let mut submission = StartedSubmission::new(1);
+    let go = tempfile::tempdir().unwrap();
+    let mount = format!("--volume={}:/go", go.path().display());
+    let options = ["--log-opt=max-size=200k", "--log-opt=max-file=2", mount.as_str()];
+    let record = submission.start(1, &options, PRINTS_MUCH);
+    let id = container_id(&record);
+    let let_it_print = |part: u32| std::fs::write(go.path().join(part.to_string()), "").unwrap();
+
+    // The first part is saved. The engine removes it while no `save` runs.
+    let input = go.path().join("record");
+    std::fs::write(&input, &record).unwrap();
+    let mut command = Run::tool("ncaas-logs").args(["save", "--live=100ms"]).into_command();
+    command.stdin(std::fs::File::open(&input).unwrap()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut first = command.spawn().unwrap();
+    let_it_print(1);
+    let ends_with = |lines: Vec<String>, end: &str| lines.last().is_some_and(|line| line == end);
+    wait_until("the saved log", Duration::from_secs(60), || ends_with(saved_lines(&submission), "1-20000"));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let_it_print(2);
+    wait_until("the second part", Duration::from_secs(60), || docker(&["logs", "--tail=1", &id]) == "2-20000");
+    let_it_print(3);
+
+    let ran = Run::tool("ncaas-logs").arg("save").stdin(record).run();
+    let warning = "the log lacks output in 1 place, which the engine removed before it was read";
+    assert!(ran.status == 0 && ran.stderr.contains(warning), "{}", ran.stderr);
+    assert!(ran.json()[0]["warnings"][0].as_str().unwrap().contains(warning), "{}", ran.text());
+    let lines = saved_lines(&submission);
+    let part = |number: u32| lines.iter().filter(|line| line.starts_with(&format!("{number}-"))).count();
+    let missing: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains("output is missing here")).collect();
+    assert_eq!((part(1), part(3), missing), (20_000, 20_000, vec![20_000]), "{} lines", lines.len());
+    assert!(part(2) < 20_000, "{}", part(2));
 }

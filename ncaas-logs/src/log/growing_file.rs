@@ -1,7 +1,8 @@
-//! Podman's log file, read and followed as it grows.
+//! A log file that is read and followed as it grows.
 //!
 //! Podman's stream has times in whole seconds, leaves out lines when it is asked for a number of them, and may end
-//! before the last line. The file has none of these faults.
+//! before the last line. Docker's stream silently leaves out what was rotated away while the reader was behind. The file has
+//! none of these faults: an open file keeps its content when the engine removes it.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,15 @@ use super::files::Files;
 use super::query::Query;
 use super::stream::LoggedContainer;
 
-/// Time between two reads of a file that has nothing new.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Time between two reads of a file that has nothing new: at first, and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// After this many reads without anything new, the container is inspected.
-const IDLE_READS: u32 = 5;
+/// After this many reads without anything new, some 1.5 s, the container is inspected.
+const IDLE_READS: u32 = 10;
 
-/// A log file that Podman writes.
-pub(super) struct PodmanFile {
+/// A log file, and the files that it is rotated into.
+pub(super) struct GrowingFile {
     container: LoggedContainer,
     path: PathBuf,
     query: Query,
@@ -39,7 +41,7 @@ pub(super) struct PodmanFile {
     backoff: Backoff,
 }
 
-impl PodmanFile {
+impl GrowingFile {
     /// Opens the file. Returns none if this process may not read it.
     pub(super) fn open(container: &LoggedContainer, path: &Path, query: &Query) -> Result<Option<Self>> {
         let Some(mut file) = Self::open_from(container, path, query, 0) else { return Ok(None) };
@@ -59,11 +61,11 @@ impl PodmanFile {
 
     fn open_from(container: &LoggedContainer, path: &Path, query: &Query, start: u64) -> Option<Self> {
         let everything = Query { details: query.details, ..Query::default() };
-        Some(PodmanFile {
+        Some(GrowingFile {
             container: container.clone(),
             path: path.to_owned(),
             query: query.clone(),
-            files: Files::open(path, &everything)?.growing(),
+            files: Files::open(path, &everything)?.growing(!container.is_podman),
             position: 0,
             start,
             idle_reads: query.follow.then_some(0),
@@ -82,9 +84,9 @@ impl PodmanFile {
                 return Ok(false);
             }
             Some(_) if more => self.idle_reads = Some(0),
-            Some(reads) if reads < IDLE_READS => {
-                self.idle_reads = Some(reads + 1);
-                sleep(PAUSE).await;
+            Some(reads) if reads < IDLE_READS || self.query.is_told_the_end && !self.container.is_podman => {
+                self.idle_reads = Some(reads.saturating_add(1));
+                sleep((SHORTEST_PAUSE * (1 << reads.min(5))).min(LONGEST_PAUSE)).await;
             }
             Some(_) => self.idle_reads = if self.has_container_ended().await? { None } else { Some(0) },
             None => {}
@@ -94,7 +96,7 @@ impl PodmanFile {
 
     /// Gives each wanted entry with its number in the file, from 1. Returns false if there is nothing new.
     fn read_entries(&mut self, mut give: impl FnMut(u64, &LogEntry<'_>)) -> Result<bool> {
-        let PodmanFile { files, query, position, start, .. } = self;
+        let GrowingFile { files, query, position, start, .. } = self;
         files.read(|entry| {
             *position += 1;
             if *position > *start && query.wants(entry) {
@@ -105,7 +107,7 @@ impl PodmanFile {
 
     /// Gives a last line without a line break.
     fn finish(&mut self, mut give: impl FnMut(&LogEntry<'_>)) {
-        let PodmanFile { files, query, position, start, .. } = self;
+        let GrowingFile { files, query, position, start, .. } = self;
         files.finish(|entry| {
             *position += 1;
             if *position > *start && query.wants(entry) {
@@ -118,7 +120,8 @@ impl PodmanFile {
         match self.container.engine.inspect(&self.container.id).await {
             Ok(inspected) => {
                 self.backoff = Backoff::default();
-                Ok(container_from_inspect(&inspected).has_ended())
+                let restarts = inspected.state.as_ref().and_then(|state| state.restarting).unwrap_or_default();
+                Ok(container_from_inspect(&inspected).has_ended() && !restarts)
             }
             Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(true),
             Err(failure) => self.backoff.wait(failure).await.map(|()| false),
