@@ -34,6 +34,7 @@ pub mod reference;
 mod ssh;
 mod start_hint;
 mod state_change;
+mod state_file;
 mod stop_signal;
 mod wait;
 
@@ -54,6 +55,7 @@ pub use errors::{EngineContext, Subject, container_not_found, failure, image_not
 pub use lazy::LazyEngine;
 pub use ownership::{Owner, lock_folder};
 pub use raw_connection::{HttpConnection, error_message};
+pub use state_file::StateFiles;
 pub use wait::STOP_GRACE_S;
 
 /// The client's timeout, in seconds. It bounds the time to the first byte of an answer, and a commit or a stop answers only

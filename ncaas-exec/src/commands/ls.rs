@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::labels::{self, LabelledContainer};
-use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::engine::{Engine, EngineContext, StateFiles, Subject};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::Pipe;
 use ncaas_core::quantity::{format_age, format_bytes};
@@ -20,6 +20,9 @@ use crate::targets;
 
 /// How many containers are inspected at once.
 const INSPECTIONS: usize = 16;
+
+/// From how many containers on the engine's files are read: finding them costs as much as some inspections.
+const MANY: usize = 32;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
@@ -47,8 +50,14 @@ async fn list_records(engine: &Engine, args: &LsArgs) -> Result<Vec<Record>> {
     let placement = args.placement.as_ref().map(|placement| format!("{}={placement}", labels::PLACEMENT));
     let wanted: Vec<&str> = [labels::TOOL].into_iter().chain(placement.as_deref()).collect();
     let is_shown = |state: &str| args.all || !matches!(state, "exited" | "dead" | "created");
-    let listed = engine.list_labelled(&wanted).await?.into_iter().filter(|container| is_shown(&container.state));
-    let inspections = listed.map(|container| inspect_record(engine, container, args.size));
+    let mut listed = engine.list_labelled(&wanted).await?;
+    listed.retain(|container| is_shown(&container.state));
+    let files = if listed.len() >= MANY && !args.size { StateFiles::open(engine).await } else { None };
+    let inspections =
+        listed.into_iter().map(async |container| match files.as_ref().and_then(|files| files.container(&container)) {
+            Some(state) => Ok(Some(record_with_state(&container, state))),
+            None => inspect_record(engine, container, args.size).await,
+        });
     let records: Vec<Option<Record>> = stream::iter(inspections).buffered(INSPECTIONS).try_collect().await?;
     Ok(records.into_iter().flatten().filter(|record| !args.mine || targets::belongs_to_user(record)).collect())
 }
@@ -62,9 +71,13 @@ pub(super) async fn inspect_record(engine: &Engine, listed: LabelledContainer, s
     };
     let mut container = container_from_inspect(&inspected);
     container.size_bytes = inspected.size_rw.and_then(|bytes| u64::try_from(bytes).ok());
+    Ok(Some(record_with_state(&listed, container)))
+}
+
+fn record_with_state(listed: &LabelledContainer, container: Container) -> Record {
     let mut record = listed.record().unwrap_or_default();
     record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
-    Ok(Some(record))
+    record
 }
 
 /// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown. The job, whose id is
