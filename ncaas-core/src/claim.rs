@@ -17,6 +17,9 @@ use crate::record::fields::Job;
 /// The largest claim that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 10;
 
+/// The largest number in a claim. Whoever may write to a group can put any number there, and numbers are raised.
+const MAX_NUMBER: u64 = 1 << 48;
+
 /// The content of `claim.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
@@ -71,6 +74,13 @@ impl Claim {
         self.watcher.is_empty()
     }
 
+    /// Whether its numbers can be raised.
+    fn is_plausible(&self) -> bool {
+        let mut numbers =
+            [self.attempt, self.number, u64::from(self.losses) << 24].into_iter().chain(self.runs.values().copied());
+        numbers.all(|number| number <= MAX_NUMBER)
+    }
+
     /// The claim as it is written.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
@@ -100,14 +110,19 @@ pub fn key(group: &str, job_id: &str) -> Result<Key> {
     Key::new(format!("{}{CLAIM}", layout::job_prefix(group, job_id)))
 }
 
-/// The claim on a job and its version; none where there is no claim. An unreadable claim counts as free.
+/// The claim on a job and its version; none where there is no claim. A claim that is unreadable or has impossible numbers
+/// counts as free.
 ///
 /// # Errors
 /// If the bucket does not answer.
 pub async fn read(bucket: &Bucket, group: &str, job_id: &str) -> Result<Option<(Claim, Version)>> {
     let read = bucket.read(&key(group, job_id)?, MAX_SIZE).await.none_if(&[Kind::ObjectNotFound])?;
-    let claim = |content: &[u8]| serde_json::from_slice(content).unwrap_or_else(|_| Claim::free("", 1, 0));
-    Ok(read.map(|(content, version)| (claim(&content), version)))
+    Ok(read.map(|(content, version)| (parse(&content), version)))
+}
+
+fn parse(content: &[u8]) -> Claim {
+    let claim = serde_json::from_slice(content).ok().filter(Claim::is_plausible);
+    claim.unwrap_or_else(|| Claim::free("", 1, 0))
 }
 
 /// Makes sure that a record's work still counts. A record that no watcher handed on always counts, and so does one whose
@@ -155,6 +170,22 @@ fn superseded(id: &str, owner: &str) -> Failure {
 mod tests {
     use super::*;
     use crate::record::fields::JobClaim;
+
+    #[test]
+    fn a_claim_with_numbers_that_cannot_be_raised_is_free() {
+        let claim = Claim { watcher: "w".to_owned(), ..Claim::free("lab/submissions/submit.json", 2, 5) };
+        assert_eq!(parse(&claim.to_bytes()), claim);
+        let absurd = [
+            Claim { number: u64::MAX, ..claim.clone() },
+            Claim { attempt: u64::MAX, ..claim.clone() },
+            Claim { losses: u32::MAX, ..claim.clone() },
+            Claim { runs: BTreeMap::from([(1, u64::MAX)]), ..claim },
+        ];
+        for claim in absurd {
+            let parsed = parse(&claim.to_bytes());
+            assert!(parsed.is_free() && parsed.number == 0, "{claim:?}");
+        }
+    }
 
     #[test]
     fn a_later_claim_run_or_attempt_supersedes() {

@@ -4,16 +4,22 @@ use crate::failure::Result;
 
 use super::object::Version;
 use super::{Bucket, Key};
-use crate::files::random_id;
+
+/// How often it is tested: after an answer that was lost, a repeated request looks like a condition that was not met.
+const ATTEMPTS: u32 = 3;
 
 impl Bucket {
-    /// Tests whether [`Bucket::put_new`] and [`Bucket::put_if`] work, with an object that is written under `folder` and deleted
+    /// Tests whether [`Bucket::put_new`] and [`Bucket::put_if`] work, with an object that is written at `key` and deleted
     /// again.
-    pub async fn honours_conditional_writes(&self, folder: &Key) -> Result<bool> {
-        let key = folder.join(&format!("ncaas-probe-{}", random_id()))?;
-        let verdict = self.probe(&key).await;
-        self.delete(&key).await?;
-        verdict
+    pub async fn honours_conditional_writes(&self, key: &Key) -> Result<bool> {
+        for _ in 0..ATTEMPTS {
+            let verdict = self.probe(key).await;
+            self.delete(key).await?;
+            if verdict? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn probe(&self, key: &Key) -> Result<bool> {

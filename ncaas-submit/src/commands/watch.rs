@@ -7,9 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout;
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::{Instant, sleep};
@@ -19,7 +18,7 @@ use crate::group::{check_groups, open_bucket};
 use crate::sqs::{self, SqsQueue};
 use crate::submit_files::Lister;
 use crate::watch::hand_over::{self, Outcome};
-use crate::watch::heartbeat::{HolderState, READ_INTERVAL};
+use crate::watch::heartbeat::{HolderState, READ_INTERVAL, probe_key};
 use crate::watch::maintenance::maintain;
 use crate::watch::notifications::Notifications;
 use crate::watch::session::Session;
@@ -121,7 +120,7 @@ async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
 
 /// Warns where claims cannot be relied on.
 async fn warn_about_conditional_writes(session: &Session) -> Result<()> {
-    if session.bucket.honours_conditional_writes(&Key::new(layout::STATE_FOLDER)?).await? {
+    if session.bucket.honours_conditional_writes(&probe_key()?).await? {
         return Ok(());
     }
     let message = format!("`{}` accepts conditional writes and ignores their conditions", session.bucket.address());

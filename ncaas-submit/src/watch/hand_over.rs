@@ -13,6 +13,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
+use ncaas_core::text;
 
 use super::claims::{self, ClaimOutcome};
 use super::process;
@@ -337,7 +338,7 @@ async fn emit(
         if let Some(error) = record.error() {
             let failure = Failure { kind: error.kind, message: error.message, hint: error.hint };
             let submission = job.submission.as_deref().unwrap_or_default();
-            session.tool.report_failure(&failure.context(format!("`{submission}`")));
+            session.tool.report_failure(&failure.context(format!("`{}`", text::one_line(submission))));
         }
         output.emit(record).await;
     }

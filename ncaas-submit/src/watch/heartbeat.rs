@@ -268,21 +268,25 @@ impl Watchers {
     /// The time by the bucket's clock: that of its server or file system.
     pub(crate) async fn bucket_now(&self) -> Result<Timestamp> {
         if self.bucket_time.get().is_none_or(|(at, _)| at.elapsed() > ALIVE) {
-            let now = probe_bucket_time(&self.bucket, &self.id).await?;
+            let now = probe_bucket_time(&self.bucket).await?;
             self.bucket_time.set(Some((Instant::now(), now)));
         }
         let (at, time) = self.bucket_time.get().unwrap_or_else(|| (Instant::now(), Timestamp::now()));
         Ok(time.saturating_add(at.elapsed()).unwrap_or(time))
     }
 
-    /// Removes objects that no running watcher needs: heartbeats that nobody has changed for a day, and old probe objects.
+    /// Removes objects that no running watcher needs: heartbeats that nobody has changed for a day, old probe objects, and
+    /// those of processes that were killed on this machine.
     pub(crate) async fn remove_stale(&self) -> Result<()> {
         let now = self.bucket_now().await?;
         for (prefix, age) in [(WATCHERS, STALE_HEARTBEAT), (PROBE_PREFIX, STALE_PROBE)] {
             let mut listing = self.bucket.list(prefix, None);
             while let Some(page) = listing.next_page().await? {
-                for entry in page.entries.iter().filter(|entry| now.duration_since(entry.modified) > age) {
-                    self.bucket.delete(&entry.key).await?;
+                for entry in page.entries {
+                    let process = entry.key.as_str().strip_prefix(PROBE_PREFIX).unwrap_or_default();
+                    if now.duration_since(entry.modified) > age || process::has_died(process) {
+                        self.bucket.delete(&entry.key).await?;
+                    }
                 }
             }
         }
@@ -324,17 +328,15 @@ impl LostWatchers {
         }
         let silence = heartbeat.hold_s.map_or(LOST_AFTER, Duration::from_secs);
         // Who may not write to the bucket has only this machine's clock.
-        let probe = || async {
-            probe_bucket_time(&self.bucket, &ncaas_core::files::random_id()).await.unwrap_or(Timestamp::now())
-        };
+        let probe = || async { probe_bucket_time(&self.bucket).await.unwrap_or(Timestamp::now()) };
         let age = self.now.get_or_init(probe).await.duration_since(entry.modified);
         Ok(Duration::try_from(age).unwrap_or_default() > silence)
     }
 }
 
 /// The time by the bucket's clock, from an object that is written for it and deleted.
-pub(crate) async fn probe_bucket_time(bucket: &Bucket, id: &str) -> Result<Timestamp> {
-    let probe = Key::new(format!("{PROBE_PREFIX}{id}"))?;
+async fn probe_bucket_time(bucket: &Bucket) -> Result<Timestamp> {
+    let probe = probe_key()?;
     bucket.put(&probe, "time").await?;
     let entry = bucket.head(&probe).await;
     bucket.delete(&probe).await?;
@@ -342,7 +344,13 @@ pub(crate) async fn probe_bucket_time(bucket: &Bucket, id: &str) -> Result<Times
 }
 
 /// How the keys of probe objects begin: those for the time, and those that test conditional writes.
-pub(crate) const PROBE_PREFIX: &str = ".ncaas/ncaas-probe-";
+const PROBE_PREFIX: &str = ".ncaas/ncaas-probe-";
+
+/// The key of a new probe object of this process.
+pub(crate) fn probe_key() -> Result<Key> {
+    let process = Process::current().map(|process| process.name()).unwrap_or_default();
+    Key::new(format!("{PROBE_PREFIX}{process}-{}", ncaas_core::files::random_id()))
+}
 
 fn key(id: &str) -> Result<Key> {
     Key::new(format!("{WATCHERS}{id}.json"))

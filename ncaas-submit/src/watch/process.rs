@@ -23,10 +23,24 @@ impl Process {
         Some(Process { machine: machine()?, pid, started: start_time(pid)? })
     }
 
+    /// The process in the name of an object.
+    pub(super) fn name(&self) -> String {
+        format!("{}-{}-{}", layout::short_hash(&self.machine), self.pid, self.started)
+    }
+
     /// Whether it runs; none for a process of another machine.
     pub(super) fn is_alive(&self) -> Option<bool> {
         (machine()? == self.machine).then(|| start_time(self.pid) == Some(self.started))
     }
+}
+
+/// Whether a name that begins with a process of this machine is of one that has ended.
+pub(super) fn has_died(name: &str) -> bool {
+    let mut parts = name.split('-');
+    let is_here = machine().is_some_and(|machine| parts.next() == Some(&layout::short_hash(&machine)));
+    let mut number = || parts.next()?.parse::<u64>().ok();
+    let process = number().and_then(|pid| u32::try_from(pid).ok()).zip(number());
+    is_here && process.is_some_and(|(pid, started)| start_time(pid) != Some(started))
 }
 
 fn machine() -> Option<String> {
@@ -129,6 +143,7 @@ mod tests {
         let started = start_time(child.id()).unwrap();
         let process = Process { pid: child.id(), started, ..this.clone() };
         assert_eq!(process.is_alive(), Some(true));
+        assert!(!has_died(&format!("{}-0a", process.name())));
         child.kill().unwrap();
         let mut end = Vec::new();
         std::io::Read::read_to_end(child.stdout.as_mut().unwrap(), &mut end).unwrap();
@@ -137,6 +152,9 @@ mod tests {
         }
         child.wait().unwrap();
         assert_eq!(process.is_alive(), Some(false));
+        assert!(has_died(&format!("{}-0a", process.name())));
+        let elsewhere = Process { machine: "elsewhere".into(), ..process };
+        assert!(!has_died(&elsewhere.name()) && !has_died("0a") && !has_died(""));
     }
 
     #[test]

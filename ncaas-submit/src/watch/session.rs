@@ -7,6 +7,7 @@ use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::claim::Claim;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::lease::LeaseWriter;
+use ncaas_core::text;
 use ncaas_core::tool::Tool;
 
 use super::heartbeat::{ALIVE, Watchers};
@@ -116,7 +117,7 @@ impl Session {
 
     /// Reports a failure that concerns one submission, once.
     pub(crate) fn report_submission(&self, submission: &Key, failure: Failure) {
-        let failure = failure.context(format!("`{submission}`"));
+        let failure = failure.context(format!("`{}`", text::one_line(submission.as_str())));
         let mut reported = self.reported.borrow_mut();
         if reported.len() < MAX_REPORTED && reported.insert(failure.message.clone()) {
             self.tool.report_failure(&failure);

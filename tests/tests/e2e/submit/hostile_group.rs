@@ -50,6 +50,23 @@ fn break_group(bucket: &TestBucket) -> Vec<&'static str> {
 }
 
 #[test]
+fn a_claim_with_impossible_numbers_stops_no_other_group() {
+    let bucket = two_groups();
+    for (name, field, value) in
+        [("1", "number", u64::MAX), ("2", "attempt", u64::MAX), ("3", "losses", u32::MAX.into())]
+    {
+        bucket.put(&format!("bad/submissions/{name}_submit.json"), submission("bad", name));
+        let mut claim = json!({"submission": format!("bad/submissions/{name}_submit.json"), "watcher": "dead", "owner": "",
+            "host": "", "claimed_at": "2026-11-27T18:41:19Z", "attempt": 1, "number": 1, "losses": 0});
+        claim[field] = value.into();
+        bucket.put(&format!("bad/results/job__pca_{name}/claim.json"), claim.to_string());
+    }
+    let records = watch_once(&bucket).ok().records();
+    let groups: Vec<String> = records.iter().map(|record| record.job.clone().unwrap().group.unwrap()).collect();
+    assert_eq!((groups.len(), groups.contains(&"lab".to_owned())), (4, true), "{groups:?}");
+}
+
+#[test]
 fn a_bad_entry_of_one_group_is_refused_alone() {
     let bucket = two_groups();
     let names = break_group(&bucket);
