@@ -4,8 +4,8 @@
 //! `end.txt`, when every dataset of the submission is complete. The claim is checked before each object: superseded work writes
 //! nothing more.
 
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub(crate) struct Pusher<'p> {
     /// Write a record for each file.
     pub(crate) files: bool,
     pub(crate) counts: Counts,
+    /// The jobs whose end was checked because records show that the bucket has them.
+    pub(crate) completed: RefCell<HashSet<String>>,
 }
 
 /// Numbers of jobs.
@@ -79,6 +81,11 @@ impl Pusher<'_> {
         let has_ended = record.container().is_some_and(|container| container.has_ended());
         let transfer = if has_ended || has_failed { transfer } else { transfer.for_growing_files() };
         let upload = JobUpload { pusher: self, output, transfer, prefix, folder, fence };
+        if record.is_pushed() {
+            // A pipe that was killed after its last saved record has written no end. Once for each job: the end of a dataset
+            // that is still open checks again.
+            return if self.completed.borrow_mut().insert(job.id.clone()) { upload.end(&job).await } else { Ok(()) };
+        }
         if record.error().is_some_and(|error| error.kind.is_transient()) {
             upload.push_certificate(record).await?;
             return self.release_claim(record, &job).await;
@@ -92,7 +99,7 @@ impl Pusher<'_> {
         upload.push_results_file(record).await?;
         upload.push_usage_record(record).await?;
         upload.push_saved_record().await?;
-        upload.fence.write(async || end::write_if_all_ended(&upload.transfer, &upload.prefix, &job).await).await?;
+        upload.end(&job).await?;
         record.set("pushed", &true);
         Ok(())
     }
@@ -157,6 +164,11 @@ struct JobUpload<'p> {
 }
 
 impl JobUpload<'_> {
+    /// Writes the end of the submission if all its datasets have ended.
+    async fn end(&self, job: &Job) -> Result<()> {
+        self.fence.write(async || end::write_if_all_ended(&self.transfer, &self.prefix, job).await).await
+    }
+
     /// Uploads the job's results, and the config beside them. A file that fails does not hold up the others.
     async fn push_results(&self, record: &Record) -> Result<()> {
         let (folder, copy) = (Arc::clone(self.transfer.folder()), record.clone());

@@ -7,6 +7,8 @@ mod job;
 use std::path::Path;
 
 use ncaas_core::bucket::Bucket;
+use std::cell::RefCell;
+
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
 use ncaas_core::files;
@@ -40,8 +42,9 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
         io_dir: &args.io_dir.io_dir,
         files: args.files,
         counts: job::Counts::default(),
+        completed: RefCell::default(),
     };
-    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors().skips_pushed();
+    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors();
     let work = async |record: &mut Record, output: &Output| pusher.push(record, output).await;
     pipe.filter_then(input, work, |output| pusher.report_without_bucket(output)).await
 }
