@@ -29,6 +29,9 @@ use crate::record::fields::{Job, JobClaim};
 /// How long a stage waits for a watcher that runs and has not renewed its lease.
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
+/// How long it takes a watcher at most to notice that it has slept.
+const NOTICE: Duration = Duration::from_secs(15);
+
 /// How often it looks.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -86,10 +89,10 @@ pub struct RetryRequest {
 
 /// The state of a job's lease.
 pub fn state(job: &Job) -> LeaseState {
-    state_in(&leases_folder(), job)
+    state_in(&lease_folders(), job)
 }
 
-fn state_in(leases: &Path, job: &Job) -> LeaseState {
+fn state_in(leases: &[PathBuf], job: &Job) -> LeaseState {
     // A run that a scheduler started outlives the watcher.
     let Some(claim) = job.claim.as_ref().filter(|claim| claim.run.is_none()) else { return LeaseState::Held };
     let Some(folder) = watcher_folder(leases, claim) else { return LeaseState::Held };
@@ -135,13 +138,26 @@ pub async fn wait_until_held(record: &Record) -> Result<()> {
     }
 }
 
+/// Whether another machine has a job whose work was found to be superseded: nothing on this machine is in use for it. Waits
+/// for a watcher that has slept and has not noticed it yet.
+pub async fn is_lost_to_another_machine(job: &Job) -> bool {
+    let began = Instant::now();
+    loop {
+        match state(job) {
+            LeaseState::Superseded { elsewhere } => return elsewhere,
+            LeaseState::Held | LeaseState::Expired if began.elapsed() < NOTICE => sleep(POLL).await,
+            _ => return false,
+        }
+    }
+}
+
 /// Asks the watcher of a record to hand it on again; false where no watcher of this machine runs that could.
 ///
 /// # Errors
 /// When the request cannot be written.
 pub fn request_retry(record: &Record) -> Result<bool> {
     let (Some(job), Some(error)) = (record.job(), record.error()) else { return Ok(false) };
-    let Some(folder) = job.claim.as_ref().and_then(|claim| watcher_folder(&leases_folder(), claim)) else {
+    let Some(folder) = job.claim.as_ref().and_then(|claim| watcher_folder(&lease_folders(), claim)) else {
         return Ok(false);
     };
     if !is_locked(&folder) {
@@ -182,14 +198,20 @@ impl LeaseWriter {
     /// # Errors
     /// When the folder cannot be written, or belongs to somebody else.
     pub fn create(watcher: &str) -> Result<Self> {
-        LeaseWriter::create_in(&leases_folder(), watcher)
+        let mut folders = lease_folders().into_iter();
+        let first = folders.next().unwrap_or_default();
+        match (LeaseWriter::create_in(&first, watcher), folders.next()) {
+            (Err(failure), Some(other)) if failure.kind == Kind::UnsafePath => LeaseWriter::create_in(&other, watcher),
+            (created, _) => created,
+        }
     }
 
     fn create_in(leases: &Path, watcher: &str) -> Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(leases).doing("create the folder", leases)?;
-        let metadata = fs::symlink_metadata(leases).doing("read", leases)?;
-        if metadata.uid() != rustix::process::getuid().as_raw() || !metadata.is_dir() {
-            return Err(Failure::new(Kind::UnsafePath, format!("`{}` belongs to another user", leases.display())));
+        if let Some(folder) = [leases.parent().unwrap_or(leases), leases].into_iter().find(|folder| !is_private(folder))
+        {
+            let message = format!("`{}` belongs to another user, or others may write to it", folder.display());
+            return Err(Failure::new(Kind::UnsafePath, message));
         }
         remove_stale(leases);
         let folder = leases.join(watcher);
@@ -255,20 +277,28 @@ impl LeaseWriter {
     }
 }
 
-/// Where watchers of this user keep their leases.
-fn leases_folder() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| Path::new(folder).is_dir()) {
-        Some(folder) => Path::new(&folder).join("ncaas/leases"),
-        None => std::env::temp_dir().join(format!("ncaas-{}", rustix::process::getuid().as_raw())).join("leases"),
+/// Where watchers of this user keep their leases: the first folder, or the second one if another user has made the first.
+fn lease_folders() -> Vec<PathBuf> {
+    if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| Path::new(folder).is_dir()) {
+        return vec![Path::new(&folder).join("ncaas/leases")];
     }
+    let temporary = std::env::temp_dir().join(format!("ncaas-{}", rustix::process::getuid().as_raw())).join("leases");
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state/ncaas/leases"));
+    [temporary].into_iter().chain(home).collect()
+}
+
+/// Whether a folder belongs to this user, and nobody else may write to it.
+fn is_private(folder: &Path) -> bool {
+    let is_own = |metadata: &fs::Metadata| metadata.is_dir() && metadata.uid() == rustix::process::getuid().as_raw();
+    fs::symlink_metadata(folder).is_ok_and(|metadata| is_own(&metadata) && metadata.mode() & 0o022 == 0)
 }
 
 /// The folder of the watcher of a claim, where it has one that belongs to this user.
-fn watcher_folder(leases: &Path, claim: &JobClaim) -> Option<PathBuf> {
+fn watcher_folder(leases: &[PathBuf], claim: &JobClaim) -> Option<PathBuf> {
     let is_id = !claim.watcher.is_empty() && claim.watcher.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let folder = is_id.then(|| leases.join(&claim.watcher))?;
-    let metadata = fs::symlink_metadata(&folder).ok()?;
-    (metadata.is_dir() && metadata.uid() == rustix::process::getuid().as_raw()).then_some(folder)
+    let mut folders =
+        leases.iter().filter(|leases| is_id && is_private(leases)).map(|leases| leases.join(&claim.watcher));
+    folders.find(|folder| is_private(folder))
 }
 
 fn job_key(job: &Job) -> String {
@@ -311,7 +341,8 @@ mod tests {
     fn work_counts_until_the_watcher_has_lost_the_claim_or_died() {
         let leases = tempfile::tempdir().unwrap();
         let leases = leases.path();
-        let state = |number| state_in(leases, &job("0a", number));
+        let folders = [leases.to_owned()];
+        let state = |number| state_in(&folders, &job("0a", number));
         assert_eq!(state(1), LeaseState::Held, "nothing is known of another machine's watcher");
         let mut writer = LeaseWriter::create_in(leases, "0a").unwrap();
         writer.renew(Duration::from_secs(60)).unwrap();
@@ -333,8 +364,25 @@ mod tests {
         writer.renew(Duration::ZERO).unwrap();
         drop(writer);
         for watcher in ["../0b", "", ".", "/0b"] {
-            assert_eq!(state_in(&leases.path().join("0b"), &job(watcher, 1)), LeaseState::Held, "{watcher}");
+            assert_eq!(state_in(&[leases.path().join("0b")], &job(watcher, 1)), LeaseState::Held, "{watcher}");
         }
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused_and_not_read() {
+        let parent = tempfile::tempdir().unwrap();
+        let leases = parent.path().join("leases");
+        let mut writer = LeaseWriter::create_in(&leases, "0d").unwrap();
+        writer.note_superseded("lab", "job__pca_1", 1, true).unwrap();
+        let state = || state_in(std::slice::from_ref(&leases), &job("0d", 1));
+        assert_eq!(state(), LeaseState::Superseded { elsewhere: true });
+        for folder in [&leases, parent.path()] {
+            let private = fs::metadata(folder).unwrap().permissions();
+            fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+            assert_eq!(LeaseWriter::create_in(&leases, "0e").unwrap_err().kind, Kind::UnsafePath);
+            fs::set_permissions(folder, private).unwrap();
+        }
+        assert_eq!(state(), LeaseState::Superseded { elsewhere: true });
     }
 
     #[test]

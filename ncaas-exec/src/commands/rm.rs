@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::JobFolder;
+use ncaas_core::lease;
 use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Status};
@@ -57,8 +58,11 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         }
     };
     let work = async |record: &mut Record, _: &_| {
-        if record.has_error() {
+        if let Some(error) = record.error() {
             jobs.note_ended(record);
+            if error.kind == Kind::Superseded && !args.dry_run {
+                remove_superseded(connection.get().await?, record).await?;
+            }
             return Ok(());
         }
         // The record counts here, not the container's state: the results of a job that ended after its record was written
@@ -88,6 +92,20 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
 async fn container_exists(connection: &LazyEngine, record: &Record) -> bool {
     let (Ok(engine), Ok(id)) = (connection.get().await, targets::container_id(record)) else { return true };
     !matches!(engine.inspect(&id).await, Err(failure) if failure.kind == Kind::ContainerNotFound)
+}
+
+/// Stops and removes the container of a superseded job, if another machine has the job. Otherwise the container may be in use
+/// under the new claim.
+async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
+    let Some(job) = record.job().filter(|_| record.container().is_some()) else { return Ok(()) };
+    if !lease::is_lost_to_another_machine(&job).await {
+        return Ok(());
+    }
+    match targets::inspect_labelled_target(engine, &mut record.clone()).await {
+        Ok(container) => remove_target(engine, record, &container, true).await,
+        Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(()),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Removes the containers that an earlier `rm` of this pipe has left, if their results were collected.
