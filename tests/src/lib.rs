@@ -24,6 +24,7 @@ pub mod engine;
 pub mod engine_without_buildkit;
 pub mod engine_workspace;
 pub mod logs;
+pub mod machine;
 pub mod own_engine;
 pub mod pipeline;
 pub mod record;

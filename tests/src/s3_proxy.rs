@@ -30,11 +30,36 @@ pub struct ProxyOutage {
     pub is_busy: AtomicBool,
     /// How many connections it has refused.
     pub refused: AtomicU64,
+    /// Of so many requests one is broken: before it arrives, or before its answer does, in turns. 0 breaks none.
+    pub breaks_one_in: AtomicU64,
+    requests: AtomicU64,
+}
+
+/// What happens to a piece of a request.
+enum Fate {
+    Passes,
+    Lost,
+    AnswerLost,
 }
 
 impl ProxyOutage {
     fn has_begun(&self) -> bool {
         self.is_away.load(Ordering::Relaxed) || self.is_busy.load(Ordering::Relaxed)
+    }
+
+    /// The fate of bytes that a client sends. Pieces in the middle of a request pass.
+    fn fate(&self, sent: &[u8]) -> Fate {
+        let one_in = self.breaks_one_in.load(Ordering::Relaxed);
+        let methods: [&[u8]; 5] = [b"GET ", b"PUT ", b"HEAD ", b"POST ", b"DELETE "];
+        if one_in == 0 || !methods.iter().any(|method| sent.starts_with(method)) {
+            return Fate::Passes;
+        }
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        match (number % one_in, number / one_in % 2) {
+            (0, 0) => Fate::Lost,
+            (0, _) => Fate::AnswerLost,
+            _ => Fate::Passes,
+        }
     }
 
     fn refuse(&self, mut client: TcpStream) {
@@ -73,11 +98,12 @@ impl ProxyDirection {
         self.passed() >= self.limit.load(Ordering::Relaxed)
     }
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream, outage: &ProxyOutage) {
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, outage: &ProxyOutage, is_sent: bool) {
         let mut buffer = vec![0; 64 << 10];
         let mut of_this = 0;
         while let Ok(read @ 1..) = from.read(&mut buffer) {
-            if outage.has_begun() {
+            let fate = if is_sent { outage.fate(&buffer[..read]) } else { Fate::Passes };
+            if outage.has_begun() || matches!(fate, Fate::Lost) {
                 break;
             }
             let held = self.limit_reached();
@@ -91,7 +117,8 @@ impl ProxyDirection {
             }
             self.passed.fetch_add(read as u64, Ordering::Relaxed);
             of_this += read as u64;
-            if to.write_all(&buffer[..read]).is_err() || of_this >= self.breaks.load(Ordering::Relaxed) {
+            let is_passed = to.write_all(&buffer[..read]).is_ok();
+            if !is_passed || matches!(fate, Fate::AnswerLost) || of_this >= self.breaks.load(Ordering::Relaxed) {
                 break;
             }
         }
@@ -127,8 +154,8 @@ impl S3Proxy {
                 let (to_server, to_client) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
                 let (up, down) = (Arc::clone(&up), Arc::clone(&down));
                 let (outage_up, outage_down) = (Arc::clone(&begun), Arc::clone(&begun));
-                std::thread::spawn(move || up.pass(client, to_server, &outage_up));
-                std::thread::spawn(move || down.pass(upstream, to_client, &outage_down));
+                std::thread::spawn(move || up.pass(client, to_server, &outage_up, true));
+                std::thread::spawn(move || down.pass(upstream, to_client, &outage_down, false));
             }
         });
         S3Proxy { url, sent, received, outage }

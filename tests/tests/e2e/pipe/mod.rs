@@ -3,6 +3,7 @@
 mod endurance;
 mod forged_record;
 mod killed_stage;
+mod outage;
 mod remote;
 mod rules;
 mod turns;
@@ -75,6 +76,18 @@ fn the_next_rm_of_a_pipe_removes_what_a_killed_one_has_left() {
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert_eq!(containers_labelled(&submitted.label), Vec::<String>::new());
     assert!(!submitted.folder.path().join("io-dir/lab/.ncaas/work").join(&submitted.id).exists());
+}
+
+#[test]
+fn the_end_that_a_killed_push_has_not_written_is_written_by_the_next_pipe() {
+    let submitted = SubmittedJob::new("end");
+    let script = pipeline_script(&submitted.bucket.address(), "--once --hold 0s", "echo 1 >io-dir/results/r");
+    let end = submitted.key("process_results/end.txt");
+    assert_eq!(pipe_in(submitted.folder.path(), &script, &[]).status, 0);
+    std::fs::remove_file(std::path::Path::new(&submitted.bucket.address()).join(&end)).unwrap();
+    let ran = pipe_in(submitted.folder.path(), &script, &[]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(submitted.bucket.get(&end).is_some(), "{:?}", submitted.bucket.keys());
 }
 
 /// The full disk is a small file system of the test's own, mounted where the io-dir is.
