@@ -339,8 +339,8 @@ mod tests {
 
     #[test]
     fn work_counts_until_the_watcher_has_lost_the_claim_or_died() {
-        let leases = tempfile::tempdir().unwrap();
-        let leases = leases.path();
+        let parent = tempfile::tempdir().unwrap();
+        let leases = &parent.path().join("leases");
         let folders = [leases.to_owned()];
         let state = |number| state_in(&folders, &job("0a", number));
         assert_eq!(state(1), LeaseState::Held, "nothing is known of another machine's watcher");
@@ -359,12 +359,13 @@ mod tests {
 
     #[test]
     fn an_id_that_is_a_path_finds_no_lease() {
-        let leases = tempfile::tempdir().unwrap();
-        let mut writer = LeaseWriter::create_in(leases.path(), "0b").unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let leases = parent.path().join("leases");
+        let mut writer = LeaseWriter::create_in(&leases, "0b").unwrap();
         writer.renew(Duration::ZERO).unwrap();
         drop(writer);
         for watcher in ["../0b", "", ".", "/0b"] {
-            assert_eq!(state_in(&[leases.path().join("0b")], &job(watcher, 1)), LeaseState::Held, "{watcher}");
+            assert_eq!(state_in(&[leases.join("0b")], &job(watcher, 1)), LeaseState::Held, "{watcher}");
         }
     }
 
@@ -387,8 +388,9 @@ mod tests {
 
     #[test]
     fn requests_are_taken_once() {
-        let leases = tempfile::tempdir().unwrap();
-        let writer = LeaseWriter::create_in(leases.path(), "0c").unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let leases = parent.path().join("leases");
+        let writer = LeaseWriter::create_in(&leases, "0c").unwrap();
         let request = RetryRequest {
             group: "lab".into(),
             id: "job__pca_1".into(),
@@ -396,7 +398,7 @@ mod tests {
             kind: Kind::BucketUnreachable,
             message: "m".into(),
         };
-        let path = leases.path().join("0c/retry/x.json");
+        let path = leases.join("0c/retry/x.json");
         files::write_whole(&path, &serde_json::to_vec(&request).unwrap()).unwrap();
         assert_eq!(writer.take_retry_requests(), [request]);
         assert!(writer.take_retry_requests().is_empty());
