@@ -1,13 +1,17 @@
 //! Files that appear complete or not at all. [`crate::folder`] does the same in folders that a container can write to.
 
+use std::fs::{File, FileType};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use crate::failure::{IoContext, Result};
+use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::text;
 
 /// The beginning of the names of the tools' own files: incomplete files and locks. They are never listed, collected or uploaded.
 pub const TEMPORARY_PREFIX: &str = ".ncaas-";
@@ -51,6 +55,71 @@ pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
         .permissions(std::fs::Permissions::from_mode(0o666))
         .tempfile_in(folder)
         .doing("write in", folder)
+}
+
+/// Opens a regular file without waiting for the writer of a FIFO.
+///
+/// # Errors
+/// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if it is not a regular file.
+pub fn open_regular(path: &Path) -> Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path).doing("read", path)?;
+    let kind = file.metadata().doing("read", path)?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let cause = match stream_kind(kind) {
+        Some(kind) => format!("it is {kind}, not a regular file"),
+        None => "it is not a regular file".to_owned(),
+    };
+    Err(Failure::new(Kind::UnsafePath, format!("cannot read `{}`: {cause}", path.display())))
+}
+
+/// Opens a file that the user names: a regular file, or a stream that a shell has opened for this process (`<(...)`), which
+/// ends by itself.
+///
+/// # Errors
+/// As [`open_regular`].
+pub fn open_named(path: &Path) -> Result<File> {
+    if path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd") {
+        return File::open(path).doing("read", path);
+    }
+    open_regular(path)
+}
+
+/// Reads a text file that the user names, without its byte order mark. Text in other encodings than UTF-16 is not refused.
+///
+/// # Errors
+/// As [`open_named`] and [`check_not_utf16`].
+pub fn read_named(path: &Path) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_named(path)?.read_to_end(&mut content).doing("read", path)?;
+    check_not_utf16(path, &content)?;
+    let mark = content.len() - text::without_bom(&content).len();
+    Ok(content.split_off(mark))
+}
+
+/// Refuses the content of a text file in UTF-16, which some editors of Windows write.
+///
+/// # Errors
+/// [`Kind::Usage`].
+pub fn check_not_utf16(path: &Path, content: &[u8]) -> Result<()> {
+    if text::is_utf16(content) {
+        let message = format!("`{}` is encoded in UTF-16 or UTF-32: save it as UTF-8", path.display());
+        return Err(Failure::new(Kind::Usage, message));
+    }
+    Ok(())
+}
+
+/// The name of a file type that has no content to copy or mount: a pipe or a socket.
+pub fn stream_kind(kind: FileType) -> Option<&'static str> {
+    if kind.is_fifo() {
+        Some("a pipe")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        None
+    }
 }
 
 /// Creates a folder and its parents.
@@ -101,18 +170,33 @@ pub fn hash_rest(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, [u
     }
 }
 
-/// The absolute form of a path, which need not exist. Links are kept.
+/// The absolute form of a path without `..`, which need not exist. Links are kept, but for those before a `..`.
 ///
 /// # Errors
-/// If the working directory was removed.
+/// If the working directory was removed, or a folder before a `..` does not exist.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).doing("find", path)
+    let path = std::path::absolute(path).doing("find", path)?;
+    let parts: Vec<Component> = path.components().collect();
+    let Some(last) = parts.iter().rposition(|part| *part == Component::ParentDir) else { return Ok(path) };
+    let above: PathBuf = parts[..=last].iter().collect();
+    let resolved = above.canonicalize().doing("find", &above)?;
+    Ok(parts[last + 1..].iter().fold(resolved, |path, part| path.join(part)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn an_absolute_path_has_no_parent_folders_and_need_not_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("a")).unwrap();
+        assert_eq!(absolute(&root.join("a/../new/x")).unwrap(), root.join("new/x"));
+        assert_eq!(absolute(&root.join("a/..")).unwrap(), root);
+        assert!(absolute(&root.join("missing/../x")).is_err());
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_readable_by_others() {

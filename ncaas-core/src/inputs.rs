@@ -2,14 +2,11 @@
 //!
 //! A job from a bucket names them by key (`lab/inputs/session1.npy`), a job from arguments by absolute path.
 
-use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::files;
 use crate::folder::Folder;
 use crate::layout::{LOGS, RESULTS, STATE_FOLDER, base_name};
 use crate::record::Record;
@@ -73,11 +70,16 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
 /// read any path. `what` is the input's name in messages.
 ///
 /// # Errors
-/// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out of the io-dir.
+/// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out of the io-dir, or the input is a pipe.
 pub fn is_folder(record: &Record, input: &InputPath, what: &str) -> Result<bool> {
     let doing = format!("read the {what}");
     let Some(io_dir) = open_group_io_dir(record)? else {
-        return std::fs::metadata(&input.host).map(|there| there.is_dir()).doing(&doing, &input.host);
+        let there = std::fs::metadata(&input.host).doing(&doing, &input.host)?;
+        if let Some(kind) = files::stream_kind(there.file_type()) {
+            let message = format!("the {what} `{}` is {kind}, not a file or folder", input.host.display());
+            return Err(Failure::new(Kind::UnsafePath, message).hint("write its content to a file, and name that file"));
+        }
+        return Ok(there.is_dir());
     };
     let path = io_dir.relative(&input.host);
     io_dir.dir().metadata(path).map(|there| there.is_dir()).map_err(|error| io_dir.path_failure(&doing, path, &error))
@@ -95,7 +97,7 @@ pub fn read(record: &Record, input: &InputPath, limit: u64) -> Result<Vec<u8>> {
             let io_dir = Folder::open(io_dir)?;
             io_dir.open_file(io_dir.relative(&input.host))?.0
         }
-        _ => open_regular_file(&input.host)?,
+        _ => files::open_regular(&input.host)?,
     };
     let mut content = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut content).doing("read", &input.host)?;
@@ -106,17 +108,6 @@ pub fn read(record: &Record, input: &InputPath, limit: u64) -> Result<Vec<u8>> {
         ));
     }
     Ok(content)
-}
-
-/// Opens a file without waiting for the writer of a FIFO.
-fn open_regular_file(path: &Path) -> Result<File> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path).doing("read", path)?;
-    if file.metadata().doing("read", path)?.is_file() {
-        return Ok(file);
-    }
-    let message = format!("cannot read `{}`: it is not a regular file", path.display());
-    Err(Failure::new(Kind::UnsafePath, message))
 }
 
 /// The io-dir that the inputs of a group's job must be in.

@@ -12,6 +12,13 @@ pub fn without_bom(content: &[u8]) -> &[u8] {
     content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
+/// Whether a text is encoded in UTF-16 or UTF-32, with a byte order mark or as far as its first characters show.
+pub fn is_utf16(content: &[u8]) -> bool {
+    content.starts_with(b"\xff\xfe")
+        || content.starts_with(b"\xfe\xff")
+        || content.iter().take(4).any(|&byte| byte == 0)
+}
+
 /// The text without control sequences and control characters except line breaks and tabs.
 pub fn strip_control(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::files;
 
 /// Name of the Dockerfile if the command line names none.
 pub(crate) const DOCKERFILE: &str = "Dockerfile";
@@ -33,16 +34,17 @@ impl Dockerfile {
         let is_stdin = path == Path::new("-");
         let limit = MAX_SIZE + 1;
         let read = if is_stdin {
-            std::io::stdin().lock().take(limit).read_to_end(&mut content)
+            std::io::stdin().lock().take(limit).read_to_end(&mut content).doing("read", path)
         } else {
-            std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut content))
+            files::open_named(path).and_then(|file| file.take(limit).read_to_end(&mut content).doing("read", path))
         };
-        read.doing("read", path).map_err(|failure| {
+        read.map_err(|failure| {
             if failure.kind == Kind::FileNotFound {
                 return failure.hint("name a Dockerfile elsewhere with `-f FILE`");
             }
             failure
         })?;
+        files::check_not_utf16(path, &content)?;
         if content.len() as u64 > MAX_SIZE {
             let message = format!("`{}` is larger than {} MiB", path.display(), MAX_SIZE >> 20);
             return Err(Failure::new(Kind::Usage, message));

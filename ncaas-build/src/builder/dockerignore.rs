@@ -9,8 +9,8 @@
 
 use std::path::Path;
 
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::text::without_bom;
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files;
 use regex::Regex;
 
 /// The patterns of one `.dockerignore`, in their order.
@@ -48,11 +48,11 @@ impl Ignore {
     /// # Errors
     /// The file cannot be read, or has an invalid pattern.
     pub(crate) fn read(path: &Path, first: &[String]) -> Result<Self> {
-        let content = match std::fs::read(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            content => content.doing("read", path)?,
+        let content = match files::read_named(path) {
+            Err(failure) if failure.kind == Kind::FileNotFound => Vec::new(),
+            content => content?,
         };
-        let text = String::from_utf8_lossy(without_bom(&content));
+        let text = String::from_utf8_lossy(&content);
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let patterns = Ignore::new(first.iter().map(String::as_str).chain(lines));
         patterns.map_err(|failure| failure.context(format!("`{}`", path.display())))

@@ -100,10 +100,7 @@ fn format_from_name(name: &str) -> Option<Format> {
 
 /// The content as text. Python on the platform reads UTF-8 alone.
 fn decode(content: &[u8]) -> std::result::Result<&str, String> {
-    if content.starts_with(b"\xff\xfe")
-        || content.starts_with(b"\xfe\xff")
-        || content.iter().take(4).any(|&byte| byte == 0)
-    {
+    if text::is_utf16(content) {
         return Err("is encoded in UTF-16 or UTF-32: save it as UTF-8".to_owned());
     }
     std::str::from_utf8(text::without_bom(content)).map_err(|error| {

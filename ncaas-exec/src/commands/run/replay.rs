@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files;
 use ncaas_core::inputs::{InputPath, locate};
 use ncaas_core::layout::{self, CONFIGS, JobFolder, PROCESS_RESULTS, base_name};
 use ncaas_core::record::Record;
@@ -18,7 +19,7 @@ use super::resolve::current_timestamp;
 /// # Errors
 /// [`Kind::BadRecord`] if the file does not contain the record of a run.
 pub(super) async fn record_to_replay(tool: Tool, path: &Path, has_other_config: bool) -> Result<Record> {
-    let line = std::fs::read(path).doing("read", path)?;
+    let line = files::read_named(path)?;
     let saved = Record::parse(&line).map_err(|failure| failure.context(path.display()))?;
     let known = saved.fields()?;
     let (Some(image), Some(image_id)) = (known.image, known.image_id) else {
