@@ -14,27 +14,20 @@ use crate::builder::context::{ContextEntry, io_dir_patterns, walk};
 use crate::builder::dockerfile::{DOCKERFILE, DOCKERIGNORE, Instruction, copy_sources, instructions};
 use crate::builder::dockerignore::{Descend, Ignore, Matched};
 
-/// Names of files that hold secrets, in the patterns of `.dockerignore`.
-const SECRETS: [&str; 18] = [
-    "**/.env",
-    "**/.env.*",
-    "**/id_rsa",
-    "**/id_dsa",
-    "**/id_ecdsa",
-    "**/id_ed25519",
-    "**/*.pem",
-    "**/*.key",
-    "**/*.p12",
-    "**/*.pfx",
-    "**/.netrc",
-    "**/.pypirc",
-    "**/.npmrc",
-    "**/.git-credentials",
-    "**/.aws/credentials",
-    "**/.docker/config.json",
-    "**/*credentials*.json",
-    "**/rootkey.csv",
+/// Names of files that hold secrets, and endings of such names and paths.
+const SECRETS: [&str; 10] = [
+    ".env",
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    ".netrc",
+    ".pypirc",
+    ".npmrc",
+    ".git-credentials",
+    "rootkey.csv",
 ];
+const SECRET_ENDINGS: [&str; 6] = [".pem", ".key", ".p12", ".pfx", "/.aws/credentials", "/.docker/config.json"];
 /// Endings of files that hold recorded data.
 const DATA: [&str; 16] = [
     ".npy", ".npz", ".mat", ".h5", ".hdf5", ".nwb", ".tif", ".tiff", ".avi", ".mp4", ".mkv", ".bin", ".dat", ".raw",
@@ -66,10 +59,13 @@ pub(super) fn check(root: &Path) -> Result<Report> {
     let mut mentions_io_dir = text.contains("io-dir/results");
     walk(root, &ignore, Descend::IfReachable, |entry| {
         if entry.metadata.is_file() && !entry.path.starts_with(".git/") {
-            report.extend(secret(&entry));
+            // Each file is read once. One that cannot be read is a failure only if it is a script of the image.
+            let text = script::read(&entry.host);
+            let readable = text.as_ref().ok().and_then(Option::as_deref);
+            report.extend(secret(&entry, readable));
             if entry.path != DOCKERFILE {
-                mentions_io_dir = mentions_io_dir || script::mentions_io_dir(&entry.host);
-                let (findings, is_workflow) = check_file(&entry, &steps)?;
+                mentions_io_dir = mentions_io_dir || readable.is_some_and(script::mentions_io_dir);
+                let (findings, is_workflow) = check_file(&entry, &steps, &text)?;
                 report.extend(findings);
                 if is_workflow && !has_protocol {
                     report.notes.push(script::workflow_note(&entry.host));
@@ -86,13 +82,17 @@ pub(super) fn check(root: &Path) -> Result<Report> {
     report.extend(command(&dockerfile, &steps, &files));
     report.extend(unwanted_files(&dockerfile, &steps, &files)?);
     if !mentions_io_dir {
-        report.add(script::no_io_dir(root));
+        report.notes.push(script::no_io_dir_note(root));
     }
     Ok(report)
 }
 
 /// The mistakes in a script of the context, and whether it speaks the workflow protocol.
-fn check_file(entry: &ContextEntry, steps: &[Instruction]) -> Result<(Vec<Finding>, bool)> {
+fn check_file(
+    entry: &ContextEntry,
+    steps: &[Instruction],
+    text: &Result<Option<String>>,
+) -> Result<(Vec<Finding>, bool)> {
     let name = entry.path.rsplit('/').next().unwrap_or(&entry.path);
     let commands = || steps.iter().filter(|step| matches!(step.word.as_str(), "ENTRYPOINT" | "CMD"));
     let is_program = commands().any(|step| {
@@ -104,20 +104,20 @@ fn check_file(entry: &ContextEntry, steps: &[Instruction]) -> Result<(Vec<Findin
     if !is_program && !is_argument && !is_shell {
         return Ok((Vec::new(), false));
     }
-    let text = script::read(&entry.host)?;
+    let text = text.as_ref().map_err(Clone::clone)?.as_deref();
     let mut findings = Vec::new();
     if is_program {
         // A step of the build may set the bit.
         let made =
             steps.iter().any(|step| step.rest.contains("--chmod") || step.word == "RUN" && step.rest.contains("chmod"));
-        findings = script::check_start(&entry.host, text.as_deref(), made || script::is_executable(&entry.host)?);
+        findings = script::check_start(&entry.host, text, made || script::is_executable(&entry.host)?);
     }
     let text = text.unwrap_or_default();
     if is_argument && !is_program && is_shell {
-        findings.extend(script::relative_path(&entry.host, &text));
+        findings.extend(script::relative_path(&entry.host, text));
     }
-    findings.extend(script::check_text(&entry.host, &text));
-    Ok((findings, script::is_workflow(&text)))
+    findings.extend(script::check_text(&entry.host, text));
+    Ok((findings, script::is_workflow(text)))
 }
 
 /// The words of a command in list or shell form.
@@ -130,16 +130,24 @@ fn names_file(command: &str, file: &str) -> bool {
     command.split(|c: char| c.is_whitespace() || "\"'[],/".contains(c)).any(|word| word == file)
 }
 
+/// Whether the name of a file says that it holds secrets.
+fn has_secret_name(path: &str) -> bool {
+    let (path, name) = (format!("/{path}"), path.rsplit('/').next().unwrap_or(path));
+    SECRETS.contains(&name)
+        || name.starts_with(".env.")
+        || name.contains("credentials") && name.ends_with(".json")
+        || SECRET_ENDINGS.iter().any(|ending| path.ends_with(ending))
+}
+
 /// A file that should not get into an image.
-fn secret(entry: &ContextEntry) -> Option<Finding> {
-    static NAMES: LazyLock<Option<Ignore>> = LazyLock::new(|| Ignore::new(SECRETS).ok());
+fn secret(entry: &ContextEntry, text: Option<&str>) -> Option<Finding> {
     static KEYS: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b").ok());
-    let by_name = NAMES.as_ref().is_some_and(|names| names.matches(&entry.path, &Matched::default()).0);
+    let by_name = has_secret_name(&entry.path);
     let key = KEYS.as_ref()?;
     let example = entry.path.ends_with(".example") || entry.path.ends_with(".sample");
-    let line = || script::read(&entry.host).ok()??.lines().position(|line| key.is_match(line));
-    let line = if by_name { None } else { line() };
+    let line =
+        if by_name { None } else { text.and_then(|text| Some(text[..key.find(text)?.start()].matches('\n').count())) };
     if example || !by_name && line.is_none() {
         return None;
     }
@@ -334,7 +342,6 @@ mod tests {
                 "MissingSource Some(2)",
                 "MissingSource Some(2)",
                 "NoInterpreter Some(1)",
-                "NoIoDir None",
                 "NotExecutable None",
                 "RelativePath Some(1)",
                 "Secret None",
@@ -357,6 +364,16 @@ mod tests {
         }
         let findings = check(folder.path()).unwrap().findings;
         findings.into_iter().map(|finding| (finding.trap, finding.line)).collect()
+    }
+
+    #[test]
+    fn a_secret_is_known_by_its_name() {
+        for name in [".env", "a/.env.local", "id_rsa", "x/tls.key", ".aws/credentials", "a/my_credentials_1.json"] {
+            assert!(has_secret_name(name), "{name}");
+        }
+        for name in [".env/lib/x.py", "environment", "id_rsa.pub", "keys.txt", "credentials", "credentials.md"] {
+            assert!(!has_secret_name(name), "{name}");
+        }
     }
 
     #[test]

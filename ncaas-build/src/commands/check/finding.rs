@@ -52,8 +52,6 @@ pub(crate) enum Trap {
     CondaActivate,
     /// A relative path, without a change to the folder of the script before.
     RelativePath,
-    /// No file mentions the io-dir.
-    NoIoDir,
     /// A COPY of a file that is not in the context.
     MissingSource,
     /// A file in the context that looks like a secret.

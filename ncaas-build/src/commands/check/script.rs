@@ -25,10 +25,13 @@ pub(super) fn check(path: &Path) -> Result<Report> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_workflow = is_workflow(&text);
-    if !is_workflow && !text.contains("io-dir") && !beside.into_iter().any(|path| mentions_io_dir(&path)) {
-        findings.push(no_io_dir(path));
+    let mut notes = if is_workflow { vec![workflow_note(path)] } else { Vec::new() };
+    if !is_workflow
+        && !text.contains("io-dir")
+        && !beside.into_iter().any(|path| read(&path).is_ok_and(|text| text.is_some_and(|text| mentions_io_dir(&text))))
+    {
+        notes.push(no_io_dir_note(path));
     }
-    let notes = if is_workflow { vec![workflow_note(path)] } else { Vec::new() };
     Ok(Report { findings, notes })
 }
 
@@ -125,15 +128,17 @@ pub(super) fn relative_path(path: &Path, text: &str) -> Option<Finding> {
     None
 }
 
-/// The finding that no file mentions the io-dir.
-pub(super) fn no_io_dir(path: &Path) -> Finding {
-    let message = "no file here mentions the io-dir: a job would end without results";
-    Finding::new(path, None, Trap::NoIoDir, message, "write results to `$HOME/io-dir/results`")
+/// The note that no file mentions the io-dir, which is not a mistake: `ncaas-sync collect` finds results elsewhere.
+pub(super) fn no_io_dir_note(path: &Path) -> String {
+    format!(
+        "`{}`: no file mentions the io-dir; results belong in `$HOME/io-dir/results`, and `ncaas-sync collect` finds files elsewhere",
+        path.display()
+    )
 }
 
-/// Whether a file mentions the io-dir. A file that cannot be read does not.
-pub(super) fn mentions_io_dir(path: &Path) -> bool {
-    read(path).is_ok_and(|text| text.is_some_and(|text| text.contains("io-dir") || text.contains("io_dir")))
+/// Whether the text of a file mentions the io-dir.
+pub(super) fn mentions_io_dir(text: &str) -> bool {
+    text.contains("io-dir") || text.contains("io_dir")
 }
 
 /// The text of a file; none if it is too large for a script, or not a text.

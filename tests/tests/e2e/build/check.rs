@@ -16,9 +16,19 @@ fn each_finding_is_a_record_with_its_line_and_remedy() {
         })
         .collect();
     assert_eq!(ran.status, 1);
-    let expected =
-        ["run.sh null not-executable", "run.sh 3 relative-path", "run.sh 2 conda-activate", "run.sh null no-io-dir"];
-    assert_eq!(found, expected);
+    assert_eq!(found, ["run.sh null not-executable", "run.sh 3 relative-path", "run.sh 2 conda-activate"]);
+    assert!(ran.stderr.contains("`run.sh`: no file mentions the io-dir"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_script_that_writes_beside_the_io_dir_is_no_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    write_file(folder.path(), "run.sh", "#!/bin/bash\ncp \"$1\" out.txt\n");
+    let script = folder.path().join("run.sh");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let ran = ncaas_build().args(["check", "run.sh"]).dir(folder.path()).run();
+    assert_eq!((ran.status, ran.text().as_str()), (0, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`ncaas-sync collect` finds files elsewhere"), "{}", ran.stderr);
 }
 
 #[test]
