@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::quantity::{format_bytes, format_count, format_duration, format_limit};
 use crate::record::Record;
-use crate::record::fields::{Container, RecordFields, Status};
+use crate::record::fields::{Container, RecordFields, Status, StoppedBy};
 use crate::text::{one_line, shorten};
 
 /// The maximum length of the cause, in characters.
@@ -37,7 +37,8 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
     let mut line = format!("{name} {verb}{time}");
     let cause = cause.map(one_line).filter(|cause| !cause.trim().is_empty());
     let cause = cause.map(|cause| shorten(cause.trim(), LONGEST_CAUSE));
-    // The output of a job that a limit has ended does not say why it ended.
+    // The output of a job that a limit or a user has ended does not say why it ended.
+    let cause = cause.filter(|_| container.stopped_by != Some(StoppedBy::User));
     match (cause, remedy(record, &container)) {
         (Some(cause), Some(remedy)) => line.push_str(&format!("; {remedy}; last output: {cause}")),
         (Some(cause), None) => line.push_str(&format!(": {cause}")),
@@ -48,6 +49,15 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
         line.push_str(&format!("; log: {}", one_line(&log.to_string_lossy())));
     }
     Some(line)
+}
+
+/// The line about all jobs that a stage has reported; none for a single job.
+pub fn total_line(ended: u64, failed: u64) -> Option<String> {
+    let outcome = match failed {
+        0 => "all succeeded".to_owned(),
+        failed => format!("{} succeeded, {failed} failed", ended - failed),
+    };
+    (ended > 1).then(|| format!("{ended} jobs ended: {outcome}"))
 }
 
 /// Marks the end of a record's job as reported. Returns false if an earlier stage has reported it.
@@ -71,6 +81,7 @@ fn describe_status(container: &Container) -> String {
     match container.status {
         Some(Status::OutOfMemory) => "ran out of memory".to_owned(),
         Some(Status::Timeout) => "exceeded its time limit and was stopped".to_owned(),
+        Some(Status::Killed) if container.stopped_by == Some(StoppedBy::User) => "was stopped by a user".to_owned(),
         Some(Status::Killed) => {
             let signal = container.signal.or(container.exit_code.filter(|code| *code > 128).map(|code| code - 128));
             signal.map_or("was killed".to_owned(), |signal| format!("was killed by signal {signal}"))
@@ -106,6 +117,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn several_jobs_are_counted_at_the_end() {
+        assert_eq!(total_line(1, 1), None);
+        assert_eq!(total_line(2, 0).as_deref(), Some("2 jobs ended: all succeeded"));
+        assert_eq!(total_line(13, 1).as_deref(), Some("13 jobs ended: 12 succeeded, 1 failed"));
+    }
+
+    #[test]
     fn each_end_is_told_on_one_line_with_its_remedy() {
         let cases = [
             (
@@ -134,6 +152,11 @@ mod tests {
                 r#""status":"killed","exit_code":137,"signal":9,"duration_s":2"#,
                 "",
                 "session1.npy was killed by signal 9 after 2.0 s: ValueError: x; log: /io/x.log",
+            ),
+            (
+                r#""status":"killed","exit_code":137,"signal":9,"stopped_by":"user","duration_s":2"#,
+                "",
+                "session1.npy was stopped by a user after 2.0 s; log: /io/x.log",
             ),
             (
                 r#""status":"timeout","exit_code":143,"duration_s":3700"#,

@@ -1,7 +1,8 @@
-//! What an interruption of `ncaas-exec run` means for its jobs.
+//! What the end of `ncaas-exec run`, or an interruption, means for its jobs.
 
 use std::cell::Cell;
 
+use ncaas_core::outcome::total_line;
 use ncaas_core::tool::Tool;
 
 /// Numbers of records.
@@ -14,6 +15,9 @@ pub(super) struct Counts {
     /// Those whose job was started and has ended.
     pub(super) ended: Cell<usize>,
     pub(super) failed: Cell<usize>,
+    /// Those whose end this command has waited for, and those of them whose job failed.
+    pub(super) followed: Cell<usize>,
+    pub(super) followed_failed: Cell<usize>,
 }
 
 pub(super) fn increment(count: &Cell<usize>) {
@@ -21,6 +25,27 @@ pub(super) fn increment(count: &Cell<usize>) {
 }
 
 impl Counts {
+    /// Says how all jobs have ended that this command has waited for.
+    pub(super) fn note_total(&self, tool: Tool) {
+        if let Some(total) = total_line(self.followed.get() as u64, self.followed_failed.get() as u64) {
+            tool.note(&total);
+        }
+    }
+
+    /// Says that jobs run on after the end of the command.
+    pub(super) fn note_running(&self, tool: Tool) {
+        match self.started.get() - self.ended.get() {
+            0 => {}
+            1 => tool.note(
+                "1 job runs in the background: `ncaas-exec wait last` waits for it, `ncaas-logs lines --follow last` \
+                 shows its output",
+            ),
+            running => tool.note(&format!(
+                "{running} jobs run in the background: `ncaas-exec ls` lists them; `ncaas-exec run --follow` waits for jobs"
+            )),
+        }
+    }
+
     /// Says what an interruption means for the jobs. `expected` is the number of records, if it is known.
     pub(super) fn note_interruption(&self, tool: Tool, expected: usize) {
         let left = expected.max(self.begun.get()).saturating_sub(self.started.get() + self.failed.get());

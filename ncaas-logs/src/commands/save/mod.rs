@@ -50,7 +50,9 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
         status_line: StatusLine::new(tool),
     };
     let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED).takes_errors();
-    pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await).await
+    let saved = pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await).await;
+    saver.status_line.note_total();
+    saved
 }
 
 /// Each job has three connections to the engine, and the usual limit is 1024 open files.
