@@ -14,48 +14,29 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, RecordFields};
 use ncaas_core::tool::Tool;
 
-/// The argument that means the newest container.
-const LAST: &str = "last";
-
 /// The input of a verb: one record for each named container, or the records on stdin if none is named.
 pub(crate) fn target_input(tool: Tool, containers: &[String], usage: &str) -> Result<Input> {
     if containers.is_empty() {
         return Input::stdin(tool, usage);
     }
-    Ok(Input::records(containers.iter().map(|name| record_for_container(name))))
+    Ok(Input::records(containers.iter().map(|name| Record::for_container(name))))
 }
 
 /// One record for each container of a scheduler's job.
 pub(crate) async fn placement_input(engine: &Engine, placement: &str) -> Result<Input> {
     let found = engine.list_labelled(&[labels::TOOL, &format!("{}={placement}", labels::PLACEMENT)]).await?;
-    Ok(Input::records(found.iter().map(|container| record_for_container(&container.id))))
-}
-
-/// A record that contains only a container.
-pub(crate) fn record_for_container(name: &str) -> Record {
-    Record::new(&RecordFields {
-        container: Some(Container { id: name.to_owned(), ..Container::default() }),
-        ..RecordFields::default()
-    })
+    Ok(Input::records(found.iter().map(|container| Record::for_container(&container.id))))
 }
 
 /// The id or name of a record's container.
 pub(crate) fn container_id(record: &Record) -> Result<String> {
-    if let Some(container) = record.container() {
-        let id = if container.id.is_empty() { container.name } else { container.id };
-        if !id.is_empty() {
-            return Ok(id);
-        }
+    if let Some(id) = record.container_reference() {
+        return Ok(id);
     }
     match (record.job(), record.text("io_dir")) {
         (Some(job), Some(io_dir)) => Ok(layout::container_name(&job, io_dir)),
         _ => Err(Failure::missing_field("container")),
     }
-}
-
-/// Whether the record contains only a container: its other fields are in the container's label.
-pub(crate) fn has_only_container(record: &Record) -> bool {
-    record.as_map().keys().all(|field| field == "container")
 }
 
 /// Whether the io-dir of a record belongs to this user.
@@ -90,13 +71,12 @@ async fn update_from_inspect(
     inspected: Result<ContainerInspectResponse>,
 ) -> Result<Container> {
     let inspected = match inspected {
-        Err(failure) if failure.kind == Kind::ContainerNotFound && has_only_container(record) => {
-            let found = find_by_job(engine, &container_id(record)?).await?.ok_or(failure)?;
-            engine.inspect(&found).await?
+        Err(failure) if failure.kind == Kind::ContainerNotFound && record.has_only_container() => {
+            engine.inspect_named(&container_id(record)?).await?
         }
         inspected => inspected?,
     };
-    if has_only_container(record) {
+    if record.has_only_container() {
         *record = engine.record_of_container(&inspected).await?.unwrap_or_default();
     }
     let container = container_from_inspect(&inspected);
@@ -117,38 +97,6 @@ pub(crate) async fn check_saved_container(engine: &Engine, record: &Record, save
         // The container was removed, or the engine does not answer: then no later stage reaches it either.
         _ => Ok(()),
     }
-}
-
-/// The name of the container that an argument means: a container's name or id, a job's id or folder, the name of a dataset,
-/// or `last`.
-pub(crate) async fn resolve_container(engine: &Engine, name: &str) -> Result<String> {
-    match engine.inspect(name).await {
-        Err(failure) if failure.kind == Kind::ContainerNotFound => find_by_job(engine, name).await?.ok_or(failure),
-        inspected => inspected.map(|_| name.to_owned()),
-    }
-}
-
-/// The newest container of a job or dataset. `None` if there is none.
-///
-/// # Errors
-/// [`Kind::Usage`] if the datasets of a job have several containers.
-async fn find_by_job(engine: &Engine, name: &str) -> Result<Option<String>> {
-    let found = engine.list_labelled(&[labels::TOOL]).await?;
-    if name == LAST {
-        return Ok(found.into_iter().next().map(|container| container.id));
-    }
-    let name = layout::base_name(name);
-    let of_job: Vec<_> =
-        found.iter().filter(|container| container.labels.get(labels::JOB).is_some_and(|id| id == name)).collect();
-    if let [first, second, ..] = of_job.as_slice() {
-        let message = format!("the job `{name}` has several containers: `{}`, `{}`, ...", first.name, second.name);
-        return Err(Failure::new(Kind::Usage, message).hint("name one of them"));
-    }
-    let is_dataset = |record: Record| {
-        record.dataname().is_some_and(|data| data.names().iter().any(|data| layout::base_name(data) == name))
-    };
-    let of_dataset = || found.iter().find(|container| container.record().is_some_and(is_dataset));
-    Ok(of_job.first().copied().or_else(of_dataset).map(|container| container.id.clone()))
 }
 
 /// Writes the state of a container into its record. If it has ended, the user becomes the owner of its files.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::certificate::Stage;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
-use ncaas_core::layout::{LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX};
+use ncaas_core::files;
+use ncaas_core::io_dir::DEFAULT_IO_DIR;
+use ncaas_core::layout::{LOG_SUFFIX, LOGS, RECORD_SUFFIX, RESULTS, STATUS_SUFFIX};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Datasets, Job, RecordFields, Status};
 use ncaas_core::status_file::ReadStatus;
@@ -100,17 +102,20 @@ impl SavedFiles {
         lines.split_off(lines.len().saturating_sub(count))
     }
 
-    /// The files that an argument names: `<dataset>.log`, or `<dataset>.record.json` beside it. None if the argument is
-    /// the name of a container, which is never a path.
+    /// The files that an argument names: `<dataset>.log`, or `<dataset>.record.json` beside it, or the folder of a job with
+    /// one dataset. None if the argument is the name of a container, which is never a path.
     pub(crate) fn from_argument(argument: &str) -> Result<Option<Self>> {
         let path = Path::new(argument);
+        if argument.contains('/') && path.is_dir() {
+            return Self::from_job_folder(path);
+        }
         let has_suffix = [LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX].iter().any(|suffix| argument.ends_with(suffix));
         let is_path = argument.contains('/') || (has_suffix && path.exists());
         if !is_path {
             return Ok(None);
         }
         if argument.ends_with(STATUS_SUFFIX) {
-            let content = std::fs::read(path).doing("read", path)?;
+            let content = files::read_named(path)?;
             let status = ReadStatus::parse(&content).ok_or_else(|| {
                 Failure::new(Kind::BadRecord, format!("`{argument}` is not a status file of NeuroCAAS"))
             })?;
@@ -131,8 +136,26 @@ impl SavedFiles {
         }))
     }
 
-    /// The files of a record's job or container, if its io-dir is on this machine.
+    /// The files in the folder of a job with one dataset; none if no record is saved there.
+    fn from_job_folder(folder: &Path) -> Result<Option<Self>> {
+        match saved_records_in(folder).as_slice() {
+            [] => Ok(None),
+            [record] => Self::from_argument(&record.to_string_lossy()),
+            [first, ..] => {
+                let message = format!("the job in `{}` has several datasets", folder.display());
+                Err(Failure::new(Kind::Usage, message)
+                    .hint(format!("name a record, for example `{}`", first.display())))
+            }
+        }
+    }
+
+    /// The files of a record's job or container, if its io-dir is on this machine. A record made from an argument may name
+    /// a job in the default io-dir.
     pub(crate) fn for_record(record: &Record) -> Option<Self> {
+        if record.has_only_container() {
+            let job = record.container_reference().filter(|name| !name.contains('/') && !name.starts_with('.'))?;
+            return Self::from_job_folder(&job_folder(&job)).ok()?;
+        }
         let files = JobFiles::for_record(record).ok()?;
         let saved = files.saved_record();
         let wanted =
@@ -145,9 +168,32 @@ impl SavedFiles {
     }
 }
 
+/// The folder of a job in the io-dir that commands without `--io-dir` use.
+fn job_folder(job: &str) -> PathBuf {
+    let io_dir = std::env::var_os("NCAAS_IO_DIR").map_or_else(|| PathBuf::from(DEFAULT_IO_DIR), PathBuf::from);
+    io_dir.join(RESULTS).join(job)
+}
+
+/// The saved records in the folder of a job, in the order of their names.
+fn saved_records_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join(LOGS)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut records: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().ends_with(RECORD_SUFFIX)).collect();
+    records.sort();
+    records
+}
+
+/// The files that arguments name, with the saved records of a job in place of its folder.
+pub(crate) fn expand_job_folders(files: &[PathBuf]) -> Vec<PathBuf> {
+    let expand = |path: &PathBuf| {
+        let records = if path.is_dir() { saved_records_in(path) } else { Vec::new() };
+        if records.is_empty() { vec![path.clone()] } else { records }
+    };
+    files.iter().flat_map(expand).collect()
+}
+
 /// Reads the records in a file: a saved record, records one a line, or a status file.
 pub(crate) fn read_records(path: &Path) -> Result<Vec<Record>> {
-    let text = std::fs::read(path).doing("read", path)?;
+    let text = files::read_named(path)?;
     if let Some(status) = ReadStatus::parse(&text) {
         return Ok(vec![record_from_status(path, &status)]);
     }
@@ -166,7 +212,7 @@ pub(crate) fn read_records(path: &Path) -> Result<Vec<Record>> {
 
 /// Reads a saved record.
 pub(crate) fn read_record(path: &Path) -> Result<Record> {
-    let line = std::fs::read(path).doing("read", path)?;
+    let line = files::read_named(path)?;
     Record::parse(&line)
         .map_err(|failure| Failure::new(Kind::BadRecord, format!("`{}` has no record: {failure}", path.display())))
 }

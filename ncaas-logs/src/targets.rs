@@ -1,19 +1,20 @@
 //! The containers a verb works on, named by its arguments or by records on stdin.
 
+use std::path::{Path, PathBuf};
+
 use bollard::models::ContainerInspectResponse;
-use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::engine::{Engine, LazyEngine};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::Tool;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use serde_with::skip_serializing_none;
 
-use crate::saved_files::SavedFiles;
+use crate::saved_files::{SavedFiles, read_record};
 
 /// How many containers are followed at once. One that runs for days must not delay others.
 pub(crate) const MAX_FOLLOWED: usize = 1024;
@@ -23,11 +24,7 @@ pub(crate) fn input(tool: Tool, containers: &[String], usage: &str) -> Result<In
     if containers.is_empty() {
         return Input::stdin(tool, usage);
     }
-    Ok(Input::records(containers.iter().map(|container| {
-        let mut record = Record::default();
-        record.set("container", &json!({ "id": container }));
-        record
-    })))
+    Ok(Input::records(containers.iter().map(|container| Record::for_container(container))))
 }
 
 /// The saved files that a record made from an argument stands for; none if it stands for a container.
@@ -66,15 +63,18 @@ impl OutputOwner {
 
 /// The id or name of the record's container.
 pub(crate) fn container_reference(record: &Record) -> Result<String> {
-    let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
-    let name = if container.id.is_empty() { container.name } else { container.id };
-    if name.is_empty() { Err(Failure::missing_field("container.id")) } else { Ok(name) }
+    record.container_reference().ok_or_else(|| Failure::missing_field("container"))
 }
 
-/// Inspects the record's container and adds the engine's information about it. A record that names only a container is
-/// first replaced by the record that the container was started with.
+/// Inspects the record's container and adds the engine's information about it. A record that contains only a container, as
+/// an argument names it, is first replaced by the record that the container was started with.
 pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<ContainerInspectResponse> {
-    let inspected = engine.inspect_for(record, &container_reference(record)?).await?;
+    let reference = container_reference(record)?;
+    let inspected = if record.has_only_container() {
+        engine.inspect_named(&reference).await?
+    } else {
+        engine.inspect_for(record, &reference).await?
+    };
     if record.job().is_none()
         && let Some(started_from) = engine.record_of_container(&inspected).await?
     {
@@ -82,4 +82,26 @@ pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Resu
     }
     record.merge(&RecordFields { container: Some(container_from_inspect(&inspected)), ..RecordFields::default() });
     Ok(inspected)
+}
+
+/// The saved record of one job: a file, the folder of a job with one dataset, or what names a container or a job.
+pub(crate) async fn find_saved_record(engines: &LazyEngine, argument: &str) -> Result<(PathBuf, Record)> {
+    let path = Path::new(argument);
+    if path.is_file() || argument.ends_with(".json") {
+        return Ok((path.to_owned(), read_record(path)?));
+    }
+    let mut saved = SavedFiles::from_argument(argument)?;
+    if saved.is_none() {
+        let mut record = Record::for_container(argument);
+        let inspected = async { inspect_target(engines.get().await?, &mut record).await }.await;
+        saved = SavedFiles::for_record(&record);
+        if saved.is_none() {
+            inspected?;
+        }
+    }
+    let saved = saved.and_then(|saved| Some((saved.log.path().to_owned(), saved.record?)));
+    saved.ok_or_else(|| {
+        Failure::new(Kind::BadRecord, format!("no record is saved for `{argument}`"))
+            .hint("`ncaas-logs save` saves the record when the job ends")
+    })
 }

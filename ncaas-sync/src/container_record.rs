@@ -6,10 +6,10 @@ use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, RecordFields};
 
-/// The record of a container: the one that its job was started from. The record of a container that has none is made
+/// The record of the container that an argument means: the one that its job was started from. The record of a container that has none is made
 /// up, and its results go to a folder with the container's name.
 pub(crate) async fn record_from_container(engine: &Engine, name: &str) -> Result<Record> {
-    let inspected = engine.inspect(name).await?;
+    let inspected = engine.inspect_named(name).await?;
     let container = container_from_inspect(&inspected);
     let mut record = engine.record_of_container(&inspected).await?.unwrap_or_default();
     let image = inspected.config.and_then(|config| config.image).unwrap_or_default();

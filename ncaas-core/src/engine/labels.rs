@@ -131,10 +131,9 @@ impl Engine {
         accepts_unlabelled: bool,
     ) -> Result<()> {
         let Some(job) = record.job() else { return Ok(()) };
-        let belongs = match self.record_of_container(inspected).await? {
-            Some(own) => own.identity() == record.identity(),
-            None => accepts_unlabelled,
-        };
+        // The label of a development container names no job.
+        let own = self.record_of_container(inspected).await?.filter(|own| own.job().is_some());
+        let belongs = own.map_or(accepts_unlabelled, |own| own.identity() == record.identity());
         if belongs {
             return Ok(());
         }

@@ -7,6 +7,7 @@
 //! - [`Engine::is_podman`]: Podman answers the same requests, some of them differently
 //! - [`container`]: the state of a container, as a record has it
 //! - [`labels`]: the labels by which the tools find their containers
+//! - [`Engine::inspect_named`]: a container by the words of a user
 //! - [`archive`]: files in and out of containers; [`path`]: a single path in a container
 //! - [`Engine::open_http_connection`]: a connection for requests that the client cannot make
 //! - [`Engine::repair_ownership`]: gives the files that a job left on this machine to the user
@@ -26,6 +27,7 @@ mod exit_cause;
 mod kernel_oom;
 pub mod labels;
 mod lazy;
+mod named_container;
 mod ownership;
 pub mod path;
 pub mod podman;

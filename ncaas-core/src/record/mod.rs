@@ -38,11 +38,34 @@ impl Record {
         record
     }
 
+    /// A record that contains only a container, as an argument names it.
+    pub fn for_container(name: &str) -> Self {
+        Record::new(&RecordFields {
+            container: Some(Container { id: name.to_owned(), ..Container::default() }),
+            ..RecordFields::default()
+        })
+    }
+
+    /// Whether the record contains only a container: its other fields are in the container's label.
+    pub fn has_only_container(&self) -> bool {
+        self.fields.keys().all(|field| field == "container")
+    }
+
+    /// The id of the record's container, or else its name.
+    pub fn container_reference(&self) -> Option<String> {
+        let container = self.container()?;
+        let reference = if container.id.is_empty() { container.name } else { container.id };
+        (!reference.is_empty()).then_some(reference)
+    }
+
     /// Reads one line.
     ///
     /// # Errors
     /// [`Kind::BadRecord`] where the line is no JSON object, or a field that we know has another type.
     pub fn parse(line: &[u8]) -> Result<Self> {
+        if text::is_utf16(line) {
+            return Err(Failure::new(Kind::BadRecord, "the line is encoded in UTF-16 or UTF-32, not in UTF-8"));
+        }
         let value: Value = serde_json::from_slice(text::without_bom(line))
             .map_err(|error| Failure::new(Kind::BadRecord, format!("the line is not JSON: {}", json_cause(&error))))?;
         let Value::Object(fields) = value else {

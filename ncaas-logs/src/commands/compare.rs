@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
 use ncaas_core::layout::base_name;
 use ncaas_core::pipe::{self, json_line};
@@ -17,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::CompareArgs;
-use crate::saved_files::read_record;
+use crate::targets::find_saved_record;
 
 /// The fields of a record that decide what a job does.
 const FIELDS: [&str; 7] = ["image", "image_id", "command", "configname", "dataname", "run", "container.status"];
@@ -67,9 +68,10 @@ impl FileDifferences {
 type Files = BTreeMap<String, (u64, Option<String>)>;
 
 pub(crate) async fn compare_records(tool: Tool, args: CompareArgs) -> Result<ExitStatus> {
-    let [a, b] = [read_side(&args.a)?, read_side(&args.b)?];
+    let engines = LazyEngine::default();
+    let [a, b] = [read_side(&engines, &args.a).await?, read_side(&engines, &args.b).await?];
     let comparison = compare(&a, &b);
-    let is_table = shows_table(args.json);
+    let is_table = shows_table(args.records.json);
     let lines = if is_table { to_table(&comparison, terminal_width()).into_bytes() } else { json_line(&comparison) };
     pipe::print(tool, lines).await
 }
@@ -81,21 +83,27 @@ struct Side {
     results: Files,
 }
 
-fn read_side(path: &Path) -> Result<Side> {
-    let record = read_record(path)?;
-    let listed = record.results_file().and_then(|listed| {
-        // It lies beside the record, and in the record's io-dir.
-        let beside = path.parent()?.join(base_name(&listed.path));
-        let of_record = record.text("io_dir").map(|io_dir| Path::new(io_dir).join(&listed.path));
-        std::fs::read(beside).ok().or_else(|| std::fs::read(of_record?).ok())
-    });
-    let lines = listed.as_deref().unwrap_or_default().split(|&byte| byte == b'\n');
-    let listed = lines.filter_map(|line| serde_json::from_slice::<ResultFile>(line).ok());
-    let results = listed.chain(record.results().unwrap_or_default()).map(|result| {
-        let name = result.path.split_once("/process_results/").map_or(result.path.as_str(), |(_, name)| name);
-        (name.to_owned(), (result.size, result.sha256))
-    });
-    Ok(Side { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), results: results.collect(), record })
+async fn read_side(engines: &LazyEngine, argument: &str) -> Result<Side> {
+    let (path, record) = find_saved_record(engines, argument).await?;
+    Ok(Side::new(&path, record))
+}
+
+impl Side {
+    fn new(path: &Path, record: Record) -> Self {
+        let listed = record.results_file().and_then(|listed| {
+            // It lies beside the record, and in the record's io-dir.
+            let beside = path.parent()?.join(base_name(&listed.path));
+            let of_record = record.text("io_dir").map(|io_dir| Path::new(io_dir).join(&listed.path));
+            std::fs::read(beside).ok().or_else(|| std::fs::read(of_record?).ok())
+        });
+        let lines = listed.as_deref().unwrap_or_default().split(|&byte| byte == b'\n');
+        let listed = lines.filter_map(|line| serde_json::from_slice::<ResultFile>(line).ok());
+        let results = listed.chain(record.results().unwrap_or_default()).map(|result| {
+            let name = result.path.split_once("/process_results/").map_or(result.path.as_str(), |(_, name)| name);
+            (name.to_owned(), (result.size, result.sha256))
+        });
+        Side { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), results: results.collect(), record }
+    }
 }
 
 fn compare(a: &Side, b: &Side) -> Comparison {
@@ -205,7 +213,7 @@ mod tests {
         let side = |name: &str, record: &Value| {
             let path = folder.path().join(name);
             std::fs::write(&path, record.to_string()).unwrap();
-            read_side(&path).unwrap()
+            Side::new(&path, crate::saved_files::read_record(&path).unwrap())
         };
         let a = side("a", &record("1", &[("same", "x"), ("changed", "y"), ("gone", "z")]));
         let b = side("b", &record("2", &[("same", "x"), ("changed", "Y"), ("new", "z")]));

@@ -34,7 +34,7 @@ pub(crate) async fn commit(tool: Tool, args: CommitArgs) -> Result<ExitStatus> {
     reference::image(&named.image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
     let known =
         Image { image: Some(named.image.clone()), container_id: Some(args.container.clone()), ..Image::default() };
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .filter(Input::record(Record::new(&known)), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
             Commit { engine: &engine, args: &args, named: &named }.run(tool, record).await
@@ -51,7 +51,7 @@ struct Commit<'a> {
 impl Commit<'_> {
     async fn run(&self, tool: Tool, record: &mut Record) -> Result<()> {
         let image = record.require("image")?.to_owned();
-        let inspected = self.engine.inspect(record.require("container_id")?).await?;
+        let inspected = self.engine.inspect_named(record.require("container_id")?).await?;
         let id = inspected.id.clone().unwrap_or_default();
         record.set("container_id", &id);
         if !self.args.force {
