@@ -17,7 +17,7 @@ use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::RESULTS;
 use serde::{Deserialize, Serialize};
 
-use super::findings::RawPath;
+use super::findings::{Findings, RawPath};
 use super::job_directory::JobDirectory;
 use super::result_names::{FolderMove, Move, NamedFindings};
 
@@ -102,12 +102,29 @@ pub(crate) fn finish_all(directory: &JobDirectory) -> Result<()> {
     Ok(())
 }
 
+/// The results that were collected from a container before, and are not among the files that were found in it again: the
+/// ones from its mounts. They need no further move.
+pub(crate) fn earlier_results(
+    directory: &JobDirectory,
+    dataset: u64,
+    container: &str,
+    findings: &Findings,
+) -> Result<Vec<Move>> {
+    let journal = Journal::open_finished(directory, dataset)?.filter(|journal| journal.container == container);
+    let Some(mut journal) = journal else { return Ok(Vec::new()) };
+    let found: HashSet<&str> = findings.list.iter().map(|finding| finding.source.as_ref()).collect();
+    let earlier = journal.moves().map(|one| one.map(|(one, _)| Move { from: None, ..one }));
+    earlier
+        .filter(|one| one.as_ref().is_ok_and(|one| !found.contains(one.result.source.as_str())) || one.is_err())
+        .collect()
+}
+
 /// Writes the journal, whole or not at all, and so that it survives a power failure.
 pub(crate) fn begin(
     directory: &JobDirectory,
     dataset: u64,
     container: &str,
-    partial: bool,
+    moves: impl Iterator<Item = Move>,
     named: &NamedFindings,
 ) -> Result<()> {
     let (warnings, folders) = (Cow::from(&named.warnings), Cow::from(&named.folders));
@@ -115,7 +132,7 @@ pub(crate) fn begin(
     directory.folder().write_with(&moves_file(dataset), |file| {
         let mut out = BufWriter::new(file);
         serde_json::to_writer(&mut out, &head)?;
-        for one in named.moves(partial) {
+        for one in moves {
             out.write_all(b"\n")?;
             serde_json::to_writer(&mut out, &one)?;
         }

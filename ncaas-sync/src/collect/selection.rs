@@ -74,24 +74,35 @@ impl LeftOutFiles {
         self.0.values().sum()
     }
 
+    /// The warning about temporary files of a job that has results: a program may write its results there. Caches are no
+    /// results.
+    pub(crate) fn warning_beside_results(&self) -> Option<String> {
+        let is_temporary = |folder: &str| folder == "/tmp" || folder == "/var/tmp";
+        let temporary = self.0.iter().filter(|((reason, folder), _)| *reason == LeftOut::Noise && is_temporary(folder));
+        let described = temporary.map(describe).collect::<Vec<_>>();
+        (!described.is_empty()).then(|| described.join(", "))
+    }
+
     /// The warning about a successful job without results.
     pub(crate) fn warning(&self) -> String {
         if self.0.is_empty() {
             return "the job succeeded without any result, and no file that it wrote was found".to_owned();
         }
-        let describe = |((reason, folder), count): (&(LeftOut, String), &u64)| {
-            let files = if *count == 1 { "1 file".to_owned() } else { format!("{count} files") };
-            match reason {
-                LeftOut::Noise => format!("{files} under `{folder}` left out (`--all` collects them)"),
-                LeftOut::Excluded => format!("{files} under `{folder}` left out by `--exclude`"),
-                LeftOut::NotIncluded => format!("{files} not matched by `--include`"),
-            }
-        };
         let mut parts: Vec<String> = self.0.iter().take(5).map(describe).collect();
         if self.0.len() > parts.len() {
             parts.push(format!("and files in {} more folders", self.0.len() - parts.len()));
         }
         format!("the job succeeded without any result: {}", parts.join(", "))
+    }
+}
+
+/// How many files were left out, and where.
+fn describe(((reason, folder), count): (&(LeftOut, String), &u64)) -> String {
+    let files = if *count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+    match reason {
+        LeftOut::Noise => format!("{files} under `{folder}` left out (`--all` collects them)"),
+        LeftOut::Excluded => format!("{files} under `{folder}` left out by `--exclude`"),
+        LeftOut::NotIncluded => format!("{files} not matched by `--include`"),
     }
 }
 

@@ -163,7 +163,11 @@ impl Collector {
         let lock = directory.lock("collect").await?;
         let (shared, id) = (Arc::clone(directory), container.id.clone());
         let widens = self.widens_selection();
-        if run_blocking(move || resume(&shared, dataset, &id, exists, widens)).await? == CollectProgress::Collected {
+        // Somebody who names the container wants more of its files. A pipe that runs again must not do its work twice.
+        let recollects = widens && exists && self.args.container.is_some();
+        if run_blocking(move || resume(&shared, dataset, &id, exists, widens, recollects)).await?
+            == CollectProgress::Collected
+        {
             return Ok(());
         }
         drop(lock);
@@ -183,14 +187,18 @@ impl Collector {
         let (directory, id) = (Arc::clone(directory), container.id.clone());
         let partial = container.status != Some(Status::Success);
         let has_own_folder = record.job().is_some_and(|job| job.datasets > 1);
-        let replaceable = replaceable_results(record, &directory);
+        let mut replaceable = replaceable_results(record, &directory);
         run_blocking(move || {
             journal::finish_all(&directory)?;
+            let kept = journal::earlier_results(&directory, dataset, &id, &findings)?;
+            for earlier in &kept {
+                replaceable.remove(&earlier.result.path);
+            }
             let label = directory.job().label().to_owned();
             let naming = Naming { paths, base: directory.base(), label, has_own_folder };
             let destination = ResultsDestination { directory: &directory, replaceable: &replaceable };
             let named = assign_names(findings, naming, &destination)?;
-            journal::begin(&directory, dataset, &id, partial, &named)?;
+            journal::begin(&directory, dataset, &id, named.moves(partial).chain(kept), &named)?;
             drop(named);
             journal::finish(&directory, dataset)?;
             directory.clean_up(exists);
@@ -243,10 +251,21 @@ impl Collector {
         if let Some(image) = image {
             let shared = Arc::clone(&selection);
             findings.append(fetch::fetch(engine, shared, stage, overlay, image, &self.args.from).await?);
-            if findings.list.is_empty() && container.status == Some(Status::Success) {
+            if container.status == Some(Status::Success) {
+                let has_earlier = directory
+                    .saved_record()
+                    .and_then(|saved| saved.results())
+                    .is_some_and(|results| !results.is_empty());
                 let left_out = fetch::count_left_out(engine, &selection).await?;
-                findings.warnings.add(left_out.warning());
-                findings.uncollected = left_out.total();
+                if !findings.list.is_empty() || has_earlier {
+                    if let Some(warning) = left_out.warning_beside_results() {
+                        self.tool.note(&format!("`{}`: {warning}", directory.job().id()));
+                        findings.warnings.add(warning);
+                    }
+                } else {
+                    findings.warnings.add(left_out.warning());
+                    findings.uncollected = left_out.total();
+                }
             }
         } else {
             findings.warnings.add(format!(
@@ -284,13 +303,14 @@ async fn take_io_dir(engine: &Engine, inspected: &ContainerInspectResponse, reco
 }
 
 /// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards. With
-/// `widens`, a job whose files were all left out is collected again.
+/// `widens`, a job whose files were all left out is collected again; with `recollects`, any job.
 fn resume(
     directory: &JobDirectory,
     dataset: u64,
     container: &str,
     exists: bool,
     widens: bool,
+    recollects: bool,
 ) -> Result<CollectProgress> {
     journal::finish_all(directory)?;
     let progress = journal::progress(directory, dataset, container)?;
@@ -299,7 +319,7 @@ fn resume(
             Journal::open_finished(directory, dataset)
                 .is_ok_and(|journal| journal.is_some_and(|journal| journal.uncollected > 0))
         };
-        if widens && has_left_out() {
+        if recollects || widens && has_left_out() {
             return Ok(CollectProgress::NotStarted);
         }
         directory.clean_up(exists);

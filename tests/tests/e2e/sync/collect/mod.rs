@@ -28,7 +28,9 @@ fn files_written_anywhere_in_the_container_are_collected_with_their_attributes()
         "#,
         &["--user", "0:0"],
     );
-    let record = job.collect(&[]).ok().record();
+    let temporary = format!("ncaas-sync: `{}`: 1 file under `/tmp` left out (`--all` collects them)\n", job.id);
+    let record = job.collect(&[]).ended(0, &temporary).record();
+    assert_eq!(record.warnings.as_ref().map(Vec::len), Some(1), "caches are no results: {:?}", record.warnings);
     let mut expected = vec![
         "d/empty/",
         "out/a",
@@ -225,6 +227,31 @@ fn rm_keeps_a_container_whose_only_files_were_left_out() {
 }
 
 #[test]
+fn more_files_are_collected_from_a_named_container_and_earlier_results_stay() {
+    let workspace = Workspace::new();
+    let write = "echo m >io-dir/results/mounted; echo l >layer; mkdir /tmp/out; echo t >/tmp/out/left";
+    let started = workspace.start(&[], &["sh", "-c", write]);
+    let ended = workspace.exec(&["wait", "-q"]).stdin(started).run().ok().stdout;
+    let collect = |arguments: &[&str], stdin: Vec<u8>| {
+        let run = Run::tool("ncaas-sync").arg("collect").args(arguments).dir(workspace.path()).stdin(stdin).run();
+        let mut paths = result_paths(&run.ok().record());
+        paths.sort();
+        paths
+    };
+    let name = serde_json::from_slice::<Value>(&ended).unwrap()["container"]["name"].as_str().unwrap().to_owned();
+    assert_eq!(collect(&["--quiet"], ended.clone()), ["layer", "mounted"]);
+    let all = ["layer", "mounted", "outside/tmp/out/left"];
+    for attempt in ["first", "again"] {
+        assert_eq!(collect(&[&name, "--all"], Vec::new()), all, "{attempt}");
+    }
+    assert_eq!(collect(&[], ended.clone()), all, "a pipe that runs again keeps them");
+    let results = workspace.path().join("io-dir/results").join(&workspace.job_folders()[0]).join("process_results");
+    for (path, content) in [("mounted", "m\n"), ("layer", "l\n"), ("outside/tmp/out/left", "t\n")] {
+        assert_eq!(fs::read_to_string(results.join(path)).unwrap(), content, "{path}");
+    }
+}
+
+#[test]
 fn results_keep_within_the_umask_of_the_user() {
     let job = EndedJob::after(
         "umask 0; echo x > io-dir/results/a; mkdir out; echo x > out/b; chmod 4777 out/b; mkdir -p io-dir/results/process_results; echo x > io-dir/results/process_results/put",
@@ -274,7 +301,7 @@ fn include_exclude_size_and_path_flags_select_results() {
     let named = |flags: &[&str]| {
         let _ = fs::remove_dir_all(job.folder());
         fs::create_dir_all(job.work_root().join("1/results")).unwrap();
-        result_paths(&job.collect(flags).ok().record())
+        result_paths(&job.collect(flags).ended_saying(0, "").record())
     };
     assert_eq!(named(&["--include", "*.npy", "--exclude", "l.*"]), ["out/a.npy"]);
     assert_eq!(named(&["--include", "*.npy", "--all"]), ["out/a.npy", "out/l.npy", "outside/tmp/c.npy"]);
@@ -366,7 +393,8 @@ fn results_are_collected_from_an_engine_on_another_machine() {
     job.clean_up.container(&container);
     job.container = container;
     let ran =
-        ncaas_sync(&job.home, &["collect"]).env("DOCKER_HOST", tcp_engine()).stdin(job.record().to_string()).run().ok();
+        ncaas_sync(&job.home, &["collect"]).env("DOCKER_HOST", tcp_engine()).stdin(job.record().to_string()).run();
+    let ran = ran.ended_saying(0, "1 file under `/tmp` left out (`--all` collects them)");
     let mut expected: Vec<String> = (1..=8).flat_map(|n| [n.to_string(), format!("out/{n}")]).collect();
     expected.extend(["r", "d/empty/", "hard", "link", "alone/", "out/deep/", "bad%FF"].map(str::to_owned));
     expected.push(format!("results/{}/logs/a.npy/own", job.id));
