@@ -25,6 +25,20 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// As [`parse_bytes`], for a memory limit. The engine allows none below 6 MB: somebody who writes 32 means gigabytes.
+///
+/// # Errors
+/// A message with an example.
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        bytes if bytes >= 6 << 20 => Ok(bytes),
+        bytes => Err(format!(
+            "`{text}` is {} of memory, too little for a container: write for example `512m` or `4g`",
+            format_bytes(bytes)
+        )),
+    }
+}
+
 /// Parses a duration above 0: a number of seconds, or numbers with units (`200ms`, `90s`, `1h30m`, `7d`).
 ///
 /// # Errors
@@ -49,6 +63,17 @@ pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
         Some(seconds) if (0.0..1e10).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(invalid_duration(text)),
     }
+}
+
+/// As [`parse_duration`], and requires a unit: somebody who means 7 days must not remove what is older than 7 seconds.
+///
+/// # Errors
+/// A message with an example.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    if text.parse::<f64>().is_ok() {
+        return Err(format!("`{text}` has no unit: write for example `{text}d` or `{text}h`"));
+    }
+    parse_duration(text)
 }
 
 /// A size for people, in powers of 1000: `512 B`, `4.1 MB`.
@@ -108,6 +133,23 @@ fn invalid_duration(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_memory_limit_is_enough_for_a_container() {
+        assert_eq!(parse_memory("6m"), Ok(6 << 20));
+        let refused = parse_memory("32").err();
+        assert_eq!(
+            refused.as_deref(),
+            Some("`32` is 32 B of memory, too little for a container: write for example `512m` or `4g`")
+        );
+    }
+
+    #[test]
+    fn an_age_has_a_unit() {
+        assert_eq!(parse_age("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert_eq!(parse_age("7"), Err("`7` has no unit: write for example `7d` or `7h`".to_owned()));
+        assert!(parse_age("0.5").is_err() && parse_age("soon").is_err());
+    }
 
     #[test]
     fn sizes_are_those_of_the_docker_cli() {

@@ -90,6 +90,8 @@ pub fn check_group(group: &str) -> Result<()> {
         "a group is the name of one folder in the bucket"
     } else if group.chars().any(char::is_control) {
         "it contains a control character"
+    } else if group.trim() != group {
+        "it begins or ends with a space"
     } else if group.starts_with('.') {
         "names that begin with `.` belong to the tools"
     } else if [INPUTS, CONFIGS, SUBMISSIONS, RESULTS, LOGS].contains(&group) {

@@ -16,6 +16,9 @@ fn init_creates_a_bucket_with_its_folders_and_a_queue() {
     ncaas_submit(&["init", bucket.to_str().unwrap(), "--group", "a/b"])
         .run()
         .ended_saying(2, "`a/b` is not a valid group");
+    ncaas_submit(&["init", bucket.to_str().unwrap(), "--group", "lab "])
+        .run()
+        .ended_saying(2, "`lab ` is not a valid group: it begins or ends with a space");
     let s3 = TestBucket::s3("init");
     let made = ncaas_submit(&["init", &s3.address(), "--group", "lab", "--queue"]).run().ok();
     assert!(made.json()[0]["queue"].as_str().unwrap().contains(&format!("ncaas-{}", s3.analysis())));
