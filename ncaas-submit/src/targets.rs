@@ -70,9 +70,10 @@ async fn check_submitted(bucket: &Bucket, group: &str, id: &str, name: &str) -> 
         }
     }
     let failure = Failure::new(Kind::ObjectNotFound, format!("the group `{group}` has no submission `{name}`"));
+    let list = format!("`ncaas-submit ls {} --group {group}` lists all", bucket.address());
     Err(match find_similar(id, ids.iter().map(String::as_str)) {
-        Some(similar) => failure.hint(format!("did you mean `{similar}`? `ncaas-submit ls BUCKET` lists all")),
-        None => failure.hint("`ncaas-submit ls BUCKET` lists all submissions"),
+        Some(similar) => failure.hint(format!("did you mean `{similar}`? {list}")),
+        None => failure.hint(list),
     })
 }
 

@@ -2,9 +2,11 @@
 
 use ncaas_core::bucket::Key;
 use ncaas_core::cancellation;
+use ncaas_core::certificate::Stage;
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::State;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -25,7 +27,13 @@ pub(crate) async fn retry(tool: Tool, args: RetryArgs) -> Result<ExitStatus> {
         .filter(input, async |record: &mut Record, _output: &Output| {
             let job = buckets.job_of_record(record).await?;
             let submission = record.job().and_then(|job| job.submission);
+            let before = job.results.certificate().await?;
             start_attempt(&job, submission, args.force).await?;
+            let succeeded = before.iter().filter(|entry| entry.status == Stage::Success.name()).count();
+            if succeeded > 0 {
+                let datasets = format_count(before.len(), "dataset");
+                tool.note(&format!("`{}`: {datasets} will run again, of which {succeeded} had succeeded", job.id));
+            }
             record.set("state", &State::Waiting);
             Ok(())
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ncaas_core::certificate::{Stage, UNKNOWN};
+use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
@@ -17,6 +18,9 @@ use crate::targets::{Buckets, read_targets};
 
 /// How often a submission is read, which costs two requests.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// After how many readings a submission without a claim is reported.
+const PATIENCE: u32 = 3;
 
 /// How many submissions are waited for at once.
 const AT_ONCE: usize = 1024;
@@ -41,6 +45,7 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
 /// When the bucket does not answer.
 pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets) -> Result<Vec<Record>> {
     let mut reported = BTreeMap::new();
+    let mut readings = 0;
     loop {
         // Found each time: where its results go is known only when a watcher has claimed it.
         let job = buckets.job_of_record(record).await?;
@@ -48,6 +53,11 @@ pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets)
         report_changes(tool, &job, &mut reported).await?;
         if has_ended {
             return read_results(tool, record, &job).await;
+        }
+        readings += 1;
+        if readings == PATIENCE && claim::read(&job.bucket, &job.group, &job.id).await?.is_none() {
+            let bucket = job.bucket.address();
+            tool.note(&format!("`{}` waits for a watcher: `ncaas-submit watch {bucket}` starts its jobs", job.id));
         }
         sleep(INTERVAL).await;
     }
