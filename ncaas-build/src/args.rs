@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::engine::labels;
 use ncaas_core::image_labels::{self, Protocol};
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::pipe::{PipeArgs, RecordArgs};
 
 /// Build, save, pull and push the images of analyses
 #[derive(Debug, Parser)]
@@ -49,6 +49,9 @@ pub(crate) struct BaseArgs {
     /// Name of the new image [default: neurocaas/contrib:base]
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Build an image from a Dockerfile
@@ -102,6 +105,9 @@ pub(crate) struct ImageArgs {
     /// Provide a secret for `RUN --mount=type=secret,id=ID`: `id=ID,src=FILE` or `id=ID,env=NAME`
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// The flags that say in labels of the image how its jobs are run.
@@ -149,6 +155,9 @@ pub(crate) struct CheckArgs {
     /// Scripts, or folders with a Dockerfile [default: .]
     #[arg(value_name = "SCRIPT|CONTEXT")]
     pub(crate) paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Save a container as an image
@@ -158,7 +167,7 @@ pub(crate) struct CheckArgs {
 #[command(after_help = "Examples:\n  \
     ncaas-build commit pca-dev --script /home/neurocaasdev/pca/run.sh")]
 pub(crate) struct CommitArgs {
-    /// Name or id of the container
+    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`
     pub(crate) container: String,
 
     /// Name of the image [default: neurocaas/contrib:REPOSITORY.COMMIT, from the git repository of the working
@@ -188,6 +197,9 @@ pub(crate) struct CommitArgs {
     /// Replace an image of the same name
     #[arg(long)]
     pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Pull images from registries
@@ -230,6 +242,9 @@ pub(crate) struct TagArgs {
 
     /// The new name. An image that has this name loses it
     pub(crate) target: String,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// List analysis images, newest first: name, commit, size, age
@@ -242,9 +257,8 @@ pub(crate) struct LsArgs {
     #[arg(short, long)]
     pub(crate) all: bool,
 
-    /// Print records, also on a terminal
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Remove images
@@ -275,6 +289,9 @@ pub(crate) struct SaveArgs {
     /// The file: a tar archive that `docker load` reads too
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Load images from a file
@@ -283,6 +300,9 @@ pub(crate) struct SaveArgs {
 pub(crate) struct LoadArgs {
     /// A file that `ncaas-build save` or `docker save` made
     pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// A parser that checks a value and keeps its text.

@@ -2,12 +2,13 @@
 //!
 //! A separate thread handles signals, so that a tool always ends within a second.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use clap::{ArgMatches, Command, Parser};
+use rustix::fs::FileType;
 use schemars::Schema;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -24,6 +25,9 @@ const TIME_TO_END: Duration = Duration::from_millis(900);
 /// The signal that this process has received; 0 for none.
 static SIGNAL: AtomicU8 = AtomicU8::new(0);
 static SIGNALLED: Notify = Notify::const_new();
+
+/// Whether the user asked for failures only.
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// The running program.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +50,12 @@ impl Tool {
 
     /// Whether only failures are printed.
     pub fn is_quiet(self) -> bool {
-        self.is_quiet
+        self.is_quiet || QUIET.load(Ordering::Relaxed)
+    }
+
+    /// From now on, every part of the program prints failures only.
+    pub(crate) fn silence() {
+        QUIET.store(true, Ordering::Relaxed);
     }
 
     /// The name, for example `ncaas-exec`.
@@ -56,7 +65,7 @@ impl Tool {
 
     /// Prints a message on stderr, unless the tool is quiet.
     pub fn note(self, words: &str) {
-        if !self.is_quiet {
+        if !self.is_quiet() {
             self.write_stderr(&format!("{}: {words}\n", self.name));
         }
     }
@@ -95,9 +104,19 @@ impl Tool {
 
     /// Writes a message, which may contain text from outside.
     fn write_stderr(self, text: &str) {
+        let mut stderr = std::io::stderr().lock();
+        let line = format!("{}{}", line_start(&stderr), text::strip_control(text));
         // A failure to write to stderr cannot be reported.
-        std::io::stderr().lock().write_all(text::strip_control(text).as_bytes()).unwrap_or(());
+        stderr.write_all(line.as_bytes()).unwrap_or(());
     }
+}
+
+/// What begins a line on a terminal in a later stage of a pipe: it removes the progress line that an earlier stage has drawn
+/// there. Empty elsewhere.
+pub(crate) fn line_start(output: &impl IsTerminal) -> &'static str {
+    let stdin = rustix::fs::fstat(rustix::stdio::stdin());
+    let is_later_stage = stdin.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+    if is_later_stage && output.is_terminal() { "\r\u{1b}[2K" } else { "" }
 }
 
 /// Runs a program: parses its arguments as `A`, runs `verb` on a current-thread runtime (1.6 times as fast as a multi-threaded

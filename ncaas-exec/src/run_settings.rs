@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::{DEFAULT_IO_DIR, fill_io_dir};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::RunSettings;
+use ncaas_core::record::fields::{MountPaths, RunSettings};
 
 use crate::args::{JobSettingsArgs, MountArg, SettingsArgs};
 
@@ -38,11 +38,7 @@ impl DefaultSettings {
         for name in &args.secret_env {
             check_name(name)?;
         }
-        let (mount, mounts) = match args.mount {
-            None => (None, None),
-            Some(MountArg::IoDir(path)) => (Some(path), None),
-            Some(MountArg::Parts(parts)) => (None, Some(parts)),
-        };
+        let (mount, mounts) = merge_mounts(args.mount)?;
         let settings = RunSettings {
             env: (!env.is_empty()).then_some(env),
             secret_env: non_empty(args.secret_env),
@@ -207,17 +203,61 @@ fn check_name(name: &str) -> Result<()> {
 
 /// Reads a file in the docker CLI's format: lines `NAME=value` or `NAME`, comments from `#`, no quoting.
 fn read_env_file(path: &Path) -> Result<Vec<(String, String)>> {
-    let text = std::fs::read_to_string(path).doing("read", path)?;
-    // Some editors write a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let content = files::read_named(path)?;
+    let text = std::str::from_utf8(&content).map_err(|error| {
+        Failure::new(
+            Kind::Usage,
+            format!("`{}` is not encoded in UTF-8 (byte {})", path.display(), error.valid_up_to()),
+        )
+    })?;
     let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let variables = lines.map(|line| parse_variable(line).map_err(|failure| failure.context(path.display())));
     Ok(variables.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
+/// The path of the io-dir and the paths of single parts, from all `--mount` options.
+fn merge_mounts(args: Vec<MountArg>) -> Result<(Option<String>, Option<MountPaths>)> {
+    let set_once = |known: &mut Option<String>, path: Option<String>, name: &str| match (&known, path) {
+        (Some(_), Some(_)) => Err(Failure::new(Kind::Usage, format!("`--mount` sets the path of {name} twice"))),
+        (None, path @ Some(_)) => {
+            *known = path;
+            Ok(())
+        }
+        (_, None) => Ok(()),
+    };
+    let (mut io_dir, mut parts) = (None, None);
+    for arg in args {
+        match arg {
+            MountArg::IoDir(path) => set_once(&mut io_dir, Some(path), "the io-dir")?,
+            MountArg::Parts(more) => {
+                let parts: &mut MountPaths = parts.get_or_insert_default();
+                set_once(&mut parts.data, more.data, "`data`")?;
+                set_once(&mut parts.config, more.config, "`config`")?;
+                set_once(&mut parts.results, more.results, "`results`")?;
+                set_once(&mut parts.logs, more.logs, "`logs`")?;
+            }
+        }
+    }
+    Ok((io_dir, parts))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mount_options_are_merged_and_do_not_contradict_each_other() {
+        let data = |path: &str| MountArg::Parts(MountPaths { data: Some(path.to_owned()), ..MountPaths::default() });
+        let config = MountArg::Parts(MountPaths { config: Some("/c".to_owned()), ..MountPaths::default() });
+        let (io_dir, parts) = merge_mounts(vec![data("/d"), config, MountArg::IoDir("/io".to_owned())]).unwrap();
+        let parts = parts.unwrap();
+        assert_eq!(
+            (io_dir.as_deref(), parts.data.as_deref(), parts.config.as_deref()),
+            (Some("/io"), Some("/d"), Some("/c"))
+        );
+        let twice = merge_mounts(vec![data("/d"), data("/e")]).unwrap_err();
+        assert_eq!(twice.message, "`--mount` sets the path of `data` twice");
+    }
 
     #[test]
     fn an_env_file_is_read_as_the_docker_cli_reads_it() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use jiff::Timestamp;
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::pipe::{PipeArgs, RecordArgs};
 use ncaas_core::quantity;
 use ncaas_core::time::parse_time;
 use regex::bytes::Regex;
@@ -59,8 +59,8 @@ pub(crate) enum Verb {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LinesArgs {
-    /// Names or ids of containers, or files of jobs: `<dataset>.log`, `<dataset>.record.json` or a status file, also of the
-    /// platform; default: the records on stdin
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; or files of jobs: `<dataset>.log`,
+    /// `<dataset>.record.json` or a status file, also of the platform; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -97,7 +97,7 @@ pub(crate) struct LinesArgs {
     #[arg(long, value_name = "RE")]
     pub(crate) grep: Option<Regex>,
 
-    /// Print text with local times instead of records, without control sequences
+    /// Print text with local times instead of records, without control sequences; the default on a terminal
     #[arg(long)]
     pub(crate) text: bool,
 
@@ -111,8 +111,8 @@ pub(crate) struct LinesArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StateArgs {
-    /// Names or ids of containers, or files of jobs: `<dataset>.log`, `<dataset>.record.json` or a status file, also of the
-    /// platform; default: the records on stdin
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; or files of jobs: `<dataset>.log`,
+    /// `<dataset>.record.json` or a status file, also of the platform; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -122,7 +122,7 @@ pub(crate) struct StateArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct UsageArgs {
-    /// Names or ids of containers; default: the records on stdin
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -136,7 +136,7 @@ pub(crate) struct UsageArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlotArgs {
-    /// Saved records, files with a record a line, or status files; default: the records on stdin
+    /// Saved records, folders of jobs, files with a record a line, or status files; default: the records on stdin
     #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
 
@@ -150,7 +150,7 @@ pub(crate) struct PlotArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ReportArgs {
-    /// Saved records, files with a record a line, or status files; default: the records on stdin
+    /// Saved records, folders of jobs, files with a record a line, or status files; default: the records on stdin
     #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
 
@@ -164,22 +164,22 @@ pub(crate) struct ReportArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct CompareArgs {
-    /// The saved record of one job, `<dataset>.record.json`
+    /// A job: its saved record (`<dataset>.record.json`), its folder or id, its container, the name of its dataset, or
+    /// `last`
     #[arg(value_name = "A")]
-    pub(crate) a: PathBuf,
+    pub(crate) a: String,
 
-    /// The saved record of the other job
+    /// The other job
     #[arg(value_name = "B")]
-    pub(crate) b: PathBuf,
+    pub(crate) b: String,
 
-    /// Print a record on a terminal too, instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SaveArgs {
-    /// Names or ids of containers; default: the records on stdin
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -188,7 +188,7 @@ pub(crate) struct SaveArgs {
     pub(crate) live: Option<Duration>,
 
     /// The io-dir of records that name none
-    #[arg(long, value_name = "DIR", default_value = "io-dir")]
+    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = "io-dir")]
     pub(crate) io_dir: PathBuf,
 
     #[command(flatten)]

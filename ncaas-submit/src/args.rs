@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ncaas_core::bucket::PatienceArgs;
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::pipe::{PipeArgs, RecordArgs};
 use ncaas_core::quantity;
 use ncaas_core::record::submission::State;
 
@@ -78,6 +78,9 @@ pub(crate) struct SendArgs {
     /// Wait until all jobs have ended, and emit their records
     #[arg(long)]
     pub(crate) wait: bool,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Watch a bucket and emit a record for each dataset of every submission
@@ -136,6 +139,9 @@ pub(crate) struct WatchArgs {
     /// Let submissions name datasets, configs and results in this other bucket by `s3://` paths; separate several by commas
     #[arg(long, value_name = "BUCKET", value_delimiter = ',')]
     pub(crate) allow_bypass: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Check submit files, and list every reason for a refusal
@@ -196,13 +202,12 @@ pub(crate) struct LsArgs {
     #[arg(long, value_name = "STATE")]
     pub(crate) state: Vec<State>,
 
-    /// Emit records, also on a terminal, where a table is the default
-    #[arg(long)]
-    pub(crate) json: bool,
-
     /// List repeatedly: redraw the table, or emit the records that have changed
     #[arg(long)]
     pub(crate) watch: bool,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Wait until all jobs of a submission have ended
@@ -275,6 +280,9 @@ pub(crate) struct InitArgs {
     /// Create an SQS queue for the bucket's events too, for `watch --queue`
     #[arg(long)]
     pub(crate) queue: bool,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// `K=V`, where the value is JSON or else text.
@@ -323,7 +331,7 @@ pub(crate) struct PlaceArgs {
     pub(crate) cpus: Option<f64>,
 
     /// Memory for records that set none: `512m`, `4g`
-    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_memory)]
     pub(crate) memory: Option<u64>,
 
     /// Request one GPU for records that set none

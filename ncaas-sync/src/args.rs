@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::bucket::PatienceArgs;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
-use ncaas_core::pipe::PipeArgs;
+use ncaas_core::pipe::{PipeArgs, RecordArgs};
 use ncaas_core::quantity;
 
 /// Collect what containers wrote, and synchronise io-dirs with buckets
@@ -35,7 +35,7 @@ pub(crate) enum Verb {
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct IoDirArgs {
     /// The io-dir for records without one; the files of a group are in DIR/<group>
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_IO_DIR)]
+    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = DEFAULT_IO_DIR)]
     pub(crate) io_dir: PathBuf,
 }
 
@@ -72,7 +72,8 @@ Examples:
   ncaas-sync diff my-container | jq -r 'select(.change == \"added\") | .path'
   ncaas-exec ls --all | ncaas-sync diff --include '*.npy'")]
 pub(crate) struct DiffArgs {
-    /// Name or id of the container; without it, read records from stdin
+    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`; without it, read records from
+    /// stdin
     pub(crate) container: Option<String>,
 
     #[command(flatten)]
@@ -109,15 +110,14 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     pub(crate) all: bool,
 
-    /// Write records on a terminal too, instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
-
     #[command(flatten)]
     pub(crate) checksum: ChecksumArgs,
 
     #[command(flatten)]
     pub(crate) io_dir: IoDirArgs,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Verify the files of a job in the io-dir and in the bucket against the checksums in its record
@@ -172,12 +172,15 @@ pub(crate) struct UploadsArgs {
     pub(crate) target: String,
 
     /// Only uploads that were started longer ago than this: `90m`, `12h`, `7d`
-    #[arg(long, value_name = "AGE", value_parser = quantity::parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = quantity::parse_age)]
     pub(crate) older_than: Option<Duration>,
 
     /// Delete the parts of these uploads
     #[arg(long)]
     pub(crate) drop: bool,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 /// Collect the files that an ended job wrote anywhere in its container
@@ -197,7 +200,8 @@ Examples:
       ncaas-sync collect
   ncaas-sync collect my-container --from out --exclude '*.tmp'")]
 pub(crate) struct CollectArgs {
-    /// Name or id of the container; without it, read records from stdin
+    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`; without it, read records from
+    /// stdin
     pub(crate) container: Option<String>,
 
     /// Collect only what is below PATH, changed or not; relative to the working directory. May be repeated

@@ -163,8 +163,7 @@ pub(crate) async fn write_record(tool: Tool, record: &mut Record, output: &Outpu
     match built {
         Ok(image) => record.merge(&image),
         Err(BuildFailure { failure, step }) => {
-            tool.report_failure(&failure);
-            output.note_failure(&failure);
+            output.report_failure(tool, &failure);
             record.fail(tool.name(), &failure);
             if let Some(step) = step {
                 record.set("error", &step);

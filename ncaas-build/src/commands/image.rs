@@ -19,7 +19,7 @@ use crate::image_record::Image;
 pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
     let plan = plan_build(tool, &args)?;
     let record = Record::new(&Image { image: Some(plan.options.image.clone()), ..Image::default() });
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .for_each(Input::record(record), async |record: &mut Record, output: &Output| {
             let built = match Engine::connect().await {
                 Ok(engine) => plan.build(&engine, tool).await,

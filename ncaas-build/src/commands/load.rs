@@ -17,7 +17,7 @@ use crate::image_record::Image;
 pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
     let file = absolute(&args.file)?;
     let record = Record::new(&Image { file: Some(file.display().to_string()), ..Image::default() });
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .for_each(Input::record(record), async |record: &mut Record, output: &Output| {
             let engine = Engine::connect().await?;
             let loaded = send(&engine, &file).await?;

@@ -20,8 +20,8 @@ use crate::image_record::Image;
 
 /// Lists images, the newest first.
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
-    let as_table = shows_table(args.json);
-    Pipe::new(tool, 1)
+    let as_table = shows_table(args.records.json);
+    Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             let engine = Engine::connect().await?;
             let options = ListImagesOptions::default();

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     let file = absolute(&args.output)?;
     let known = Image { image: Some(args.image), file: Some(file.display().to_string()), ..Image::default() };
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .filter(Input::record(Record::new(&known)), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
             let image = reference::image(record.require("image")?)?.to_owned();

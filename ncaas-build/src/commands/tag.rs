@@ -14,7 +14,7 @@ use crate::image_record::Image;
 /// Gives an image a second name.
 pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
     let record = Record::new(&Image { image: Some(args.target.clone()), ..Image::default() });
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .filter(Input::record(record), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
             let (source, target) = (reference::image(&args.source)?, reference::image(&args.target)?);

@@ -24,3 +24,11 @@ impl PipeArgs {
         self.jobs.map_or(default, usize::from)
     }
 }
+
+/// The flag of a verb that writes records and reads none.
+#[derive(Debug, Clone, Args)]
+pub struct RecordArgs {
+    /// Print records as JSON on a terminal too, instead of summaries or a table
+    #[arg(long)]
+    pub json: bool,
+}

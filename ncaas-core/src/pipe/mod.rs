@@ -21,7 +21,7 @@ use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-pub use args::PipeArgs;
+pub use args::{PipeArgs, RecordArgs};
 pub use input::{Input, MAX_LINE};
 use interruption::describe_interruption;
 pub use output::{Output, stdout_hang_up};
@@ -61,8 +61,10 @@ pub struct Pipe {
     takes_errors: bool,
     skips_pushed: bool,
     explains_interruption: bool,
-    /// On a terminal, each job record is written as a summary.
+    /// On a terminal, each record is written as a summary.
     summarises: bool,
+    /// Nor as a summary.
+    notes_only: bool,
 }
 
 impl Pipe {
@@ -76,12 +78,21 @@ impl Pipe {
             skips_pushed: false,
             explains_interruption: false,
             summarises: false,
+            notes_only: false,
         }
     }
 
     /// A pipe of a verb with these flags, which works on `default_jobs` records at once unless the user chose a number.
     pub fn for_args(tool: Tool, args: &PipeArgs, default_jobs: usize) -> Self {
+        if args.quiet {
+            Tool::silence();
+        }
         Pipe { summarises: !args.json, ..Pipe::new(tool, args.jobs_or(default_jobs)) }
+    }
+
+    /// A pipe of a verb with these flags, which writes records and reads none.
+    pub fn for_records(tool: Tool, args: &RecordArgs) -> Self {
+        Pipe { summarises: !args.json, ..Pipe::new(tool, 1) }
     }
 
     /// The pipe works on at least `jobs` records at once.
@@ -109,6 +120,13 @@ impl Pipe {
     #[must_use]
     pub fn skips_pushed(mut self) -> Self {
         self.skips_pushed = true;
+        self
+    }
+
+    /// For verbs that say in notes what they did with each record: on a terminal, its summary is left out.
+    #[must_use]
+    pub fn notes_only(mut self) -> Self {
+        self.notes_only = true;
         self
     }
 
@@ -162,7 +180,7 @@ impl Pipe {
     where
         W: AsyncFnOnce(&Output) -> Result<()>,
     {
-        let output = Output::stdout();
+        let output = self.open_output();
         let worked = tokio::select! {
             biased;
             () = self.tool.interrupted() => Ok(()),
@@ -173,11 +191,27 @@ impl Pipe {
         worked.map(|()| self.tool.status_after(status))
     }
 
+    /// Writes one value that is not a job record.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub async fn write_json(self, value: &impl Serialize) -> Result<ExitStatus> {
+        let write = async |output: &Output| {
+            output.write_json(value).await;
+            Ok(())
+        };
+        self.source(write).await
+    }
+
+    fn open_output(&self) -> Output {
+        if self.summarises { Output::summaries(self.tool, self.notes_only) } else { Output::json() }
+    }
+
     async fn run<W>(self, mut input: Input, work: W, at_end: impl FnOnce(&Output)) -> Result<ExitStatus>
     where
         W: AsyncFn(&mut Record, &Output) -> Result<bool>,
     {
-        let output = if self.summarises { Output::summaries() } else { Output::stdout() };
+        let output = self.open_output();
         let queues = JobQueues::default();
         let repeated = RepeatedFailures::default();
         let last_job = RefCell::default();
@@ -248,15 +282,22 @@ impl Pipe {
         let place = queues.enter(&record);
         let held = place.lock.lock().await;
         let passes = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
-        let is_written = if passes { Ok(true) } else { work(&mut record, output).await };
-        let is_written = is_written.unwrap_or_else(|failure| {
-            repeated.report(self.tool, &failure);
-            output.note_failure(&failure);
-            record.fail(self.tool.name(), &failure);
-            true
-        });
-        if is_written {
-            output.emit(&record).await;
+        if passes {
+            output.pass_on(&record).await;
+        } else {
+            match work(&mut record, output).await {
+                Ok(true) => output.emit(&record).await,
+                Ok(false) => {}
+                Err(failure) => {
+                    // A record as JSON on the same terminal contains it.
+                    if !output.shows_json_beside_messages() {
+                        repeated.report(self.tool, &failure);
+                    }
+                    output.note_failure(&failure);
+                    record.fail(self.tool.name(), &failure);
+                    output.emit(&record).await;
+                }
+            }
         }
         drop(held);
         queues.leave(place);

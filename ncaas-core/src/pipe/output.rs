@@ -10,11 +10,13 @@ use rustix::fs::FileType;
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::summary::{LONGEST_LINE, summarise};
+use super::summary::summarise;
 use crate::failure::{Failure, Result, io_kind};
 use crate::record::Record;
+use crate::record::fields::ErrorInfo;
 use crate::table::terminal_width;
 use crate::text;
+use crate::tool::{Tool, line_start};
 
 /// How many bytes may wait for a slow reader. A longer piece waits alone.
 const WAITING: usize = 4 << 20;
@@ -29,8 +31,12 @@ pub struct Output {
     /// The highest exit status for the records so far.
     status: AtomicU8,
     is_terminal: bool,
-    /// Whether job records are written as summaries.
-    summarises: bool,
+    /// Whether stderr is a terminal as well: most likely the same one.
+    has_messages_beside: bool,
+    /// On a terminal, the tool whose records are written as summaries; none for JSON.
+    summarises_for: Option<Tool>,
+    /// On a terminal, whether summaries are left out.
+    notes_only: bool,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +56,8 @@ impl Shared {
 }
 
 impl Output {
-    pub(super) fn stdout() -> Self {
+    /// Writes records as JSON.
+    pub(super) fn json() -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let (sender, mut receiver) = mpsc::channel::<(Vec<u8>, OwnedSemaphorePermit)>(8);
         let (finished, done) = oneshot::channel();
@@ -77,24 +84,48 @@ impl Output {
             shared,
             status: AtomicU8::new(0),
             is_terminal,
-            summarises: false,
+            has_messages_beside: is_terminal && std::io::stderr().is_terminal(),
+            summarises_for: None,
+            notes_only: false,
         }
     }
 
-    /// As [`Output::stdout`]. On a terminal, it writes a summary of each job record.
-    pub(super) fn summaries() -> Self {
-        let output = Self::stdout();
-        Output { summarises: output.is_terminal, ..output }
+    /// As [`Output::json`]. On a terminal, it writes a summary of each record of this tool.
+    pub(super) fn summaries(tool: Tool, notes_only: bool) -> Self {
+        let output = Self::json();
+        Output { summarises_for: output.is_terminal.then_some(tool), notes_only, ..output }
     }
 
-    /// Writes a record. If stdout is closed, it does nothing: the pipe notices that and ends.
+    /// Whether a record as JSON and a message about it would appear on the same terminal.
+    pub(super) fn shows_json_beside_messages(&self) -> bool {
+        self.has_messages_beside && self.summarises_for.is_none()
+    }
+
+    /// Writes a record. If stdout is closed, it does nothing: the pipe notices that and ends. The summary of a record with a
+    /// failure of this tool is left out if the message about the failure is on the same terminal.
     pub async fn emit(&self, record: &Record) {
+        let own = |error: &ErrorInfo| self.summarises_for.is_some_and(|tool| tool.name() == error.tool);
+        if self.has_messages_beside && record.error().as_ref().is_some_and(own) {
+            return self.raise(1);
+        }
+        self.pass_on(record).await;
+    }
+
+    /// Writes a record whose failure, if it has one, was not reported by this process.
+    pub(super) async fn pass_on(&self, record: &Record) {
         if record.is_failed() {
             self.raise(1);
         }
-        let width = || terminal_width().min(LONGEST_LINE);
-        match self.summarises.then(|| summarise(record, width())).flatten() {
-            Some(summary) => self.write(summary.into_bytes()).await,
+        self.write_record(record).await;
+    }
+
+    async fn write_record(&self, record: &Record) {
+        match self.summarises_for {
+            Some(_) if self.notes_only => {}
+            Some(_) => {
+                let summary = summarise(record, terminal_width());
+                self.write(format!("{}{summary}", line_start(&std::io::stdout())).into_bytes()).await;
+            }
             None => self.write_lines(record.to_line()).await,
         }
     }
@@ -118,8 +149,13 @@ impl Output {
         }
     }
 
-    /// Writes a value that is not a job record as a line of JSON.
+    /// Writes a value that is not a job record: a line of JSON, or its summary.
     pub async fn write_json(&self, value: &impl Serialize) {
+        if self.summarises_for.is_some() {
+            let mut record = Record::default();
+            record.merge(value);
+            return self.write_record(&record).await;
+        }
         self.write_lines(super::json_line(value)).await;
     }
 
@@ -133,6 +169,15 @@ impl Output {
             }
             notified.await;
         }
+    }
+
+    /// Reports a failure whose record is written too, and raises the exit status. If both would be on the same terminal as
+    /// JSON, the record alone has the failure.
+    pub fn report_failure(&self, tool: Tool, failure: &Failure) {
+        if !self.shows_json_beside_messages() {
+            tool.report_failure(failure);
+        }
+        self.note_failure(failure);
     }
 
     /// Raises the exit status for a failure.

@@ -3,10 +3,11 @@
 mod settings;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use ncaas_core::pipe::PipeArgs;
-use ncaas_core::quantity::parse_duration;
+use ncaas_core::pipe::{PipeArgs, RecordArgs};
+use ncaas_core::quantity::{parse_age, parse_duration};
 use ncaas_core::record::fields::Status;
 pub(crate) use settings::{JobSettingsArgs, MountArg, SettingsArgs};
 
@@ -118,7 +119,7 @@ pub(crate) struct StartArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ShellArgs {
-    /// The container: its name or id, a job's id, the name of a dataset, or `last`; without it, the record on stdin names
+    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`; without it, the record on stdin names
     /// it
     pub(crate) container: Option<String>,
 
@@ -129,7 +130,7 @@ pub(crate) struct ShellArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InArgs {
-    /// The container: its name or id, a job's id, the name of a dataset, or `last`
+    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`
     pub(crate) container: String,
 
     /// Connect this command's stdin to the command in the container
@@ -155,6 +156,9 @@ pub(crate) struct InArgs {
     /// User in the container [default: the container's]
     #[arg(short, long)]
     pub(crate) user: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
@@ -224,7 +228,7 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ContainersArgs {
-    /// Containers: names or ids, job ids, names of datasets, or `last`; without them, records on stdin name them
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
     #[command(flatten)]
@@ -233,7 +237,7 @@ pub(crate) struct ContainersArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StopArgs {
-    /// Containers: names or ids, job ids, names of datasets, or `last`; without them, records on stdin name them
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
     /// Stop all containers of a scheduler's job, for example slurm:720
@@ -250,12 +254,12 @@ pub(crate) struct StopArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RmArgs {
-    /// Containers: names or ids, job ids, names of datasets, or `last`; without them, records on stdin name them
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; without them, records on stdin name them
     pub(crate) containers: Vec<String>,
 
     /// Remove containers of this user whose job ended longer ago than TIME, for example 7d
     #[arg(long, value_name = "TIME", value_parser = parse_age, conflicts_with = "containers")]
-    pub(crate) older_than: Option<u64>,
+    pub(crate) older_than: Option<Duration>,
 
     /// Remove containers of this user whose job ended with STATUS; can be repeated
     #[arg(long, value_enum, conflicts_with = "containers")]
@@ -317,12 +321,15 @@ pub(crate) struct LsArgs {
     pub(crate) placement: Option<String>,
 
     /// Output format [default: table on a terminal, else json]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "json")]
     pub(crate) format: Option<Format>,
 
     /// List only containers whose io-dir belongs to this user
     #[arg(long)]
     pub(crate) mine: bool,
+
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -331,9 +338,8 @@ pub(crate) struct DuArgs {
     #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR")]
     pub(crate) io_dir: Option<PathBuf>,
 
-    /// Print JSON on a terminal too, one line for each job and image
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) records: RecordArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -347,24 +353,9 @@ fn parse_seconds(text: &str) -> Result<u64, String> {
     parse_duration(text).map(|time| time.as_secs_f64().ceil() as u64)
 }
 
-/// As [`parse_seconds`], and requires a unit: somebody who means 7 days must not remove what is older than 7 seconds.
-fn parse_age(text: &str) -> Result<u64, String> {
-    if text.parse::<f64>().is_ok() {
-        return Err(format!("`{text}` has no unit: write for example `{text}d` or `{text}h`"));
-    }
-    parse_seconds(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_age_has_a_unit() {
-        assert_eq!(parse_age("7d"), Ok(7 * 86400));
-        assert_eq!(parse_age("7"), Err("`7` has no unit: write for example `7d` or `7h`".to_owned()));
-        assert!(parse_age("0.5").is_err() && parse_age("soon").is_err());
-    }
 
     #[test]
     fn a_fraction_of_a_second_becomes_one_second() {

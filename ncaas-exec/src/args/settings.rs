@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use ncaas_core::quantity::parse_bytes;
+use ncaas_core::quantity::{parse_bytes, parse_memory};
 use ncaas_core::record::fields::{Gpus, MountPaths, Protocol};
 
 /// Options that `start` and `run` share.
@@ -15,9 +15,9 @@ pub(crate) struct SettingsArgs {
 
     /// Path of the io-dir in the container [default: the image's label org.neurocaas.io-dir, else
     /// /home/neurocaasdev/io-dir]. For a job, PART=PATH moves single parts: data=/input,config=/config,results=/output;
-    /// `logs=` mounts no folder for logs
+    /// `logs=` mounts no folder for logs; can be repeated
     #[arg(long, value_name = "PATH", value_parser = parse_mount)]
-    pub(crate) mount: Option<MountArg>,
+    pub(crate) mount: Vec<MountArg>,
 
     /// Set an environment variable; NAME alone copies the value from this environment
     #[arg(short, long, value_name = "NAME=VALUE")]
@@ -32,7 +32,7 @@ pub(crate) struct SettingsArgs {
     pub(crate) secret_env: Vec<String>,
 
     /// Memory limit, for example 512m or 4g
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     pub(crate) memory: Option<u64>,
 
     /// CPU limit in CPUs, for example 2 or 0.5

@@ -54,11 +54,11 @@ impl Usage {
 
 pub(crate) async fn du(tool: Tool, args: DuArgs) -> Result<ExitStatus> {
     let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             let engine = Engine::connect().await?;
             let usages = measure(&engine, io_dir.clone()).await?;
-            if shows_table(args.json) {
+            if shows_table(args.records.json) {
                 output.write(table(&usages, terminal_width()).into_bytes()).await;
             } else {
                 for usage in &usages {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use futures_util::StreamExt;
-use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe, stdout_hang_up};
+use ncaas_core::pipe::{Input, Output, Pipe, RecordArgs, stdout_hang_up};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::RecordFields;
+use ncaas_core::record::fields::{DetachedExec, RecordFields};
+use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -45,7 +46,8 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     for text in &args.env {
         env.extend(parse_variable(text)?.map(|(name, value)| format!("{name}={value}")));
     }
-    let container = targets::resolve_container(&engine, &args.container).await?;
+    let inspected = engine.inspect_named(&args.container).await?;
+    let container = reference::container_name(&inspected).to_owned();
     let request = ExecRequest {
         container: container.clone(),
         command: args.command.clone(),
@@ -56,7 +58,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         terminal: false,
     };
     if args.detach {
-        return detach(tool, &engine, request).await;
+        return detach(tool, &engine, request, &args.records).await;
     }
     let exec = Exec::create(&engine, request).await?;
     let Streams { output, input } = exec.start().await?;
@@ -150,12 +152,16 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
 }
 
 /// Starts a detached command, and writes the record with which `ncaas-exec wait` finds it.
-async fn detach(tool: Tool, engine: &Engine, request: ExecRequest) -> Result<ExitStatus> {
-    let mut record = targets::record_for_container(&request.container);
+async fn detach(tool: Tool, engine: &Engine, request: ExecRequest, args: &RecordArgs) -> Result<ExitStatus> {
+    let mut record = Record::for_container(&request.container);
     targets::inspect_target(engine, &mut record).await?;
     let detached = start_detached(engine, request).await?;
+    if shows_table(args.json) {
+        let DetachedExec { name, exit_file, .. } = &detached;
+        tool.note(&format!("started `{name}`; at its end, `{exit_file}` in the container has its exit code"));
+    }
     record.merge(&RecordFields { exec: Some(detached), ..RecordFields::default() });
-    Pipe::new(tool, 1).filter(Input::record(record), async |_: &mut Record, _: &Output| Ok(())).await
+    Pipe::for_records(tool, args).filter(Input::record(record), async |_: &mut Record, _: &Output| Ok(())).await
 }
 
 /// Why copying the output stopped.

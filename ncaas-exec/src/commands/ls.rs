@@ -11,7 +11,7 @@ use ncaas_core::pipe::Pipe;
 use ncaas_core::quantity::{format_age, format_bytes};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, RecordFields};
-use ncaas_core::table::{Table, terminal_width};
+use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text;
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -25,10 +25,9 @@ const INSPECTIONS: usize = 16;
 const MANY: usize = 32;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let format = args.format.unwrap_or(if terminal { Format::Table } else { Format::Json });
+    let format = args.format.unwrap_or(if shows_table(args.records.json) { Format::Table } else { Format::Json });
     let engine = Engine::connect().await?;
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .source(async |output| {
             let records = list_records(&engine, &args).await?;
             match format {

@@ -11,6 +11,7 @@ use ncaas_core::lease;
 use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Status};
+use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
@@ -30,6 +31,9 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         (None, None) => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
     let jobs = RunningJobs::default();
+    let is_filter = !named && args.placement.is_none() && JobFilter::new(&args).is_none();
+    // In a pipe, the record of a job says more than that its container is gone.
+    let is_explained = !is_filter && shows_table(args.pipe.json);
     let remove = async |engine: &Engine, record: &mut Record| {
         let container = match targets::inspect_labelled_target(engine, record).await {
             Ok(container) => container,
@@ -53,7 +57,11 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
             }
             _ => {
                 jobs.note_done();
-                remove_target(engine, record, &container, args.force).await
+                remove_target(engine, record, &container, args.force).await?;
+                if is_explained {
+                    tool.note(&format!("removed `{}`", container.name));
+                }
+                Ok(())
             }
         }
     };
@@ -81,10 +89,13 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         }
         Ok(())
     };
-    let report = |output: &Output| {
-        jobs.report(tool, output, "not removed; put `ncaas-exec wait` before `ncaas-exec rm`");
+    let consequence = match &args.placement {
+        Some(placement) => format!("not removed; `ncaas-exec stop --placement {placement}` stops them"),
+        None => "not removed; put `ncaas-exec wait` before `ncaas-exec rm`".to_owned(),
     };
+    let report = |output: &Output| jobs.report(tool, output, &consequence);
     let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors();
+    let pipe = if is_filter { pipe } else { pipe.notes_only() };
     connection.connect_during(pipe.filter_then(input, work, report)).await
 }
 
@@ -137,9 +148,8 @@ async fn check_collected(engine: &Engine, record: &Record, container: &Container
         } else {
             format!("`ncaas-sync collect {name}` collects it")
         };
-        return Err(
-            Failure::new(Kind::ResultsMissing, message).hint(format!("{collect}; `ncaas-exec rm --force` discards it"))
-        );
+        return Err(Failure::new(Kind::ResultsMissing, message)
+            .hint(format!("{collect}; `ncaas-exec rm --force {name}` discards it")));
     }
     Ok(())
 }
@@ -227,7 +237,7 @@ impl JobFilter {
     fn new(args: &RmArgs) -> Option<Self> {
         let filter = JobFilter {
             all_users: args.all_users,
-            older_than: args.older_than.map(Duration::from_secs),
+            older_than: args.older_than,
             status: args.status.iter().map(|status| (*status).into()).collect(),
         };
         (filter.older_than.is_some() || !filter.status.is_empty()).then_some(filter)
@@ -236,7 +246,7 @@ impl JobFilter {
     async fn find_jobs(&self, engine: &Engine) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         for found in engine.list_labelled(&[labels::JOB]).await? {
-            let mut record = targets::record_for_container(&found.id);
+            let mut record = Record::for_container(&found.id);
             match targets::inspect_target(engine, &mut record).await {
                 Ok(container) if self.matches(&record, &container) => records.push(record),
                 Ok(_) => {}

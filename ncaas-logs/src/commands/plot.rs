@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use ncaas_core::failure::Result;
 use ncaas_core::files;
-use ncaas_core::pipe::{self, Input, Output, Pipe, json_line};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::PlotArgs;
 use crate::picture;
-use crate::saved_files::read_records;
+use crate::saved_files::{expand_job_folders, read_records};
 use crate::timeline::{Row, Timeline};
 
 /// The picture that was drawn.
@@ -30,7 +30,8 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     let input = if args.files.is_empty() {
         Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs plot")?
     } else {
-        let records = args.files.iter().map(|path| read_records(path)).collect::<Result<Vec<_>>>()?;
+        let records =
+            expand_job_folders(&args.files).iter().map(|path| read_records(path)).collect::<Result<Vec<_>>>()?;
         Input::records(records.into_iter().flatten())
     };
     let rows: RefCell<Vec<Row>> = RefCell::default();
@@ -62,5 +63,6 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     let path = files::absolute(&args.output)?;
     files::write_whole(&path, &picture)?;
     let plot = path.to_string_lossy().into_owned();
-    pipe::print(tool, json_line(&PlotRecord { plot, jobs: timeline.rows.len(), without_a_run })).await
+    let written = PlotRecord { plot, jobs: timeline.rows.len(), without_a_run };
+    Pipe::for_args(tool, &args.pipe, 1).write_json(&written).await
 }

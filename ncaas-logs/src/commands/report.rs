@@ -8,9 +8,10 @@ use askama::Template;
 use jiff::Timestamp;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
-use ncaas_core::pipe::{self, Input, Output, Pipe, json_line};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
+use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use serde::Serialize;
 use crate::args::ReportArgs;
 use crate::job_summary::{JobSummary, NOT_RUN, WAITING, describe_status};
 use crate::picture;
-use crate::saved_files::{SavedFiles, read_records};
+use crate::saved_files::{SavedFiles, expand_job_folders, read_records};
 use crate::timeline::{Row, Timeline, format_utc};
 
 /// The report that was written.
@@ -83,7 +84,7 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
             return Ok(status);
         }
     }
-    for file in &args.files {
+    for file in &expand_job_folders(&args.files) {
         let records = read_records(file)?;
         let saved = if records.len() == 1 { SavedFiles::beside_record(file) } else { None };
         for record in &records {
@@ -101,9 +102,11 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
     let page = render(&jobs, &timeline)?;
     files::write_whole(&path, page.as_bytes())?;
     let failed = jobs.iter().filter(|job| job.has_failed).count();
-    tool.note(&format!("wrote `{}`: {}, {failed} failed", path.display(), format_count(jobs.len(), "job")));
+    if !shows_table(args.pipe.json) {
+        tool.note(&format!("wrote `{}`: {}, {failed} failed", path.display(), format_count(jobs.len(), "job")));
+    }
     let written = ReportRecord { report: path.to_string_lossy().into_owned(), jobs: jobs.len(), failed };
-    pipe::print(tool, json_line(&written)).await
+    Pipe::for_args(tool, &args.pipe, 1).write_json(&written).await
 }
 
 fn render(jobs: &[JobSummary], timeline: &Timeline) -> Result<String> {

@@ -36,6 +36,9 @@ pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStat
         Ok(())
     };
     let status = pipe.for_each(input, collect).await?;
+    if rows.borrow().is_empty() && status != ExitStatus::SUCCESS {
+        return Ok(status);
+    }
     let mut table = Table::new(&["NAME", "STATE", "STATUS", "EXIT", "STARTED", "DURATION"]).fit(terminal_width());
     rows.take().into_iter().for_each(|row| table.push(row));
     let printed = pipe::print(tool, table.to_string().into_bytes()).await?;

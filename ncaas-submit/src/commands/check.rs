@@ -23,7 +23,7 @@ const AT_ONCE: usize = 8;
 pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
     let target = args.target.as_deref().map(Target::parse).transpose()?;
     if !args.submissions.is_empty() {
-        return Pipe::new(tool, 1)
+        return Pipe::for_args(tool, &args.pipe, 1)
             .source(async |output: &Output| {
                 for submission in &args.submissions {
                     check_file(tool, submission, target.as_ref(), &args.allow_bypass, output).await?;
@@ -133,7 +133,7 @@ async fn check_file(tool: Tool, name: &str, target: Option<&Target>, bypass: &[S
         ..Job::default()
     };
     if let Some(refusal) = submission.refusal() {
-        tool.report_failure(&refusal.context(format!("`{name}`")));
+        output.report_failure(tool, &refusal.context(format!("`{name}`")));
     }
     for mut record in submission.records(&job, tool.name()) {
         record.merge(&RecordFields { setup: Some(log.events()), ..RecordFields::default() });

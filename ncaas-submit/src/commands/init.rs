@@ -15,7 +15,7 @@ pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
     for group in &args.group {
         check_group(group)?;
     }
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             let bucket = Bucket::create(&args.bucket).await?;
             let of_groups = args.group.iter().flat_map(|group| {

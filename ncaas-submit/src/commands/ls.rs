@@ -39,8 +39,8 @@ const AT_ONCE: usize = 16;
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     let bucket = open_bucket(&args.bucket).await?;
     check_groups(&bucket, &args.group, false).await?;
-    let shows_table = shows_table(args.json);
-    Pipe::new(tool, 1)
+    let shows_table = shows_table(args.records.json);
+    Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             let mut emitted: HashMap<String, Vec<u8>> = HashMap::new();
             loop {

@@ -63,7 +63,7 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
     let session = Session::new(tool, bucket, &args);
     warn_about_conditional_writes(&session).await?;
     let mut is_done = false;
-    let status = Pipe::new(tool, 1)
+    let status = Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             if args.once {
                 emit_existing(&session, &mut lister, output).await?;

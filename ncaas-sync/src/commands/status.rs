@@ -68,7 +68,7 @@ enum FileStatus {
 }
 
 pub(crate) async fn status(tool: Tool, args: StatusArgs) -> Result<ExitStatus> {
-    let pipe = Pipe::new(tool, 1);
+    let pipe = Pipe::for_records(tool, &args.records);
     pipe.source(async |output| compare(tool, &args, output).await).await
 }
 
@@ -94,7 +94,7 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
         pair if is_state(&pair.path) => Ok(None),
         pair => Ok(Some(compare_pair(tool, &transfer, pair).await)),
     });
-    let is_table = shows_table(args.json);
+    let is_table = shows_table(args.records.json);
     let mut table = is_table.then(|| Table::new(&["STATUS", "SIZE", "IN BUCKET", "PATH"]));
     let mut records = pin!(records.buffer_unordered(DEFAULT_JOBS));
     while let Some(record) = records.next().await {

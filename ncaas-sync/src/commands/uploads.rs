@@ -32,7 +32,7 @@ pub(crate) struct UploadRecord {
 }
 
 pub(crate) async fn uploads(tool: Tool, args: UploadsArgs) -> Result<ExitStatus> {
-    Pipe::new(tool, 1).source(async |output| list(tool, &args, output).await).await
+    Pipe::for_records(tool, &args.records).source(async |output| list(tool, &args, output).await).await
 }
 
 async fn list(tool: Tool, args: &UploadsArgs, output: &Output) -> Result<()> {

@@ -10,3 +10,4 @@ mod pipe;
 mod readme;
 mod submit;
 mod sync;
+mod terminal;

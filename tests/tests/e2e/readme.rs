@@ -75,7 +75,7 @@ fn run(folder: &Path, examples: &[Example]) {
         let text = ran.text();
         assert_eq!(ran.status, 0, "{command}\n{text}");
         // Which stage sees a job end, and so says it on stderr, depends on how long the job runs.
-        let is_outcome = |line: &str| line.contains(" succeeded in ");
+        let is_outcome = |line: &str| line.contains(" succeeded in ") || line.contains(" jobs ended: ");
         let lines: Vec<&str> = text.lines().filter(|line| !is_outcome(line)).collect();
         let output: Vec<&str> = output.iter().map(String::as_str).filter(|line| !is_outcome(line)).collect();
         let is_same = are_printed(&lines, &output);

@@ -36,7 +36,7 @@ pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
     let name = format!("{}-from-{}", split(&image).0, std::process::id());
     let engine = LazyEngine::default();
     let base = BaseBuild { engine: &engine, tool, args: &args, image: &image, name: &name, is_named: Cell::new(false) };
-    let ended = Pipe::new(tool, 1)
+    let ended = Pipe::for_records(tool, &args.records)
         .for_each(Input::record(record), async |record: &mut Record, output: &Output| {
             let built = base.build().await;
             write_record(tool, record, output, built).await;

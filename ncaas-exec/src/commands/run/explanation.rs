@@ -1,16 +1,16 @@
 //! `ncaas-exec run --verbose`: what is started, where its files are, and its limits.
 
-use ncaas_core::quantity::{format_bytes, format_duration};
+use ncaas_core::quantity::{format_duration, format_limit};
 use ncaas_core::record::Record;
 use ncaas_core::tool::Tool;
 
 use crate::container_spec::{ContainerSpec, shell_line};
 
-/// Prints what a container is started with.
-pub(super) fn explain_start(tool: Tool, record: &Record, spec: &ContainerSpec) {
+/// Prints what a container is started with. `verb` says whether it is started now.
+pub(super) fn explain_start(tool: Tool, verb: &str, record: &Record, spec: &ContainerSpec) {
     let name = spec.name.as_deref().unwrap_or("a container");
     let image = record.text("image").unwrap_or(&spec.image);
-    tool.note(&format!("starting `{name}` from the image `{image}`, id {}", spec.image));
+    tool.note(&format!("{verb} `{name}` from the image `{image}`, id {}", spec.image));
     let words: Vec<String> = spec.entrypoint.iter().chain(&spec.command).flatten().cloned().collect();
     if !words.is_empty() {
         tool.note(&format!("`{name}` runs: {}", shell_line(&words)));
@@ -28,10 +28,10 @@ fn describe_limits(spec: &ContainerSpec) -> String {
     let above_zero = |value: Option<u64>| value.filter(|value| *value > 0);
     [
         limit("time", settings.timeout_s.map(|seconds| format_duration(seconds as f64))),
-        limit("memory", settings.memory.map(format_bytes)),
+        limit("memory", settings.memory.map(format_limit)),
         limit("CPUs", settings.cpus.map(|cpus| cpus.to_string())),
         limit("processes", above_zero(settings.pids).map(|pids| pids.to_string())),
-        limit("log", above_zero(settings.log_size).map(format_bytes)),
+        limit("log", above_zero(settings.log_size).map(format_limit)),
     ]
     .join(", ")
 }

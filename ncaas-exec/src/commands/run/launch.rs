@@ -70,7 +70,7 @@ impl Launcher {
         folders: &mut MadeFolders,
     ) -> Result<Container> {
         if self.is_verbose {
-            explain_start(self.tool, record, &spec);
+            explain_start(self.tool, "starting", record, &spec);
         }
         self.tool.warn(record, slot.warning.as_deref());
         if let Some(gpu) = &slot.gpu {

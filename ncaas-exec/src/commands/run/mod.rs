@@ -33,9 +33,10 @@ use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::lease;
-use ncaas_core::pipe::{Input, Pipe, PipeArgs};
+use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields, RunSettings};
+use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 use rustix::fs::FileType;
 use tokio::sync::OnceCell;
@@ -47,6 +48,7 @@ use crate::image::{author_labels, complete_from_labels, inspect_image};
 use crate::outcome::report_outcome;
 use crate::run_settings::DefaultSettings;
 use crate::{targets, time_limit_guardian};
+use explanation::explain_start;
 use follow::copy_output;
 use interruption::{Counts, increment};
 use job_folders::MadeFolders;
@@ -84,9 +86,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     // Without records, options that describe a job are most likely given without its image.
     let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
     let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
-    // A dry run prints the whole record.
-    let pipe_args = PipeArgs { json: args.pipe.json || args.dry_run, ..args.pipe.clone() };
-    let pipe = Pipe::for_args(tool, &pipe_args, 0).at_least(MIN_RECORDS).room_for_others(ROOM_FOR_OTHERS);
+    let pipe = Pipe::for_args(tool, &args.pipe, 0).at_least(MIN_RECORDS).room_for_others(ROOM_FOR_OTHERS);
     let pipe = pipe.skips_pushed().explains_interruption();
     let runner = Runner {
         tool,
@@ -95,6 +95,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         settings: DefaultSettings::for_jobs(args.settings, args.job_settings, args.timeout)?,
         placement: args.placement,
         dry_run: args.dry_run,
+        explains_dry_run: shows_table(args.pipe.json),
         follow: args.follow,
         replays: args.replay.is_some(),
         connection: LazyEngine::default(),
@@ -111,8 +112,11 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         ran
     });
     let status = runner.connection.connect_during(pipe).await?;
+    runner.counts.note_total(tool);
     if status.is_interrupted() {
         runner.counts.note_interruption(tool, expected.get());
+    } else if !stdout_is_pipe() {
+        runner.counts.note_running(tool);
     }
     if needs_records && runner.counts.begun.get() == 0 && status == ExitStatus::SUCCESS {
         return Err(Failure::new(Kind::Usage, "no image is given, and stdin contains no records")
@@ -218,6 +222,8 @@ struct Runner {
     /// The scheduler's job that this run belongs to.
     placement: Option<String>,
     dry_run: bool,
+    /// Whether a dry run is explained in words, because the record is a summary.
+    explains_dry_run: bool,
     follow: bool,
     /// Whether the record is one of an earlier run that is repeated.
     replays: bool,
@@ -255,6 +261,10 @@ impl Runner {
         increment(&self.counts.started);
         if self.follow {
             self.follow_job(record).await?;
+            increment(&self.counts.followed);
+            if record.is_failed() {
+                increment(&self.counts.followed_failed);
+            }
         }
         if record.container().is_none_or(|container| container.has_ended()) {
             increment(&self.counts.ended);
@@ -321,6 +331,9 @@ impl Runner {
             let mut spec = resolve::resolve_spec(record, &settings, inputs, &image)?;
             self.label_placement(&mut spec);
             let command = resolve::set_command(&mut spec, record, inputs, &image);
+            if self.explains_dry_run {
+                explain_start(self.tool, "would start", record, &spec);
+            }
             return dry_run::describe(self.tool, engine, info, record, spec, command).await;
         }
         let launched = async {

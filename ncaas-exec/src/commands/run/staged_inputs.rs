@@ -63,6 +63,11 @@ fn stage_input(input: &mut InputPath, io_dir: &Path, target: &Path, user: &Conta
     if matches!(source, Source::Machine) && !needs_staging(&source, path, &canonical, user, 0)? {
         return Ok(());
     }
+    if canonical_io_dir.starts_with(&canonical) {
+        let (data, io_dir) = (input.host.display(), io_dir.display());
+        return Err(Failure::new(Kind::UnsafePath, format!("the folder `{data}` contains the io-dir `{io_dir}`"))
+            .hint("name another io-dir with `--io-dir`, or move the dataset into a folder without one"));
+    }
     let staged = target.join(base_name(&input.inside));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(target).doing("create the folder", target)?;
     stage(&source, path, &staged, user, 0)?;

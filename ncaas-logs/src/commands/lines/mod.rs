@@ -10,6 +10,7 @@ use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
+use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LinesArgs;
@@ -19,7 +20,8 @@ use crate::targets;
 pub(crate) use writer::LineRecord;
 use writer::Writer;
 
-pub(crate) async fn print_lines(tool: Tool, args: LinesArgs) -> Result<ExitStatus> {
+pub(crate) async fn print_lines(tool: Tool, mut args: LinesArgs) -> Result<ExitStatus> {
+    args.text |= shows_table(args.pipe.json) && !args.raw;
     let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
     let several = args.containers.len() != 1;
     // Logs that are not followed are printed one after the other.

@@ -10,6 +10,7 @@ use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT_SUFFIX};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, RecordFields};
+use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::{Map, Value, json};
 
@@ -25,11 +26,15 @@ use upload::{InputSource, Uploader};
 pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
     check_fields(&args.set)?;
     let (bucket, group) = open_group(&args.target).await?;
-    Pipe::new(tool, 1)
+    Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             let record = submit(tool, &args, &bucket, &group).await?;
             if !args.wait {
                 output.emit(&record).await;
+                if shows_table(args.records.json) {
+                    let id = record.job().unwrap_or_default().id;
+                    tool.note(&format!("`ncaas-submit wait {}/{group} {id}` waits for its end", bucket.address()));
+                }
                 return Ok(());
             }
             for record in wait_for_end(tool, &record, &Buckets::default()).await? {

@@ -21,7 +21,7 @@ const DEFAULT_FILES: usize = 64;
 
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     if let Some(target) = &args.target {
-        let pipe = Pipe::new(tool, 1);
+        let pipe = Pipe::for_args(tool, &args.pipe, 1);
         return pipe.source(async |output| request::pull(tool, target, &args, output).await).await;
     }
     let input = Input::stdin(tool, "ncaas-submit watch BUCKET | ncaas-sync pull")?;

@@ -65,5 +65,5 @@ fn a_pipe_as_dataset_is_refused_at_once() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let ran = workspace.run(&["--data", "pipe"], &["cat"]);
     assert_eq!(ran.record().error_kind(), "unsafe-path", "{}", ran.stderr);
-    assert!(ran.stderr.contains("is neither a file nor a folder"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is a pipe, not a file or folder"), "{}", ran.stderr);
 }
