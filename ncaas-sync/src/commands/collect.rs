@@ -256,15 +256,21 @@ impl Collector {
                     .saved_record()
                     .and_then(|saved| saved.results())
                     .is_some_and(|results| !results.is_empty());
-                let left_out = fetch::count_left_out(engine, &selection).await?;
-                if !findings.list.is_empty() || has_earlier {
-                    if let Some(warning) = left_out.warning_beside_results() {
-                        self.tool.note(&format!("`{}`: {warning}", directory.job().id()));
-                        findings.warnings.add(warning);
+                let has_results = !findings.list.is_empty() || has_earlier;
+                match fetch::count_left_out(engine, &selection).await {
+                    Ok(left_out) if has_results => {
+                        if let Some(warning) = left_out.warning_beside_results() {
+                            self.tool.note(&format!("`{}`: {warning}", directory.job().id()));
+                            findings.warnings.add(warning);
+                        }
                     }
-                } else {
-                    findings.warnings.add(left_out.warning());
-                    findings.uncollected = left_out.total();
+                    Ok(left_out) => {
+                        findings.warnings.add(left_out.warning());
+                        findings.uncollected = left_out.total();
+                    }
+                    // The engine lists nothing if one path is too deep for it.
+                    Err(_) if has_results => {}
+                    Err(failure) => return Err(failure),
                 }
             }
         } else {
