@@ -117,7 +117,7 @@ fn a_failure_is_shown_once_on_a_terminal() {
         ("ncaas-sync collect nowhere", "does not exist on this engine"),
         ("ncaas-build commit nowhere --tag x:y", "does not exist on this engine"),
         ("ncaas-build check .", "cannot be copied"),
-        ("ncaas-build tag nowhere x:y", "nowhere"),
+        ("ncaas-build tag nowhere x:y", "does not exist on this engine"),
         ("ncaas-submit check submit.json", "configname"),
     ];
     for (command, words) in cases {
@@ -247,6 +247,8 @@ fn advice_and_limits_have_units_and_commands_that_work() {
     let uploads = Run::tool("ncaas-sync").args(["uploads", "s3://x", "--older-than", "7"]).run();
     uploads.ended_saying(2, "`7` has no unit: write for example `7d` or `7h`");
     let workspace = Workspace::new();
+    let home = workspace.exec(&["run", FIXTURE, "--data", "~/s.csv", "--", "true"]).run();
+    home.ended_saying(2, "`~/s.csv` is not a path: the shell did not expand `~`");
     let placement = unique("slurm:1");
     workspace.start(&["--placement", &placement], &["sleep", "60"]);
     let kept = workspace.exec(&["rm", "--placement", &placement]).run();

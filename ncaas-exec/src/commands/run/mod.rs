@@ -205,6 +205,13 @@ impl DefaultFields {
 
 /// A path as a name in a record: absolute, and with a final `/` for a folder.
 fn path_name(path: &Path, may_be_folder: bool) -> Result<String> {
+    if path.starts_with("~") {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("`{}` is not a path: the shell did not expand `~`", path.display()),
+        )
+        .hint("write the path without quotes, or with `$HOME`"));
+    }
     let path = files::absolute(path)?;
     let is_folder = may_be_folder && path.is_dir();
     let name = path.to_str().ok_or_else(|| {

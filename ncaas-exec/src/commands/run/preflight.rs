@@ -5,6 +5,7 @@ use std::path::Path;
 use bollard::models::{ImageInspect, SystemInfo};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::inputs::{InputPath, is_folder};
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
 
@@ -36,15 +37,10 @@ pub(super) fn check_disk_space(io_dir: &Path, needed: Option<u64>) -> Result<()>
     if free >= needed {
         return Ok(());
     }
-    let in_gb = |bytes: u64| bytes as f64 / 1e9;
+    let (free, needed) = (format_bytes(free), format_bytes(needed));
     Err(Failure::new(
         Kind::DiskFull,
-        format!(
-            "the disk of `{}` has {:.2} GB free, and the job needs {:.2} GB",
-            io_dir.display(),
-            in_gb(free),
-            in_gb(needed)
-        ),
+        format!("the disk of `{}` has {free} free, and the job needs {needed}", io_dir.display()),
     ))
 }
 
