@@ -32,7 +32,7 @@ demo: ## run an analysis from a submit file to its results; sets up all it needs
 	@tests/demo
 
 test: ## run all tests against a real engine and LocalStack; sets up both
-	cargo build --workspace
+	cargo build --workspace --all-targets
 	cargo test --workspace --doc --quiet
 	tests/services/with cargo $(RUNNER) --workspace
 
