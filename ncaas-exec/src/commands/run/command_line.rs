@@ -138,8 +138,12 @@ pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Resu
                         let script = forward_arguments(&line[text]).ok_or_else(|| unknown_arguments(&line[text]))?;
                         line[text] = script;
                     }
-                    // The first word after the script is `$0`.
-                    line.push(line[shell].clone());
+                    match word_before_all_arguments(&line[text]) {
+                        // The first word after the script is `$0`.
+                        None => line.push(line[shell].clone()),
+                        Some(word) if is_end_of_command(word) => return Err(would_execute_dataset(&line)),
+                        Some(_) => {}
+                    }
                 }
             }
             Some(Program::Interpreter) | None => return Err(would_execute_dataset(&line)),
@@ -314,6 +318,19 @@ fn uses_arguments(script: &str) -> bool {
     })
 }
 
+/// The part of a shell script before `$0 $@`, by which it takes the words after it, the first one included.
+fn word_before_all_arguments(script: &str) -> Option<&str> {
+    let (before, after) = script.split_once("$0").or_else(|| script.split_once("${0}"))?;
+    let rest = after.trim_start_matches(['"', ' ']);
+    let takes_all = ["$@", "${@}", "$*"].iter().any(|all| rest.starts_with(all));
+    takes_all.then(|| before.trim_end_matches('"').trim_end())
+}
+
+/// Whether a shell takes the word after this text for a command.
+fn is_end_of_command(text: &str) -> bool {
+    text.is_empty() || text.ends_with([';', '&', '|', '(', '\n']) || text.split_whitespace().next_back() == Some("exec")
+}
+
 /// The script with its arguments passed on to its last command, if that can be done.
 fn forward_arguments(script: &str) -> Option<String> {
     let script = script.trim();
@@ -383,6 +400,8 @@ mod tests {
             // `$0` is given.
             ("", "bash|-c|S $1|name", " || bash|-c|S $1|name|D|C"),
             ("/bin/sh|-c|exec \"$0\" \"$@\"|S", "", "/bin/sh|-c|exec \"$0\" \"$@\"|S || D|C"),
+            ("bash|-c|. ./x; exec S $0 $@", "", "bash|-c|. ./x; exec S $0 $@ || D|C"),
+            ("bash|-c|echo $0; S $@", "", "bash|-c|echo $0; S $@ || bash|D|C"),
             // The client of the platform.
             ("", "bash|-c|S ${data} ${config}", " || bash|-c|S ${data} ${config}|bash|D|C"),
             // Entrypoint and command are one line if the entrypoint is incomplete.
@@ -413,6 +432,9 @@ mod tests {
     fn a_command_that_would_execute_the_dataset_or_lose_it_is_refused() {
         for command in ["", "bash", "bash|-l", "python", "python3|-u", "env|A=1", "tini|--", "bash|-c", "sh|-c|(a)"] {
             assert_eq!(completed("", command, false), "Usage", "{command}");
+        }
+        for script in ["exec \"$0\" \"$@\"", ". ./x && \"${0}\" \"$@\"", "$0 $*"] {
+            assert_eq!(completed(&format!("sh|-c|{script}"), "", false), "Usage", "{script}");
         }
         assert_eq!(completed("bash", "", false), "Usage");
         assert_eq!(completed("/entrypoint.sh", "bash", false), "Usage");
