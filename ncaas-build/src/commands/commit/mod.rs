@@ -129,7 +129,12 @@ impl Commit<'_> {
             None if is_of_our_tool(inspected) => {
                 let image = self.config_of_image(inspected).await?;
                 let replaced = container.entrypoint.filter(|words| !words.is_empty()).map(|_| Vec::new());
-                (image.entrypoint.or(replaced), image.cmd)
+                let entrypoint = image.entrypoint.or(replaced);
+                // Without any command the engine would save that of the container. A shell stands for none: `run` asks for one.
+                let needs_command = entrypoint.as_ref().is_none_or(Vec::is_empty)
+                    && container.cmd.is_some_and(|words| !words.is_empty());
+                let shell = needs_command.then(|| vec!["sh".to_owned()]);
+                (entrypoint, image.cmd.filter(|words| !words.is_empty()).or(shell))
             }
             None => (container.entrypoint, container.cmd),
         };

@@ -2,6 +2,7 @@
 
 use ncaas_tests::build_context::{build_context, field_names, ncaas_build, single, write_file};
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
+use ncaas_tests::workspace::Workspace;
 use ncaas_tests::{Run, unique};
 use serde_json::json;
 
@@ -171,6 +172,25 @@ fn an_image_of_a_development_container_has_the_command_of_its_own_image() {
         let of_the_tools = key.starts_with("org.neurocaas.") && !of_the_author;
         assert!(!of_the_tools || value == "", "{key}={value}");
     }
+}
+
+#[test]
+fn an_image_of_a_job_has_no_dataset_in_its_command() {
+    let mut clean = CleanUp::new();
+    let (base, image) = (unique("base"), unique("committed"));
+    clean.image(&base);
+    clean.image(&image);
+    let workspace = Workspace::new();
+    workspace.write("d.npy", "x");
+    let dockerfile = build_context(&format!("FROM {FIXTURE}\nENTRYPOINT []\nCMD []\n"));
+    assert_eq!(ncaas_build().args(["image", "-t", &base]).arg(dockerfile.path()).run().status, 0);
+    let started = workspace.exec(&["run", &base, "--data", "d.npy", "--", "echo"]).run().record();
+    let id = started.container.unwrap().id;
+    let committed = ncaas_build().args(["commit", &id, "-t", &image]).dir(workspace.path()).run();
+    assert_eq!(committed.status, 0, "{}", committed.stderr);
+    let command = docker(&["image", "inspect", "--format", "{{json .Config.Entrypoint}} {{json .Config.Cmd}}", &image]);
+    assert_eq!(command, r#"null ["sh"]"#);
+    assert_eq!(workspace.exec(&["run", &image, "--data", "d.npy"]).run().record().error_kind(), "usage");
 }
 
 #[test]
