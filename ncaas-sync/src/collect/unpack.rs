@@ -119,7 +119,11 @@ impl Unpacker<'_> {
 
     fn keep_empty_folder(&self, folder: Option<String>, unpacked: &mut Unpacked) {
         let Some(folder) = folder else { return };
-        let is_new = self.request.wanted.as_ref().is_none_or(|wanted| wanted.get(&folder) == Some(&ChangeKind::Added));
+        // The mount point of an empty volume is not a result.
+        let is_new = match &self.request.wanted {
+            Some(wanted) => wanted.get(&folder) == Some(&ChangeKind::Added),
+            None => folder != self.request.root,
+        };
         if is_new && !self.request.excludes(&folder) && self.selection.accepts_empty_folder(&folder) {
             unpacked.findings.list.push(Finding::new(&folder, Content::EmptyFolder));
         }

@@ -119,7 +119,7 @@ fn images_of_other_platforms_run_as_they_are() {
 fn an_image_that_the_platforms_client_saved_gives_exactly_its_results() {
     let script = "#!/bin/sh\ncp \"$1\" io-dir/results/copy\necho x >io-dir/results/other\n";
     let changes = [
-        "VOLUME /home/neurocaasdev/io-dir",
+        "VOLUME /home/neurocaasdev/io-dir /empty",
         r#"ENTRYPOINT []"#,
         r#"CMD ["bash","-c","/home/neurocaasdev/run.sh ${data} ${config}"]"#,
     ];
