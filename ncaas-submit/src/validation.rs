@@ -114,6 +114,9 @@ async fn check_config(bucket: &Bucket, name: &Name, log: &mut SetupLog) -> Resul
         Err(failure) if failure.kind == Kind::ObjectNotFound => {
             Ok(Err(format!("the config {name} {}", bucket.explain_missing(name.key()).await?)))
         }
+        Err(failure) if failure.kind == Kind::ObjectArchived => {
+            Ok(Err(format!("{}: {}", failure.message, failure.hint.unwrap_or_default())))
+        }
         Err(failure) if is_reason(&failure) => Ok(Err(failure.message)),
         Err(failure) => Err(failure),
     }

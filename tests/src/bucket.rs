@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
+use aws_sdk_s3::types::StorageClass;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -91,6 +92,16 @@ impl TestBucket {
                 runtime.block_on(client.put_object().bucket(name).key(key).body(body).send()).unwrap();
             }
         }
+    }
+
+    /// Puts an object into an archive of S3, from which it cannot be read.
+    ///
+    /// # Panics
+    /// When the bucket is a directory.
+    pub fn put_archived(&self, key: &str) {
+        let TestBucket::S3 { name, client, runtime } = self else { panic!("a directory has no archive") };
+        let put = client.put_object().bucket(name).key(key).storage_class(StorageClass::Glacier);
+        runtime.block_on(put.body(b"n: 1\n".to_vec().into()).send()).unwrap();
     }
 
     /// An object's content; none where there is no such object.

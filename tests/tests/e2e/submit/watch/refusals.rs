@@ -2,7 +2,7 @@
 
 use ncaas_tests::Ran;
 use ncaas_tests::bucket::TestBucket;
-use ncaas_tests::submissions::{put_submit_file, watch_once, with_inputs};
+use ncaas_tests::submissions::{put_submit_file, submit_one_dataset, watch_once, with_inputs};
 use serde_json::json;
 
 /// The reasons of the one refusal.
@@ -41,6 +41,15 @@ fn refusals_name_every_reason(bucket: &TestBucket) {
 #[test]
 fn a_refusal_names_every_reason_in_a_directory() {
     refusals_name_every_reason(&with_inputs(TestBucket::directory("pca")));
+}
+
+#[test]
+fn an_archived_config_is_refused_with_the_command_that_restores_it() {
+    let bucket = with_inputs(TestBucket::s3("archived"));
+    bucket.put_archived("lab/configs/c.yaml");
+    submit_one_dataset(&bucket, "1");
+    let message = refusal(&watch_once(&bucket));
+    assert!(message.contains("is archived: restore it with `aws s3api restore-object"), "{message}");
 }
 
 #[test]
