@@ -24,6 +24,10 @@ const BAD_LINE_START: usize = 200;
 /// How long the words about a wrong field may be, in characters: the value itself may be among them.
 const WORDS_LIMIT: usize = 200;
 
+/// The fields of a saved record that say how the job ended, beside its warnings.
+const END_FIELDS: [&str; 10] =
+    ["image", "image_id", "inputs", "container", "logs", "usage", "results", "results_file", "uncollected", "error"];
+
 /// A job's record. See the module's words on what it keeps.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Record {
@@ -239,6 +243,18 @@ impl Record {
         if !warnings.contains(&words) {
             warnings.push(words);
             self.set("warnings", &warnings);
+        }
+    }
+
+    /// Copies from the saved record of the same job how the job ended.
+    pub fn copy_end(&mut self, saved: &Record) {
+        for field in END_FIELDS {
+            if let Some(value) = saved.fields.get(field) {
+                self.set_value(field, value.clone());
+            }
+        }
+        for warning in saved.read::<Vec<String>>("warnings").unwrap_or_default() {
+            self.warn(warning);
         }
     }
 

@@ -251,10 +251,10 @@ impl Runner {
         if let Some(end) = saved_end(record)
             && !self.dry_run
         {
-            if let (Ok(engine), Some(saved)) = (self.connection.get().await, &end.container) {
-                targets::check_saved_container(engine, record, saved).await?;
+            if let (Ok(engine), Some(saved)) = (self.connection.get().await, end.container()) {
+                targets::check_saved_container(engine, record, &saved).await?;
             }
-            record.merge(&end);
+            record.copy_end(&end);
             increment(&self.counts.started);
             increment(&self.counts.ended);
             return Ok(());

@@ -7,7 +7,7 @@ use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, RecordFields};
+use ncaas_core::record::fields::Container;
 use ncaas_core::tool::Tool;
 
 /// The container of this job, if one exists, with the io-dir that it was started with.
@@ -65,22 +65,10 @@ pub(super) fn is_unstarted(container: &Container) -> bool {
     container.state == "created" && !container.has_ended()
 }
 
-/// How the job ended, from its saved record; the container may have been removed since.
-pub(super) fn saved_end(record: &Record) -> Option<RecordFields> {
+/// The saved record of a job that has ended without an error; its container may have been removed since.
+pub(super) fn saved_end(record: &Record) -> Option<Record> {
     record.job()?;
     let saved = JobFolder::for_record(record).ok()?.saved_record()?;
-    let known = saved.fields().ok()?;
-    if saved.has_error() || !known.container.as_ref()?.has_ended() {
-        return None;
-    }
-    Some(RecordFields {
-        image: known.image,
-        image_id: known.image_id,
-        container: known.container,
-        logs: known.logs,
-        results: known.results,
-        results_file: known.results_file,
-        uncollected: known.uncollected,
-        ..RecordFields::default()
-    })
+    let has_ended = saved.container().is_some_and(|container| container.has_ended());
+    (has_ended && !saved.has_error()).then_some(saved)
 }

@@ -20,20 +20,6 @@ use crate::buckets::Buckets;
 use crate::cancellation::{cancelled, is_cancelled};
 use ncaas_core::transfer::Transfer;
 
-/// The fields of a saved record that say how a job ended.
-const COPIED_FIELDS: [&str; 10] = [
-    "image",
-    "image_id",
-    "container",
-    "inputs",
-    "usage",
-    "results",
-    "results_file",
-    "uncollected",
-    "warnings",
-    "error",
-];
-
 /// Downloads the inputs of jobs into their io-dirs.
 pub(crate) struct Puller<'p> {
     pub(crate) buckets: Buckets,
@@ -111,11 +97,7 @@ impl Puller<'_> {
 /// container, a path of this machine or a bucket.
 fn copy_end(saved: &Record, record: &mut Record) -> Result<()> {
     let folder = JobFolder::for_record(record)?;
-    for (field, value) in saved.as_map() {
-        if COPIED_FIELDS.contains(&field.as_str()) {
-            record.set(field, value);
-        }
-    }
+    record.copy_end(saved);
     if let (Some(mut container), Some(job)) = (record.container(), record.job()) {
         container.id = String::new();
         container.name = container_name(&job, record.text("io_dir").unwrap_or_default());
