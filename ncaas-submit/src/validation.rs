@@ -101,7 +101,7 @@ async fn check_config(bucket: &Bucket, name: &Name, log: &mut SetupLog) -> Resul
         return Ok(Ok(Vec::new()));
     }
     if !config::has_config_extension(name.as_str()) {
-        return Ok(Err(format!("the config {name} ends in none of `.json`, `.yaml` and `.yml`")));
+        return Ok(Err(format!("the config {name} {}", config::NOT_A_CONFIG_NAME)));
     }
     match bucket.read(name.key(), config::MAX_SIZE).await {
         Ok((content, _)) => match config::parse(name.as_str(), &content) {

@@ -41,6 +41,9 @@ enum Format {
     Yaml,
 }
 
+/// Why a name is not a config's; it follows the name.
+pub const NOT_A_CONFIG_NAME: &str = "ends in none of `.json`, `.yaml` and `.yml`";
+
 /// Whether the name is a config's: it ends in `.json`, `.yaml` or `.yml`, in any case.
 pub fn has_config_extension(name: &str) -> bool {
     format_from_name(name).is_some()
@@ -58,8 +61,7 @@ pub fn parse(name: &str, content: &[u8]) -> Result<Config> {
         let message = format!("the config `{}` is larger than {} MiB", text::one_line(name), MAX_SIZE >> 20);
         return Err(Failure::new(Kind::TooLarge, message));
     }
-    let format =
-        format_from_name(name).ok_or_else(|| refuse("ends in none of `.json`, `.yaml` and `.yml`".to_owned()))?;
+    let format = format_from_name(name).ok_or_else(|| refuse(NOT_A_CONFIG_NAME.to_owned()))?;
     let content = decode(content).map_err(refuse)?;
     let fields = match format {
         Format::Json => json::parse(content).map_err(|cause| refuse(format!("does not parse as JSON: {cause}")))?,
