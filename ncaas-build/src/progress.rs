@@ -106,7 +106,7 @@ impl Drop for Progress {
 }
 
 impl Bar<'_> {
-    /// Sets the number of bytes transferred. More than were announced are no error.
+    /// Sets the number of bytes transferred. It may exceed the announced total.
     pub(crate) fn set(&mut self, bytes: u64) {
         self.total = self.total.max(bytes);
         match &self.bar {

@@ -110,7 +110,7 @@ pub fn key(group: &str, job_id: &str) -> Result<Key> {
     Key::new(format!("{}{CLAIM}", layout::job_prefix(group, job_id)))
 }
 
-/// The claim on a job and its version; none where there is no claim. A claim that is unreadable or has impossible numbers
+/// The claim on a job and its version; none if there is no claim. A claim that is unreadable or has impossible numbers
 /// counts as free.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ const SIMILAR: f64 = 0.7;
 /// Opens a bucket.
 ///
 /// # Errors
-/// [`Kind::Usage`] where the directory is a group in a bucket; [`Bucket::open`]'s failures.
+/// [`Kind::Usage`] if the directory is a group in a bucket; [`Bucket::open`]'s failures.
 pub(crate) async fn open_bucket(address: &str) -> Result<Bucket> {
     let path = Path::new(address);
     if !address.starts_with("s3://") && is_group_folder(path) && !is_bucket_folder(path) {
@@ -78,7 +78,7 @@ fn unknown_group(bucket: &str, group: &str, existing: &[String]) -> Failure {
 /// any.
 ///
 /// # Errors
-/// [`Kind::Usage`] where the text names a bucket, or a group that the bucket does not have, or that cannot be one; [`Bucket::open`]'s failures.
+/// [`Kind::Usage`] if the text names a bucket, or a group that the bucket does not have, or that cannot be one; [`Bucket::open`]'s failures.
 pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
     if !text.starts_with("s3://") && is_bucket_folder(Path::new(text)) {
         let groups = list_groups(&Bucket::open(text).await?).await?;

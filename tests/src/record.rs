@@ -33,7 +33,7 @@ pub struct JobRecord {
     pub setup: Option<Vec<Value>>,
     pub warnings: Option<Vec<String>>,
     pub error: Option<Error>,
-    /// The beginning of a line that was no record.
+    /// The beginning of a line that is not a record.
     pub line: Option<String>,
 }
 

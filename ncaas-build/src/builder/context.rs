@@ -180,7 +180,7 @@ pub(crate) fn require_folder(path: &Path) -> Result<&Path> {
 }
 
 /// The patterns that exclude the io-dirs of the tools from a context, unless the Dockerfile copies them by name: they hold
-/// data and results of jobs, which are no part of an analysis. `.dockerignore` can include them again (`!io-dir`).
+/// data and results of jobs, which do not belong to an analysis. `.dockerignore` can include them again (`!io-dir`).
 pub(crate) fn io_dir_patterns(root: &Path, steps: &[Instruction]) -> Vec<String> {
     let chosen = std::env::var("NCAAS_IO_DIR").ok().and_then(|folder| {
         let folder = Path::new(&folder).canonicalize().ok()?;

@@ -38,7 +38,7 @@ impl Engine {
     /// so the end of the archive itself is checked.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where the container has no such path; what `read` returns.
+    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] if the container has no such path; what `read` returns.
     pub async fn download<T, F>(&self, id: &str, path: &str, read: F) -> Result<T>
     where
         F: FnOnce(&mut Archive<ArchiveReader>) -> Result<T> + Send + 'static,
@@ -84,7 +84,7 @@ impl Engine {
     /// The folder must exist. Owners and modes are those of the archive.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where the container has no such folder; what `write`
+    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] if the container has no such folder; what `write`
     /// returns: the container may then have some of the files.
     pub async fn upload<F>(&self, id: &str, into: &str, write: F) -> Result<()>
     where

@@ -26,7 +26,7 @@ pub(super) struct OomKillCount {
 }
 
 impl OomKillCount {
-    /// The count now (`oom_kill` in `/proc/vmstat`); `None` where the kernel has none.
+    /// The count now (`oom_kill` in `/proc/vmstat`); `None` if the kernel has none.
     pub(super) fn read() -> Option<Self> {
         let at = Timestamp::now();
         let counters = fs::read_to_string("/proc/vmstat").ok()?;
@@ -42,7 +42,7 @@ impl OomKillCount {
 }
 
 /// Whether the kernel's log shows that a process of this container, by its full id, was killed for memory within the last
-/// `time`. `None` where the log cannot be read (it may be for root alone), or where it shows no kill and does not go back that
+/// `time`. `None` if the log cannot be read (it may be for root alone), or if it shows no kill and does not go back that
 /// far.
 pub(super) fn log_shows_oom_kill(container: &str, time: Duration) -> Option<bool> {
     let non_blocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

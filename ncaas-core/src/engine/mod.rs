@@ -80,7 +80,7 @@ impl Engine {
     /// Connects to the engine that the environment and the docker CLI's configuration name, and checks that it answers.
     ///
     /// # Errors
-    /// [`Kind::EngineUnreachable`] with its address, or [`Kind::AccessDenied`] where its socket is not for this user.
+    /// [`Kind::EngineUnreachable`] with its address, or [`Kind::AccessDenied`] if its socket is not for this user.
     pub async fn connect() -> Result<Self> {
         Self::connect_to(Address::from_environment()?).await
     }

@@ -81,7 +81,7 @@ impl Engine {
     /// engine there is nothing to do.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`]; [`Kind::AccessDenied`] where the engine cannot do it, because it maps users to
+    /// [`Kind::ContainerNotFound`]; [`Kind::AccessDenied`] if the engine cannot do it, because it maps users to
     /// others (`userns-remap`) or the file system refuses.
     pub async fn repair_ownership(&self, id: &str, folders: &[PathBuf], owner: Owner) -> Result<()> {
         self.repair_ownership_except(id, folders, owner, |_| false).await
@@ -185,7 +185,7 @@ impl Engine {
     }
 }
 
-/// Locks a folder between processes until the file is dropped. None where the file system cannot lock folders (NFS).
+/// Locks a folder between processes until the file is dropped. None if the file system cannot lock folders (NFS).
 pub async fn lock_folder(folder: PathBuf) -> Option<fs::File> {
     let lock = move || {
         let file = fs::File::open(folder).ok()?;

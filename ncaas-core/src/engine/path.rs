@@ -109,7 +109,7 @@ impl Engine {
     /// The first `limit` bytes of a regular file in a container.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] where there is no such path, or it is not a regular file.
+    /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] if there is no such path, or it is not a regular file.
     pub async fn read_file(&self, id: &str, path: &str, limit: u64) -> Result<Vec<u8>> {
         let subject = format!("`{path}` in container `{id}`");
         self.download(id, path, move |archive| {

@@ -94,7 +94,7 @@ impl JobFolder {
     /// Opens it, if it exists.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`] where a link leads out of the io-dir.
+    /// [`Kind::UnsafePath`] if a link leads out of the io-dir.
     pub fn open_existing(&self) -> Result<Option<Folder>> {
         self.open_in_io_dir(&self.root)
     }

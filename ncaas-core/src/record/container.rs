@@ -35,7 +35,7 @@ pub struct Container {
     /// What `oom` rests on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub oom_evidence: Vec<String>,
-    /// Who stopped it; null where it ended by itself, or nobody knows.
+    /// Who stopped it; null if it ended by itself, or nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<StoppedBy>,
     /// How often the engine has restarted it; only from `ncaas-logs state`.
@@ -105,7 +105,7 @@ pub struct DetachedExec {
     pub name: String,
     /// Command and arguments.
     pub command: Vec<String>,
-    /// File in the container that holds its output; none where that is in the container's own log. What it wrote to
+    /// File in the container that holds its output; none if that is in the container's own log. What it wrote to
     /// stderr is beside it, in `.err`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,

@@ -53,7 +53,7 @@ pub struct RecordFields {
     pub usage: Option<Usage>,
     /// The files that it produced; none of them where `results_file` lists them.
     pub results: Option<Vec<ResultFile>>,
-    /// The file that lists all that it produced, where that is too much for a record.
+    /// The file that lists all that it produced, if that is too much for a record.
     pub results_file: Option<ResultsFile>,
     /// How many files of a successful job without any result `ncaas-sync collect` left out, such as files in `/tmp`.
     pub uncollected: Option<u64>,
@@ -76,7 +76,7 @@ pub struct RecordFields {
 }
 
 impl RecordFields {
-    /// Whether a field of that name is the tools' own. What comes from outside must not set it: a submit file with an
+    /// Whether the tools know a field of that name. Text from outside must not set it: a submit file with an
     /// `image` or an `io_dir` would choose what runs, and where.
     pub fn has_field(name: &str) -> bool {
         schemars::schema_for!(RecordFields).get("properties").is_some_and(|fields| fields.get(name).is_some())
@@ -103,7 +103,7 @@ pub struct Job {
     /// How many datasets the submission has.
     #[serde(default = "first_dataset")]
     pub datasets: u64,
-    /// What the names of its log and status files are made of; the dataset's base name where it is not given.
+    /// The label in the names of its log and status files; absent if it is the dataset's base name.
     pub label: Option<String>,
     /// Which attempt at the submission this is, from 2 on; none for the first. `ncaas-submit retry` begins a new one: what
     /// was saved of an earlier one no longer counts.
@@ -232,7 +232,7 @@ pub enum Gpus {
     /// None.
     #[default]
     None,
-    /// One, where the engine has GPUs.
+    /// One, if the engine has GPUs.
     Auto,
     /// One; without one it does not start.
     Require,

@@ -19,7 +19,7 @@ use crate::quantity::format_duration;
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
 
-/// How much of a line that is no record its error record carries, in bytes.
+/// How much of a line that is not a record stands in its error record, in bytes.
 const BAD_LINE_START: usize = 200;
 /// How long the words about a wrong field may be, in characters: the value itself may be among them.
 const WORDS_LIMIT: usize = 200;
@@ -28,7 +28,7 @@ const WORDS_LIMIT: usize = 200;
 const END_FIELDS: [&str; 10] =
     ["image", "image_id", "inputs", "container", "logs", "usage", "results", "results_file", "uncollected", "error"];
 
-/// A job's record. See the module's words on what it keeps.
+/// A job's record, with unknown fields as they came.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Record {
     fields: Map<String, Value>,
@@ -65,7 +65,7 @@ impl Record {
     /// Reads one line.
     ///
     /// # Errors
-    /// [`Kind::BadRecord`] where the line is no JSON object, or a field that we know has another type.
+    /// [`Kind::BadRecord`] if the line is not a JSON object, or a known field has another type.
     pub fn parse(line: &[u8]) -> Result<Self> {
         if text::is_utf16(line) {
             return Err(Failure::new(Kind::BadRecord, "the line is encoded in UTF-16 or UTF-32, not in UTF-8"));
@@ -81,7 +81,7 @@ impl Record {
         Ok(record)
     }
 
-    /// The record that stands for a line that is none: its error, and how the line began.
+    /// The record for a line that is not a record: the error and the beginning of the line.
     pub fn from_bad_line(line: &[u8], failure: &Failure, tool: &str) -> Self {
         let start = String::from_utf8_lossy(&line[..line.len().min(BAD_LINE_START)]).into_owned();
         let mut record = Record::default();
@@ -90,10 +90,10 @@ impl Record {
         record
     }
 
-    /// All fields that we know, read at once.
+    /// All known fields.
     ///
     /// # Errors
-    /// [`Kind::BadRecord`] where one has another type than ours.
+    /// [`Kind::BadRecord`] if one has another type.
     pub fn fields(&self) -> Result<RecordFields> {
         RecordFields::deserialize(&self.fields).map_err(|_| self.wrong_field())
     }
@@ -109,7 +109,7 @@ impl Record {
             .hint("`--schema` prints the type of each field")
     }
 
-    /// The job, where the record has one.
+    /// The job, if the record has one.
     pub fn job(&self) -> Option<Job> {
         self.read("job")
     }
@@ -119,7 +119,7 @@ impl Record {
         self.fields.get("job").and_then(|job| job.get("group")?.as_str()).unwrap_or_default()
     }
 
-    /// The dataset's key or path, where the record has one.
+    /// The dataset's key or path, if the record has one.
     pub fn dataname(&self) -> Option<Datasets> {
         self.read("dataname")
     }
@@ -132,32 +132,32 @@ impl Record {
         self.dataname()?.first().map(|name| base_name(name).to_owned())
     }
 
-    /// The container, where the record has one.
+    /// The container, if the record has one.
     pub fn container(&self) -> Option<Container> {
         self.read("container")
     }
 
-    /// Where the logs are, where the record says so.
+    /// Where the logs are, if the record says so.
     pub fn logs(&self) -> Option<Logs> {
         self.read("logs")
     }
 
-    /// The results that were collected, where they were.
+    /// The collected results, if there are any.
     pub fn results(&self) -> Option<Vec<ResultFile>> {
         self.read("results")
     }
 
-    /// The file that lists them, where they are too many for the record.
+    /// The file that lists the results, if they are too many for the record.
     pub fn results_file(&self) -> Option<ResultsFile> {
         self.read("results_file")
     }
 
-    /// The error that an earlier stage, or this one, has put on the record.
+    /// The error that this stage or an earlier one has stored in the record.
     pub fn error(&self) -> Option<ErrorInfo> {
         self.read("error")
     }
 
-    /// A field of ours or of somebody else, as text.
+    /// A known or unknown field, as text.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.fields.get(field).and_then(Value::as_str)
     }
@@ -165,7 +165,7 @@ impl Record {
     /// A field that is needed, as text.
     ///
     /// # Errors
-    /// [`Kind::BadRecord`] where it is not there.
+    /// [`Kind::BadRecord`] if the record does not have it.
     pub fn require(&self, field: &str) -> Result<&str> {
         self.text(field).ok_or_else(|| Failure::missing_field(field))
     }
@@ -185,8 +185,8 @@ impl Record {
         self.has_error() || self.container().is_some_and(|c| c.status.is_some_and(|s| s != Status::Success))
     }
 
-    /// What the stages behind one another must not work on at the same time: the job and its dataset, else the
-    /// container. None for a record that names neither.
+    /// The job and its dataset, else the container: records with the same identity are worked on one after the other. None for
+    /// a record that names neither.
     pub fn identity(&self) -> Option<String> {
         let container = || self.fields.get("container")?.get("id")?.as_str().map(str::to_owned);
         match self.job() {
@@ -211,7 +211,7 @@ impl Record {
         }
     }
 
-    /// Sets one field, of ours or not, as [`Record::merge`] does.
+    /// Sets one known or unknown field, as [`Record::merge`] does.
     pub fn set(&mut self, field: &str, value: &impl Serialize) {
         if let Ok(value) = serde_json::to_value(value) {
             self.set_value(field, value);
@@ -225,18 +225,18 @@ impl Record {
         }
     }
 
-    /// Takes a field off the record.
+    /// Removes a field.
     pub fn remove(&mut self, field: &str) {
         self.fields.shift_remove(field);
     }
 
-    /// Puts a failure on the record.
+    /// Stores a failure in the record.
     pub fn fail(&mut self, tool: &str, failure: &Failure) {
         self.fields.shift_remove("error");
         self.set("error", &ErrorInfo::new(tool, failure));
     }
 
-    /// Adds something that the user should know and that is no error, once.
+    /// Adds a warning for the user, once.
     pub fn warn(&mut self, words: impl Into<String>) {
         let words = words.into();
         let mut warnings: Vec<String> = self.read("warnings").unwrap_or_default();
@@ -258,7 +258,7 @@ impl Record {
         }
     }
 
-    /// Sets how the container fares, with what the user should know of its end.
+    /// Sets the state of the container, and adds a warning about its end if there is one.
     pub fn set_container(&mut self, container: Container) {
         if let Some(warning) = container.warning() {
             self.warn(warning);

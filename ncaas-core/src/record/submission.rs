@@ -37,11 +37,11 @@ pub struct SubmissionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub submitted_at: Option<Timestamp>,
-    /// When the current watcher claimed it, RFC 3339; null where no watcher has.
+    /// When the current watcher claimed it, RFC 3339; null if no watcher has.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub claimed_at: Option<Timestamp>,
-    /// Host name and process id of the watcher that claimed it; null where no watcher has.
+    /// Host name and process id of the watcher that claimed it; null if no watcher has.
     #[serde(default)]
     pub owner: Option<String>,
     /// When its last job ended, RFC 3339; null before.
@@ -86,7 +86,7 @@ pub struct BucketRecord {
     pub bucket: String,
     /// The groups that were asked for.
     pub groups: Vec<String>,
-    /// URL of the SQS queue that receives the bucket's events, where `--queue` asked for one.
+    /// URL of the SQS queue that receives the bucket's events, if `--queue` asked for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
 }

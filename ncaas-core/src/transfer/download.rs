@@ -4,7 +4,7 @@
 //! object and its version: a killed process leaves it behind, and the next one requests only the missing rest. A file gets
 //! its name when it is complete and matches the checksums that were stored with the object.
 //!
-//! A file gets the modification time of the uploaded file, where that was stored, else the object's. So tools that compare
+//! A file gets the modification time of the uploaded file, if that was stored, else the object's. So tools that compare
 //! sizes and times (`aws s3 sync`, rclone, s5cmd) find nothing to transfer.
 
 use std::fs::File;

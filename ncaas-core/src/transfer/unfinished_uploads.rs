@@ -82,7 +82,7 @@ pub struct StoredPart {
 }
 
 impl UnfinishedUpload {
-    /// Its parts on the server; `None` where the server does not know the upload, or cannot list parts.
+    /// Its parts on the server; `None` if the server does not know the upload, or cannot list parts.
     ///
     /// # Errors
     /// If the server fails.

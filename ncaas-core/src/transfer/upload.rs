@@ -182,7 +182,7 @@ impl S3Upload<'_> {
         Ok(pending)
     }
 
-    /// The parts that an earlier process has sent; `None` where the server no longer knows the upload.
+    /// The parts that an earlier process has sent; `None` if the server no longer knows the upload.
     async fn stored_parts(&self, pending: &PendingUpload) -> Result<Option<Vec<CompletedPart>>> {
         let unfinished = UnfinishedUpload {
             bucket: self.transfer.bucket.clone(),

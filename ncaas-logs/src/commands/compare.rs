@@ -31,7 +31,7 @@ pub(crate) struct Comparison {
     b: String,
     /// Whether image, command, settings, config, inputs, results and end are the same.
     same: bool,
-    /// Fields that differ; null where a record has none.
+    /// Fields that differ; null if a record has none.
     fields: BTreeMap<String, Pair<Value>>,
     /// Datasets and configs that differ, by name.
     inputs: FileDifferences,

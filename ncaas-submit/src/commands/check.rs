@@ -42,7 +42,7 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
 
 /// The group that a submission is checked against.
 struct Context {
-    /// None where no bucket is known: only the form of the submission is checked.
+    /// None if no bucket is known: only the form of the submission is checked.
     bucket: Option<Bucket>,
     group: String,
 }

@@ -120,7 +120,7 @@ fn row(record: &Record, status: &SubmissionStatus) -> [String; 6] {
     ]
 }
 
-/// The record of a submission; none where it is not in one of the states. No states stand for all.
+/// The record of a submission; none if it is not in one of the states. No states stand for all.
 async fn describe(
     bucket: &Bucket,
     entry: ObjectInfo,

@@ -66,7 +66,7 @@ pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets)
 /// Reports the datasets whose status has changed. `reported` has the last status of each.
 async fn report_changes(tool: Tool, job: &BucketJob, reported: &mut BTreeMap<usize, String>) -> Result<()> {
     for (number, line) in job.results.certificate().await?.into_iter().enumerate() {
-        // A dataset that has not started is no news.
+        // A dataset that has not started is not reported.
         if line.status != Stage::Initializing.name()
             && reported.insert(number, line.status.clone()).as_ref() != Some(&line.status)
         {

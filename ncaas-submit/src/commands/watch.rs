@@ -48,7 +48,7 @@ const ORDERING_LIMIT: Duration = Duration::from_secs(5);
 /// How long a watcher that stops may take to release or hold its claims.
 const STOP_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long a watcher that stops keeps its claims, where `--hold` is not given.
+/// How long a watcher that stops keeps its claims, if `--hold` is not given.
 const HOLD: Duration = Duration::from_secs(300);
 const HOLD_ONCE: Duration = Duration::from_secs(3600);
 

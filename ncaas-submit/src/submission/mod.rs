@@ -37,7 +37,7 @@ pub(crate) struct Submission {
     pub(crate) result_path: Option<String>,
     /// Fields that are not the platform's. They pass through.
     others: Map<String, Value>,
-    /// Things the user should know that are no reasons for a refusal.
+    /// Warnings: they are not reasons for a refusal.
     pub(crate) warnings: Vec<String>,
     /// Whether it is complete JSON. Otherwise it may still be being written.
     pub(crate) is_json: bool,

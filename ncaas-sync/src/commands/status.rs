@@ -160,7 +160,7 @@ async fn compare_pair(tool: Tool, transfer: &Transfer, pair: Pair) -> StatusReco
             }
         }
         (None, _) => {
-            // The object of a folder that exists is no difference.
+            // The object of a folder that exists does not count as a difference.
             let exists = pair.path.ends_with('/') && transfer.folder().has(Path::new(&pair.path));
             record(if exists { FileStatus::Unchanged } else { FileStatus::Missing }, None)
         }

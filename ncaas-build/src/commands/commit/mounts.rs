@@ -83,7 +83,7 @@ async fn has_files(engine: &Engine, id: &str, path: &str) -> Result<bool> {
         .download(id, path, |archive| {
             let entries =
                 archive.entries().map_err(|error| ncaas_core::engine::archive::archive_interrupted(&error))?;
-            // Empty folders are no loss.
+            // Empty folders do not matter.
             let mut files =
                 entries.map_while(std::result::Result::ok).filter(|entry| !entry.header().entry_type().is_dir());
             Ok(files.next().is_some())

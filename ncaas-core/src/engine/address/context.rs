@@ -69,7 +69,7 @@ impl<'a> Environment<'a> {
         (self.variable)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// The certificates, where the environment asks for TLS.
+    /// The certificates, if the environment asks for TLS.
     pub(super) fn tls(&self) -> Option<Tls> {
         self.get("DOCKER_TLS_VERIFY").or_else(|| self.get("DOCKER_TLS"))?;
         // Without a home directory the files are searched in `/`, and the error names them.

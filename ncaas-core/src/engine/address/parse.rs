@@ -9,7 +9,7 @@ const PLAIN_PORT: u16 = 2375;
 /// Default port for TLS.
 const TLS_PORT: u16 = 2376;
 
-/// Parses an address. `tls` are the certificates, where TLS is requested.
+/// Parses an address. `tls` are the certificates, if TLS is requested.
 pub(super) fn endpoint(text: &str, tls: Option<Tls>) -> Result<Endpoint> {
     match text.split_once("://") {
         Some(("unix", path)) => {
