@@ -5,6 +5,8 @@
 //! process or in many, each replace the lines of their own datasets under a lock.
 
 use std::collections::BTreeMap;
+mod line;
+
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -17,6 +19,7 @@ use crate::layout::{CERTIFICATE, LOGS};
 use crate::record::Record;
 use crate::record::fields::{Datasets, SetupEvent};
 use crate::text;
+pub use line::{DatasetEntry, Line, Stage, UNKNOWN};
 
 const TITLE: &str = "PER ENVIRONMENT MONITORING:";
 /// The line before and after the lines of the datasets.
@@ -34,149 +37,8 @@ const FAILURES: &str = "FAILURES:";
 const CONTAINERS: &str = "CONTAINERS:";
 /// Before and after the id of a container.
 const CONTAINER: [&str; 2] = ["[Utils] New instance ec2.Instance(id='", "') created!"];
-/// The text for an unknown value.
-pub const UNKNOWN: &str = "N/A";
-const TIME_FORMAT: &str = "%Y_%m_%d_%H_%M_%S";
-/// The length of a value, in characters.
-const MAX_VALUE: usize = 400;
 /// The largest certificate that is read, in bytes: much more than the datasets of a submission need.
 pub const MAX_SIZE: u64 = 64 << 20;
-
-/// The status of a dataset, in the platform's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The job has not started.
-    Initializing,
-    /// The job runs.
-    InProgress,
-    /// The job ended with exit code 0.
-    Success,
-    /// The job ended in any other way, or could not start.
-    Failed,
-}
-
-impl Stage {
-    /// The platform's word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Initializing => "INITIALIZING",
-            Stage::InProgress => "IN PROGRESS",
-            Stage::Success => "SUCCESS",
-            Stage::Failed => "FAILED",
-        }
-    }
-
-    /// The stage that a certificate or status file names. The platform's local tool uses other words.
-    pub fn from_name(name: &str) -> Option<Stage> {
-        match name {
-            "INITIALIZING" => Some(Stage::Initializing),
-            "IN PROGRESS" | "running" => Some(Stage::InProgress),
-            "SUCCESS" | "success" => Some(Stage::Success),
-            "FAILED" | "failed" | "sigkill/oom" => Some(Stage::Failed),
-            _ => None,
-        }
-    }
-
-    /// Whether the job has ended.
-    pub fn is_final(self) -> bool {
-        matches!(self, Stage::Success | Stage::Failed)
-    }
-}
-
-/// The entry of one dataset in a certificate.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DatasetEntry {
-    /// The dataset's name.
-    pub dataname: String,
-    /// Its status.
-    pub stage: Stage,
-    /// When the status was true, by the engine's clock.
-    pub time: Option<Timestamp>,
-    /// The last non-blank line of output.
-    pub last_command: Option<String>,
-    /// Percent of one CPU.
-    pub cpu: Option<f64>,
-    /// Why it failed, if a tool failed: one or more lines.
-    pub reason: Option<String>,
-    /// The id of its container, if it has one.
-    pub container: Option<String>,
-}
-
-impl DatasetEntry {
-    /// The entry of a dataset of which at most the name is known.
-    pub fn initializing(dataname: Option<&str>) -> Self {
-        DatasetEntry {
-            dataname: dataname.unwrap_or(UNKNOWN).to_owned(),
-            stage: Stage::Initializing,
-            time: None,
-            last_command: None,
-            cpu: None,
-            reason: None,
-            container: None,
-        }
-    }
-
-    fn line(&self) -> Line {
-        let time = self.time.map(|time| {
-            let finished = if self.stage.is_final() { " (finished)" } else { "" };
-            format!("{}{finished}", time.strftime(TIME_FORMAT))
-        });
-        Line {
-            dataname: format_value(&self.dataname),
-            status: self.stage.name().to_owned(),
-            time: time.unwrap_or_else(|| UNKNOWN.to_owned()),
-            last_command: self.last_command.as_deref().map_or_else(|| UNKNOWN.to_owned(), format_value),
-            cpu_usage: self.cpu.map_or_else(|| UNKNOWN.to_owned(), |cpu| format!("{cpu:.1}")),
-        }
-    }
-}
-
-/// A value that cannot break its line or its field.
-fn format_value(text: &str) -> String {
-    let clean = text::one_line(text).replace('|', "¦");
-    match clean.trim() {
-        "" => UNKNOWN.to_owned(),
-        clean => text::shorten(clean, MAX_VALUE),
-    }
-}
-
-/// The line of one dataset, as it is written and as it is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// The dataset's name.
-    pub dataname: String,
-    /// One of the names of [`Stage`], where it is known.
-    pub status: String,
-    /// `%Y_%m_%d_%H_%M_%S`, and ` (finished)` after the last one.
-    pub time: String,
-    /// The last non-blank line of output.
-    pub last_command: String,
-    /// Percent of one CPU.
-    pub cpu_usage: String,
-}
-
-impl Line {
-    fn parse(line: &str) -> Option<Self> {
-        let (dataname, rest) = line.strip_prefix("DATANAME: ")?.split_once(" | STATUS: ")?;
-        let (status, rest) = rest.split_once(" | TIME: ")?;
-        // Other writers leave ` | ` in what the program printed.
-        let (time, rest) = rest.split_once(" | LAST COMMAND: ").unwrap_or((rest, UNKNOWN));
-        let (last_command, cpu_usage) = rest.rsplit_once(" | CPU_USAGE: ").unwrap_or((rest, UNKNOWN));
-        let [dataname, status, time, last_command, cpu_usage] =
-            [dataname, status, time, last_command, cpu_usage].map(str::to_owned);
-        Some(Line { dataname, status, time, last_command, cpu_usage })
-    }
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Line { dataname, status, time, last_command, cpu_usage } = self;
-        write!(
-            f,
-            "DATANAME: {dataname} | STATUS: {status} | TIME: {time} | LAST COMMAND: {last_command} | CPU_USAGE: {cpu_usage}"
-        )
-    }
-}
 
 /// A certificate in memory.
 #[derive(Debug, Clone, Default, PartialEq)]
