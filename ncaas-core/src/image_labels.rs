@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,15 +13,21 @@ use crate::failure::{Failure, Kind, Result};
 use crate::globs;
 
 /// The labels that the tools set on containers.
-const TOOL_KEYS: [&str; 7] = [
-    "org.neurocaas.tool",
-    "org.neurocaas.job",
-    "org.neurocaas.record",
-    "org.neurocaas.timeout",
-    "org.neurocaas.gpu",
-    "org.neurocaas.helper",
-    "org.neurocaas.placement",
-];
+const TOOL_KEYS: [&str; 7] = [TOOL, JOB, RECORD, TIMEOUT, GPU, HELPER, PLACEMENT];
+/// On every container of the tools: the tool that created it, for example `ncaas-exec`.
+pub const TOOL: &str = "org.neurocaas.tool";
+/// On a job's container: the job's id. The datasets of one submission share it.
+pub const JOB: &str = "org.neurocaas.job";
+/// On a job's container: the record that it was started from, one JSON object.
+pub const RECORD: &str = "org.neurocaas.record";
+/// On a job's container: how long it may run, in whole seconds from its start.
+pub const TIMEOUT: &str = "org.neurocaas.timeout";
+/// On a job's container: the engine's id of the GPU that the container has to itself.
+pub const GPU: &str = "org.neurocaas.gpu";
+/// On a job's container: the scheduler's job in which it runs, for example `slurm:720`.
+pub const PLACEMENT: &str = "org.neurocaas.placement";
+/// On a container that a tool needs only briefly: its purpose.
+pub const HELPER: &str = "org.neurocaas.helper";
 /// Where the io-dir is mounted, if not in the home directory of the contributor.
 pub const IO_DIR: &str = "org.neurocaas.io-dir";
 /// The results that every job has to have: globs, one on a line.
@@ -43,7 +50,7 @@ pub const PLACEHOLDERS: [&str; 10] =
 pub const MOUNT_PARTS: [&str; 4] = ["data", "config", "results", "logs"];
 
 /// How the command of an image gets its dataset and config.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// As the last two arguments, and in the variables `data` and `config`.
@@ -61,12 +68,8 @@ impl Protocol {
     /// # Errors
     /// A message with the valid names.
     pub fn parse(name: &str) -> Result<Self, String> {
-        match name {
-            "arguments" => Ok(Protocol::Arguments),
-            "environment" => Ok(Protocol::Environment),
-            "workflow" => Ok(Protocol::Workflow),
-            _ => Err(format!("`{name}` is not a valid protocol: use `arguments`, `environment` or `workflow`")),
-        }
+        ValueEnum::from_str(name, false)
+            .map_err(|_| format!("`{name}` is not a valid protocol: use `arguments`, `environment` or `workflow`"))
     }
 }
 

@@ -15,25 +15,10 @@ use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::state_change::request_settled;
 use crate::engine::{Engine, reference};
 use crate::failure::{Failure, Kind, NoneIf, Result};
-pub use crate::image_labels::IO_DIR;
+pub use crate::image_labels::{GPU, HELPER, IO_DIR, JOB, PLACEMENT, RECORD, TIMEOUT, TOOL};
 use crate::layout::container_name;
 use crate::record::Record;
 use crate::text;
-
-/// On every container of the tools: the tool that created it, for example `ncaas-exec`.
-pub const TOOL: &str = "org.neurocaas.tool";
-/// On a job's container: the job's id. The datasets of one submission share it.
-pub const JOB: &str = "org.neurocaas.job";
-/// On a job's container: the record that it was started from, one JSON object.
-pub const RECORD: &str = "org.neurocaas.record";
-/// On a job's container: how long it may run, in whole seconds from its start.
-pub const TIMEOUT: &str = "org.neurocaas.timeout";
-/// On a job's container: the engine's id of the GPU that the container has to itself.
-pub const GPU: &str = "org.neurocaas.gpu";
-/// On a job's container: the scheduler's job in which it runs, for example `slurm:720`.
-pub const PLACEMENT: &str = "org.neurocaas.placement";
-/// On a container that a tool needs only briefly: its purpose.
-pub const HELPER: &str = "org.neurocaas.helper";
 
 /// How the labels of the platform and the tools begin.
 const PREFIX: &str = "org.neurocaas.";

@@ -226,15 +226,15 @@ pub struct MountPaths {
 }
 
 /// Whether a container gets a GPU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gpus {
-    /// None.
+    /// No GPU.
     #[default]
     None,
-    /// One, if the engine has GPUs.
+    /// A GPU if the engine has one.
     Auto,
-    /// One; without one it does not start.
+    /// A GPU; the job does not start without one.
     Require,
 }
 

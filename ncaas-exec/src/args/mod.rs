@@ -263,7 +263,7 @@ pub(crate) struct RmArgs {
 
     /// Remove containers of this user whose job ended with STATUS; can be repeated
     #[arg(long, value_enum, conflicts_with = "containers")]
-    pub(crate) status: Vec<StatusArg>,
+    pub(crate) status: Vec<Status>,
 
     /// Let --older-than and --status select containers of all users: those whose io-dir belongs to another user, too
     #[arg(long, conflicts_with_all = ["containers", "placement"])]
@@ -283,27 +283,6 @@ pub(crate) struct RmArgs {
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StatusArg {
-    Success,
-    Failed,
-    OutOfMemory,
-    Killed,
-    Timeout,
-}
-
-impl From<StatusArg> for Status {
-    fn from(arg: StatusArg) -> Self {
-        match arg {
-            StatusArg::Success => Status::Success,
-            StatusArg::Failed => Status::Failed,
-            StatusArg::OutOfMemory => Status::OutOfMemory,
-            StatusArg::Killed => Status::Killed,
-            StatusArg::Timeout => Status::Timeout,
-        }
-    }
 }
 
 #[derive(Debug, ClapArgs)]

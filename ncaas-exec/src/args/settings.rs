@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 use ncaas_core::quantity::{parse_bytes, parse_memory};
 use ncaas_core::record::fields::{Gpus, MountPaths, Protocol};
 
@@ -45,7 +45,7 @@ pub(crate) struct SettingsArgs {
 
     /// Give the container one GPU
     #[arg(long, value_name = "WHEN", value_enum)]
-    pub(crate) gpus: Option<GpusArg>,
+    pub(crate) gpus: Option<Gpus>,
 
     /// Network: none, host, bridge, or the name of a network [default: the engine's]
     #[arg(long, value_name = "NAME")]
@@ -94,7 +94,7 @@ pub(crate) struct JobSettingsArgs {
 
     /// How the analysis gets its inputs [default: the image's label org.neurocaas.protocol, else arguments]
     #[arg(long, value_enum)]
-    pub(crate) protocol: Option<ProtocolArg>,
+    pub(crate) protocol: Option<Protocol>,
 
     /// Pass this environment's AWS credentials to the job, unrecorded; an analysis with the protocol `workflow` then finds
     /// dataset and config by their s3:// keys if the job comes from a bucket on S3
@@ -120,46 +120,6 @@ pub(crate) struct JobSettingsArgs {
     /// Size limit of the container's own layer, if the engine's storage driver supports one
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) storage: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ProtocolArg {
-    /// $1 and $2, and the variables data and config
-    Arguments,
-    /// The variables data and config only
-    Environment,
-    /// The files that `neurocaas-contrib workflow` reads
-    Workflow,
-}
-
-impl From<ProtocolArg> for Protocol {
-    fn from(arg: ProtocolArg) -> Self {
-        match arg {
-            ProtocolArg::Arguments => Protocol::Arguments,
-            ProtocolArg::Environment => Protocol::Environment,
-            ProtocolArg::Workflow => Protocol::Workflow,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum GpusArg {
-    /// No GPU
-    None,
-    /// A GPU if the engine has one
-    Auto,
-    /// A GPU; fail if the engine has none
-    Require,
-}
-
-impl From<GpusArg> for Gpus {
-    fn from(arg: GpusArg) -> Self {
-        match arg {
-            GpusArg::None => Gpus::None,
-            GpusArg::Auto => Gpus::Auto,
-            GpusArg::Require => Gpus::Require,
-        }
-    }
 }
 
 /// A size in bytes, or 0.

@@ -238,7 +238,7 @@ impl JobFilter {
         let filter = JobFilter {
             all_users: args.all_users,
             older_than: args.older_than,
-            status: args.status.iter().map(|status| (*status).into()).collect(),
+            status: args.status.clone(),
         };
         (filter.older_than.is_some() || !filter.status.is_empty()).then_some(filter)
     }

@@ -4,11 +4,9 @@ use globset::GlobSet;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::globs::parse_globs;
+use ncaas_core::image_labels::EXPECT;
 use ncaas_core::layout::PROCESS_RESULTS;
 use ncaas_core::record::fields::ResultFile;
-
-/// Label of an image or container: the globs of its jobs, one a line.
-const LABEL: &str = "org.neurocaas.expect";
 
 /// Globs of which each must match at least one result.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +25,7 @@ impl ExpectedResults {
         let (true, Some(engine)) = (self.globs.is_empty(), engine) else { return Ok(self.clone()) };
         // The label of a container that was removed is lost.
         let Ok(inspected) = engine.inspect(container).await else { return Ok(ExpectedResults::default()) };
-        let label = inspected.config.and_then(|config| config.labels?.remove(LABEL)).unwrap_or_default();
+        let label = inspected.config.and_then(|config| config.labels?.remove(EXPECT)).unwrap_or_default();
         let patterns: Vec<String> =
             label.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
         ExpectedResults::new(&patterns)
