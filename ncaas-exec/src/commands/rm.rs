@@ -235,11 +235,7 @@ struct JobFilter {
 
 impl JobFilter {
     fn new(args: &RmArgs) -> Option<Self> {
-        let filter = JobFilter {
-            all_users: args.all_users,
-            older_than: args.older_than,
-            status: args.status.clone(),
-        };
+        let filter = JobFilter { all_users: args.all_users, older_than: args.older_than, status: args.status.clone() };
         (filter.older_than.is_some() || !filter.status.is_empty()).then_some(filter)
     }
 
