@@ -41,7 +41,7 @@ test-engines: ## run the tests of containers and the pipe on a modern engine, on
 
 test-endurance: ## run 150 submissions on three pipes whose stages are killed every two seconds, in three settings; needs root
 	cargo build --workspace
-	NCAAS_ENDURANCE_SUBMISSIONS=150 timeout 600 tests/services/with cargo $(firstword $(RUNNER)) $(if $(findstring nextest,$(RUNNER)),run) --workspace --test e2e $(if $(findstring nextest,$(RUNNER)),--test-threads 1 --no-capture) killed_stages_lose
+	NCAAS_ENDURANCE_SUBMISSIONS=150 timeout 600 tests/services/with cargo $(if $(findstring nextest,$(RUNNER)),nextest run --no-capture,test) --no-fail-fast --workspace --test e2e killed_stages_lose
 
 test-cluster: ## run the tests of a cluster whose machines, network and daemons fail; needs root, ends within ten minutes
 	cargo build --workspace

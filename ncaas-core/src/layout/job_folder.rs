@@ -268,7 +268,7 @@ impl JobFolder {
 }
 
 /// Removes the empty folders in a folder, down to `levels` below its own. Folders that are not empty are kept.
-pub fn remove_empty_folders(dir: &Dir, levels: usize) {
+fn remove_empty_folders(dir: &Dir, levels: usize) {
     for entry in dir.entries().into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             if levels > 0
@@ -279,6 +279,17 @@ pub fn remove_empty_folders(dir: &Dir, levels: usize) {
             let _ = dir.remove_dir(entry.file_name());
         }
     }
+}
+
+/// Removes the datasets' folders in the work folder of an ended job: their staged inputs, and the folders that are empty.
+pub fn remove_ended_work(job: &Dir) {
+    for dataset in job.entries().into_iter().flatten().flatten() {
+        if let Ok(folder) = open_real_folder(job, dataset.file_name()) {
+            // Copies and links that the tools have made. Fails if there are none.
+            let _ = folder.remove_dir_all(INPUTS);
+        }
+    }
+    remove_empty_folders(job, MAX_DEPTH);
 }
 
 #[cfg(test)]

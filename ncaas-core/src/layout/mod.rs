@@ -18,5 +18,5 @@ mod names;
 
 pub use container_name::container_name;
 pub use dataset_labels::dataset_labels;
-pub use job_folder::{JobFolder, remove_empty_folders};
+pub use job_folder::{JobFolder, remove_ended_work};
 pub use names::*;

@@ -1,12 +1,13 @@
 //! Folders that killed stages left in an io-dir, of jobs that have ended.
 //!
 //! A stage that is killed while it prepares a job leaves the job's work folder, and another machine may finish the job. A work
-//! folder is removed when the bucket has the submission's end and the folder is empty: results that were not collected stay.
+//! folder is removed when the bucket has the submission's end and nothing but staged inputs is in it: results that were not
+//! collected stay.
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::folder::{Folder, open_real_folder};
-use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, WORK, job_prefix, remove_empty_folders};
+use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, WORK, job_prefix, remove_ended_work};
 
 /// Removes the empty work folders of a group's ended jobs.
 ///
@@ -23,8 +24,7 @@ pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Fold
             entry => entry?.is_some(),
         };
         if has_ended && let Ok(folder) = open_real_folder(&work, id) {
-            // The folders of datasets, and theirs for results, logs and inputs.
-            remove_empty_folders(&folder, 1);
+            remove_ended_work(&folder);
             // Fails for a folder that is not empty, which is kept.
             let _ = work.remove_dir(id);
         }
@@ -48,6 +48,11 @@ mod tests {
             }
         }
         fs::write(io_dir.join(".ncaas/work/uncollected/1/results/r"), "r").unwrap();
+        for id in ["ended", "running"] {
+            fs::create_dir_all(io_dir.join(".ncaas/work").join(id).join("1/inputs")).unwrap();
+            fs::write(io_dir.join(".ncaas/work").join(id).join("1/inputs/x.npy"), "x").unwrap();
+            fs::create_dir_all(io_dir.join(".ncaas/work").join(id).join("1/results/a/b/c")).unwrap();
+        }
         for id in ["ended", "uncollected"] {
             fs::create_dir_all(bucket.join("lab/results").join(id).join("process_results")).unwrap();
             fs::write(bucket.join("lab/results").join(id).join("process_results/end.txt"), "end").unwrap();
@@ -55,6 +60,6 @@ mod tests {
         let bucket = Bucket::open(bucket.to_str().unwrap()).await.unwrap();
         remove_leftovers(&bucket, "lab", &Folder::open(&io_dir).unwrap()).await.unwrap();
         let exists = |path: &str| io_dir.join(".ncaas/work").join(path).exists();
-        assert!(!exists("ended") && exists("running/1/results") && exists("uncollected/1/results/r"));
+        assert!(!exists("ended") && exists("running/1/inputs/x.npy") && exists("uncollected/1/results/r"));
     }
 }
