@@ -5,14 +5,14 @@
 //! in it. Other files of that folder contain the container's environment; they are never requested.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::io::Read;
 
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::DownloadFromContainerOptions;
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use ncaas_core::engine::{Engine, EngineContext, Subject};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::engine::Engine;
+use ncaas_core::engine::archive::{ArchiveReader, archive_interrupted};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::entry::LogEntry;
 use super::file_parser::Lost;
@@ -25,16 +25,16 @@ const MOUNTED: &str = "/ncaas-log";
 /// The maximum number of rotated files that are requested.
 const ROTATED: u32 = 1000;
 
-type Body = Pin<Box<dyn Stream<Item = std::result::Result<Bytes, bollard::errors::Error>>>>;
-
-type Opening = Pin<Box<dyn Future<Output = Result<Option<Reading>>>>>;
+/// Size of the pieces of a file, in bytes, and how many may wait.
+const PIECE: u64 = 256 << 10;
+const PIECES: usize = 4;
 
 /// One file that is being read.
 struct Reading {
-    body: Body,
-    tar: Tar,
-    /// It must exist while the file is read.
-    _helper: Helper,
+    /// Its content. The end says nothing until the download has ended too.
+    pieces: mpsc::Receiver<Vec<u8>>,
+    /// The download, which has the helper container. A file that does not exist is not a failure.
+    download: JoinHandle<Result<()>>,
 }
 
 /// The files of one container's log.
@@ -45,8 +45,8 @@ pub(super) struct Archive {
     /// Names of the files in the folder, oldest first. Rotated files need not exist.
     names: VecDeque<String>,
     /// Kept here, so that it continues when a read of it is dropped.
-    opening: Option<Opening>,
     reading: Option<Reading>,
+    has_begun: bool,
     entries: Entries,
     /// How many of the next wanted entries are left out.
     skip: u64,
@@ -70,8 +70,8 @@ impl Archive {
             image: inspected.image.clone()?,
             folder: folder.to_owned(),
             names,
-            opening: None,
             reading: None,
+            has_begun: false,
             entries: Entries::new(query),
             skip: 0,
         })
@@ -92,41 +92,33 @@ impl Archive {
                 give(entry);
             }
         };
-        if let Some(Reading { body, tar, .. }) = &mut self.reading {
-            match body.next().await {
-                Some(Ok(bytes)) => {
-                    let mut content = tar.content(&bytes)?;
-                    while !content.is_empty() {
-                        let space = self.entries.space();
-                        let taken = content.len().min(space.len());
-                        space[..taken].copy_from_slice(&content[..taken]);
-                        self.entries.filled(taken, &mut give);
-                        content = &content[taken..];
-                    }
-                    return Ok(true);
-                }
-                Some(Err(error)) => return Err(error).engine_context("read", Subject::Engine),
-                None if tar.is_whole() => {
-                    self.reading = None;
-                    self.entries.next_file(&mut give);
-                }
-                None => {
-                    return Err(Failure::new(Kind::EngineError, "the engine sent only a part of the log's archive"));
-                }
-            }
-        } else if let Some(opening) = &mut self.opening {
-            let opened = opening.await;
-            self.opening = None;
-            self.reading = opened?;
-        } else if let Some(name) = self.names.pop_front() {
-            self.opening = Some(Box::pin(open(self.engine.clone(), self.image.clone(), self.folder.clone(), name)));
+        let Some(reading) = &mut self.reading else {
+            let Some(name) = self.names.pop_front() else { return Ok(false) };
+            self.reading = Some(start(self.engine.clone(), self.image.clone(), self.folder.clone(), name));
+            return Ok(true);
+        };
+        let Some(piece) = reading.pieces.recv().await else {
+            let ended = (&mut reading.download).await;
+            self.reading = None;
+            ended.map_err(|_| Failure::new(Kind::Interrupted, "interrupted while a log was read"))??;
+            self.entries.next_file(&mut give);
+            return Ok(!self.names.is_empty());
+        };
+        self.has_begun = true;
+        let mut content = piece.as_slice();
+        while !content.is_empty() {
+            let space = self.entries.space();
+            let taken = content.len().min(space.len());
+            space[..taken].copy_from_slice(&content[..taken]);
+            self.entries.filled(taken, &mut give);
+            content = &content[taken..];
         }
-        Ok(self.reading.is_some() || self.opening.is_some() || !self.names.is_empty())
+        Ok(true)
     }
 
     /// Whether the engine hands out the files.
     pub(super) fn has_begun(&self) -> bool {
-        self.reading.is_some()
+        self.has_begun
     }
 
     pub(super) fn lost(&self) -> Lost {
@@ -134,121 +126,29 @@ impl Archive {
     }
 }
 
-/// Requests the archive of one file; none if it does not exist.
-async fn open(engine: Engine, image: String, folder: String, name: String) -> Result<Option<Reading>> {
-    let helper = Helper::create(&engine, image, folder, MOUNTED).await?;
-    let options = DownloadFromContainerOptions { path: format!("{MOUNTED}/{name}") };
-    let mut body = Box::pin(engine.docker().download_from_container(helper.name(), Some(options)));
-    match body.next().await {
-        Some(Ok(first)) => {
-            let body = futures_util::stream::iter([Ok(first)]).chain(body);
-            Ok(Some(Reading { body: Box::pin(body), tar: Tar::default(), _helper: helper }))
-        }
-        Some(Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. })) | None => Ok(None),
-        Some(Err(error)) => Err(error).engine_context("read", Subject::Engine),
-    }
-}
-
-const BLOCK: usize = 512;
-
-/// Extracts the only file of a tar archive that arrives in pieces.
-#[derive(Debug, Default)]
-struct Tar {
-    header: Vec<u8>,
-    /// How much of the file is missing; none before the end of its header.
-    left: Option<u64>,
-    /// The length of an extended header that comes next: it has the size of a very large file.
-    extended: u64,
-    size: Option<u64>,
-}
-
-impl Tar {
-    /// The part of the piece that belongs to the file.
-    fn content<'a>(&mut self, mut piece: &'a [u8]) -> Result<&'a [u8]> {
-        while self.left.is_none() && !piece.is_empty() {
-            let wanted = if self.extended > 0 { self.extended as usize } else { BLOCK };
-            let taken = piece.len().min(wanted - self.header.len());
-            self.header.extend_from_slice(&piece[..taken]);
-            piece = &piece[taken..];
-            if self.header.len() == wanted {
-                self.take_header()?;
+/// Starts to read one file.
+fn start(engine: Engine, image: String, folder: String, name: String) -> Reading {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    let send = move |archive: &mut tar::Archive<ArchiveReader>| {
+        for entry in archive.entries().map_err(|error| archive_interrupted(&error))? {
+            let mut entry = entry.map_err(|error| archive_interrupted(&error))?;
+            loop {
+                let mut piece = Vec::with_capacity(PIECE as usize);
+                let read = entry.by_ref().take(PIECE).read_to_end(&mut piece);
+                if read.map_err(|error| archive_interrupted(&error))? == 0 {
+                    break;
+                }
+                if sender.blocking_send(piece).is_err() {
+                    return Ok(());
+                }
             }
-        }
-        let taken = (piece.len() as u64).min(self.left.unwrap_or(0));
-        if let Some(left) = &mut self.left {
-            *left -= taken;
-        }
-        Ok(&piece[..taken as usize])
-    }
-
-    fn take_header(&mut self) -> Result<()> {
-        let block = std::mem::take(&mut self.header);
-        if self.extended > 0 {
-            self.extended = 0;
-            self.size = size_of_extended(&block);
-            return Ok(());
-        }
-        let broken = |_| Failure::new(Kind::EngineError, "the engine's archive of the log is not a tar archive");
-        let block: [u8; BLOCK] = block.try_into().map_err(broken)?;
-        let header = tar::Header::from_byte_slice(&block);
-        let size = header.entry_size().map_err(|_| broken(Vec::new()))?;
-        if header.entry_type().is_pax_local_extensions() {
-            self.extended = size.next_multiple_of(BLOCK as u64);
-        } else {
-            self.left = Some(self.size.unwrap_or(size));
         }
         Ok(())
-    }
-
-    fn is_whole(&self) -> bool {
-        self.left == Some(0)
-    }
-}
-
-/// `<length> size=<bytes>\n` among an extended header's records.
-fn size_of_extended(records: &[u8]) -> Option<u64> {
-    let records = std::str::from_utf8(records).ok()?;
-    records.lines().find_map(|record| record.split_once(" size=")?.1.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn archived(extended: bool, content: &[u8]) -> Vec<u8> {
-        let mut builder = tar::Builder::new(Vec::new());
-        if extended {
-            builder.append_pax_extensions([("size", content.len().to_string().as_bytes())]).unwrap();
-        }
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_cksum();
-        builder.append_data(&mut header, "x-json.log", content).unwrap();
-        builder.into_inner().unwrap()
-    }
-
-    #[test]
-    fn the_file_is_extracted_from_pieces_of_any_size() {
-        let content: Vec<u8> = (0..5000u32).map(|number| number as u8).collect();
-        for extended in [false, true] {
-            let archive = archived(extended, &content);
-            for piece in [1, 100, 512, 700, 100_000] {
-                let mut tar = Tar::default();
-                let mut read = Vec::new();
-                for piece in archive.chunks(piece) {
-                    read.extend_from_slice(tar.content(piece).unwrap());
-                }
-                assert!(read == content && tar.is_whole(), "in pieces of {piece}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_archive_that_breaks_off_is_not_whole() {
-        let archive = archived(false, &[7; 2000]);
-        let mut tar = Tar::default();
-        tar.content(&archive[..1500]).unwrap();
-        assert!(!tar.is_whole());
-        assert!(!Tar::default().is_whole());
-    }
+    };
+    let download = async move {
+        let helper = Helper::create(&engine, image, folder, MOUNTED).await?;
+        let sent = engine.download(helper.name(), &format!("{MOUNTED}/{name}"), send).await;
+        sent.none_if(&[Kind::FileNotFound]).map(drop)
+    };
+    Reading { pieces, download: tokio::spawn(download) }
 }
