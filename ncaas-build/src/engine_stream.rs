@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Empty, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use ncaas_core::engine::{Engine, error_message};
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::failure::{Failure, IoContext, Kind, Result, error_chain, innermost_cause};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -193,16 +193,8 @@ async fn refusal(response: Response<Incoming>) -> Refusal {
 
 /// The failure of a connection that broke, or of the body that was to be sent.
 pub(crate) fn connection_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
-    let mut cause = error;
-    loop {
-        // The body could not be read.
-        if let Some(failure) = cause.downcast_ref::<Failure>() {
-            return failure.clone();
-        }
-        match cause.source() {
-            Some(inner) => cause = inner,
-            None => break,
-        }
-    }
-    Failure::new(Kind::EngineError, format!("lost the connection to the engine: {cause}"))
+    // The body could not be read.
+    let of_body = error_chain(error).find_map(|cause| cause.downcast_ref::<Failure>());
+    let lost = || format!("lost the connection to the engine: {}", innermost_cause(error));
+    of_body.cloned().unwrap_or_else(|| Failure::new(Kind::EngineError, lost()))
 }

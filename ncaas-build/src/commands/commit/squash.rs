@@ -9,12 +9,8 @@ use hyper::body::Frame;
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::Result;
 use ncaas_core::image_labels::is_of_the_tools;
-use tokio::sync::mpsc;
 
 use crate::image_import::import_image;
-
-/// Number of pieces of the export that may wait for the import.
-const AHEAD: usize = 8;
 
 /// Makes the image, and returns its id. `changed` holds the settings that differ from those of the container.
 pub(super) async fn squash(
@@ -26,26 +22,10 @@ pub(super) async fn squash(
 ) -> Result<String> {
     let id = inspected.id.clone().unwrap_or_default();
     let changes = changes(&inspected.config.clone().unwrap_or_default(), changed, message);
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    let export = async {
-        let mut pieces = std::pin::pin!(engine.docker().export_container(&id));
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.engine_context("export", Subject::Container(&id));
-            let failed = piece.is_err();
-            // A receiver that has gone reports the reason.
-            if sender.send(piece.map(Frame::data)).await.is_err() || failed {
-                break;
-            }
-        }
-        drop(sender);
-    };
-    let pieces = futures_util::stream::unfold(receiver, async |mut receiver: mpsc::Receiver<_>| {
-        Some((receiver.recv().await?, receiver))
-    });
     let subject = format!("the container `{id}`");
-    let import = import_image(engine, &subject, image, &changes, StreamBody::new(pieces).boxed_unsync());
-    let ((), imported) = tokio::join!(export, import);
-    imported?;
+    let pieces = engine.docker().export_container(&id);
+    let pieces = pieces.map(move |piece| piece.engine_context("export", Subject::Container(&id)).map(Frame::data));
+    import_image(engine, &subject, image, &changes, StreamBody::new(pieces).boxed_unsync()).await?;
     let inspected = engine.inspect_image(image).await?;
     Ok(inspected.id.unwrap_or_default())
 }
