@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::engine::Engine;
 use crate::engine::container::container_from_inspect;
+use crate::engine::daemon_start::daemon_started_between;
 use crate::engine::kernel_oom::{OomKillCount, log_shows_oom_kill};
 use crate::record::fields::{Container, Oom, Status, StoppedBy};
 
@@ -56,6 +57,11 @@ struct Evidence {
     kernel_log: Option<bool>,
     /// The kernel has killed no process of this machine for memory since before the exit.
     no_oom_kills: bool,
+    /// The engine has reported the exit as an event.
+    die_event: bool,
+    /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that was
+    /// killed in the moment of the exit reports 0 for it.
+    lost_exit: bool,
     /// The engine keeps fewer events than it can: it was restarted after the container's start.
     engine_restarted: bool,
 }
@@ -83,7 +89,15 @@ impl Evidence {
         !is_explained && !self.start_event && (self.kill_event || !ended_by_itself)
     }
 
+    /// Whether the engine may have made the exit code 0 up when it started.
+    fn is_unproven_success(&self) -> bool {
+        self.status == Some(Status::Success) && !self.is_podman && !self.start_event && !self.die_event
+    }
+
     fn judged_status(&self) -> Option<Status> {
+        if self.lost_exit {
+            return Some(Status::Failed);
+        }
         let is_oom = self.oom_event || self.kernel_log == Some(true);
         if is_oom && !self.kill_event && self.status == Some(Status::Killed) {
             return Some(Status::OutOfMemory);
@@ -116,6 +130,7 @@ impl Evidence {
         let stopped_by = match status {
             Some(Status::Timeout) => Some(StoppedBy::Timeout),
             Some(Status::OutOfMemory) => None,
+            _ if self.lost_exit => Some(StoppedBy::Engine),
             _ if self.kill_event && self.start_event => Some(StoppedBy::User),
             // A restarted engine ends the containers that ran before.
             _ if self.needs_engine_history() && self.engine_restarted => Some(StoppedBy::Engine),
@@ -143,6 +158,7 @@ impl Engine {
             oom_flag: container.oom_killed,
             oom_event: since_start().any(|event| event.action.as_deref() == Some("oom")),
             kill_event: since_start().any(is_deadly_kill),
+            die_event: since_start().any(|event| event.action.as_deref() == Some("die")),
             start_event: events.iter().any(|event| event.action.as_deref() == Some("start")),
             ..Evidence::default()
         };
@@ -153,8 +169,13 @@ impl Engine {
             let finished = container.finished_at.as_deref().and_then(|at| at.parse().ok());
             evidence.no_oom_kills = count.zip(finished).is_some_and(|(count, end)| count.is_unchanged_since(end));
         }
-        if evidence.needs_engine_history() {
+        let is_unproven = evidence.is_unproven_success() && !self.is_remote() && has_daemon_started(container);
+        if evidence.needs_engine_history() || is_unproven {
             evidence.engine_restarted = self.past_events(None).await.is_some_and(|all| all.len() < EVENTS_LIMIT);
+        }
+        evidence.lost_exit = is_unproven && evidence.engine_restarted;
+        if evidence.lost_exit {
+            container.exit_code = Some(LOST);
         }
         let Verdict { status, oom, oom_evidence, stopped_by } = evidence.verdict();
         container.status = status;
@@ -242,6 +263,13 @@ impl Engine {
         let until = format!("{}.{:09}", end.as_second(), end.subsec_nanosecond());
         self.docker().events(Some(EventsOptions { since: Some("0".to_owned()), until: Some(until), filters }))
     }
+}
+
+/// Whether an engine of this machine was started between the container's start and its end.
+fn has_daemon_started(container: &Container) -> bool {
+    let time = |text: &Option<String>| text.as_deref()?.parse().ok();
+    let times = time(&container.started_at).zip(time(&container.finished_at));
+    times.is_some_and(|(started, finished)| daemon_started_between(started, finished))
 }
 
 /// The time since the container's start, at least.
@@ -365,6 +393,20 @@ mod tests {
                 "a failure before the engine was restarted",
                 Evidence { start_event: false, engine_restarted: true, ..exited(1) },
                 Failed,
+                no,
+                None,
+            ),
+            (
+                "a success that a restarted engine has made up",
+                Evidence { start_event: false, engine_restarted: true, lost_exit: true, ..exited(0) },
+                Failed,
+                no,
+                Some(StoppedBy::Engine),
+            ),
+            (
+                "a success before the engine was restarted",
+                Evidence { start_event: false, engine_restarted: true, ..exited(0) },
+                Success,
                 no,
                 None,
             ),

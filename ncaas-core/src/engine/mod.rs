@@ -21,6 +21,7 @@ pub mod address;
 pub mod archive;
 mod backoff;
 pub mod container;
+mod daemon_start;
 mod errors;
 pub mod executable;
 mod exit_cause;

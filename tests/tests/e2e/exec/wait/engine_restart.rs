@@ -28,6 +28,33 @@ fn jobs_that_end_with_their_engine_are_reported_as_stopped_by_the_engine() {
     assert_ne!(ended[0]["status"], "success");
 }
 
+/// dockerd that is killed after a container's exit and before it has noted it: it finds a container that ran, and no process.
+#[test]
+fn a_job_whose_exit_the_engine_has_lost_is_not_a_success() {
+    let mut workspace = EngineWorkspace::new(&[]);
+    let [lost, known] = ["exit 7", "true"].map(|script| {
+        let job = workspace.start(&[], script);
+        job["container"]["id"].as_str().unwrap().to_owned()
+    });
+    workspace.engine.docker(&["wait", &lost, &known]);
+    workspace.engine.restart(|containers| {
+        let path = containers.join(&lost).join("config.v2.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config["State"]["Running"] = true.into();
+        config["State"]["FinishedAt"] = "0001-01-01T00:00:00Z".into();
+        fs::write(path, config.to_string()).unwrap();
+    });
+    let inspect = ["inspect", "--format", "{{.State.ExitCode}}", &lost];
+    assert_eq!(workspace.engine.docker(&inspect), "0", "the engine makes it up");
+    let ended = workspace.wait(&[&lost, &known].map(|id| json!({"container": {"id": id}}))).containers();
+    let end = |id: &str| {
+        let container = ended.iter().find(|container| container["id"] == id).unwrap();
+        (container["status"].clone(), container["exit_code"].clone(), container["stopped_by"].clone())
+    };
+    assert_eq!(end(&lost), (json!("failed"), json!(255), json!("engine")));
+    assert_eq!(end(&known), (json!("success"), json!(0), Value::Null));
+}
+
 #[test]
 fn jobs_that_outlive_their_engine_report_their_own_exit_code() {
     let mut workspace = EngineWorkspace::new(&["--live-restore"]);
