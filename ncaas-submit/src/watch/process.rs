@@ -49,11 +49,25 @@ fn machine() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
-/// The processes that a shell started together with this one, as the stages of one pipe.
+/// The processes that a shell started together with this one, as the stages of one pipe. A shell without job control is itself
+/// in the group, and so are the pipes that it starts later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessGroup {
     machine: String,
     id: u32,
+    /// When this process started, the first stage of its pipe, in clock ticks since the boot.
+    #[serde(default)]
+    began: u64,
+    /// The time at which all stages had started.
+    #[serde(default = "forever")]
+    complete: u64,
+    /// The processes that read this one's output: the next stage, or a program that started this one.
+    #[serde(default)]
+    readers: Vec<Process>,
+}
+
+fn forever() -> u64 {
+    u64::MAX
 }
 
 impl ProcessGroup {
@@ -63,20 +77,58 @@ impl ProcessGroup {
         if !rustix::fs::FileType::from_raw_mode(stdout.st_mode).is_fifo() {
             return None;
         }
-        // proc(5): the group is the third field after the program's name. It is 0 for a group of another PID namespace.
-        let id = stat_fields(std::process::id())?.get(2)?.parse().ok().filter(|id| *id > 0)?;
-        Some(ProcessGroup { machine: machine()?, id })
+        let own = std::process::id();
+        let id = group(&stat_fields(own)?).filter(|id| *id > 0)?;
+        let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+        // proc(5): a tick is 1/100 s.
+        let complete = (uptime * 100.0) as u64;
+        Some(ProcessGroup { machine: machine()?, id, began: start_time(own)?, complete, readers: readers_of_stdout() })
     }
 
-    /// Whether all of its processes have ended; a zombie has. False for a group of another machine.
+    /// Whether all stages have ended; a zombie has. False for a group of another machine.
     pub(super) fn has_ended(&self) -> bool {
-        let Ok(processes) = fs::read_dir("/proc") else { return false };
-        let pids = processes.flatten().filter_map(|process| process.file_name().to_str()?.parse().ok());
-        let is_member = |fields: &Vec<String>| fields.get(2).and_then(|group| group.parse().ok()) == Some(self.id);
-        let mut members = pids.filter_map(stat_fields).filter(is_member);
-        machine().as_ref() == Some(&self.machine)
-            && !members.any(|fields| !matches!(fields.first().map(String::as_str), Some("Z" | "X")))
+        let shells = ancestors();
+        let is_member = |pid: &u32| stat_fields(*pid).is_some_and(|fields| group(&fields) == Some(self.id));
+        let is_stage = |pid: u32| {
+            start_time(pid).is_some_and(|started| (self.began..self.complete).contains(&started))
+                && !shells.contains(&pid)
+        };
+        let has_reader = self.readers.iter().any(|reader| reader.is_alive() == Some(true));
+        machine().as_ref() == Some(&self.machine) && !has_reader && !pids().filter(is_member).any(is_stage)
     }
+}
+
+/// The processes that have the other end of this one's stdout, a pipe. Processes of other users are not visible.
+fn readers_of_stdout() -> Vec<Process> {
+    let (Some(machine), Ok(stdout)) = (machine(), fs::read_link("/proc/self/fd/1")) else { return Vec::new() };
+    let readers = pids().filter(|pid| open_files(*pid, &stdout).any(|about| !has_write_flag(&about)));
+    readers.filter_map(|pid| Some(Process { machine: machine.clone(), pid, started: start_time(pid)? })).collect()
+}
+
+/// The ids of all processes.
+fn pids() -> impl Iterator<Item = u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok())
+}
+
+/// What `/proc` says about each descriptor of a process that is open on this file.
+fn open_files(pid: u32, path: &Path) -> impl Iterator<Item = String> {
+    let process = Path::new("/proc").join(pid.to_string());
+    let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    files
+        .filter(move |file| fs::read_link(file.path()).is_ok_and(|target| target == path))
+        .filter_map(move |file| fs::read_to_string(process.join("fdinfo").join(file.file_name())).ok())
+}
+
+/// proc(5): the process group is the third field after the program's name. It is 0 for a group of another PID namespace.
+fn group(fields: &[String]) -> Option<u32> {
+    fields.get(2)?.parse().ok()
+}
+
+/// The processes that started this one, directly or not.
+fn ancestors() -> Vec<u32> {
+    let parent = |pid: &u32| stat_fields(*pid)?.get(1)?.parse().ok().filter(|parent| *parent > 0);
+    std::iter::successors(Some(std::process::id()), parent).collect()
 }
 
 /// When a process started; none where it does not exist or is a zombie.
@@ -99,14 +151,7 @@ fn stat_fields(pid: u32) -> Option<Vec<String>> {
 
 /// Whether a process has the file open for writing. Processes of other users are not visible.
 pub(super) fn is_open_for_writing(path: &Path) -> bool {
-    let Ok(processes) = fs::read_dir("/proc") else { return false };
-    processes.flatten().any(|process| {
-        let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        files.filter(|file| fs::read_link(file.path()).is_ok_and(|target| target == path)).any(|file| {
-            let about = process.path().join("fdinfo").join(file.file_name());
-            fs::read_to_string(about).is_ok_and(|about| has_write_flag(&about))
-        })
-    })
+    pids().any(|pid| open_files(pid, path).any(|about| has_write_flag(&about)))
 }
 
 /// proc(5): the flags are octal. The last two bits are the access mode; 0 is read-only.

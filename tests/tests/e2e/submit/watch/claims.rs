@@ -242,6 +242,19 @@ fn a_watcher_that_stops_holds_its_claims_on_s3_for_a_time() {
 }
 
 #[test]
+fn a_script_that_starts_its_killed_pipe_of_watch_once_again_continues_at_once() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let id = submit_one_dataset(&bucket, "1");
+    let watch = format!("'{}'/ncaas-submit watch '{}' --once", tools().display(), bucket.address());
+    // Without job control, both pipes and the script are one process group.
+    let killed = "(read -r record; kill -KILL $BASHPID)";
+    let script = format!("{watch} | {killed}; sleep 600 </dev/null >/dev/null & {watch}; kill $!");
+    let ran = Command::new("bash").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+    let records = String::from_utf8(ran.stdout).unwrap();
+    assert!(records.contains(&id), "{records}{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
 fn an_interrupted_pipe_of_watch_once_continues_at_once_on_the_same_machine() {
     let bucket = with_inputs(TestBucket::directory("pca"));
     let id = submit_one_dataset(&bucket, "1");
