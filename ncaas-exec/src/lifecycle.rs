@@ -1,14 +1,23 @@
 //! Creating, starting and removing containers. A container that cannot be started is removed again.
 
+use std::time::Duration;
+
 use bollard::errors::Error;
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::quantity::format_duration;
 use ncaas_core::record::fields::Container;
+use tokio::time::timeout;
 
 use crate::container_spec::ContainerSpec;
 use crate::file_sharing::FileSharing;
 use crate::start_failure;
+
+/// How long the engine may take to start a container. It waits for ever if the image has a FIFO as `/etc/passwd`.
+const START_LIMIT: Duration = Duration::from_secs(300);
+/// How long the removal of a container that could not be started may take.
+const REMOVE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Creates the container and returns its id.
 ///
@@ -52,8 +61,8 @@ pub(crate) async fn start_container(engine: &Engine, id: &str, spec: &ContainerS
     match started.await {
         Ok(()) => engine.container(id).await,
         Err(failure) => {
-            // If the removal fails too, the next run finds the container by its labels.
-            let _ = remove_container(engine, id, true).await;
+            // If the removal fails too, the next run finds the container by its labels. An engine that is stuck does not answer.
+            let _ = timeout(REMOVE_LIMIT, remove_container(engine, id, true)).await;
             Err(failure)
         }
     }
@@ -61,7 +70,15 @@ pub(crate) async fn start_container(engine: &Engine, id: &str, spec: &ContainerS
 
 /// Starts a container whose files are in place. Does nothing if it runs already. `name` is for messages.
 pub(crate) async fn start_prepared(engine: &Engine, id: &str, name: &str) -> Result<()> {
-    let Err(error) = engine.docker().start_container(id, None).await else { return Ok(()) };
+    let Ok(started) = timeout(START_LIMIT, engine.docker().start_container(id, None)).await else {
+        let limit = format_duration(START_LIMIT.as_secs_f64());
+        return Err(Failure::new(
+            Kind::Timeout,
+            format!("cannot start `{name}`: the engine did not start it within {limit}"),
+        )
+        .hint("its image may have a FIFO in place of a file that the engine reads, such as `/etc/passwd`"));
+    };
+    let Err(error) = started else { return Ok(()) };
     let failure = refusal(&error, "start", Subject::Container(name));
     let failure = match error {
         // The container exists: its network, or another object that it needs, does not.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::JobFolder;
@@ -34,13 +35,8 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let is_filter = !named && args.placement.is_none() && JobFilter::new(&args).is_none();
     // In a pipe, the record of a job says more than that its container is gone.
     let is_explained = !is_filter && shows_table(args.pipe.json);
-    let remove = async |engine: &Engine, record: &mut Record| {
-        let container = match targets::inspect_labelled_target(engine, record).await {
-            Ok(container) => container,
-            // A container that does not exist is an error only if the user named it.
-            Err(failure) if failure.kind == Kind::ContainerNotFound && !named => return Ok(()),
-            Err(failure) => return Err(failure),
-        };
+    let remove_existing = async |engine: &Engine, record: &mut Record| {
+        let container = targets::inspect_labelled_target(engine, record).await?;
         match container.state.as_str() {
             "running" | "paused" | "restarting" if !args.force && named => Err(still_running(&container)),
             "running" | "paused" | "restarting" if !args.force => {
@@ -64,6 +60,19 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
                 Ok(())
             }
         }
+    };
+    let remove = async |engine: &Engine, record: &mut Record| {
+        let known = record.container();
+        let removed = remove_existing(engine, record).await;
+        // A container that does not exist is an error only if the user named it. Another `rm` may be removing it.
+        let is_removing = record.container().is_some_and(|container| container.state == "removing");
+        if named || !is_removing && (removed.is_ok() || !is_removed(engine, record).await) {
+            return removed;
+        }
+        if let Some(known) = known {
+            record.set("container", &known);
+        }
+        Ok(())
     };
     let work = async |record: &mut Record, _: &_| {
         if let Some(error) = record.error() {
@@ -125,14 +134,26 @@ async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, recor
         if !is_collected(&left) {
             continue;
         }
-        match targets::inspect_target(engine, &mut left).await {
-            Ok(container) if container.has_ended() => remove_target(engine, &left, &container, false).await?,
-            Ok(_) => {}
-            Err(failure) if failure.kind == Kind::ContainerNotFound => {}
-            Err(failure) => return Err(failure),
+        let remove = async {
+            let container = targets::inspect_target(engine, &mut left).await?;
+            if container.has_ended() { remove_target(engine, &left, &container, false).await } else { Ok(()) }
+        };
+        let removed = remove.await;
+        // The work on its own record may have removed it.
+        if removed.is_err() && !is_removed(engine, &left).await {
+            return removed;
         }
     }
     Ok(())
+}
+
+/// Whether the container of a record does not exist, or is being removed by another client.
+async fn is_removed(engine: &Engine, record: &Record) -> bool {
+    let Ok(id) = targets::container_id(record) else { return false };
+    match engine.inspect(&id).await {
+        Ok(inspected) => container_from_inspect(&inspected).state == "removing",
+        Err(failure) => failure.kind == Kind::ContainerNotFound,
+    }
 }
 
 /// Makes sure that nothing is lost with an ended container.

@@ -32,6 +32,21 @@ fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
 }
 
 #[test]
+fn two_rm_of_the_same_containers_at_once_both_succeed() {
+    let workspace = Workspace::new();
+    for _ in 0..3 {
+        let jobs: Vec<u8> = (0..8).flat_map(|_| workspace.start(&[], &["true"])).collect();
+        let ended = workspace.exec(&["wait", "-q"]).stdin(jobs).run().ok().stdout;
+        std::thread::scope(|scope| {
+            let remove = || scope.spawn(|| workspace.exec(&["rm"]).stdin(ended.clone()).run().ok());
+            for removing in [remove(), remove()] {
+                removing.join().unwrap();
+            }
+        });
+    }
+}
+
+#[test]
 fn rm_is_silent_about_a_running_job_whose_end_follows() {
     let workspace = Workspace::new();
     let running = workspace.start(&[], &["sleep", "1"]);
