@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -47,6 +47,9 @@ const ORDERING_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a watcher that stops may take to release or hold its claims.
 const STOP_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long it may check which of its submissions have ended.
+const CHECK_LIMIT: Duration = Duration::from_millis(200);
 
 /// How long a watcher that stops keeps its claims, if `--hold` is not given.
 const HOLD: Duration = Duration::from_secs(300);
@@ -95,6 +98,16 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
 
 /// Holds the claims on unfinished submissions for a time, or leaves where there are none.
 async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
+    // The end of a submission may not have been noticed yet.
+    let claimed = session.claimed.borrow().clone();
+    let checks = claimed.into_iter().map(|((group, id), held)| async move {
+        if matches!(held.results.ended_at().await, Ok(Some(_))) {
+            session.release(&group, &id);
+        }
+    });
+    let checking = stream::iter(checks).buffer_unordered(AT_ONCE).for_each(async |()| ());
+    // What is not checked in time counts as unfinished.
+    let _ = tokio::time::timeout(CHECK_LIMIT, checking).await;
     let jobs: Vec<String> = session.claimed.borrow().keys().map(|(_, id)| id.clone()).collect();
     match session.lease.take() {
         Some(mut lease) if !jobs.is_empty() && !is_once => lease.renew(hold)?,
