@@ -85,6 +85,9 @@ pub struct RetryRequest {
     pub kind: Kind,
     /// The failure in words.
     pub message: String,
+    /// Whether the job has ended and only lacks space or a bucket for its files: it is tried again without a limit.
+    #[serde(default)]
+    pub has_results: bool,
 }
 
 /// The state of a job's lease.
@@ -151,28 +154,31 @@ pub async fn is_lost_to_another_machine(job: &Job) -> bool {
     }
 }
 
-/// Asks the watcher of a record to hand it on again; false where no watcher of this machine runs that could.
+/// Whether a stage's failure is tried again under the record's claim, by its watcher, which runs on this machine.
+pub fn will_retry(record: &Record, failure: &Failure) -> bool {
+    let is_retried = failure.kind.is_transient() && !matches!(failure.kind, Kind::Superseded | Kind::Interrupted);
+    is_retried && record.job().is_some_and(|job| requests_folder(&job).is_some())
+}
+
+/// Asks the watcher of a record to hand it on again after a failure; false where no watcher of this machine runs that could.
+/// `has_results`: see [`RetryRequest`].
 ///
 /// # Errors
 /// When the request cannot be written.
-pub fn request_retry(record: &Record) -> Result<bool> {
-    let (Some(job), Some(error)) = (record.job(), record.error()) else { return Ok(false) };
-    let Some(folder) = job.claim.as_ref().and_then(|claim| watcher_folder(&lease_folders(), claim)) else {
-        return Ok(false);
-    };
-    if !is_locked(&folder) {
-        return Ok(false);
-    }
+pub fn request_retry(record: &Record, kind: Kind, message: &str, has_results: bool) -> Result<bool> {
+    let Some(job) = record.job() else { return Ok(false) };
+    let Some(folder) = requests_folder(&job) else { return Ok(false) };
     let name = short_hash(&format!("{} {}", job_key(&job), job.dataset));
     let request = RetryRequest {
         group: job.group.unwrap_or_default(),
         id: job.id,
         dataset: job.dataset,
-        kind: error.kind,
-        message: error.message,
+        kind,
+        message: message.to_owned(),
+        has_results,
     };
     let content = serde_json::to_vec(&request).unwrap_or_default();
-    files::write_whole(&folder.join(RETRY).join(format!("{name}.json")), &content)?;
+    files::write_whole(&folder.join(format!("{name}.json")), &content)?;
     Ok(true)
 }
 
@@ -193,20 +199,23 @@ pub struct LeaseWriter {
 }
 
 impl LeaseWriter {
-    /// Creates the lease of a watcher, and removes leases of dead watchers that have run out.
+    /// Creates the lease of a watcher, and removes leases of dead watchers that have run out. A watcher that
+    /// `takes_requests` hands records on again.
     ///
     /// # Errors
     /// When the folder cannot be written, or belongs to somebody else.
-    pub fn create(watcher: &str) -> Result<Self> {
+    pub fn create(watcher: &str, takes_requests: bool) -> Result<Self> {
         let mut folders = lease_folders().into_iter();
         let first = folders.next().unwrap_or_default();
-        match (LeaseWriter::create_in(&first, watcher), folders.next()) {
-            (Err(failure), Some(other)) if failure.kind == Kind::UnsafePath => LeaseWriter::create_in(&other, watcher),
+        match (LeaseWriter::create_in(&first, watcher, takes_requests), folders.next()) {
+            (Err(failure), Some(other)) if failure.kind == Kind::UnsafePath => {
+                LeaseWriter::create_in(&other, watcher, takes_requests)
+            }
             (created, _) => created,
         }
     }
 
-    fn create_in(leases: &Path, watcher: &str) -> Result<Self> {
+    fn create_in(leases: &Path, watcher: &str, takes_requests: bool) -> Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(leases).doing("create the folder", leases)?;
         if let Some(folder) = [leases.parent().unwrap_or(leases), leases].into_iter().find(|folder| !is_private(folder))
         {
@@ -215,7 +224,8 @@ impl LeaseWriter {
         }
         remove_stale(leases);
         let folder = leases.join(watcher);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder.join(RETRY)).doing("create the folder", &folder)?;
+        let created = if takes_requests { folder.join(RETRY) } else { folder.clone() };
+        DirBuilder::new().recursive(true).mode(0o700).create(created).doing("create the folder", &folder)?;
         let path = folder.join(LOCK);
         let lock = File::create(&path).doing("write", &path)?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
@@ -246,6 +256,11 @@ impl LeaseWriter {
     pub fn note_superseded(&mut self, group: &str, id: &str, number: u64, elsewhere: bool) -> Result<()> {
         self.lease.superseded.insert(format!("{group}/{id}"), Loss { number, elsewhere });
         self.write()
+    }
+
+    /// The number of the last claim on a job that was lost; 0 if none was.
+    pub fn superseded_number(&self, group: &str, id: &str) -> u64 {
+        self.lease.superseded.get(&format!("{group}/{id}")).map_or(0, |loss| loss.number)
     }
 
     /// Forgets about a job that has ended.
@@ -301,6 +316,12 @@ fn watcher_folder(leases: &[PathBuf], claim: &JobClaim) -> Option<PathBuf> {
     folders.find(|folder| is_private(folder))
 }
 
+/// The folder for requests of the watcher that emitted a job's record, while that watcher runs and takes requests.
+fn requests_folder(job: &Job) -> Option<PathBuf> {
+    let folder = watcher_folder(&lease_folders(), job.claim.as_ref()?).filter(|folder| is_locked(folder))?;
+    Some(folder.join(RETRY)).filter(|requests| requests.is_dir())
+}
+
 fn job_key(job: &Job) -> String {
     format!("{}/{}", job.group.as_deref().unwrap_or_default(), job.id)
 }
@@ -344,7 +365,7 @@ mod tests {
         let folders = [leases.to_owned()];
         let state = |number| state_in(&folders, &job("0a", number));
         assert_eq!(state(1), LeaseState::Held, "nothing is known of another machine's watcher");
-        let mut writer = LeaseWriter::create_in(leases, "0a").unwrap();
+        let mut writer = LeaseWriter::create_in(leases, "0a", true).unwrap();
         writer.renew(Duration::from_secs(60)).unwrap();
         assert_eq!(state(1), LeaseState::Held);
         writer.note_superseded("lab", "job__pca_1", 1, true).unwrap();
@@ -361,7 +382,7 @@ mod tests {
     fn an_id_that_is_a_path_finds_no_lease() {
         let parent = tempfile::tempdir().unwrap();
         let leases = parent.path().join("leases");
-        let mut writer = LeaseWriter::create_in(&leases, "0b").unwrap();
+        let mut writer = LeaseWriter::create_in(&leases, "0b", true).unwrap();
         writer.renew(Duration::ZERO).unwrap();
         drop(writer);
         for watcher in ["../0b", "", ".", "/0b"] {
@@ -373,14 +394,14 @@ mod tests {
     fn a_folder_that_others_may_write_to_is_refused_and_not_read() {
         let parent = tempfile::tempdir().unwrap();
         let leases = parent.path().join("leases");
-        let mut writer = LeaseWriter::create_in(&leases, "0d").unwrap();
+        let mut writer = LeaseWriter::create_in(&leases, "0d", true).unwrap();
         writer.note_superseded("lab", "job__pca_1", 1, true).unwrap();
         let state = || state_in(std::slice::from_ref(&leases), &job("0d", 1));
         assert_eq!(state(), LeaseState::Superseded { elsewhere: true });
         for folder in [&leases, parent.path()] {
             let private = fs::metadata(folder).unwrap().permissions();
             fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-            assert_eq!(LeaseWriter::create_in(&leases, "0e").unwrap_err().kind, Kind::UnsafePath);
+            assert_eq!(LeaseWriter::create_in(&leases, "0e", true).unwrap_err().kind, Kind::UnsafePath);
             fs::set_permissions(folder, private).unwrap();
         }
         assert_eq!(state(), LeaseState::Superseded { elsewhere: true });
@@ -390,13 +411,14 @@ mod tests {
     fn requests_are_taken_once() {
         let parent = tempfile::tempdir().unwrap();
         let leases = parent.path().join("leases");
-        let writer = LeaseWriter::create_in(&leases, "0c").unwrap();
+        let writer = LeaseWriter::create_in(&leases, "0c", true).unwrap();
         let request = RetryRequest {
             group: "lab".into(),
             id: "job__pca_1".into(),
             dataset: 2,
             kind: Kind::BucketUnreachable,
             message: "m".into(),
+            has_results: false,
         };
         let path = leases.join("0c/retry/x.json");
         files::write_whole(&path, &serde_json::to_vec(&request).unwrap()).unwrap();

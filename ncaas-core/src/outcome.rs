@@ -37,8 +37,9 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
     let mut line = format!("{name} {verb}{time}");
     let cause = cause.map(one_line).filter(|cause| !cause.trim().is_empty());
     let cause = cause.map(|cause| shorten(cause.trim(), LONGEST_CAUSE));
-    // The output of a job that a limit or a user has ended does not say why it ended.
-    let cause = cause.filter(|_| container.stopped_by != Some(StoppedBy::User));
+    // The output of a job that a limit, a user or the engine has ended does not say why it ended.
+    let is_stopped = matches!(container.stopped_by, Some(StoppedBy::User | StoppedBy::Cancelled | StoppedBy::Engine));
+    let cause = cause.filter(|_| !is_stopped);
     match (cause, remedy(record, &container)) {
         (Some(cause), Some(remedy)) => line.push_str(&format!("; {remedy}; last output: {cause}")),
         (Some(cause), None) => line.push_str(&format!(": {cause}")),
@@ -79,6 +80,10 @@ fn subject_of_record(record: &Record, container: &Container) -> String {
 fn describe_status(container: &Container) -> String {
     let code = container.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
     match container.status {
+        _ if container.stopped_by == Some(StoppedBy::Cancelled) => "was cancelled".to_owned(),
+        _ if container.stopped_by == Some(StoppedBy::Engine) => {
+            format!("was ended by a restart of the engine{code}")
+        }
         Some(Status::OutOfMemory) => "ran out of memory".to_owned(),
         Some(Status::Timeout) => "exceeded its time limit and was stopped".to_owned(),
         Some(Status::Killed) if container.stopped_by == Some(StoppedBy::User) => "was stopped by a user".to_owned(),
@@ -157,6 +162,16 @@ mod tests {
                 r#""status":"killed","exit_code":137,"signal":9,"stopped_by":"user","duration_s":2"#,
                 "",
                 "session1.npy was stopped by a user after 2.0 s; log: /io/x.log",
+            ),
+            (
+                r#""status":"killed","exit_code":137,"signal":9,"duration_s":2,"stopped_by":"cancelled""#,
+                "",
+                "session1.npy was cancelled after 2.0 s; log: /io/x.log",
+            ),
+            (
+                r#""status":"failed","exit_code":255,"duration_s":2,"stopped_by":"engine""#,
+                "",
+                "session1.npy was ended by a restart of the engine (exit 255) after 2.0 s; log: /io/x.log",
             ),
             (
                 r#""status":"timeout","exit_code":143,"duration_s":3700"#,

@@ -63,6 +63,11 @@ impl JobFacts {
         self.saved.values().any(Record::is_failed) || self.certificate.iter().any(failed) || self.has_failed_status
     }
 
+    /// How many jobs run, by the certificate.
+    pub(crate) fn running(&self) -> usize {
+        self.certificate.iter().filter(|line| line.status == Stage::InProgress.name()).count()
+    }
+
     /// The status of one dataset, by its number from 1.
     pub(crate) fn dataset_status(&self, dataset: u64) -> String {
         if let Some(record) = self.saved.get(&dataset) {
@@ -82,7 +87,8 @@ fn saved_status(record: &Record) -> String {
     let error = record.error().map(|error| error.kind.name());
     let status = || {
         let container = record.as_map().get("container")?;
-        container.get("status")?.as_str().map(str::to_owned)
+        let text = |field: &str| container.get(field)?.as_str().map(str::to_owned);
+        text("stopped_by").filter(|by| by == "cancelled").or_else(|| text("status"))
     };
     error.or_else(status).unwrap_or_else(|| "unknown".to_owned())
 }

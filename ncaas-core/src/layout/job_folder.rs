@@ -7,8 +7,8 @@ use cap_std::fs::{Dir, Permissions, PermissionsExt};
 
 use super::dataset_labels::file_label;
 use super::names::{
-    INPUTS, LOG_SUFFIX, LOGS, MODE_PRIVATE, MODE_SHARED, PROCESS_RESULTS, RECORD_SUFFIX, RESULTS, RESULTS_SUFFIX,
-    STATE_FOLDER, WORK, base_name, status_file_name,
+    CANCEL, INPUTS, LOG_SUFFIX, LOGS, MODE_PRIVATE, MODE_SHARED, PROCESS_RESULTS, RECORD_SUFFIX, RESULTS,
+    RESULTS_SUFFIX, STATE_FOLDER, WORK, base_name, status_file_name,
 };
 use crate::failure::{Failure, Kind, NoneIf, Result};
 use crate::folder::{Folder, open_real_folder};
@@ -89,6 +89,27 @@ impl JobFolder {
             }
         }
         Ok(folder)
+    }
+
+    /// Notes that the submission is cancelled, for stages that do not see the bucket.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn note_cancellation(&self) -> Result<()> {
+        self.open()?.write_whole(Path::new(CANCEL), self.cancellation_note().as_bytes())
+    }
+
+    /// Whether it is noted that this attempt at the job is cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        let note = self.cancellation_note();
+        let folder = self.open_existing().ok().flatten();
+        folder
+            .and_then(|folder| folder.read(Path::new(CANCEL), note.len() as u64))
+            .is_some_and(|read| read == note.as_bytes())
+    }
+
+    fn cancellation_note(&self) -> String {
+        format!("{{\"attempt\":{}}}\n", self.attempt.unwrap_or(1))
     }
 
     /// Opens it, if it exists.

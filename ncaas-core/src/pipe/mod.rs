@@ -27,7 +27,8 @@ use interruption::describe_interruption;
 pub use output::{Output, stdout_hang_up};
 pub use running_jobs::RunningJobs;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Kind, Result};
+use crate::lease;
 use crate::record::Record;
 use crate::record::fields::Job;
 use crate::tool::{ExitStatus, Tool};
@@ -288,7 +289,11 @@ impl Pipe {
             match work(&mut record, output).await {
                 Ok(true) => output.emit(&record).await,
                 Ok(false) => {}
-                Err(failure) => {
+                Err(mut failure) => {
+                    if !record.is_pushed() && lease::will_retry(&record, &failure) {
+                        let what = if failure.kind == Kind::DiskFull { "free disk space: the job" } else { "the job" };
+                        failure.hint = Some(format!("{what} is tried again while this pipe runs"));
+                    }
                     // A record as JSON on the same terminal contains it.
                     if !output.shows_json_beside_messages() {
                         repeated.report(self.tool, &failure);

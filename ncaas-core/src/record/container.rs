@@ -96,6 +96,8 @@ pub enum StoppedBy {
     Timeout,
     /// The engine itself, which was stopped or restarted.
     Engine,
+    /// A stage of the pipe, because its submission was cancelled.
+    Cancelled,
 }
 
 /// A command that was left to itself in a running container.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use ncaas_core::cancellation;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::State;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use crate::args::CancelArgs;
 use crate::targets::{Buckets, read_targets};
+use crate::watch::heartbeat::LostWatchers;
 use crate::watch::process::owner;
 
 /// How many submissions are cancelled at once.
@@ -24,13 +26,24 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
     Pipe::for_args(tool, &args.pipe, AT_ONCE)
         .filter(input, async |record: &mut Record, _output: &Output| {
             let job = buckets.job_of_record(record).await?;
-            if job.results.ended_at().await?.is_some() {
+            let facts = job.facts().await?;
+            if facts.ended_at.is_some() {
                 return Err(Failure::new(Kind::Usage, format!("`{}` has already ended", job.id)));
             }
             let marker = json!({"cancelled_at": Timestamp::now(), "by": owner()});
             // The first marker stays.
             job.bucket.put_new(&cancellation::key(&job.group, &job.id)?, marker.to_string()).await?;
             record.set("state", &State::Cancelled);
+            let watcher = facts.claim.as_ref().map(|claim| claim.watcher.as_str());
+            if facts.running() > 0 {
+                let is_lost = match watcher {
+                    Some(watcher) => LostWatchers::new(&job.bucket).contain(watcher).await?,
+                    None => true,
+                };
+                let when = if is_lost { "when it is started again" } else { "within a few seconds" };
+                let jobs = format_count(facts.running(), "job");
+                tool.note(&format!("`{}`: {jobs} still running; the pipe stops them {when}", job.id));
+            }
             Ok(())
         })
         .await

@@ -66,7 +66,7 @@ fn decide(
     }
 }
 
-/// Claims a job for this watcher.
+/// Claims a job for this watcher. `lost` is the number of the claim on it that this watcher has lost, or 0.
 ///
 /// # Errors
 /// When the bucket does not answer, or the claim cannot be read or written.
@@ -76,6 +76,7 @@ pub(crate) async fn acquire(
     submission: &Key,
     results: &ResultsFolder,
     watchers: &Watchers,
+    lost: u64,
 ) -> Result<ClaimOutcome> {
     watchers.renew().await?;
     let group = submission.group();
@@ -107,7 +108,7 @@ pub(crate) async fn acquire(
             host: watchers.host().to_owned(),
             claimed_at: Timestamp::now(),
             attempt: claim.map_or(1, |old| old.attempt),
-            number: claim.map_or(0, |old| old.number) + 1,
+            number: claim.map_or(0, |old| old.number).max(lost) + 1,
             losses,
             runs: claim.map(|old| old.runs.clone()).unwrap_or_default(),
         };

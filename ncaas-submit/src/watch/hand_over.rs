@@ -11,6 +11,7 @@ use ncaas_core::cancellation;
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
+use ncaas_core::lease::RetryRequest;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
 use ncaas_core::text;
@@ -125,7 +126,7 @@ pub(crate) async fn emit_again(session: &Session, found: &Found, output: &Output
     let tried = held.retries.get(&request.dataset).copied().unwrap_or_default();
     for mut record in submission.records(&job, session.tool.name()) {
         if record.job().is_some_and(|job| job.dataset == request.dataset) {
-            if !is_unlimited(request.kind) && tried > session.retries {
+            if !is_unlimited(request) && tried > session.retries {
                 let message = format!("`{}` failed {tried} times: {}", request.id, request.message);
                 record.fail(session.tool.name(), &Failure::new(Kind::Lost, message));
             }
@@ -135,9 +136,10 @@ pub(crate) async fn emit_again(session: &Session, found: &Found, output: &Output
     Ok(Outcome::Emitted)
 }
 
-/// Whether a job is retried until its bucket or engine answers: nothing is wrong with the job.
-fn is_unlimited(kind: Kind) -> bool {
-    matches!(kind, Kind::BucketUnreachable | Kind::BucketError | Kind::EngineUnreachable)
+/// Whether a job is retried until its bucket, engine or disk is back: nothing is wrong with the job.
+fn is_unlimited(request: &RetryRequest) -> bool {
+    use Kind::{BucketError, BucketNotFound, BucketUnreachable, EngineUnreachable};
+    request.has_results || matches!(request.kind, BucketUnreachable | BucketNotFound | BucketError | EngineUnreachable)
 }
 
 /// Reads a submit file; none where it is gone.
@@ -219,7 +221,9 @@ async fn claim(
     if let Some(other) = session.begin_claim(id, results, key) {
         return claimed_before(session, &other, key, id).await;
     }
-    let claimed = claims::acquire(&session.bucket, id, key, results, &session.watchers).await;
+    // Records of a claim that this watcher has lost stay superseded, also if the claim was deleted and is numbered anew.
+    let lost = session.lease.borrow().as_ref().map_or(0, |lease| lease.superseded_number(group, id));
+    let claimed = claims::acquire(&session.bucket, id, key, results, &session.watchers, lost).await;
     let owner = session.watchers.owner();
     let claiming = match claimed {
         Ok(ClaimOutcome::Ours { claim, previous }) => {

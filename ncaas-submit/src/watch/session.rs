@@ -43,6 +43,8 @@ pub(crate) struct ClaimedJob {
 /// The state of a watch.
 pub(crate) struct Session {
     pub(crate) tool: Tool,
+    /// Whether the watch ends after the submissions that exist.
+    is_once: bool,
     pub(crate) bucket: Bucket,
     /// Other buckets that submissions may name.
     pub(crate) bypass: Vec<String>,
@@ -67,6 +69,7 @@ impl Session {
     pub(crate) fn new(tool: Tool, bucket: Bucket, args: &WatchArgs) -> Self {
         Session {
             tool,
+            is_once: args.once,
             bypass: args.allow_bypass.clone(),
             at_most: args.at_most.map(usize::from),
             retries: args.retries,
@@ -140,7 +143,7 @@ impl Session {
         match lease.as_mut() {
             Some(lease) => lease.renew(ALIVE),
             None => {
-                let mut created = LeaseWriter::create(self.watchers.id())?;
+                let mut created = LeaseWriter::create(self.watchers.id(), !self.is_once)?;
                 created.renew(ALIVE)?;
                 *lease = Some(created);
                 Ok(())

@@ -30,6 +30,8 @@ pub(super) struct Admission {
     jobs: Option<u16>,
     permits: OnceCell<(Arc<Semaphore>, u32)>,
     ledger: Arc<Ledger>,
+    /// One reference, and another one for each job that runs.
+    running: Arc<()>,
 }
 
 /// Memory and GPUs reserved by the jobs of this command, from before their start until their end.
@@ -60,7 +62,7 @@ pub(super) struct Slot {
 
 impl Admission {
     pub(super) fn new(jobs: Option<u16>) -> Self {
-        Admission { jobs, permits: OnceCell::new(), ledger: Arc::default() }
+        Admission { jobs, permits: OnceCell::new(), ledger: Arc::default(), running: Arc::default() }
     }
 
     /// Waits until a job may start.
@@ -97,11 +99,26 @@ impl Admission {
         }
     }
 
-    /// A slot for a job that runs already, if one is free.
-    pub(super) async fn slot_for_running(&self, info: &SystemInfo, settings: &RunSettings) -> Option<Slot> {
+    /// A slot for a job that runs already; an empty one if none is free.
+    pub(super) async fn slot_for_running(&self, info: &SystemInfo, settings: &RunSettings) -> Slot {
         let (permits, total) = self.permits(info).await;
-        let permit = Arc::clone(permits).try_acquire_many_owned(self.needed(settings).min(*total)).ok()?;
-        Some(Slot { _permit: Some(permit), entry: None, gpu: None, warning: None })
+        let permit = Arc::clone(permits).try_acquire_many_owned(self.needed(settings).min(*total)).ok();
+        Slot { _permit: permit, entry: None, gpu: None, warning: None }
+    }
+
+    /// Holds a slot until the container has ended. The wait also enforces the job's time limit.
+    pub(super) fn hold_until_end(&self, slot: Slot, engine: &Engine, id: &str) {
+        let (engine, id, running) = (engine.clone(), id.to_owned(), Arc::clone(&self.running));
+        tokio::spawn(async move {
+            // After a failed wait, nothing is known that the slot could be held for.
+            let _ = engine.wait(&id).await;
+            drop((slot, running));
+        });
+    }
+
+    /// How many jobs of this command run.
+    pub(super) fn running(&self) -> usize {
+        Arc::strong_count(&self.running) - 1
     }
 
     /// What limits the number of jobs, in words.
@@ -154,18 +171,6 @@ impl Admission {
             reserved.insert(name.to_owned(), reservation.clone());
         }
         Ok(reservation)
-    }
-}
-
-impl Slot {
-    /// Holds the slot until the container has ended. The wait also enforces the job's time limit.
-    pub(super) fn hold_until_end(self, engine: &Engine, id: &str) {
-        let (engine, id) = (engine.clone(), id.to_owned());
-        tokio::spawn(async move {
-            // After a failed wait, nothing is known that the slot could be held for.
-            let _ = engine.wait(&id).await;
-            drop(self);
-        });
     }
 }
 

@@ -12,8 +12,6 @@ pub(super) struct Counts {
     pub(super) begun: Cell<usize>,
     /// Those whose job was started, or had been before.
     pub(super) started: Cell<usize>,
-    /// Those whose job was started and has ended.
-    pub(super) ended: Cell<usize>,
     pub(super) failed: Cell<usize>,
     /// Those whose end this command has waited for, and those of them whose job failed.
     pub(super) followed: Cell<usize>,
@@ -32,9 +30,9 @@ impl Counts {
         }
     }
 
-    /// Says that jobs run on after the end of the command.
-    pub(super) fn note_running(&self, tool: Tool) {
-        match self.started.get() - self.ended.get() {
+    /// Says that `running` jobs run on after the end of the command.
+    pub(super) fn note_running(&self, tool: Tool, running: usize) {
+        match running {
             0 => {}
             1 => tool.note(
                 "1 job runs in the background: `ncaas-exec wait last` waits for it, `ncaas-logs lines --follow last` \
@@ -46,10 +44,10 @@ impl Counts {
         }
     }
 
-    /// Says what an interruption means for the jobs. `expected` is the number of records, if it is known.
-    pub(super) fn note_interruption(&self, tool: Tool, expected: usize) {
+    /// Says what an interruption means for the jobs, of which `running` have not ended. `expected` is the number of records, if it
+    /// is known.
+    pub(super) fn note_interruption(&self, tool: Tool, expected: usize, running: usize) {
         let left = expected.max(self.begun.get()).saturating_sub(self.started.get() + self.failed.get());
-        let running = self.started.get() - self.ended.get();
         if left == 0 && running == 0 {
             return;
         }

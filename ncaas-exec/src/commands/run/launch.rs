@@ -97,7 +97,9 @@ impl Launcher {
                 if !is_unstarted(&existing) {
                     return Ok(existing);
                 }
-                existing.id
+                // The run that created it may have had another io-dir or other limits.
+                lifecycle::remove_container(engine, &existing.id, false).await?;
+                lifecycle::create_container(engine, &spec).await?
             }
             Err(failure) => return Err(failure),
         };
@@ -110,7 +112,7 @@ impl Launcher {
             if spec.settings.timeout_s.is_some() {
                 time_limit_guardian::start(self.tool, &container.id);
             }
-            slot.hold_until_end(engine, &container.id);
+            self.admission.hold_until_end(slot, engine, &container.id);
         }
         Ok(container)
     }

@@ -27,7 +27,7 @@ use std::path::Path;
 
 use bollard::models::SystemInfo;
 use ncaas_core::engine::container::time_limit;
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels, lock_folder};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, STOP_GRACE_S, Subject, labels, lock_folder};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
@@ -47,7 +47,7 @@ use crate::container_user::ContainerUser;
 use crate::image::{author_labels, complete_from_labels, inspect_image};
 use crate::outcome::report_outcome;
 use crate::run_settings::DefaultSettings;
-use crate::{targets, time_limit_guardian};
+use crate::{lifecycle, targets, time_limit_guardian};
 use explanation::explain_start;
 use follow::copy_output;
 use interruption::{Counts, increment};
@@ -87,7 +87,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
     let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
     let pipe = Pipe::for_args(tool, &args.pipe, 0).at_least(MIN_RECORDS).room_for_others(ROOM_FOR_OTHERS);
-    let pipe = pipe.skips_pushed().explains_interruption();
+    let pipe = pipe.takes_errors().skips_pushed().explains_interruption();
     let runner = Runner {
         tool,
         fields: DefaultFields::new(&args)?,
@@ -114,9 +114,9 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     let status = runner.connection.connect_during(pipe).await?;
     runner.counts.note_total(tool);
     if status.is_interrupted() {
-        runner.counts.note_interruption(tool, expected.get());
+        runner.counts.note_interruption(tool, expected.get(), runner.launcher.admission.running());
     } else if !stdout_is_pipe() {
-        runner.counts.note_running(tool);
+        runner.counts.note_running(tool, runner.launcher.admission.running());
     }
     if needs_records && runner.counts.begun.get() == 0 && status == ExitStatus::SUCCESS {
         return Err(Failure::new(Kind::Usage, "no image is given, and stdin contains no records")
@@ -243,6 +243,9 @@ struct Runner {
 
 impl Runner {
     async fn run_record(&self, record: &mut Record) -> Result<()> {
+        if let Some(error) = record.error() {
+            return if error.kind == Kind::Cancelled { self.stop_cancelled(record).await } else { Ok(()) };
+        }
         increment(&self.counts.begun);
         let ticket = Cell::new(Some(self.order.ticket(record.group())));
         self.fields.complete(record);
@@ -256,7 +259,6 @@ impl Runner {
             }
             record.copy_end(&end);
             increment(&self.counts.started);
-            increment(&self.counts.ended);
             return Ok(());
         }
         let inputs = JobInputs::locate(record)?;
@@ -273,12 +275,10 @@ impl Runner {
                 increment(&self.counts.followed_failed);
             }
         }
-        if record.container().is_none_or(|container| container.has_ended()) {
-            increment(&self.counts.ended);
-            if !self.dry_run && !stdout_is_pipe() {
-                // No later stage reports how the job ended.
-                report_outcome(self.tool, self.connection.get().await?, record).await;
-            }
+        let has_ended = record.container().is_none_or(|container| container.has_ended());
+        if has_ended && !self.dry_run && !stdout_is_pipe() {
+            // No later stage reports how the job ended.
+            report_outcome(self.tool, self.connection.get().await?, record).await;
         }
         Ok(())
     }
@@ -382,6 +382,26 @@ impl Runner {
         }
     }
 
+    /// Stops the container that a job of a cancelled submission still has. Later stages save and remove it: the record of such
+    /// a job has no error.
+    async fn stop_cancelled(&self, record: &mut Record) -> Result<()> {
+        let stop = async |engine: &Engine, record: &mut Record| {
+            let Some((container, Some(io_dir))) = find_container(engine, record).await? else { return Ok(()) };
+            if is_unstarted(&container) {
+                return lifecycle::remove_container(engine, &container.id, false).await;
+            }
+            use_io_dir_of_container(self.tool, record, &container.name, &io_dir)?;
+            if !container.has_ended() {
+                self.tool.note(&format!("stopping `{}`: its submission is cancelled", container.name));
+                JobFolder::for_record(record)?.note_cancellation()?;
+                engine.stop(&container.id, STOP_GRACE_S).await?;
+            }
+            record.set("error", &());
+            targets::update_record(engine, record, engine.container(&container.id).await?).await
+        };
+        self.connection.with_retry(self.tool, record, stop).await
+    }
+
     fn label_placement(&self, spec: &mut ContainerSpec) {
         let label = self.placement.as_ref().map(|placement| (labels::PLACEMENT.to_owned(), placement.clone()));
         spec.labels.extend(label);
@@ -408,9 +428,8 @@ impl Runner {
                 // The one of the earlier run may have died with it.
                 time_limit_guardian::start(self.tool, &container.id);
             }
-            if let Some(slot) = self.launcher.admission.slot_for_running(info, settings).await {
-                slot.hold_until_end(engine, &container.id);
-            }
+            let slot = self.launcher.admission.slot_for_running(info, settings).await;
+            self.launcher.admission.hold_until_end(slot, engine, &container.id);
         }
         targets::update_record(engine, record, container).await?;
         Ok(true)

@@ -13,7 +13,9 @@ use ncaas_core::tool::Tool;
 /// The container of this job, if one exists, with the io-dir that it was started with.
 pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<Option<(Container, Option<String>)>> {
     let Some(job) = record.job() else { return Ok(None) };
-    let name = layout::container_name(&job, record.require("io_dir")?);
+    // For a job from a bucket, its name does not depend on the io-dir.
+    let io_dir = if job.bucket.is_some() { "" } else { record.require("io_dir")? };
+    let name = layout::container_name(&job, io_dir);
     let inspected = match engine.inspect(&name).await {
         Ok(inspected) => inspected,
         Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),

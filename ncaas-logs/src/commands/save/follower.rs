@@ -6,12 +6,13 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::JobFolder;
 use ncaas_core::lease;
 use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::Output;
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, Logs, RecordFields};
+use ncaas_core::record::fields::{Container, Logs, RecordFields, Status, StoppedBy};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::certificates::Certificates;
@@ -97,7 +98,7 @@ impl Follower {
         let saved = saved.map(|(file, _)| LineReader::new(SavedLog::new(file, &files.log, Query::default())));
         Ok(Follower {
             engine: engine.clone(),
-            output: JobOutput { file: LogFile::new(folder, &files.log)?, excerpt },
+            output: JobOutput { file: LogFile::new(&folder, &files.log)?, excerpt },
             earlier: saved.zip(Log::first_kept(engine, inspected)),
             report: Report::new(record, files, Some(inspected), certificates),
             log,
@@ -110,15 +111,23 @@ impl Follower {
 
     /// Follows the job to its end, and writes its files a last time.
     ///
-    /// With `live`, the record is emitted there whenever the files have changed.
-    pub(crate) async fn follow(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
+    /// The record of a job from a bucket is emitted when it runs, so that `ncaas-sync push` can stop it if its submission is
+    /// cancelled. With `live`, each record is emitted whenever the files have changed.
+    pub(crate) async fn follow(
+        &mut self,
+        record: &mut Record,
+        every: Duration,
+        output: &Output,
+        live: bool,
+    ) -> Result<()> {
         self.keep_earlier_output().await;
         if self.container.has_ended() {
             // Inspecting does not show everything, for example who ended it. The engine's events may.
             self.container = self.engine.wait(&self.container.id).await.unwrap_or_else(|_| self.container.clone());
         } else {
-            self.follow_running(record, every, live).await?;
+            self.follow_running(record, every, output, live).await?;
         }
+        self.note_cancellation();
         if let Some(log) = &mut self.log {
             log.source.note_end();
         }
@@ -146,7 +155,14 @@ impl Follower {
         }
     }
 
-    async fn follow_running(&mut self, record: &mut Record, every: Duration, live: Option<&Output>) -> Result<()> {
+    async fn follow_running(
+        &mut self,
+        record: &mut Record,
+        every: Duration,
+        output: &Output,
+        live: bool,
+    ) -> Result<()> {
+        let mut is_due = live || record.job().is_some_and(|job| job.bucket.is_some());
         let engine = self.engine.clone();
         let id = self.container.id.clone();
         let mut end = std::pin::pin!(engine.wait(&id));
@@ -154,10 +170,10 @@ impl Follower {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = 0;
         loop {
-            let Follower { log, output, sampler, .. } = self;
+            let Follower { log, output: job_output, sampler, .. } = self;
             let reading = async {
                 match log {
-                    Some(log) => log.read(|line| output.push(line)).await,
+                    Some(log) => log.read(|line| job_output.push(line)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -194,13 +210,23 @@ impl Follower {
                         }
                         lease::check(record)?;
                         self.write(turn).await?;
-                        if let Some(output) = live {
+                        if is_due {
                             self.update_record(record);
                             output.emit(record).await;
+                            is_due = live;
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Says who stopped a job of a cancelled submission, which the engine cannot know.
+    fn note_cancellation(&mut self) {
+        if self.container.status != Some(Status::Success)
+            && self.report.files.job.as_ref().is_some_and(JobFolder::is_cancelled)
+        {
+            self.container.stopped_by = Some(StoppedBy::Cancelled);
         }
     }
 
@@ -285,7 +311,7 @@ impl Follower {
     async fn write(&mut self, turn: u32) -> Result<()> {
         let bytes = self.output.excerpt.bytes;
         if self.written.as_ref().is_none_or(|written| written.bytes != bytes) {
-            self.output.file.publish()?;
+            self.output.file.publish(&self.report.files.open()?)?;
         }
         let sample = self.sampler.gauge().last();
         let progress = JobProgress { container: Some(&self.container), sample, failure: None };
@@ -313,7 +339,7 @@ impl Follower {
     pub(crate) async fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
         self.finish_log();
         // `publish` leaves an incomplete log where it is.
-        let published = self.output.file.publish();
+        let published = self.report.files.open().and_then(|folder| self.output.file.publish(&folder));
         let sample = self.sampler.gauge().last();
         let progress = JobProgress { container: Some(&self.container), sample, failure: Some(failure) };
         self.report.write(&progress, &self.output.excerpt).await?;

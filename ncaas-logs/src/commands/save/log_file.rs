@@ -26,8 +26,6 @@ const BUFFER: usize = 64 << 10;
 /// A log file that is being written.
 #[derive(Debug)]
 pub(crate) struct LogFile {
-    folder: Folder,
-    /// Relative to the folder.
     path: PathBuf,
     collected: File,
     buffer: Vec<u8>,
@@ -40,10 +38,16 @@ pub(crate) struct LogFile {
 
 impl LogFile {
     /// The log at `path`, below `folder`.
-    pub(crate) fn new(folder: Folder, path: &Path) -> Result<Self> {
-        let path = folder.relative(path).to_owned();
-        let collected = folder.nameless_file(path.parent().unwrap_or(Path::new("")))?;
-        Ok(LogFile { folder, path, collected, buffer: Vec::new(), open: None, next_copy: Instant::now(), failed: None })
+    pub(crate) fn new(folder: &Folder, path: &Path) -> Result<Self> {
+        let collected = folder.nameless_file(folder.relative(path).parent().unwrap_or(Path::new("")))?;
+        Ok(LogFile {
+            path: path.to_owned(),
+            collected,
+            buffer: Vec::new(),
+            open: None,
+            next_copy: Instant::now(),
+            failed: None,
+        })
     }
 
     /// Adds a line.
@@ -76,7 +80,7 @@ impl LogFile {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
-        let written = self.collected.write_all(&self.buffer).doing("write", &self.folder.path().join(&self.path));
+        let written = self.collected.write_all(&self.buffer).doing("write", &self.path);
         self.failed = written.clone().err();
         written?;
         // The memory of a long line is not kept.
@@ -89,12 +93,12 @@ impl LogFile {
         Instant::now() >= self.next_copy
     }
 
-    /// Copies the log so far to its path.
-    pub(crate) fn publish(&mut self) -> Result<()> {
+    /// Copies the log so far to its path, in the folder that is there now: the user may have removed the one before.
+    pub(crate) fn publish(&mut self, folder: &Folder) -> Result<()> {
         let begun = Instant::now();
         self.flush()?;
-        let LogFile { folder, path, collected, .. } = self;
-        folder.write_with(path, |copy| {
+        let LogFile { path, collected, .. } = self;
+        folder.write_with(folder.relative(path), |copy| {
             collected.seek(SeekFrom::Start(0))?;
             // The kernel copies it.
             std::io::copy(collected, copy).map(drop)
@@ -117,14 +121,15 @@ mod tests {
     fn every_byte_is_written_after_its_time_and_stream() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logs/x.log");
-        let mut log = LogFile::new(Folder::open(folder.path()).unwrap(), &path).unwrap();
+        let job_folder = Folder::open(folder.path()).unwrap();
+        let mut log = LogFile::new(&job_folder, &path).unwrap();
         log.push(&line(Stream::Stdout, b"a\r\xff\0"));
-        log.publish().unwrap();
+        log.publish(&job_folder).unwrap();
         log.push(&Line { ends: false, broken: false, ..line(Stream::Stdout, b"long") });
         log.push(&Line { begins: false, ..line(Stream::Stdout, b" line") });
         log.push(&Line { broken: false, ..line(Stream::Stdout, b"no break") });
         log.push(&Line { broken: false, ..line(Stream::Stderr, b"the end") });
-        log.publish().unwrap();
+        log.publish(&job_folder).unwrap();
         let time = "0000-01-01T00:00:00.000000000Z";
         let mut expected = format!("{time} stdout a\r").into_bytes();
         expected.extend_from_slice(b"\xff\0\n");

@@ -107,9 +107,8 @@ impl Saver {
                 return Ok(());
             }
             Ok(Some(mut follower)) => {
-                let live = self.live.then_some(output);
                 let following = self.status_line.follow();
-                let followed = follower.follow(record, self.interval, live).await;
+                let followed = follower.follow(record, self.interval, output, self.live).await;
                 following.end();
                 let Err(failure) = followed else {
                     if let Some(warning) = follower.unreadable() {

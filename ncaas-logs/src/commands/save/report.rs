@@ -8,7 +8,7 @@ use ncaas_core::certificate::{DatasetEntry, Stage, datasets_of_record};
 use ncaas_core::engine::container::{engine_error, time_limit};
 use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, ErrorInfo, Status};
+use ncaas_core::record::fields::{Container, ErrorInfo, Status, StoppedBy};
 use ncaas_core::status_file::StatusFile;
 use serde_json::Value;
 
@@ -17,6 +17,9 @@ use super::submission::Submission;
 use crate::job_files::JobFiles;
 use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sample;
+
+/// The reason of a job that was stopped because its submission is cancelled.
+const CANCELLED: &str = "was cancelled";
 
 /// The facts about a job that do not change while it runs.
 #[derive(Debug)]
@@ -97,16 +100,19 @@ impl Report {
         let latest = [started.and_then(|at| at.parse().ok()), excerpt.last.and_then(|stamp| stamp.time())];
         let latest = latest.into_iter().chain([progress.sample.map(|sample| sample.time)]).flatten().max();
         let time: Option<Timestamp> = finished.and_then(|at| at.parse().ok()).or(latest);
+        let cancelled = container.filter(|container| container.stopped_by == Some(StoppedBy::Cancelled));
+        let cancelled = cancelled.map(|_| CANCELLED.to_owned());
         let reason = progress.failure.map(str::to_owned).or_else(|| self.start_failure(container));
         let entry = DatasetEntry {
             dataname: self.dataname.clone(),
             stage,
             time: time.or_else(|| progress.failure.map(|_| Timestamp::now())),
-            last_command: excerpt
-                .last_command()
+            last_command: cancelled
+                .clone()
+                .or_else(|| excerpt.last_command())
                 .or_else(|| reason.as_ref().and_then(|reason| reason.lines().next()).map(str::to_owned)),
             cpu: progress.sample.and_then(|sample| sample.cpu_percent),
-            reason,
+            reason: reason.or(cancelled),
             container: container.map(|container| container.id.clone()),
         };
         let change =
@@ -131,6 +137,10 @@ impl Report {
         }
         let (Some(status), Some(code)) = (container.status, container.exit_code) else { return Value::Null };
         match status {
+            _ if container.stopped_by == Some(StoppedBy::Cancelled) => CANCELLED.into(),
+            _ if container.stopped_by == Some(StoppedBy::Engine) => {
+                format!("ended by a restart of the engine (exit code {code})").into()
+            }
             Status::Success | Status::Failed => code.into(),
             Status::OutOfMemory => format!("out of memory: killed by the kernel (exit code {code})").into(),
             Status::Killed => format!("killed by signal {} (exit code {code})", code - 128).into(),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ncaas_core::bucket::{Bucket, Key};
-use ncaas_core::failure::{Failure, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs::locate;
 use ncaas_core::io_dir::{fill_io_dir, make_group_io_dir};
 use ncaas_core::layout::{CONFIGS, INPUTS, JobFolder, SUBMISSIONS, container_name};
@@ -36,12 +36,19 @@ pub(crate) struct Puller<'p> {
 impl Puller<'_> {
     /// Downloads the inputs of a record's job and sets its io-dir.
     pub(crate) async fn pull(&self, record: &mut Record) -> Result<()> {
+        // The dataset of a cancelled submission may have ended before.
+        if record.error().is_some_and(|error| error.kind != Kind::Cancelled) {
+            return Ok(());
+        }
         fill_io_dir(record, self.io_dir)?;
         // A job from arguments names paths of this machine.
         let Some(job) = record.job() else { return Ok(()) };
         let Some(own) = &job.bucket else { return Ok(()) };
         if let Some(saved) = self.find_saved_record(record, &job).await? {
             return copy_end(&saved, record);
+        }
+        if record.has_error() {
+            return Ok(());
         }
         if is_cancelled(&self.buckets, &job).await? {
             return Err(cancelled(&job));

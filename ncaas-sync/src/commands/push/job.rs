@@ -14,7 +14,6 @@ use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Key, ObjectInfo};
 use ncaas_core::certificate::{self, Certificate};
 use ncaas_core::claim::{self, Claim};
-use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
@@ -26,10 +25,10 @@ use ncaas_core::record::fields::Job;
 use ncaas_core::tool::Tool;
 use ncaas_core::usage_record::usage_record;
 
+use super::cancelled_jobs::CancelledJobs;
 use super::fence::Fence;
 use super::{DEFAULT_FILES, end};
 use crate::buckets::Buckets;
-use crate::cancellation::is_cancelled;
 use crate::result_list::{ResultList, path_in_job};
 use crate::transfer_report::{FileOutcome, FileRecord};
 use ncaas_core::blocking::run_blocking;
@@ -39,8 +38,7 @@ use ncaas_core::transfer::{Sha256Sum, Stamp, Transfer, parse_sha256};
 pub(crate) struct Pusher<'p> {
     pub(crate) tool: Tool,
     pub(crate) buckets: Buckets,
-    /// Stops cancelled jobs.
-    pub(crate) engine: LazyEngine,
+    pub(crate) running: CancelledJobs,
     /// For records without an io-dir.
     pub(crate) io_dir: &'p Path,
     /// Write a record for each file.
@@ -84,16 +82,21 @@ impl Pusher<'_> {
         if record.is_pushed() {
             // A pipe that was killed after its last saved record has written no end. Once for each job: the end of a dataset
             // that is still open checks again.
-            return if self.completed.borrow_mut().insert(job.id.clone()) { upload.end(&job).await } else { Ok(()) };
+            if !self.completed.borrow().contains(&job.id) {
+                upload.end(&job).await?;
+                self.completed.borrow_mut().insert(job.id.clone());
+            }
+            return Ok(());
         }
         if record.error().is_some_and(|error| error.kind.is_transient()) {
             upload.push_certificate(record).await?;
             return self.release_claim(record, &job).await;
         }
         if !has_ended && !has_failed {
-            upload.push_logs(record).await?;
-            return self.stop_if_cancelled(record, &job).await;
+            self.running.add(record, &job, &upload.folder);
+            return upload.push_logs(record).await;
         }
+        self.running.remove(record);
         upload.push_results(record).await?;
         upload.push_logs(record).await?;
         upload.push_results_file(record).await?;
@@ -123,8 +126,10 @@ impl Pusher<'_> {
     /// Lets a job with a transient failure run again: by its watcher if that runs on this machine, else by
     /// the next watcher that finds its claim free.
     async fn release_claim(&self, record: &Record, job: &Job) -> Result<()> {
-        let (Some(bucket), Some(group)) = (&job.bucket, &job.group) else { return Ok(()) };
-        if lease::request_retry(record)? {
+        let (Some(bucket), Some(group), Some(error)) = (&job.bucket, &job.group, record.error()) else { return Ok(()) };
+        let has_results =
+            error.kind == Kind::DiskFull && record.container().is_some_and(|container| container.has_ended());
+        if lease::request_retry(record, error.kind, &error.message, has_results)? {
             return Ok(());
         }
         let bucket = self.buckets.get(bucket).await?;
@@ -136,19 +141,15 @@ impl Pusher<'_> {
         // A claim that changed meanwhile belongs to another watcher.
         bucket.put_if(&claim::key(group, &job.id)?, free.to_bytes(), &version).await.map(drop)
     }
+}
 
-    /// Stops a running job whose submission is cancelled. Its end comes with its next record.
-    async fn stop_if_cancelled(&self, record: &Record, job: &Job) -> Result<()> {
-        let Some(container) = record.container() else { return Ok(()) };
-        if !is_cancelled(&self.buckets, job).await? {
-            return Ok(());
-        }
-        self.tool.note(&format!("stopping `{}`: its submission is cancelled", container.name));
-        match self.engine.get().await?.stop(&container.id, STOP_GRACE_S).await {
-            Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(()),
-            stopped => stopped,
-        }
+/// Asks for the record of a job that has ended again if its upload may succeed later. A running job's next record comes by itself.
+pub(super) fn retry_later(record: &Record, failure: &Failure) -> Result<()> {
+    let has_ended = record.has_error() || record.container().is_some_and(|container| container.has_ended());
+    if has_ended && lease::will_retry(record, failure) {
+        lease::request_retry(record, failure.kind, &failure.message, !record.has_error())?;
     }
+    Ok(())
 }
 
 /// The upload of one job.

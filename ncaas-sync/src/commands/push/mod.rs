@@ -1,5 +1,6 @@
 //! `ncaas-sync push`: upload from the io-dir to a bucket.
 
+mod cancelled_jobs;
 mod end;
 mod fence;
 mod job;
@@ -9,7 +10,6 @@ use std::path::Path;
 use ncaas_core::bucket::Bucket;
 use std::cell::RefCell;
 
-use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
 use ncaas_core::files;
 use ncaas_core::folder::Folder;
@@ -22,6 +22,7 @@ use crate::args::PushArgs;
 use crate::bucket_prefix::BucketPrefix;
 use crate::buckets::Buckets;
 use crate::tree_transfer::{Direction, Tree};
+use cancelled_jobs::CancelledJobs;
 
 /// Jobs that are pushed at once.
 const DEFAULT_JOBS: usize = 8;
@@ -38,15 +39,26 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     let pusher = job::Pusher {
         tool,
         buckets: Buckets::default(),
-        engine: LazyEngine::default(),
+        running: CancelledJobs::new(tool),
         io_dir: &args.io_dir.io_dir,
         files: args.files,
         counts: job::Counts::default(),
         completed: RefCell::default(),
     };
     let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors();
-    let work = async |record: &mut Record, output: &Output| pusher.push(record, output).await;
-    pipe.filter_then(input, work, |output| pusher.report_without_bucket(output)).await
+    let work = async |record: &mut Record, output: &Output| {
+        let pushed = pusher.push(record, output).await;
+        if let Err(failure) = &pushed {
+            job::retry_later(record, failure)?;
+        }
+        pushed
+    };
+    let pushing = pipe.filter_then(input, work, |output| pusher.report_without_bucket(output));
+    tokio::select! {
+        biased;
+        status = pushing => status,
+        never = pusher.running.stop_cancelled(&pusher.buckets) => never,
+    }
 }
 
 /// Uploads a folder to a prefix and writes the outcome to `output`.

@@ -1,5 +1,6 @@
 //! The seven stages as one pipe, from submit files in a bucket to results in it.
 
+mod bucket_away;
 mod endurance;
 mod forged_record;
 mod killed_stage;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use ncaas_tests::background_pipe::BackgroundPipe;
 use ncaas_tests::bucket::TestBucket;
-use ncaas_tests::pipeline::SubmittedJob;
+use ncaas_tests::engine::docker;
+use ncaas_tests::pipeline::{SubmittedJob, pipeline_script};
 use ncaas_tests::submissions::{list_submissions, run_verb, submit_two_datasets, watch_once, with_inputs};
-use ncaas_tests::{Run, wait_until};
+use ncaas_tests::{Run, pipe_in, wait_until};
 use serde_json::{Value, json};
 
 #[test]
@@ -14,13 +16,74 @@ fn cancel_stops_a_running_submission() {
     let pipe = job.start_pipe("echo begun; sleep 600");
     job.wait_for_container();
     run_verb(&job.bucket, "cancel", &[&job.name]);
-    let end = job.key("process_results/end.txt");
-    wait_until("end.txt", Duration::from_secs(60), || job.bucket.get(&end).is_some());
-    job.wait_for_removal();
+    wait_for_cancelled_end(&job);
     drop(pipe);
+    assert_eq!(list_submissions(&job.bucket, &[])[0]["state"], "cancelled");
+    assert_eq!(list_submissions(&job.bucket, &[])[0]["jobs"][0]["status"], "cancelled");
+}
+
+/// Waits for the end of a cancelled job, and checks what its files say.
+fn wait_for_cancelled_end(job: &SubmittedJob) {
+    let end = job.key("process_results/end.txt");
+    wait_until("end.txt", Duration::from_secs(20), || job.bucket.get(&end).is_some());
+    job.wait_for_removal();
     let record: Value = serde_json::from_str(&job.bucket.text(&job.key("logs/a.txt.record.json"))).unwrap();
     assert_eq!(record["container"]["status"], "killed", "{record}");
-    assert_eq!(list_submissions(&job.bucket, &[])[0]["state"], "cancelled");
+    assert_eq!((&record["container"]["stopped_by"], &record["error"]), (&json!("cancelled"), &Value::Null));
+    let certificate = job.bucket.text(&job.key("logs/certificate.txt"));
+    assert!(certificate.contains("LAST COMMAND: was cancelled"), "{certificate}");
+    let status = job.bucket.text(&job.key("logs/DATASET_NAME:a.txt_STATUS.txt"));
+    assert!(status.contains(r#""was cancelled""#), "{status}");
+    let stderr = std::fs::read_to_string(job.folder.path().join("stderr")).unwrap();
+    assert!(stderr.contains("a.txt was cancelled after "), "{stderr}");
+}
+
+#[test]
+fn cancel_stops_a_job_that_prints_nothing_in_a_pipe_without_live() {
+    let job = SubmittedJob::new("silent");
+    let script = pipeline_script(&job.bucket.address(), "--once", "sleep 600").replace(" --live", "");
+    let pipe = BackgroundPipe::start(job.folder.path(), &script);
+    let certificate = job.key("logs/certificate.txt");
+    wait_until("the job to run", Duration::from_secs(60), || {
+        job.bucket.get(&certificate).is_some_and(|text| String::from_utf8_lossy(&text).contains("IN PROGRESS"))
+    });
+    let cancelled = run_verb(&job.bucket, "cancel", &[&job.name]);
+    assert!(cancelled.stderr.contains(": 1 job still running; the pipe stops them"), "{}", cancelled.stderr);
+    wait_for_cancelled_end(&job);
+    drop(pipe);
+}
+
+#[test]
+fn a_pipe_that_was_down_during_cancel_stops_the_running_job_when_it_starts_again() {
+    let job = SubmittedJob::new("down");
+    let pipe = job.start_pipe("sleep 600");
+    job.wait_for_container();
+    wait_until("the job to run", Duration::from_secs(60), || {
+        !docker(&["ps", "-q", "--filter", &format!("label={}", job.label)]).is_empty()
+    });
+    drop(pipe);
+    run_verb(&job.bucket, "cancel", &[&job.name]);
+    let pipe = job.start_pipe("sleep 600");
+    wait_for_cancelled_end(&job);
+    drop(pipe);
+}
+
+#[test]
+fn a_dataset_that_ended_before_its_submission_was_cancelled_keeps_its_record() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let id = submit_two_datasets(&bucket, "1");
+    let key = format!("lab/results/{id}/logs/x.npy.record.json");
+    let job =
+        json!({"id": id, "bucket": bucket.address(), "group": "lab", "dataset": 1, "datasets": 2, "label": "x.npy"});
+    let container = json!({"id": "f00", "name": "x", "state": "exited", "status": "success", "exit_code": 0});
+    bucket.put(&key, json!({"job": job, "container": container, "error": null}).to_string());
+    run_verb(&bucket, "cancel", &[&id]).ok();
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("ncaas-submit watch {} --once --hold 0s | ncaas-sync pull", bucket.address());
+    let records = pipe_in(folder.path(), &script, &[]).json();
+    let error =
+        |dataset: u64| records.iter().find(|record| record["job"]["dataset"] == dataset).unwrap()["error"].clone();
+    assert_eq!((error(1), error(2)["kind"].clone()), (Value::Null, json!("cancelled")));
 }
 
 #[test]

@@ -86,6 +86,16 @@ fn end_txt_is_written_to_s3_after_the_last_dataset() {
 }
 
 #[test]
+fn end_txt_is_written_for_a_job_whose_stage_died_after_its_saved_record() {
+    let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
+    let mut record = jobs.ended(1, 1);
+    jobs.bucket.put("lab/results/job__pca_1/logs/set1.record.json", record.to_string());
+    record["pushed"] = true.into();
+    jobs.run(&["push"], &record).ok();
+    assert!(jobs.results_in_bucket().contains(&"process_results/end.txt".to_owned()));
+}
+
+#[test]
 fn only_the_logs_of_a_running_job_are_pushed() {
     let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
     let mut record = jobs.ended(1, 1);

@@ -41,6 +41,25 @@ fn two_runs_of_one_job_at_once_start_one_container() {
 }
 
 #[test]
+fn a_container_that_an_earlier_run_created_and_did_not_start_is_created_anew() {
+    let workspace = Workspace::new();
+    let id = unique("job__created");
+    let job = json!({"id": id, "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1});
+    let record = json!({"job": job, "image": FIXTURE, "command": ["sleep", "60"]}).to_string();
+    let label = format!("org.neurocaas.job={id}");
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&label);
+    let run = || workspace.exec(&["run", "--memory", "64m"]).stdin(record.clone()).run().ok().json().remove(0);
+    let name = run()["container"]["name"].as_str().unwrap().to_owned();
+    docker(&["rm", "--force", &name]);
+    let created = docker(&["create", "--name", &name, "--label", &label, "--memory", "32m", FIXTURE, "sleep", "60"]);
+    let started = run();
+    let container = started["container"]["id"].as_str().unwrap();
+    assert_ne!(container, created);
+    assert_eq!(docker(&["inspect", "--format", "{{.HostConfig.Memory}} {{len .Mounts}}", container]), "67108864 2");
+}
+
+#[test]
 fn a_job_whose_io_dir_is_gone_is_an_error() {
     let (first, second) = (Workspace::new(), Workspace::new());
     let job = json!({"id": unique("job__gone"), "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1});

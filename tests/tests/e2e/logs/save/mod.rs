@@ -116,6 +116,23 @@ fn live_updates_the_files_of_a_running_job() {
 }
 
 #[test]
+fn a_running_job_whose_results_folder_is_removed_is_saved_whole() {
+    let mut submission = StartedSubmission::new(1);
+    let record = submission.start(1, &[], "for i in 1 2 3 4 5 6; do echo step $i; sleep 0.5; done");
+    let saving = std::thread::spawn(move || save_logs(&["--live=0.2"], &record));
+    let log = submission.logs().join("session 1.npy.log");
+    wait_until("the log", LIMIT, || log.exists());
+    let results = submission.logs().ancestors().nth(2).unwrap().to_owned();
+    let removed = results.with_extension("removed");
+    std::fs::rename(&results, &removed).unwrap();
+    // A write may still be going on in it.
+    wait_until("its removal", LIMIT, || std::fs::remove_dir_all(&removed).is_ok());
+    let saved = saving.join().unwrap().ok().submission_records().pop().unwrap();
+    assert_eq!(saved.container.unwrap().status.as_deref(), Some("success"));
+    assert_eq!(std::fs::read_to_string(log).unwrap().lines().count(), 6);
+}
+
+#[test]
 fn the_files_are_kept_up_to_date_without_live_too() {
     let mut submission = StartedSubmission::new(1);
     let record = submission.start(1, &[], "echo begun; sleep 600");

@@ -59,8 +59,9 @@ fn a_record_is_emitted_again_when_a_later_stage_asks_for_it() {
     let watching = WatchProcess::start(&bucket, &["--retries", "1"]);
     let id = submit_one_dataset(&bucket, "1");
     watching.wait_for(&id);
-    let request = |kind: &str| {
-        let request = json!({"group": "lab", "id": id, "dataset": 1, "kind": kind, "message": "it broke"});
+    let request = |kind: &str, has_results: bool| {
+        let request = json!({"group": "lab", "id": id, "dataset": 1, "kind": kind, "message": "it broke",
+            "has_results": has_results});
         let folder = lease_folder(&watching).join("retry");
         std::fs::write(folder.join("new"), request.to_string()).unwrap();
         std::fs::rename(folder.join("new"), folder.join("1.json")).unwrap();
@@ -69,14 +70,29 @@ fn a_record_is_emitted_again_when_a_later_stage_asks_for_it() {
         wait_until("the record once more", SOON, || watching.ids().len() == count);
         watching.records.lock().unwrap()[count - 1].clone()
     };
-    request("disk-full");
+    request("disk-full", false);
     assert!(emitted(2)["error"].is_null());
-    request("disk-full");
+    request("disk-full", false);
     let given_up = emitted(3);
     assert_eq!(given_up["error"]["kind"], "lost", "{given_up}");
     assert!(given_up["error"]["message"].as_str().unwrap().ends_with("it broke"));
-    request("bucket-unreachable");
+    request("bucket-unreachable", false);
     assert!(emitted(4)["error"].is_null(), "the bucket's failures are retried without a limit");
+    request("disk-full", true);
+    assert!(emitted(5)["error"].is_null(), "a job that has ended is not lost for want of space");
+}
+
+#[test]
+fn a_submission_whose_folder_was_deleted_is_claimed_with_a_higher_number() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    let watching = WatchProcess::start(&bucket, &["--poll", "200ms"]);
+    let id = submit_one_dataset(&bucket, "1");
+    watching.wait_for(&id);
+    std::fs::remove_dir_all(PathBuf::from(bucket.address()).join("lab/results").join(&id)).unwrap();
+    wait_until("the record once more", SOON, || watching.ids().len() == 2);
+    let number = watching.records.lock().unwrap()[1]["job"]["claim"]["number"].clone();
+    // The lease says that number 1 is superseded.
+    assert_eq!(number, json!(2));
 }
 
 fn losses_are_bounded(bucket: &TestBucket) {

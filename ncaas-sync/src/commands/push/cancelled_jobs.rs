@@ -1,0 +1,112 @@
+//! Stops the running jobs of cancelled submissions.
+//!
+//! `ncaas-logs save` emits the record of each running job. While jobs run, one request for each of their submissions asks every
+//! two seconds whether the submission is cancelled; with more than a hundred submissions less often.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::layout::JobFolder;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, Job};
+use ncaas_core::tool::Tool;
+use tokio::time::sleep;
+
+use crate::buckets::Buckets;
+use crate::cancellation::is_cancelled;
+
+/// The pause between two rounds.
+const ROUND: Duration = Duration::from_secs(2);
+/// The time that a round takes for each submission, at least.
+const TIME_FOR_SUBMISSION: Duration = Duration::from_millis(20);
+/// Requests to the bucket, and jobs that are stopped, at once.
+const AT_ONCE: usize = 16;
+
+/// Bucket, group and job id of a submission.
+type SubmissionName = (Option<String>, Option<String>, String);
+
+/// A job that runs.
+#[derive(Debug, Clone)]
+struct RunningJob {
+    job: Job,
+    container: Container,
+    folder: JobFolder,
+}
+
+/// The running jobs, of which those of cancelled submissions are stopped.
+pub(super) struct CancelledJobs {
+    tool: Tool,
+    engine: LazyEngine,
+    /// By submission, and by the identity of the record.
+    running: RefCell<BTreeMap<SubmissionName, BTreeMap<String, RunningJob>>>,
+}
+
+impl CancelledJobs {
+    pub(super) fn new(tool: Tool) -> Self {
+        CancelledJobs { tool, engine: LazyEngine::default(), running: RefCell::default() }
+    }
+
+    /// Adds a job that runs.
+    pub(super) fn add(&self, record: &Record, job: &Job, folder: &JobFolder) {
+        let (Some(identity), Some(container)) = (record.identity(), record.container()) else { return };
+        let running = RunningJob { job: job.clone(), container, folder: folder.clone() };
+        self.running.borrow_mut().entry(submission(job)).or_default().insert(identity, running);
+    }
+
+    /// Removes a job that has ended.
+    pub(super) fn remove(&self, record: &Record) {
+        let (Some(identity), Some(job)) = (record.identity(), record.job()) else { return };
+        let (mut running, submission) = (self.running.borrow_mut(), submission(&job));
+        if let Some(jobs) = running.get_mut(&submission) {
+            jobs.remove(&identity);
+            if jobs.is_empty() {
+                running.remove(&submission);
+            }
+        }
+    }
+
+    /// Stops running jobs of cancelled submissions. Their ends come with their next records.
+    pub(super) async fn stop_cancelled<T>(&self, buckets: &Buckets) -> T {
+        loop {
+            let count = u32::try_from(self.running.borrow().len()).unwrap_or(u32::MAX);
+            sleep(ROUND.max(TIME_FOR_SUBMISSION * count)).await;
+            let jobs: Vec<Job> =
+                self.running.borrow().values().filter_map(|jobs| Some(jobs.values().next()?.job.clone())).collect();
+            let check = |job: Job| async move {
+                // While the bucket does not answer, nothing is known.
+                if is_cancelled(buckets, &job).await.unwrap_or_default() {
+                    let running = self.running.borrow_mut().remove(&submission(&job)).unwrap_or_default();
+                    stream::iter(running)
+                        .for_each_concurrent(AT_ONCE, |(identity, running)| self.stop(identity, running))
+                        .await;
+                }
+            };
+            stream::iter(jobs).for_each_concurrent(AT_ONCE, check).await;
+        }
+    }
+
+    async fn stop(&self, identity: String, running: RunningJob) {
+        let name = &running.container.name;
+        self.tool.note(&format!("stopping `{name}`: its submission is cancelled"));
+        let stop = async || -> Result<()> {
+            running.folder.note_cancellation()?;
+            self.engine.get().await?.stop(&running.container.id, STOP_GRACE_S).await
+        };
+        if let Err(failure) = stop().await
+            && failure.kind != Kind::ContainerNotFound
+        {
+            self.tool.report_failure(&failure.context(format!("cannot stop `{name}`, whose submission is cancelled")));
+            // The next round tries again.
+            self.running.borrow_mut().entry(submission(&running.job)).or_default().insert(identity, running);
+        }
+    }
+}
+
+/// The name of a job's submission.
+fn submission(job: &Job) -> SubmissionName {
+    (job.bucket.clone(), job.group.clone(), job.id.clone())
+}
