@@ -75,13 +75,13 @@ pub fn open_regular(path: &Path) -> Result<File> {
     Err(Failure::new(Kind::UnsafePath, format!("cannot read `{}`: {cause}", path.display())))
 }
 
-/// Opens a file that the user names: a regular file, or a stream that a shell has opened for this process (`<(...)`), which
-/// ends by itself.
+/// Opens a file that the user names: a regular file, or a stream that a shell has opened for this process (`<(...)`,
+/// `/dev/stdin`), which ends by itself.
 ///
 /// # Errors
 /// As [`open_regular`].
 pub fn open_named(path: &Path) -> Result<File> {
-    if path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd") {
+    if ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|streams| path.starts_with(streams)) {
         return File::open(path).doing("read", path);
     }
     open_regular(path)

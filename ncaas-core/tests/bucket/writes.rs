@@ -61,7 +61,7 @@ async fn a_newer_version_is_not_overwritten() {
 #[tokio::test]
 async fn the_server_is_found_to_support_conditional_writes() {
     on_both(async |bucket: Bucket| {
-        assert!(bucket.honours_conditional_writes(&key("lab/submissions/")).await.unwrap());
+        assert!(bucket.honours_conditional_writes(&key("lab/submissions/probe")).await.unwrap());
         assert_eq!(bucket.list("lab/submissions/p", None).next_page().await.unwrap().map(|page| page.entries), None);
     })
     .await;
