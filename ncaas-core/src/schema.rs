@@ -1,12 +1,13 @@
 //! `--schema`: each verb prints the JSON Schema of the records that it reads and writes.
 
+use std::io::{self, Write};
+
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use schemars::JsonSchema;
 pub use schemars::Schema;
 
-use crate::failure::Result;
-use crate::pipe;
-use crate::tool::{ExitStatus, Tool};
+use crate::exit_status::ExitStatus;
+use crate::failure::{Failure, Result};
 
 const FLAG: &str = "schema";
 
@@ -35,7 +36,12 @@ pub(crate) fn requested_verb(matches: &ArgMatches) -> Option<&str> {
     is_set.then_some(verb)
 }
 
-/// Writes a schema to stdout.
-pub(crate) async fn print(tool: Tool, schema: &Schema) -> Result<ExitStatus> {
-    pipe::print(tool, pipe::json_line(schema)).await
+/// Writes a schema to stdout. A reader that is gone is not a failure.
+pub(crate) fn print(schema: &Schema) -> Result<ExitStatus> {
+    let mut stdout = io::stdout().lock();
+    let written = serde_json::to_writer(&mut stdout, schema).map_err(io::Error::from);
+    match written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io("write", "stdout".as_ref(), &error)),
+        _ => Ok(ExitStatus::SUCCESS),
+    }
 }

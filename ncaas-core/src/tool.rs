@@ -141,7 +141,7 @@ pub fn run<A: Parser>(
             .build()
             .map_err(|error| Failure::new(Kind::Io, format!("cannot start: {error}")))?;
         let outcome = match schema::requested_verb(&matches) {
-            Some(name) => runtime.block_on(schema::print(tool, &schema(name))),
+            Some(name) => schema::print(&schema(name)),
             None => {
                 let arguments = A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
                 runtime.block_on(verb(tool, arguments))
