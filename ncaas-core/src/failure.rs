@@ -261,6 +261,7 @@ pub fn io_kind(error: &io::Error) -> Kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DiskFull,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::AccessDenied,
         io::ErrorKind::NotFound => Kind::FileNotFound,
+        io::ErrorKind::FileTooLarge => Kind::TooLarge,
         _ => Kind::Io,
     }
 }

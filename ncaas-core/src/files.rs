@@ -2,8 +2,8 @@
 
 use std::fs::{File, FileType};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,10 +11,14 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::quantity::format_bytes;
 use crate::text;
 
 /// The beginning of the names of the tools' own files: incomplete files and locks. They are never listed, collected or uploaded.
 pub const TEMPORARY_PREFIX: &str = ".ncaas-";
+
+/// Disk space that jobs and downloads leave free, in bytes.
+pub const MIN_FREE: u64 = 64 << 20;
 
 /// The folder for files that may be lost: `$XDG_CACHE_HOME/ncaas`, by default `~/.cache/ncaas`. None without a home directory.
 pub fn cache_folder() -> Option<PathBuf> {
@@ -130,10 +134,52 @@ pub fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).doing("create the folder", path)
 }
 
+/// Checks that a disk has free space for `needed` more bytes. `path` is a file or folder on it.
+///
+/// # Errors
+/// [`Kind::DiskFull`], or if the disk cannot be examined.
+pub fn check_free_space(path: &Path, needed: u64, what: &str) -> Result<()> {
+    let disk = rustix::fs::statvfs(path).map_err(io::Error::from).doing("read the free disk space of", path)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free >= needed {
+        return Ok(());
+    }
+    let (free, needed, path) = (format_bytes(free), format_bytes(needed), path.display());
+    Err(Failure::new(Kind::DiskFull, format!("the disk of `{path}` has {free} free, and {what} needs {needed}")))
+}
+
+/// Checks that the disk of an open file could hold as many bytes as the file has.
+///
+/// A sparse file takes no space for zeros that were never written, so a program may create one of any size in no time; to
+/// read it takes hours.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`], or if file or disk cannot be examined.
+pub fn check_plausible_size(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if metadata.blocks().saturating_mul(512) >= metadata.len() {
+        return Ok(());
+    }
+    let disk = rustix::fs::fstatvfs(file)?;
+    if disk.f_blocks.saturating_mul(disk.f_frsize) >= metadata.len() {
+        return Ok(());
+    }
+    let size = format_bytes(metadata.len());
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("its size of {size} is more than its disk can hold")))
+}
+
 /// Whether the bytes are all zero, and enough for a file system to store a hole instead.
 pub fn is_hole(bytes: &[u8]) -> bool {
     const BLOCK: usize = 4096;
     bytes.len() >= BLOCK && bytes.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()])
+}
+
+/// Writes bytes at the file's position; zeros become a hole. The last hole does not extend the file.
+///
+/// # Errors
+/// If the disk is full.
+pub fn write_or_skip(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    if is_hole(bytes) { file.seek_relative(bytes.len() as i64) } else { file.write_all(bytes) }
 }
 
 /// Reads until the buffer is full or the input ends. Returns how many bytes were read.

@@ -1,7 +1,7 @@
 //! The rules of the pipe: reads records, runs a verb on several at once, and writes them.
 //!
 //! A verb gives its work to a [`Pipe`] as an async function of one record. The pipe reads stdin or takes the records made from
-//! arguments, works on at most `jobs` of them at once and on records of the same job one after the other, stores failures in
+//! arguments, works on at most `jobs` of them at once (of each group, and on one more of another group) and on records of the same job one after the other, stores failures in
 //! their records, passes records with an error on, writes each record when its work is complete, and returns the exit status.
 //! A signal drops the futures that are running: at every await, nothing may be half-written.
 
@@ -58,6 +58,7 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
 pub struct Pipe {
     tool: Tool,
     jobs: usize,
+    /// Records of other groups that are worked on while one group has `jobs` records in work: it may take hours for them.
     room_for_others: usize,
     takes_errors: bool,
     skips_pushed: bool,
@@ -74,7 +75,7 @@ impl Pipe {
         Pipe {
             tool,
             jobs: jobs.max(1),
-            room_for_others: 0,
+            room_for_others: 1,
             takes_errors: false,
             skips_pushed: false,
             explains_interruption: false,

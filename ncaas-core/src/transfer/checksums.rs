@@ -8,6 +8,8 @@ use crc_fast::CrcAlgorithm;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use crate::files::check_plausible_size;
+
 /// How much of a file is in memory while it is read from end to end, in bytes.
 const PIECE: usize = 256 * 1024;
 
@@ -169,6 +171,7 @@ impl EtagStream {
 
 /// Reads up to `limit` bytes of a file from its beginning and hands on each piece.
 pub(super) fn read_pieces(file: &File, limit: u64, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
+    check_plausible_size(file)?;
     let mut buffer = vec![0; PIECE];
     let mut size = 0;
     loop {

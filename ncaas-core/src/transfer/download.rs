@@ -26,6 +26,7 @@ use super::{Transfer, stored_metadata, version, with_folder};
 use crate::blocking::{run_blocking, run_cancellable};
 use crate::bucket::{Bucket, DirBucket, ObjectInfo};
 use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::files::{MIN_FREE, check_free_space, check_plausible_size, write_or_skip};
 use crate::folder::{Folder, PartialFile};
 use crate::layout::short_hash;
 
@@ -97,6 +98,7 @@ impl Transfer {
             Ok(PartialDownload { partial, checksums, size })
         };
         let download = with_folder(&self.folder, open).await?;
+        check_room(self.folder.path(), path, entry.size.saturating_sub(download.size))?;
         let download = self.download_rest(entry, path, download).await?;
         let (size, mismatch, path) = (entry.size, self.reader(entry).mismatch(), path.to_owned());
         let modified = origin_modified.unwrap_or(entry.modified);
@@ -133,6 +135,14 @@ impl Transfer {
         let download = written??;
         read.map(|()| download)
     }
+}
+
+/// Checks that a disk has free space for `missing` more bytes of an object, before it is filled in vain.
+fn check_room(folder: &Path, path: &Path, missing: u64) -> Result<()> {
+    if missing <= SMALL {
+        return Ok(());
+    }
+    check_free_space(folder, missing.saturating_add(MIN_FREE), &format!("`{}`", path.display()))
 }
 
 /// Sets a file's modification time. A time that the file system cannot hold is left out.
@@ -234,15 +244,19 @@ async fn copy_object(
     entry: &ObjectInfo,
     into: Option<(File, PathBuf)>,
 ) -> Result<(u64, Sha256Sum)> {
-    let (directory, key) = (directory.clone(), entry.key.clone());
+    let (directory, key, size) = (directory.clone(), entry.key.clone(), entry.size);
     run_cancellable(move |cancel| {
         let file = directory.open_file(&key)?;
+        check_plausible_size(&file).map_err(|error| directory.failure("read", &key, &error))?;
+        if let Some((_, path)) = &into {
+            check_room(path.parent().unwrap_or(path), path, size)?;
+        }
         let mut digest = Sha256::new();
         let mut failed = None;
         let size = read_pieces(&file, u64::MAX, |piece| {
             digest.update(piece);
             let written = cancel.check().and_then(|()| match &into {
-                Some((file, path)) => (&mut &*file).write_all(piece).doing("write", path),
+                Some((file, path)) => write_or_skip(file, piece).doing("write", path),
                 None => Ok(()),
             });
             written.map_err(|failure| {
@@ -253,7 +267,13 @@ async fn copy_object(
         match (size, failed) {
             (_, Some(failure)) => Err(failure),
             (Err(error), None) => Err(directory.failure("read", &key, &error)),
-            (Ok(size), None) => Ok((size, digest.finalize().into())),
+            (Ok(size), None) => {
+                if let Some((file, path)) = &into {
+                    // A hole at the end does not extend the file.
+                    file.set_len(size).doing("write", path)?;
+                }
+                Ok((size, digest.finalize().into()))
+            }
         }
     })
     .await

@@ -1,13 +1,13 @@
 //! Downloaded content in memory, in the pieces in which it arrived.
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::Write;
 
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
 use super::memory::reserve_memory;
-use crate::files::is_hole;
+use crate::files::write_or_skip;
 
 /// Consecutive pieces of an object.
 #[derive(Default)]
@@ -42,8 +42,6 @@ impl Pieces {
 
     /// Writes zeros as holes: in a bucket, a sparse file is stored with all its zeros.
     pub(super) fn write_with_holes(&self, file: &mut File) -> std::io::Result<()> {
-        self.iter().try_for_each(|piece| {
-            if is_hole(piece) { file.seek_relative(piece.len() as i64) } else { file.write_all(piece) }
-        })
+        self.iter().try_for_each(|piece| write_or_skip(file, piece))
     }
 }

@@ -4,6 +4,7 @@
 //! a container chose cannot lead elsewhere, and a folder of results can be moved in one step.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +15,7 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
 use super::findings::{FoundFile, Location, RawPath, STAGE};
-use ncaas_core::files::{fill_buffer, is_hole};
+use ncaas_core::files::{check_plausible_size, fill_buffer, is_hole};
 
 /// Bytes read at once.
 pub(crate) const BUFFER_SIZE: usize = 1 << 20;
@@ -172,8 +173,10 @@ fn cannot_write(error: io::Error) -> Failure {
 }
 
 /// Opens a file for reading, but not a link to one. Does not block if it is a FIFO by now.
-pub(crate) fn open_file(dir: &Dir, name: &OsStr) -> io::Result<cap_std::fs::File> {
+pub(crate) fn open_file(dir: &Dir, name: &OsStr) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed());
-    dir.open_with(name, &options)
+    let file = dir.open_with(name, &options)?.into_std();
+    check_plausible_size(&file)?;
+    Ok(file)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::failure::{IoContext, Result};
-use ncaas_core::files::hash_rest;
+use ncaas_core::files::{check_plausible_size, hash_rest};
 use ncaas_core::inputs::InputPath;
 use ncaas_core::record::fields::Input;
 use sha2::{Digest, Sha256};
@@ -26,6 +26,7 @@ pub(super) async fn checksum_input(name: &str, input: &InputPath) -> Result<Inpu
 
 fn checksum_file(path: &Path) -> Result<(u64, String)> {
     let mut file = File::open(path).doing("read", path)?;
+    check_plausible_size(&file).doing("read", path)?;
     let (size, sha256) = hash_rest(&mut file, &mut vec![0; BUFFER_SIZE]).doing("read", path)?;
     Ok((size, hex::encode(sha256)))
 }

@@ -3,16 +3,13 @@
 use std::path::Path;
 
 use bollard::models::{ImageInspect, SystemInfo};
-use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files::{MIN_FREE, check_free_space};
 use ncaas_core::inputs::{InputPath, is_folder};
-use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
 
 use super::job_inputs::JobInputs;
-
-/// Free disk space that every job needs, in bytes.
-const MIN_FREE: u64 = 64 << 20;
 
 /// Checks that dataset and config exist, and that a name which ends in `/` is a folder's.
 pub(super) fn check_inputs(record: &Record, inputs: &JobInputs) -> Result<()> {
@@ -30,18 +27,7 @@ pub(super) fn check_inputs(record: &Record, inputs: &JobInputs) -> Result<()> {
 
 /// Checks that the disk of the io-dir has the free space that the config asks for.
 pub(super) fn check_disk_space(io_dir: &Path, needed: Option<u64>) -> Result<()> {
-    let needed = needed.unwrap_or_default().max(MIN_FREE);
-    let disk =
-        rustix::fs::statvfs(io_dir).map_err(std::io::Error::from).doing("read the free disk space of", io_dir)?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if free >= needed {
-        return Ok(());
-    }
-    let (free, needed) = (format_bytes(free), format_bytes(needed));
-    Err(Failure::new(
-        Kind::DiskFull,
-        format!("the disk of `{}` has {free} free, and the job needs {needed}", io_dir.display()),
-    ))
+    check_free_space(io_dir, needed.unwrap_or_default().max(MIN_FREE), "the job")
 }
 
 /// Checks that the image is for the engine's architecture, or for the requested platform.

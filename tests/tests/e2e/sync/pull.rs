@@ -54,6 +54,22 @@ fn pull_emits_a_record_for_a_dataset_that_cannot_be_downloaded() {
 }
 
 #[test]
+fn pull_refuses_a_sparse_object_that_no_disk_of_this_size_can_hold() {
+    let bucket = TestBucket::directory("pca");
+    let home = tempfile::tempdir().unwrap();
+    bucket.put("lab/inputs/huge", "x");
+    bucket.put("lab/configs/c.yaml", "n: 1");
+    let huge = Path::new(&bucket.address()).join("lab/inputs/huge");
+    fs::File::options().write(true).open(huge).unwrap().set_len(15 << 40).unwrap();
+    let (group, io_dir) = (format!("{}/lab", bucket.address()), home.path().join("io"));
+    let arguments = ["pull", &group, "--io-dir", io_dir.to_str().unwrap(), "--data", "lab/inputs/huge"];
+    let ran = ncaas_sync(&home, &arguments).run();
+    let record = ran.ended_saying(1, "more than its disk can hold").record();
+    assert_eq!(record.error_kind(), "too-large");
+    assert_eq!(files_below(&io_dir), [""; 0]);
+}
+
+#[test]
 fn pull_reports_keys_that_leave_the_io_dir_or_cannot_be_files() {
     let bucket = TestBucket::s3("hostile");
     let home = tempfile::tempdir().unwrap();

@@ -72,10 +72,9 @@ fn a_tree_round_trips_through_s3() {
     there_and_back(&TestBucket::s3("sync"));
 }
 
-#[test]
-fn a_sparse_file_keeps_its_holes() {
+/// A sparse file, pushed into a bucket and pulled from it, takes as little space as before.
+fn push_and_pull_a_sparse_file(bucket: &TestBucket) {
     const SIZE: u64 = 40 << 20;
-    let bucket = TestBucket::s3("sparse");
     let home = tempfile::tempdir().unwrap();
     let from = home.path().join("from");
     write_below(&from, "sparse", "begins");
@@ -90,4 +89,14 @@ fn a_sparse_file_keeps_its_holes() {
     assert!(fs::read(&there).unwrap() == fs::read(from.join("sparse")).unwrap());
     let blocks = fs::metadata(&there).unwrap().blocks();
     assert!(blocks * 512 < SIZE / 2, "{blocks} blocks");
+}
+
+#[test]
+fn a_sparse_file_keeps_its_holes() {
+    push_and_pull_a_sparse_file(&TestBucket::s3("sparse"));
+}
+
+#[test]
+fn a_sparse_file_keeps_its_holes_in_a_directory() {
+    push_and_pull_a_sparse_file(&TestBucket::directory("sparse"));
 }

@@ -68,6 +68,13 @@ fn a_sparse_file_stays_sparse() {
 }
 
 #[test]
+fn a_sparse_file_that_no_disk_of_this_size_can_hold_is_not_read() {
+    let job = EndedJob::after("truncate -s 15000G io-dir/results/huge", &[]);
+    let record = job.collect(&[]).ended_saying(1, "more than its disk can hold").record();
+    assert_eq!(record.error_kind(), "too-large");
+}
+
+#[test]
 fn a_folder_does_not_replace_existing_results() {
     let job = EndedJob::after("mkdir out io-dir/results/out; echo new > out/a; echo new > io-dir/results/out/b", &[]);
     fs::create_dir_all(job.results().join("out")).unwrap();
