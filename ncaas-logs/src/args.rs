@@ -183,7 +183,8 @@ pub(crate) struct SaveArgs {
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
-    /// Emit the record of a running job whenever its files have changed, at most once every TIME
+    /// Emit the record of a running job whenever its files have changed, at most once every TIME; without this option, the record
+    /// of a job from a bucket is emitted once when it runs
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = quantity::parse_duration)]
     pub(crate) live: Option<Duration>,
 
