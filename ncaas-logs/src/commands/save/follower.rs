@@ -308,7 +308,18 @@ impl Follower {
         self.output.file.may_publish() && (changed || turn - written.turn >= IDLE_TURNS)
     }
 
+    /// Writes the files. If the user removes their folder at this moment, it is made anew.
     async fn write(&mut self, turn: u32) -> Result<()> {
+        match self.write_files(turn).await {
+            Err(failure) if failure.kind == Kind::FileNotFound => {
+                self.written = None;
+                self.write_files(turn).await
+            }
+            written => written,
+        }
+    }
+
+    async fn write_files(&mut self, turn: u32) -> Result<()> {
         let bytes = self.output.excerpt.bytes;
         if self.written.as_ref().is_none_or(|written| written.bytes != bytes) {
             self.output.file.publish(&self.report.files.open()?)?;
