@@ -1,6 +1,7 @@
 //! The traces of an earlier run of the same job: its container, or its saved record.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, labels};
@@ -9,6 +10,10 @@ use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use ncaas_core::tool::Tool;
+use tokio::time::timeout;
+
+/// How long an engine may take to answer after a failure. It does not answer about a container whose start is stuck.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// The container of this job, if one exists, with the io-dir that it was started with.
 pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<Option<(Container, Option<String>)>> {
@@ -56,9 +61,10 @@ pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container
 
 /// Whether the engine may have a container of this job: it has one, or does not answer.
 pub(super) async fn may_have_container(engine: &Engine, record: &Record) -> bool {
-    match find_container(engine, record).await {
-        Ok(found) => found.is_some(),
-        Err(failure) => failure.kind != Kind::NameInUse,
+    match timeout(ANSWER_LIMIT, find_container(engine, record)).await {
+        Ok(Ok(found)) => found.is_some(),
+        Ok(Err(failure)) => failure.kind != Kind::NameInUse,
+        Err(_) => true,
     }
 }
 
