@@ -42,7 +42,7 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
                 };
                 let when = if is_lost { "when it is started again" } else { "within a few seconds" };
                 let jobs = format_count(facts.running(), "job");
-                tool.note(&format!("`{}`: {jobs} still running; the pipe stops them {when}", job.id));
+                tool.note(&format!("`{}`: {jobs} still running, which the pipe stops {when}", job.id));
             }
             Ok(())
         })
