@@ -26,7 +26,7 @@ help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 build: ## build the five tools, optimised, into target/release
-	cargo build --workspace --release $(if $(TARGET),--target $(TARGET))
+	cargo build --workspace --exclude ncaas-tests --release $(if $(TARGET),--target $(TARGET))
 
 demo: ## run an analysis from a submit file to its results; sets up all it needs
 	@tests/demo
