@@ -37,8 +37,8 @@ pub(crate) struct Follower {
     log: Option<LineReader<Log>>,
     unreadable: Option<Failure>,
     output: JobOutput,
-    /// The log that an earlier run has saved, and from which time on the engine still has the output.
-    earlier: Option<(LineReader<SavedLog>, Stamp)>,
+    /// The log that an earlier run has saved, when the container was created, and from which time on the engine still has the output.
+    earlier: Option<(LineReader<SavedLog>, Stamp, Stamp)>,
     sampler: Sampler,
     container: Container,
     written: Option<WrittenState>,
@@ -96,10 +96,12 @@ impl Follower {
         let folder = files.open()?;
         let saved = folder.open_file(folder.relative(&files.log)).ok();
         let saved = saved.map(|(file, _)| LineReader::new(SavedLog::new(file, &files.log, Query::default())));
+        let created = inspected.created.as_deref().and_then(|time| Stamp::parse(time.as_bytes()));
+        let created = created.unwrap_or(Stamp::MIN);
         Ok(Follower {
             engine: engine.clone(),
             output: JobOutput { file: LogFile::new(&folder, &files.log)?, excerpt },
-            earlier: saved.zip(Log::first_kept(engine, inspected)),
+            earlier: saved.zip(Log::first_kept(engine, inspected)).map(|(saved, first)| (saved, created, first)),
             report: Report::new(record, files, Some(inspected), certificates),
             log,
             unreadable,
@@ -135,11 +137,15 @@ impl Follower {
         self.write_last(record).await
     }
 
-    /// Keeps the output that an earlier run has saved and the engine has removed since.
+    /// Keeps the output that an earlier run has saved and the engine has removed since. Lines before the container's creation are
+    /// of another one, which was lost with its machine.
     async fn keep_earlier_output(&mut self) {
-        let Some((mut saved, first)) = self.earlier.take() else { return };
+        let Some((mut saved, created, first)) = self.earlier.take() else { return };
         let mut last = None;
         let mut keep = |line: &Line<'_>| {
+            if line.stamp < created {
+                return;
+            }
             last = Some(line.stamp);
             if line.stamp < first {
                 self.output.push(line);

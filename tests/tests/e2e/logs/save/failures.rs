@@ -168,3 +168,16 @@ fn output_that_the_engine_removed_before_it_was_read_is_reported_and_saved_outpu
     assert_eq!((part(1), part(3), missing), (20_000, 20_000, vec![20_000]), "{} lines", lines.len());
     assert!(part(2) < 20_000, "{}", part(2));
 }
+
+#[test]
+fn the_log_of_a_container_that_was_lost_is_replaced_by_that_of_the_next_one() {
+    let mut submission = StartedSubmission::new(1);
+    let options = ["--log-opt=max-size=200k", "--log-opt=max-file=2"];
+    let record = submission.start(1, &options, "echo second run");
+    let log = submission.logs().join("session 1.npy.log");
+    std::fs::create_dir_all(submission.logs()).unwrap();
+    std::fs::write(&log, "2026-01-01T00:00:00.000000000Z stdout first run\n").unwrap();
+    let ran = save_logs(&[], &record).ok();
+    assert_eq!(saved_lines(&submission), ["second run"]);
+    assert_eq!(ran.submission_record().warnings, None, "{}", ran.stderr);
+}
