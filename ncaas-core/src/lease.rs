@@ -205,11 +205,18 @@ impl LeaseWriter {
     /// # Errors
     /// When the folder cannot be written, or belongs to somebody else.
     pub fn create(watcher: &str, takes_requests: bool) -> Result<Self> {
-        let mut folders = lease_folders().into_iter();
-        let first = folders.next().unwrap_or_default();
-        match (LeaseWriter::create_in(&first, watcher, takes_requests), folders.next()) {
-            (Err(failure), Some(other)) if failure.kind == Kind::UnsafePath => {
-                LeaseWriter::create_in(&other, watcher, takes_requests)
+        LeaseWriter::create_in_any(&lease_folders(), watcher, takes_requests)
+    }
+
+    /// Creates the lease in the first folder, or in the second one if the first one cannot be used.
+    fn create_in_any(leases: &[PathBuf], watcher: &str, takes_requests: bool) -> Result<Self> {
+        let first = leases.first().map_or(Path::new(""), PathBuf::as_path);
+        match (LeaseWriter::create_in(first, watcher, takes_requests), leases.get(1)) {
+            // Another user may have made the first one, or a folder or file in its place.
+            (Err(failure), Some(second))
+                if matches!(failure.kind, Kind::UnsafePath | Kind::AccessDenied | Kind::Io) =>
+            {
+                LeaseWriter::create_in(second, watcher, takes_requests)
             }
             (created, _) => created,
         }
@@ -292,7 +299,7 @@ impl LeaseWriter {
     }
 }
 
-/// Where watchers of this user keep their leases: the first folder, or the second one if another user has made the first.
+/// Where watchers of this user keep their leases. The second folder is used if the first one belongs to another user.
 fn lease_folders() -> Vec<PathBuf> {
     if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| Path::new(folder).is_dir()) {
         return vec![Path::new(&folder).join("ncaas/leases")];
@@ -405,6 +412,16 @@ mod tests {
             fs::set_permissions(folder, private).unwrap();
         }
         assert_eq!(state(), LeaseState::Superseded { elsewhere: true });
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_created_is_replaced_by_the_next() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::write(parent.path().join("taken"), "").unwrap();
+        let folders = [parent.path().join("taken/leases"), parent.path().join("leases")];
+        let mut writer = LeaseWriter::create_in_any(&folders, "0f", true).unwrap();
+        writer.renew(Duration::ZERO).unwrap();
+        assert_eq!(state_in(&folders, &job("0f", 1)), LeaseState::Expired);
     }
 
     #[test]
