@@ -96,9 +96,7 @@ pub fn state(job: &Job) -> LeaseState {
 }
 
 fn state_in(leases: &[PathBuf], job: &Job) -> LeaseState {
-    // A run that a scheduler started outlives the watcher.
-    let Some(claim) = job.claim.as_ref().filter(|claim| claim.run.is_none()) else { return LeaseState::Held };
-    let Some(folder) = watcher_folder(leases, claim) else { return LeaseState::Held };
+    let Some((claim, folder)) = claim_with_lease(leases, job) else { return LeaseState::Held };
     let lease = fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
     let Some(lease) = lease else { return LeaseState::Held };
     if let Some(loss) = lease.superseded.get(&job_key(job)).filter(|loss| loss.number >= claim.number) {
@@ -144,6 +142,9 @@ pub async fn wait_until_held(record: &Record) -> Result<()> {
 /// Whether another machine has a job whose work was found to be superseded: nothing on this machine is in use for it. Waits
 /// for a watcher that has slept and has not noticed it yet.
 pub async fn is_lost_to_another_machine(job: &Job) -> bool {
+    if claim_with_lease(&lease_folders(), job).is_none() {
+        return false;
+    }
     let began = Instant::now();
     loop {
         match state(job) {
@@ -160,7 +161,8 @@ pub fn will_retry(record: &Record, failure: &Failure) -> bool {
     is_retried && record.job().is_some_and(|job| requests_folder(&job).is_some())
 }
 
-/// Asks the watcher of a record to hand it on again after a failure; false where no watcher of this machine runs that could.
+/// Asks the watcher of a record to hand it on again after a failure. Returns false if no running watcher of this machine
+/// takes requests.
 /// `has_results`: see [`RetryRequest`].
 ///
 /// # Errors
@@ -315,6 +317,13 @@ fn is_private(folder: &Path) -> bool {
     fs::symlink_metadata(folder).is_ok_and(|metadata| is_own(&metadata) && metadata.mode() & 0o022 == 0)
 }
 
+/// The claim on a job, and its watcher's folder. None if the claim has no lease on this machine: a run that a scheduler
+/// started outlives the watcher.
+fn claim_with_lease<'j>(leases: &[PathBuf], job: &'j Job) -> Option<(&'j JobClaim, PathBuf)> {
+    let claim = job.claim.as_ref().filter(|claim| claim.run.is_none())?;
+    Some((claim, watcher_folder(leases, claim)?))
+}
+
 /// The folder of the watcher of a claim, where it has one that belongs to this user.
 fn watcher_folder(leases: &[PathBuf], claim: &JobClaim) -> Option<PathBuf> {
     let is_id = !claim.watcher.is_empty() && claim.watcher.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -422,6 +431,17 @@ mod tests {
         let mut writer = LeaseWriter::create_in_any(&folders, "0f", true).unwrap();
         writer.renew(Duration::ZERO).unwrap();
         assert_eq!(state_in(&folders, &job("0f", 1)), LeaseState::Expired);
+    }
+
+    #[tokio::test]
+    async fn a_job_without_a_lease_on_this_machine_is_not_waited_for() {
+        let began = Instant::now();
+        let mut placed = job("0a", 1);
+        placed.claim.as_mut().unwrap().run = Some(1);
+        for job in [placed, job("0000000000000000", 1), Job::default()] {
+            assert!(!is_lost_to_another_machine(&job).await);
+        }
+        assert!(began.elapsed() < Duration::from_secs(2));
     }
 
     #[test]
