@@ -32,8 +32,12 @@ pub(crate) fn with_flag(command: Command) -> Command {
 /// The verb that was called with the flag.
 pub(crate) fn requested_verb(matches: &ArgMatches) -> Option<&str> {
     let (verb, arguments) = matches.subcommand()?;
-    let is_set = arguments.try_get_one::<bool>(FLAG).ok().flatten().copied().unwrap_or_default();
-    is_set.then_some(verb)
+    is_set(arguments, FLAG).then_some(verb)
+}
+
+/// Whether a flag is set. A verb need not have it.
+pub(crate) fn is_set(arguments: &ArgMatches, flag: &str) -> bool {
+    arguments.try_get_one::<bool>(flag).ok().flatten().copied().unwrap_or_default()
 }
 
 /// Writes a schema to stdout. A reader that is gone is not a failure.

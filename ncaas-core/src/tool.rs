@@ -4,7 +4,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use clap::{ArgMatches, Command, Parser};
@@ -26,13 +26,14 @@ const TIME_TO_END: Duration = Duration::from_millis(900);
 static SIGNAL: AtomicU8 = AtomicU8::new(0);
 static SIGNALLED: Notify = Notify::const_new();
 
-/// Whether the user asked for failures only.
-static QUIET: AtomicBool = AtomicBool::new(false);
+/// The flag of verbs that can print failures only.
+const QUIET: &str = "quiet";
 
 /// The running program.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
     name: &'static str,
+    /// Whether the user asked for failures only.
     is_quiet: bool,
 }
 
@@ -42,20 +43,9 @@ impl Tool {
         Tool { name, is_quiet: false }
     }
 
-    /// The same program; a quiet one prints failures only.
-    #[must_use]
-    pub const fn with_quiet(self, is_quiet: bool) -> Self {
-        Tool { is_quiet, ..self }
-    }
-
     /// Whether only failures are printed.
     pub fn is_quiet(self) -> bool {
-        self.is_quiet || QUIET.load(Ordering::Relaxed)
-    }
-
-    /// From now on, every part of the program prints failures only.
-    pub(crate) fn silence() {
-        QUIET.store(true, Ordering::Relaxed);
+        self.is_quiet
     }
 
     /// The name, for example `ncaas-exec`.
@@ -65,7 +55,7 @@ impl Tool {
 
     /// Prints a message on stderr, unless the tool is quiet.
     pub fn note(self, words: &str) {
-        if !self.is_quiet() {
+        if !self.is_quiet {
             self.write_stderr(&format!("{}: {words}\n", self.name));
         }
     }
@@ -128,7 +118,7 @@ pub fn run<A: Parser>(
 ) -> ExitCode {
     let tool = Tool::named(name);
     std::panic::set_hook(Box::new(move |panic| {
-        tool.note(&format!("internal error, please report it: {panic}"));
+        tool.write_stderr(&format!("{name}: internal error, please report it: {panic}\n"));
     }));
     let outcome = handle_signals().and_then(|()| {
         let mut command = schema::with_flag(A::command());
@@ -136,6 +126,8 @@ pub fn run<A: Parser>(
             return generated;
         }
         let matches = parse_arguments(&mut command);
+        let tool =
+            Tool { is_quiet: matches.subcommand().is_some_and(|(_, flags)| schema::is_set(flags, QUIET)), ..tool };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

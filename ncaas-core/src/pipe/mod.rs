@@ -86,9 +86,6 @@ impl Pipe {
 
     /// A pipe of a verb with these flags, which works on `default_jobs` records at once unless the user chose a number.
     pub fn for_args(tool: Tool, args: &PipeArgs, default_jobs: usize) -> Self {
-        if args.quiet {
-            Tool::silence();
-        }
         Pipe { summarises: !args.json, ..Pipe::new(tool, args.jobs_or(default_jobs)) }
     }
 

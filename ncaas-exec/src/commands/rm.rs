@@ -22,7 +22,6 @@ use crate::{lifecycle, targets};
 const DEFAULT_JOBS: usize = 8;
 
 pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
-    let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
     let named = !args.containers.is_empty();
     let leftovers = LeftoverContainers::default();

@@ -40,7 +40,6 @@ const IO_DIR_FOLDERS: [(&str, bool); 5] = [
 const KEEP_ALIVE: &str = "exec 3<&0; trap 'exit 0' TERM INT; while :; do read -r _ <&3 & wait $!; done";
 
 pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
-    let tool = tool.with_quiet(args.pipe.quiet);
     let input = match &args.image {
         Some(image) => {
             Input::record(Record::new(&RecordFields { image: Some(image.clone()), ..RecordFields::default() }))

@@ -13,7 +13,6 @@ use crate::targets;
 const DEFAULT_JOBS: usize = 64;
 
 pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
-    let tool = tool.with_quiet(args.pipe.quiet);
     let connection = LazyEngine::default();
     let input = match &args.placement {
         Some(placement) => targets::placement_input(connection.get().await?, placement).await?,

@@ -21,7 +21,6 @@ const DEFAULT_JOBS: usize = 1024;
 const TOOL_FAILED: u8 = 125;
 
 pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus> {
-    let tool = tool.with_quiet(args.pipe.quiet);
     let input = targets::target_input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
     let connection = LazyEngine::default();
     let exit_code = Cell::new(None);

@@ -63,7 +63,6 @@ struct StatusCount {
 }
 
 pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitStatus> {
-    let tool = tool.with_quiet(args.pipe.quiet);
     let path = files::absolute(&args.output)?;
     let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
     let found: RefCell<Vec<(Record, JobSummary)>> = RefCell::default();

@@ -65,7 +65,6 @@ const MIN_RECORDS: usize = 128;
 const ROOM_FOR_OTHERS: usize = 128;
 
 pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
-    let tool = tool.with_quiet(args.pipe.quiet);
     if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
         args.target = args.image.take();
     }

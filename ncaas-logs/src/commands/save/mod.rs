@@ -38,7 +38,6 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 
 pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     allow_many_connections();
-    let tool = tool.with_quiet(args.pipe.quiet);
     let input = targets::input(tool, &args.containers, "ncaas-exec run ... | ncaas-logs save")?;
     let saver = Saver {
         tool,
