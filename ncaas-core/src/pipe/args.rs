@@ -5,7 +5,7 @@ use clap::Args;
 /// How a verb works on its records, and what it prints.
 #[derive(Debug, Clone, Args)]
 pub struct PipeArgs {
-    /// Work on at most N records at once
+    /// Work on at most N records of a group at once
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
@@ -19,7 +19,7 @@ pub struct PipeArgs {
 }
 
 impl PipeArgs {
-    /// How many records to work on at once: `--jobs`, or else `default`.
+    /// How many records of a group to work on at once: `--jobs`, or else `default`.
     pub fn jobs_or(&self, default: usize) -> usize {
         self.jobs.map_or(default, usize::from)
     }

@@ -1,9 +1,9 @@
 //! The rules of the pipe: reads records, runs a verb on several at once, and writes them.
 //!
 //! A verb gives its work to a [`Pipe`] as an async function of one record. The pipe reads stdin or takes the records made from
-//! arguments, works on at most `jobs` of them at once (of each group, and on one more of another group) and on records of the same job one after the other, stores failures in
-//! their records, passes records with an error on, writes each record when its work is complete, and returns the exit status.
-//! A signal drops the futures that are running: at every await, nothing may be half-written.
+//! arguments, works on at most `jobs` of a group at once and on records of the same job one after the other, stores failures
+//! in their records, passes records with an error on, writes each record when its work is complete, and returns the exit
+//! status. A signal drops the futures that are running: at every await, nothing may be half-written.
 
 mod args;
 mod input;
@@ -58,19 +58,19 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
 pub struct Pipe {
     tool: Tool,
     jobs: usize,
-    /// Records of other groups that are worked on while one group has `jobs` records in work: it may take hours for them.
+    /// How many records beyond `jobs` may be in work, so that one group does not occupy every place.
     room_for_others: usize,
     takes_errors: bool,
     skips_pushed: bool,
     explains_interruption: bool,
     /// On a terminal, each record is written as a summary.
     summarises: bool,
-    /// Nor as a summary.
+    /// On a terminal, records are not written: the verb's notes replace the summaries.
     notes_only: bool,
 }
 
 impl Pipe {
-    /// A pipe that works on `jobs` records at once.
+    /// A pipe that works on `jobs` records of a group at once.
     pub fn new(tool: Tool, jobs: usize) -> Self {
         Pipe {
             tool,
@@ -84,7 +84,8 @@ impl Pipe {
         }
     }
 
-    /// A pipe of a verb with these flags, which works on `default_jobs` records at once unless the user chose a number.
+    /// A pipe of a verb with these flags, which works on `default_jobs` records of a group at once unless the user
+    /// chose a number.
     pub fn for_args(tool: Tool, args: &PipeArgs, default_jobs: usize) -> Self {
         Pipe { summarises: !args.json, ..Pipe::new(tool, args.jobs_or(default_jobs)) }
     }
@@ -94,14 +95,14 @@ impl Pipe {
         Pipe { summarises: !args.json, ..Pipe::new(tool, 1) }
     }
 
-    /// The pipe works on at least `jobs` records at once.
+    /// The pipe works on at least `jobs` records of a group at once.
     #[must_use]
     pub fn at_least(mut self, jobs: usize) -> Self {
         self.jobs = self.jobs.max(jobs);
         self
     }
 
-    /// While one group has as many records in work as the pipe has places, so many records of other groups are worked on too.
+    /// Sets how many records beyond `jobs` may be in work, so that one group does not occupy every place; 1 by default.
     #[must_use]
     pub fn room_for_others(mut self, records: usize) -> Self {
         self.room_for_others = records;
