@@ -1,10 +1,8 @@
 //! A record on a terminal: one or two short lines.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::layout::{PROCESS_RESULTS, RESULTS};
+use crate::layout::{JobFolder, PROCESS_RESULTS};
 use crate::quantity::{format_age, format_bytes, format_count, format_duration};
 use crate::record::Record;
 use crate::text::{one_line, shorten_middle, word};
@@ -81,9 +79,10 @@ fn title_line(subject: &str, details: &str, width: usize) -> String {
 /// The folder with the results of a job, relative to the working directory; none if there are no results.
 fn results_folder(record: &Record) -> Option<String> {
     record.results().filter(|results| !results.is_empty())?;
-    let job = record.job()?;
-    let folder = Path::new(record.text("io_dir")?).join(RESULTS).join(&job.id).join(PROCESS_RESULTS);
-    let folder = job.label.filter(|_| job.datasets > 1).map_or(folder.clone(), |label| folder.join(label));
+    let job = JobFolder::for_record(record).ok()?;
+    let folder = job.root().join(PROCESS_RESULTS);
+    let has_own_folder = record.job().is_some_and(|job| job.datasets > 1);
+    let folder = if has_own_folder { folder.join(job.label()) } else { folder };
     let here = std::env::current_dir().ok();
     let shown = here.and_then(|here| folder.strip_prefix(here).ok()).unwrap_or(&folder);
     Some(shown.to_string_lossy().into_owned())
@@ -155,6 +154,10 @@ mod tests {
             r#""io_dir":"/io","results":[{"path":"results/job__pca_1/process_results/x","size":1,"source":"/x"}]"#;
         let expected = "job__pca_1\n  s1.npy\n  1 result in /io/results/job__pca_1/process_results\n";
         assert_eq!(summary(&format!("{{{job},{results}}}")), expected);
+        let one_of_two = r#""job":{"id":"job__pca_1","datasets":2,"label":"a\u0007.npy"}"#;
+        let results = r#""io_dir":"/io","results":[{"path":"results/x","size":1,"source":"/x"}]"#;
+        let summary_of_one = summary(&format!("{{{one_of_two},{results}}}"));
+        assert!(summary_of_one.ends_with("in /io/results/job__pca_1/process_results/a_.npy\n"), "{summary_of_one}");
         let submission = r#"{"job":{"id":"job__pca_1"},"dataname":["lab/inputs/a.npy","lab/inputs/b.npy"]}"#;
         assert_eq!(summary(submission), "job__pca_1\n  a.npy, b.npy\n");
     }
