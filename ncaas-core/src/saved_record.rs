@@ -3,8 +3,7 @@
 use crate::bucket::{Bucket, Key};
 use crate::failure::{Kind, NoneIf, Result};
 use crate::layout::{LOGS, RECORD_SUFFIX};
-use crate::pipe::MAX_LINE;
-use crate::record::Record;
+use crate::record::{MAX_LINE, Record};
 
 /// The keys of the saved records in a job's folder. `prefix` ends in `/`.
 ///

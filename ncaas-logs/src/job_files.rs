@@ -6,8 +6,7 @@ use ncaas_core::engine::reference;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::folder::Folder;
 use ncaas_core::layout::{JobFolder, LOG_SUFFIX, LOGS, RECORD_SUFFIX, status_file_name};
-use ncaas_core::pipe::MAX_LINE;
-use ncaas_core::record::Record;
+use ncaas_core::record::{MAX_LINE, Record};
 
 /// The files of one job, or of a container that belongs to no job.
 #[derive(Debug)]

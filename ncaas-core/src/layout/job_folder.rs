@@ -12,9 +12,8 @@ use super::names::{
 };
 use crate::failure::{Failure, Kind, NoneIf, Result};
 use crate::folder::{Folder, open_real_folder};
-use crate::pipe::MAX_LINE;
 use crate::record::fields::{Datasets, Job};
-use crate::record::{Record, check_io_dir};
+use crate::record::{MAX_LINE, Record, check_io_dir};
 use crate::text;
 
 /// The depth to which empty folders are removed: a job may nest them without end.

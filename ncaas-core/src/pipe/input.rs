@@ -6,14 +6,10 @@ use std::io::{BufRead, IsTerminal, Read};
 use tokio::sync::mpsc;
 
 use crate::failure::{Failure, Kind, Result};
-use crate::record::Record;
+use crate::record::{MAX_LINE, Record};
 use crate::text;
 use crate::tool::Tool;
 use crate::turns::Turns;
-
-/// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a `bad-record` and
-/// is not held in memory.
-pub const MAX_LINE: usize = 64 << 20;
 
 /// How many bytes of stdin are read ahead of the work: the records of some 16,000 datasets. Groups take turns among them, so
 /// that a record of one group does not wait for all earlier records of another group.

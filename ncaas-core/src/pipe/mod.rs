@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 pub use args::{PipeArgs, RecordArgs};
-pub use input::{Input, MAX_LINE};
+pub use input::Input;
 use interruption::describe_interruption;
 pub use output::{Output, stdout_hang_up};
 pub use running_jobs::RunningJobs;

@@ -19,6 +19,10 @@ use crate::quantity::format_duration;
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
 
+/// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a `bad-record` and
+/// is not held in memory.
+pub const MAX_LINE: usize = 64 << 20;
+
 /// How much of a line that is not a record stands in its error record, in bytes.
 const BAD_LINE_START: usize = 200;
 /// How long the words about a wrong field may be, in characters: the value itself may be among them.

@@ -6,9 +6,9 @@
 use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, MAX_LINE, Output, Pipe};
-use ncaas_core::record::Record;
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::fields::RecordFields;
+use ncaas_core::record::{MAX_LINE, Record};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::ClaimArgs;

@@ -10,8 +10,7 @@ use cap_std::fs::Dir;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::folder::Folder;
 use ncaas_core::layout::{JobFolder, LOGS, RECORD_SUFFIX, RESULTS};
-use ncaas_core::pipe::MAX_LINE;
-use ncaas_core::record::Record;
+use ncaas_core::record::{MAX_LINE, Record};
 use ncaas_core::{certificate, status_file};
 
 use super::findings::{FoundFile, STAGE};

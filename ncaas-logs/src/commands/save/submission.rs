@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use ncaas_core::inputs;
 use ncaas_core::layout::SUBMISSIONS;
-use ncaas_core::pipe::MAX_LINE;
-use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, SetupEvent};
+use ncaas_core::record::{MAX_LINE, Record};
 
 /// A submission, as far as a record describes it.
 #[derive(Debug, Clone, Default)]
