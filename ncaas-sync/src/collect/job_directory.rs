@@ -110,8 +110,7 @@ impl JobDirectory {
 
     /// The record that was saved when this dataset's job ended before.
     pub(crate) fn saved_record(&self) -> Option<Record> {
-        let line = self.folder.read(&self.relative(&self.job.record_file()), MAX_LINE as u64)?;
-        Record::parse(&line).ok().filter(|saved| self.job.is_of_this_attempt(saved))
+        self.job.saved_record_in(&self.folder)
     }
 
     /// Saves the record in the job's logs.
