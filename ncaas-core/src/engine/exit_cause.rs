@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::engine::Engine;
-use crate::engine::container::container_from_inspect;
+use crate::engine::container::{container_from_inspect, time};
 use crate::engine::daemon_start::daemon_started_between;
 use crate::engine::kernel_oom::{OomKillCount, log_shows_oom_kill};
 use crate::record::fields::{Container, Oom, Status, StoppedBy};
@@ -166,7 +166,7 @@ impl Engine {
             evidence.kernel_log = log_shows_oom_kill(&container.id, time_since_start(container));
             // A child may have been killed before the count was taken.
             let count = killed_before.filter(|_| evidence.signal == Some(KILL));
-            let finished = container.finished_at.as_deref().and_then(|at| at.parse().ok());
+            let finished = time(container.finished_at.as_deref());
             evidence.no_oom_kills = count.zip(finished).is_some_and(|(count, end)| count.is_unchanged_since(end));
         }
         let is_unproven = evidence.is_unproven_success() && !self.is_remote() && has_daemon_started(container);
@@ -267,21 +267,19 @@ impl Engine {
 
 /// Whether an engine of this machine was started between the container's start and its end.
 fn has_daemon_started(container: &Container) -> bool {
-    let time = |text: &Option<String>| text.as_deref()?.parse().ok();
-    let times = time(&container.started_at).zip(time(&container.finished_at));
+    let times = time(container.started_at.as_deref()).zip(time(container.finished_at.as_deref()));
     times.is_some_and(|(started, finished)| daemon_started_between(started, finished))
 }
 
 /// The time since the container's start, at least.
 fn time_since_start(container: &Container) -> Duration {
-    let started: Option<Timestamp> = container.started_at.as_deref().and_then(|at| at.parse().ok());
+    let started = time(container.started_at.as_deref());
     let ago = started.and_then(|started| Timestamp::now().duration_since(started).try_into().ok());
     ago.unwrap_or(Duration::MAX)
 }
 
 fn is_since_start(event: &EventMessage, started: Option<&str>) -> bool {
-    let started: Option<Timestamp> = started.and_then(|at| at.parse().ok());
-    match (event.time_nano, started) {
+    match (event.time_nano, time(started)) {
         // The engine records the start after the process has begun.
         (Some(at), Some(started)) => i128::from(at) >= started.as_nanosecond() - 1_000_000_000,
         _ => true,

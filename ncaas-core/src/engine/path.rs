@@ -7,7 +7,7 @@ use bollard::query_parameters::ContainerArchiveInfoOptions;
 
 use crate::engine::archive::archive_interrupted;
 use crate::engine::{Engine, reference};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, NoneIf, Result};
 
 /// Bits of Go's `os.FileMode`, in which the engine gives a path's mode. They are not those of `st_mode`.
 mod go {
@@ -84,10 +84,10 @@ impl Engine {
         let options = ContainerArchiveInfoOptions { path: path.to_owned() };
         match self.docker().get_container_archive_info(id, Some(options)).await {
             Ok(stat) => Ok(Some(PathInfo::from_go(stat))),
-            Err(error) => match self.no_such_path(id, path, &error, "inspect").await {
-                failure if failure.kind == Kind::FileNotFound => Ok(None),
-                failure => Err(failure),
-            },
+            Err(error) => {
+                let failure = self.no_such_path(id, path, &error, "inspect").await;
+                Err(failure).none_if(&[Kind::FileNotFound])
+            }
         }
     }
 

@@ -152,9 +152,7 @@ impl Output {
     /// Writes a value that is not a job record: a line of JSON, or its summary.
     pub async fn write_json(&self, value: &impl Serialize) {
         if self.summarises_for.is_some() {
-            let mut record = Record::default();
-            record.merge(value);
-            return self.write_record(&record).await;
+            return self.write_record(&Record::new(value)).await;
         }
         self.write_lines(super::json_line(value)).await;
     }
