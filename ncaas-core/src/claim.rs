@@ -20,6 +20,9 @@ const MAX_SIZE: u64 = 64 << 10;
 /// The largest number in a claim. Whoever may write to a group can put any number there, and numbers are raised.
 const MAX_NUMBER: u64 = 1 << 48;
 
+/// The largest number of losses in a claim.
+const MAX_LOSSES: u32 = 1 << 24;
+
 /// The content of `claim.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
@@ -76,9 +79,8 @@ impl Claim {
 
     /// Whether its numbers can be raised.
     fn is_plausible(&self) -> bool {
-        let mut numbers =
-            [self.attempt, self.number, u64::from(self.losses) << 24].into_iter().chain(self.runs.values().copied());
-        numbers.all(|number| number <= MAX_NUMBER)
+        let mut numbers = [self.attempt, self.number].into_iter().chain(self.runs.values().copied());
+        self.losses <= MAX_LOSSES && numbers.all(|number| number <= MAX_NUMBER)
     }
 
     /// The claim as it is written.

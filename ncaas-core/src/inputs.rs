@@ -90,14 +90,14 @@ pub fn is_folder(record: &Record, input: &InputPath, what: &str) -> Result<bool>
 /// # Errors
 /// [`Kind::TooLarge`]; [`Kind::UnsafePath`] if it is not a regular file, or a link leads out of the io-dir.
 pub fn read(record: &Record, input: &InputPath, limit: u64) -> Result<Vec<u8>> {
-    let is_below = |io_dir: &Path| input.host.starts_with(io_dir);
-    let file = match (open_group_io_dir(record)?, record.text("io_dir").map(Path::new)) {
-        (Some(io_dir), _) => io_dir.open_file(io_dir.relative(&input.host))?.0,
-        (None, Some(io_dir)) if is_below(io_dir) => {
-            let io_dir = Folder::open(io_dir)?;
-            io_dir.open_file(io_dir.relative(&input.host))?.0
-        }
-        _ => files::open_regular(&input.host)?,
+    let surrounding = record.text("io_dir").map(Path::new).filter(|io_dir| input.host.starts_with(io_dir));
+    let io_dir = match open_group_io_dir(record)? {
+        None => surrounding.map(Folder::open).transpose()?,
+        io_dir => io_dir,
+    };
+    let file = match io_dir {
+        Some(io_dir) => io_dir.open_file(io_dir.relative(&input.host))?.0,
+        None => files::open_regular(&input.host)?,
     };
     let mut content = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut content).doing("read", &input.host)?;

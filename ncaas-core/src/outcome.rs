@@ -35,11 +35,10 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
     let verb = describe_status(&container);
     let time = duration.map(|duration| format!(" after {duration}")).unwrap_or_default();
     let mut line = format!("{name} {verb}{time}");
-    let cause = cause.map(one_line).filter(|cause| !cause.trim().is_empty());
-    let cause = cause.map(|cause| shorten(cause.trim(), LONGEST_CAUSE));
-    // The output of a job that a limit, a user or the engine has ended does not say why it ended.
+    // The output of a job that a user or the engine has ended does not say why it ended.
     let is_stopped = matches!(container.stopped_by, Some(StoppedBy::User | StoppedBy::Cancelled | StoppedBy::Engine));
-    let cause = cause.filter(|_| !is_stopped);
+    let cause = cause.filter(|_| !is_stopped).map(|cause| shorten(one_line(cause).trim(), LONGEST_CAUSE));
+    let cause = cause.filter(|cause| !cause.is_empty());
     match (cause, remedy(record, &container)) {
         (Some(cause), Some(remedy)) => line.push_str(&format!("; {remedy}; last output: {cause}")),
         (Some(cause), None) => line.push_str(&format!(": {cause}")),

@@ -4,9 +4,9 @@
 //! `DATANAME: (.*?) |`. Text from outside must therefore stay on its line and in its field. Several writers, in one
 //! process or in many, each replace the lines of their own datasets under a lock.
 
-use std::collections::BTreeMap;
 mod line;
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::Path;

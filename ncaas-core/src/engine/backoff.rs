@@ -26,10 +26,8 @@ impl Backoff {
     /// The failure itself, if waiting cannot help or the outage has lasted too long.
     pub async fn wait(&mut self, failure: Failure) -> Result<()> {
         let since = *self.since.get_or_insert_with(Instant::now);
-        match self.next_pause(failure.kind, since.elapsed()) {
-            Some(pause) => sleep(pause).await,
-            None => return Err(failure),
-        }
+        let Some(pause) = self.next_pause(failure.kind, since.elapsed()) else { return Err(failure) };
+        sleep(pause).await;
         Ok(())
     }
 

@@ -123,17 +123,17 @@ impl Engine {
         self.docker.inspect_image(name).await.engine_context("inspect", Subject::Image(name))
     }
 
-    /// Creates a container that is never started: files are read through it. `tool` is the value of its label.
+    /// Creates a container that is never started: files are read through it. `purpose` is the value of its label.
     ///
     /// # Errors
     /// The engine cannot be reached, or refuses it.
-    pub async fn create_helper(&self, tool: &str, name: &str, image: String, mounts: Vec<Mount>) -> Result<()> {
+    pub async fn create_helper(&self, purpose: &str, name: &str, image: String, mounts: Vec<Mount>) -> Result<()> {
         let host = HostConfig { mounts: Some(mounts), network_mode: Some("none".to_owned()), ..Default::default() };
         let body = ContainerCreateBody {
             image: Some(image),
             // An image need not have a command.
             cmd: Some(vec!["true".to_owned()]),
-            labels: Some(HashMap::from([(labels::HELPER.to_owned(), tool.to_owned())])),
+            labels: Some(HashMap::from([(labels::HELPER.to_owned(), purpose.to_owned())])),
             host_config: Some(host),
             ..Default::default()
         };
