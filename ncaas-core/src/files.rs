@@ -91,7 +91,7 @@ pub fn open_named(path: &Path) -> Result<File> {
     open_regular(path)
 }
 
-/// Reads a text file that the user names, without its byte order mark. Text in other encodings than UTF-16 is not refused.
+/// Reads a text file that the user names, without its byte order mark. Only UTF-16 and UTF-32 are refused.
 ///
 /// # Errors
 /// As [`open_named`] and [`check_not_utf16`].
@@ -216,7 +216,8 @@ pub fn hash_rest(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<(u64, [u
     }
 }
 
-/// The absolute form of a path without `..`, which need not exist. Links are kept, but for those before a `..`.
+/// The absolute form of a path without `..`, which need not exist. Links are kept, except those before a
+/// `..`, which are resolved.
 ///
 /// # Errors
 /// If the working directory was removed, or a folder before a `..` does not exist.

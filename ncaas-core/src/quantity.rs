@@ -25,7 +25,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// As [`parse_bytes`], for a memory limit. The engine allows none below 6 MB: somebody who writes 32 means gigabytes.
+/// As [`parse_bytes`], for a memory limit. The engine refuses less than 6 MB. A user who writes `32` means gigabytes.
 ///
 /// # Errors
 /// A message with an example.

@@ -5,7 +5,7 @@ use crate::failure::Result;
 use super::object::Version;
 use super::{Bucket, Key};
 
-/// How often it is tested: after an answer that was lost, a repeated request looks like a condition that was not met.
+/// The maximum number of tests. If an answer is lost, the repeated request looks like a condition that was not met.
 const ATTEMPTS: u32 = 3;
 
 impl Bucket {

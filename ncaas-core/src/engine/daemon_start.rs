@@ -8,7 +8,7 @@ use jiff::Timestamp;
 /// Clock ticks of a second in `/proc`, which do not depend on the kernel's configuration.
 const TICKS: f64 = 100.0;
 
-/// Whether a `dockerd` of this machine that runs now was started in that time.
+/// Whether a running `dockerd` of this machine was started between `from` and `to`.
 pub(super) fn daemon_started_between(from: Timestamp, to: Timestamp) -> bool {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|process| process.path());
     let daemons =

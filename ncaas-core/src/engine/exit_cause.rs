@@ -60,7 +60,7 @@ struct Evidence {
     /// The engine has reported the exit as an event.
     die_event: bool,
     /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that was
-    /// killed in the moment of the exit reports 0 for it.
+    /// killed at the moment of the exit reports 0 for it.
     lost_exit: bool,
     /// The engine keeps fewer events than it can: it was restarted after the container's start.
     engine_restarted: bool,
@@ -89,7 +89,7 @@ impl Evidence {
         !is_explained && !self.start_event && (self.kill_event || !ended_by_itself)
     }
 
-    /// Whether the engine may have made the exit code 0 up when it started.
+    /// Whether the engine may have invented the exit code 0 when it started.
     fn is_unproven_success(&self) -> bool {
         self.status == Some(Status::Success) && !self.is_podman && !self.start_event && !self.die_event
     }
@@ -395,7 +395,7 @@ mod tests {
                 None,
             ),
             (
-                "a success that a restarted engine has made up",
+                "a success that a restarted engine has invented",
                 Evidence { start_event: false, engine_restarted: true, lost_exit: true, ..exited(0) },
                 Failed,
                 no,

@@ -127,8 +127,8 @@ impl Engine {
         Err(Failure::new(Kind::WrongContainer, format!("the container `{name}` does not belong to the job `{id}`")))
     }
 
-    /// Inspects a container for a record: by `id`, which the record may have from anywhere. A container without a record
-    /// label belongs to a record without a bucket: the user wrote that record.
+    /// Inspects the container `id` for a record. The id is not trusted. A container without a record label belongs to a
+    /// record without a bucket: the user wrote that record.
     ///
     /// # Errors
     /// As [`Engine::inspect`]; [`Kind::WrongContainer`] if the container does not belong to the record's job.
@@ -139,8 +139,8 @@ impl Engine {
         Ok(inspected)
     }
 
-    /// The same for work that a mistake would make irreversible, and for a record that the user did not write: the
-    /// container's own label must name the record's job.
+    /// As [`Engine::inspect_for`], but a container without a record label never belongs to the record. For work that cannot be
+    /// undone, and for records that the user did not write.
     ///
     /// # Errors
     /// As [`Engine::inspect_for`].

@@ -1,4 +1,4 @@
-//! The container that an argument of a verb means.
+//! Finds the container that an argument names.
 
 use bollard::models::ContainerInspectResponse;
 
@@ -11,7 +11,7 @@ use crate::record::Record;
 const LAST: &str = "last";
 
 impl Engine {
-    /// Inspects the container that an argument means: a container's name or id, a job's id or folder, the name of a dataset,
+    /// Inspects the container that an argument names: a container's name or id, a job's id or folder, the name of a dataset,
     /// or `last`. Of several jobs with the same dataset, it is the newest.
     ///
     /// # Errors

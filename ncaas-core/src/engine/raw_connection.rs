@@ -21,7 +21,7 @@ use super::address::{Endpoint, Tls};
 use super::{Engine, ssh};
 use crate::failure::{Failure, IoContext, Kind, Result};
 
-/// A connection, which works while it is polled.
+/// An HTTP/1.1 connection to the engine.
 pub type HttpConnection<B> = Connection<TokioIo<Box<dyn RawConnection>>, B>;
 
 /// Bytes to and from the engine.
@@ -30,7 +30,8 @@ pub trait RawConnection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> RawConnection for T {}
 
 impl Engine {
-    /// Opens an HTTP/1.1 connection, and what sends requests over it.
+    /// Opens an HTTP/1.1 connection. Returns the sender of its requests, and the connection, which makes progress only while
+    /// it is polled.
     ///
     /// # Errors
     /// [`Kind::EngineUnreachable`].
