@@ -63,11 +63,6 @@ impl JobFacts {
         self.saved.values().any(Record::is_failed) || self.certificate.iter().any(failed) || self.has_failed_status
     }
 
-    /// How many jobs run, by the certificate.
-    pub(crate) fn running(&self) -> usize {
-        self.certificate.iter().filter(|line| line.status == Stage::InProgress.name()).count()
-    }
-
     /// The status of one dataset, by its number from 1.
     pub(crate) fn dataset_status(&self, dataset: u64) -> String {
         if let Some(record) = self.saved.get(&dataset) {

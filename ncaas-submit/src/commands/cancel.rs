@@ -3,6 +3,8 @@
 
 use jiff::Timestamp;
 use ncaas_core::cancellation;
+use ncaas_core::certificate::Stage;
+use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_count;
@@ -12,6 +14,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
 use crate::args::CancelArgs;
+use crate::bucket_job::BucketJob;
 use crate::targets::{Buckets, read_targets};
 use crate::watch::heartbeat::LostWatchers;
 use crate::watch::process::owner;
@@ -26,25 +29,35 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
     Pipe::for_args(tool, &args.pipe, AT_ONCE)
         .filter(input, async |record: &mut Record, _output: &Output| {
             let job = buckets.job_of_record(record).await?;
-            let facts = job.facts().await?;
-            if facts.ended_at.is_some() {
+            if job.results.ended_at().await?.is_some() {
                 return Err(Failure::new(Kind::Usage, format!("`{}` has already ended", job.id)));
             }
             let marker = json!({"cancelled_at": Timestamp::now(), "by": owner()});
             // The first marker stays.
             job.bucket.put_new(&cancellation::key(&job.group, &job.id)?, marker.to_string()).await?;
             record.set("state", &State::Cancelled);
-            let watcher = facts.claim.as_ref().map(|claim| claim.watcher.as_str());
-            if facts.running() > 0 {
-                let is_lost = match watcher {
-                    Some(watcher) => LostWatchers::new(&job.bucket).contain(watcher).await?,
-                    None => true,
-                };
-                let when = if is_lost { "when it is started again" } else { "within a few seconds" };
-                let jobs = format_count(facts.running(), "job");
-                tool.note(&format!("`{}`: {jobs} still running, which the pipe stops {when}", job.id));
+            // The submission is cancelled, whether or not its jobs can be counted.
+            if let Ok(Some(note)) = describe_running_jobs(&job).await {
+                tool.note(&note);
             }
             Ok(())
         })
         .await
+}
+
+/// How many jobs of a submission run, by its certificate, and when the pipe stops them. `None` if none runs.
+async fn describe_running_jobs(job: &BucketJob) -> Result<Option<String>> {
+    let certificate = job.results.certificate().await?;
+    let running = certificate.iter().filter(|line| line.status == Stage::InProgress.name()).count();
+    if running == 0 {
+        return Ok(None);
+    }
+    let claim = claim::read(&job.bucket, &job.group, &job.id).await?.map(|(claim, _)| claim);
+    let is_lost = match claim.filter(|claim| !claim.is_free()) {
+        Some(claim) => LostWatchers::new(&job.bucket).contain(&claim.watcher).await?,
+        None => true,
+    };
+    let when = if is_lost { "when it is started again" } else { "within a few seconds" };
+    let jobs = format_count(running, "job");
+    Ok(Some(format!("`{}`: {jobs} still running, which the pipe stops {when}", job.id)))
 }

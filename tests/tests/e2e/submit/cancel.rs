@@ -6,6 +6,7 @@ use ncaas_tests::background_pipe::BackgroundPipe;
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::docker;
 use ncaas_tests::pipeline::{SubmittedJob, pipeline_script};
+use ncaas_tests::s3_proxy::S3Proxy;
 use ncaas_tests::submissions::{list_submissions, run_verb, submit_two_datasets, watch_once, with_inputs};
 use ncaas_tests::{Run, pipe_in, wait_until};
 use serde_json::{Value, json};
@@ -84,6 +85,18 @@ fn a_dataset_that_ended_before_its_submission_was_cancelled_keeps_its_record() {
     let error =
         |dataset: u64| records.iter().find(|record| record["job"]["dataset"] == dataset).unwrap()["error"].clone();
     assert_eq!((error(1), error(2)["kind"].clone()), (Value::Null, json!("cancelled")));
+}
+
+#[test]
+fn cancel_reads_no_saved_records() {
+    let bucket = with_inputs(TestBucket::s3("cancel"));
+    let id = submit_two_datasets(&bucket, "1");
+    let record = json!({"job": {"id": id, "dataset": 1}, "note": "x".repeat(1 << 20)}).to_string();
+    bucket.put(&format!("lab/results/{id}/logs/x.npy.record.json"), record);
+    let proxy = S3Proxy::new();
+    let cancel = Run::tool("ncaas-submit").args(["cancel", &format!("{}/lab", bucket.address()), "1"]);
+    assert_eq!(cancel.env("AWS_ENDPOINT_URL", &proxy.url).run().ok().json()[0]["state"], "cancelled");
+    assert!(proxy.received.passed() < 1 << 18, "{} bytes were read", proxy.received.passed());
 }
 
 #[test]
