@@ -342,7 +342,7 @@ async fn emit(
         if let Some(error) = record.error() {
             let failure = Failure { kind: error.kind, message: error.message, hint: error.hint };
             let submission = job.submission.as_deref().unwrap_or_default();
-            session.tool.report_failure(&failure.context(format!("`{}`", text::one_line(submission))));
+            output.report_failure(session.tool, &failure.context(format!("`{}`", text::one_line(submission))));
         }
         output.emit(record).await;
     }

@@ -108,7 +108,10 @@ fn a_failure_is_shown_once_on_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::write(path.join("Dockerfile"), "FROM x\nCOPY missing.py /\n").unwrap();
-    fs::write(path.join("submit.json"), r#"{"dataname":"lab/inputs/a"}"#).unwrap();
+    fs::create_dir_all(path.join("pca/lab/submissions")).unwrap();
+    for submit_file in ["submit.json", "pca/lab/submissions/1_submit.json"] {
+        fs::write(path.join(submit_file), r#"{"dataname":"lab/inputs/a","timestamp":"1"}"#).unwrap();
+    }
     let cases = [
         ("ncaas-logs state nowhere", "does not exist on this engine"),
         ("ncaas-logs lines nowhere", "does not exist on this engine"),
@@ -119,6 +122,7 @@ fn a_failure_is_shown_once_on_a_terminal() {
         ("ncaas-build check .", "cannot be copied"),
         ("ncaas-build tag nowhere x:y", "does not exist on this engine"),
         ("ncaas-submit check submit.json", "configname"),
+        ("ncaas-submit watch ./pca --once --hold 0s", "configname"),
     ];
     for (command, words) in cases {
         for command in [command.to_owned(), format!("{command} --json")] {
