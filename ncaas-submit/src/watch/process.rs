@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ncaas_core::layout;
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// A process, distinguished from earlier and later ones with the same process id.
@@ -79,10 +80,8 @@ impl ProcessGroup {
         }
         let own = std::process::id();
         let id = group(&stat_fields(own)?).filter(|id| *id > 0)?;
-        let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
-        // proc(5): a tick is 1/100 s.
-        let complete = (uptime * 100.0) as u64;
-        Some(ProcessGroup { machine: machine()?, id, began: start_time(own)?, complete, readers: readers_of_stdout() })
+        let (began, complete) = (start_time(own)?, ticks_since_boot());
+        Some(ProcessGroup { machine: machine()?, id, began, complete, readers: readers_of_stdout() })
     }
 
     /// Whether all stages have ended; a zombie has. False for a group of another machine.
@@ -96,6 +95,13 @@ impl ProcessGroup {
         let has_reader = self.readers.iter().any(|reader| reader.is_alive() == Some(true));
         machine().as_ref() == Some(&self.machine) && !has_reader && !pids().filter(is_member).any(is_stage)
     }
+}
+
+/// The time since the boot in clock ticks, as start times of processes are. A container may see another `/proc/uptime`.
+fn ticks_since_boot() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    // proc(5): a tick is 1/100 s.
+    u64::try_from(now.tv_sec).unwrap_or_default() * 100 + u64::try_from(now.tv_nsec).unwrap_or_default() / 10_000_000
 }
 
 /// The processes that have the other end of this one's stdout, a pipe. Processes of other users are not visible.
@@ -200,6 +206,16 @@ mod tests {
         assert!(has_died(&format!("{}-0a", process.name())));
         let elsewhere = Process { machine: "elsewhere".into(), ..process };
         assert!(!has_died(&elsewhere.name()) && !has_died("0a") && !has_died(""));
+    }
+
+    #[test]
+    fn a_process_starts_between_two_readings_of_the_clock() {
+        let before = ticks_since_boot();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let started = start_time(child.id()).unwrap();
+        assert!((before..=ticks_since_boot()).contains(&started), "{before} {started}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
