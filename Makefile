@@ -39,9 +39,9 @@ test: ## run all tests against a real engine and LocalStack; sets up both
 test-engines: ## run the tests of containers and the pipe on a modern engine, on one reached by ssh, and on Podman
 	@tests/engines
 
-test-endurance: ## run 150 submissions on three pipes whose stages are killed every two seconds, in three settings; needs root
+test-endurance: ## run 150 submissions on three pipes whose stages are killed every two seconds, in three settings; needs root, ends within thirty minutes
 	cargo build --workspace
-	NCAAS_ENDURANCE_SUBMISSIONS=150 timeout 600 tests/services/with cargo $(if $(findstring nextest,$(RUNNER)),nextest run --no-capture,test) --no-fail-fast --workspace --test e2e killed_stages_lose
+	NCAAS_ENDURANCE_SUBMISSIONS=150 timeout 1800 tests/services/with cargo $(if $(findstring nextest,$(RUNNER)),nextest run --no-capture,test) --no-fail-fast --workspace --test e2e killed_stages_lose
 
 test-cluster: ## run the tests of a cluster whose machines, network and daemons fail; needs root, ends within ten minutes
 	cargo build --workspace

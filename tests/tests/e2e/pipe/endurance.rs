@@ -30,7 +30,7 @@ const STAGES: [&str; 7] = [
 const PERIOD: Duration = Duration::from_secs(2);
 /// The largest number of submissions of a short run.
 const SHORT: usize = 6;
-/// How long the whole run may take.
+/// How long the run of one setting may take.
 const LIMIT: Duration = Duration::from_secs(540);
 /// After so many kills of its stages, a machine's `serve` is stopped in good order and started again.
 const KILLS_OF_SERVE: usize = 3;
