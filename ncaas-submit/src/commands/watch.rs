@@ -102,7 +102,7 @@ async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
     let claimed = session.claimed.borrow().clone();
     let checks = claimed.into_iter().map(|((group, id), held)| async move {
         if matches!(held.results.ended_at().await, Ok(Some(_))) {
-            session.release(&group, &id);
+            session.release_ended(&group, &id);
         }
     });
     let checking = stream::iter(checks).buffer_unordered(AT_ONCE).for_each(async |()| ());

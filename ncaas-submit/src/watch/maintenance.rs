@@ -106,10 +106,7 @@ async fn check_claimed(session: &Session, position: &mut usize, is_full_check: b
             ended_at => ended_at?.is_some(),
         };
         if has_ended {
-            if let Some(lease) = session.lease.borrow_mut().as_mut() {
-                lease.forget(&group, &id);
-            }
-            session.release(&group, &id);
+            session.release_ended(&group, &id);
         } else if is_full_check && is_claim_lost(session, &group, &id).await? {
             session.release(&group, &id);
             session.queue.push(Found::new(held.submission, "given back"));

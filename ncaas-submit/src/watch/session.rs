@@ -118,6 +118,14 @@ impl Session {
         self.queue.wake();
     }
 
+    /// Forgets about a job that has ended, in the lease too.
+    pub(crate) fn release_ended(&self, group: &str, id: &str) {
+        if let Some(lease) = self.lease.borrow_mut().as_mut() {
+            lease.forget(group, id);
+        }
+        self.release(group, id);
+    }
+
     /// Reports a failure that concerns one submission, once.
     pub(crate) fn report_submission(&self, submission: &Key, failure: Failure) {
         let failure = failure.context(format!("`{}`", text::one_line(submission.as_str())));
