@@ -283,8 +283,8 @@ impl Watchers {
             let mut listing = self.bucket.list(prefix, None);
             while let Some(page) = listing.next_page().await? {
                 for entry in page.entries {
-                    let process = entry.key.as_str().strip_prefix(PROBE_PREFIX).unwrap_or_default();
-                    if now.duration_since(entry.modified) > age || process::has_died(process) {
+                    let probe = entry.key.as_str().strip_prefix(PROBE_PREFIX);
+                    if now.duration_since(entry.modified) > age || probe.is_some_and(process::has_died) {
                         self.bucket.delete(&entry.key).await?;
                     }
                 }
