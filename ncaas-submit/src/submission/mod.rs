@@ -5,7 +5,7 @@
 
 mod names;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
 
 use jiter::Jiter;
@@ -302,13 +302,13 @@ fn without_non_finite(content: &[u8]) -> Vec<u8> {
     result
 }
 
-/// What the parsed fields of a submit file do not show.
+/// Details of a submit file that its parsed fields do not show.
 #[derive(Debug, Default)]
 struct WrittenFields {
     /// A numeric timestamp as it is written: `1E5` is not `100000` in a job id.
     timestamp: Option<String>,
-    /// Names of fields that stand more than once.
-    duplicates: Vec<String>,
+    /// The names of fields that occur more than once.
+    duplicates: BTreeSet<String>,
 }
 
 impl WrittenFields {

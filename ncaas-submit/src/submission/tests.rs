@@ -47,7 +47,7 @@ fn a_number_is_kept_as_it_is_written() {
 #[test]
 fn a_submit_file_is_read_as_python_reads_it_with_warnings() {
     let good = r#""dataname":"lab/inputs/NaN","configname":"lab/configs/c.yaml","#;
-    let content = format!(r#"{{{good}"timestamp":1,"k":[NaN,-Infinity,"a\"NaN"],"timestamp":2}}"#);
+    let content = format!(r#"{{{good}"timestamp":1,"k":[NaN,-Infinity,"a\"NaN"],"timestamp":3,"timestamp":2}}"#);
     let submission = Submission::read(content.as_bytes(), &reach());
     assert_eq!((submission.reasons.as_slice(), submission.timestamp.as_deref()), (&[][..], Some("2")));
     let expected = [
