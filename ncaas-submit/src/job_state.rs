@@ -7,7 +7,9 @@ use ncaas_core::certificate::{Line, Stage};
 use ncaas_core::claim::Claim;
 use ncaas_core::failure::Kind;
 use ncaas_core::record::Record;
+use ncaas_core::record::fields::StoppedBy;
 use ncaas_core::record::submission::State;
+use ncaas_core::text::word;
 
 /// What the bucket says about a job.
 #[derive(Debug, Default)]
@@ -83,7 +85,7 @@ fn saved_status(record: &Record) -> String {
     let status = || {
         let container = record.as_map().get("container")?;
         let text = |field: &str| container.get(field)?.as_str().map(str::to_owned);
-        text("stopped_by").filter(|by| by == "cancelled").or_else(|| text("status"))
+        text("stopped_by").filter(|by| *by == word(&StoppedBy::Cancelled)).or_else(|| text("status"))
     };
     error.or_else(status).unwrap_or_else(|| "unknown".to_owned())
 }

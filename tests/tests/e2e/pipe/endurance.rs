@@ -88,6 +88,11 @@ trait Pipes {
     fn containers(&self, jobs: &[String]) -> Vec<String>;
 }
 
+/// The key of the file that shows that a job has ended.
+fn end_key(job: &str) -> String {
+    format!("lab/results/{job}/process_results/end.txt")
+}
+
 impl Endurance {
     /// `hosts`: the engines whose starts are counted.
     fn new(bucket: TestBucket, hosts: &[String]) -> Self {
@@ -118,8 +123,11 @@ impl Endurance {
     }
 
     fn unended(&self) -> Vec<&String> {
-        let end = |job: &String| format!("lab/results/{job}/process_results/end.txt");
-        self.jobs.iter().filter(|job| self.bucket.get(&end(job)).is_none()).collect()
+        self.jobs.iter().filter(|job| !self.has_ended(job)).collect()
+    }
+
+    fn has_ended(&self, job: &str) -> bool {
+        self.bucket.get(&end_key(job)).is_some()
     }
 
     /// Kills stages until all submissions have ended, and checks that each ended once, with the right results, and left
@@ -142,8 +150,7 @@ impl Endurance {
                 let (machine, stage) = (sequence.next_below(MACHINES), STAGES[sequence.next_below(STAGES.len())]);
                 kills += usize::from(pipes.kill(machine, stage));
             }
-            let end = |job: &String| format!("lab/results/{job}/process_results/end.txt");
-            unended.retain(|job| self.bucket.get(&end(job)).is_none());
+            unended.retain(|job| !self.has_ended(job));
         }
         let took = began.elapsed().as_secs();
         assert!(kills >= 2, "it ended before a stage was killed twice");
@@ -341,9 +348,7 @@ fn killed_stages_lose_nothing_on_three_machines_that_serve_with_their_own_engine
     let address = endurance.bucket.address();
     let analysis = endurance.bucket.analysis().to_owned();
     let root = PathBuf::from(&address);
-    let last = move |machine: usize| {
-        root.join(format!("lab/results/job__{analysis}_last{machine}/process_results/end.txt")).exists()
-    };
+    let last = move |machine: usize| root.join(end_key(&format!("job__{analysis}_last{machine}"))).exists();
     let mut pipes = OwnEngines {
         machines: machines.collect(),
         engines,
