@@ -19,7 +19,7 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    pub(super) fn add(&mut self, other: Lost) {
+    pub(crate) fn add(&mut self, other: Lost) {
         self.replaced += other.replaced;
         self.damaged += other.damaged;
         self.gaps += other.gaps;

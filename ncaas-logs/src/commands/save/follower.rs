@@ -19,7 +19,7 @@ use super::certificates::Certificates;
 use super::log_file::LogFile;
 use super::report::{JobProgress, Report};
 use crate::job_files::JobFiles;
-use crate::log::{GAP, Line, LineReader, Log, Query, SavedLog, Stamp, Stream};
+use crate::log::{GAP, Line, LineReader, Log, Lost, Query, SavedLog, Stamp, Stream};
 use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sampler;
 
@@ -35,7 +35,10 @@ pub(crate) struct Follower {
     report: Report,
     /// None if its log driver keeps nothing.
     log: Option<LineReader<Log>>,
+    /// Why the log could not be read, or not to its end.
     unreadable: Option<Failure>,
+    /// What the log's sources have lost so far.
+    lost: Lost,
     output: JobOutput,
     /// The log that an earlier run has saved, when the container was created, and from which time on the engine still has the output.
     earlier: Option<(LineReader<SavedLog>, Stamp, Stamp)>,
@@ -57,12 +60,24 @@ impl JobOutput {
     }
 }
 
-fn missing_output(gaps: u64) -> Failure {
-    let message = format!(
+/// What a log lacks, in words.
+fn describe_losses(lost: Lost) -> Vec<String> {
+    let counts = [
+        (
+            lost.replaced,
+            "bytes of its output were not valid UTF-8; the engine's log driver `json-file` has replaced them",
+        ),
+        (lost.damaged, "lines of the engine's log files are damaged and left out"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, what)| format!("{count} {what}")).chain((lost.gaps > 0).then(|| missing_output(lost.gaps))).collect()
+}
+
+fn missing_output(gaps: u64) -> String {
+    format!(
         "the log lacks output in {}, which the engine removed before it was read: `--log-size` is too small",
         format_count(usize::try_from(gaps).unwrap_or(usize::MAX), "place")
-    );
-    Failure::new(Kind::EngineError, message)
+    )
 }
 
 /// The state of the job that its files describe.
@@ -105,6 +120,7 @@ impl Follower {
             report: Report::new(record, files, Some(inspected), certificates),
             log,
             unreadable,
+            lost: Lost::default(),
             sampler: Sampler::new(engine, &container),
             container,
             written: None,
@@ -157,7 +173,7 @@ impl Follower {
             let bytes = GAP.trim_ascii_end();
             let (stream, broken) = (Stream::Stderr, true);
             self.output.push(&Line { stamp, stream, bytes, begins: true, ends: true, broken, details: b"" });
-            self.unreadable = Some(missing_output(1));
+            self.lost.gaps += 1;
         }
     }
 
@@ -273,30 +289,14 @@ impl Follower {
     fn finish_log(&mut self) {
         let Some(mut log) = self.log.take() else { return };
         log.finish(|line| self.output.push(line));
-        let lost = log.source.lost();
-        let losses = [
-            (
-                lost.replaced,
-                "bytes of its output were not valid UTF-8; the engine's log driver `json-file` has replaced them",
-            ),
-            (lost.damaged, "lines of the engine's log files are damaged and left out"),
-            (
-                lost.gaps,
-                "parts of its output were removed by the engine before they were read: `--log-size` is too small",
-            ),
-        ];
-        let losses = losses.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-        let words = losses.collect::<Vec<_>>().join("; ");
-        if lost.gaps > 0 {
-            self.unreadable = Some(missing_output(lost.gaps));
-        } else if !words.is_empty() {
-            self.unreadable = Some(Failure::new(Kind::EngineError, words));
-        }
+        self.lost.add(log.source.lost());
     }
 
-    /// What is missing in the job's log, or why it could not be read.
-    pub(crate) fn unreadable(&self) -> Option<&str> {
-        self.unreadable.as_ref().map(|failure| failure.message.as_str())
+    /// What is missing in the job's log, and why it could not be read.
+    pub(crate) fn losses(&self) -> Option<String> {
+        let mut losses = describe_losses(self.lost);
+        losses.extend(self.unreadable.as_ref().map(|failure| failure.message.clone()));
+        (!losses.is_empty()).then(|| losses.join("; "))
     }
 
     pub(crate) fn container_name(&self) -> &str {
@@ -347,8 +347,8 @@ impl Follower {
             usage: self.sampler.gauge().usage(),
             ..RecordFields::default()
         });
-        if let Some(failure) = &self.unreadable {
-            record.warn(failure.message.clone());
+        if let Some(losses) = self.losses() {
+            record.warn(losses);
         }
     }
 
@@ -369,5 +369,20 @@ impl Follower {
         self.write(0).await?;
         self.update_record(record);
         self.report.save(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_with_gaps_is_described_with_its_other_losses() {
+        let lost = Lost { replaced: 3, damaged: 2, gaps: 1 };
+        let words = describe_losses(lost).join("; ");
+        for part in ["3 bytes of its output", "2 lines of the engine's log files", "lacks output in 1 place"] {
+            assert!(words.contains(part), "{words}");
+        }
+        assert!(describe_losses(Lost::default()).is_empty());
     }
 }

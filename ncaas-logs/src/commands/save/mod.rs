@@ -110,7 +110,7 @@ impl Saver {
                 let followed = follower.follow(record, self.interval, output, self.live).await;
                 following.end();
                 let Err(failure) = followed else {
-                    if let Some(warning) = follower.unreadable() {
+                    if let Some(warning) = follower.losses() {
                         self.status_line.note(&format!("`{}`: {warning}", follower.container_name()));
                     }
                     let outcome = follower.outcome(record);
