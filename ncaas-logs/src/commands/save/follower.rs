@@ -116,7 +116,7 @@ impl Follower {
         Ok(Follower {
             engine: engine.clone(),
             output: JobOutput { file: LogFile::new(&folder, &files.log)?, excerpt },
-            earlier: saved.zip(Log::first_kept(engine, inspected)).map(|(saved, first)| (saved, created, first)),
+            earlier: saved.and_then(|saved| Some((saved, created, Log::first_kept(engine, inspected)?))),
             report: Report::new(record, files, Some(inspected), certificates),
             log,
             unreadable,
