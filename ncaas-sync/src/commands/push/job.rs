@@ -59,6 +59,10 @@ impl Pusher<'_> {
     /// Uploads what a record's job has so far.
     pub(crate) async fn push(&self, record: &mut Record, output: &Output) -> Result<()> {
         let has_failed = record.has_error();
+        let has_ended = record.container().is_some_and(|container| container.has_ended());
+        if has_ended || has_failed {
+            self.running.remove(record);
+        }
         let Some(job) = record.job().filter(|job| job.bucket.is_some() && job.group.is_some()) else {
             // The results of a job from arguments stay in its io-dir.
             self.counts.without_bucket.set(self.counts.without_bucket.get() + 1);
@@ -76,7 +80,6 @@ impl Pusher<'_> {
         let folder = JobFolder::for_record(record)?;
         let Some((bucket, prefix)) = self.buckets.find_results(record, &job).await? else { return Ok(()) };
         let transfer = Transfer::without_index(bucket, folder.open()?);
-        let has_ended = record.container().is_some_and(|container| container.has_ended());
         let transfer = if has_ended || has_failed { transfer } else { transfer.for_growing_files() };
         let upload = JobUpload { pusher: self, output, transfer, prefix, folder, fence };
         if record.is_pushed() {
@@ -96,7 +99,6 @@ impl Pusher<'_> {
             self.running.add(record, &job, &upload.folder);
             return upload.push_logs(record).await;
         }
-        self.running.remove(record);
         upload.push_results(record).await?;
         upload.push_logs(record).await?;
         upload.push_results_file(record).await?;
