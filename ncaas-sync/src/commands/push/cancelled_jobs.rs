@@ -27,7 +27,7 @@ const TIME_FOR_SUBMISSION: Duration = Duration::from_millis(20);
 const AT_ONCE: usize = 16;
 
 /// Bucket, group and job id of a submission.
-type SubmissionName = (Option<String>, Option<String>, String);
+pub(crate) type SubmissionName = (Option<String>, Option<String>, String);
 
 /// A job that runs.
 #[derive(Debug, Clone)]
@@ -54,13 +54,13 @@ impl CancelledJobs {
     pub(super) fn add(&self, record: &Record, job: &Job, folder: &JobFolder) {
         let (Some(identity), Some(container)) = (record.identity(), record.container()) else { return };
         let running = RunningJob { job: job.clone(), container, folder: folder.clone() };
-        self.running.borrow_mut().entry(submission(job)).or_default().insert(identity, running);
+        self.running.borrow_mut().entry(submission_name(job)).or_default().insert(identity, running);
     }
 
     /// Removes a job that has ended.
     pub(super) fn remove(&self, record: &Record) {
         let (Some(identity), Some(job)) = (record.identity(), record.job()) else { return };
-        let (mut running, submission) = (self.running.borrow_mut(), submission(&job));
+        let (mut running, submission) = (self.running.borrow_mut(), submission_name(&job));
         if let Some(jobs) = running.get_mut(&submission) {
             jobs.remove(&identity);
             if jobs.is_empty() {
@@ -79,7 +79,7 @@ impl CancelledJobs {
             let check = |job: Job| async move {
                 // While the bucket does not answer, nothing is known.
                 if is_cancelled(buckets, &job).await.unwrap_or_default() {
-                    let running = self.running.borrow_mut().remove(&submission(&job)).unwrap_or_default();
+                    let running = self.running.borrow_mut().remove(&submission_name(&job)).unwrap_or_default();
                     stream::iter(running)
                         .for_each_concurrent(AT_ONCE, |(identity, running)| self.stop(identity, running))
                         .await;
@@ -101,12 +101,12 @@ impl CancelledJobs {
         {
             self.tool.report_failure(&failure.context(format!("cannot stop `{name}`, whose submission is cancelled")));
             // The next round tries again.
-            self.running.borrow_mut().entry(submission(&running.job)).or_default().insert(identity, running);
+            self.running.borrow_mut().entry(submission_name(&running.job)).or_default().insert(identity, running);
         }
     }
 }
 
 /// The name of a job's submission.
-fn submission(job: &Job) -> SubmissionName {
+pub(super) fn submission_name(job: &Job) -> SubmissionName {
     (job.bucket.clone(), job.group.clone(), job.id.clone())
 }

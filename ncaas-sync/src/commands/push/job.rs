@@ -25,7 +25,7 @@ use ncaas_core::record::fields::Job;
 use ncaas_core::tool::Tool;
 use ncaas_core::usage_record::usage_record;
 
-use super::cancelled_jobs::CancelledJobs;
+use super::cancelled_jobs::{CancelledJobs, SubmissionName, submission_name};
 use super::fence::Fence;
 use super::{DEFAULT_FILES, end};
 use crate::buckets::Buckets;
@@ -44,8 +44,8 @@ pub(crate) struct Pusher<'p> {
     /// Write a record for each file.
     pub(crate) files: bool,
     pub(crate) counts: Counts,
-    /// The jobs whose end was checked because records show that the bucket has them.
-    pub(crate) completed: RefCell<HashSet<String>>,
+    /// The submissions whose end was checked because records show that the bucket has their jobs.
+    pub(crate) completed: RefCell<HashSet<SubmissionName>>,
 }
 
 /// Numbers of jobs.
@@ -71,32 +71,40 @@ impl Pusher<'_> {
         self.counts.with_bucket.set(self.counts.with_bucket.get() + 1);
         let is_superseded = record.error().is_some_and(|error| error.kind == Kind::Superseded);
         let is_placed = record.container().is_none() && record.as_map().contains_key("placement");
-        if is_superseded || is_placed && !has_failed {
+        let is_completed = || record.is_pushed() && self.completed.borrow().contains(&submission_name(&job));
+        if is_superseded || is_placed && !has_failed || is_completed() {
             return Ok(());
         }
+        match self.push_job(record, &job, output, has_ended || has_failed).await {
+            // The bucket has the job. The end of its submission is written by the watcher that has the claim by now.
+            Err(failure) if failure.kind == Kind::Superseded && record.is_pushed() => Ok(()),
+            pushed => pushed,
+        }
+    }
+
+    /// Uploads what a job from a bucket has so far, and with `is_last` all of it.
+    async fn push_job(&self, record: &mut Record, job: &Job, output: &Output, is_last: bool) -> Result<()> {
         let fence = Fence::new(self.buckets.get(job.bucket.as_deref().unwrap_or_default()).await?, job.clone());
         fence.check().await?;
         fill_io_dir(record, self.io_dir)?;
         let folder = JobFolder::for_record(record)?;
-        let Some((bucket, prefix)) = self.buckets.find_results(record, &job).await? else { return Ok(()) };
+        let Some((bucket, prefix)) = self.buckets.find_results(record, job).await? else { return Ok(()) };
         let transfer = Transfer::without_index(bucket, folder.open()?);
-        let transfer = if has_ended || has_failed { transfer } else { transfer.for_growing_files() };
+        let transfer = if is_last { transfer } else { transfer.for_growing_files() };
         let upload = JobUpload { pusher: self, output, transfer, prefix, folder, fence };
         if record.is_pushed() {
-            // A pipe that was killed after its last saved record has written no end. Once for each job: the end of a dataset
-            // that is still open checks again.
-            if !self.completed.borrow().contains(&job.id) {
-                upload.end(&job).await?;
-                self.completed.borrow_mut().insert(job.id.clone());
-            }
+            // A pipe that was killed after its last saved record has written no end. Once for each submission: the end of a
+            // dataset that is still open checks again.
+            upload.end(job).await?;
+            self.completed.borrow_mut().insert(submission_name(job));
             return Ok(());
         }
         if record.error().is_some_and(|error| error.kind.is_transient()) {
             upload.push_certificate(record).await?;
-            return self.release_claim(record, &job).await;
+            return self.release_claim(record, job).await;
         }
-        if !has_ended && !has_failed {
-            self.running.add(record, &job, &upload.folder);
+        if !is_last {
+            self.running.add(record, job, &upload.folder);
             return upload.push_logs(record).await;
         }
         upload.push_results(record).await?;
@@ -104,7 +112,7 @@ impl Pusher<'_> {
         upload.push_results_file(record).await?;
         upload.push_usage_record(record).await?;
         upload.push_saved_record().await?;
-        upload.end(&job).await?;
+        upload.end(job).await?;
         record.set("pushed", &true);
         Ok(())
     }

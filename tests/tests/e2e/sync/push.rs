@@ -96,6 +96,35 @@ fn end_txt_is_written_for_a_job_whose_stage_died_after_its_saved_record() {
 }
 
 #[test]
+fn end_txt_is_written_for_two_groups_whose_submissions_have_one_id() {
+    let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
+    let mut record = jobs.ended(1, 1);
+    let mut records = String::new();
+    for group in ["lab", "other"] {
+        record["job"]["group"] = group.into();
+        jobs.bucket.put(&format!("{group}/results/job__pca_1/logs/set1.record.json"), record.to_string());
+        record["pushed"] = true.into();
+        records.push_str(&format!("{record}\n"));
+    }
+    ncaas_sync(&jobs.home, &["push"]).dir(jobs.home.path()).stdin(records).run().ok();
+    for group in ["lab", "other"] {
+        let end = format!("{group}/results/job__pca_1/process_results/end.txt");
+        assert!(jobs.bucket.get(&end).is_some(), "{:?}", jobs.bucket.keys());
+    }
+}
+
+#[test]
+fn a_pushed_job_whose_claim_is_stale_is_no_failure() {
+    let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
+    let mut record = jobs.ended(1, 1);
+    record["job"]["claim"] = json!({"watcher": "w", "number": 3});
+    record["pushed"] = true.into();
+    jobs.bucket.put("lab/results/job__pca_1/claim.json", claim(4));
+    jobs.run(&["push"], &record).ok();
+    assert_eq!(jobs.results_in_bucket(), ["claim.json"]);
+}
+
+#[test]
 fn only_the_logs_of_a_running_job_are_pushed() {
     let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
     let mut record = jobs.ended(1, 1);
