@@ -48,8 +48,11 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors();
     let work = async |record: &mut Record, output: &Output| {
         let pushed = pusher.push(record, output).await;
-        if let Err(failure) = &pushed {
-            job::retry_later(record, failure)?;
+        if let Err(failure) = &pushed
+            && let Err(unwritten) = job::retry_later(record, failure)
+        {
+            let name = record.job().map(|job| job.id).unwrap_or_default();
+            tool.report_failure(&unwritten.context(format!("cannot request the record of `{name}` again")));
         }
         pushed
     };
