@@ -156,6 +156,12 @@ impl Record {
         self.read("results_file")
     }
 
+    /// Whether the record lists results, itself or in a file.
+    pub fn has_results(&self) -> bool {
+        let listed = self.fields.get("results").and_then(Value::as_array);
+        listed.is_some_and(|results| !results.is_empty()) || self.results_file().is_some()
+    }
+
     /// The error that this stage or an earlier one has stored in the record.
     pub fn error(&self) -> Option<ErrorInfo> {
         self.read("error")

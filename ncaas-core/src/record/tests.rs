@@ -125,3 +125,13 @@ fn a_byte_order_mark_is_skipped_and_errors_have_no_jargon() {
     let failure = Record::parse(b"{\"a\": ").unwrap_err();
     assert_eq!(failure.message, "the line is not JSON: the text ends too early (line 1, column 6)");
 }
+
+#[test]
+fn results_are_listed_in_the_record_or_in_a_file() {
+    let result = r#"{"path":"p","size":1,"source":"/x"}"#;
+    assert!(parse(&format!(r#"{{"results":[{result}]}}"#)).has_results());
+    assert!(parse(r#"{"results":[],"results_file":{"path":"p","count":1,"size":1,"sha256":"00"}}"#).has_results());
+    for line in ["{}", r#"{"results":[]}"#, r#"{"results":null,"results_file":null}"#] {
+        assert!(!parse(line).has_results(), "{line}");
+    }
+}

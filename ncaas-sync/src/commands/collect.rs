@@ -130,8 +130,7 @@ impl Collector {
             0 => record.remove("uncollected"),
             uncollected => record.set("uncollected", &uncollected),
         }
-        let is_empty = listing.results.is_empty() && record.results_file().is_none();
-        if is_empty && container.status == Some(Status::Success) {
+        if !record.has_results() && container.status == Some(Status::Success) {
             let job = directory.job().id();
             listing.warnings.iter().for_each(|warning| self.tool.note(&format!("`{job}`: {warning}")));
         }
@@ -252,11 +251,8 @@ impl Collector {
             let shared = Arc::clone(&selection);
             findings.append(fetch::fetch(engine, shared, stage, overlay, image, &self.args.from).await?);
             if container.status == Some(Status::Success) {
-                let has_earlier = directory
-                    .saved_record()
-                    .and_then(|saved| saved.results())
-                    .is_some_and(|results| !results.is_empty());
-                let has_results = !findings.list.is_empty() || has_earlier;
+                let has_results = !findings.list.is_empty()
+                    || directory.saved_record().is_some_and(|saved| saved.has_results());
                 match fetch::count_left_out(engine, &selection).await {
                     Ok(left_out) if has_results => {
                         if let Some(warning) = left_out.warning_beside_results() {
