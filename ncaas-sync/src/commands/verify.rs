@@ -90,12 +90,14 @@ impl Verifier<'_> {
         let io_dir = files::absolute(&self.args.io_dir.io_dir)?.join(&target.group);
         let mut records = Vec::new();
         for key in saved_record::list(&bucket, folder.as_str()).await? {
-            if let Some(mut record) = saved_record::read(&bucket, &key).await? {
-                // The job's own error does not concern its files, and its io-dir may be another machine's.
-                record.set("io_dir", &io_dir.to_string_lossy());
-                record.set("error", &());
-                records.push(record);
-            }
+            let Some(mut record) = saved_record::read(&bucket, &key).await? else {
+                let message = format!("`{}/{key}` is not a record that the tools wrote", bucket.address());
+                return Err(Failure::new(Kind::BadRecord, message));
+            };
+            // The job's own error does not concern its files, and its io-dir may be another machine's.
+            record.set("io_dir", &io_dir.to_string_lossy());
+            record.set("error", &());
+            records.push(record);
         }
         if records.is_empty() {
             let message = format!("`{}/{folder}{LOGS}/` has no record of the job `{job}`", bucket.address());

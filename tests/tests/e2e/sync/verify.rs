@@ -89,3 +89,16 @@ fn verify_finds_changed_and_missing_files_in_a_directory() {
 fn verify_finds_changed_and_missing_files_on_s3() {
     the_bucket_is_verified(&BucketJob::in_bucket(TestBucket::s3("verify")));
 }
+
+#[test]
+fn a_damaged_record_in_the_bucket_is_a_failure_that_names_it() {
+    let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
+    let record = jobs.ended(1, 2);
+    jobs.run(&["push"], &record).ok();
+    let target = format!("{}/lab", jobs.bucket.address());
+    let verify = || ncaas_sync(&jobs.home, &["verify", &target, "job__pca_1"]).dir(jobs.home.path()).run();
+    verify().ok();
+    let key = "lab/results/job__pca_1/logs/set2.record.json";
+    jobs.bucket.put(key, "{\"job\":");
+    verify().ended_saying(1, &format!("/{key}` is not a record that the tools wrote"));
+}
