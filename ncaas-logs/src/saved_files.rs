@@ -79,6 +79,18 @@ impl SavedFiles {
         Some(SavedFiles { log: SavedLogPath::Named(format!("{stem}{LOG_SUFFIX}").into()), record: None })
     }
 
+    /// The path of the record, whether it is saved there or not; a status file stands for its record.
+    pub(crate) fn record_path(&self) -> PathBuf {
+        match &self.log {
+            SavedLogPath::Named(log) => {
+                let log = log.to_string_lossy();
+                format!("{}{RECORD_SUFFIX}", log.strip_suffix(LOG_SUFFIX).unwrap_or(&log)).into()
+            }
+            SavedLogPath::InIoDir(files) => files.record.clone(),
+            SavedLogPath::InStatus(path, _) => path.clone(),
+        }
+    }
+
     /// The last lines of the log, without control sequences; none if it cannot be read.
     pub(crate) fn last_lines(&self, count: usize) -> Vec<SavedLine> {
         let Ok(mut file) = self.log.open_file() else { return Vec::new() };
@@ -129,11 +141,9 @@ impl SavedFiles {
             }));
         }
         std::fs::metadata(path).doing("read", path)?;
-        let stem = argument.strip_suffix(LOG_SUFFIX).unwrap_or(argument);
-        Ok(Some(SavedFiles {
-            log: SavedLogPath::Named(path.to_owned()),
-            record: read_record(format!("{stem}{RECORD_SUFFIX}").as_ref()).ok(),
-        }))
+        let files = SavedFiles { log: SavedLogPath::Named(path.to_owned()), record: None };
+        let record = read_record(&files.record_path()).ok();
+        Ok(Some(SavedFiles { record, ..files }))
     }
 
     /// The files in the folder of a job with one dataset; none if no record is saved there.

@@ -99,7 +99,7 @@ pub(crate) async fn find_saved_record(engines: &LazyEngine, argument: &str) -> R
             inspected?;
         }
     }
-    let saved = saved.and_then(|saved| Some((saved.log.path().to_owned(), saved.record?)));
+    let saved = saved.and_then(|saved| Some((saved.record_path(), saved.record?)));
     saved.ok_or_else(|| {
         Failure::new(Kind::BadRecord, format!("no record is saved for `{argument}`"))
             .hint("`ncaas-logs save` saves the record when the job ends")

@@ -18,6 +18,11 @@ fn compare_shows_in_what_two_jobs_differ() {
     assert_eq!(differences["fields"], json!({"image_id": {"a": "sha256:1", "b": "sha256:2"}}));
     assert_eq!((&differences["results"]["changed"], &differences["same"]), (&json!(["out.npy"]), &json!(false)));
     assert_eq!(compare("a.record.json", "a.record.json").ok().json()[0]["same"], true);
+    let logs = folder.path().join("results/job__pca_1/logs");
+    std::fs::create_dir_all(&logs).unwrap();
+    std::fs::copy(folder.path().join("a.record.json"), logs.join("a.record.json")).unwrap();
+    let differences = compare("./results/job__pca_1", "b.record.json").ok().json().remove(0);
+    assert_eq!(differences["a"], logs.canonicalize().unwrap().join("a.record.json").to_str().unwrap());
     compare("a.record.json", "none.json").ended_saying(1, "cannot read `none.json`");
 }
 
