@@ -14,6 +14,7 @@ use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::driver::{compresses, option};
 use super::entry::LogEntry;
 use super::file_parser::Lost;
 use super::files::Entries;
@@ -57,12 +58,10 @@ impl Archive {
     pub(super) fn new(engine: &Engine, inspected: &ContainerInspectResponse, query: &Query) -> Option<Self> {
         let path = inspected.log_path.as_deref()?;
         let (folder, name) = path.rsplit_once('/').filter(|(folder, _)| folder.starts_with('/'))?;
-        let options = inspected.host_config.as_ref()?.log_config.as_ref()?.config.as_ref();
-        let option = |name: &str| options.and_then(|options| options.get(name)).map(String::as_str);
-        if option("compress") == Some("true") {
+        if compresses(inspected) {
             return None;
         }
-        let rotated = option("max-file").and_then(|files| files.parse().ok()).unwrap_or(1).min(ROTATED);
+        let rotated = option(inspected, "max-file").and_then(|files| files.parse().ok()).unwrap_or(1).min(ROTATED);
         let mut names: VecDeque<String> = (1..rotated).rev().map(|number| format!("{name}.{number}")).collect();
         names.push_back(name.to_owned());
         Some(Archive {

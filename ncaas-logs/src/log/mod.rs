@@ -7,6 +7,7 @@
 
 mod archive;
 mod details;
+mod driver;
 mod entry;
 mod file_parser;
 mod files;
@@ -38,6 +39,7 @@ pub(crate) use query::Query;
 pub(crate) use saved::SavedLog;
 
 use archive::Archive;
+use driver::{compresses, driver, rotates};
 use files::Files;
 use growing_file::GrowingFile;
 use recent::Recent;
@@ -86,7 +88,8 @@ impl Log {
         let has_files = matches!(driver, "json-file" | "k8s-file") && (query.tail.is_none() || is_podman);
         let path = inspected.log_path.as_deref().filter(|path| has_files && !engine.is_remote() && !path.is_empty());
         let source = match path.map(Path::new) {
-            Some(path) if is_podman || query.is_told_the_end && rotates(inspected) => {
+            // Files that the engine compresses are gone before they can be followed.
+            Some(path) if is_podman || query.is_told_the_end && rotates(inspected) && !compresses(inspected) => {
                 GrowingFile::open(&container, path, &query)?.map(Source::Growing)
             }
             Some(path) => Files::open(path, &query).map(Source::Files),
@@ -222,16 +225,4 @@ impl EntrySource for Log {
         }
         Ok(!self.has_ended)
     }
-}
-
-/// Whether the engine starts a new file when the log has become long.
-fn rotates(inspected: &ContainerInspectResponse) -> bool {
-    let config = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref());
-    config.and_then(|config| config.config.as_ref()).is_some_and(|options| options.contains_key("max-size"))
-}
-
-/// The container's log driver.
-pub(crate) fn driver(inspected: &ContainerInspectResponse) -> &str {
-    let config = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref());
-    config.and_then(|config| config.typ.as_deref()).unwrap_or_default()
 }
