@@ -22,8 +22,8 @@ use crate::path_text::strip_folder;
 use ncaas_core::blocking::run_blocking;
 
 /// Copies the selected files into the staging folder, from `overlay` if that is readable, and leaves out files that are
-/// as in the `image`. With `from`, copies what lies
-/// below these paths, whether it changed or not.
+/// as in the `image`. With `from`, copies what lies below these paths, whether it changed or not. Also returns what was left
+/// out, where that is known without another request.
 pub(crate) async fn fetch(
     engine: &Engine,
     selection: Arc<Selection>,
@@ -31,7 +31,7 @@ pub(crate) async fn fetch(
     overlay: Option<OverlayDiff>,
     image: &str,
     from: &[String],
-) -> Result<Findings> {
+) -> Result<(Findings, Option<LeftOutFiles>)> {
     let mut fetcher = Fetcher {
         engine,
         selection,
@@ -40,12 +40,13 @@ pub(crate) async fn fetch(
         image,
         seen: HashSet::new(),
         findings: Findings::default(),
+        left_out: None,
     };
     if !from.is_empty() {
         for path in from {
             fetcher.fetch_folder(fetcher.selection.paths.absolute(path)).await?;
         }
-        return Ok(fetcher.findings);
+        return Ok((fetcher.findings, None));
     }
     match overlay {
         Some(overlay) => {
@@ -60,14 +61,13 @@ pub(crate) async fn fetch(
             fetcher.fetch_folder(path).await?;
         }
     }
-    Ok(fetcher.findings)
+    Ok((fetcher.findings, fetcher.left_out))
 }
 
 /// Counts the files that the container of a successful job without results wrote and that were left out.
 pub(crate) async fn count_left_out(engine: &Engine, selection: &Selection) -> Result<LeftOutFiles> {
     let changes = list_changes(engine, &selection.paths).await?;
-    let parents = parent_folders(&changes);
-    Ok(LeftOutFiles::count(selection, leaves(&changes, &parents)))
+    Ok(LeftOutFiles::count(selection, leaves(&changes, &parent_folders(&changes))))
 }
 
 struct Fetcher<'f> {
@@ -81,6 +81,8 @@ struct Fetcher<'f> {
     /// Wanted paths that an archive contained.
     seen: HashSet<String>,
     findings: Findings,
+    /// What was left out, once the changes are listed.
+    left_out: Option<LeftOutFiles>,
 }
 
 impl Fetcher<'_> {
@@ -92,6 +94,7 @@ impl Fetcher<'_> {
             _ => failure,
         })?;
         let parents = parent_folders(&changes);
+        self.left_out = Some(LeftOutFiles::count(&self.selection, leaves(&changes, &parents)));
         let wanted: Wanted = leaves(&changes, &parents)
             .filter(|change| self.selection.result_path(&change.path).is_some() && !self.is_io_dir_copy(&change.path))
             .map(|change| (change.path.clone(), change.kind))

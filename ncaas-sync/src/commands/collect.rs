@@ -249,11 +249,16 @@ impl Collector {
         let mut findings = find_mounted_files(directory, dataset, &selection).await?;
         if let Some(image) = image {
             let shared = Arc::clone(&selection);
-            findings.append(fetch::fetch(engine, shared, stage, overlay, image, &self.args.from).await?);
+            let (fetched, left_out) = fetch::fetch(engine, shared, stage, overlay, image, &self.args.from).await?;
+            findings.append(fetched);
             if container.status == Some(Status::Success) {
                 let has_results = !findings.list.is_empty()
                     || directory.saved_record().is_some_and(|saved| saved.has_results());
-                match fetch::count_left_out(engine, &selection).await {
+                let left_out = match left_out {
+                    Some(left_out) => Ok(left_out),
+                    None => fetch::count_left_out(engine, &selection).await,
+                };
+                match left_out {
                     Ok(left_out) if has_results => {
                         if let Some(warning) = left_out.warning_beside_results() {
                             self.tool.note(&format!("`{}`: {warning}", directory.job().id()));
