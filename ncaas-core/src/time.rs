@@ -1,10 +1,27 @@
-//! Times on a command line.
+//! Times as text: on a command line, and in seconds since 1970.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::quantity::parse_duration;
+
+const NANOSECONDS: i128 = 1_000_000_000;
+
+/// Nanoseconds since 1970 as seconds with a fraction of nine digits. The fraction of a time before 1970 leads away from zero.
+pub fn format_seconds(nanoseconds: i128) -> String {
+    let (sign, size) = (if nanoseconds < 0 { "-" } else { "" }, nanoseconds.abs());
+    format!("{sign}{}.{:09}", size / NANOSECONDS, size % NANOSECONDS)
+}
+
+/// Parses what [`format_seconds`] writes, with a fraction of any length or none.
+pub fn parse_seconds(text: &str) -> Option<i128> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i128 = whole.parse().ok()?;
+    let nanoseconds: i128 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let size = seconds.checked_abs()?.checked_mul(NANOSECONDS)?.checked_add(nanoseconds)?;
+    Some(if whole.starts_with('-') { -size } else { size })
+}
 
 /// Parses a time as `docker logs --since` does, to the nanosecond: RFC 3339, a local date or time, how long ago (`10m`,
 /// `10m ago`, `-10m`, `2d`, `1w`), or seconds since 1970.
@@ -38,12 +55,30 @@ fn parse_unix(text: &str) -> Option<Timestamp> {
     if nanos.len() > 9 || seconds.is_empty() || !is_number(seconds) || !is_number(nanos) {
         return None;
     }
-    Timestamp::new(seconds.parse().ok()?, format!("{nanos:0<9}").parse().ok()?).ok()
+    Timestamp::from_nanosecond(parse_seconds(text)?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_with_a_fraction_and_before_1970_are_read_as_they_are_written() {
+        for (text, nanoseconds) in [
+            ("-631152000.000000000", -631_152_000_000_000_000),
+            ("1577934245.250000000", 1_577_934_245_250_000_000),
+            ("-1.250000000", -1_250_000_000),
+            ("-0.000000001", -1),
+            ("10413792000.123456789", 10_413_792_000_123_456_789),
+        ] {
+            assert_eq!((format_seconds(nanoseconds).as_str(), parse_seconds(text)), (text, Some(nanoseconds)));
+        }
+        assert_eq!(parse_seconds("-631152000"), Some(-631_152_000_000_000_000));
+        assert_eq!(parse_seconds("1.123456789123"), Some(1_123_456_789));
+        for wrong in ["", "x", "1.x", "soon"] {
+            assert_eq!(parse_seconds(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn every_form_of_the_docker_cli_is_parsed() {

@@ -26,6 +26,7 @@ use crate::engine::archive::{ArchiveWriter, archive_interrupted};
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::{Engine, reference, with_deadline};
 use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::time::format_seconds;
 
 /// Beginning of the name of the temporary folder for the second links.
 const LINKS: &str = ".ncaas-owner-";
@@ -290,7 +291,7 @@ fn append(
 /// A header with a file's own mode and time, and its new owner.
 fn header(archive: &mut Builder<ArchiveWriter>, file: &Metadata, kind: EntryType, owner: Owner) -> io::Result<Header> {
     // A plain header's time is in whole seconds.
-    let time = format!("{}.{:09}", file.mtime(), file.mtime_nsec());
+    let time = format_seconds(i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec()));
     archive.append_pax_extensions([("mtime", time.as_bytes())])?;
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);

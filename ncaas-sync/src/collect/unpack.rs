@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use ncaas_core::engine::archive::{ArchiveReader, archive_interrupted};
 use ncaas_core::failure::Result;
+use ncaas_core::time::parse_seconds;
 use rustix::fs::Timespec;
 use tar::{Archive, Entry, EntryType};
 
@@ -225,20 +226,13 @@ fn attributes(entry: &mut Entry<'_, ArchiveReader>) -> Attributes {
     Attributes { mode: entry.header().mode().unwrap_or(0o644), mtime }
 }
 
-/// A time of a PAX header, in seconds with a fraction: a plain header has none, and no time before 1970 or after 2242
-/// (POSIX, `pax`, "pax Header Block").
+/// The time in a PAX header. A plain header has no fraction, and no times before 1970 or after 2242 (POSIX, `pax`, "pax Header
+/// Block").
 fn parse_mtime(text: &str) -> Option<Timespec> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let tv_sec: i64 = seconds.parse().ok()?;
-    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
-    let nanoseconds: i64 = digits.parse().ok()?;
-    // The fraction of a negative time leads away from zero; that of a `timespec` is never negative.
-    let (tv_sec, nanoseconds) = match nanoseconds {
-        0 => (tv_sec, 0),
-        nanoseconds if text.starts_with('-') => (tv_sec - 1, 1_000_000_000 - nanoseconds),
-        nanoseconds => (tv_sec, nanoseconds),
-    };
-    Some(Timespec { tv_sec, tv_nsec: nanoseconds })
+    let nanoseconds = parse_seconds(text)?;
+    // The fraction of a `timespec` is never negative.
+    let tv_sec = nanoseconds.div_euclid(1_000_000_000).try_into().ok()?;
+    Some(Timespec { tv_sec, tv_nsec: nanoseconds.rem_euclid(1_000_000_000).try_into().ok()? })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use crate::failure::{Failure, Kind, Result};
+use crate::time::{format_seconds, parse_seconds};
 
 pub use connect::aws_settings;
 pub(super) use list::S3Listing;
@@ -51,19 +52,14 @@ const S3CMD_ATTRIBUTES: &str = "s3cmd-attrs";
 
 /// The user metadata for a modification time in nanoseconds since 1970.
 pub(crate) fn modified_metadata(nanoseconds: i64) -> (String, String) {
-    let (sign, size) = (if nanoseconds < 0 { "-" } else { "" }, nanoseconds.unsigned_abs());
-    (MODIFIED.to_owned(), format!("{sign}{}.{:09}", size / 1_000_000_000, size % 1_000_000_000))
+    (MODIFIED.to_owned(), format_seconds(nanoseconds.into()))
 }
 
 /// The modification time in an object's user metadata.
 pub(crate) fn parse_modified(metadata: &HashMap<String, String>) -> Option<Timestamp> {
     let s3cmd = || metadata.get(S3CMD_ATTRIBUTES)?.split('/').find_map(|attribute| attribute.strip_prefix("mtime:"));
     let text = metadata.get(MODIFIED).map(String::as_str).or_else(s3cmd)?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i128 = whole.parse().ok()?;
-    let nanoseconds: i128 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    let size = seconds.checked_abs()?.checked_mul(1_000_000_000)?.checked_add(nanoseconds)?;
-    Timestamp::from_nanosecond(if whole.starts_with('-') { -size } else { size }).ok()
+    Timestamp::from_nanosecond(parse_seconds(text)?).ok()
 }
 
 /// A bucket on a server.
