@@ -169,17 +169,18 @@ pub fn check_plausible_size(file: &File) -> io::Result<()> {
 }
 
 /// Whether the bytes are all zero, and enough for a file system to store a hole instead.
-pub fn is_hole(bytes: &[u8]) -> bool {
+fn is_hole(bytes: &[u8]) -> bool {
     const BLOCK: usize = 4096;
     bytes.len() >= BLOCK && bytes.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()])
 }
 
-/// Writes bytes at the file's position; zeros become a hole. The last hole does not extend the file.
+/// Writes bytes at the file's position; zeros become a hole. Returns whether they did: the last hole does not extend the file.
 ///
 /// # Errors
 /// If the disk is full.
-pub fn write_or_skip(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    if is_hole(bytes) { file.seek_relative(bytes.len() as i64) } else { file.write_all(bytes) }
+pub fn write_or_skip(mut file: &File, bytes: &[u8]) -> io::Result<bool> {
+    let skips = is_hole(bytes);
+    if skips { file.seek_relative(bytes.len() as i64) } else { file.write_all(bytes) }.map(|()| skips)
 }
 
 /// Reads until the buffer is full or the input ends. Returns how many bytes were read.

@@ -247,19 +247,20 @@ async fn copy_object(
     let (directory, key, size) = (directory.clone(), entry.key.clone(), entry.size);
     run_cancellable(move |cancel| {
         let file = directory.open_file(&key)?;
-        check_plausible_size(&file).map_err(|error| directory.failure("read", &key, &error))?;
-        if let Some((_, path)) = &into {
+        if let Some((_, path)) = into.as_ref().filter(|_| size > SMALL) {
+            // Before the free space is checked, which a sparse file of any size would not have.
+            check_plausible_size(&file).map_err(|error| directory.failure("read", &key, &error))?;
             check_room(path.parent().unwrap_or(path), path, size)?;
         }
         let mut digest = Sha256::new();
-        let mut failed = None;
+        let (mut failed, mut ends_in_hole) = (None, false);
         let size = read_pieces(&file, u64::MAX, |piece| {
             digest.update(piece);
             let written = cancel.check().and_then(|()| match &into {
                 Some((file, path)) => write_or_skip(file, piece).doing("write", path),
-                None => Ok(()),
+                None => Ok(false),
             });
-            written.map_err(|failure| {
+            written.map(|skipped| ends_in_hole = skipped).map_err(|failure| {
                 failed = Some(failure);
                 io::Error::other("stopped")
             })
@@ -268,8 +269,7 @@ async fn copy_object(
             (_, Some(failure)) => Err(failure),
             (Err(error), None) => Err(directory.failure("read", &key, &error)),
             (Ok(size), None) => {
-                if let Some((file, path)) = &into {
-                    // A hole at the end does not extend the file.
+                if let Some((file, path)) = into.as_ref().filter(|_| ends_in_hole) {
                     file.set_len(size).doing("write", path)?;
                 }
                 Ok((size, digest.finalize().into()))

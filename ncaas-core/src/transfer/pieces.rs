@@ -42,6 +42,6 @@ impl Pieces {
 
     /// Writes zeros as holes: in a bucket, a sparse file is stored with all its zeros.
     pub(super) fn write_with_holes(&self, file: &mut File) -> std::io::Result<()> {
-        self.iter().try_for_each(|piece| write_or_skip(file, piece))
+        self.iter().try_for_each(|piece| write_or_skip(file, piece).map(drop))
     }
 }

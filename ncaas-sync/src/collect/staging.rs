@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
 use super::findings::{FoundFile, Location, RawPath, STAGE};
-use ncaas_core::files::{check_plausible_size, fill_buffer, is_hole};
+use ncaas_core::files::{check_plausible_size, fill_buffer, write_or_skip};
 
 /// Bytes read at once.
 pub(crate) const BUFFER_SIZE: usize = 1 << 20;
@@ -77,7 +77,7 @@ impl Staging {
         cannot_read: impl Fn(&io::Error) -> Failure,
     ) -> Result<FoundFile> {
         let mode = result_mode(attributes.mode);
-        let (mut file, location) = self.create_file(folder, name, mode)?;
+        let (file, location) = self.create_file(folder, name, mode)?;
         let mut digest = Sha256::new();
         let mut size = 0;
         let mut ends_in_hole = false;
@@ -87,12 +87,7 @@ impl Staging {
             if !piece.is_empty() {
                 digest.update(piece);
                 size += read as u64;
-                ends_in_hole = is_hole(piece);
-                if ends_in_hole {
-                    file.seek(SeekFrom::Current(read as i64)).map_err(cannot_write)?;
-                } else {
-                    file.write_all(piece).map_err(cannot_write)?;
-                }
+                ends_in_hole = write_or_skip(&file, piece).map_err(cannot_write)?;
             }
             if read < buffer.len() {
                 break;
@@ -123,7 +118,7 @@ impl Staging {
         Ok(FoundFile { location, ..file.clone() })
     }
 
-    fn create_file(&self, folder: &StagingFolder, name: &str, mode: u32) -> Result<(cap_std::fs::File, Location)> {
+    fn create_file(&self, folder: &StagingFolder, name: &str, mode: u32) -> Result<(File, Location)> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         match folder.dir.open_with(name, &options) {
@@ -131,7 +126,7 @@ impl Staging {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.create_file(&self.create_folder()?, name, mode)
             }
-            file => Ok((file.map_err(cannot_write)?, folder.location())),
+            file => Ok((file.map_err(cannot_write)?.into_std(), folder.location())),
         }
     }
 }
