@@ -1,6 +1,6 @@
 //! The io-dir of a record: the directory of this machine that its job reads from and writes to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::files;
@@ -10,6 +10,16 @@ use crate::record::{Record, check_io_dir};
 
 /// The io-dir if no flag names one, relative to the working directory.
 pub const DEFAULT_IO_DIR: &str = "io-dir";
+
+/// The io-dir that the environment names, if it names one.
+pub fn environment_io_dir() -> Option<PathBuf> {
+    std::env::var_os("NCAAS_IO_DIR").map(PathBuf::from)
+}
+
+/// The io-dir of commands that have no flag for it.
+pub fn default_io_dir() -> PathBuf {
+    environment_io_dir().unwrap_or_else(|| PathBuf::from(DEFAULT_IO_DIR))
+}
 
 /// Gives a record that has no io-dir one in `dir`: `dir/<group>` for a job from a bucket, else `dir` itself.
 ///

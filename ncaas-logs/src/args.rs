@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use jiff::Timestamp;
+use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::pipe::{PipeArgs, RecordArgs};
 use ncaas_core::quantity;
 use ncaas_core::time::parse_time;
@@ -189,7 +190,7 @@ pub(crate) struct SaveArgs {
     pub(crate) live: Option<Duration>,
 
     /// The io-dir of records that name none
-    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = "io-dir")]
+    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = DEFAULT_IO_DIR)]
     pub(crate) io_dir: PathBuf,
 
     #[command(flatten)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ncaas_core::certificate::Stage;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
-use ncaas_core::io_dir::DEFAULT_IO_DIR;
+use ncaas_core::io_dir::default_io_dir;
 use ncaas_core::layout::{LOG_SUFFIX, LOGS, RECORD_SUFFIX, RESULTS, STATUS_SUFFIX};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Datasets, Job, RecordFields, Status};
@@ -164,24 +164,17 @@ impl SavedFiles {
     pub(crate) fn for_record(record: &Record) -> Option<Self> {
         if record.has_only_container() {
             let job = record.container_reference().filter(|name| !name.contains('/') && !name.starts_with('.'))?;
-            return Self::from_job_folder(&job_folder(&job)).ok()?;
+            return Self::from_job_folder(&default_io_dir().join(RESULTS).join(job)).ok()?;
         }
         let files = JobFiles::for_record(record).ok()?;
         let saved = files.saved_record();
-        let wanted =
-            record.container().map(|container| if container.id.is_empty() { container.name } else { container.id });
+        let wanted = record.container_reference();
         let is_other = saved
             .as_ref()
             .and_then(Record::container)
             .is_some_and(|container| wanted.is_some_and(|wanted| wanted != container.id && wanted != container.name));
         if is_other { None } else { Some(SavedFiles { log: SavedLogPath::InIoDir(files), record: saved }) }
     }
-}
-
-/// The folder of a job in the io-dir that commands without `--io-dir` use.
-fn job_folder(job: &str) -> PathBuf {
-    let io_dir = std::env::var_os("NCAAS_IO_DIR").map_or_else(|| PathBuf::from(DEFAULT_IO_DIR), PathBuf::from);
-    io_dir.join(RESULTS).join(job)
 }
 
 /// The saved records in the folder of a job, in the order of their names.

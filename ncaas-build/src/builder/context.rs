@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
+use ncaas_core::io_dir::{DEFAULT_IO_DIR, environment_io_dir};
 use ncaas_core::quantity::format_bytes;
 use walkdir::WalkDir;
 
@@ -182,11 +183,11 @@ pub(crate) fn require_folder(path: &Path) -> Result<&Path> {
 /// The patterns that exclude the io-dirs of the tools from a context, unless the Dockerfile copies them by name: they hold
 /// data and results of jobs, which do not belong to an analysis. `.dockerignore` can include them again (`!io-dir`).
 pub(crate) fn io_dir_patterns(root: &Path, steps: &[Instruction]) -> Vec<String> {
-    let chosen = std::env::var("NCAAS_IO_DIR").ok().and_then(|folder| {
-        let folder = Path::new(&folder).canonicalize().ok()?;
+    let chosen = environment_io_dir().and_then(|folder| {
+        let folder = folder.canonicalize().ok()?;
         Some(folder.strip_prefix(root.canonicalize().ok()?).ok()?.to_str()?.to_owned())
     });
-    let folders = [Some("io-dir".to_owned()), chosen.filter(|folder| !folder.is_empty())];
+    let folders = [Some(DEFAULT_IO_DIR.to_owned()), chosen.filter(|folder| !folder.is_empty())];
     folders
         .into_iter()
         .flatten()
