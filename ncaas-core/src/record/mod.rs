@@ -185,6 +185,11 @@ impl Record {
         self.fields.get("pushed").and_then(Value::as_bool).unwrap_or_default()
     }
 
+    /// Whether a scheduler has the job and nothing is known of its container yet: another machine runs it and saves its files.
+    pub fn is_placed(&self) -> bool {
+        self.fields.contains_key("placement") && self.container().is_none() && !self.has_error()
+    }
+
     /// Whether the record carries an error.
     pub fn has_error(&self) -> bool {
         self.fields.get("error").is_some_and(|error| !error.is_null())

@@ -20,7 +20,6 @@ use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, ErrorInfo, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
-use serde_json::Value;
 
 use crate::args::SaveArgs;
 use crate::job_files::JobFiles;
@@ -75,8 +74,7 @@ struct Saver {
 impl Saver {
     async fn save(&self, record: &mut Record, output: &Output) -> Result<()> {
         let earlier = record.error();
-        let is_placed = record.as_map().contains_key("placement") && earlier.is_none() && record.container().is_none();
-        if is_placed || record.as_map().get("pushed") == Some(&Value::Bool(true)) {
+        if record.is_placed() || record.is_pushed() {
             // Another machine runs it and saves its files, or has saved them.
             return Ok(());
         }

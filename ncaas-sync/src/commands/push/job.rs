@@ -70,9 +70,8 @@ impl Pusher<'_> {
         };
         self.counts.with_bucket.set(self.counts.with_bucket.get() + 1);
         let is_superseded = record.error().is_some_and(|error| error.kind == Kind::Superseded);
-        let is_placed = record.container().is_none() && record.as_map().contains_key("placement");
         let is_completed = || record.is_pushed() && self.completed.borrow().contains(&submission_name(&job));
-        if is_superseded || is_placed && !has_failed || is_completed() {
+        if is_superseded || record.is_placed() || is_completed() {
             return Ok(());
         }
         match self.push_job(record, &job, output, has_ended || has_failed).await {
