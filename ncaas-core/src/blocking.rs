@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 
 use crate::failure::{Failure, Kind, Result};
 
@@ -19,11 +19,11 @@ pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + 
     join_blocking(tokio::task::spawn_blocking(work)).await
 }
 
-/// Waits for blocking work that was started before.
+/// Waits for blocking work, or a task, that was started before.
 ///
 /// # Errors
 /// As [`run_blocking`].
-pub async fn join_blocking<T>(work: JoinHandle<Result<T>>) -> Result<T> {
+pub async fn join_blocking<T>(work: impl Future<Output = Result<Result<T>, JoinError>>) -> Result<T> {
     work.await.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Failure::new(Kind::Interrupted, "interrupted before the work was complete")),

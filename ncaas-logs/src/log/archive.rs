@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 use std::io::Read;
 
 use bollard::models::ContainerInspectResponse;
+use ncaas_core::blocking::join_blocking;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::archive::{ArchiveReader, archive_interrupted};
-use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
+use ncaas_core::failure::{Kind, NoneIf, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -97,9 +98,9 @@ impl Archive {
             return Ok(true);
         };
         let Some(piece) = reading.pieces.recv().await else {
-            let ended = (&mut reading.download).await;
+            let ended = join_blocking(&mut reading.download).await;
             self.reading = None;
-            ended.map_err(|_| Failure::new(Kind::Interrupted, "interrupted while a log was read"))??;
+            ended?;
             self.entries.next_file(&mut give);
             return Ok(!self.names.is_empty());
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use ncaas_core::engine::archive::archive_interrupted;
 use ncaas_core::engine::{Engine, LazyEngine};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -217,11 +217,8 @@ async fn read_archive_details(
         }
         Ok(details)
     });
-    match read.await {
-        // Deleted since it was listed.
-        Err(failure) if failure.kind == Kind::FileNotFound => Ok(HashMap::new()),
-        read => read,
-    }
+    // It may have been deleted since it was listed.
+    Ok(read.await.none_if(&[Kind::FileNotFound])?.unwrap_or_default())
 }
 
 /// The size of all files in a mount; `None` if it cannot be read.
@@ -233,9 +230,5 @@ async fn read_size(engine: &Engine, id: &str, path: &str) -> Result<Option<u64>>
         }
         Ok(size)
     });
-    match size.await {
-        Ok(size) => Ok(Some(size)),
-        Err(failure) if failure.kind == Kind::FileNotFound => Ok(None),
-        Err(failure) => Err(failure),
-    }
+    size.await.none_if(&[Kind::FileNotFound])
 }
