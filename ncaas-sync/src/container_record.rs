@@ -6,8 +6,8 @@ use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, RecordFields};
 
-/// The record of the container that an argument means: the one that its job was started from. The record of a container that has none is made
-/// up, and its results go to a folder with the container's name.
+/// The record from which the container of an argument was started. If the container has none, a record is made up, and its
+/// results go to a folder with the container's name.
 pub(crate) async fn record_from_container(engine: &Engine, name: &str) -> Result<Record> {
     let inspected = engine.inspect_named(name).await?;
     let container = container_from_inspect(&inspected);

@@ -23,7 +23,7 @@ use super::stream::LoggedContainer;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// After this many reads without anything new, some 1.5 s, the container is inspected.
+/// After this many reads without anything new, about 1.3 s, the container is inspected.
 const IDLE_READS: u32 = 10;
 
 /// A log file, and the files that it is rotated into.
@@ -84,7 +84,7 @@ impl GrowingFile {
                 return Ok(false);
             }
             Some(_) if more => self.idle_reads = Some(0),
-            Some(reads) if reads < IDLE_READS || self.query.is_told_the_end && !self.container.is_podman => {
+            Some(reads) if reads < IDLE_READS || self.query.caller_reports_end && !self.container.is_podman => {
                 self.idle_reads = Some(reads.saturating_add(1));
                 sleep((SHORTEST_PAUSE * (1 << reads.min(5))).min(LONGEST_PAUSE)).await;
             }

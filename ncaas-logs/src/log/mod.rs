@@ -89,7 +89,7 @@ impl Log {
         let path = inspected.log_path.as_deref().filter(|path| has_files && !engine.is_remote() && !path.is_empty());
         let source = match path.map(Path::new) {
             // Files that the engine compresses are gone before they can be followed.
-            Some(path) if is_podman || query.is_told_the_end && rotates(inspected) && !compresses(inspected) => {
+            Some(path) if is_podman || query.caller_reports_end && rotates(inspected) && !compresses(inspected) => {
                 GrowingFile::open(&container, path, &query)?.map(Source::Growing)
             }
             Some(path) => Files::open(path, &query).map(Source::Files),

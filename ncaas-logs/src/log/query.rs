@@ -7,8 +7,8 @@ use super::entry::{LogEntry, Stamp, Stream};
 pub(crate) struct Query {
     /// Continue as the container writes, until it has ended.
     pub(crate) follow: bool,
-    /// Whoever follows says when the container has ended ([`super::Log::note_end`]).
-    pub(crate) is_told_the_end: bool,
+    /// The caller reports the end of the container with [`super::Log::note_end`].
+    pub(crate) caller_reports_end: bool,
     /// From this time on.
     pub(crate) since: Option<Stamp>,
     /// Up to and including this time.
@@ -31,7 +31,7 @@ impl Query {
 
     /// The query string of the engine's `/logs` endpoint; times are exact to the nanosecond.
     pub(super) fn to_query_string(&self) -> String {
-        let Query { follow, since, until, only, tail, details, is_told_the_end: _ } = self;
+        let Query { follow, since, until, only, tail, details, caller_reports_end: _ } = self;
         let (stdout, stderr) = (*only != Some(Stream::Stderr), *only != Some(Stream::Stdout));
         let mut text = format!("follow={follow}&stdout={stdout}&stderr={stderr}&timestamps=true");
         for (name, bound) in [("since", since), ("until", until)] {

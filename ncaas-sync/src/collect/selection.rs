@@ -74,7 +74,7 @@ impl LeftOutFiles {
         self.0.values().sum()
     }
 
-    /// The warning about temporary files of a job that has results: a program may write its results there. Caches are no
+    /// The warning about temporary files of a job that has results: a program may write its results there. Caches are not
     /// results.
     pub(crate) fn warning_beside_results(&self) -> Option<String> {
         let is_temporary = |folder: &str| folder == "/tmp" || folder == "/var/tmp";

@@ -252,8 +252,8 @@ impl Collector {
             let (fetched, left_out) = fetch::fetch(engine, shared, stage, overlay, image, &self.args.from).await?;
             findings.append(fetched);
             if container.status == Some(Status::Success) {
-                let has_results = !findings.list.is_empty()
-                    || directory.saved_record().is_some_and(|saved| saved.has_results());
+                let has_results =
+                    !findings.list.is_empty() || directory.saved_record().is_some_and(|saved| saved.has_results());
                 let left_out = match left_out {
                     Some(left_out) => Ok(left_out),
                     None => fetch::count_left_out(engine, &selection).await,

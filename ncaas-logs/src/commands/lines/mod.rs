@@ -107,7 +107,7 @@ impl Printer<'_> {
             (_, true) => Some(Stream::Stderr),
             _ => None,
         };
-        Query { follow, since, until, only, tail: None, details, is_told_the_end: false }
+        Query { follow, since, until, only, tail: None, details, caller_reports_end: false }
     }
 }
 

@@ -70,7 +70,10 @@ fn describe_losses(lost: Lost) -> Vec<String> {
         (lost.damaged, "lines of the engine's log files are damaged and left out"),
     ];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-    counts.map(|(count, what)| format!("{count} {what}")).chain((lost.gaps > 0).then(|| missing_output(lost.gaps))).collect()
+    counts
+        .map(|(count, what)| format!("{count} {what}"))
+        .chain((lost.gaps > 0).then(|| missing_output(lost.gaps)))
+        .collect()
 }
 
 fn missing_output(gaps: u64) -> String {
@@ -99,7 +102,7 @@ impl Follower {
     ) -> Result<Self> {
         let container = container_from_inspect(inspected);
         let follow = !container.has_ended();
-        let query = Query { follow, is_told_the_end: follow, ..Query::default() };
+        let query = Query { follow, caller_reports_end: follow, ..Query::default() };
         let (log, unreadable) = match Log::open(engine, inspected, query) {
             Ok(log) => (Some(LineReader::new(log)), None),
             Err(failure) => (None, Some(failure)),

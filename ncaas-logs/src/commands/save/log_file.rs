@@ -93,7 +93,7 @@ impl LogFile {
         Instant::now() >= self.next_copy
     }
 
-    /// Copies the log so far to its path, in the folder that is there now: the user may have removed the one before.
+    /// Copies the log so far to its path in `folder`. The user may have removed the folder that was opened before.
     pub(crate) fn publish(&mut self, folder: &Folder) -> Result<()> {
         let begun = Instant::now();
         self.flush()?;

@@ -1,4 +1,4 @@
-//! The line on a terminal that says how many jobs run and have ended. It is there only while jobs run: other stages of the
+//! The line on a terminal that says how many jobs run and have ended. It is shown only while jobs run: other stages of the
 //! pipe write to the same terminal.
 
 use std::cell::{Cell, RefCell};

@@ -152,7 +152,7 @@ impl Pusher<'_> {
     }
 }
 
-/// Asks for the record of a job that has ended again if its upload may succeed later. A running job's next record comes by itself.
+/// Requests the record of an ended job again if a later upload may succeed. A running job emits its next record anyway.
 pub(super) fn retry_later(record: &Record, failure: &Failure) -> Result<()> {
     let has_ended = record.has_error() || record.container().is_some_and(|container| container.has_ended());
     if has_ended && lease::will_retry(record, failure) {

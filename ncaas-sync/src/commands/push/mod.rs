@@ -5,11 +5,10 @@ mod end;
 mod fence;
 mod job;
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use ncaas_core::bucket::Bucket;
-use std::cell::RefCell;
-
 use ncaas_core::failure::Result;
 use ncaas_core::files;
 use ncaas_core::folder::Folder;
