@@ -57,8 +57,7 @@ impl Launcher {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the whole of a resolved job, which exists only here")]
-    /// Starts the container, which has its share of the machine. If another run has started it meanwhile, that container is
-    /// returned.
+    /// Starts the container, which has its share of the machine. None if another run has started it meanwhile.
     pub(super) async fn launch(
         &self,
         engine: &Engine,
@@ -68,7 +67,7 @@ impl Launcher {
         mut spec: ContainerSpec,
         user: &ContainerUser,
         folders: &mut MadeFolders,
-    ) -> Result<Container> {
+    ) -> Result<Option<Container>> {
         if self.is_verbose {
             explain_start(self.tool, "starting", record, &spec);
         }
@@ -95,7 +94,7 @@ impl Launcher {
             Err(failure) if failure.kind == Kind::NameInUse => {
                 let (existing, _) = find_container(engine, record).await?.ok_or(failure)?;
                 if !is_unstarted(&existing) {
-                    return Ok(existing);
+                    return Ok(None);
                 }
                 // The run that created it may have had another io-dir or other limits.
                 lifecycle::remove_container(engine, &existing.id, false).await?;
@@ -114,7 +113,7 @@ impl Launcher {
             }
             self.admission.hold_until_end(slot, engine, &container.id);
         }
-        Ok(container)
+        Ok(Some(container))
     }
 
     /// Waits until earlier records have their slots, and then for one.

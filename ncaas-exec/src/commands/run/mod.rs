@@ -54,7 +54,9 @@ use interruption::{Counts, increment};
 use job_folders::MadeFolders;
 use job_inputs::JobInputs;
 use launch::Launcher;
-use previous_run::{find_container, is_unstarted, may_have_container, saved_end, use_io_dir_of_container};
+use previous_run::{
+    find_container, find_started, is_unstarted, may_have_container, saved_end, use_io_dir_of_container,
+};
 use staged_inputs::stage_inputs;
 use start_order::{StartOrder, Ticket};
 
@@ -353,10 +355,8 @@ impl Runner {
             // Another process that starts the same job would replace its staged inputs and its container.
             folders.in_use = true;
             let _lock = lock_folder(folder.work()).await;
-            if let Some((existing, _)) = find_container(engine, record).await?
-                && !is_unstarted(&existing)
-            {
-                return Ok(existing);
+            if find_started(engine, record).await?.is_some() {
+                return Ok(None);
             }
             folders.in_use = false;
             preflight::check_disk_space(folder.root(), config.disk_bytes)?;
@@ -372,7 +372,12 @@ impl Runner {
         };
         match launched.await {
             // A short job may have ended already.
-            Ok(container) => targets::update_record(engine, record, container).await,
+            Ok(Some(container)) => targets::update_record(engine, record, container).await,
+            Ok(None) if self.take_up(engine, info, record, &settings).await? => Ok(()),
+            Ok(None) => {
+                let message = "the container that another run of the job started was removed";
+                Err(Failure::new(Kind::ContainerNotFound, message).hint("run the job again"))
+            }
             Err(failure) => {
                 // The engine may have started the container although its answer was lost.
                 folders.in_use &= may_have_container(engine, record).await;
@@ -415,10 +420,7 @@ impl Runner {
         record: &mut Record,
         settings: &RunSettings,
     ) -> Result<bool> {
-        let found = find_container(engine, record).await?;
-        let Some((container, io_dir)) = found.filter(|(container, _)| !is_unstarted(container)) else {
-            return Ok(false);
-        };
+        let Some((container, io_dir)) = find_started(engine, record).await? else { return Ok(false) };
         if let Some(io_dir) = io_dir {
             use_io_dir_of_container(self.tool, record, &container.name, &io_dir)?;
         }

@@ -40,6 +40,11 @@ pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<O
     Ok(Some((container_from_inspect(&inspected), io_dir)))
 }
 
+/// As [`find_container`]; none if the container was never started.
+pub(super) async fn find_started(engine: &Engine, record: &Record) -> Result<Option<(Container, Option<String>)>> {
+    Ok(find_container(engine, record).await?.filter(|(container, _)| !is_unstarted(container)))
+}
+
 /// Uses the io-dir that the job's container was started with: the job's results are there, wherever this run is.
 ///
 /// # Errors

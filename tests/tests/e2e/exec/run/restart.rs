@@ -1,10 +1,13 @@
 //! Jobs that an earlier run has started: from another working directory, with forged records, removed before collect.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
 
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
-use ncaas_tests::unique;
 use ncaas_tests::workspace::Workspace;
+use ncaas_tests::{unique, wait_until};
 use serde_json::json;
 
 #[test]
@@ -19,6 +22,36 @@ fn a_job_taken_up_from_another_directory_keeps_its_io_dir() {
     assert!(again.stderr.contains("is used again"), "{}", again.stderr);
     let again = again.json().remove(0);
     assert_eq!((&again["io_dir"], &again["container"]["id"]), (&started["io_dir"], &started["container"]["id"]));
+}
+
+#[test]
+fn a_job_that_another_run_starts_meanwhile_is_taken_up() {
+    let (first, second) = (Workspace::new(), Workspace::new());
+    let id = unique("job__meanwhile");
+    let job = json!({"id": id, "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1});
+    let record = json!({"job": job, "image": FIXTURE, "command": ["sleep", "60"]}).to_string();
+    let mut clean_up = CleanUp::new();
+    clean_up.labelled(&format!("org.neurocaas.job={id}"));
+    // The first run waits for the lock of the work folder until the second one has started the job elsewhere.
+    let work = first.path().canonicalize().unwrap().join("io-dir/lab/.ncaas/work").join(&id).join("1");
+    fs::create_dir_all(&work).unwrap();
+    let lock = File::open(&work).unwrap();
+    lock.lock().unwrap();
+    let mut command = first.exec(&["run"]).into_command();
+    let mut waiting = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    waiting.stdin.take().unwrap().write_all(record.as_bytes()).unwrap();
+    let opened = format!("/proc/{}/fd", waiting.id());
+    wait_until("the lock", Duration::from_secs(20), || {
+        let files = fs::read_dir(&opened).into_iter().flatten().flatten();
+        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|file| file == work)
+    });
+    let started = second.exec(&["run"]).stdin(record).run().ok().json().remove(0);
+    drop(lock);
+    let ended = waiting.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && message.contains("is used again"), "{message}");
+    let taken_up: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((&taken_up["io_dir"], &taken_up["container"]["id"]), (&started["io_dir"], &started["container"]["id"]));
 }
 
 #[test]
