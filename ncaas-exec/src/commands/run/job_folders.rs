@@ -1,8 +1,11 @@
 //! The folders that a job writes to: made before its container, and removed again if the start fails.
 
+use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ncaas_core::engine::lock_folder;
 use ncaas_core::failure::{IoContext, Result};
 use ncaas_core::layout::JobFolder;
 
@@ -11,6 +14,7 @@ use ncaas_core::layout::JobFolder;
 pub(super) struct MadeFolders {
     /// In the order in which they were made.
     made: Vec<PathBuf>,
+    /// The job whose work folder is locked: its staged inputs are removed too.
     job: Option<JobFolder>,
     /// Whether a container may write to them: ours, or one that another run of the same job started.
     pub(super) in_use: bool,
@@ -29,15 +33,32 @@ impl MadeFolders {
         }
     }
 
-    /// Makes the folders that the job's container writes to.
-    pub(super) fn make_job_folders(&mut self, folder: &JobFolder) -> Result<()> {
+    /// Makes the folders that the job's container writes to, and locks its work folder between processes until the file is
+    /// dropped. None if the file system cannot lock folders.
+    pub(super) async fn make_locked(&mut self, folder: &JobFolder) -> Result<Option<File>> {
+        let work = folder.work();
+        loop {
+            self.make_job_folders(folder)?;
+            let lock = lock_folder(work.clone()).await;
+            let locked = lock.as_ref().map(File::metadata).transpose().doing("inspect", &work)?;
+            // The run that had the lock may have removed this folder or those in it, and another one may have made it again.
+            if let Ok(current) = work.metadata()
+                && locked.is_none_or(|locked| (locked.dev(), locked.ino()) == (current.dev(), current.ino()))
+            {
+                self.make_job_folders(folder)?;
+                self.job = Some(folder.clone());
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn make_job_folders(&mut self, folder: &JobFolder) -> Result<()> {
         let root = folder.work_root();
         // The root lies in `.ncaas/work`.
         let above = root.ancestors().skip(1).take(2).map(Path::to_owned).collect::<Vec<_>>().into_iter().rev();
         let own = [folder.root().to_owned(), root, folder.work(), folder.work_results(), folder.work_logs()];
         let missing = above.chain(own).filter(|path| path.symlink_metadata().is_err());
         self.made.extend(missing);
-        self.job = Some(folder.clone());
         folder.make_work()
     }
 }

@@ -27,7 +27,7 @@ use std::path::Path;
 
 use bollard::models::SystemInfo;
 use ncaas_core::engine::container::time_limit;
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, STOP_GRACE_S, Subject, labels, lock_folder};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, STOP_GRACE_S, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
@@ -328,6 +328,8 @@ impl Runner {
         resolve::set_default_limits(record, &mut settings);
         record.merge(&RecordFields { image_id: image.id.clone(), ..RecordFields::default() });
 
+        // Declared before the folders: they are removed before it is released.
+        let mut lock = None;
         let mut folders = MadeFolders::default();
         if record.job().is_some() {
             // Another run may be starting the same job.
@@ -351,10 +353,9 @@ impl Runner {
             // Jobs wait without folders: they may end up with another machine.
             let slot = self.launcher.wait_for_slot(engine, info, &name, &settings, ticket.take()).await?;
             lease::wait_until_held(record).await?;
-            folders.make_job_folders(&folder)?;
             // Another process that starts the same job would replace its staged inputs and its container.
             folders.in_use = true;
-            let _lock = lock_folder(folder.work()).await;
+            lock = folders.make_locked(&folder).await?;
             if find_started(engine, record).await?.is_some() {
                 return Ok(None);
             }
@@ -370,7 +371,12 @@ impl Runner {
             resolve::set_command(&mut spec, record, &inputs, &image)?;
             self.launcher.launch(engine, slot, record, &inputs, spec, &user, &mut folders).await
         };
-        match launched.await {
+        let launched = launched.await;
+        if launched.is_ok() {
+            // Making the user the owner of the results locks the folder too.
+            drop(lock.take());
+        }
+        match launched {
             // A short job may have ended already.
             Ok(Some(container)) => targets::update_record(engine, record, container).await,
             Ok(None) if self.take_up(engine, info, record, &settings).await? => Ok(()),
@@ -380,7 +386,7 @@ impl Runner {
             }
             Err(failure) => {
                 // The engine may have started the container although its answer was lost.
-                folders.in_use &= may_have_container(engine, record).await;
+                folders.in_use = folders.in_use && may_have_container(engine, record).await;
                 Err(failure)
             }
         }
