@@ -138,11 +138,12 @@ pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Resu
                         let script = forward_arguments(&line[text]).ok_or_else(|| unknown_arguments(&line[text]))?;
                         line[text] = script;
                     }
-                    match word_before_all_arguments(&line[text]) {
+                    let before = texts_before_all_arguments(&line[text]);
+                    if before.iter().copied().any(is_end_of_command) {
+                        return Err(would_execute_dataset(&line));
+                    } else if before.is_empty() {
                         // The first word after the script is `$0`.
-                        None => line.push(line[shell].clone()),
-                        Some(word) if is_end_of_command(word) => return Err(would_execute_dataset(&line)),
-                        Some(_) => {}
+                        line.push(line[shell].clone());
                     }
                 }
             }
@@ -318,12 +319,14 @@ fn uses_arguments(script: &str) -> bool {
     })
 }
 
-/// The part of a shell script before `$0 $@`, by which it takes the words after it, the first one included.
-fn word_before_all_arguments(script: &str) -> Option<&str> {
-    let (before, after) = script.split_once("$0").or_else(|| script.split_once("${0}"))?;
-    let rest = after.trim_start_matches(['"', ' ']);
-    let takes_all = ["$@", "${@}", "$*"].iter().any(|all| rest.starts_with(all));
-    takes_all.then(|| before.trim_end_matches('"').trim_end())
+/// The parts of a shell script before each `$0 $@`, by which it takes the words after it, the first one included.
+fn texts_before_all_arguments(script: &str) -> Vec<&str> {
+    let takes_all = |(at, name): &(usize, &str)| {
+        let rest = script[at + name.len()..].trim_start_matches(['"', ' ']);
+        ["$@", "${@}", "$*"].iter().any(|all| rest.starts_with(all))
+    };
+    let names = script.match_indices("$0").chain(script.match_indices("${0}"));
+    names.filter(takes_all).map(|(at, _)| script[..at].trim_end_matches('"').trim_end()).collect()
 }
 
 /// Whether a shell takes the word after this text for a command.
@@ -433,7 +436,13 @@ mod tests {
         for command in ["", "bash", "bash|-l", "python", "python3|-u", "env|A=1", "tini|--", "bash|-c", "sh|-c|(a)"] {
             assert_eq!(completed("", command, false), "Usage", "{command}");
         }
-        for script in ["exec \"$0\" \"$@\"", ". ./x && \"${0}\" \"$@\"", "$0 $*"] {
+        for script in [
+            "exec \"$0\" \"$@\"",
+            ". ./x && \"${0}\" \"$@\"",
+            "$0 $*",
+            "echo $0; exec \"$0\" \"$@\"",
+            "echo $0 $@; ${0} $@",
+        ] {
             assert_eq!(completed(&format!("sh|-c|{script}"), "", false), "Usage", "{script}");
         }
         assert_eq!(completed("bash", "", false), "Usage");
