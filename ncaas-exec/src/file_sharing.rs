@@ -1,11 +1,12 @@
 //! How a container gets files of this machine: mounted, or copied into it before it starts.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ncaas_core::engine::Engine;
+use ncaas_core::engine::archive::{ArchiveWriter, archive_interrupted};
 use ncaas_core::engine::podman::is_safe_in_mount;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use walkdir::WalkDir;
@@ -55,14 +56,13 @@ impl FileSharing {
         if self.copied.is_empty() {
             return Ok(());
         }
-        let write =
-            move |archive: &mut tar::Builder<_>| self.copied.iter().try_for_each(|path| append_to(archive, path));
+        let write = move |archive: &mut _| self.copied.iter().try_for_each(|path| append_to(archive, path));
         engine.upload(id, "/", write).await
     }
 }
 
 /// Appends an input with its content, or an empty writable folder.
-fn append_to<W: Write>(archive: &mut tar::Builder<W>, shared: &SharedPath) -> Result<()> {
+fn append_to(archive: &mut tar::Builder<ArchiveWriter>, shared: &SharedPath) -> Result<()> {
     let path = Path::new(shared.container.trim_start_matches('/'));
     let max_depth = if shared.read_only { usize::MAX } else { 0 };
     for entry in WalkDir::new(&shared.host).follow_links(true).max_depth(max_depth) {
@@ -76,16 +76,35 @@ fn append_to<W: Write>(archive: &mut tar::Builder<W>, shared: &SharedPath) -> Re
             Ok(rest) if rest != Path::new("") => path.join(rest),
             _ => path.to_owned(),
         };
-        let appended = if metadata.is_dir() {
-            if !shared.read_only {
-                header.set_mode(0o777);
-            }
-            archive.append_data(&mut header, inside.join(""), io::empty())
-        } else {
-            File::open(entry.path())
-                .and_then(|file| archive.append_data(&mut header, inside, file.take(metadata.len())))
-        };
-        appended.doing("copy", entry.path())?;
+        if metadata.is_dir() && !shared.read_only {
+            header.set_mode(0o777);
+        }
+        let inside = if metadata.is_dir() { inside.join("") } else { inside };
+        archive.append_data(&mut header, inside, io::empty()).map_err(|error| archive_interrupted(&error))?;
+        if !metadata.is_dir() {
+            let file = File::open(entry.path()).doing("copy", entry.path())?;
+            archive.get_mut().write_content(&file, metadata.len(), entry.path())?;
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ncaas_core::engine::archive::spawn_archive;
+
+    #[tokio::test]
+    async fn a_file_that_becomes_shorter_is_not_padded_with_other_content() {
+        // Files of sysfs have a size of 4096 bytes and less content.
+        let shared =
+            SharedPath { host: "/sys/kernel/uevent_seqnum".into(), container: "/data/x".to_owned(), read_only: true };
+        let (mut pieces, _) = spawn_archive(move |archive| append_to(archive, &shared));
+        let mut last = None;
+        while let Some(piece) = pieces.recv().await {
+            last = Some(piece);
+        }
+        let failure = last.and_then(Result::err).map(|failure| failure.message).unwrap_or_default();
+        assert!(failure.contains("became shorter"), "{failure:?}");
+    }
 }
