@@ -1,5 +1,6 @@
 //! `ncaas-exec start`: start a development container.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -50,12 +51,23 @@ pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
     };
     let connection = LazyEngine::default();
     let settings = DefaultSettings::for_development(args.settings)?;
+    let has_begun = Cell::new(false);
     let work = async |record: &mut Record, _: &_| {
+        has_begun.set(true);
         let engine = connection.get().await?;
         let source = args.mount_source.as_deref().map(files::absolute).transpose()?;
         start_container(tool, engine, record, &settings, args.name.clone(), source).await
     };
-    Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).filter(input, work).await
+    let status = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).filter(input, work).await?;
+    match &args.name {
+        // The name alone is most likely meant for an existing container.
+        Some(name) if !has_begun.get() && status == ExitStatus::SUCCESS => {
+            Err(Failure::new(Kind::Usage, "no image is given, and stdin contains no records").hint(format!(
+                "name the image: `ncaas-exec start IMAGE --name {name}` also starts an existing container again"
+            )))
+        }
+        _ => Ok(status),
+    }
 }
 
 async fn start_container(

@@ -73,6 +73,13 @@ fn start_continues_a_stopped_development_container_with_its_files() {
     assert!(running.stderr.contains(&format!("ncaas-exec shell {}", dev.name)), "{}", running.stderr);
 }
 
+#[test]
+fn start_with_a_name_and_no_record_says_that_an_image_is_missing() {
+    let started = Run::tool("ncaas-exec").args(["start", "--name", "dev"]).run();
+    assert!(started.stdout.is_empty());
+    started.ended_saying(2, "hint: name the image: `ncaas-exec start IMAGE --name dev`");
+}
+
 /// Whoever may write to the io-dir could have the engine mount any folder of this machine.
 #[test]
 fn start_refuses_a_link_in_place_of_a_folder_of_the_io_dir() {
