@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 pub use args::{PipeArgs, RecordArgs};
 pub use input::Input;
 use interruption::describe_interruption;
-pub use output::{Output, stdout_hang_up};
+pub use output::{Output, stdout_hang_up, stdout_is_pipe};
 pub use running_jobs::RunningJobs;
 
 use crate::failure::{Failure, Kind, Result};

@@ -226,15 +226,19 @@ pub async fn stdout_hang_up() {
     }
 }
 
+/// Whether another program may read the output: stdout is a pipe.
+pub fn stdout_is_pipe() -> bool {
+    let stdout = rustix::fs::fstat(rustix::stdio::stdout());
+    stdout.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_fifo())
+}
+
 /// Calls `act` in another thread when the reader of stdout is gone. Drops it if stdout is not a pipe.
 fn on_hang_up(act: impl FnOnce() + Send + 'static) {
-    let stdout = rustix::stdio::stdout();
-    let is_pipe = rustix::fs::fstat(stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-    if !is_pipe {
+    if !stdout_is_pipe() {
         return;
     }
     std::thread::spawn(move || {
-        let mut fds = [PollFd::from_borrowed_fd(stdout, PollFlags::empty())];
+        let mut fds = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty())];
         if poll(&mut fds, None).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
             act();
         }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ncaas_core::layout;
+use ncaas_core::pipe::stdout_is_pipe;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -74,8 +75,7 @@ fn forever() -> u64 {
 impl ProcessGroup {
     /// The group of this process, where its stdout is a pipe.
     pub(super) fn of_pipe() -> Option<Self> {
-        let stdout = rustix::fs::fstat(std::io::stdout()).ok()?;
-        if !rustix::fs::FileType::from_raw_mode(stdout.st_mode).is_fifo() {
+        if !stdout_is_pipe() {
             return None;
         }
         let own = std::process::id();

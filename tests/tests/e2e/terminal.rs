@@ -263,11 +263,13 @@ fn advice_and_limits_have_units_and_commands_that_work() {
 }
 
 #[test]
-fn run_says_what_goes_on_when_its_records_go_to_a_file() {
+fn run_says_what_goes_on_when_no_other_program_reads_its_records() {
     let workspace = Workspace::new();
-    let run = |flag: &str| {
-        pipe_in(workspace.path(), &format!("ncaas-exec run {FIXTURE} {flag} -- sleep 60 >record.json"), &[])
+    let run = |flag: &str, output: &str| {
+        pipe_in(workspace.path(), &format!("ncaas-exec run {FIXTURE} {flag} -- sleep 60 >{output}"), &[])
     };
-    run("").ended_saying(0, "1 job runs in the background: `ncaas-exec wait last` waits for it");
-    run("--quiet").ok();
+    for output in ["record.json", "/dev/null"] {
+        run("", output).ended_saying(0, "1 job runs in the background: `ncaas-exec wait last` waits for it");
+        run("--quiet", output).ok();
+    }
 }

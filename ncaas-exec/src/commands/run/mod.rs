@@ -33,12 +33,11 @@ use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::lease;
-use ncaas_core::pipe::{Input, Pipe};
+use ncaas_core::pipe::{Input, Pipe, stdout_is_pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields, RunSettings};
 use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
-use rustix::fs::FileType;
 use tokio::sync::OnceCell;
 
 use crate::args::RunArgs;
@@ -124,13 +123,6 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
             .hint("name the image: `ncaas-exec run IMAGE --data FILE`"));
     }
     Ok(status)
-}
-
-/// Whether another stage may read the records: stdout is neither a terminal nor a file.
-fn stdout_is_pipe() -> bool {
-    let stdout = std::io::stdout();
-    let is_file = rustix::fs::fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-    !stdout.is_terminal() && !is_file
 }
 
 /// The records of the jobs that the command line describes: one for each dataset.
