@@ -11,13 +11,13 @@ use crate::args::CheckArgs;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 /// Writes a record for every mistake. The exit status is 1 if there is one.
 pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
     let paths = if args.paths.is_empty() { vec![PathBuf::from(".")] } else { args.paths.clone() };
     Pipe::for_records(tool, &args.records)
+        .notes_only()
         .source(async |output: &Output| {
             for path in &paths {
                 let metadata = std::fs::metadata(path).doing("read", path)?;
@@ -30,10 +30,7 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
                     let message = format!("`{}{line}`: {}", finding.file, finding.message);
                     let failure = Failure::new(Kind::BuildFailed, message).hint(&finding.remedy);
                     output.report_failure(tool, &failure);
-                    // On a terminal, the message says all of it.
-                    if !shows_table(args.records.json) {
-                        output.emit(&Record::new(&finding)).await;
-                    }
+                    output.emit(&Record::new(&finding)).await;
                 }
             }
             Ok(())
