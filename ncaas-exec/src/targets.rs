@@ -30,13 +30,8 @@ pub(crate) async fn placement_input(engine: &Engine, placement: &str) -> Result<
 
 /// The id or name of a record's container.
 pub(crate) fn container_id(record: &Record) -> Result<String> {
-    if let Some(id) = record.container_reference() {
-        return Ok(id);
-    }
-    match (record.job(), record.text("io_dir")) {
-        (Some(job), Some(io_dir)) => Ok(layout::container_name(&job, io_dir)),
-        _ => Err(Failure::missing_field("container")),
-    }
+    let id = record.container_reference().or_else(|| record.container_name().ok().flatten());
+    id.ok_or_else(|| Failure::missing_field("container"))
 }
 
 /// Whether the io-dir of a record belongs to this user.

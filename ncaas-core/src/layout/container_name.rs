@@ -1,6 +1,8 @@
 //! The name of a job's container.
 
 use super::names::short_hash;
+use crate::failure::Result;
+use crate::record::Record;
 use crate::record::fields::Job;
 
 /// The name of a job's container. It is the same whenever the job is started, so that the engine refuses to run the job twice.
@@ -10,6 +12,19 @@ pub fn container_name(job: &Job, io_dir: &str) -> String {
         job.id.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).take(80).collect();
     let identity = [job.bucket.as_deref().unwrap_or(io_dir), job.group.as_deref().unwrap_or(""), &job.id].join("\n");
     format!("{readable}-{}-{}", job.dataset, short_hash(&identity))
+}
+
+impl Record {
+    /// The name of the container of the record's job; none without a job. That of a job from a bucket does not depend on the
+    /// io-dir.
+    ///
+    /// # Errors
+    /// [`Kind::BadRecord`](crate::failure::Kind::BadRecord) if it depends on the io-dir and the record has none.
+    pub fn container_name(&self) -> Result<Option<String>> {
+        let Some(job) = self.job() else { return Ok(None) };
+        let io_dir = if job.bucket.is_some() { "" } else { self.require("io_dir")? };
+        Ok(Some(container_name(&job, io_dir)))
+    }
 }
 
 #[cfg(test)]

@@ -340,8 +340,7 @@ impl Runner {
         }
         let launched = async {
             let folder = JobFolder::for_record(record)?;
-            let job = record.job().unwrap_or_default();
-            let name = layout::container_name(&job, record.require("io_dir")?);
+            let name = record.container_name()?.unwrap_or_default();
             // Jobs wait without folders: they may end up with another machine.
             let slot = self.launcher.wait_for_slot(engine, info, &name, &settings, ticket.take()).await?;
             lease::wait_until_held(record).await?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, labels};
-use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::{self, JobFolder};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
+use ncaas_core::layout::JobFolder;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use ncaas_core::tool::Tool;
@@ -17,15 +17,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// The container of this job, if one exists, with the io-dir that it was started with.
 pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<Option<(Container, Option<String>)>> {
-    let Some(job) = record.job() else { return Ok(None) };
-    // For a job from a bucket, its name does not depend on the io-dir.
-    let io_dir = if job.bucket.is_some() { "" } else { record.require("io_dir")? };
-    let name = layout::container_name(&job, io_dir);
-    let inspected = match engine.inspect(&name).await {
-        Ok(inspected) => inspected,
-        Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
-        Err(failure) => return Err(failure),
-    };
+    let (Some(job), Some(name)) = (record.job(), record.container_name()?) else { return Ok(None) };
+    let Some(inspected) = engine.inspect(&name).await.none_if(&[Kind::ContainerNotFound])? else { return Ok(None) };
     let own = engine.record_of_container(&inspected).await?;
     let belongs = match &own {
         Some(own) => own.identity() == record.identity(),

@@ -105,7 +105,7 @@ pub(super) fn resolve_spec(
     labels.extend(settings.timeout_s.map(|timeout| (labels::TIMEOUT.to_owned(), timeout.to_string())));
 
     Ok(ContainerSpec {
-        name: Some(layout::container_name(&job, record.require("io_dir")?)),
+        name: record.container_name()?,
         image: image.id.clone().unwrap_or_default(),
         environment,
         shared,

@@ -10,7 +10,7 @@ use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs::locate;
 use ncaas_core::io_dir::{fill_io_dir, make_group_io_dir};
-use ncaas_core::layout::{CONFIGS, INPUTS, JobFolder, SUBMISSIONS, container_name};
+use ncaas_core::layout::{CONFIGS, INPUTS, JobFolder, SUBMISSIONS};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 use ncaas_core::saved_record;
@@ -105,9 +105,9 @@ impl Puller<'_> {
 fn copy_end(saved: &Record, record: &mut Record) -> Result<()> {
     let folder = JobFolder::for_record(record)?;
     record.copy_end(saved);
-    if let (Some(mut container), Some(job)) = (record.container(), record.job()) {
+    if let (Some(mut container), Some(name)) = (record.container(), record.container_name()?) {
         container.id = String::new();
-        container.name = container_name(&job, record.text("io_dir").unwrap_or_default());
+        container.name = name;
         record.set("container", &container);
     }
     if let Some(mut logs) = saved.logs() {
