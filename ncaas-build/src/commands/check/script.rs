@@ -27,7 +27,7 @@ pub(super) fn check(path: &Path) -> Result<Report> {
     let is_workflow = is_workflow(&text);
     let mut notes = if is_workflow { vec![workflow_note(path)] } else { Vec::new() };
     if !is_workflow
-        && !text.contains("io-dir")
+        && !mentions_io_dir(&text)
         && !beside.into_iter().any(|path| read(&path).is_ok_and(|text| text.is_some_and(|text| mentions_io_dir(&text))))
     {
         notes.push(no_io_dir_note(path));
