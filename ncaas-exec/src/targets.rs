@@ -84,8 +84,7 @@ async fn update_from_inspect(
 /// # Errors
 /// [`Kind::WrongContainer`].
 pub(crate) async fn check_saved_container(engine: &Engine, record: &Record, saved: &Container) -> Result<()> {
-    let id = if saved.id.is_empty() { &saved.name } else { &saved.id };
-    match engine.inspect_labelled_for(record, id).await {
+    match engine.inspect_labelled_for(record, saved.reference()).await {
         Err(failure) if failure.kind == Kind::WrongContainer => {
             Err(failure.context("the saved record of the job is not its own"))
         }

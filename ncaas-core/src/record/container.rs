@@ -53,6 +53,11 @@ impl Container {
         matches!(self.state.as_str(), "exited" | "dead") || self.status.is_some()
     }
 
+    /// Its id, or else its name; empty if it has neither.
+    pub fn reference(&self) -> &str {
+        if self.id.is_empty() { &self.name } else { &self.id }
+    }
+
     /// What the user should know of its end although it is a success: a process that it started was killed for memory.
     pub fn warning(&self) -> Option<&'static str> {
         let lost_a_child = self.status == Some(Status::Success) && self.oom == Some(Oom::Known(true));

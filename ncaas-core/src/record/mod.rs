@@ -61,9 +61,7 @@ impl Record {
 
     /// The id of the record's container, or else its name.
     pub fn container_reference(&self) -> Option<String> {
-        let container = self.container()?;
-        let reference = if container.id.is_empty() { container.name } else { container.id };
-        (!reference.is_empty()).then_some(reference)
+        Some(self.container()?.reference().to_owned()).filter(|reference| !reference.is_empty())
     }
 
     /// Reads one line.
