@@ -60,7 +60,8 @@ pub(crate) async fn inspect_labelled_target(engine: &Engine, record: &mut Record
     update_from_inspect(engine, record, inspected).await
 }
 
-async fn update_from_inspect(
+/// Updates a record as [`inspect_target`], from an answer of the engine.
+pub(crate) async fn update_from_inspect(
     engine: &Engine,
     record: &mut Record,
     inspected: Result<ContainerInspectResponse>,

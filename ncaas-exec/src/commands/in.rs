@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
+use bollard::models::ContainerInspectResponse;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -58,7 +59,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         terminal: false,
     };
     if args.detach {
-        return detach(tool, &engine, request, &args.records).await;
+        return detach(tool, &engine, inspected, request, &args.records).await;
     }
     let exec = Exec::create(&engine, request).await?;
     let Streams { output, input } = exec.start().await?;
@@ -152,9 +153,15 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
 }
 
 /// Starts a detached command, and writes the record with which `ncaas-exec wait` finds it.
-async fn detach(tool: Tool, engine: &Engine, request: ExecRequest, args: &RecordArgs) -> Result<ExitStatus> {
+async fn detach(
+    tool: Tool,
+    engine: &Engine,
+    inspected: ContainerInspectResponse,
+    request: ExecRequest,
+    args: &RecordArgs,
+) -> Result<ExitStatus> {
     let mut record = Record::for_container(&request.container);
-    targets::inspect_target(engine, &mut record).await?;
+    targets::update_from_inspect(engine, &mut record, Ok(inspected)).await?;
     let detached = start_detached(engine, request).await?;
     if shows_table(args.json) {
         let DetachedExec { name, exit_file, .. } = &detached;
