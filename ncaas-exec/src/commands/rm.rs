@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::lease;
 use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
@@ -25,13 +25,14 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let connection = LazyEngine::default();
     let named = !args.containers.is_empty();
     let leftovers = LeftoverContainers::default();
-    let input = match (&args.placement, JobFilter::new(&args)) {
+    let filter = JobFilter::new(&args);
+    let input = match (&args.placement, &filter) {
         (Some(placement), _) => targets::placement_input(connection.get().await?, placement).await?,
         (None, Some(filter)) => Input::records(filter.find_jobs(connection.get().await?).await?),
         (None, None) => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
     let jobs = RunningJobs::default();
-    let is_filter = !named && args.placement.is_none() && JobFilter::new(&args).is_none();
+    let is_filter = !named && args.placement.is_none() && filter.is_none();
     // In a pipe, the record of a job says more than that its container is gone.
     let is_explained = !is_filter && shows_table(args.pipe.json);
     let remove_existing = async |engine: &Engine, record: &mut Record| {
@@ -65,7 +66,8 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         let removed = remove_existing(engine, record).await;
         // A container that does not exist is an error only if the user named it. Another `rm` may be removing it.
         let is_removing = record.container().is_some_and(|container| container.state == "removing");
-        if named || !is_removing && (removed.is_ok() || !is_removed(engine, record).await) {
+        let is_gone = is_removing || removed.is_err() && is_removed(engine, record).await;
+        if named || !is_gone {
             return removed;
         }
         if let Some(known) = known {
@@ -110,7 +112,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
 /// Whether the container of a running job still exists. An engine that does not answer has not lost it.
 async fn container_exists(connection: &LazyEngine, record: &Record) -> bool {
     let (Ok(engine), Ok(id)) = (connection.get().await, targets::container_id(record)) else { return true };
-    !matches!(engine.inspect(&id).await, Err(failure) if failure.kind == Kind::ContainerNotFound)
+    !matches!(engine.inspect(&id).await.none_if(&[Kind::ContainerNotFound]), Ok(None))
 }
 
 /// Stops and removes the container of a superseded job, if another machine has the job. Otherwise the container may be in use
@@ -120,10 +122,10 @@ async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
     if !lease::is_lost_to_another_machine(&job).await {
         return Ok(());
     }
-    match targets::inspect_labelled_target(engine, &mut record.clone()).await {
-        Ok(container) => remove_target(engine, record, &container, true).await,
-        Err(failure) if failure.kind == Kind::ContainerNotFound => Ok(()),
-        Err(failure) => Err(failure),
+    let container = targets::inspect_labelled_target(engine, &mut record.clone()).await;
+    match container.none_if(&[Kind::ContainerNotFound])? {
+        Some(container) => remove_target(engine, record, &container, true).await,
+        None => Ok(()),
     }
 }
 
@@ -134,7 +136,7 @@ async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, recor
             continue;
         }
         let remove = async {
-            let container = targets::inspect_target(engine, &mut left).await?;
+            let container = targets::inspect_labelled_target(engine, &mut left).await?;
             if container.has_ended() { remove_target(engine, &left, &container, false).await } else { Ok(()) }
         };
         let removed = remove.await;
@@ -263,11 +265,9 @@ impl JobFilter {
         let mut records = Vec::new();
         for found in engine.list_labelled(&[labels::JOB]).await? {
             let mut record = Record::for_container(&found.id);
-            match targets::inspect_target(engine, &mut record).await {
-                Ok(container) if self.matches(&record, &container) => records.push(record),
-                Ok(_) => {}
-                Err(failure) if failure.kind == Kind::ContainerNotFound => {}
-                Err(failure) => return Err(failure),
+            let container = targets::inspect_target(engine, &mut record).await.none_if(&[Kind::ContainerNotFound])?;
+            if container.is_some_and(|container| self.matches(&record, &container)) {
+                records.push(record);
             }
         }
         Ok(records)
