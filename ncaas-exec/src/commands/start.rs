@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bollard::models::{ContainerInspectResponse, ImageInspect};
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Owner, Subject, labels};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::files;
 use ncaas_core::layout;
 use ncaas_core::pipe::{Input, Pipe};
@@ -169,10 +169,7 @@ async fn inspect_image_or_suggest_name(engine: &Engine, image: &str) -> Result<I
 /// # Errors
 /// [`Kind::NameInUse`] if it is running, or is not a development container.
 async fn restart(engine: &Engine, name: &str) -> Result<Option<Container>> {
-    let inspected = match engine.inspect(name).await {
-        Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(None),
-        inspected => inspected?,
-    };
+    let Some(inspected) = engine.inspect(name).await.none_if(&[Kind::ContainerNotFound])? else { return Ok(None) };
     let own = engine.record_of_container(&inspected).await?.filter(|own| own.job().is_none());
     let is_development = own.is_some();
     let container = container_from_inspect(&inspected);

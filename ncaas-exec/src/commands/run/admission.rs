@@ -6,10 +6,11 @@
 //! it has ended, and so does a running job of an earlier command that this one takes up.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::models::SystemInfo;
+use ncaas_core::blocking::lock;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::quantity::format_count;
@@ -158,7 +159,7 @@ impl Admission {
         needs_gpu: bool,
     ) -> Result<Option<Reservation>> {
         let others = engine.list_labelled(&[labels::JOB]).await?;
-        let mut reserved = self.ledger.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reserved = lock(&self.ledger.reserved);
         let mut all: Vec<Reservation> = reserved.values().cloned().collect();
         for other in others.iter().filter(|other| other.state == "running" && !reserved.contains_key(&other.name)) {
             let settings = other.record().and_then(|record| record.fields().ok()?.run).unwrap_or_default();
@@ -177,7 +178,7 @@ impl Admission {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some((ledger, name)) = &self.entry {
-            ledger.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            lock(&ledger.reserved).remove(name);
             ledger.changed.notify_waiters();
         }
     }
