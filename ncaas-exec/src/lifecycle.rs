@@ -14,7 +14,7 @@ use crate::container_spec::ContainerSpec;
 use crate::file_sharing::FileSharing;
 use crate::start_failure;
 
-/// How long the engine may take to start a container. It waits for ever if the image has a FIFO as `/etc/passwd`.
+/// How long the engine may take to start a container. It never returns if the image has a FIFO as `/etc/passwd`.
 const START_LIMIT: Duration = Duration::from_secs(300);
 /// How long the removal of a container that could not be started may take.
 const REMOVE_LIMIT: Duration = Duration::from_secs(30);

@@ -50,7 +50,7 @@ pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Resu
     update_from_inspect(engine, record, inspected).await
 }
 
-/// The same for a verb that ends or removes the container: the container's own label must name the record's job. A record
+/// As [`inspect_target`], for verbs that stop or remove the container: its own label must name the record's job. A record
 /// that contains only a container has no job: the user named the container.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use crate::targets;
 /// How many containers are inspected at once.
 const INSPECTIONS: usize = 16;
 
-/// From how many containers on the engine's files are read: finding them costs as much as some inspections.
+/// Read the engine's state files if at least this many containers are listed: opening them costs as much as some inspections.
 const MANY: usize = 32;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {

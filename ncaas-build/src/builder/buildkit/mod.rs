@@ -102,9 +102,9 @@ pub(crate) async fn build(
     }
 }
 
-/// A folder that holds the Dockerfile and its own `.dockerignore` alone: the file may be a pipe, or linked elsewhere. So may
-/// the context's `.dockerignore`, whose content is then sent as the Dockerfile's own. Its
-/// modification time is always new, so that the engine never takes it for an earlier one of the same size.
+/// A folder that holds only the Dockerfile and its `.dockerignore`: the Dockerfile may be a pipe or a link. The context's
+/// `.dockerignore` may be a link too: its content is then sent as the Dockerfile's `.dockerignore`. The modification time of
+/// the Dockerfile is always new, so that the engine never takes it for an earlier one of the same size.
 fn dockerfile_folder(dockerfile: &Dockerfile, context: &Path) -> Result<tempfile::TempDir> {
     let folder =
         tempfile::tempdir().map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;

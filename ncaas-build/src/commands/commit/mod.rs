@@ -23,8 +23,8 @@ use crate::image_name::split;
 use crate::image_record::{Image, LeftOut};
 
 /// Starts a script with the arguments that it is given. Without any, it gets those in the environment. The platform's client
-/// passes `data` and `config` in no other way, and gives a shell as the command to develop in the image: no dataset has such
-/// a path.
+/// passes `data` and `config` only as variables. For development it passes a shell as the command, which cannot be confused
+/// with a dataset.
 const START_SCRIPT: &str = r#"case "${1-}" in /bin/bash | /bin/sh) exec "$@" ;; esac
 if [ "$#" -eq 0 ] && [ -n "${data-}" ]; then set -- "$data" "${config-}"; fi; exec "$0" "$@""#;
 
@@ -130,7 +130,8 @@ impl Commit<'_> {
                 let image = self.config_of_image(inspected).await?;
                 let replaced = container.entrypoint.filter(|words| !words.is_empty()).map(|_| Vec::new());
                 let entrypoint = image.entrypoint.or(replaced);
-                // Without any command the engine would save that of the container. A shell stands for none: `run` asks for one.
+                // Without any command the engine would save that of the container. `sh` means that there is no command:
+                // `ncaas-exec run` then asks for one.
                 let needs_command = entrypoint.as_ref().is_none_or(Vec::is_empty)
                     && container.cmd.is_some_and(|words| !words.is_empty());
                 let shell = needs_command.then(|| vec!["sh".to_owned()]);

@@ -31,7 +31,7 @@ pub(super) struct Admission {
     jobs: Option<u16>,
     permits: OnceCell<(Arc<Semaphore>, u32)>,
     ledger: Arc<Ledger>,
-    /// One reference, and another one for each job that runs.
+    /// Counts running jobs: each holds one reference, and this field holds another.
     running: Arc<()>,
 }
 

@@ -176,7 +176,7 @@ fn executes_arguments(entrypoint: &[String], word: &str) -> bool {
     !word.starts_with('-') && (prepares || word.contains('/'))
 }
 
-/// Takes the words apart that follow `env -S`, which `env` would do.
+/// Splits the argument of `env -S` into words, as `env` does.
 fn split_env_string(line: &mut Vec<String>) {
     if let [env, option, text, ..] = line.as_slice()
         && base_name(env) == "env"

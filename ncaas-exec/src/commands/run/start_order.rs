@@ -39,7 +39,7 @@ pub(super) struct Ticket<'o> {
 }
 
 impl StartOrder {
-    /// The ticket of the next record, of a job of this group. Jobs from arguments have the group ``.
+    /// The ticket of the next record, of a job of this group. The group of a job from arguments is empty.
     pub(super) fn ticket(&self, group: &str) -> Ticket<'_> {
         let mut queue = self.queue.borrow_mut();
         queue.issued += 1;
