@@ -93,6 +93,11 @@ impl ProxyDirection {
         self.passed.load(Ordering::Relaxed)
     }
 
+    /// Holds still as soon as so many bytes have passed.
+    pub fn hold_after(&self, bytes: u64) {
+        self.limit.store(bytes, Ordering::Relaxed);
+    }
+
     /// Whether it holds still.
     pub fn limit_reached(&self) -> bool {
         self.passed() >= self.limit.load(Ordering::Relaxed)
@@ -160,11 +165,18 @@ impl S3Proxy {
         });
         S3Proxy { url, sent, received, outage }
     }
+
+    /// Begins an outage when as many bytes have been sent as `sent.hold_after` said before the transfer began.
+    pub fn begin_outage(&self, outage: &AtomicBool) {
+        wait_until("files to be sent", Duration::from_secs(60), || self.sent.limit_reached());
+        outage.store(true, Ordering::Relaxed);
+        self.sent.hold_after(u64::MAX);
+    }
 }
 
 /// Runs a transfer until the flow is shut at `limit`, kills it, and opens the flow again.
 pub fn kill_transfer_at(run: crate::Run, flow: &ProxyDirection, limit: u64) {
-    flow.limit.store(limit, Ordering::Relaxed);
+    flow.hold_after(limit);
     let mut child =
         run.into_command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_until("the transfer to be under way", Duration::from_secs(300), || flow.limit_reached());

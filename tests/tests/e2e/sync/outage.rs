@@ -10,7 +10,6 @@ use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::bucket_job::BucketJob;
 use ncaas_tests::s3_proxy::S3Proxy;
 use ncaas_tests::sync::{ncaas_sync, write_below};
-use ncaas_tests::wait_until;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -28,11 +27,11 @@ fn tree(home: &TempDir) -> String {
 fn push_through_outage(outage: fn(&S3Proxy) -> &AtomicBool) {
     let bucket = TestBucket::s3("outage");
     let (home, proxy) = (tempfile::tempdir().unwrap(), S3Proxy::new());
+    proxy.sent.hold_after(1_000_000);
     let (folder, target) = (tree(&home), format!("{}/lab", bucket.address()));
     let push = ncaas_sync(&home, &["push", &folder, &target]).env("AWS_ENDPOINT_URL", &proxy.url);
     let child = push.into_command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    wait_until("files to be sent", Duration::from_secs(60), || proxy.sent.passed() > 1_000_000);
-    outage(&proxy).store(true, Ordering::Relaxed);
+    proxy.begin_outage(outage(&proxy));
     std::thread::sleep(Duration::from_secs(12));
     outage(&proxy).store(false, Ordering::Relaxed);
     let ended = child.unwrap().wait_with_output().unwrap();
@@ -59,11 +58,11 @@ fn a_push_outlasts_a_server_that_is_busy_for_twelve_seconds() {
 fn a_push_gives_up_in_few_lines_when_its_patience_has_run_out() {
     let bucket = TestBucket::s3("outage");
     let (home, proxy) = (tempfile::tempdir().unwrap(), S3Proxy::new());
+    proxy.sent.hold_after(1_000_000);
     let (folder, target) = (tree(&home), format!("{}/lab", bucket.address()));
     let push = ncaas_sync(&home, &["push", &folder, &target, "--patience", "5s"]).env("AWS_ENDPOINT_URL", &proxy.url);
     let child = push.into_command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    wait_until("files to be sent", Duration::from_secs(60), || proxy.sent.passed() > 1_000_000);
-    proxy.outage.is_busy.store(true, Ordering::Relaxed);
+    proxy.begin_outage(&proxy.outage.is_busy);
     let ended = child.unwrap().wait_with_output().unwrap();
     let stderr = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{stderr}");
@@ -80,6 +79,7 @@ fn a_machine_that_was_cut_off_writes_nothing_after_another_has_taken_over() {
     const RESULTS: usize = 60;
     let jobs = BucketJob::in_bucket(TestBucket::s3("cut-off"));
     let proxy = S3Proxy::new();
+    proxy.sent.hold_after(1_000_000);
     let mut record = jobs.ended(1, 1);
     record["job"]["claim"] = json!({"watcher": "w", "number": 3});
     let results = record["results"].as_array_mut().unwrap();
@@ -99,8 +99,7 @@ fn a_machine_that_was_cut_off_writes_nothing_after_another_has_taken_over() {
     let mut push = push.env("AWS_ENDPOINT_URL", &proxy.url).into_command();
     let mut child = push.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(record.to_string().as_bytes()).unwrap();
-    wait_until("results to be sent", Duration::from_secs(60), || proxy.sent.passed() > 1_000_000);
-    proxy.outage.is_away.store(true, Ordering::Relaxed);
+    proxy.begin_outage(&proxy.outage.is_away);
     // Longer than a write goes on without a confirmed claim.
     std::thread::sleep(Duration::from_secs(25));
     claim(4);

@@ -97,7 +97,7 @@ fn a_damaged_record_in_the_bucket_is_a_failure_that_names_it() {
     jobs.run(&["push"], &record).ok();
     let target = format!("{}/lab", jobs.bucket.address());
     let verify = || ncaas_sync(&jobs.home, &["verify", &target, "job__pca_1"]).dir(jobs.home.path()).run();
-    verify().ok();
+    verify().ended_saying(0, "verified by SHA-256");
     let key = "lab/results/job__pca_1/logs/set2.record.json";
     jobs.bucket.put(key, "{\"job\":");
     verify().ended_saying(1, &format!("/{key}` is not a record that the tools wrote"));
