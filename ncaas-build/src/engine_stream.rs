@@ -23,10 +23,8 @@ const REFUSAL_LIMIT: usize = 64 << 10;
 /// Size of the pieces in which a file is sent, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// The body of a request.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Failure>;
 
-/// One message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Message {
@@ -54,7 +52,6 @@ pub(crate) struct LayerProgress {
     pub(crate) total: u64,
 }
 
-/// The details of an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ErrorDetail {
@@ -63,7 +60,6 @@ pub(crate) struct ErrorDetail {
     pub(crate) message: Option<String>,
 }
 
-/// The stream of messages.
 #[derive(Debug)]
 pub(crate) struct Messages {
     body: Incoming,
@@ -81,9 +77,6 @@ impl Message {
 
 impl Messages {
     /// The next message; none at the end.
-    ///
-    /// # Errors
-    /// The connection breaks, or a line is not a message.
     pub(crate) async fn next(&mut self) -> Result<Option<Message>> {
         loop {
             if let Some(line) = self.ready.pop_front() {
@@ -120,18 +113,14 @@ impl Messages {
 pub(crate) enum Refusal {
     /// The engine refused it: HTTP status and message.
     Response(StatusCode, String),
-    /// There was no response.
     Failure(Failure),
 }
 
 impl Refusal {
-    /// As a failure; `what` says what was refused.
-    pub(crate) fn failure(self, what: &str) -> Failure {
+    /// As a failure: `explain` makes it from the engine's status and message.
+    pub(crate) fn into_failure(self, explain: impl FnOnce(StatusCode, &str) -> Failure) -> Failure {
         match self {
-            Refusal::Response(status, message) => {
-                let kind = if status.is_client_error() { Kind::BuildFailed } else { Kind::EngineError };
-                Failure::new(kind, format!("{what}: {message}"))
-            }
+            Refusal::Response(status, message) => explain(status, message.trim()),
             Refusal::Failure(failure) => failure,
         }
     }
@@ -156,7 +145,6 @@ pub(crate) async fn post(
     Err(refusal(response).await)
 }
 
-/// An empty body.
 pub(crate) fn empty_body() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
@@ -174,9 +162,6 @@ pub(crate) fn stream_body(source: impl AsyncRead + Unpin + Send + 'static, path:
 }
 
 /// Sends a request over a new connection, which ends with the response.
-///
-/// # Errors
-/// The engine cannot be reached, the connection breaks, or the body cannot be read.
 pub(crate) async fn send(engine: &Engine, request: Request<Body>) -> Result<Response<Incoming>> {
     let (mut sender, connection) = engine.open_http_connection().await?;
     // Failures of the connection reach the request.

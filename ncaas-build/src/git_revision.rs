@@ -26,9 +26,6 @@ pub(crate) struct ImageName {
 }
 
 /// Names an image after the git repository of `folder`, unless `tag` names it.
-///
-/// # Errors
-/// There is no tag, and no repository or commit.
 pub(crate) fn name_image(folder: &Path, tag: Option<&str>) -> Result<ImageName> {
     match (Revision::read(folder), tag) {
         (Ok(revision), Some(tag)) => Ok(ImageName { image: tag.to_owned(), revision, warnings: Vec::new() }),
@@ -69,9 +66,6 @@ pub(crate) struct Revision {
 
 impl Revision {
     /// The repository that `folder` is in; none if it is in none.
-    ///
-    /// # Errors
-    /// git is missing or refuses the repository, or the repository has no commit.
     fn read(folder: &Path) -> Result<Option<Self>> {
         if !absolute(folder)?.ancestors().any(|folder| folder.join(".git").exists()) {
             return Ok(None);
@@ -105,7 +99,6 @@ impl Revision {
         format!("{}{}", self.commit, if self.dirty { "-dirty" } else { "" })
     }
 
-    /// The labels for the commit.
     pub(crate) fn labels(&self) -> Vec<(String, String)> {
         let mut labels = vec![(REVISION.to_owned(), self.revision())];
         labels.extend(self.origin.iter().map(|origin| (SOURCE.to_owned(), origin.clone())));

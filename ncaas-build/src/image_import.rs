@@ -3,13 +3,11 @@
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
 
-use crate::engine_stream::{self, Body, Refusal};
+use crate::engine_stream::{self, Body};
 use crate::image_name::split;
 
-/// Imports an archive as `image`. `changes` are instructions of a Dockerfile that set its configuration.
-///
-/// # Errors
-/// The engine cannot be reached, or refuses the archive; the message names `subject`.
+/// Imports an archive as `image`. `changes` are instructions of a Dockerfile that set its configuration. A failure names
+/// `subject`.
 pub(crate) async fn import_image(
     engine: &Engine,
     subject: &str,
@@ -22,17 +20,13 @@ pub(crate) async fn import_image(
     query.append_pair("fromSrc", "-").append_pair("repo", repository).append_pair("tag", tag);
     query.extend_pairs(changes.iter().map(|change| ("changes", change)));
     let uri = format!("/images/create?{}", query.finish());
-    let refused = |message: &str| {
-        Failure::new(Kind::EngineError, format!("cannot import {subject} as an image: {}", message.trim()))
-    };
+    let refused =
+        |message: &str| Failure::new(Kind::EngineError, format!("cannot import {subject} as an image: {message}"));
     let posted = engine_stream::post(engine, &uri, &[("X-Registry-Auth", "")], archive).await;
-    let mut messages = posted.map_err(|refusal| match refusal {
-        Refusal::Response(_, message) => refused(&message),
-        Refusal::Failure(failure) => failure,
-    })?;
+    let mut messages = posted.map_err(|refusal| refusal.into_failure(|_, message| refused(message)))?;
     while let Some(message) = messages.next().await? {
         if let Some(reason) = message.failure() {
-            return Err(refused(reason));
+            return Err(refused(reason.trim()));
         }
     }
     Ok(())

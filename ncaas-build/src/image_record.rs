@@ -88,7 +88,6 @@ pub(crate) struct LeftOut {
 }
 
 impl LeftOut {
-    /// The warning for the user.
     pub(crate) fn warning(&self) -> String {
         let kind = if self.kind == "volume" { "volume".to_owned() } else { format!("{} mount", self.kind) };
         let count = match (self.files, self.bytes) {

@@ -35,7 +35,6 @@ fn main() -> ExitCode {
     })
 }
 
-/// The schema of a verb's records.
 fn schema_of_verb(verb: &str) -> Schema {
     match verb {
         "check" => schema_of::<WrittenRecord<Finding>>(),

@@ -12,7 +12,7 @@ use ncaas_core::text::strip_control;
 /// How often progress is written to a stderr that is not a terminal.
 pub(crate) const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is shown on stderr.
+/// The output on stderr.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
@@ -133,7 +133,7 @@ impl Drop for Bar<'_> {
 }
 
 /// A line without control sequences; of a line that was redrawn with carriage returns, its last state.
-fn last_state(line: &str) -> String {
+pub(crate) fn last_state(line: &str) -> String {
     let content = line.trim_end_matches(['\r', '\n']);
     let content = content.rsplit('\r').next().unwrap_or(content);
     format!("{}{}", strip_control(content), if line.ends_with('\n') { "\n" } else { "" })

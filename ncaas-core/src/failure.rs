@@ -172,7 +172,7 @@ pub struct Failure {
     pub kind: Kind,
     /// The message for people: the subject in backticks, the cause after a colon.
     pub message: String,
-    /// What to do about it.
+    /// The remedy, for people.
     pub hint: Option<String>,
 }
 
@@ -230,7 +230,10 @@ impl Error for Failure {}
 
 /// Turns the error of an [`io::Result`] into a failure.
 pub trait IoContext<T> {
-    /// `cannot <what> <path>: <reason>`, as a [`Failure`].
+    /// The value, or the failure `cannot <what> <path>: <reason>`.
+    ///
+    /// # Errors
+    /// The failure.
     fn doing(self, what: &str, path: &Path) -> Result<T>;
 }
 
@@ -243,6 +246,9 @@ impl<T> IoContext<T> for io::Result<T> {
 /// Turns an expected failure into a value.
 pub trait NoneIf<T> {
     /// `None` for a failure of one of these kinds.
+    ///
+    /// # Errors
+    /// Any other failure.
     fn none_if(self, kinds: &[Kind]) -> Result<Option<T>>;
 }
 

@@ -15,7 +15,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, Kind, Result};
 
-/// What every tool's exit status means.
+/// The meaning of each exit status of a tool.
 const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "Every record succeeded."),
     ("1", "At least one record carries an error, or a job failed."),

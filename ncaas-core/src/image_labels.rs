@@ -43,7 +43,7 @@ pub const PROTOCOL: &str = "org.neurocaas.protocol";
 const MAX_GLOB: usize = 1000;
 /// The labels that the author of an image may set.
 const AUTHOR_KEYS: [&str; 5] = [IO_DIR, EXPECT, COMMAND, MOUNTS, PROTOCOL];
-/// What may stand in braces in a command.
+/// The placeholders that may stand in braces in a command.
 pub const PLACEHOLDERS: [&str; 10] =
     ["data", "config", "results", "out", "inputs", "logs", "dataset", "job", "cpus", "memory"];
 /// The parts of an io-dir that can be mounted elsewhere.
@@ -73,7 +73,7 @@ impl Protocol {
     }
 }
 
-/// What the author of an image says about its jobs.
+/// The labels of an image about its jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageLabels {
     /// Absolute path of the io-dir in the container.
@@ -105,17 +105,17 @@ impl ImageLabels {
             }
         }
         Ok(ImageLabels {
-            io_dir: value(labels, IO_DIR, parse_path)?,
-            expect: value(labels, EXPECT, parse_globs)?.unwrap_or_default(),
-            command: value(labels, COMMAND, parse_command)?,
-            mounts: value(labels, MOUNTS, parse_mounts)?.unwrap_or_default(),
-            protocol: value(labels, PROTOCOL, Protocol::parse)?,
+            io_dir: parse_label(labels, IO_DIR, parse_path)?,
+            expect: parse_label(labels, EXPECT, parse_globs)?.unwrap_or_default(),
+            command: parse_label(labels, COMMAND, parse_command)?,
+            mounts: parse_label(labels, MOUNTS, parse_mounts)?.unwrap_or_default(),
+            protocol: parse_label(labels, PROTOCOL, Protocol::parse)?,
         })
     }
 }
 
 /// The value of a label; none if it is missing or empty.
-fn value<T>(
+fn parse_label<T>(
     labels: &HashMap<String, String>,
     key: &str,
     parse: impl Fn(&str) -> Result<T, String>,

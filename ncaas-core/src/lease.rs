@@ -91,11 +91,11 @@ pub struct RetryRequest {
 }
 
 /// The state of a job's lease.
-pub fn state(job: &Job) -> LeaseState {
-    state_in(&lease_folders(), job)
+pub fn read_state(job: &Job) -> LeaseState {
+    read_state_in(&lease_folders(), job)
 }
 
-fn state_in(leases: &[PathBuf], job: &Job) -> LeaseState {
+fn read_state_in(leases: &[PathBuf], job: &Job) -> LeaseState {
     let Some((claim, folder)) = claim_with_lease(leases, job) else { return LeaseState::Held };
     let lease = fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
     let Some(lease) = lease else { return LeaseState::Held };
@@ -117,7 +117,7 @@ fn state_in(leases: &[PathBuf], job: &Job) -> LeaseState {
 /// [`Kind::Superseded`].
 pub fn check(record: &Record) -> Result<()> {
     match record.job() {
-        Some(job) if matches!(state(&job), LeaseState::Superseded { .. }) => Err(superseded(&job)),
+        Some(job) if matches!(read_state(&job), LeaseState::Superseded { .. }) => Err(superseded(&job)),
         _ => Ok(()),
     }
 }
@@ -131,7 +131,7 @@ pub async fn wait_until_held(record: &Record) -> Result<()> {
     let Some(job) = record.job() else { return Ok(()) };
     let began = Instant::now();
     loop {
-        match state(&job) {
+        match read_state(&job) {
             LeaseState::Held => return Ok(()),
             LeaseState::Expired if began.elapsed() < MAX_WAIT => sleep(POLL).await,
             _ => return Err(superseded(&job)),
@@ -147,7 +147,7 @@ pub async fn is_lost_to_another_machine(job: &Job) -> bool {
     }
     let began = Instant::now();
     loop {
-        match state(job) {
+        match read_state(job) {
             LeaseState::Superseded { elsewhere } => return elsewhere,
             LeaseState::Held | LeaseState::Expired if began.elapsed() < NOTICE => sleep(POLL).await,
             _ => return false,
@@ -379,7 +379,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let leases = &parent.path().join("leases");
         let folders = [leases.to_owned()];
-        let state = |number| state_in(&folders, &job("0a", number));
+        let state = |number| read_state_in(&folders, &job("0a", number));
         assert_eq!(state(1), LeaseState::Held, "nothing is known of another machine's watcher");
         let mut writer = LeaseWriter::create_in(leases, "0a", true).unwrap();
         writer.renew(Duration::from_secs(60)).unwrap();
@@ -402,7 +402,7 @@ mod tests {
         writer.renew(Duration::ZERO).unwrap();
         drop(writer);
         for watcher in ["../0b", "", ".", "/0b"] {
-            assert_eq!(state_in(&[leases.join("0b")], &job(watcher, 1)), LeaseState::Held, "{watcher}");
+            assert_eq!(read_state_in(&[leases.join("0b")], &job(watcher, 1)), LeaseState::Held, "{watcher}");
         }
     }
 
@@ -412,7 +412,7 @@ mod tests {
         let leases = parent.path().join("leases");
         let mut writer = LeaseWriter::create_in(&leases, "0d", true).unwrap();
         writer.note_superseded("lab", "job__pca_1", 1, true).unwrap();
-        let state = || state_in(std::slice::from_ref(&leases), &job("0d", 1));
+        let state = || read_state_in(std::slice::from_ref(&leases), &job("0d", 1));
         assert_eq!(state(), LeaseState::Superseded { elsewhere: true });
         for folder in [&leases, parent.path()] {
             let private = fs::metadata(folder).unwrap().permissions();
@@ -430,7 +430,7 @@ mod tests {
         let folders = [parent.path().join("taken/leases"), parent.path().join("leases")];
         let mut writer = LeaseWriter::create_in_any(&folders, "0f", true).unwrap();
         writer.renew(Duration::ZERO).unwrap();
-        assert_eq!(state_in(&folders, &job("0f", 1)), LeaseState::Expired);
+        assert_eq!(read_state_in(&folders, &job("0f", 1)), LeaseState::Expired);
     }
 
     #[tokio::test]

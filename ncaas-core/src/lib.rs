@@ -1,28 +1,7 @@
-//! What the five ncaas tools share.
-//!
-//! - [`record`]: everything known about one job, as one JSON object on one line
-//! - [`pipe`]: reads records, runs a verb on several at once, and writes them
-//! - [`tool`]: start and end of each program
-//! - [`failure`]: the kinds of failure with exit status and hint
-//! - [`layout`]: the names of files and folders in a bucket and in an io-dir
-//! - [`io_dir`]: the io-dir of a record
-//! - [`inputs`]: the paths of a dataset and a config on this machine and in the container
-//! - [`lease`]: whether a watcher of this machine still holds the claims of its records
-//! - [`image_labels`]: the labels by which the author of an image says how its jobs run
-//! - [`config`]: the fields of a job's config that the platform reads
-//! - [`certificate`], [`status_file`]: the platform's files about a job's progress
-//! - [`usage_record`]: the file about a job's use that the platform's cost tools read
-//! - [`outcome`]: the line for people about how a job ended
-//! - [`text`], [`table`], [`time`], [`quantity`]: text from outside made safe to show; tables; times, sizes and counts
-//! - [`files`], [`folder`]: files that appear complete or not at all; folders that no link can leave
-//! - [`blocking`]: blocking work on other threads
-//! - [`shebang`]: the first line of a script, as the kernel reads it
-//! - `engine`: the Docker Engine (feature `engine`)
-//! - `bucket`: `s3://` and directories behind one type (feature `bucket`)
-//! - `cancellation`: the marker of a cancelled submission (feature `bucket`)
-//! - `claim`: which watcher is responsible for a submission (feature `bucket`)
-//! - `saved_record`: the records of ended jobs in a bucket (feature `bucket`)
-//! - `transfer`: resumable, checked transfers of files (feature `bucket`)
+//! The library of the five ncaas tools. ARCHITECTURE.md lists its modules. Those about containers and the Docker Engine belong
+//! to the feature `engine`, those about buckets to the feature `bucket`.
+
+#![warn(clippy::missing_errors_doc)]
 
 pub mod blocking;
 #[cfg(feature = "bucket")]
@@ -37,6 +16,7 @@ pub mod config;
 pub mod engine;
 mod exit_status;
 pub mod failure;
+pub mod file_stamp;
 pub mod files;
 pub mod folder;
 mod generate;

@@ -95,7 +95,7 @@ fn describe_status(container: &Container) -> String {
     }
 }
 
-/// What the user can do about a job that a limit has ended.
+/// The remedy for a job that a limit has ended.
 fn remedy(record: &Record, container: &Container) -> Option<String> {
     let settings = record.fields().ok().and_then(|known| known.run).unwrap_or_default();
     match container.status? {

@@ -11,7 +11,7 @@ pub const HEAD: usize = 256;
 /// How many scripts may be the interpreters of one another: one more is refused by the kernel.
 pub const MAX_SCRIPTS: usize = 5;
 
-/// What the kernel does with an executable file.
+/// How the kernel executes a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Executable {
     /// Runs it as a program.
@@ -182,7 +182,7 @@ fn refuse_endless(shebang: &Shebang) -> Result<(), ShebangDefect> {
     let is_cluster =
         |argument: &str| argument.starts_with('-') && !argument.starts_with("--") && argument.contains('c');
     if shebang.is_shell() && shebang.argument.as_deref().is_some_and(is_cluster) {
-        let reason = format!("has the line `{}`, with which it would start itself again for ever", shebang.line());
+        let reason = format!("has the line `{}`, which would start the script itself again and again", shebang.line());
         return Err(ShebangDefect::new(reason, format!("write `#!{}`", shebang.interpreter)));
     }
     Ok(())
@@ -227,7 +227,7 @@ mod tests {
             assert!(reason(line).starts_with("names no program after"), "{line}");
         }
         for line in ["#!/bin/bash -c\n", "#!/bin/sh -ec\n"] {
-            assert!(reason(line).contains("start itself again"), "{line}");
+            assert!(reason(line).contains("start the script itself"), "{line}");
         }
         assert_eq!(reason("#!/bin/bash --rcfile=x\n"), "");
         assert_eq!(reason("#!/bin/bash\0x\n"), "has a NUL character in its `#!` line");

@@ -7,19 +7,17 @@
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::certificate::{Stage, UNKNOWN};
+use crate::certificate::{DatasetStatus, UNKNOWN};
 use crate::text;
 use crate::usage_record;
 
 /// The largest status file that is read, in bytes.
 pub const MAX_SIZE: u64 = 16 << 20;
 
-/// What a status file says. Texts that are not known are written as `N/A`.
-#[derive(Debug)]
+/// The content of a status file. Unknown texts are written as `N/A`.
+#[derive(Debug, Default)]
 pub struct StatusFile<'a> {
     /// The container's id.
     pub instance: &'a str,
@@ -28,7 +26,7 @@ pub struct StatusFile<'a> {
     /// The dataset's name.
     pub input: &'a str,
     /// Its status.
-    pub stage: Stage,
+    pub status: DatasetStatus,
     /// The exit code as a number, or the cause of the end in words; null while the job runs.
     pub reason: Value,
     /// Memory in bytes.
@@ -57,56 +55,40 @@ pub enum OutputPart<'a> {
     },
 }
 
-#[derive(Serialize)]
-struct File<'a> {
-    instance: &'a str,
-    command: &'a str,
-    input: &'a str,
-    status: &'a str,
-    reason: &'a Value,
-    memory_usage: String,
-    cpu_usage: String,
-    job_start: String,
-    job_finish: String,
-    std: Std<'a>,
+impl OutputPart<'_> {
+    fn text(&self) -> String {
+        match self {
+            OutputPart::Line(line) => String::from_utf8_lossy(line).replace('\t', "    ").replace('\r', "") + "\n",
+            OutputPart::LeftOut { lines, log_name } => {
+                format!("... {lines} lines are left out here; `{log_name}` holds all lines ...\n")
+            }
+        }
+    }
 }
 
 impl<'a> StatusFile<'a> {
     /// The status of a dataset whose job has not started.
     pub fn initializing(dataname: &'a str) -> Self {
-        StatusFile {
-            instance: "",
-            command: "",
-            input: dataname,
-            stage: Stage::Initializing,
-            reason: Value::Null,
-            memory_bytes: None,
-            cpu_percent: None,
-            started_at: None,
-            finished_at: None,
-            output: Vec::new(),
-        }
+        StatusFile { input: dataname, ..StatusFile::default() }
     }
 
     /// The content of the file.
     pub fn to_json(&self) -> Vec<u8> {
-        let or_unknown = |text: &'a str| if text.is_empty() { UNKNOWN } else { text };
-        let command = text::one_line(self.command);
-        let file = File {
-            instance: or_unknown(self.instance),
-            command: if command.is_empty() { UNKNOWN } else { &command },
-            input: or_unknown(self.input),
-            status: self.stage.name(),
-            reason: &self.reason,
-            memory_usage: self.memory_bytes.map_or(UNKNOWN.to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6)),
-            cpu_usage: self.cpu_percent.map_or(UNKNOWN.to_owned(), |percent| format!("{percent:.1} %")),
-            job_start: time_or_unknown(self.started_at),
-            job_finish: time_or_unknown(self.finished_at),
-            std: Std(&self.output),
-        };
-        let mut json = serde_json::to_vec_pretty(&file).unwrap_or_default();
-        json.push(b'\n');
-        json
+        let or_unknown = |text: &str| if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() };
+        let parts = self.output.iter().enumerate();
+        let std: Map<String, Value> = parts.map(|(number, part)| (number.to_string(), part.text().into())).collect();
+        pretty_json(&json!({
+            "instance": or_unknown(self.instance),
+            "command": or_unknown(&text::one_line(self.command)),
+            "input": or_unknown(self.input),
+            "status": self.status.name(),
+            "reason": self.reason,
+            "memory_usage": self.memory_bytes.map_or(UNKNOWN.to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6)),
+            "cpu_usage": self.cpu_percent.map_or(UNKNOWN.to_owned(), |percent| format!("{percent:.1} %")),
+            "job_start": time_or_unknown(self.started_at),
+            "job_finish": time_or_unknown(self.finished_at),
+            "std": std,
+        }))
     }
 }
 
@@ -114,11 +96,13 @@ impl<'a> StatusFile<'a> {
 /// what is not a status file.
 pub fn with_failure(content: &[u8], reason: &str) -> Option<Vec<u8>> {
     let mut file: Map<String, Value> = serde_json::from_slice(content).ok()?;
-    *file.get_mut("status")? = Stage::Failed.name().into();
+    *file.get_mut("status")? = DatasetStatus::Failed.name().into();
     *file.get_mut("reason")? = reason.into();
-    let mut json = serde_json::to_vec_pretty(&file).ok()?;
-    json.push(b'\n');
-    Some(json)
+    Some(pretty_json(&file.into()))
+}
+
+fn pretty_json(file: &Value) -> Vec<u8> {
+    format!("{file:#}\n").into_bytes()
 }
 
 /// A time as the platform writes it, in whole seconds.
@@ -127,30 +111,11 @@ fn time_or_unknown(time: Option<&str>) -> String {
     time.map_or(UNKNOWN.to_owned(), usage_record::whole_seconds)
 }
 
-/// The parts of the output by their numbers.
-struct Std<'a>(&'a [OutputPart<'a>]);
-
-impl Serialize for Std<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (number, part) in self.0.iter().enumerate() {
-            let text = match part {
-                OutputPart::Line(line) => String::from_utf8_lossy(line).replace('\t', "    ").replace('\r', "") + "\n",
-                OutputPart::LeftOut { lines, log_name } => {
-                    format!("... {lines} lines are left out here; `{log_name}` holds all lines ...\n")
-                }
-            };
-            map.serialize_entry(&number.to_string(), &text)?;
-        }
-        map.end()
-    }
-}
-
-/// What a status file of any writer says about a job.
+/// The content of a status file of any writer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadStatus {
     /// The status.
-    pub stage: Stage,
+    pub status: DatasetStatus,
     /// The exit code or the cause of the end; null while the job runs.
     pub reason: Value,
     /// The container or instance.
@@ -168,35 +133,18 @@ pub struct ReadStatus {
 impl ReadStatus {
     /// Reads a status file, ours or the platform's. None for what is not a status file.
     pub fn parse(content: &[u8]) -> Option<ReadStatus> {
-        #[derive(Deserialize)]
-        struct Fields {
-            status: String,
-            #[serde(default)]
-            reason: Value,
-            #[serde(default)]
-            instance: Value,
-            #[serde(default)]
-            input: Value,
-            #[serde(default)]
-            job_start: Value,
-            #[serde(default)]
-            job_finish: Value,
-            #[serde(default)]
-            std: Value,
-        }
-        let fields: Fields = serde_json::from_slice(text::without_bom(content)).ok()?;
-        let known = |value: Value| value.as_str().filter(|text| !matches!(*text, "" | UNKNOWN)).map(str::to_owned);
-        let time = |value: Value| known(value).as_deref().and_then(parse_time);
-        let mut lines: Vec<(u64, String)> =
-            fields.std.as_object().into_iter().flatten().filter_map(output_line).collect();
+        let fields: Map<String, Value> = serde_json::from_slice(text::without_bom(content)).ok()?;
+        let known = |field: &str| fields.get(field)?.as_str().filter(|text| !matches!(*text, "" | UNKNOWN));
+        let std = fields.get("std").and_then(Value::as_object).into_iter().flatten();
+        let mut lines: Vec<(u64, String)> = std.filter_map(output_line).collect();
         lines.sort_by_key(|(number, _)| *number);
         Some(ReadStatus {
-            stage: Stage::from_name(&fields.status)?,
-            reason: fields.reason,
-            instance: known(fields.instance),
-            input: known(fields.input),
-            started_at: time(fields.job_start),
-            finished_at: time(fields.job_finish),
+            status: DatasetStatus::from_name(fields.get("status")?.as_str()?)?,
+            reason: fields.get("reason").cloned().unwrap_or_default(),
+            instance: known("instance").map(str::to_owned),
+            input: known("input").map(str::to_owned),
+            started_at: known("job_start").and_then(parse_time),
+            finished_at: known("job_finish").and_then(parse_time),
             output: lines.into_iter().map(|(_, line)| line).collect(),
         })
     }
@@ -221,7 +169,7 @@ mod tests {
         let status = StatusFile {
             instance: "0af1",
             command: "bash -c 'echo\nx'",
-            stage: Stage::Success,
+            status: DatasetStatus::Success,
             reason: Value::from(0),
             memory_bytes: Some(123_400_000),
             cpu_percent: Some(97.24),
@@ -260,13 +208,19 @@ mod tests {
 
     #[test]
     fn status_files_of_the_platform_are_read() {
-        for (word, stage) in [("FAILED", Stage::Failed), ("sigkill/oom", Stage::Failed), ("running", Stage::InProgress)]
-        {
+        for (word, status) in [
+            ("FAILED", DatasetStatus::Failed),
+            ("sigkill/oom", DatasetStatus::Failed),
+            ("running", DatasetStatus::InProgress),
+        ] {
             let content = format!("\u{feff}{{\"status\": \"{word}\", \"reason\": 137}}");
             let read = ReadStatus::parse(content.as_bytes()).unwrap();
-            assert_eq!((read.stage, read.reason, read.started_at), (stage, Value::from(137), None));
+            assert_eq!((read.status, read.reason, read.started_at), (status, Value::from(137), None));
         }
-        assert_eq!(ReadStatus::parse(&StatusFile::initializing("x").to_json()).unwrap().stage, Stage::Initializing);
+        assert_eq!(
+            ReadStatus::parse(&StatusFile::initializing("x").to_json()).unwrap().status,
+            DatasetStatus::Initializing
+        );
         assert_eq!(ReadStatus::parse(b"not JSON"), None);
         let platform = br#"{"instance": "i-0a", "input": "lab/inputs/a.npy", "status": "SUCCESS", "reason": 0,
             "job_start": "2026-11-22T10:24:55Z", "job_finish": "2026-11-22 10:25:55", "std": {"10": "c\n", "2": "b\n", "0": "a"}}"#;

@@ -101,7 +101,7 @@ impl Tool {
     }
 }
 
-/// What begins a line on a terminal in a later stage of a pipe: it removes the progress line that an earlier stage has drawn
+/// The beginning of a line on a terminal in a later stage of a pipe. It removes the progress line that an earlier stage has drawn
 /// there. Empty elsewhere.
 pub(crate) fn line_start(output: &impl IsTerminal) -> &'static str {
     let stdin = rustix::fs::fstat(rustix::stdio::stdin());

@@ -26,7 +26,6 @@ const UNLIMITED_LOG: &str = "1000t";
 const DROPPED_CAPABILITIES: [&str; 3] = ["AUDIT_WRITE", "MKNOD", "NET_RAW"];
 const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
 
-/// The specification of a container.
 #[derive(Debug, Default)]
 pub(crate) struct ContainerSpec {
     /// Name; the engine chooses one if this is `None`.
@@ -39,13 +38,10 @@ pub(crate) struct ContainerSpec {
     pub(crate) command: Option<Vec<String>>,
     /// The program that the container executes: first word of the entrypoint, or of the command if there is none.
     pub(crate) program: String,
-    /// Environment variables.
     pub(crate) environment: Environment,
     /// Files and folders of this machine that the container gets.
     pub(crate) shared: Vec<SharedPath>,
-    /// Labels.
     pub(crate) labels: BTreeMap<String, String>,
-    /// The settings.
     pub(crate) settings: RunSettings,
     /// The engine's id of the GPU that the container gets.
     pub(crate) gpu: Option<String>,

@@ -15,7 +15,6 @@ const NAME: usize = 0;
 const UID: usize = 2;
 const HOME: usize = 5;
 
-/// A user of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ContainerUser {
     /// root, who may read and write everything.

@@ -34,10 +34,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum size of the file with the exit code, in bytes.
 const EXIT_FILE_LIMIT: u64 = 8;
 
-/// Starts a detached command.
-///
-/// # Errors
-/// [`Kind::ScriptNotFound`] if the container has no shell.
+/// Starts a detached command. Fails with [`Kind::ScriptNotFound`] if the container has no shell.
 pub(crate) async fn start_detached(engine: &Engine, request: ExecRequest) -> Result<DetachedExec> {
     let inspected = engine.inspect(&request.container).await?;
     let labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
@@ -81,10 +78,8 @@ pub(crate) async fn start_detached(engine: &Engine, request: ExecRequest) -> Res
     }
 }
 
-/// Waits until a detached command has ended, and returns its exit code.
-///
-/// # Errors
-/// [`Kind::Killed`] if its container ended first.
+/// Waits until a detached command has ended, and returns its exit code. Fails with [`Kind::Killed`] if its container ended
+/// first.
 pub(crate) async fn wait_for_detached(engine: &Engine, container: &str, detached: &DetachedExec) -> Result<i64> {
     loop {
         // Checked before the file: an ended container writes nothing more.

@@ -71,7 +71,6 @@ pub(crate) struct ExecRequest {
     pub(crate) env: Vec<String>,
     pub(crate) user: Option<String>,
     pub(crate) workdir: Option<String>,
-    /// Whether stdin is connected.
     pub(crate) stdin: bool,
     /// Whether the process gets a terminal.
     pub(crate) terminal: bool,
@@ -86,16 +85,13 @@ pub(crate) struct Exec {
     mark: String,
 }
 
-/// The output of a process.
 pub(crate) type OutputStream = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 
-/// The streams of a process.
 pub(crate) struct Streams {
     pub(crate) output: OutputStream,
     pub(crate) input: Pin<Box<dyn AsyncWrite + Send>>,
 }
 
-/// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExecEnd {
     /// It exited with this code.
@@ -105,10 +101,7 @@ pub(crate) enum ExecEnd {
 }
 
 impl Exec {
-    /// Creates the process without starting it.
-    ///
-    /// # Errors
-    /// [`Kind::ContainerNotFound`], or the container does not run.
+    /// Creates the process without starting it. Fails if the container does not exist or does not run.
     pub(crate) async fn create(engine: &Engine, request: ExecRequest) -> Result<Self> {
         let container = reference::container(&request.container)?.to_owned();
         let mark = format!("{MARK}={}.{}", std::process::id(), Timestamp::now().as_nanosecond());
@@ -133,7 +126,6 @@ impl Exec {
         Ok(Exec { engine: engine.clone(), request, id, mark })
     }
 
-    /// Starts the process.
     pub(crate) async fn start(&self) -> Result<Streams> {
         let options = StartExecOptions { tty: self.request.terminal, ..Default::default() };
         let started = self.engine.docker().start_exec(&self.id, Some(options)).await;

@@ -30,10 +30,8 @@ struct Entry {
     id: u32,
 }
 
-/// Lets the user `uid` read and write in a folder. A link in the place of the folder is not followed.
-///
-/// # Errors
-/// If the file system has no access control lists, or the folder belongs to another user.
+/// Lets the user `uid` read and write in a folder. A link in the place of the folder is not followed. Fails if the file
+/// system has no access control lists, or the folder belongs to another user.
 pub(crate) fn grant_access(folder: &Path, uid: u32) -> Result<()> {
     let grant = || -> rustix::io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

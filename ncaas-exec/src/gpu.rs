@@ -4,20 +4,18 @@ use bollard::models::SystemInfo;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::fields::Gpus;
 
-/// What a container gets for its `gpus` setting.
+/// The GPU that a container gets for its `gpus` setting.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum GpuRequest {
     /// No GPU, as requested.
     None,
     /// No GPU, because the engine has none; with the warning for the user.
     Unavailable(String),
-    /// One GPU.
     One,
 }
 
 impl GpuRequest {
-    /// # Errors
-    /// [`Kind::GpuUnavailable`] if a GPU is required and the engine has none.
+    /// Fails with [`Kind::GpuUnavailable`] if a GPU is required and the engine has none.
     pub(crate) fn new(setting: Option<Gpus>, engine: &SystemInfo) -> Result<Self> {
         let has_runtime = || engine.runtimes.iter().flatten().any(|(name, _)| name.contains("nvidia"));
         match setting.unwrap_or_default() {
@@ -33,7 +31,6 @@ impl GpuRequest {
         }
     }
 
-    /// The warning for the user, if there is one.
     pub(crate) fn warning(&self) -> Option<&str> {
         match self {
             GpuRequest::Unavailable(warning) => Some(warning),

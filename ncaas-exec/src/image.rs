@@ -7,10 +7,6 @@ use ncaas_core::image_labels::ImageLabels;
 use ncaas_core::layout;
 use ncaas_core::record::fields::{MountPaths, RunSettings};
 
-/// Inspects an image.
-///
-/// # Errors
-/// [`Kind::ImageNotFound`](ncaas_core::failure::Kind::ImageNotFound).
 pub(crate) async fn inspect_image(engine: &Engine, name: &str) -> Result<ImageInspect> {
     let name = reference::image(name)?;
     engine.docker().inspect_image(name).await.engine_context("run", Subject::Image(name))
@@ -23,11 +19,8 @@ pub(crate) fn io_dir_in_container(settings: &RunSettings, image: &ImageInspect) 
     path.map_or(layout::CONTAINER_IO_DIR.to_owned(), |path| path.trim_end_matches('/').to_owned())
 }
 
-/// What the author of an image says in its labels.
-///
-/// # Errors
-/// [`Kind::Usage`](ncaas_core::failure::Kind::Usage) for an invalid label, and for one that belongs to the tools: a container
-/// of such an image could not be told from a job.
+/// The labels of an image about its jobs. Fails with [`Kind::Usage`](ncaas_core::failure::Kind::Usage) for an
+/// invalid label, and for one that belongs to the tools: a container of such an image could not be told from a job.
 pub(crate) fn author_labels(image: &ImageInspect) -> Result<ImageLabels> {
     let labels = image.config.as_ref().and_then(|config| config.labels.as_ref());
     labels.map_or_else(|| Ok(ImageLabels::default()), ImageLabels::parse)

@@ -21,9 +21,6 @@ pub(crate) struct LeftoverContainers {
 impl LeftoverContainers {
     /// The records of ended jobs in the bucket and io-dir of `pushed`, a record whose job is over, that still have a
     /// container. Empty at every later call for the same two.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
     pub(crate) async fn find(&self, engine: &Engine, pushed: &Record) -> Result<Vec<Record>> {
         let Some(place) = bucket_and_io_dir(pushed) else { return Ok(Vec::new()) };
         if !self.searched.borrow_mut().insert(place.clone()) {

@@ -19,10 +19,7 @@ const START_LIMIT: Duration = Duration::from_secs(300);
 /// How long the removal of a container that could not be started may take.
 const REMOVE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Creates the container and returns its id.
-///
-/// # Errors
-/// [`Kind::NameInUse`] if a container with this name exists.
+/// Creates the container and returns its id. Fails with [`Kind::NameInUse`] if a container with this name exists.
 pub(crate) async fn create_container(engine: &Engine, spec: &ContainerSpec) -> Result<String> {
     let options = CreateContainerOptions {
         name: spec.name.clone(),
@@ -49,10 +46,8 @@ fn is_taken_name(error: &Error) -> bool {
 }
 
 /// Starts a created container, after copying the inputs that cannot be mounted. A container that cannot be started is
-/// removed, and the failure says why.
-///
-/// # Errors
-/// [`Kind::ScriptNotFound`], [`Kind::ScriptNotExecutable`], [`Kind::BadInterpreter`], ...
+/// removed, and the failure says why. Fails with [`Kind::ScriptNotFound`], [`Kind::ScriptNotExecutable`]
+/// or [`Kind::BadInterpreter`] if the program cannot be executed.
 pub(crate) async fn start_container(engine: &Engine, id: &str, spec: &ContainerSpec) -> Result<Container> {
     let started = async {
         FileSharing::new(engine, spec).await?.copy_into(engine, id).await?;

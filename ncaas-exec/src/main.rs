@@ -41,7 +41,6 @@ fn main() -> ExitCode {
     })
 }
 
-/// The schema of a verb's records.
 fn schema_of_verb(verb: &str) -> Schema {
     match verb {
         "du" => schema_of::<commands::du::Usage>(),

@@ -28,10 +28,8 @@ struct MountedFolder {
 }
 
 impl MountedFolders {
-    /// Opens the folders of an io-dir, and makes those that do not exist.
-    ///
-    /// # Errors
-    /// [`Kind::UnsafePath`] if something else is in the place of one.
+    /// Opens the folders of an io-dir, and makes those that do not exist. Fails with [`Kind::UnsafePath`] if something else
+    /// is in the place of one.
     pub(crate) fn make(io_dir: &Path, shared: &[SharedPath]) -> Result<Self> {
         let io_dir = Folder::create(io_dir)?;
         let open = |shared: &SharedPath| {
@@ -48,9 +46,7 @@ impl MountedFolders {
     }
 
     /// Makes sure that a running container has these folders, and no others in their place. Removes the container if not.
-    ///
-    /// # Errors
-    /// [`Kind::UnsafePath`] if it has not.
+    /// Fails with [`Kind::UnsafePath`] if it has not.
     pub(crate) async fn verify(&self, engine: &Engine, id: &str) -> Result<()> {
         if engine.is_remote() {
             // It got copies.
@@ -61,7 +57,8 @@ impl MountedFolders {
         let Some(replaced) = self.0.iter().find(|folder| !folder.is_mounted(root.as_ref())) else { return Ok(()) };
         lifecycle::remove_container(engine, id, true).await?;
         let message = format!("`{}` was replaced while the container started", replaced.host.display());
-        Err(Failure::new(Kind::UnsafePath, message).hint("find out what put something else there, and move it away"))
+        Err(Failure::new(Kind::UnsafePath, message)
+            .hint("another program has put something in its place: move that away"))
     }
 }
 

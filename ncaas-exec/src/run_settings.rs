@@ -23,10 +23,7 @@ pub(crate) struct DefaultSettings {
 }
 
 impl DefaultSettings {
-    /// Settings of development containers.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`] for an invalid variable name; or a file of variables cannot be read.
+    /// Settings of development containers. Fails for an invalid variable name, or if a file of variables cannot be read.
     pub(crate) fn for_development(args: SettingsArgs) -> Result<Self> {
         let mut env = BTreeMap::new();
         for file in &args.env_file {
@@ -57,10 +54,7 @@ impl DefaultSettings {
         Ok(DefaultSettings { settings, io_dir })
     }
 
-    /// Settings of jobs.
-    ///
-    /// # Errors
-    /// As [`DefaultSettings::for_development`], and for a volume that is not `HOST:PATH` or `HOST:PATH:ro`.
+    /// Settings of jobs. A volume must be `HOST:PATH` or `HOST:PATH:ro`.
     pub(crate) fn for_jobs(args: SettingsArgs, job: JobSettingsArgs, timeout_s: Option<u64>) -> Result<Self> {
         let DefaultSettings { settings, io_dir } = DefaultSettings::for_development(args)?;
         let entrypoint = job.entrypoint.map(|command| {
@@ -167,8 +161,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// # Errors
-    /// [`Kind::Usage`] if a secret variable is not set in this environment.
+    /// Fails with [`Kind::Usage`] if a secret variable is not set in this environment.
     pub(crate) fn new(settings: &RunSettings) -> Result<Self> {
         let public = settings.env.iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
         let mut secret = Vec::new();

@@ -16,10 +16,8 @@ pub(crate) fn needs_examination(command: &str) -> bool {
     command.contains('/') && !SYSTEM_FOLDERS.iter().any(|folder| command.starts_with(folder))
 }
 
-/// Examines the program of a created container.
-///
-/// # Errors
-/// [`Kind::ScriptNotFound`], [`Kind::ScriptNotExecutable`] or [`Kind::BadInterpreter`] if it cannot be started.
+/// Examines the program of a created container. Fails with [`Kind::ScriptNotFound`], [`Kind::ScriptNotExecutable`] or
+/// [`Kind::BadInterpreter`] if it cannot be started.
 pub(crate) async fn examine_program(engine: &Engine, id: &str) -> Result<()> {
     let no_cause = Failure::new(Kind::EngineError, "");
     match explain_start(engine, id, no_cause.clone()).await {
@@ -57,9 +55,6 @@ pub(crate) async fn explain_exec(
 }
 
 /// Checks that the working directory of a command in a container exists; `workdir` replaces the container's.
-///
-/// # Errors
-/// [`Kind::FileNotFound`].
 pub(crate) async fn check_workdir(engine: &Engine, id: &str, workdir: Option<&str>) -> Result<()> {
     let inspected = engine.inspect(id).await?;
     let own = inspected.config.and_then(|config| config.working_dir).unwrap_or_default();

@@ -41,10 +41,7 @@ pub(crate) fn belongs_to_user(record: &Record) -> bool {
 }
 
 /// Inspects a record's container and updates the record. A record that contains only a container is replaced by the
-/// record in the container's label.
-///
-/// # Errors
-/// [`Kind::ContainerNotFound`]; [`Kind::WrongContainer`] if the record's job has another container.
+/// record in the container's label. Fails with [`Kind::WrongContainer`] if the record's job has another container.
 pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<Container> {
     let inspected = engine.inspect_for(record, &container_id(record)?).await;
     update_from_inspect(engine, record, inspected).await
@@ -52,9 +49,6 @@ pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Resu
 
 /// As [`inspect_target`], for verbs that stop or remove the container: its own label must name the record's job. A record
 /// that contains only a container has no job: the user named the container.
-///
-/// # Errors
-/// As [`inspect_target`].
 pub(crate) async fn inspect_labelled_target(engine: &Engine, record: &mut Record) -> Result<Container> {
     let inspected = engine.inspect_labelled_for(record, &container_id(record)?).await;
     update_from_inspect(engine, record, inspected).await
@@ -80,14 +74,11 @@ pub(crate) async fn update_from_inspect(
     Ok(container)
 }
 
-/// Checks that a saved record does not name the container of another job.
-///
-/// # Errors
-/// [`Kind::WrongContainer`].
+/// Checks that a saved record does not name the container of another job. Fails with [`Kind::WrongContainer`].
 pub(crate) async fn check_saved_container(engine: &Engine, record: &Record, saved: &Container) -> Result<()> {
     match engine.inspect_labelled_for(record, saved.reference()).await {
         Err(failure) if failure.kind == Kind::WrongContainer => {
-            Err(failure.context("the saved record of the job is not its own"))
+            Err(failure.context("the saved record belongs to another job"))
         }
         // The container was removed, or the engine does not answer: then no later stage reaches it either.
         _ => Ok(()),

@@ -38,10 +38,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Opens the terminal and switches it to raw mode.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`] if there is no terminal.
+    /// Opens the terminal and switches it to raw mode. Fails with [`Kind::Usage`] if there is no terminal.
     pub(crate) fn open_raw() -> Result<Self> {
         let path = Path::new(TERMINAL);
         // Opened again, because O_NONBLOCK on a shared descriptor would affect every process that uses it.

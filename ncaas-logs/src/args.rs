@@ -41,7 +41,7 @@ pub(crate) enum Verb {
     /// Write an HTML page about jobs: timeline, table, and the last lines of failed ones
     #[command(after_help = "Examples:\n  ncaas-logs report -o report.html io-dir/lab/results/*/logs/*.record.json")]
     Report(ReportArgs),
-    /// Show in what two jobs differ: image, command, config, inputs, results and resource usage
+    /// Compare two jobs: image, command, config, inputs, results and resource usage
     #[command(after_help = "Examples:\n  ncaas-logs compare old/logs/d.npy.record.json new/logs/d.npy.record.json")]
     Compare(CompareArgs),
     /// Keep the log, status file and certificate of each job up to date, and save its record when it ends

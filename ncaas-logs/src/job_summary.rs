@@ -1,4 +1,4 @@
-//! What a report says about one job.
+//! The row of one job in a report.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -33,7 +33,6 @@ fn main() -> ExitCode {
     })
 }
 
-/// The schema of a verb's records.
 fn schema_of_verb(verb: &str) -> Schema {
     match verb {
         "lines" => schema_of::<commands::lines::LineRecord>(),

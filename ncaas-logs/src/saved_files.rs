@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use ncaas_core::certificate::Stage;
+use ncaas_core::certificate::DatasetStatus;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::default_io_dir;
@@ -26,7 +26,6 @@ pub(crate) struct SavedFiles {
     pub(crate) record: Option<Record>,
 }
 
-/// The location of a saved log.
 #[derive(Debug)]
 pub(crate) enum SavedLogPath {
     /// A path that the user named.
@@ -62,7 +61,6 @@ impl SavedLogPath {
     }
 }
 
-/// A line of a saved log.
 #[derive(Debug)]
 pub(crate) struct SavedLine {
     pub(crate) is_stderr: bool,
@@ -213,7 +211,6 @@ pub(crate) fn read_records(path: &Path) -> Result<Vec<Record>> {
     records.collect()
 }
 
-/// Reads a saved record.
 pub(crate) fn read_record(path: &Path) -> Result<Record> {
     let line = files::read_named(path)?;
     Record::parse(&line)
@@ -233,17 +230,17 @@ fn log_of_status(status: &ReadStatus) -> Result<File> {
 /// The record that a status file stands for: the platform keeps no others.
 fn record_from_status(path: &Path, status: &ReadStatus) -> Record {
     let code = status.reason.as_i64();
-    let ended = match status.stage {
-        Stage::Success => Some(Status::Success),
+    let ended = match status.status {
+        DatasetStatus::Success => Some(Status::Success),
         // The platform does not tell memory from other causes.
-        Stage::Failed if code == Some(137) => Some(Status::Killed),
-        Stage::Failed => Some(Status::Failed),
-        Stage::Initializing | Stage::InProgress => None,
+        DatasetStatus::Failed if code == Some(137) => Some(Status::Killed),
+        DatasetStatus::Failed => Some(Status::Failed),
+        DatasetStatus::Initializing | DatasetStatus::InProgress => None,
     };
-    let state = match status.stage {
-        Stage::Initializing => "created",
-        Stage::InProgress => "running",
-        Stage::Success | Stage::Failed => "exited",
+    let state = match status.status {
+        DatasetStatus::Initializing => "created",
+        DatasetStatus::InProgress => "running",
+        DatasetStatus::Success | DatasetStatus::Failed => "exited",
     };
     let duration =
         status.finished_at.zip(status.started_at).map(|(end, start)| end.duration_since(start).as_secs_f64());

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use ncaas_core::bucket::PatienceArgs;
 use ncaas_core::pipe::{PipeArgs, RecordArgs};
 use ncaas_core::quantity;
-use ncaas_core::record::submission::State;
+use ncaas_core::record::submission::SubmissionState;
 
 /// Put submissions into a bucket, and watch a bucket for submissions
 ///
@@ -200,7 +200,7 @@ pub(crate) struct LsArgs {
 
     /// List only submissions in this state; can be repeated
     #[arg(long, value_name = "STATE")]
-    pub(crate) state: Vec<State>,
+    pub(crate) state: Vec<SubmissionState>,
 
     /// List repeatedly: redraw the table, or emit the records that have changed
     #[arg(long)]

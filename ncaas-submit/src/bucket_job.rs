@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, Key, S3Address};
+use ncaas_core::bucket::{Bucket, Buckets, Key};
 use ncaas_core::cancellation;
-use ncaas_core::certificate::{self, Certificate, Line, Stage};
+use ncaas_core::certificate::{self, Certificate, DatasetLine, DatasetStatus};
 use ncaas_core::claim;
-use ncaas_core::failure::{Kind, NoneIf, Result};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::{
     self, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
 };
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::SetupEvent;
+use ncaas_core::record::fields::{Job, SetupEvent};
 use ncaas_core::saved_record;
 use ncaas_core::status_file::{self, ReadStatus, StatusFile};
 
 use crate::job_state::JobFacts;
+use crate::submission::{self, Reach, Submission};
 
 /// Fields of a saved record that describe the machine that its job ran on, and mean nothing on another one.
 pub(crate) const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];
@@ -32,7 +33,21 @@ pub(crate) struct BucketJob {
 }
 
 impl BucketJob {
-    /// Whether the submission was cancelled.
+    pub(crate) async fn for_record(record: &Record, buckets: &Buckets) -> Result<Self> {
+        let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
+        let (Some(address), Some(group)) = (job.bucket, job.group) else {
+            return Err(Failure::new(Kind::BadRecord, format!("`{}` is not a job from a bucket", job.id)));
+        };
+        layout::check_group(&group)?;
+        let bucket = buckets.open(&address).await?;
+        let result_path = match record.text("resultpath") {
+            Some(path) => Some(path.to_owned()),
+            None => result_path_of_claim(&bucket, &group, &job.id).await?,
+        };
+        let results = ResultsFolder::find(buckets, &bucket, &group, &job.id, result_path.as_deref()).await?;
+        Ok(BucketJob { bucket, group, id: job.id, results })
+    }
+
     pub(crate) async fn is_cancelled(&self) -> Result<bool> {
         cancellation::is_cancelled(&self.bucket, &self.group, &self.id).await
     }
@@ -42,7 +57,7 @@ impl BucketJob {
         let ended_at = self.results.ended_at().await?;
         let claim = claim::read(&self.bucket, &self.group, &self.id).await?;
         let saved = self.results.saved_records().await?;
-        // Of a job without saved records, which the platform ran, the certificate and the status files say how it ended.
+        // A job without saved records was run by the platform: its certificate and status files say how it ended.
         let is_on_platform = ended_at.is_some() && saved.is_empty();
         let reads_certificate = ended_at.is_none() || is_on_platform;
         Ok(JobFacts {
@@ -66,17 +81,14 @@ pub(crate) struct ResultsFolder {
 }
 
 impl ResultsFolder {
-    /// Finds the folder of a submission's results.
-    ///
-    /// # Errors
-    /// When the bucket of its `resultpath` cannot be opened.
-    pub(crate) async fn find(bucket: &Bucket, group: &str, id: &str, result_path: Option<&str>) -> Result<Self> {
-        let Some(address) = result_path.map(S3Address::parse).transpose()?.flatten() else {
-            return Ok(ResultsFolder { bucket: bucket.clone(), prefix: layout::job_prefix(group, id) });
-        };
-        let prefix = format!("{}/{id}/", address.key.trim_end_matches('/'));
-        let name = format!("s3://{}", address.bucket);
-        let bucket = if name == bucket.address() { bucket.clone() } else { Bucket::open(&name).await? };
+    pub(crate) async fn find(
+        buckets: &Buckets,
+        own: &Bucket,
+        group: &str,
+        id: &str,
+        result_path: Option<&str>,
+    ) -> Result<Self> {
+        let (bucket, prefix) = buckets.find_results(own.address(), group, id, result_path).await?;
         Ok(ResultsFolder { bucket, prefix })
     }
 
@@ -120,7 +132,7 @@ impl ResultsFolder {
     }
 
     /// The certificate's lines about the datasets, in their order; none before there is a certificate.
-    pub(crate) async fn certificate(&self) -> Result<Vec<Line>> {
+    pub(crate) async fn certificate(&self) -> Result<Vec<DatasetLine>> {
         Ok(Certificate::parse(&self.certificate_text().await?.unwrap_or_default()).lines())
     }
 
@@ -157,7 +169,7 @@ impl ResultsFolder {
             let content = self.bucket.read(&key, status_file::MAX_SIZE).await;
             let content = content.none_if(&[Kind::ObjectNotFound, Kind::TooLarge])?;
             let status = content.and_then(|(content, _)| ReadStatus::parse(&content));
-            if status.is_some_and(|status| status.stage == Stage::Failed) {
+            if status.is_some_and(|status| status.status == DatasetStatus::Failed) {
                 return Ok(true);
             }
         }
@@ -174,6 +186,28 @@ impl ResultsFolder {
             }
         }
         Ok(())
+    }
+}
+
+/// The `resultpath` of a job's submission, found through the job's claim; none while no watcher has claimed it.
+async fn result_path_of_claim(bucket: &Bucket, group: &str, id: &str) -> Result<Option<String>> {
+    let Some((claim, _)) = claim::read(bucket, group, id).await? else { return Ok(None) };
+    let Ok(key) = Key::new(claim.submission) else { return Ok(None) };
+    let read = bucket.read(&key, submission::MAX_SIZE).await.none_if(&[Kind::ObjectNotFound, Kind::TooLarge])?;
+    // The watcher has accepted it: it is not judged again.
+    let read = read.map(|(content, _)| Submission::read(&content, &Reach::everywhere(bucket.address(), group)));
+    Ok(read.and_then(|submission| submission.result_path))
+}
+
+/// The job of a submission.
+pub(crate) fn submitted_job(bucket: &Bucket, submit_file: &Key, id: String, timestamp: Option<String>) -> Job {
+    Job {
+        id,
+        bucket: Some(bucket.address().to_owned()),
+        group: Some(submit_file.group().to_owned()),
+        submission: Some(submit_file.as_str().to_owned()),
+        timestamp,
+        ..Job::default()
     }
 }
 

@@ -11,10 +11,7 @@ use crate::submit_files::list_groups;
 /// How similar a name has to be to be suggested, from 0 to 1.
 const SIMILAR: f64 = 0.7;
 
-/// Opens a bucket.
-///
-/// # Errors
-/// [`Kind::Usage`] if the directory is a group in a bucket; [`Bucket::open`]'s failures.
+/// Opens a bucket. A directory that is a group in a bucket is refused.
 pub(crate) async fn open_bucket(address: &str) -> Result<Bucket> {
     let path = Path::new(address);
     if !address.starts_with("s3://") && is_group_folder(path) && !is_bucket_folder(path) {
@@ -47,9 +44,6 @@ async fn open_named(address: &str) -> Result<Bucket> {
 
 /// Makes sure that a bucket has these groups, unless it has none at all. `may_come`: only a group whose name is similar to
 /// that of an existing one is refused, because others can be created later.
-///
-/// # Errors
-/// [`Kind::Usage`] with the most similar group; a failure of the bucket.
 pub(crate) async fn check_groups(bucket: &Bucket, groups: &[String], may_come: bool) -> Result<()> {
     if groups.is_empty() {
         return Ok(());
@@ -76,9 +70,6 @@ fn unknown_group(bucket: &str, group: &str, existing: &[String]) -> Failure {
 
 /// Opens the bucket of `BUCKET/GROUP`, and makes sure that the group is one of the bucket's. A bucket without groups accepts
 /// any.
-///
-/// # Errors
-/// [`Kind::Usage`] if the text names a bucket, or a group that the bucket does not have, or that cannot be one; [`Bucket::open`]'s failures.
 pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
     if !text.starts_with("s3://") && is_bucket_folder(Path::new(text)) {
         let groups = list_groups(&Bucket::open(text).await?).await?;

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use ncaas_core::certificate::{Line, Stage};
+use ncaas_core::certificate::{DatasetLine, DatasetStatus};
 use ncaas_core::claim::Claim;
 use ncaas_core::failure::Kind;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::StoppedBy;
-use ncaas_core::record::submission::State;
+use ncaas_core::record::submission::SubmissionState;
 use ncaas_core::text::word;
 
-/// What the bucket says about a job.
+/// The facts about a job in its bucket.
 #[derive(Debug, Default)]
 pub(crate) struct JobFacts {
     /// The claim, where a watcher has one.
@@ -21,7 +21,7 @@ pub(crate) struct JobFacts {
     /// The saved records of the datasets that have ended, by dataset.
     pub(crate) saved: BTreeMap<u64, Record>,
     /// The certificate's lines about the datasets, where no saved records say how they ended.
-    pub(crate) certificate: Vec<Line>,
+    pub(crate) certificate: Vec<DatasetLine>,
     pub(crate) is_cancelled: bool,
     /// Whether the watcher that has the claim is gone.
     pub(crate) is_watcher_lost: bool,
@@ -30,38 +30,37 @@ pub(crate) struct JobFacts {
 }
 
 impl JobFacts {
-    /// The state of the submission.
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> SubmissionState {
         if self.ended_at.is_some() {
             self.final_state()
         } else if self.is_cancelled {
-            State::Cancelled
+            SubmissionState::Cancelled
         } else if self.claim.is_some() && self.is_watcher_lost {
-            State::Lost
-        } else if self.certificate.iter().any(|line| line.status != Stage::Initializing.name()) {
-            State::Running
+            SubmissionState::Lost
+        } else if self.certificate.iter().any(|line| line.status != DatasetStatus::Initializing.name()) {
+            SubmissionState::Running
         } else if self.claim.is_some() {
-            State::Claimed
+            SubmissionState::Claimed
         } else {
-            State::Waiting
+            SubmissionState::Waiting
         }
     }
 
-    fn final_state(&self) -> State {
+    fn final_state(&self) -> SubmissionState {
         let has = |kind| self.saved.values().any(|record| record.error().is_some_and(|error| error.kind == kind));
         if has(Kind::BadSubmission) {
-            State::Refused
+            SubmissionState::Refused
         } else if has(Kind::Cancelled) || (self.is_cancelled && self.has_failed()) {
-            State::Cancelled
+            SubmissionState::Cancelled
         } else if self.has_failed() {
-            State::Failed
+            SubmissionState::Failed
         } else {
-            State::Success
+            SubmissionState::Success
         }
     }
 
     fn has_failed(&self) -> bool {
-        let failed = |line: &Line| Stage::from_name(&line.status) == Some(Stage::Failed);
+        let failed = |line: &DatasetLine| DatasetStatus::from_name(&line.status) == Some(DatasetStatus::Failed);
         self.saved.values().any(Record::is_failed) || self.certificate.iter().any(failed) || self.has_failed_status
     }
 
@@ -95,7 +94,7 @@ mod tests {
     use super::*;
     use ncaas_core::certificate::Certificate;
 
-    fn lines(statuses: &[&str]) -> Vec<Line> {
+    fn lines(statuses: &[&str]) -> Vec<DatasetLine> {
         let lines = statuses.iter().map(|status| format!("DATANAME: d | STATUS: {status} | TIME: N/A"));
         let text = format!("T\n================\n{}\n================\n", lines.collect::<Vec<_>>().join("\n"));
         Certificate::parse(&text).lines()
@@ -114,22 +113,25 @@ mod tests {
         let refused = r#"{"error":{"tool":"t","kind":"bad-submission","message":"m","hint":null}}"#;
         let cancelled = r#"{"error":{"tool":"t","kind":"cancelled","message":"m","hint":null}}"#;
         let cases = [
-            (JobFacts::default(), State::Waiting),
-            (JobFacts { is_watcher_lost: true, ..JobFacts::default() }, State::Waiting),
-            (claimed(), State::Claimed),
-            (JobFacts { certificate: lines(&["INITIALIZING"]), ..claimed() }, State::Claimed),
-            (JobFacts { certificate: lines(&["INITIALIZING", "IN PROGRESS"]), ..claimed() }, State::Running),
-            (JobFacts { certificate: lines(&["IN PROGRESS"]), is_watcher_lost: true, ..claimed() }, State::Lost),
-            (JobFacts { is_cancelled: true, is_watcher_lost: true, ..claimed() }, State::Cancelled),
-            (JobFacts { saved: saved(&[success]), ..ended() }, State::Success),
-            (JobFacts { saved: saved(&[success, killed]), ..ended() }, State::Failed),
-            (JobFacts { saved: saved(&[success, killed]), is_cancelled: true, ..ended() }, State::Cancelled),
-            (JobFacts { saved: saved(&[success]), is_cancelled: true, ..ended() }, State::Success),
-            (JobFacts { saved: saved(&[cancelled]), ..ended() }, State::Cancelled),
-            (JobFacts { saved: saved(&[refused]), ..ended() }, State::Refused),
-            (JobFacts { certificate: lines(&["SUCCESS", "FAILED"]), ..ended() }, State::Failed),
-            (JobFacts { certificate: lines(&["SUCCESS"]), ..ended() }, State::Success),
-            (JobFacts { has_failed_status: true, ..ended() }, State::Failed),
+            (JobFacts::default(), SubmissionState::Waiting),
+            (JobFacts { is_watcher_lost: true, ..JobFacts::default() }, SubmissionState::Waiting),
+            (claimed(), SubmissionState::Claimed),
+            (JobFacts { certificate: lines(&["INITIALIZING"]), ..claimed() }, SubmissionState::Claimed),
+            (JobFacts { certificate: lines(&["INITIALIZING", "IN PROGRESS"]), ..claimed() }, SubmissionState::Running),
+            (
+                JobFacts { certificate: lines(&["IN PROGRESS"]), is_watcher_lost: true, ..claimed() },
+                SubmissionState::Lost,
+            ),
+            (JobFacts { is_cancelled: true, is_watcher_lost: true, ..claimed() }, SubmissionState::Cancelled),
+            (JobFacts { saved: saved(&[success]), ..ended() }, SubmissionState::Success),
+            (JobFacts { saved: saved(&[success, killed]), ..ended() }, SubmissionState::Failed),
+            (JobFacts { saved: saved(&[success, killed]), is_cancelled: true, ..ended() }, SubmissionState::Cancelled),
+            (JobFacts { saved: saved(&[success]), is_cancelled: true, ..ended() }, SubmissionState::Success),
+            (JobFacts { saved: saved(&[cancelled]), ..ended() }, SubmissionState::Cancelled),
+            (JobFacts { saved: saved(&[refused]), ..ended() }, SubmissionState::Refused),
+            (JobFacts { certificate: lines(&["SUCCESS", "FAILED"]), ..ended() }, SubmissionState::Failed),
+            (JobFacts { certificate: lines(&["SUCCESS"]), ..ended() }, SubmissionState::Success),
+            (JobFacts { has_failed_status: true, ..ended() }, SubmissionState::Failed),
         ];
         for (facts, expected) in cases {
             assert_eq!(facts.state(), expected, "{facts:?}");

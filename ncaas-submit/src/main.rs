@@ -40,7 +40,6 @@ fn main() -> ExitCode {
     })
 }
 
-/// The schema of a verb's records.
 fn schema_of_verb(verb: &str) -> Schema {
     match verb {
         "ls" | "cancel" | "retry" => schema_of::<SubmissionRecord>(),

@@ -3,22 +3,18 @@
 use jiff::Timestamp;
 use ncaas_core::record::fields::SetupEvent;
 
-/// The steps so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SetupLog(Vec<SetupEvent>);
 
 impl SetupLog {
-    /// Adds a step that was done just now.
     pub(crate) fn add(&mut self, event: impl Into<String>) {
         self.add_at(Timestamp::now(), event);
     }
 
-    /// Adds a step that was done at a given time.
     pub(crate) fn add_at(&mut self, time: Timestamp, event: impl Into<String>) {
         self.0.push(SetupEvent { time: time.to_string(), event: event.into() });
     }
 
-    /// The steps, for a record.
     pub(crate) fn events(&self) -> Vec<SetupEvent> {
         self.0.clone()
     }

@@ -65,10 +65,6 @@ impl Lister {
         }
     }
 
-    /// Finds the groups of the bucket.
-    ///
-    /// # Errors
-    /// When the bucket does not answer.
     pub(crate) async fn find_groups(&mut self) -> Result<()> {
         if !self.only.is_empty() {
             for group in &self.only {
@@ -88,9 +84,6 @@ impl Lister {
     }
 
     /// Lists everything from the beginning.
-    ///
-    /// # Errors
-    /// When the bucket does not answer.
     pub(crate) async fn list_all(&mut self, mut found: impl FnMut(ObjectInfo)) -> Result<()> {
         self.walk = Walk::default();
         self.start_walk();
@@ -99,9 +92,6 @@ impl Lister {
     }
 
     /// Lists one round, at a bounded cost.
-    ///
-    /// # Errors
-    /// When the bucket does not answer.
     pub(crate) async fn list_round(&mut self, mut found: impl FnMut(ObjectInfo)) -> Result<()> {
         let mut pages = 0;
         if self.walk.is_at_start() {
@@ -122,9 +112,6 @@ impl Lister {
     }
 
     /// The next submit files of one walk through all groups; none at its end.
-    ///
-    /// # Errors
-    /// When the bucket does not answer.
     pub(crate) async fn next_page(&mut self) -> Result<Option<Vec<ObjectInfo>>> {
         if self.walk.is_at_start() && !self.has_begun {
             self.has_begun = true;
@@ -220,10 +207,6 @@ impl Lister {
     }
 }
 
-/// The groups of a bucket.
-///
-/// # Errors
-/// When the bucket does not answer.
 pub(crate) async fn list_groups(bucket: &Bucket) -> Result<Vec<String>> {
     let mut groups = Vec::new();
     let mut listing = bucket.list_folder("", None);

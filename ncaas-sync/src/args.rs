@@ -42,11 +42,11 @@ pub(crate) struct IoDirArgs {
 /// Which files are selected.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub(crate) struct SelectArgs {
-    /// Select only files that match: `*.npy` matches a name anywhere, `out/**` a path. May be repeated
+    /// Select only files that match: `*.npy` matches a name anywhere, `out/**` a path; can be repeated
     #[arg(long, value_name = "GLOB")]
     pub(crate) include: Vec<String>,
 
-    /// Leave out files that match. May be repeated
+    /// Leave out files that match; can be repeated
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
 
@@ -204,14 +204,14 @@ pub(crate) struct CollectArgs {
     /// stdin
     pub(crate) container: Option<String>,
 
-    /// Collect only what is below PATH, changed or not; relative to the working directory. May be repeated
+    /// Collect only what is below PATH, changed or not; relative to the working directory; can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) from: Vec<String>,
 
     #[command(flatten)]
     pub(crate) select: SelectArgs,
 
-    /// Fail a job that exits with 0 if none of its results matches. May be repeated. The image label
+    /// Fail a job that exits with 0 if none of its results matches; can be repeated. The image label
     /// `org.neurocaas.expect` has the same effect, with one glob on each line
     #[arg(long, value_name = "GLOB")]
     pub(crate) expect: Vec<String>,
@@ -245,7 +245,7 @@ pub(crate) struct PullArgs {
     #[arg(value_name = "BUCKET/GROUP")]
     pub(crate) target: Option<String>,
 
-    /// Key of a dataset; a key that ends in `/` is a folder. May be repeated
+    /// Key of a dataset; a key that ends in `/` is a folder; can be repeated
     #[arg(long, value_name = "KEY", requires = "target")]
     pub(crate) data: Vec<String>,
 

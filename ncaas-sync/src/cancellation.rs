@@ -1,15 +1,13 @@
 //! Jobs of cancelled submissions.
 
+use ncaas_core::bucket::Buckets;
 use ncaas_core::cancellation;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::fields::Job;
 
-use crate::buckets::Buckets;
-
-/// Whether the submission of a job from a bucket is cancelled.
 pub(crate) async fn is_cancelled(buckets: &Buckets, job: &Job) -> Result<bool> {
     let (Some(bucket), Some(group)) = (&job.bucket, &job.group) else { return Ok(false) };
-    cancellation::is_cancelled(&buckets.get(bucket).await?, group, &job.id).await
+    cancellation::is_cancelled(&buckets.open(bucket).await?, group, &job.id).await
 }
 
 /// The failure of a job that does not start because its submission is cancelled.

@@ -9,7 +9,6 @@ use ncaas_core::tool;
 
 mod args;
 mod bucket_prefix;
-mod buckets;
 mod cancellation;
 mod collect;
 mod commands;
@@ -36,7 +35,6 @@ fn main() -> ExitCode {
     })
 }
 
-/// The schema of a verb's records.
 fn schema_of_verb(verb: &str) -> Schema {
     match verb {
         "diff" => schema_of::<commands::diff::ChangeRecord>(),

@@ -18,8 +18,8 @@ use ncaas_core::layout::STATE_FOLDER;
 use tokio::sync::mpsc;
 
 use crate::path_text::escape_bytes;
+use ncaas_core::file_stamp::FileStamp;
 use ncaas_core::folder::{Folder, open_real_folder};
-use ncaas_core::transfer::Stamp;
 
 /// Local entries that are listed ahead of the work.
 const LISTED_AHEAD: usize = 1024;
@@ -35,7 +35,7 @@ struct LocalPath {
 /// The local side of a path.
 #[derive(Debug)]
 pub(crate) enum LocalEntry {
-    File(Stamp),
+    File(FileStamp),
     EmptyFolder,
     /// An entry that cannot be stored in a bucket.
     Unusable(Failure),
@@ -209,13 +209,13 @@ impl Lister<'_> {
     fn send_file(&self, dir: &Dir, name: &str, path: String) -> std::result::Result<(), Closed> {
         let entry = match dir.symlink_metadata(name) {
             Ok(metadata) if metadata.is_symlink() => match self.folder.dir().metadata(&path) {
-                Ok(metadata) if metadata.is_file() => LocalEntry::File(Stamp::from_contained(&metadata)),
+                Ok(metadata) if metadata.is_file() => LocalEntry::File(FileStamp::from_contained(&metadata)),
                 Ok(metadata) if metadata.is_dir() => unusable(&path, "links to folders are not followed"),
                 Ok(_) => unusable(&path, "it is a link to a device, FIFO or socket"),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => unusable(&path, "it is a dangling link"),
                 Err(_) => unusable(&path, "it is a link that leads out of the folder"),
             },
-            Ok(metadata) if metadata.is_file() => LocalEntry::File(Stamp::from_contained(&metadata)),
+            Ok(metadata) if metadata.is_file() => LocalEntry::File(FileStamp::from_contained(&metadata)),
             Ok(metadata) if metadata.file_type().is_fifo() => unusable(&path, "it is a FIFO"),
             Ok(metadata) if metadata.file_type().is_socket() => unusable(&path, "it is a socket"),
             Ok(_) => unusable(&path, "it is a device"),

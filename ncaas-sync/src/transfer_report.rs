@@ -20,7 +20,7 @@ pub(crate) struct FileRecord {
     pub(crate) path: String,
     /// Key of the object.
     pub(crate) key: String,
-    /// What was done with the file.
+    /// The outcome for the file.
     pub(crate) outcome: FileOutcome,
     /// Size in bytes.
     pub(crate) size: u64,
@@ -31,7 +31,7 @@ pub(crate) struct FileRecord {
     pub(crate) error: Option<ErrorInfo>,
 }
 
-/// What was done with a file.
+/// The outcome for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FileOutcome {

@@ -17,9 +17,7 @@ use crate::transfer_report::{FileOutcome, FileRecord, Tally, TreeRecord};
 /// Which side is the destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// The folder.
     Download,
-    /// The bucket.
     Upload,
 }
 
@@ -33,7 +31,7 @@ pub(crate) struct Tree<'t> {
     pub(crate) direction: Direction,
 }
 
-/// What was done with one path.
+/// The outcome for one path.
 enum PathOutcome {
     Transferred(FileRecord),
     /// Only the destination has it.

@@ -7,7 +7,7 @@ import boto3
 from moto.batch.models import BatchBackend
 from moto.server import ThreadedMotoServer
 
-# So many placers look a job up before the first of them submits one.
+# This number of placers look a job up before the first of them submits one.
 rivals = threading.Barrier(int(os.environ.get("RIVALS", "1")))
 list_jobs = BatchBackend.list_jobs
 

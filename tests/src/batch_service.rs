@@ -22,7 +22,7 @@ pub struct BatchService {
 }
 
 impl BatchService {
-    /// Starts it for so many placers at once: all of them look for a job before the first one submits it.
+    /// Starts the service for a number of placers: each of them looks for a job before the first one submits it.
     ///
     /// # Panics
     /// When it does not start.
@@ -70,7 +70,7 @@ impl BatchService {
         command
     }
 
-    /// What the server wrote to stderr.
+    /// The server's output on stderr.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
     }

@@ -63,7 +63,7 @@ impl TestBucket {
         TestBucket::S3 { name, client, runtime }
     }
 
-    /// What the tools are given: `s3://name` or an absolute path.
+    /// The address for the tools: `s3://name` or an absolute path.
     pub fn address(&self) -> String {
         match self {
             TestBucket::Directory { root, .. } => root.to_str().unwrap().to_owned(),

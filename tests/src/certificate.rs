@@ -3,7 +3,7 @@
 /// A dataset's line in the certificate.
 #[derive(Debug)]
 pub struct CertificateLine {
-    /// What the client's `DATANAME: (.*?) |` finds: up to the first space.
+    /// The match of the client's `DATANAME: (.*?) |`: up to the first space.
     pub found: String,
     /// The dataset's key.
     pub dataname: String,

@@ -183,7 +183,7 @@ impl Lab {
         self.wait(pipe);
     }
 
-    /// What the pipes wrote to stderr.
+    /// The pipes' output on stderr.
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(self.stderr_path()).unwrap_or_default()
     }
@@ -240,7 +240,7 @@ impl Lab {
         }
     }
 
-    /// What a person would look at after a failure.
+    /// The state that a person would look at after a failure.
     pub fn describe(&self) -> String {
         let queue =
             self.cluster.bash(CONTROLLER, "squeue --states=all --long; sinfo --long; grep -h ^job: slurm-*.out").text();

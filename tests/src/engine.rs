@@ -78,7 +78,7 @@ impl CleanUp {
 impl Drop for CleanUp {
     fn drop(&mut self) {
         let quietly = |arguments: &[&str]| {
-            // What is gone already needs no removing.
+            // It may be gone already.
             drop(Command::new("docker").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status());
         };
         for label in &self.labels {

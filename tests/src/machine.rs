@@ -51,7 +51,7 @@ impl Machine {
         self.dir.path().join("io-dir")
     }
 
-    /// What `serve` and the tools have written to stderr.
+    /// The output of `serve` and the tools on stderr.
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
     }

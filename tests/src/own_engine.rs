@@ -31,7 +31,7 @@ impl OwnEngine {
         engine
     }
 
-    /// What `DOCKER_HOST` is for it.
+    /// The value of `DOCKER_HOST` for it.
     pub fn host(&self) -> String {
         format!("unix://{}/docker.sock", self.dir.path().display())
     }

@@ -12,8 +12,8 @@ use crate::certificate::certificate_dataset_lines;
 use crate::engine::{CleanUp, FIXTURE, containers_labelled};
 use crate::{Ran, pipe_in, unique, wait_until};
 
-/// What the analysis of these tests does: reads its dataset, prints, writes a result into the io-dir and another one
-/// elsewhere. Ends badly for a dataset that says so.
+/// The analysis of these tests reads its dataset, prints, writes a result into the io-dir and another one
+/// elsewhere. It fails for a dataset that asks for it.
 pub const ANALYSIS: &str = r#"
 echo "reading $1"; echo "a warning" >&2
 name=$(basename "$1")

@@ -52,7 +52,7 @@ impl Run {
         self
     }
 
-    /// What the tool reads from stdin; nothing where it is not called.
+    /// The tool's input on stdin; none if this is not called.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
@@ -120,7 +120,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Ran {
     /// Exit status; 128 and the signal's number where a signal ended it.

@@ -1,4 +1,4 @@
-//! LocalStack behind a port of the test's own, which can stop or break transfers after a number of bytes.
+//! A proxy in front of LocalStack that can stop or break transfers after a number of bytes.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::wait_until;
 
-/// LocalStack behind a port of the test's own, which passes on so many bytes each way and then holds still.
+/// A proxy in front of LocalStack that forwards a number of bytes in each direction and then stalls.
 pub struct S3Proxy {
-    /// What `AWS_ENDPOINT_URL` is for it.
+    /// The value of `AWS_ENDPOINT_URL` for it.
     pub url: String,
     /// From the tool to the server.
     pub sent: Arc<ProxyDirection>,
@@ -30,12 +30,12 @@ pub struct ProxyOutage {
     pub is_busy: AtomicBool,
     /// How many connections it has refused.
     pub refused: AtomicU64,
-    /// Of so many requests one is broken: before it arrives, or before its answer does, in turns. 0 breaks none.
+    /// Breaks one request of this many: in turns before it arrives and before its answer arrives. 0 breaks none.
     pub breaks_one_in: AtomicU64,
     requests: AtomicU64,
 }
 
-/// What happens to a piece of a request.
+/// The treatment of a piece of a request.
 enum Fate {
     Passes,
     Lost,
@@ -113,11 +113,11 @@ impl ProxyDirection {
             }
             let held = self.limit_reached();
             while self.limit_reached() {
-                // Whoever is held here is killed by the test.
+                // The test kills a tool that is held here.
                 std::thread::sleep(Duration::from_millis(5));
             }
             if held {
-                // What lies in the sockets' buffers is lost, as with a machine that went down.
+                // The content of the sockets' buffers is lost, as with a machine that went down.
                 break;
             }
             self.passed.fetch_add(read as u64, Ordering::Relaxed);

@@ -52,7 +52,7 @@ impl Loopback {
         loopback
     }
 
-    /// What a tool has to have in its environment to use it.
+    /// The environment of a tool that uses it.
     pub fn environment(&self) -> [(&str, &OsStr); 2] {
         [("DOCKER_HOST", &self.host), ("PATH", &self.path)]
     }

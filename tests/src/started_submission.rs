@@ -91,7 +91,7 @@ pub fn save_logs(arguments: &[&str], records: &str) -> Ran {
     Run::tool("ncaas-logs").args(["save", "-q"]).args(arguments).stdin(records).run()
 }
 
-/// What a log file says was printed on one stream.
+/// The output on one stream, by a log file.
 pub fn printed_on(log: &[u8], stream: &str) -> Vec<u8> {
     let prefix = format!(" {stream} ");
     let lines = log.split_inclusive(|&byte| byte == b'\n');

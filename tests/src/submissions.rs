@@ -46,7 +46,7 @@ pub fn run_verb(bucket: &TestBucket, verb: &str, jobs: &[&str]) -> Ran {
     Run::tool("ncaas-submit").args([verb, &format!("{}/lab", bucket.address())]).args(jobs).run()
 }
 
-/// What `ncaas-submit ls` prints.
+/// The output of `ncaas-submit ls`.
 pub fn list_submissions(bucket: &TestBucket, arguments: &[&str]) -> Vec<Value> {
     Run::tool("ncaas-submit").args(["ls", &bucket.address()]).args(arguments).run().ok().json()
 }

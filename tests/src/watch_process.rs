@@ -17,7 +17,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct WatchProcess {
     /// The process.
     pub child: Child,
-    /// What it has emitted so far.
+    /// The records that it has emitted so far.
     pub records: Arc<Mutex<Vec<Value>>>,
 }
 

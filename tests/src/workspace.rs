@@ -80,7 +80,7 @@ impl Drop for Workspace {
     }
 }
 
-/// What a job's container printed on stdout.
+/// The output of a job's container on stdout.
 pub fn container_output(record: &JobRecord) -> String {
     docker(&["logs", &record.container.as_ref().unwrap().id])
 }

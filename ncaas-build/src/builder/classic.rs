@@ -18,7 +18,6 @@ use crate::engine_stream::{Body, Message};
 use crate::image_record::FailedStep;
 use crate::progress::{Bar, Progress};
 
-/// Builds an image.
 pub(crate) async fn build(
     engine: &Engine,
     options: &BuildOptions,
@@ -77,11 +76,8 @@ fn body(archive: mpsc::Receiver<Result<bytes::Bytes>>, sent: Arc<AtomicU64>) -> 
     StreamBody::new(frames).boxed_unsync()
 }
 
-/// The output of the builder so far.
 struct BuildOutput<'a> {
-    /// The current step.
     step: FailedStep,
-    /// Its last lines.
     tail: Tail,
     image_id: Option<String>,
     progress: &'a Progress,
@@ -131,7 +127,6 @@ impl BuildOutput<'_> {
     }
 }
 
-/// Whether a text is like `3/5`.
 fn is_step_number(text: &str) -> bool {
     text.split_once('/').is_some_and(|(at, all)| at.parse::<u32>().is_ok() && all.parse::<u32>().is_ok())
 }

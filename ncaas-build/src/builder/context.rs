@@ -20,7 +20,6 @@ const NAMED: usize = 5;
 /// One file, folder or link of a context.
 #[derive(Debug)]
 pub(crate) struct ContextEntry {
-    /// Path on this machine.
     pub(crate) host: PathBuf,
     /// Path relative to the context, with `/` as separator.
     pub(crate) path: String,
@@ -30,12 +29,9 @@ pub(crate) struct ContextEntry {
     pub(crate) excluded: bool,
 }
 
-/// The size of a context.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Size {
-    /// Number of files.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
     /// The largest top-level entries with their bytes, largest first.
     largest: Vec<(String, u64)>,
@@ -45,9 +41,6 @@ pub(crate) struct Size {
 
 /// Calls `visit` for every entry of the context that is not excluded, folder by folder in the order of their names, and for
 /// excluded folders that are entered.
-///
-/// # Errors
-/// A folder cannot be read, or `visit` fails.
 pub(crate) fn walk(
     root: &Path,
     ignore: &Ignore,
@@ -80,9 +73,6 @@ pub(crate) fn walk(
 }
 
 /// The size of all files that are not excluded.
-///
-/// # Errors
-/// As [`walk`].
 pub(crate) fn measure(root: &Path, ignore: &Ignore, descend: Descend) -> Result<Size> {
     let mut size = Size::default();
     // The top-level entry that the walk is in: the walk visits all of it before the next one.
@@ -126,7 +116,7 @@ impl Size {
         let largest: Vec<String> =
             self.largest.iter().map(|(name, bytes)| format!("`{name}` {}", format_bytes(*bytes))).collect();
         Some(format!(
-            "the build context is {}; its largest entries: {}; name files that the image does not need in `.dockerignore`",
+            "the build context is {}; its largest entries: {}; list files that the image does not need in `.dockerignore`",
             format_bytes(self.bytes),
             largest.join(", ")
         ))
@@ -158,18 +148,10 @@ fn permission_hint(failure: Failure) -> Failure {
     failure
 }
 
-/// Opens a file of a context.
-///
-/// # Errors
-/// The file cannot be opened.
 pub(crate) fn open(path: &Path) -> Result<File> {
     File::open(path).doing("read", path).map_err(permission_hint)
 }
 
-/// Refuses a context that is not a folder.
-///
-/// # Errors
-/// [`Kind::Usage`], or the path cannot be read.
 pub(crate) fn require_folder(path: &Path) -> Result<&Path> {
     let metadata = std::fs::metadata(path).doing("read", path)?;
     if metadata.is_dir() {

@@ -13,12 +13,9 @@ use tokio::sync::mpsc;
 use super::context::{self, ContextEntry, walk};
 use super::dockerignore::{Descend, Ignore};
 
-/// The files of the archive.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    /// The folder of the context.
     pub(crate) root: PathBuf,
-    /// Patterns of excluded files.
     pub(crate) ignore: Ignore,
     /// Files that are not taken from the folder, by their path in the archive.
     pub(crate) generated: Vec<(String, Vec<u8>)>,

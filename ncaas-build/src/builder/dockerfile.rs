@@ -16,7 +16,6 @@ const MAX_SIZE: u64 = 16 << 20;
 /// A Dockerfile with its content: a file of the context or elsewhere, a pipe, or stdin.
 #[derive(Debug)]
 pub(crate) struct Dockerfile {
-    /// Its bytes.
     pub(crate) content: Vec<u8>,
     /// Its path relative to the context, links resolved; none for one that is not a file of the context.
     pub(crate) path_in_context: Option<String>,
@@ -26,9 +25,6 @@ pub(crate) struct Dockerfile {
 
 impl Dockerfile {
     /// Reads the Dockerfile at `path`; `-` is stdin. A stream is read once, to its end.
-    ///
-    /// # Errors
-    /// It cannot be read, or is too large.
     pub(crate) fn read(path: &Path, context: &Path) -> Result<Self> {
         let mut content = Vec::new();
         let is_stdin = path == Path::new("-");
@@ -63,7 +59,6 @@ impl Dockerfile {
         Ok(Dockerfile { content, path_in_context, own_ignore })
     }
 
-    /// Its instructions.
     pub(crate) fn instructions(&self) -> Vec<Instruction> {
         instructions(&String::from_utf8_lossy(&self.content))
     }
@@ -82,7 +77,6 @@ pub(crate) struct Instruction {
     pub(crate) has_document: bool,
 }
 
-/// The instructions of a Dockerfile.
 pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
     let text = text.trim_start_matches('\u{feff}');
     let escape = if directive(text, "escape").as_deref() == Some("`") { '`' } else { '\\' };

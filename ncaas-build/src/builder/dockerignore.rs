@@ -44,9 +44,6 @@ pub(crate) enum Descend {
 impl Ignore {
     /// Reads a `.dockerignore`; a file that does not exist has no patterns. The patterns `first` come before those of the
     /// file, which may so include again what they exclude.
-    ///
-    /// # Errors
-    /// The file cannot be read, or has an invalid pattern.
     pub(crate) fn read(path: &Path, first: &[String]) -> Result<Self> {
         let content = match files::read_named(path) {
             Err(failure) if failure.kind == Kind::FileNotFound => Vec::new(),

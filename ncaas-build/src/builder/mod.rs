@@ -53,12 +53,10 @@ pub(crate) struct Plan {
     pub(crate) options: BuildOptions,
     pub(crate) revision: Option<Revision>,
     pub(crate) secrets: Vec<Secret>,
-    /// Warnings for the record.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Plan {
-    /// Builds the image.
     pub(crate) async fn build(&self, engine: &Engine, tool: Tool) -> Result<Image, BuildFailure> {
         let progress = Progress::new();
         let dockerfile = Dockerfile::read(&self.dockerfile, &self.context)?;
@@ -74,7 +72,7 @@ impl Plan {
             None => tool.note(&format!("the build context is {} in {} files", format_bytes(size.bytes), size.files)),
         }
         for folder in io_dirs.iter().filter(|folder| ignore.excludes(folder)) {
-            tool.note(&format!("the io-dir `{folder}` is not part of the context; to include it, copy it by name"));
+            tool.note(&format!("the io-dir `{folder}` is left out of the build context; `COPY {folder}` includes it"));
         }
         let mut options = self.options.clone();
         match engine.address().proxies() {

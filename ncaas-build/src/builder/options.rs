@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use hyper::StatusCode;
 use ncaas_core::engine::Engine;
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{Failure, Kind, Result};
 
 use crate::engine_stream::{Body, Messages, post};
 
 /// The options that both builders understand.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BuildOptions {
-    /// Name of the image.
     pub(crate) image: String,
     /// Path of the Dockerfile in the context.
     pub(crate) dockerfile: String,
@@ -51,10 +51,6 @@ impl BuildOptions {
     }
 }
 
-/// Sends the build request.
-///
-/// # Errors
-/// The engine cannot be reached, or refuses the request: an invalid Dockerfile or name.
 pub(crate) async fn request_build(
     engine: &Engine,
     query: &str,
@@ -63,7 +59,10 @@ pub(crate) async fn request_build(
 ) -> Result<Messages> {
     let headers = [("Content-Type", "application/x-tar"), ("X-Registry-Config", registries.unwrap_or_default())];
     let headers = if registries.is_some() { &headers[..] } else { &headers[..1] };
-    post(engine, &format!("/build?{query}"), headers, body)
-        .await
-        .map_err(|refusal| refusal.failure("cannot build the image"))
+    let refused = |status: StatusCode, message: &str| {
+        let kind = if status.is_client_error() { Kind::BuildFailed } else { Kind::EngineError };
+        Failure::new(kind, format!("cannot build the image: {message}"))
+    };
+    let posted = post(engine, &format!("/build?{query}"), headers, body).await;
+    posted.map_err(|refusal| refusal.into_failure(refused))
 }

@@ -1,15 +1,15 @@
-//! What a build ends with: an image, or the step that failed with the last lines of its output.
+//! The outcome of a build: an image, or the step that failed with the last lines of its output.
 
 use std::collections::VecDeque;
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
-use ncaas_core::text::strip_control;
 use ncaas_core::tool::Tool;
 
 use super::dockerfile::Instruction;
 use crate::image_record::{FailedStep, Image};
+use crate::progress::last_state;
 
 /// Number of output lines of a failed step that its record carries.
 pub(crate) const LINES: usize = 20;
@@ -43,9 +43,7 @@ impl Tail {
     }
 
     fn keep(&mut self, line: &str) {
-        // Of a line that was redrawn with carriage returns, the last state counts.
-        let line = line.trim_end();
-        let line = strip_control(line.rsplit('\r').next().unwrap_or(line));
+        let line = last_state(line.trim_end());
         if self.lines.len() == LINES {
             self.lines.pop_front();
         }
@@ -62,18 +60,15 @@ impl Tail {
     }
 }
 
-/// A finished image.
 #[derive(Debug)]
 pub(crate) struct BuiltImage {
     /// `buildkit` or `classic`.
     pub(crate) builder: &'static str,
-    /// Id of the image, `sha256:...`.
     pub(crate) image_id: String,
     /// Bytes sent to the engine.
     pub(crate) sent: u64,
 }
 
-/// A build that failed.
 #[derive(Debug)]
 pub(crate) struct BuildFailure {
     /// The failure, as every record has it in `error`.

@@ -15,7 +15,6 @@ use crate::builder::{BuildOptions, Plan, Secret, context, write_record};
 use crate::git_revision::{Revision, name_image};
 use crate::image_record::Image;
 
-/// Builds an image, and writes its record.
 pub(crate) async fn image(tool: Tool, args: ImageArgs) -> Result<ExitStatus> {
     let plan = plan_build(tool, &args)?;
     let record = Record::new(&Image { image: Some(plan.options.image.clone()), ..Image::default() });

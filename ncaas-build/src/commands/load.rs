@@ -10,10 +10,9 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LoadArgs;
-use crate::engine_stream::{self, Refusal};
+use crate::engine_stream;
 use crate::image_record::Image;
 
-/// Loads the images of a file.
 pub(crate) async fn load(tool: Tool, args: LoadArgs) -> Result<ExitStatus> {
     let file = absolute(&args.file)?;
     let record = Record::new(&Image { file: Some(file.display().to_string()), ..Image::default() });
@@ -39,22 +38,19 @@ async fn send(engine: &Engine, file: &Path) -> Result<Vec<String>> {
     let body = engine_stream::stream_body(opened, file);
     let headers = [("Content-Type", "application/x-tar")];
     let refused = |message: &str| {
-        Failure::new(Kind::EngineError, format!("cannot load `{}`: {}", file.display(), message.trim()))
+        Failure::new(Kind::EngineError, format!("cannot load `{}`: {message}", file.display()))
             .hint("the file has to be an archive made by `ncaas-build save` or `docker save`")
     };
-    let mut messages =
-        engine_stream::post(engine, "/images/load?quiet=1", &headers, body).await.map_err(|refusal| match refusal {
-            Refusal::Response(_, message) => refused(&message),
-            Refusal::Failure(failure) => failure,
-        })?;
+    let posted = engine_stream::post(engine, "/images/load?quiet=1", &headers, body).await;
+    let mut messages = posted.map_err(|refusal| refusal.into_failure(|_, message| refused(message)))?;
     let mut loaded = Vec::new();
     while let Some(message) = messages.next().await? {
         if let Some(reason) = message.failure() {
-            return Err(refused(reason));
+            return Err(refused(reason.trim()));
         }
         let text = message.stream.unwrap_or_default();
         let name = text.strip_prefix("Loaded image: ").or_else(|| text.strip_prefix("Loaded image ID: "));
         loaded.extend(name.map(|name| name.trim().to_owned()));
     }
-    if loaded.is_empty() { Err(refused("it holds no image")) } else { Ok(loaded) }
+    if loaded.is_empty() { Err(refused("it contains no image")) } else { Ok(loaded) }
 }

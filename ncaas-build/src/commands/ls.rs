@@ -18,7 +18,6 @@ use crate::git_revision::{REPOSITORY, REVISION};
 use crate::image_name::split;
 use crate::image_record::Image;
 
-/// Lists images, the newest first.
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
     let as_table = shows_table(args.records.json);
     Pipe::for_records(tool, &args.records)

@@ -11,7 +11,6 @@ use crate::image_record::image_records;
 use crate::progress::Progress;
 use crate::registry::{JOBS, fetch, transferred};
 
-/// Pulls images.
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     let input = image_records(tool, &args.images, "ncaas-submit watch B | ncaas-build pull")?;
     let (engine, progress) = (LazyEngine::default(), Progress::new());

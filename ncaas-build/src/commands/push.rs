@@ -12,7 +12,6 @@ use crate::image_record::image_records;
 use crate::progress::Progress;
 use crate::registry::{ImageTransfer, JOBS, transferred};
 
-/// Pushes images.
 pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     let input = image_records(tool, &args.images, "ncaas-build image . | ncaas-build push")?;
     let (engine, progress) = (LazyEngine::default(), Progress::new());

@@ -11,7 +11,6 @@ use crate::args::TagArgs;
 use crate::image_name::split;
 use crate::image_record::Image;
 
-/// Gives an image a second name.
 pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
     let record = Record::new(&Image { image: Some(args.target.clone()), ..Image::default() });
     Pipe::for_records(tool, &args.records)
@@ -22,7 +21,7 @@ pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
             if tag.contains(':') {
                 return Err(Failure::new(
                     Kind::Usage,
-                    format!("`{target}` is a digest, which cannot be given as a name"),
+                    format!("`{target}` is a digest, which cannot be the name of an image"),
                 ));
             }
             let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };

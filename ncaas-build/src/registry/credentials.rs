@@ -13,10 +13,8 @@ use serde::Serialize;
 /// The address under which the docker CLI keeps the credentials of Docker Hub.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// The credentials for a registry, for example `registry.example.com` or `127.0.0.1:5000`; none for anonymous access.
-///
-/// # Errors
-/// [`Kind::RegistryError`] if the configuration or a helper fails. The output of a helper may be a secret, and is not
+/// The credentials for a registry, for example `registry.example.com` or `127.0.0.1:5000`; none for anonymous access. Fails
+/// with [`Kind::RegistryError`] if the configuration or a helper fails. The output of a helper may be a secret, and is not
 /// repeated.
 pub(crate) async fn for_registry(registry: &str) -> Result<Option<DockerCredentials>> {
     let server = match registry {

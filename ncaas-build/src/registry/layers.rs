@@ -37,7 +37,6 @@ impl<'a> Layers<'a> {
         self.digest.clone()
     }
 
-    /// Adds the next message.
     pub(crate) fn add(&mut self, message: &Message) {
         let pushed = message.aux.as_ref().and_then(|aux| aux.get("Digest")).and_then(|digest| digest.as_str());
         let status = message.status.as_deref().unwrap_or_default();
@@ -88,7 +87,6 @@ fn retry_delay(status: &str) -> Option<u64> {
     status.strip_prefix("Retrying in ")?.split(' ').next()?.parse().ok()
 }
 
-/// Whether a layer is complete.
 fn is_done(status: &str) -> bool {
     status.starts_with("Pull complete")
         || status.starts_with("Pushed")

@@ -3,10 +3,11 @@
 pub(crate) mod credentials;
 mod layers;
 
+use hyper::StatusCode;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
 
-use crate::engine_stream::{self, Refusal};
+use crate::engine_stream;
 use crate::image_name::split;
 use crate::image_record::Image;
 use crate::progress::Progress;
@@ -33,42 +34,37 @@ impl ImageTransfer<'_> {
         let header = credentials::header(&known);
         let posted =
             engine_stream::post(self.engine, uri, &[("X-Registry-Auth", &header)], engine_stream::empty_body()).await;
-        let mut messages = posted.map_err(|refusal| match refusal {
-            Refusal::Response(status, message) => self.failure(Some(status.as_u16()), &message),
-            Refusal::Failure(failure) => failure,
-        })?;
+        let refused = |status: StatusCode, message: &str| self.failure(Some(status), message);
+        let mut messages = posted.map_err(|refusal| refusal.into_failure(refused))?;
         let mut layers = Layers::new(self.progress, format!("{}ing {}", self.verb, self.image));
         while let Some(message) = messages.next().await? {
             layers.add(&message);
             if let Some(reason) = message.failure() {
-                return Err(self.failure(None, reason));
+                return Err(self.failure(None, reason.trim()));
             }
         }
         Ok(layers.digest())
     }
 
     /// The failure behind an error of a registry. The engine answers 500 for most of them, so the message has to tell.
-    fn failure(&self, status: Option<u16>, message: &str) -> Failure {
+    fn failure(&self, status: Option<StatusCode>, message: &str) -> Failure {
         let (verb, image) = (self.verb, self.image);
         let registry = credentials::registry_of(image);
-        let cannot = format!("cannot {verb} `{image}`: {}", message.trim());
+        let cannot = format!("cannot {verb} `{image}`: {message}");
         let has = |these: &[&str]| these.iter().any(|this| message.contains(this));
         if has(&["no space left on device"]) {
             return Failure::new(Kind::DiskFull, cannot);
         }
         if has(&["nauthorized", "no basic auth credentials", "authentication required", "denied"])
-            && status != Some(404)
+            && status != Some(StatusCode::NOT_FOUND)
         {
             return Failure::new(Kind::AccessDenied, cannot).hint(format!(
                 "log in with `docker login {registry}`, and check that the account may {verb} this image"
             ));
         }
-        if status == Some(404) || has(&["manifest unknown", "not found", "name unknown"]) {
-            return Failure::new(
-                Kind::ImageNotFound,
-                format!("image `{image}` is not in the registry: {}", message.trim()),
-            )
-            .hint("check repository and tag; without `docker login`, a private image is reported as missing");
+        if status == Some(StatusCode::NOT_FOUND) || has(&["manifest unknown", "not found", "name unknown"]) {
+            return Failure::new(Kind::ImageNotFound, format!("image `{image}` is not in the registry: {message}"))
+                .hint("check repository and tag; without `docker login`, a private image is reported as missing");
         }
         Failure::new(Kind::RegistryError, cannot)
             .hint(format!("check that the engine can reach `{registry}`, and run the same command again: it resumes"))

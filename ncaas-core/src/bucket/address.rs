@@ -19,6 +19,9 @@ pub struct Target {
 
 impl Target {
     /// Splits `BUCKET/GROUP`. Nothing is opened.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] if it names no group, or more than one.
     pub fn parse(text: &str) -> Result<Target> {
         let no_group = || {
             Failure::new(Kind::Usage, format!("{} does not name a group", quoted(text)))
@@ -57,7 +60,10 @@ pub struct S3Address {
 }
 
 impl S3Address {
-    /// Splits `s3://bucket/key`; `None` if it does not begin with `s3://`, a failure if no valid bucket name follows.
+    /// Splits `s3://bucket/key`; `None` if it does not begin with `s3://`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] if no valid bucket name follows `s3://`.
     pub fn parse(text: &str) -> Result<Option<S3Address>> {
         let Some(rest) = text.strip_prefix(SCHEME) else { return Ok(None) };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));

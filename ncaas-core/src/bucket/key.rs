@@ -23,7 +23,10 @@ pub(super) const RESERVED: &str = ".ncaas-";
 pub struct Key(String);
 
 impl Key {
-    /// The key with this text, or a failure of kind `bad-key` that gives the reason.
+    /// The key with this text.
+    ///
+    /// # Errors
+    /// [`Kind::BadKey`] with the reason.
     pub fn new(text: impl Into<String>) -> Result<Key> {
         let text = text.into();
         match find_fault(&text) {
@@ -54,6 +57,9 @@ impl Key {
     }
 
     /// The key of `name` below this one, which is taken for a folder with or without its `/`.
+    ///
+    /// # Errors
+    /// [`Kind::BadKey`] if the name cannot be part of a key.
     pub fn join(&self, name: &str) -> Result<Key> {
         let folder = self.0.strip_suffix('/').unwrap_or(&self.0);
         Key::new(format!("{folder}/{name}"))

@@ -9,9 +9,9 @@ use super::{Bucket, Storage, s3};
 
 /// A listing in progress. Only `Ok(None)` is its end: after a failure no page follows, and nothing is known about objects
 /// that were not listed by then.
-pub struct Listing(State);
+pub struct Listing(ListingState);
 
-enum State {
+enum ListingState {
     Dir(Box<Walk>),
     S3(Box<s3::S3Listing>),
     /// The request for a page failed or was dropped.
@@ -21,12 +21,15 @@ enum State {
 impl Listing {
     pub(super) fn new(bucket: &Bucket, prefix: &str, after: Option<&str>, flat: bool) -> Listing {
         Listing(match bucket.0.clone() {
-            Storage::Dir(dir) => State::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
-            Storage::S3(s3) => State::S3(Box::new(s3::S3Listing::new(s3, prefix, after, flat))),
+            Storage::Dir(dir) => ListingState::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
+            Storage::S3(s3) => ListingState::S3(Box::new(s3::S3Listing::new(s3, prefix, after, flat))),
         })
     }
 
     /// All objects. For a folder of the platform, which has a few of them for each dataset.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn entries(mut self) -> Result<Vec<ObjectInfo>> {
         let mut entries = Vec::new();
         while let Some(page) = self.next_page().await? {
@@ -36,19 +39,22 @@ impl Listing {
     }
 
     /// The next page, which is not empty; `None` at the end.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn next_page(&mut self) -> Result<Option<Page>> {
-        let page = match std::mem::replace(&mut self.0, State::Broken) {
-            State::Dir(mut walk) => {
+        let page = match std::mem::replace(&mut self.0, ListingState::Broken) {
+            ListingState::Dir(mut walk) => {
                 let (walk, page) = run_blocking(move || walk.page().map(|page| (walk, page))).await?;
-                self.0 = State::Dir(walk);
+                self.0 = ListingState::Dir(walk);
                 page
             }
-            State::S3(mut listing) => {
+            ListingState::S3(mut listing) => {
                 let page = listing.page().await?;
-                self.0 = State::S3(listing);
+                self.0 = ListingState::S3(listing);
                 page
             }
-            State::Broken => {
+            ListingState::Broken => {
                 return Err(Failure::new(Kind::Interrupted, "the listing was interrupted before its end"));
             }
         };

@@ -12,6 +12,7 @@ mod dir;
 mod key;
 mod listing;
 mod object;
+mod open_buckets;
 mod probe;
 mod retry;
 mod s3;
@@ -32,6 +33,7 @@ pub use key::{Key, url_decoded};
 pub use listing::Listing;
 pub(crate) use object::content_type;
 pub use object::{ObjectInfo, Page, Unusable, Version};
+pub use open_buckets::Buckets;
 pub(crate) use retry::Attempts;
 pub use retry::PatienceArgs;
 pub use s3::aws_settings;
@@ -56,7 +58,8 @@ enum Storage {
 impl Bucket {
     /// Opens `s3://name` or the path of a directory, and checks that it exists.
     ///
-    /// Fails with `bucket-not-found`, `bucket-unreachable` or `access-denied`.
+    /// # Errors
+    /// [`Kind::BucketNotFound`], [`Kind::BucketUnreachable`] or [`Kind::AccessDenied`].
     pub async fn open(address: &str) -> Result<Bucket> {
         match s3_name(address)? {
             Some(name) => S3Bucket::open(&name).await.map(Storage::S3).map(Bucket),
@@ -65,6 +68,9 @@ impl Bucket {
     }
 
     /// Opens a bucket, and creates it if it does not exist.
+    ///
+    /// # Errors
+    /// If the bucket cannot be created or opened.
     pub async fn create(address: &str) -> Result<Bucket> {
         match s3_name(address)? {
             Some(name) => S3Bucket::create(&name).await.map(Storage::S3).map(Bucket),
@@ -73,6 +79,9 @@ impl Bucket {
     }
 
     /// Opens a bucket on S3 with a client that the caller has configured, and checks that it exists.
+    ///
+    /// # Errors
+    /// As [`Bucket::open`].
     pub async fn with_client(client: aws_sdk_s3::Client, name: &str) -> Result<Bucket> {
         S3Bucket::with_client(client, name).await.map(Storage::S3).map(Bucket)
     }
@@ -152,6 +161,9 @@ impl Bucket {
     }
 
     /// Whether there is an object whose key begins with `prefix`. An empty folder counts.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn exists_under(&self, prefix: &str) -> Result<bool> {
         match &self.0 {
             Storage::Dir(_) => {
@@ -169,6 +181,9 @@ impl Bucket {
 
     /// One object's metadata, or `None` if it does not exist. In a directory, a folder's key finds the folder, empty or
     /// not; on S3 only an object of exactly that name.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>> {
         match self.0.clone() {
             Storage::Dir(dir) => {
@@ -181,7 +196,8 @@ impl Bucket {
 
     /// The whole content of a small object, and its version for [`Bucket::put_if`].
     ///
-    /// Fails with `object-not-found`, and with `too-large` if it is larger than `limit` bytes; no more than that is read.
+    /// # Errors
+    /// [`Kind::ObjectNotFound`]; [`Kind::TooLarge`] if it is larger than `limit` bytes: no more than that is read.
     pub async fn read(&self, key: &Key, limit: u64) -> Result<(Vec<u8>, Version)> {
         key.must_name_an_object()?;
         match self.0.clone() {
@@ -194,6 +210,9 @@ impl Bucket {
     }
 
     /// Writes a small object, in place of an existing one. A folder's key with no content creates an empty folder.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn put(&self, key: &Key, bytes: impl Into<Vec<u8>>) -> Result<()> {
         let bytes = bytes.into();
         check_folder_is_empty(key, &bytes)?;
@@ -207,6 +226,9 @@ impl Bucket {
     }
 
     /// Creates a small object and returns its version, or `None` if it exists. If many try at once, exactly one succeeds.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn put_new(&self, key: &Key, bytes: impl Into<Vec<u8>>) -> Result<Option<Version>> {
         let bytes = bytes.into();
         check_folder_is_empty(key, &bytes)?;
@@ -221,6 +243,9 @@ impl Bucket {
 
     /// Overwrites the version of a small object that the caller has read or written, and returns the new version; `None` if
     /// the object has changed since, or is gone.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn put_if(&self, key: &Key, bytes: impl Into<Vec<u8>>, version: &Version) -> Result<Option<Version>> {
         key.must_name_an_object()?;
         let bytes = bytes.into();
@@ -234,6 +259,9 @@ impl Bucket {
     }
 
     /// Deletes an object. A missing one is not a failure. A folder is deleted only if it is empty.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn delete(&self, key: &Key) -> Result<()> {
         match self.0.clone() {
             Storage::Dir(dir) => {

@@ -11,6 +11,9 @@ const ATTEMPTS: u32 = 3;
 impl Bucket {
     /// Tests whether [`Bucket::put_new`] and [`Bucket::put_if`] work, with an object that is written at `key` and deleted
     /// again.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
     pub async fn honours_conditional_writes(&self, key: &Key) -> Result<bool> {
         for _ in 0..ATTEMPTS {
             let verdict = self.probe(key).await;

@@ -57,9 +57,9 @@ struct Policy {
     is_explicit: bool,
 }
 
-/// What this process knows of the server.
+/// The state of the server, as this process knows it.
 #[derive(Debug)]
-struct State {
+struct RetryState {
     policy: Option<Policy>,
     has_answered: bool,
     outage: Option<Outage>,
@@ -73,13 +73,13 @@ struct Outage {
     is_reported: bool,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { policy: None, has_answered: false, outage: None });
+static STATE: Mutex<RetryState> = Mutex::new(RetryState { policy: None, has_answered: false, outage: None });
 
-fn state() -> MutexGuard<'static, State> {
+fn state() -> MutexGuard<'static, RetryState> {
     lock(&STATE)
 }
 
-impl State {
+impl RetryState {
     /// Records a failure that may be transient. Whether another attempt is worthwhile, and a line for the user.
     fn record_failure(&mut self, now: Instant, cause: &str) -> (bool, Option<String>) {
         let fresh = Outage { since: now, last_failure: now, failures: 0, is_reported: false };
@@ -203,7 +203,8 @@ impl Attempts {
         if self.failed < ATTEMPTS {
             return true;
         }
-        let (is_worthwhile, line) = state.record_failure(Instant::now(), "the bucket's server breaks off its answers");
+        let (is_worthwhile, line) = state
+            .record_failure(Instant::now(), "the bucket's server closes connections before its answers are complete");
         state.note(line);
         state.policy.is_some() && is_worthwhile && self.failed < state.attempts()
     }
@@ -218,10 +219,10 @@ impl Attempts {
 mod tests {
     use super::*;
 
-    fn with_policy(patience: u64, is_explicit: bool) -> State {
+    fn with_policy(patience: u64, is_explicit: bool) -> RetryState {
         let tool = Tool::named("ncaas-test");
         let policy = Policy { tool, patience: Duration::from_secs(patience), is_explicit };
-        State { policy: Some(policy), has_answered: false, outage: None }
+        RetryState { policy: Some(policy), has_answered: false, outage: None }
     }
 
     #[test]

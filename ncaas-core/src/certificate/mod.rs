@@ -4,7 +4,7 @@
 //! `DATANAME: (.*?) |`. Text from outside must therefore stay on its line and in its field. Several writers, in one
 //! process or in many, each replace the lines of their own datasets under a lock.
 
-mod line;
+mod dataset_line;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -19,7 +19,7 @@ use crate::layout::{CERTIFICATE, LOGS};
 use crate::record::Record;
 use crate::record::fields::{Datasets, SetupEvent};
 use crate::text;
-pub use line::{DatasetEntry, Line, Stage, UNKNOWN};
+pub use dataset_line::{DatasetEntry, DatasetLine, DatasetStatus, UNKNOWN};
 
 const TITLE: &str = "PER ENVIRONMENT MONITORING:";
 /// The line before and after the lines of the datasets.
@@ -73,8 +73,8 @@ impl Certificate {
     }
 
     /// The valid lines of the datasets, in the order of their numbers.
-    pub fn lines(&self) -> Vec<Line> {
-        self.lines.iter().filter_map(|line| Line::parse(line)).collect()
+    pub fn lines(&self) -> Vec<DatasetLine> {
+        self.lines.iter().filter_map(|line| DatasetLine::parse(line)).collect()
     }
 
     /// Adds lines until there is one for each of `count` datasets, with the known names.
@@ -101,9 +101,9 @@ impl Certificate {
         let number = number.max(1);
         self.add_datasets(&[], number);
         if let Some(line) = self.lines.get_mut(number - 1)
-            && let Some(parsed) = Line::parse(line)
+            && let Some(parsed) = DatasetLine::parse(line)
         {
-            *line = Line { status: Stage::Failed.name().to_owned(), ..parsed }.to_string();
+            *line = DatasetLine { status: DatasetStatus::Failed.name().to_owned(), ..parsed }.to_string();
         }
         self.set_reason(number, reason);
     }
@@ -163,7 +163,7 @@ impl fmt::Display for Certificate {
             writeln!(f, "\n{CONTAINERS}")?;
             self.containers.iter().try_for_each(|(number, id)| writeln!(f, "dataset {number}: {before}{id}{after}"))?;
             for (number, at) in self.containers.keys().zip(1..) {
-                let line = self.lines.get(number - 1).and_then(|line| Line::parse(line));
+                let line = self.lines.get(number - 1).and_then(|line| DatasetLine::parse(line));
                 let name = line.map_or(UNKNOWN.to_owned(), |line| text::base_name(&line.dataname).to_owned());
                 writeln!(f, "dataset {number}: Starting analysis {at} with parameter set {name} [+]")?;
             }
@@ -237,12 +237,11 @@ mod tests {
     fn entry(dataname: &str, last_command: &str) -> DatasetEntry {
         DatasetEntry {
             dataname: dataname.to_owned(),
-            stage: Stage::InProgress,
+            status: DatasetStatus::InProgress,
             time: Some("2026-11-22T10:24:55.9Z".parse().unwrap()),
             last_command: Some(last_command.to_owned()),
             cpu: Some(97.23),
-            reason: None,
-            container: None,
+            ..DatasetEntry::default()
         }
     }
 
@@ -268,7 +267,7 @@ mod tests {
         let expected = "PER ENVIRONMENT MONITORING:\n================\nDATANAME: lab/inputs/session1.npy | STATUS: IN PROGRESS \
             | TIME: 2026_11_22_10_24_55 | LAST COMMAND: fitting 15 components | CPU_USAGE: 97.2\n================\n";
         assert!(text.starts_with(expected), "{text}");
-        let done = DatasetEntry { stage: Stage::Success, ..entry("x", "y") };
+        let done = DatasetEntry { status: DatasetStatus::Success, ..entry("x", "y") };
         assert!(changed(&text, 1, 1, &done).contains("| TIME: 2026_11_22_10_24_55 (finished) |"));
     }
 
@@ -318,7 +317,7 @@ mod tests {
             event("2026-11-22T11:01:02.345Z", "================"),
         ]);
         let failed = DatasetEntry {
-            stage: Stage::Failed,
+            status: DatasetStatus::Failed,
             reason: Some("no config\n\nno dataset".to_owned()),
             ..entry("b", "x")
         };

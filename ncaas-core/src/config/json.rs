@@ -6,13 +6,13 @@ use std::collections::HashSet;
 
 use jiter::{JsonErrorType, JsonValue};
 
-use super::{Fields, Value};
+use super::{ConfigFields, Value};
 
 /// The fields of a JSON object.
 ///
 /// # Errors
 /// The cause, with its position.
-pub(super) fn parse(text: &str) -> Result<Fields, String> {
+pub(super) fn parse(text: &str) -> Result<ConfigFields, String> {
     let text = replace_surrogates(text, true);
     let value = JsonValue::parse(text.as_bytes(), true).map_err(|error| {
         let position = error.get_position(text.as_bytes());
@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str) -> Result<Fields, String> {
     let mut duplicates = Vec::new();
     find_duplicates(&value, &mut duplicates);
     let fields = object.iter().map(|(key, value)| (key.clone().into_owned(), simplify(value))).collect();
-    Ok(Fields { fields, duplicates })
+    Ok(ConfigFields { fields, duplicates })
 }
 
 /// Replaces each escape sequence of a surrogate by that of U+FFFD, which has the same length. A pair can be kept.

@@ -6,6 +6,7 @@
 
 mod json;
 mod yaml;
+mod yaml_scalar;
 
 use crate::failure::{Failure, Kind, Result};
 use crate::text;
@@ -34,13 +35,6 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// The format of a config, which its name says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    Yaml,
-}
-
 /// Why a name is not a config's; it follows the name.
 pub const NOT_A_CONFIG_NAME: &str = "ends in none of `.json`, `.yaml` and `.yml`";
 
@@ -55,18 +49,15 @@ pub fn has_config_extension(name: &str) -> bool {
 /// [`Kind::BadConfig`] if the name has another extension, the content does not parse or is not a mapping, or one of the
 /// platform's fields is not a number above 0; [`Kind::TooLarge`] above [`MAX_SIZE`].
 pub fn parse(name: &str, content: &[u8]) -> Result<Config> {
-    let refuse =
-        |cause: String| Failure::new(Kind::BadConfig, format!("the config `{}` {cause}", text::one_line(name)));
+    let name = &text::one_line(name);
+    let refuse = |cause: String| Failure::new(Kind::BadConfig, format!("the config `{name}` {cause}"));
     if content.len() as u64 > MAX_SIZE {
-        let message = format!("the config `{}` is larger than {} MiB", text::one_line(name), MAX_SIZE >> 20);
+        let message = format!("the config `{name}` is larger than {} MiB", MAX_SIZE >> 20);
         return Err(Failure::new(Kind::TooLarge, message));
     }
-    let format = format_from_name(name).ok_or_else(|| refuse(NOT_A_CONFIG_NAME.to_owned()))?;
+    let (format, parse) = format_from_name(name).ok_or_else(|| refuse(NOT_A_CONFIG_NAME.to_owned()))?;
     let content = decode(content).map_err(refuse)?;
-    let fields = match format {
-        Format::Json => json::parse(content).map_err(|cause| refuse(format!("does not parse as JSON: {cause}")))?,
-        Format::Yaml => yaml::parse(content).map_err(|cause| refuse(format!("does not parse as YAML: {cause}")))?,
-    };
+    let fields = parse(content).map_err(|cause| refuse(format!("does not parse as {format}: {cause}")))?;
     let number = |field: &str, unit: f64| match fields.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) if *number > 0.0 && number * unit < 1e18 => Ok(Some((number * unit).ceil() as u64)),
@@ -81,27 +72,27 @@ pub fn parse(name: &str, content: &[u8]) -> Result<Config> {
     };
     let mut warnings = fields.duplicate_warnings(name);
     if name.to_ascii_lowercase().ends_with(".yml") {
-        warnings.push(format!(
-            "the NeuroCAAS platform refuses the config `{}`: it accepts `.yaml`, not `.yml`",
-            text::one_line(name)
-        ));
+        warnings.push(format!("the NeuroCAAS platform refuses the config `{name}`: it accepts `.yaml`, not `.yml`"));
     }
     Ok(Config { timeout_s, disk_bytes, warnings })
 }
 
-fn format_from_name(name: &str) -> Option<Format> {
+type Parser = fn(&str) -> Result<ConfigFields, String>;
+
+/// The format of a config, which its name says, and the parser for it.
+fn format_from_name(name: &str) -> Option<(&'static str, Parser)> {
     let name = name.to_ascii_lowercase();
     if name.ends_with(".json") {
-        Some(Format::Json)
+        Some(("JSON", json::parse))
     } else if name.ends_with(".yaml") || name.ends_with(".yml") {
-        Some(Format::Yaml)
+        Some(("YAML", yaml::parse))
     } else {
         None
     }
 }
 
 /// The content as text. Python on the platform reads UTF-8 alone.
-fn decode(content: &[u8]) -> std::result::Result<&str, String> {
+fn decode(content: &[u8]) -> Result<&str, String> {
     if text::is_utf16(content) {
         return Err("is encoded in UTF-16 or UTF-32: save it as UTF-8".to_owned());
     }
@@ -114,27 +105,24 @@ fn decode(content: &[u8]) -> std::result::Result<&str, String> {
 
 /// The fields at the top of a config.
 #[derive(Debug, Default)]
-struct Fields {
+struct ConfigFields {
     /// In their order, merged ones first. A field may be there more than once.
     fields: Vec<(String, Value)>,
     /// Keys that some mapping of the config has more than once.
     duplicates: Vec<String>,
 }
 
-impl Fields {
+impl ConfigFields {
     /// The value of a field: the last one that the config has.
     fn get(&self, name: &str) -> Option<&Value> {
         self.fields.iter().rev().find(|(field, _)| field == name).map(|(_, value)| value)
     }
 
     fn duplicate_warnings(&self, name: &str) -> Vec<String> {
-        let name = text::one_line(name);
-        let shown = self.duplicates.iter().take(MAX_WARNINGS);
-        let mut warnings: Vec<String> = shown
-            .map(|key| {
-                format!("the config `{name}` has `{}` more than once: the last one counts", text::shorten(key, SHOWN))
-            })
-            .collect();
+        let warning = |key: &String| {
+            format!("the config `{name}` has `{}` more than once: the last one counts", text::shorten(key, SHOWN))
+        };
+        let mut warnings: Vec<String> = self.duplicates.iter().take(MAX_WARNINGS).map(warning).collect();
         if self.duplicates.len() > MAX_WARNINGS {
             let more = self.duplicates.len() - MAX_WARNINGS;
             warnings.push(format!("the config `{name}` has {more} more duplicate keys"));

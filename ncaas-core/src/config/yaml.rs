@@ -6,14 +6,12 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use jiff::civil::DateTime;
-use regex::Regex;
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use super::json::replace_surrogates;
-use super::{Fields, Value};
+use super::yaml_scalar::{ScalarKind, number, scalar_kind};
+use super::{ConfigFields, Value};
 
 /// How deep a config may be nested, aliases included. Python's own limit is not much higher.
 const MAX_DEPTH: usize = 200;
@@ -31,7 +29,7 @@ const MAPPING_TAGS: [&str; 2] = ["map", "set"];
 ///
 /// # Errors
 /// The cause, with its line.
-pub(super) fn parse(text: &str) -> Result<Fields, String> {
+pub(super) fn parse(text: &str) -> Result<ConfigFields, String> {
     let is_refused = |character: &char| {
         character.is_control() && !"\t\n\r\u{85}".contains(*character) || "\u{fffe}\u{ffff}".contains(*character)
     };
@@ -117,19 +115,6 @@ enum Content {
     Mapping(Vec<(Id, Id)>),
 }
 
-/// What a scalar is, as far as its value can be told from its form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum ScalarKind {
-    Null,
-    Bool,
-    Number,
-    /// `<<`, which is a key only.
-    Merge,
-    /// `=`, which is a key only.
-    Default,
-    Text,
-}
-
 #[derive(Debug)]
 struct Node {
     content: Content,
@@ -160,6 +145,7 @@ impl Document {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 check_tag(tag.as_deref(), &SCALAR_TAGS)?;
+                let tag = tag.as_deref().and_then(standard_tag);
                 let kind = scalar_kind(&text, style == ScalarStyle::Plain, tag.as_deref())?;
                 self.finish(Content::Scalar { text: text.into_owned(), kind }, anchor)
             }
@@ -177,7 +163,7 @@ impl Document {
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(Open { is_mapping, anchor, children }) = self.open.pop() else { return Ok(()) };
                 let content = if is_mapping {
-                    self.mapping(&children)?
+                    self.complete_mapping(&children)?
                 } else {
                     children.iter().try_for_each(|item| self.check_value(*item))?;
                     Content::Sequence(children)
@@ -186,7 +172,7 @@ impl Document {
             }
             Event::Alias(anchor) => {
                 match self.anchors.get(&anchor) {
-                    Some(id) => self.place(*id),
+                    Some(id) => self.attach(*id),
                     // It stands for a value that contains it, and ends the text there.
                     None => self.finish(Content::Mapping(Vec::new()), 0)?,
                 }
@@ -226,12 +212,12 @@ impl Document {
         if anchor != 0 {
             self.anchors.insert(anchor, id);
         }
-        self.place(id);
+        self.attach(id);
         Ok(())
     }
 
     /// Makes a node the child of the one that is open.
-    fn place(&mut self, id: Id) {
+    fn attach(&mut self, id: Id) {
         match self.open.last_mut() {
             Some(open) => open.children.push(id),
             None => self.root = Some(id),
@@ -249,7 +235,7 @@ impl Document {
     }
 
     /// A mapping of keys and values in turn.
-    fn mapping(&mut self, children: &[Id]) -> Result<Content, String> {
+    fn complete_mapping(&mut self, children: &[Id]) -> Result<Content, String> {
         let entries: Vec<(Id, Id)> = children.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         let mut seen = HashSet::new();
         let mut duplicates = Vec::new();
@@ -259,7 +245,7 @@ impl Document {
             };
             self.check_value(*value)?;
             if *kind == ScalarKind::Merge {
-                self.merged(*value)?;
+                self.merged_mappings(*value)?;
             } else if !seen.insert((text, *kind)) {
                 duplicates.push(text.clone());
             }
@@ -269,7 +255,7 @@ impl Document {
     }
 
     /// The mappings that a merge key adds, the one that counts most last.
-    fn merged(&self, value: Id) -> Result<Vec<&[(Id, Id)]>, String> {
+    fn merged_mappings(&self, value: Id) -> Result<Vec<&[(Id, Id)]>, String> {
         let mapping = |id: Id| match &self.nodes[id].content {
             Content::Mapping(entries) => Ok(entries.as_slice()),
             _ => Err("the value of `<<` is neither a mapping nor a list of mappings".to_owned()),
@@ -280,7 +266,7 @@ impl Document {
         }
     }
 
-    fn fields(self) -> Result<Fields, String> {
+    fn fields(self) -> Result<ConfigFields, String> {
         let root = self.root.map(|id| &self.nodes[id].content);
         let Some(Content::Mapping(entries)) = root else {
             let words = match root {
@@ -293,7 +279,7 @@ impl Document {
         };
         let mut fields = Vec::new();
         self.flatten(entries, &mut fields)?;
-        Ok(Fields { fields, duplicates: self.duplicates })
+        Ok(ConfigFields { fields, duplicates: self.duplicates })
     }
 
     /// Adds a mapping's fields: those of its merge keys first, which its own override.
@@ -304,7 +290,7 @@ impl Document {
         };
         for (key, value) in entries {
             if let Some((_, ScalarKind::Merge)) = kind_of(*key) {
-                for merged in self.merged(*value)? {
+                for merged in self.merged_mappings(*value)? {
                     self.flatten(merged, fields)?;
                 }
             }
@@ -348,141 +334,4 @@ fn standard_tag(tag: &Tag) -> Option<Cow<'_, str>> {
         return Some(Cow::Borrowed(&tag.suffix));
     }
     format!("{}{}", tag.handle, tag.suffix).strip_prefix("tag:yaml.org,2002:").map(|name| Cow::Owned(name.to_owned()))
-}
-
-fn scalar_kind(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<ScalarKind, String> {
-    let explicit = tag.and_then(standard_tag);
-    match explicit.as_deref() {
-        Some("null") => Ok(ScalarKind::Null),
-        Some("bool") => Ok(ScalarKind::Bool),
-        Some(name @ ("int" | "float")) => {
-            let is_number = if name == "int" {
-                !text.contains('.') && number(text).is_some()
-            } else {
-                number(text).is_some() || text.parse::<f64>().is_ok()
-            };
-            if is_number {
-                Ok(ScalarKind::Number)
-            } else {
-                Err(format!("`!!{name}` stands before a value that is not a number"))
-            }
-        }
-        Some("timestamp") if is_valid_timestamp(text) != Some(true) => {
-            Err("`!!timestamp` stands before a value that is not a date".to_owned())
-        }
-        Some(_) => Ok(ScalarKind::Text),
-        None if !is_plain => Ok(ScalarKind::Text),
-        None if is_valid_timestamp(text) == Some(false) => Err(format!("`{text}` is not a valid date")),
-        None => Ok(match text {
-            "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
-            "<<" => ScalarKind::Merge,
-            "=" => ScalarKind::Default,
-            _ if is_bool(text) => ScalarKind::Bool,
-            _ if number(text).is_some() => ScalarKind::Number,
-            _ => ScalarKind::Text,
-        }),
-    }
-}
-
-/// Whether a text that has the form of a date, with or without a time, is a valid one; none for any other text.
-fn is_valid_timestamp(text: &str) -> Option<bool> {
-    static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let time = r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+]([0-9]{1,2})(?::([0-9]{2}))?))?";
-        Regex::new(&format!(r"^([0-9]{{4}})-([0-9]{{1,2}})-([0-9]{{1,2}})(?:(?:[Tt]|[ \t]+){time})?$")).ok()
-    });
-    if text.as_bytes().get(4) != Some(&b'-') {
-        return None;
-    }
-    let parts = FORM.as_ref()?.captures(text)?;
-    let number = |at: usize| parts.get(at).map_or(0, |part| part.as_str().parse::<i16>().unwrap_or(0));
-    if parts.get(4).is_none() && text.len() != "2020-01-31".len() {
-        return None;
-    }
-    let [month, day, hour, minute, second] = [2, 3, 4, 5, 6].map(|at| i8::try_from(number(at)).unwrap_or(-1));
-    let is_date = number(1) > 0 && DateTime::new(number(1), month, day, hour, minute, second, 0).is_ok();
-    Some(is_date && number(7) * 60 + number(8) < 24 * 60)
-}
-
-fn is_bool(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    let is_word = ["yes", "no", "true", "false", "on", "off"].contains(&lower.as_str());
-    let rest_is = |test: fn(&u8) -> bool| text.as_bytes().iter().skip(1).all(test);
-    is_word && (text == lower || rest_is(u8::is_ascii_lowercase) || text == text.to_ascii_uppercase())
-}
-
-/// A number in the forms of YAML 1.1 that PyYAML's resolver knows: with underscores, in binary, octal, hexadecimal or to
-/// the base 60; an exponent needs a fraction before it and a sign.
-fn number(text: &str) -> Option<f64> {
-    let (sign, body) = match text.as_bytes().first()? {
-        b'-' => (-1.0, &text[1..]),
-        b'+' => (1.0, &text[1..]),
-        _ => (1.0, text),
-    };
-    match body {
-        ".inf" | ".Inf" | ".INF" => return Some(sign * f64::INFINITY),
-        ".nan" | ".NaN" | ".NAN" if body == text => return Some(f64::NAN),
-        _ => {}
-    }
-    let digits_from = if body == text { body.strip_prefix('.').unwrap_or(body) } else { body };
-    let starts_well = digits_from.starts_with(|first: char| first.is_ascii_digit());
-    if !starts_well {
-        return None;
-    }
-    let digits = body.replace('_', "");
-    let radix = |digits: &str, radix: u32| {
-        let all = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
-        all.then(|| {
-            digits
-                .chars()
-                .fold(0.0, |sum, digit| sum * f64::from(radix) + f64::from(digit.to_digit(radix).unwrap_or(0)))
-        })
-    };
-    let unsigned = if let Some(binary) = digits.strip_prefix("0b") {
-        radix(binary, 2)
-    } else if let Some(hexadecimal) = digits.strip_prefix("0x") {
-        radix(hexadecimal, 16)
-    } else if digits.contains(':') {
-        base_60(&digits)
-    } else if digits.contains('.') {
-        fraction(&digits)
-    } else if digits.len() > 1 && digits.starts_with('0') {
-        radix(&digits, 8)
-    } else {
-        radix(&digits, 10)
-    };
-    unsigned.map(|number| sign * number)
-}
-
-/// `1:30` is 90; the last part may have a fraction.
-fn base_60(digits: &str) -> Option<f64> {
-    let mut parts = digits.split(':');
-    let first = parts.next().filter(|first| first.bytes().all(|digit| digit.is_ascii_digit()))?;
-    let is_whole = !digits.contains('.');
-    if is_whole && first.starts_with('0') {
-        return None;
-    }
-    parts.try_fold(first.parse::<f64>().ok()?, |sum, part| {
-        let whole = part.split('.').next().unwrap_or(part);
-        let fits = (1..=2).contains(&whole.len()) && whole.bytes().all(|digit| digit.is_ascii_digit());
-        part.parse::<f64>().ok().filter(|number| fits && *number < 60.0).map(|number| sum * 60.0 + number)
-    })
-}
-
-/// `1.5`, `.5`, `1.`, `1.5e+3`.
-fn fraction(digits: &str) -> Option<f64> {
-    let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (digits, None),
-    };
-    let is_signed = |exponent: &str| {
-        exponent.len() > 1
-            && exponent.starts_with(['+', '-'])
-            && exponent[1..].bytes().all(|digit| digit.is_ascii_digit())
-    };
-    let (whole, part) = mantissa.split_once('.')?;
-    let all_digits = whole.bytes().chain(part.bytes()).all(|digit| digit.is_ascii_digit());
-    if !all_digits || whole.is_empty() && part.is_empty() || exponent.is_some_and(|exponent| !is_signed(exponent)) {
-        return None;
-    }
-    digits.parse().ok()
 }

@@ -44,6 +44,9 @@ impl Subject<'_> {
 /// Turns an error of the client into a failure, as [`crate::failure::IoContext`] does for files.
 pub trait EngineContext<T> {
     /// `cannot <verb> <subject>: <reason>`, as a [`Failure`].
+    ///
+    /// # Errors
+    /// The failure.
     fn engine_context(self, verb: &str, about: Subject<'_>) -> Result<T>;
 }
 

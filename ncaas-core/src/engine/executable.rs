@@ -99,8 +99,9 @@ impl<'a> CommandLookup<'a> {
                 _ => return Err(missing(program)),
             };
         }
-        let message =
-            format!("{subject} has an interpreter that is a script, and so on for more than {MAX_SCRIPTS} times");
+        let message = format!(
+            "{subject} has an interpreter that is a script, as its interpreter is, more than {MAX_SCRIPTS} times"
+        );
         Err(Failure::new(Kind::BadInterpreter, message).hint("name a program in the `#!` line"))
     }
 

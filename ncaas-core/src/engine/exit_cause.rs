@@ -37,7 +37,7 @@ const PODMAN_READ_AFTER_DIE: Duration = Duration::from_millis(150);
 /// An attribute that only Podman gives its events.
 const PODMAN_ATTRIBUTE: &str = "containerExitCode";
 
-/// What is known about a container's exit.
+/// The evidence about a container's exit.
 #[derive(Debug, Clone, Default)]
 struct Evidence {
     /// The status by the inspection alone.

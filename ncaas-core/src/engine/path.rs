@@ -1,6 +1,8 @@
 //! A path in a container: its kind, and the content of a small file.
 
+use std::fs::Metadata;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 
 use bollard::container::PathStatResponse;
 use bollard::query_parameters::ContainerArchiveInfoOptions;
@@ -9,20 +11,27 @@ use crate::engine::archive::archive_interrupted;
 use crate::engine::{Engine, reference};
 use crate::failure::{Failure, Kind, NoneIf, Result};
 
-/// Bits of Go's `os.FileMode`, in which the engine gives a path's mode. They are not those of `st_mode`.
-mod go {
-    pub(super) const DIRECTORY: u32 = 1 << 31;
-    pub(super) const SYMLINK: u32 = 1 << 27;
-    pub(super) const DEVICE: u32 = 1 << 26;
-    pub(super) const PIPE: u32 = 1 << 25;
-    pub(super) const SOCKET: u32 = 1 << 24;
-    pub(super) const SET_UID: u32 = 1 << 23;
-    pub(super) const SET_GID: u32 = 1 << 22;
-    pub(super) const STICKY: u32 = 1 << 20;
-    pub(super) const PERMISSIONS: u32 = 0o777;
+/// Bits of Go's `os.FileMode`, in which the engine gives and takes modes. They are not those of `st_mode`.
+const DIRECTORY: u32 = 1 << 31;
+const SYMLINK: u32 = 1 << 27;
+/// Devices, pipes and sockets.
+const SPECIAL: u32 = 1 << 26 | 1 << 25 | 1 << 24;
+/// setuid, setgid and sticky, each with its bit in `st_mode`.
+const SPECIAL_PERMISSIONS: [(u32, u32); 3] = [(1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000)];
+
+/// The mode of a file, folder or link of this machine as Go's `os.FileMode`.
+pub fn go_mode(metadata: &Metadata) -> u32 {
+    let mode = metadata.mode();
+    let kind = match metadata.file_type() {
+        kind if kind.is_dir() => DIRECTORY,
+        kind if kind.is_symlink() => SYMLINK,
+        _ => 0,
+    };
+    let special = SPECIAL_PERMISSIONS.iter().filter(|(_, bit)| mode & bit != 0).map(|(go, _)| go);
+    special.fold(kind | mode & 0o777, |all, go| all | go)
 }
 
-/// What is at a path in a container.
+/// The file at a path in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathInfo {
     /// Which kind of file.
@@ -54,23 +63,18 @@ impl PathInfo {
 
     fn from_go(stat: PathStatResponse) -> Self {
         let has = |bit| stat.file_mode & bit != 0;
-        let special = go::DEVICE | go::PIPE | go::SOCKET;
-        PathInfo {
-            kind: if has(go::DIRECTORY) {
-                PathKind::Directory
-            } else if has(go::SYMLINK) {
-                PathKind::Symlink(stat.link_target.clone())
-            } else if has(special) {
-                PathKind::Special
-            } else {
-                PathKind::File
-            },
-            size: stat.size.try_into().unwrap_or_default(),
-            mode: stat.file_mode & go::PERMISSIONS
-                | u32::from(has(go::SET_UID)) << 11
-                | u32::from(has(go::SET_GID)) << 10
-                | u32::from(has(go::STICKY)) << 9,
-        }
+        let kind = if has(DIRECTORY) {
+            PathKind::Directory
+        } else if has(SYMLINK) {
+            PathKind::Symlink(stat.link_target.clone())
+        } else if has(SPECIAL) {
+            PathKind::Special
+        } else {
+            PathKind::File
+        };
+        let special = SPECIAL_PERMISSIONS.iter().filter(|(go, _)| has(*go)).map(|(_, bit)| bit);
+        let mode = special.fold(stat.file_mode & 0o777, |all, bit| all | bit);
+        PathInfo { kind, size: stat.size.try_into().unwrap_or_default(), mode }
     }
 }
 
@@ -145,11 +149,11 @@ mod tests {
 
     #[test]
     fn gos_mode_bits_become_those_of_chmod() {
-        assert_eq!(stat(0o755 | go::SET_UID | go::STICKY).mode, 0o5755);
+        assert_eq!(stat(0o755 | 1 << 23 | 1 << 20).mode, 0o5755);
         assert_eq!(stat(0o644).kind, PathKind::File);
-        assert_eq!(stat(go::DIRECTORY | 0o755).kind, PathKind::Directory);
-        assert_eq!(stat(go::SYMLINK | 0o777).kind, PathKind::Symlink("/bin/busybox".to_owned()));
-        assert_eq!(stat(go::DEVICE | 0o600).kind, PathKind::Special);
+        assert_eq!(stat(DIRECTORY | 0o755).kind, PathKind::Directory);
+        assert_eq!(stat(SYMLINK | 0o777).kind, PathKind::Symlink("/bin/busybox".to_owned()));
+        assert_eq!(stat(1 << 26 | 0o600).kind, PathKind::Special);
     }
 
     #[test]

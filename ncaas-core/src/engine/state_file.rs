@@ -16,7 +16,7 @@ use crate::record::fields::Container;
 #[derive(Debug)]
 pub struct StateFiles(PathBuf);
 
-/// What is read of a container's file `config.v2.json`.
+/// The fields of a container's file `config.v2.json` that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ContainerFile {

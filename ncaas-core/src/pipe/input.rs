@@ -16,7 +16,7 @@ use crate::turns::Turns;
 const READ_AHEAD: usize = 16 << 20;
 
 /// A record, or a line that is not one.
-type Line = Result<Record, BadLine>;
+type InputLine = Result<Record, BadLine>;
 /// The beginning of a line that is not a record, and why it is not one.
 type BadLine = (Vec<u8>, Failure);
 
@@ -43,7 +43,7 @@ pub struct Stdin {
 }
 
 /// A line and its size in bytes.
-type SizedLine = (Line, usize);
+type SizedLine = (InputLine, usize);
 
 impl Input {
     /// The record that arguments name.
@@ -95,7 +95,7 @@ impl Input {
     }
 
     /// The next record of the groups that are allowed to have a turn, if it was read, with its group.
-    pub(super) fn take(&mut self, is_allowed: impl Fn(&str) -> bool) -> Option<(String, Line)> {
+    pub(super) fn take_record(&mut self, is_allowed: impl Fn(&str) -> bool) -> Option<(String, InputLine)> {
         let line = match self {
             Input::Records(records) => {
                 if !is_allowed(records.front()?.group()) {
@@ -121,7 +121,7 @@ impl Input {
     }
 }
 
-fn group_of_line(line: &Line) -> &str {
+fn group_of_line(line: &InputLine) -> &str {
     line.as_ref().map_or("", Record::group)
 }
 
@@ -155,7 +155,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The next record or bad line. None at the end of the input.
-    fn next(&mut self) -> std::io::Result<Option<Line>> {
+    fn next(&mut self) -> std::io::Result<Option<InputLine>> {
         loop {
             let mut line = match self.next_line()? {
                 None => return Ok(None),
@@ -264,7 +264,7 @@ mod tests {
         assert!(input.next().unwrap().is_none());
     }
 
-    /// What is read from a text: a record as its line, a bad line as the beginning of its message.
+    /// The input in a text: a record as its line, a bad line as the beginning of its message.
     fn read(text: &str) -> Vec<String> {
         let mut input = Reader::new(text.as_bytes());
         let mut read = Vec::new();

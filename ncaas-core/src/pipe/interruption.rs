@@ -1,4 +1,4 @@
-//! What an interruption means for the records in work.
+//! The message about an interruption: the records in work, and how to go on with them.
 
 use crate::record::fields::Job;
 

@@ -222,7 +222,7 @@ impl Pipe {
         loop {
             while running.len() < self.jobs + self.room_for_others
                 && let Some((group, line)) =
-                    input.take(|group| of_groups.get(group).is_none_or(|count| *count < self.jobs))
+                    input.take_record(|group| of_groups.get(group).is_none_or(|count| *count < self.jobs))
             {
                 *of_groups.entry(group.clone()).or_default() += 1;
                 let done = self.process(line, &work, &output, &queues, &repeated, &last_job);

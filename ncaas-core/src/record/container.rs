@@ -32,16 +32,16 @@ pub struct Container {
     /// Whether a process in it was killed for memory; none while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom: Option<Oom>,
-    /// What `oom` rests on.
+    /// The evidence for `oom`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub oom_evidence: Vec<String>,
-    /// Who stopped it; null if it ended by itself, or nobody knows.
+    /// Who stopped it; null if it ended by itself, or that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<StoppedBy>,
     /// How often the engine has restarted it; only from `ncaas-logs state`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<i64>,
-    /// What it has written into its own layer, in bytes, without mounts and image; only where it was asked for.
+    /// Size of the files in its own layer, in bytes, without mounts and image; only if it was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
 }
@@ -58,7 +58,7 @@ impl Container {
         if self.id.is_empty() { &self.name } else { &self.id }
     }
 
-    /// What the user should know of its end although it is a success: a process that it started was killed for memory.
+    /// A warning about a success: a process that it started was killed for memory.
     pub fn warning(&self) -> Option<&'static str> {
         let lost_a_child = self.status == Some(Status::Success) && self.oom == Some(Oom::Known(true));
         lost_a_child.then_some("a process of the job was killed for memory, and the job went on without it")

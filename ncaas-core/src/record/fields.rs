@@ -39,7 +39,7 @@ pub struct RecordFields {
     /// How the container is run, beyond image and command.
     pub run: Option<RunSettings>,
     /// The job's dataset and config as they were at its start.
-    pub inputs: Option<Vec<Input>>,
+    pub inputs: Option<Vec<InputFile>>,
     /// The container and its state.
     pub container: Option<Container>,
     /// The scheduler's job that runs the pipe for this record.
@@ -67,7 +67,7 @@ pub struct RecordFields {
     pub dry_run: Option<serde_json::Value>,
     /// The beginning of a line of input that is not a record.
     pub line: Option<String>,
-    /// What the job manager did for the submission before its container started: the certificate's set-up log.
+    /// The job manager's steps before the container started: the certificate's set-up log.
     pub setup: Option<Vec<SetupEvent>>,
     /// Warnings for the user.
     pub warnings: Option<Vec<String>>,
@@ -215,7 +215,7 @@ pub struct RunSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MountPaths {
-    /// Of a dataset that is a folder; of the folder that holds it if it is a file.
+    /// Path of a dataset that is a folder, or of the folder that contains a dataset that is a file.
     pub data: Option<String>,
     /// Of the folder that holds the config.
     pub config: Option<String>,
@@ -240,7 +240,7 @@ pub enum Gpus {
 
 /// A dataset or config as it was when the job started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Input {
+pub struct InputFile {
     /// Its name: what `dataname` or `configname` says.
     pub name: String,
     /// Size in bytes; of a folder, that of all files in it.
@@ -323,7 +323,7 @@ pub struct ResultsFile {
 pub struct SetupEvent {
     /// RFC 3339 in UTC.
     pub time: String,
-    /// What was done, in words.
+    /// The step, in words.
     pub event: String,
 }
 
@@ -336,7 +336,7 @@ pub struct ErrorInfo {
     pub kind: Kind,
     /// The message for people.
     pub message: String,
-    /// What to do about it.
+    /// The remedy, for people.
     pub hint: Option<String>,
 }
 

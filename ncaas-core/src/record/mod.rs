@@ -76,7 +76,7 @@ impl Record {
             .map_err(|error| Failure::new(Kind::BadRecord, format!("the line is not JSON: {}", json_cause(&error))))?;
         let Value::Object(fields) = value else {
             return Err(Failure::new(Kind::BadRecord, format!("the line is {}, not a JSON object", kind_of(&value)))
-                .hint("one record is one JSON object on one line; `jq -c '.[]'` takes an array apart"));
+                .hint("one record is one JSON object on one line; `jq -c '.[]'` splits an array into its records"));
         };
         let record = Record { fields };
         bounds::check(&record.fields()?)?;

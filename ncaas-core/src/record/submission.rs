@@ -9,7 +9,7 @@ use super::fields::RecordFields;
 /// The state of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum SubmissionState {
     /// No watcher has claimed it yet.
     Waiting,
     /// A watcher has claimed it, and none of its jobs runs yet.
@@ -30,9 +30,9 @@ pub enum State {
 
 /// The fields of a record that describes a whole submission. `cancel` and `retry` set `state` alone.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct SubmissionStatus {
+pub struct SubmissionFields {
     /// The state of the submission.
-    pub state: State,
+    pub state: SubmissionState,
     /// When the submit file was last written, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -53,12 +53,12 @@ pub struct SubmissionStatus {
     pub datasets_done: u64,
     /// The state of each dataset, in the submission's order.
     #[serde(default)]
-    pub jobs: Vec<DatasetStatus>,
+    pub jobs: Vec<DatasetState>,
 }
 
 /// The state of one dataset of a submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DatasetStatus {
+pub struct DatasetState {
     /// Its number in the submission, from 1.
     pub dataset: u64,
     /// Its key.
@@ -76,7 +76,7 @@ pub struct SubmissionRecord {
     pub known: RecordFields,
     /// Its state.
     #[serde(flatten)]
-    pub status: SubmissionStatus,
+    pub status: SubmissionFields,
 }
 
 /// The record of `ncaas-submit init`.

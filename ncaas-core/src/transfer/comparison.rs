@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::checksums::{EtagStream, ExpectedChecksums, Sha256Sum, file_checksums_and_etag, parse_sha256};
 use super::index::KnownFile;
-use super::stamp::Stamp;
 use super::{Transfer, TransferOutcome, Transferred, object_sha256, upload, version, with_folder};
 use crate::bucket::{Bucket, ObjectInfo};
 use crate::failure::{IoContext, Result};
+use crate::file_stamp::FileStamp;
 
 /// The part sizes that common tools upload with, in MiB, smallest first.
 const PART_SIZES: &[u64] = &[5, 8, 10, 15, 16, 25, 32, 50, 64, 100, 128, 256, 512];
@@ -26,7 +26,7 @@ impl Transfer {
         &self,
         path: &Path,
         entry: &ObjectInfo,
-        stamp: Option<&Stamp>,
+        stamp: Option<&FileStamp>,
     ) -> Result<Option<Transferred>> {
         if stamp.is_some_and(|stamp| stamp.size != entry.size) {
             return Ok(None);
@@ -44,7 +44,7 @@ impl Transfer {
             None => {
                 let relative = path.to_owned();
                 let found = with_folder(&self.folder, move |folder| {
-                    Ok(folder.open_file(&relative).ok().map(|(_, file)| Stamp::from_metadata(&file)))
+                    Ok(folder.open_file(&relative).ok().map(|(_, file)| FileStamp::from_metadata(&file)))
                 });
                 match found.await? {
                     Some(stamp) if stamp.size == entry.size => stamp,

@@ -21,11 +21,11 @@ use super::checksums::{ChecksumStream, Sha256Sum, read_pieces};
 use super::index::KnownFile;
 use super::object_reader::ObjectReader;
 use super::pieces::Pieces;
-use super::stamp::Stamp;
 use super::{Transfer, stored_metadata, version, with_folder};
 use crate::blocking::{run_blocking, run_cancellable};
 use crate::bucket::{Bucket, DirBucket, ObjectInfo};
 use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::file_stamp::FileStamp;
 use crate::files::{MIN_FREE, check_free_space, check_plausible_size, write_or_skip};
 use crate::folder::{Folder, PartialFile};
 use crate::layout::short_hash;
@@ -64,7 +64,7 @@ impl Transfer {
             set_modified(folder, &to, &partial, modified)?;
             partial.finish(folder, &to)
         });
-        Ok(KnownFile::new(Stamp::from_metadata(&stamp.await?), sha256, version(entry)))
+        Ok(KnownFile::new(FileStamp::from_metadata(&stamp.await?), sha256, version(entry)))
     }
 
     async fn download_small(&self, entry: &ObjectInfo, path: &Path) -> Result<KnownFile> {
@@ -85,7 +85,7 @@ impl Transfer {
             partial.finish(folder, &path).map(|stamp| (stamp, sha256))
         });
         let (stamp, sha256) = written.await?;
-        Ok(KnownFile::new(Stamp::from_metadata(&stamp), sha256, version(entry)))
+        Ok(KnownFile::new(FileStamp::from_metadata(&stamp), sha256, version(entry)))
     }
 
     async fn download_large(&self, entry: &ObjectInfo, path: &Path) -> Result<KnownFile> {
@@ -105,7 +105,7 @@ impl Transfer {
         let finished = with_folder(&self.folder, move |folder| match download.checksums.finish() {
             Some(sums) if download.size == size => {
                 set_modified(folder, &path, &download.partial, modified)?;
-                download.partial.finish(folder, &path).map(|file| (Stamp::from_metadata(&file), sums.sha256))
+                download.partial.finish(folder, &path).map(|file| (FileStamp::from_metadata(&file), sums.sha256))
             }
             _ => {
                 download.partial.discard();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::checksums::Sha256Sum;
-use super::stamp::Stamp;
+use crate::file_stamp::FileStamp;
 use crate::files;
 
 const MAGIC: &[u8; 8] = b"ncaas-i1";
@@ -21,14 +21,14 @@ const MAGIC: &[u8; 8] = b"ncaas-i1";
 /// A file whose checksum is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KnownFile {
-    pub(super) stamp: Stamp,
+    pub(super) stamp: FileStamp,
     pub(super) sha256: Sha256Sum,
     /// The version of the object with the same content; empty where there is none.
     pub(super) version: Box<str>,
 }
 
 impl KnownFile {
-    pub(super) fn new(stamp: Stamp, sha256: Sha256Sum, version: impl Into<Box<str>>) -> KnownFile {
+    pub(super) fn new(stamp: FileStamp, sha256: Sha256Sum, version: impl Into<Box<str>>) -> KnownFile {
         KnownFile { stamp, sha256, version: version.into() }
     }
 }
@@ -55,7 +55,7 @@ impl Index {
     }
 
     /// The entry of a file, if the file has not changed since.
-    pub(super) fn get(&self, path: &Path, stamp: &Stamp) -> Option<&KnownFile> {
+    pub(super) fn get(&self, path: &Path, stamp: &FileStamp) -> Option<&KnownFile> {
         self.files.get(&path_hash(path)).filter(|file| file.stamp == *stamp)
     }
 
@@ -104,7 +104,7 @@ fn read(path: &Path) -> io::Result<HashMap<PathHash, KnownFile>> {
     let mut files = HashMap::with_capacity(usize::try_from(count).unwrap_or_default().min(1 << 20));
     for _ in 0..count {
         let hash = array(&mut file)?;
-        let stamp = Stamp {
+        let stamp = FileStamp {
             size: u64::from_le_bytes(array(&mut file)?),
             modified: i64::from_le_bytes(array(&mut file)?),
             changed: i64::from_le_bytes(array(&mut file)?),
@@ -157,7 +157,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/index");
         let file = KnownFile {
-            stamp: Stamp { size: 3, modified: -1, changed: 7, inode: 9 },
+            stamp: FileStamp { size: 3, modified: -1, changed: 7, inode: 9 },
             sha256: [5; 32],
             version: "etag-2".into(),
         };
@@ -166,7 +166,7 @@ mod tests {
         index.save();
         let index = Index { path: None, files: read(&path).unwrap(), changed: false };
         assert_eq!(index.get(Path::new("x/y"), &file.stamp), Some(&file));
-        assert_eq!(index.get(Path::new("x/y"), &Stamp { changed: 8, ..file.stamp }), None);
+        assert_eq!(index.get(Path::new("x/y"), &FileStamp { changed: 8, ..file.stamp }), None);
         fs::write(&path, b"ncaas-i1 rubbish").unwrap();
         assert!(read(&path).is_err());
     }

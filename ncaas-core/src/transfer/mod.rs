@@ -18,10 +18,9 @@ mod index;
 mod memory;
 mod object_reader;
 mod pieces;
-mod source;
-mod stamp;
 mod unfinished_uploads;
 mod upload;
+mod upload_source;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -30,12 +29,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::blocking::{lock, run_blocking};
 use crate::bucket::{Bucket, Key, ObjectInfo};
 use crate::failure::{IoContext, Result};
+use crate::file_stamp::FileStamp;
 use crate::folder::Folder;
 pub use checksums::{Sha256Sum, file_sha256, parse_sha256};
 use comparison::stored_metadata;
 pub use download::{download_into, object_sha256};
 use index::Index;
-pub use stamp::Stamp;
 pub use unfinished_uploads::{StoredPart, UnfinishedUpload, list_unfinished_uploads};
 
 /// The result of one file's transfer.
@@ -120,7 +119,7 @@ impl Transfer {
         path: &Path,
         key: &Key,
         existing: Option<&ObjectInfo>,
-        stamp: Option<&Stamp>,
+        stamp: Option<&FileStamp>,
         expected: Option<Sha256Sum>,
     ) -> Result<Transferred> {
         if let Some(existing) = existing
@@ -162,7 +161,7 @@ impl Transfer {
         &self,
         entry: &ObjectInfo,
         path: &Path,
-        stamp: Option<&Stamp>,
+        stamp: Option<&FileStamp>,
     ) -> Result<Transferred> {
         if let Some(unchanged) = self.find_unchanged(path, entry, stamp).await? {
             return Ok(unchanged);

@@ -37,7 +37,7 @@ pub(super) struct ObjectReader<'o> {
     pub(super) entry: &'o ObjectInfo,
 }
 
-/// What an answer says beside the content.
+/// The metadata in an answer.
 pub(super) struct Answer {
     /// The SHA-256 that was stored with the whole object, in hex.
     pub(super) sha256: Option<String>,

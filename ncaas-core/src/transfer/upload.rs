@@ -20,13 +20,13 @@ use futures_util::stream::FuturesUnordered;
 use super::checksums::{ChecksumStream, Checksums, ExpectedChecksums, Sha256Sum};
 use super::index::KnownFile;
 use super::memory::{Buffer, PART_SIZE, reserve_memory};
-use super::source::Source;
-use super::stamp::Stamp;
 use super::unfinished_uploads::{PendingUpload, UnfinishedUpload};
+use super::upload_source::UploadSource;
 use super::{Transfer, with_folder};
 use crate::blocking::{run_blocking, run_cancellable};
 use crate::bucket::{DirBucket, Key, checksum_metadata, content_type, modified_metadata, unquoted_etag};
 use crate::failure::{Kind, Result};
+use crate::file_stamp::FileStamp;
 
 /// The largest file that is sent in one request, in bytes.
 const SINGLE_REQUEST_LIMIT: u64 = 8 << 20;
@@ -57,8 +57,8 @@ impl Transfer {
         let is_s3 = s3.is_some();
         let (source, whole) = with_folder(&self.folder, move |folder| {
             let (file, metadata) = folder.open_file(&relative)?;
-            let stamp = Stamp::from_metadata(&metadata);
-            let source = Source { file: Arc::new(file), stamp, path: folder.path().join(&relative), may_grow };
+            let stamp = FileStamp::from_metadata(&metadata);
+            let source = UploadSource { file: Arc::new(file), stamp, path: folder.path().join(&relative), may_grow };
             let is_single = is_s3 && stamp.size <= SINGLE_REQUEST_LIMIT;
             let whole = if is_single { Some(source.read_whole(expected, room)?) } else { None };
             Ok((source, whole))
@@ -86,7 +86,7 @@ impl Transfer {
     async fn copy_to_directory(
         &self,
         directory: &DirBucket,
-        source: Source,
+        source: UploadSource,
         key: &Key,
         expected: Option<Sha256Sum>,
     ) -> Result<KnownFile> {
@@ -113,7 +113,7 @@ struct S3Upload<'s> {
     client: &'s Client,
     bucket: &'s str,
     key: &'s Key,
-    source: Source,
+    source: UploadSource,
 }
 
 impl S3Upload<'_> {

@@ -1,4 +1,4 @@
-//! What only a directory can hold: links, devices, names that are not text, and files where folders are needed.
+//! Entries that only a directory can have: links, devices, names that are not text, and files where folders are needed.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What is stored beside the content: checksums for the server, media types, modification times.
+//! Metadata of objects: checksums for the server, media types, modification times.
 
 use std::fs;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! What a job left in a folder of this machine becomes the user's.
+//! The files that a job left in a folder of this machine become the user's.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

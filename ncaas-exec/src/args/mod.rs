@@ -187,7 +187,7 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with = "replay")]
     pub(crate) name: Option<String>,
 
-    /// Time limit of the job. The config's `__duration__` (minutes) is another one; the shorter counts
+    /// Time limit of the job; a shorter `__duration__` (minutes) in its config takes precedence
     #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub(crate) timeout: Option<u64>,
 

@@ -25,7 +25,7 @@ use super::ls::inspect_record;
 use crate::args::DuArgs;
 use crate::image::inspect_image;
 
-/// What a job, or an image of jobs, takes on disk.
+/// The disk space of a job, or of an image of jobs.
 #[derive(Debug, Default, Clone, Serialize, JsonSchema)]
 pub(crate) struct Usage {
     /// Id of the job, or name of the development container; none for an image.
@@ -36,7 +36,7 @@ pub(crate) struct Usage {
     image: Option<String>,
     /// Seconds since the job ended, or else since its folder changed.
     age_s: Option<i64>,
-    /// What its containers have written to their own layers, in bytes.
+    /// Size of the files in its containers' own layers, in bytes.
     containers_bytes: u64,
     /// Its work folders in the io-dir, in bytes.
     work_bytes: u64,
@@ -137,7 +137,7 @@ fn measure_folders(io_dir: &Path) -> Vec<(String, u64, u64, Option<i64>)> {
     measure(io_dir.join(RESULTS), false).chain(measure(io_dir.join(WORK), true)).collect()
 }
 
-/// What the files below a folder take on disk, in bytes. A file with several names counts once; unreadable folders count
+/// The disk space of the files below a folder, in bytes. A file with several names counts once; unreadable folders count
 /// nothing.
 fn bytes_below(folder: &Path) -> u64 {
     let mut seen = BTreeSet::new();

@@ -158,10 +158,8 @@ async fn is_removed(engine: &Engine, record: &Record) -> bool {
     }
 }
 
-/// Makes sure that nothing is lost with an ended container.
-///
-/// # Errors
-/// [`Kind::ResultsMissing`] if its job wrote files that were not collected.
+/// Makes sure that nothing is lost with an ended container. Fails with [`Kind::ResultsMissing`] if its job wrote files that
+/// were not collected.
 async fn check_collected(engine: &Engine, record: &Record, container: &Container) -> Result<()> {
     let Container { id, name, .. } = container;
     if record.job().is_some() && !is_collected(record) && has_written(engine, record, id).await? {
@@ -177,10 +175,8 @@ async fn check_collected(engine: &Engine, record: &Record, container: &Container
     Ok(())
 }
 
-/// Removes a container, after the user has become the owner of its files. A running one is killed first.
-///
-/// # Errors
-/// As [`check_collected`], unless `force` discards what was not collected.
+/// Removes a container, after the user has become the owner of its files. A running one is killed first. Fails as
+/// [`check_collected`], unless `force` discards what was not collected.
 async fn remove_target(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
     let id = &container.id;
     let was_started = container.state != "created";

@@ -164,9 +164,7 @@ async fn inspect_image_or_suggest_name(engine: &Engine, image: &str) -> Result<I
     }
 }
 
-/// Starts the stopped development container with this name. `None` if there is no container with this name.
-///
-/// # Errors
+/// Starts the stopped development container with this name. `None` if there is no container with this name. Fails with
 /// [`Kind::NameInUse`] if it is running, or is not a development container.
 async fn restart(engine: &Engine, name: &str) -> Result<Option<Container>> {
     let Some(inspected) = engine.inspect(name).await.none_if(&[Kind::ContainerNotFound])? else { return Ok(None) };

@@ -23,7 +23,7 @@ use crate::targets::find_saved_record;
 /// The fields of a record that decide what a job does.
 const FIELDS: [&str; 7] = ["image", "image_id", "command", "configname", "dataname", "run", "container.status"];
 
-/// What two jobs have in common and in what they differ.
+/// The differences between two jobs.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Comparison {
     /// The two records' files, absolute.

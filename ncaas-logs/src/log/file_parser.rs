@@ -7,7 +7,7 @@ use super::entry::LogEntry;
 use super::json_file;
 use super::k8s_file::{self, Fragments};
 
-/// What the log driver has lost, as far as its files show it.
+/// Output that the log driver has lost, as far as its files show it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Lost {
     /// Bytes that were not valid UTF-8, which the driver has replaced by U+FFFD.

@@ -26,7 +26,6 @@ const STALE: Duration = Duration::from_secs(600);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const ATTEMPTS: u32 = 25;
 
-/// A helper container.
 pub(super) struct Helper {
     name: String,
     remover: Option<Child>,

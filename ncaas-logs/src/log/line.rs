@@ -114,7 +114,6 @@ pub(crate) trait EntrySource {
     async fn read(&mut self, give: impl FnMut(&LogEntry<'_>)) -> Result<bool>;
 }
 
-/// Reads a log line by line.
 pub(crate) struct LineReader<S> {
     pub(crate) source: S,
     rejoin: Rejoin,

@@ -72,7 +72,6 @@ enum Source {
 }
 
 impl Log {
-    /// Opens the log of a container.
     pub(crate) fn open(engine: &Engine, inspected: &ContainerInspectResponse, query: Query) -> Result<Self> {
         let driver = driver(inspected);
         if driver == "none" {
@@ -99,7 +98,7 @@ impl Log {
         let is_stable = container_from_inspect(inspected).has_ended() || !rotates(inspected);
         let mixes_formats = is_podman && (query.follow || query.tail.is_some());
         let uses_archive = source.is_none() && has_files && is_stable && !mixes_formats;
-        // Whoever reads the log's end may follow it later. Podman's file is followed by its position.
+        // A reader of the log's end may follow it later. Podman's file is followed by its position.
         let remembers = !matches!(source, Some(Source::Growing(_))) && (query.follow || query.tail.is_some());
         // The two drivers' times are exact to the nanosecond and unique to a line; those of others and of Podman are not.
         let is_exact = matches!(driver, "json-file" | "local") && !is_podman;
@@ -180,7 +179,7 @@ impl Log {
         if driver(inspected) == "json-file" && rotates(inspected) { files::first_stamp(Path::new(path)) } else { None }
     }
 
-    /// What the log driver has lost, as far as the entries that were read show it.
+    /// Output that the log driver has lost, as far as the entries show it.
     pub(crate) fn lost(&self) -> Lost {
         self.lost
     }

@@ -76,7 +76,6 @@ pub(crate) fn status_word(status: Option<Status>) -> String {
     status.map_or("running".to_owned(), |status| word(&status))
 }
 
-/// The picture as SVG.
 pub(crate) fn draw_svg(timeline: &Timeline) -> String {
     draw(timeline, &FILE)
 }
@@ -86,7 +85,6 @@ pub(crate) fn draw_for_page(timeline: &Timeline) -> String {
     draw(timeline, &PAGE)
 }
 
-/// The picture as PNG.
 pub(crate) fn draw_png(timeline: &Timeline) -> Result<Vec<u8>> {
     png::render(&draw_svg(timeline))
 }

@@ -114,7 +114,6 @@ impl Gauge {
         }
     }
 
-    /// The last sample.
     pub(crate) fn last(&self) -> Option<&Sample> {
         self.last.as_ref()
     }

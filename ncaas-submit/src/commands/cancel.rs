@@ -2,21 +2,22 @@
 //! that see the bucket stop its running jobs.
 
 use jiff::Timestamp;
+use ncaas_core::bucket::Buckets;
 use ncaas_core::cancellation;
-use ncaas_core::certificate::Stage;
+use ncaas_core::certificate::DatasetStatus;
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
-use ncaas_core::record::submission::State;
+use ncaas_core::record::submission::SubmissionState;
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
 use crate::args::CancelArgs;
 use crate::bucket_job::BucketJob;
-use crate::targets::{Buckets, read_targets};
-use crate::watch::heartbeat::LostWatchers;
+use crate::targets::read_targets;
+use crate::watch::lost_watchers::LostWatchers;
 use crate::watch::process::owner;
 
 /// How many submissions are cancelled at once.
@@ -28,14 +29,14 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
     let buckets = Buckets::default();
     Pipe::for_args(tool, &args.pipe, AT_ONCE)
         .filter(input, async |record: &mut Record, _output: &Output| {
-            let job = buckets.job_of_record(record).await?;
+            let job = BucketJob::for_record(record, &buckets).await?;
             if job.results.ended_at().await?.is_some() {
                 return Err(Failure::new(Kind::Usage, format!("`{}` has already ended", job.id)));
             }
             let marker = json!({"cancelled_at": Timestamp::now(), "by": owner()});
             // The first marker stays.
             job.bucket.put_new(&cancellation::key(&job.group, &job.id)?, marker.to_string()).await?;
-            record.set("state", &State::Cancelled);
+            record.set("state", &SubmissionState::Cancelled);
             // The submission is cancelled, whether or not its jobs can be counted.
             if let Ok(Some(note)) = describe_running_jobs(&job).await {
                 tool.note(&note);
@@ -45,10 +46,10 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
         .await
 }
 
-/// How many jobs of a submission run, by its certificate, and when the pipe stops them. `None` if none runs.
+/// A note about the jobs of a cancelled submission that still run. `None` if none runs.
 async fn describe_running_jobs(job: &BucketJob) -> Result<Option<String>> {
     let certificate = job.results.certificate().await?;
-    let running = certificate.iter().filter(|line| line.status == Stage::InProgress.name()).count();
+    let running = certificate.iter().filter(|line| line.status == DatasetStatus::InProgress.name()).count();
     if running == 0 {
         return Ok(None);
     }
@@ -58,6 +59,6 @@ async fn describe_running_jobs(job: &BucketJob) -> Result<Option<String>> {
         None => true,
     };
     let when = if is_lost { "when it is started again" } else { "within a few seconds" };
-    let jobs = format_count(running, "job");
-    Ok(Some(format!("`{}`: {jobs} still running, which the pipe stops {when}", job.id)))
+    let jobs = format_count(running, "running job");
+    Ok(Some(format!("`{}`: the pipe stops {jobs} {when}", job.id)))
 }

@@ -65,7 +65,6 @@ impl Context {
     }
 }
 
-/// A submit file to check.
 struct SubmitFile {
     context: Context,
     /// Its key in the bucket, where it has one.

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, ObjectInfo};
+use ncaas_core::bucket::{Bucket, Buckets, ObjectInfo};
 use ncaas_core::claim;
-use ncaas_core::failure::{Kind, Result};
+use ncaas_core::failure::Result;
 use ncaas_core::layout;
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_age;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Job;
-use ncaas_core::record::submission::{DatasetStatus, State, SubmissionStatus};
+use ncaas_core::record::submission::{DatasetState, SubmissionFields, SubmissionState};
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -23,9 +22,9 @@ use crate::args::LsArgs;
 use crate::bucket_job::{self, BucketJob, ResultsFolder};
 use crate::group::{check_groups, open_bucket};
 use crate::job_state::JobFacts;
-use crate::submission::{self, Name, Reach, Submission};
+use crate::submission::{Name, Reach, Submission};
 use crate::submit_files::Lister;
-use crate::watch::heartbeat::LostWatchers;
+use crate::watch::lost_watchers::LostWatchers;
 
 /// How often `--watch` lists again.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -73,15 +72,16 @@ async fn list(
     bucket: &Bucket,
     args: &LsArgs,
     output: &Output,
-    mut handle: impl AsyncFnMut(Record, SubmissionStatus),
+    mut handle: impl AsyncFnMut(Record, SubmissionFields),
 ) -> Result<()> {
     let mut lister = Lister::new(tool, bucket, &args.group);
     lister.find_groups().await?;
+    let buckets = Buckets::with(bucket);
     let lost = LostWatchers::new(bucket);
     while let Some(entries) = lister.next_page().await? {
         let described = stream::iter(entries).map(async |entry| {
             let key = entry.key.clone();
-            (key, describe(bucket, entry, &args.state, &lost).await)
+            (key, describe(bucket, &buckets, entry, &args.state, &lost).await)
         });
         let mut described = described.buffered(AT_ONCE);
         while let Some((key, described)) = described.next().await {
@@ -106,8 +106,7 @@ fn is_changed(emitted: &mut HashMap<String, Vec<u8>>, record: &Record, is_watchi
     !is_watching || emitted.insert(name, line.clone()) != Some(line)
 }
 
-/// The row of a submission.
-fn row(record: &Record, status: &SubmissionStatus) -> [String; 6] {
+fn row(record: &Record, status: &SubmissionFields) -> [String; 6] {
     let job = record.job().unwrap_or_default();
     let age = status.submitted_at.map(|time| Timestamp::now().duration_since(time));
     [
@@ -123,18 +122,15 @@ fn row(record: &Record, status: &SubmissionStatus) -> [String; 6] {
 /// The record of a submission; none if it is not in one of the states. No states stand for all.
 async fn describe(
     bucket: &Bucket,
+    buckets: &Buckets,
     entry: ObjectInfo,
-    states: &[State],
+    states: &[SubmissionState],
     lost: &LostWatchers,
-) -> Result<Option<(Record, SubmissionStatus)>> {
+) -> Result<Option<(Record, SubmissionFields)>> {
     let group = entry.key.group().to_owned();
-    let submission = match bucket.read(&entry.key, submission::MAX_SIZE).await {
-        Ok((content, _)) => Submission::read(&content, &Reach::everywhere(bucket.address(), &group)),
-        Err(failure) if failure.kind == Kind::ObjectNotFound => return Ok(None),
-        Err(failure) if failure.kind.is_transient() => return Err(failure),
-        Err(failure) => Submission::refused(failure.message),
-    };
-    let job = find_job(bucket, &entry, group, &submission).await?;
+    let reach = Reach::everywhere(bucket.address(), &group);
+    let Some(submission) = Submission::load(bucket, &entry.key, &reach).await? else { return Ok(None) };
+    let job = find_job(bucket, buckets, &entry, group, &submission).await?;
     let mut facts = job.facts().await?;
     if let Some(claim) = facts.claim.as_ref().filter(|_| facts.ended_at.is_none()) {
         facts.is_watcher_lost = lost.contain(&claim.watcher).await?;
@@ -142,22 +138,20 @@ async fn describe(
     if !states.is_empty() && !states.contains(&facts.state()) {
         return Ok(None);
     }
-    let identity = Job {
-        id: job.id,
-        bucket: Some(bucket.address().to_owned()),
-        group: Some(job.group),
-        submission: Some(entry.key.as_str().to_owned()),
-        timestamp: submission.timestamp.clone(),
-        ..Job::default()
-    };
+    let identity = bucket_job::submitted_job(bucket, &entry.key, job.id, submission.timestamp.clone());
     let mut record = submission.whole_record(&identity);
     let status = status(&submission, &entry, &facts);
     record.merge(&status);
     Ok(Some((record, status)))
 }
 
-/// The job of a submission.
-async fn find_job(bucket: &Bucket, entry: &ObjectInfo, group: String, submission: &Submission) -> Result<BucketJob> {
+async fn find_job(
+    bucket: &Bucket,
+    buckets: &Buckets,
+    entry: &ObjectInfo,
+    group: String,
+    submission: &Submission,
+) -> Result<BucketJob> {
     let id = submission.timestamp.as_deref().and_then(|timestamp| layout::job_id(bucket.name(), timestamp).ok());
     let own_id = || bucket_job::id_without_timestamp(bucket, &entry.key);
     let (id, result_path) = match id {
@@ -168,18 +162,18 @@ async fn find_job(bucket: &Bucket, entry: &ObjectInfo, group: String, submission
         },
         None => (own_id(), submission.result_path.as_deref()),
     };
-    let results = ResultsFolder::find(bucket, &group, &id, result_path).await?;
+    let results = ResultsFolder::find(buckets, bucket, &group, &id, result_path).await?;
     Ok(BucketJob { bucket: bucket.clone(), group, id, results })
 }
 
-fn status(submission: &Submission, entry: &ObjectInfo, facts: &JobFacts) -> SubmissionStatus {
+fn status(submission: &Submission, entry: &ObjectInfo, facts: &JobFacts) -> SubmissionFields {
     let names = submission.datasets.iter().map(Name::as_str).zip(1..);
-    let jobs = names.map(|(dataname, dataset)| DatasetStatus {
+    let jobs = names.map(|(dataname, dataset)| DatasetState {
         dataset,
         dataname: dataname.to_owned(),
         status: facts.dataset_status(dataset),
     });
-    SubmissionStatus {
+    SubmissionFields {
         state: facts.state(),
         submitted_at: Some(entry.modified),
         claimed_at: facts.claim.as_ref().map(|claim| claim.claimed_at),

@@ -1,20 +1,20 @@
 //! `ncaas-submit retry`: a new attempt at a submission that has ended, was cancelled, or was left by its watcher.
 
-use ncaas_core::bucket::Key;
+use ncaas_core::bucket::{Buckets, Key};
 use ncaas_core::cancellation;
-use ncaas_core::certificate::Stage;
+use ncaas_core::certificate::DatasetStatus;
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
-use ncaas_core::record::submission::State;
+use ncaas_core::record::submission::SubmissionState;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RetryArgs;
 use crate::bucket_job::BucketJob;
 use crate::submission;
-use crate::targets::{Buckets, read_targets};
+use crate::targets::read_targets;
 
 /// How many submissions are worked on at once.
 const AT_ONCE: usize = 8;
@@ -25,16 +25,16 @@ pub(crate) async fn retry(tool: Tool, args: RetryArgs) -> Result<ExitStatus> {
     let buckets = Buckets::default();
     Pipe::for_args(tool, &args.pipe, AT_ONCE)
         .filter(input, async |record: &mut Record, _output: &Output| {
-            let job = buckets.job_of_record(record).await?;
+            let job = BucketJob::for_record(record, &buckets).await?;
             let submission = record.job().and_then(|job| job.submission);
             let before = job.results.certificate().await?;
             start_attempt(&job, submission, args.force).await?;
-            let succeeded = before.iter().filter(|entry| entry.status == Stage::Success.name()).count();
+            let succeeded = before.iter().filter(|entry| entry.status == DatasetStatus::Success.name()).count();
             if succeeded > 0 {
                 let datasets = format_count(before.len(), "dataset");
                 tool.note(&format!("`{}`: {datasets} will run again, of which {succeeded} had succeeded", job.id));
             }
-            record.set("state", &State::Waiting);
+            record.set("state", &SubmissionState::Waiting);
             Ok(())
         })
         .await
@@ -57,7 +57,7 @@ async fn start_attempt(job: &BucketJob, submission: Option<String>, force: bool)
     };
     if is_running && !is_over && !force {
         return Err(Failure::new(Kind::Usage, format!("`{}` has not ended", job.id)).hint(
-            "another watcher takes over from a dead one by itself; `--force` takes the job away from a living one",
+            "a watcher takes over the jobs of a dead watcher by itself; `--force` takes a job from a watcher that runs",
         ));
     }
     // Read first: without its submit file it cannot be run again, and then nothing is removed.

@@ -3,24 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ncaas_core::certificate::{Stage, UNKNOWN};
+use ncaas_core::bucket::Buckets;
+use ncaas_core::certificate::{DatasetStatus, UNKNOWN};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::submission::State;
+use ncaas_core::record::submission::SubmissionState;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
 use crate::args::WaitArgs;
 use crate::bucket_job::{BucketJob, MACHINE_FIELDS};
-use crate::targets::{Buckets, read_targets};
+use crate::targets::read_targets;
 
 /// How often a submission is read, which costs two requests.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// After how many readings a submission without a claim is reported.
-const PATIENCE: u32 = 3;
+const READINGS_WITHOUT_CLAIM: u32 = 3;
 
 /// How many submissions are waited for at once.
 const AT_ONCE: usize = 1024;
@@ -40,24 +41,21 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
 }
 
 /// Waits for a record's submission, reports each change, and returns the records of its datasets.
-///
-/// # Errors
-/// When the bucket does not answer.
 pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets) -> Result<Vec<Record>> {
     let mut reported = BTreeMap::new();
     let mut readings = 0;
     loop {
         // Found each time: where its results go is known only when a watcher has claimed it.
-        let job = buckets.job_of_record(record).await?;
+        let job = BucketJob::for_record(record, buckets).await?;
         let has_ended = job.results.ended_at().await?.is_some();
         report_changes(tool, &job, &mut reported).await?;
         if has_ended {
             return read_results(tool, record, &job).await;
         }
         readings += 1;
-        if readings == PATIENCE && claim::read(&job.bucket, &job.group, &job.id).await?.is_none() {
+        if readings == READINGS_WITHOUT_CLAIM && claim::read(&job.bucket, &job.group, &job.id).await?.is_none() {
             let bucket = job.bucket.address();
-            tool.note(&format!("`{}` waits for a watcher: `ncaas-submit watch {bucket}` starts its jobs", job.id));
+            tool.note(&format!("no watcher has claimed `{}`: `ncaas-submit watch {bucket}` runs its jobs", job.id));
         }
         sleep(INTERVAL).await;
     }
@@ -67,7 +65,7 @@ pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets)
 async fn report_changes(tool: Tool, job: &BucketJob, reported: &mut BTreeMap<usize, String>) -> Result<()> {
     for (number, line) in job.results.certificate().await?.into_iter().enumerate() {
         // A dataset that has not started is not reported.
-        if line.status != Stage::Initializing.name()
+        if line.status != DatasetStatus::Initializing.name()
             && reported.insert(number, line.status.clone()).as_ref() != Some(&line.status)
         {
             let output = Some(&line.last_command).filter(|output| *output != UNKNOWN);
@@ -100,11 +98,12 @@ async fn platform_results(tool: Tool, record: &Record, job: &BucketJob) -> Resul
     let facts = job.facts().await?;
     let mut record = record.clone();
     record.set("state", &facts.state());
-    if facts.state() == State::Success {
+    if facts.state() == SubmissionState::Success {
         tool.note(&format!("`{}` has ended on the platform", job.id));
         return Ok(vec![record]);
     }
-    let failed = facts.certificate.iter().find(|line| Stage::from_name(&line.status) == Some(Stage::Failed));
+    let failed =
+        facts.certificate.iter().find(|line| DatasetStatus::from_name(&line.status) == Some(DatasetStatus::Failed));
     let cause = failed.map(|line| format!(": `{}`: {}", line.dataname, line.last_command)).unwrap_or_default();
     let failure = Failure::new(Kind::JobFailed, format!("`{}` has failed on the platform{cause}", job.id));
     tool.report_failure(&failure);

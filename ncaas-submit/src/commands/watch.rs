@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::quantity::format_count;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::{Instant, sleep};
 
@@ -22,7 +23,7 @@ use crate::watch::heartbeat::{HolderState, READ_INTERVAL, probe_key};
 use crate::watch::maintenance::maintain;
 use crate::watch::notifications::Notifications;
 use crate::watch::session::Session;
-use crate::watch::submit_queue::{EXISTED, Found, backoff};
+use crate::watch::submit_queue::{EXISTED, QueuedFile, backoff};
 
 /// How many submit files are processed at once.
 const AT_ONCE: usize = 32;
@@ -48,7 +49,7 @@ const ORDERING_LIMIT: Duration = Duration::from_secs(5);
 /// How long a watcher that stops may take to release or hold its claims.
 const STOP_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long it may check which of its submissions have ended.
+/// How long a watcher that stops may look for submissions that have ended.
 const CHECK_LIMIT: Duration = Duration::from_millis(200);
 
 /// How long a watcher that stops keeps its claims, if `--hold` is not given.
@@ -100,13 +101,9 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
 async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
     // The end of a submission may not have been noticed yet.
     let claimed = session.claimed.borrow().clone();
-    let checks = claimed.into_iter().map(|((group, id), held)| async move {
-        if matches!(held.results.ended_at().await, Ok(Some(_))) {
-            session.release_ended(&group, &id);
-        }
-    });
-    let checking = stream::iter(checks).buffer_unordered(AT_ONCE).for_each(async |()| ());
-    // What is not checked in time counts as unfinished.
+    let checks = claimed.into_iter().map(|(name, held)| async move { session.release_if_ended(&name, &held).await });
+    let checking = stream::iter(checks).buffer_unordered(AT_ONCE).for_each(async |_| ());
+    // A submission that is not checked in time counts as unfinished.
     let _ = tokio::time::timeout(CHECK_LIMIT, checking).await;
     let jobs: Vec<String> = session.claimed.borrow().keys().map(|(_, id)| id.clone()).collect();
     match session.lease.take() {
@@ -124,7 +121,7 @@ async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
         let more = jobs.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         session.tool.note(&format!(
-            "keeps its claim on {named}{more} for {} s; a watcher that starts on this host continues at once",
+            "the claim on {named}{more} is kept for {} s; a watcher that starts on this host takes it over at once",
             hold.as_secs()
         ));
     }
@@ -162,8 +159,9 @@ async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) 
     let elsewhere: usize = session.elsewhere.borrow().values().map(Vec::len).sum();
     if elsewhere > 0 {
         session.tool.note(&format!(
-            "left {elsewhere} submission(s) to the watchers that have claimed them\n\
-             hint: `ncaas-submit ls BUCKET` shows their owners; `ncaas-submit retry --force` takes one away"
+            "left {} to the watchers that have claimed them\n\
+             hint: `ncaas-submit ls BUCKET` shows their owners; `ncaas-submit retry --force` takes one away",
+            format_count(elsewhere, "submission")
         ));
     }
     Ok(())
@@ -195,7 +193,7 @@ async fn process_existing(session: &Session, output: &Output) -> Result<()> {
 }
 
 /// Processes a submit file, and waits a little where it is still being written. After that it is left to the next watch.
-async fn process_until_written(session: &Session, found: Found, output: &Output) -> Result<()> {
+async fn process_until_written(session: &Session, found: QueuedFile, output: &Output) -> Result<()> {
     let began = Instant::now();
     loop {
         let outcome = match hand_over::process(session, &found, true, output).await {
@@ -302,10 +300,10 @@ async fn process_queue(session: &Session, has_listed_all: &Cell<bool>, output: &
 /// Processes a submit file. One that has to wait is returned with the time to wait.
 async fn process_found(
     session: &Session,
-    mut found: Found,
+    mut found: QueuedFile,
     may_claim: bool,
     output: &Output,
-) -> Option<(Found, Duration)> {
+) -> Option<(QueuedFile, Duration)> {
     let outcome = if found.retry.is_some() {
         let due_in = Duration::try_from(found.noticed.duration_since(Timestamp::now())).unwrap_or_default();
         if !due_in.is_zero() {

@@ -7,7 +7,7 @@ use super::node_job::NodeOptions;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
 
-/// There is none in such a build.
+/// A queue that does not exist in such a build.
 pub(crate) enum BatchQueue {}
 
 impl BatchQueue {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use ncaas_core::bucket::Buckets;
 use ncaas_core::config;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
@@ -18,7 +19,6 @@ use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
 use super::scheduler::Scheduler;
 use crate::bucket_job::{BucketJob, MACHINE_FIELDS};
-use crate::targets::Buckets;
 
 /// The longest pause between attempts to submit while the scheduler does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -85,7 +85,7 @@ impl Placer {
     /// [`Kind::SchedulerUnreachable`], [`Kind::SchedulerRefused`], [`Kind::PlacementLost`], [`Kind::Cancelled`]; a failure
     /// of the bucket.
     pub(crate) async fn place(&self, record: &mut Record, output: &Output) -> Result<()> {
-        let job = self.buckets.job_of_record(record).await?;
+        let job = BucketJob::for_record(record, &self.buckets).await?;
         if let Some(saved) = saved_record(&job, record).await? {
             finish(record, &saved, None);
             return Ok(());

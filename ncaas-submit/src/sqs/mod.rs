@@ -33,10 +33,6 @@ pub(crate) struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// Opens the queue at a URL.
-    ///
-    /// # Errors
-    /// When it does not exist, or access to it is denied.
     pub(crate) async fn open(url: &str, bucket: &str, groups: &[String]) -> Result<Self> {
         let client = Client::new(&aws_settings().await?);
         let asked = client.get_queue_attributes().queue_url(url).send().await;
@@ -45,9 +41,6 @@ impl SqsQueue {
     }
 
     /// Waits up to [`WAIT`] seconds for the keys of objects that have been created.
-    ///
-    /// # Errors
-    /// When the queue does not answer.
     pub(crate) async fn receive(&self) -> Result<Vec<Key>> {
         let request = self.client.receive_message().queue_url(&self.url);
         let answer = request.wait_time_seconds(WAIT).max_number_of_messages(AT_ONCE).send().await;

@@ -24,9 +24,6 @@ const TRIES: u32 = 6;
 
 /// Creates the queue `ncaas-<bucket>` unless it exists, and lets the bucket notify it of every new submit file. Other
 /// notifications of the bucket are kept. Returns the queue's URL.
-///
-/// # Errors
-/// When the bucket is a directory, or the server refuses.
 pub(crate) async fn create_queue(bucket: &Bucket) -> Result<String> {
     let Some((s3, name)) = bucket.as_s3() else {
         return Err(Failure::new(

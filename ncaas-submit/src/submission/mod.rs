@@ -9,7 +9,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
 
 use jiter::Jiter;
-use ncaas_core::failure::{Failure, Kind};
+use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields};
@@ -83,6 +84,16 @@ impl Submission {
                 Submission::refused(format!("the submit file is empty ({error})"))
             }
             Err(error) => Submission::refused(format!("the submit file is not JSON: {error}")),
+        }
+    }
+
+    /// Reads the submit file at a key; none where it is gone.
+    pub(crate) async fn load(bucket: &Bucket, key: &Key, reach: &Reach) -> Result<Option<Self>> {
+        match bucket.read(key, MAX_SIZE).await {
+            Ok((content, _)) => Ok(Some(Submission::read(&content, reach))),
+            Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(None),
+            Err(failure) if failure.kind.is_transient() => Err(failure),
+            Err(failure) => Ok(Some(Submission::refused(failure.message))),
         }
     }
 

@@ -81,18 +81,14 @@ impl Reach {
 #[derive(Debug, Clone)]
 pub(crate) struct Name {
     text: String,
-    /// The key in its bucket.
     key: Key,
     /// The bucket of an `s3://` path.
     bucket: Option<String>,
 }
 
 impl Name {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// The reason for a refusal. What a job wrote is not a dataset: a record or log in `results/` would be taken for the
-    /// tools' own when it is downloaded.
+    /// Checks a name. The error is the reason for a refusal. What a job wrote is not a dataset: a record or log in
+    /// `results/` would be taken for the tools' own when it is downloaded.
     pub(super) fn parse(text: String, reach: &Reach) -> Result<Self, String> {
         let (key, bucket) = match s3_address(&text)? {
             Some(address) => (address.key, Some(address.bucket)),
@@ -105,12 +101,10 @@ impl Name {
         Ok(Name { text, key, bucket })
     }
 
-    /// The name as it is in the submission.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The key in its bucket.
     pub(crate) fn key(&self) -> &Key {
         &self.key
     }

@@ -15,7 +15,6 @@ const ATTEMPTS: u32 = 20;
 /// The pause before another try.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The outcome of claiming a submission.
 #[derive(Debug)]
 pub(crate) enum ClaimOutcome {
     /// It is ours, now or since an earlier try whose answer was lost. `previous` had it before.
@@ -28,18 +27,20 @@ pub(crate) enum ClaimOutcome {
     OnPlatform,
 }
 
-/// What to do about a submission's claim.
+/// The next step for a submission's claim.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
     /// Write a claim with this number of losses. `after` tells whether it replaces another watcher's claim.
-    Write { losses: u32, after: bool },
+    Write {
+        losses: u32,
+        after: bool,
+    },
     /// It is ours already.
     Keep,
     /// Another watcher has it.
     Leave,
     /// The folder belongs to another submission.
     OtherSubmission,
-    /// The platform runs it.
     OnPlatform,
 }
 
@@ -67,9 +68,6 @@ fn decide(
 }
 
 /// Claims a job for this watcher. `lost` is the number of the claim on it that this watcher has lost, or 0.
-///
-/// # Errors
-/// When the bucket does not answer, or the claim cannot be read or written.
 pub(crate) async fn acquire(
     bucket: &Bucket,
     id: &str,

@@ -13,16 +13,17 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
 use ncaas_core::lease::RetryRequest;
 use ncaas_core::pipe::Output;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
 use ncaas_core::text;
 
 use super::claims::{self, ClaimOutcome};
 use super::process;
 use super::session::Session;
-use super::submit_queue::Found;
+use super::submit_queue::QueuedFile;
 use crate::bucket_job::{self, ResultsFolder};
 use crate::setup_log::SetupLog;
-use crate::submission::{self, Reach, Submission};
+use crate::submission::{Reach, Submission};
 use crate::validation;
 
 /// How long after its last change a file in a directory that is not complete JSON may still be being written, by a process
@@ -45,7 +46,6 @@ pub(crate) enum Outcome {
     Elsewhere(String),
     /// It is still being written.
     NotYet,
-    /// It has to be read again.
     Again,
 }
 
@@ -63,11 +63,14 @@ struct Candidate {
     results: ResultsFolder,
 }
 
-/// Reads a submit file, and if the submission is unfinished and `may_claim`, claims it and emits its records.
-///
-/// # Errors
-/// When the bucket does not answer. Calling it again later repeats no work.
-pub(crate) async fn process(session: &Session, found: &Found, may_claim: bool, output: &Output) -> Result<Outcome> {
+/// Reads a submit file, and if the submission is unfinished and `may_claim`, claims it and emits its records. After a
+/// failure, calling it again repeats no work.
+pub(crate) async fn process(
+    session: &Session,
+    found: &QueuedFile,
+    may_claim: bool,
+    output: &Output,
+) -> Result<Outcome> {
     let Some(submission) = read(session, found).await? else { return Ok(Outcome::Settled) };
     if !submission.is_json && is_being_written(session, found).await? {
         return Ok(Outcome::NotYet);
@@ -106,10 +109,7 @@ fn set_claim(job: &mut Job, claim: &Claim) {
 }
 
 /// Emits the record of one dataset again, because a later stage has asked for it.
-///
-/// # Errors
-/// When the bucket does not answer.
-pub(crate) async fn emit_again(session: &Session, found: &Found, output: &Output) -> Result<Outcome> {
+pub(crate) async fn emit_again(session: &Session, found: &QueuedFile, output: &Output) -> Result<Outcome> {
     let Some(request) = &found.retry else { return Ok(Outcome::Settled) };
     let name = (request.group.clone(), request.id.clone());
     let Some(held) = session.claimed.borrow().get(&name).cloned() else { return Ok(Outcome::Settled) };
@@ -142,19 +142,13 @@ fn is_unlimited(request: &RetryRequest) -> bool {
     request.has_results || matches!(request.kind, BucketUnreachable | BucketNotFound | BucketError | EngineUnreachable)
 }
 
-/// Reads a submit file; none where it is gone.
-async fn read(session: &Session, found: &Found) -> Result<Option<Submission>> {
+async fn read(session: &Session, found: &QueuedFile) -> Result<Option<Submission>> {
     let reach = Reach::new(session.bucket.address(), found.key.group(), &session.bypass);
-    match session.bucket.read(&found.key, submission::MAX_SIZE).await {
-        Ok((content, _)) => Ok(Some(Submission::read(&content, &reach))),
-        Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(None),
-        Err(failure) if failure.kind.is_transient() => Err(failure),
-        Err(failure) => Ok(Some(Submission::refused(failure.message))),
-    }
+    Submission::load(&session.bucket, &found.key, &reach).await
 }
 
 /// Whether a submit file is still being written. On S3 an object is complete or does not exist.
-async fn is_being_written(session: &Session, found: &Found) -> Result<bool> {
+async fn is_being_written(session: &Session, found: &QueuedFile) -> Result<bool> {
     if session.bucket.as_s3().is_some() {
         return Ok(false);
     }
@@ -165,7 +159,7 @@ async fn is_being_written(session: &Session, found: &Found) -> Result<bool> {
 }
 
 /// The job of a submission, and where its results go.
-async fn candidate(session: &Session, found: &Found, mut submission: Submission) -> Result<Candidate> {
+async fn candidate(session: &Session, found: &QueuedFile, mut submission: Submission) -> Result<Candidate> {
     let id = match submission.timestamp.as_deref().map(|timestamp| layout::job_id(session.bucket.name(), timestamp)) {
         Some(Ok(id)) => id,
         refused => {
@@ -173,14 +167,7 @@ async fn candidate(session: &Session, found: &Found, mut submission: Submission)
             bucket_job::id_without_timestamp(&session.bucket, &found.key)
         }
     };
-    let job = Job {
-        id,
-        bucket: Some(session.bucket.address().to_owned()),
-        group: Some(found.key.group().to_owned()),
-        submission: Some(found.key.as_str().to_owned()),
-        timestamp: submission.timestamp.clone(),
-        ..Job::default()
-    };
+    let job = bucket_job::submitted_job(&session.bucket, &found.key, id, submission.timestamp.clone());
     let results = find_results(session, &job, &mut submission).await?;
     Ok(Candidate { submission, job, results })
 }
@@ -188,11 +175,12 @@ async fn candidate(session: &Session, found: &Found, mut submission: Submission)
 /// Where the job's results go. A `resultpath` in a bucket that does not exist is a reason for a refusal.
 async fn find_results(session: &Session, job: &Job, submission: &mut Submission) -> Result<ResultsFolder> {
     let group = job.group.as_deref().unwrap_or_default();
-    match ResultsFolder::find(&session.bucket, group, &job.id, submission.result_path.as_deref()).await {
+    let Session { bucket, buckets, .. } = session;
+    match ResultsFolder::find(buckets, bucket, group, &job.id, submission.result_path.as_deref()).await {
         Err(failure) if failure.kind == Kind::BucketNotFound && submission.result_path.is_some() => {
             submission.reasons.push(format!("`resultpath`: {failure}"));
             submission.result_path = None;
-            ResultsFolder::find(&session.bucket, group, &job.id, None).await
+            ResultsFolder::find(buckets, bucket, group, &job.id, None).await
         }
         folder => folder,
     }
@@ -202,7 +190,7 @@ async fn find_results(session: &Session, job: &Job, submission: &mut Submission)
 async fn claim(
     session: &Session,
     candidate: &Candidate,
-    found: &Found,
+    found: &QueuedFile,
     may_claim: bool,
     log: &mut SetupLog,
 ) -> Result<Claiming> {
@@ -257,7 +245,7 @@ async fn claim(
     claiming
 }
 
-/// What to do about a job that this watcher has claimed, or is claiming, for the submit file `other`.
+/// The outcome for a job that this watcher has claimed, or is claiming, for the submit file `other`.
 async fn claimed_before(session: &Session, other: &Key, key: &Key, id: &str) -> Result<Claiming> {
     let group = key.group();
     if other == key {
@@ -275,9 +263,6 @@ async fn claimed_before(session: &Session, other: &Key, key: &Key, id: &str) -> 
 }
 
 /// Whether a job whose records this watcher has emitted is no longer its own. Notes that for the other stages.
-///
-/// # Errors
-/// When the bucket does not answer.
 pub(crate) async fn is_claim_lost(session: &Session, group: &str, id: &str) -> Result<bool> {
     let name = (group.to_owned(), id.to_owned());
     let Some(held) = session.claimed.borrow().get(&name).cloned().filter(|held| held.is_emitted) else {
@@ -326,7 +311,7 @@ async fn emit(
     if !submission.is_accepted() {
         log.add("refused it");
     } else if failure.is_none() {
-        log.add(format!("emitted {} record(s)", records.len()));
+        log.add(format!("emitted {}", format_count(records.len(), "record")));
     }
     if failure.is_none() && submission.is_accepted() {
         let jobs = records.iter().filter_map(|record| record.job()?.label);

@@ -1,9 +1,8 @@
 //! Heartbeats: which watchers of a bucket run, and which have stopped or died.
 //!
-//! A watcher that has claims keeps an object at the bucket's root and changes it every few seconds. Another watcher decides
-//! by the changes that it sees: who sees a heartbeat unchanged for [`ALIVE`] takes its watcher for dead. Clocks of two
-//! machines are never compared. While the bucket does not answer nobody's silence counts. On the same machine a watcher is
-//! dead as soon as its process is.
+//! A watcher that has claims keeps an object at the bucket's root and changes it every few seconds. Another watcher
+//! takes it for dead after it has seen no change for [`ALIVE`]. Clocks of two machines are never compared. While the bucket
+//! does not answer, silence does not count. On the same machine a watcher is dead as soon as its process is.
 //!
 //! A watcher that stops in good order leaves a heartbeat that holds its claims for a time. It is measured by the bucket's
 //! own clock, from when the object was written. A watcher that starts on the same host takes these claims over at once.
@@ -17,7 +16,6 @@ use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::WATCHERS;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use super::process::{self, Process, ProcessGroup};
@@ -28,38 +26,34 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// How long a heartbeat can stay unchanged until its watcher is taken for dead: two missed changes and some time more.
 pub(crate) const ALIVE: Duration = Duration::from_secs(30);
 
-/// How long a heartbeat can stay unchanged until `ls` calls the submissions of its watcher lost.
-const LOST_AFTER: Duration = Duration::from_secs(120);
-
 /// How often another watcher's heartbeat is read.
 pub(crate) const READ_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The longest time between two reads that counts as silence. After a longer one this watcher slept, or the bucket was away.
 const MAX_GAP: Duration = Duration::from_secs(15);
 
-/// From which age on a heartbeat is removed.
+/// The age at which a heartbeat is removed.
 const STALE_HEARTBEAT: SignedDuration = SignedDuration::from_hours(24);
 
-/// From which age on a probe object is removed: whoever wrote it was killed.
+/// The age at which a probe object is removed: its writer was killed.
 const STALE_PROBE: SignedDuration = SignedDuration::from_mins(10);
 
 /// The largest heartbeat that is read, in bytes.
-const MAX_SIZE: u64 = 64 << 10;
+pub(super) const MAX_SIZE: u64 = 64 << 10;
 
-/// The content of a heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Heartbeat {
+pub(super) struct Heartbeat {
     id: String,
     /// Host name and process id, for people.
     owner: String,
-    process: Option<Process>,
+    pub(super) process: Option<Process>,
     /// Identity of the host, for a watcher that starts again there.
     host: String,
     /// Rises with every change.
     beat: u64,
     /// The watcher has stopped, and holds its claims for so many seconds.
-    hold_s: Option<u64>,
+    pub(super) hold_s: Option<u64>,
     /// Whether the next watcher on the same host takes the held claims over at once.
     resumable: bool,
     /// The pipe that works on the records of a watcher that has ended. When it has ended too, the next watcher on the same
@@ -70,7 +64,6 @@ struct Heartbeat {
 /// The state of the watcher that has a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HolderState {
-    /// It runs.
     Alive,
     /// It may run: its heartbeat was not seen to change yet, and not unchanged for long enough.
     Unconfirmed,
@@ -89,7 +82,7 @@ impl HolderState {
     }
 }
 
-/// What was seen of a heartbeat.
+/// The last reading of a heartbeat, and its changes so far.
 #[derive(Debug, Clone)]
 struct Observation {
     content: Vec<u8>,
@@ -185,7 +178,6 @@ impl Watchers {
         &self.owner
     }
 
-    /// This watcher's host.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -233,7 +225,6 @@ impl Watchers {
         self.bucket.put(&key(&self.id)?, serde_json::to_vec(&heartbeat).unwrap_or_default()).await
     }
 
-    /// The state of the watcher with that id.
     pub(crate) async fn state(&self, id: &str) -> Result<HolderState> {
         if id == self.id {
             return Ok(HolderState::Alive);
@@ -294,48 +285,8 @@ impl Watchers {
     }
 }
 
-/// Which watchers of a bucket are gone, as one look can tell: by the bucket's clock.
-pub(crate) struct LostWatchers {
-    bucket: Bucket,
-    now: OnceCell<Timestamp>,
-    known: Mutex<HashMap<String, bool>>,
-}
-
-impl LostWatchers {
-    pub(crate) fn new(bucket: &Bucket) -> Self {
-        LostWatchers { bucket: bucket.clone(), now: OnceCell::new(), known: Mutex::default() }
-    }
-
-    /// Whether a watcher is gone: its process has died on this machine, or its heartbeat has not changed for
-    /// [`LOST_AFTER`], or for as long as it said it holds its claims.
-    pub(crate) async fn contain(&self, id: &str) -> Result<bool> {
-        let mut known = self.known.lock().await;
-        if let Some(is_lost) = known.get(id) {
-            return Ok(*is_lost);
-        }
-        let is_lost = self.read(id).await?;
-        known.insert(id.to_owned(), is_lost);
-        Ok(is_lost)
-    }
-
-    async fn read(&self, id: &str) -> Result<bool> {
-        let Ok(key) = key(id) else { return Ok(true) };
-        let Some(entry) = self.bucket.head(&key).await? else { return Ok(true) };
-        let content = self.bucket.read(&key, MAX_SIZE).await.map(|(content, _)| content).unwrap_or_default();
-        let heartbeat: Heartbeat = serde_json::from_slice(&content).unwrap_or_default();
-        if heartbeat.hold_s.is_none() && heartbeat.process.and_then(|process| process.is_alive()) == Some(false) {
-            return Ok(true);
-        }
-        let silence = heartbeat.hold_s.map_or(LOST_AFTER, Duration::from_secs);
-        // Who may not write to the bucket has only this machine's clock.
-        let probe = || async { probe_bucket_time(&self.bucket).await.unwrap_or(Timestamp::now()) };
-        let age = self.now.get_or_init(probe).await.duration_since(entry.modified);
-        Ok(Duration::try_from(age).unwrap_or_default() > silence)
-    }
-}
-
 /// The time by the bucket's clock, from an object that is written for it and deleted.
-async fn probe_bucket_time(bucket: &Bucket) -> Result<Timestamp> {
+pub(super) async fn probe_bucket_time(bucket: &Bucket) -> Result<Timestamp> {
     let probe = probe_key()?;
     bucket.put(&probe, "time").await?;
     let entry = bucket.head(&probe).await;
@@ -352,7 +303,7 @@ pub(crate) fn probe_key() -> Result<Key> {
     Key::new(format!("{PROBE_PREFIX}{process}-{}", ncaas_core::files::random_id()))
 }
 
-fn key(id: &str) -> Result<Key> {
+pub(super) fn key(id: &str) -> Result<Key> {
     Key::new(format!("{WATCHERS}{id}.json"))
 }
 

@@ -29,7 +29,7 @@ const REMOTE: [u64; 10] = [
     0x4750_4653,
 ];
 
-/// What an event says about the bucket.
+/// The meaning of an event for the watch.
 #[derive(Debug, PartialEq)]
 pub(super) enum Notice {
     /// A submit file was written.
@@ -58,9 +58,6 @@ impl Notices {
 
 impl InotifyWatch {
     /// Watches the bucket at `root`; none on a file system that has no events for the writes of other machines.
-    ///
-    /// # Errors
-    /// When the kernel's limit of inotify instances is reached.
     pub(super) fn open(root: &Path) -> Result<Option<(Self, Notices)>> {
         if is_remote(root) {
             return Ok(None);
@@ -73,9 +70,6 @@ impl InotifyWatch {
     }
 
     /// Watches the bucket, its groups and their submissions. Call it again when groups were created.
-    ///
-    /// # Errors
-    /// When the kernel's limit of watches is reached.
     pub(super) fn watch_groups<'g>(&mut self, groups: impl Iterator<Item = &'g str>) -> Result<()> {
         self.watch_folder(&self.root.clone(), RecursiveMode::NonRecursive)?;
         for group in groups {

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::hand_over::is_claim_lost;
 use super::session::{ClaimedJob, JobName, Session};
-use super::submit_queue::{Found, backoff};
+use super::submit_queue::{QueuedFile, backoff};
 
 /// How often the heartbeat and other watchers are looked after.
 const ROUND: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ async fn confirm_claims(session: &Session) -> Result<()> {
         if is_claim_lost(session, &group, &id).await? {
             session.tool.note(&format!("`{id}` was taken over by another watcher while this one did not run"));
             session.release(&group, &id);
-            session.queue.push(Found::new(held.submission, "taken over by another watcher"));
+            session.queue.push(QueuedFile::new(held.submission, "taken over by another watcher"));
         }
     }
     Ok(())
@@ -79,10 +79,13 @@ fn take_retry_requests(session: &Session) {
             let tried = held.retries.entry(request.dataset).or_default();
             *tried += 1;
             let due = Timestamp::now().saturating_add(backoff(*tried)).unwrap_or_default();
-            found = Some(Found { noticed: due, ..Found::new(held.submission.clone(), "retried after a failure") });
+            found = Some(QueuedFile {
+                noticed: due,
+                ..QueuedFile::new(held.submission.clone(), "retried after a failure")
+            });
         });
         if let Some(found) = found {
-            session.queue.push(Found { retry: Some(request), ..found });
+            session.queue.push(QueuedFile { retry: Some(request), ..found });
         }
     }
 }
@@ -97,19 +100,21 @@ async fn check_claimed(session: &Session, position: &mut usize, is_full_check: b
         round.map(|(name, held)| (name.clone(), held.clone())).collect()
     };
     *position += CHECKED_AT_ONCE;
-    for ((group, id), held) in checked {
-        let has_ended = match held.results.ended_at().await {
+    for (name, held) in checked {
+        let has_ended = match session.release_if_ended(&name, &held).await {
             Err(failure) if session.bucket.is_about_one_object(&failure) => {
                 session.report_submission(&held.submission, failure);
                 continue;
             }
-            ended_at => ended_at?.is_some(),
+            has_ended => has_ended?,
         };
+        let (group, id) = name;
         if has_ended {
-            session.release_ended(&group, &id);
-        } else if is_full_check && is_claim_lost(session, &group, &id).await? {
+            continue;
+        }
+        if is_full_check && is_claim_lost(session, &group, &id).await? {
             session.release(&group, &id);
-            session.queue.push(Found::new(held.submission, "given back"));
+            session.queue.push(QueuedFile::new(held.submission, "given back"));
         } else if session.at_most.is_some() && held.datasets > 1 {
             let ended = held.results.saved_record_keys().await?.len();
             session.update(&group, &id, |held| held.open_datasets = held.datasets.saturating_sub(ended));
@@ -126,7 +131,7 @@ async fn take_over(session: &Session) -> Result<()> {
         if session.watchers.state(&watcher).await?.is_over() {
             let left = session.elsewhere.borrow_mut().remove(&watcher).unwrap_or_default();
             for found in left {
-                session.queue.push(Found { how: "left by another watcher", noticed: Timestamp::now(), ..found });
+                session.queue.push(QueuedFile { how: "left by another watcher", noticed: Timestamp::now(), ..found });
             }
         }
     }

@@ -8,6 +8,7 @@ pub(crate) mod claims;
 pub(crate) mod hand_over;
 pub(crate) mod heartbeat;
 mod inotify;
+pub(crate) mod lost_watchers;
 pub(crate) mod maintenance;
 pub(crate) mod notifications;
 pub(crate) mod outage;

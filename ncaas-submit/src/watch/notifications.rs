@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::inotify::{InotifyWatch, Notice, Notices};
-use super::outage::Outage;
-use super::submit_queue::{Found, SubmitQueue};
+use super::outage::OutageReporter;
+use super::submit_queue::{QueuedFile, SubmitQueue};
 use crate::sqs::SqsQueue;
 use crate::submit_files::{Lister, is_submit_file};
 
@@ -45,7 +45,6 @@ impl Notifications {
         Notifications { tool, poll, inotify, notices, sqs, list: Notify::new() }
     }
 
-    /// Watches the groups that the lister has found.
     pub(crate) fn watch_groups(&self, lister: &Lister) {
         let mut inotify = self.inotify.borrow_mut();
         if let Some(Err(failure)) = inotify.as_mut().map(|inotify| inotify.watch_groups(lister.groups())) {
@@ -78,7 +77,7 @@ impl Notifications {
         while let Some(notices) = notices.next().await {
             for notice in notices {
                 match notice {
-                    Notice::File(key) => queue.push(Found::new(key, "notified by inotify")),
+                    Notice::File(key) => queue.push(QueuedFile::new(key, "notified by inotify")),
                     Notice::List => self.list.notify_one(),
                 }
             }
@@ -86,13 +85,13 @@ impl Notifications {
     }
 
     async fn listen_to_sqs(&self, sqs: &SqsQueue, queue: &SubmitQueue) {
-        let outage = Outage::new(self.tool, "the queue");
+        let outage = OutageReporter::new(self.tool, "the queue");
         loop {
             match sqs.receive().await {
                 Ok(keys) => {
                     outage.end();
                     for key in keys.into_iter().filter(|key| is_submit_file(key.as_str())) {
-                        queue.push(Found::new(key, "notified by the queue"));
+                        queue.push(QueuedFile::new(key, "notified by the queue"));
                     }
                 }
                 Err(failure) => {

@@ -6,16 +6,16 @@ use ncaas_core::failure::{Failure, Kind};
 use ncaas_core::tool::Tool;
 
 /// Whether there is an outage now.
-pub(crate) struct Outage {
+pub(crate) struct OutageReporter {
     tool: Tool,
     /// The name of what may fail, for messages.
     subject: &'static str,
     current: RefCell<Option<Kind>>,
 }
 
-impl Outage {
+impl OutageReporter {
     pub(crate) fn new(tool: Tool, subject: &'static str) -> Self {
-        Outage { tool, subject, current: RefCell::new(None) }
+        OutageReporter { tool, subject, current: RefCell::new(None) }
     }
 
     /// Reports a failure, unless the last one was of the same kind.

@@ -36,7 +36,7 @@ impl Process {
     }
 }
 
-/// Whether a name that begins with a process of this machine is of one that has ended.
+/// Whether a name begins with a process of this machine that has ended.
 pub(super) fn has_died(name: &str) -> bool {
     let mut parts = name.split('-');
     let is_here = machine().is_some_and(|machine| parts.next() == Some(&layout::short_hash(&machine)));
@@ -117,7 +117,7 @@ fn pids() -> impl Iterator<Item = u32> {
     processes.filter_map(|process| process.file_name().to_str()?.parse().ok())
 }
 
-/// What `/proc` says about each descriptor of a process that is open on this file.
+/// The `fdinfo` of each descriptor of a process that is open on this file.
 fn open_files(pid: u32, path: &Path) -> impl Iterator<Item = String> {
     let process = Path::new("/proc").join(pid.to_string());
     let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();

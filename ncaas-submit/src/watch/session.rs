@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::bucket::{Bucket, Buckets, Key};
 use ncaas_core::claim::Claim;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::lease::LeaseWriter;
@@ -11,8 +11,8 @@ use ncaas_core::text;
 use ncaas_core::tool::Tool;
 
 use super::heartbeat::{ALIVE, Watchers};
-use super::outage::Outage;
-use super::submit_queue::{Found, SubmitQueue};
+use super::outage::OutageReporter;
+use super::submit_queue::{QueuedFile, SubmitQueue};
 use crate::args::WatchArgs;
 use crate::bucket_job::ResultsFolder;
 
@@ -30,22 +30,21 @@ pub(crate) struct ClaimedJob {
     pub(crate) results: ResultsFolder,
     /// The claim's number.
     pub(crate) number: u64,
-    /// Whether all its records were emitted.
     pub(crate) is_emitted: bool,
     /// How many of its datasets have not ended.
     pub(crate) open_datasets: usize,
-    /// How many datasets it has.
     pub(crate) datasets: usize,
     /// How often the record of a dataset was emitted again.
     pub(crate) retries: BTreeMap<u64, u32>,
 }
 
-/// The state of a watch.
 pub(crate) struct Session {
     pub(crate) tool: Tool,
     /// Whether the watch ends after the submissions that exist.
     is_once: bool,
     pub(crate) bucket: Bucket,
+    /// That bucket, and those to which submissions send their results.
+    pub(crate) buckets: Buckets,
     /// Other buckets that submissions may name.
     pub(crate) bypass: Vec<String>,
     /// How many jobs may be open at once.
@@ -54,7 +53,7 @@ pub(crate) struct Session {
     pub(crate) retries: u32,
     pub(crate) queue: SubmitQueue,
     pub(crate) watchers: Watchers,
-    pub(crate) outage: Outage,
+    pub(crate) outage: OutageReporter,
     /// The lease on this machine, as soon as there was a claim.
     pub(crate) lease: RefCell<Option<LeaseWriter>>,
     /// The submissions that this watcher has claimed and that have not ended.
@@ -62,7 +61,7 @@ pub(crate) struct Session {
     /// Messages about single submissions that were reported.
     reported: RefCell<HashSet<String>>,
     /// The submissions that other watchers have claimed, by watcher.
-    pub(crate) elsewhere: RefCell<HashMap<String, Vec<Found>>>,
+    pub(crate) elsewhere: RefCell<HashMap<String, Vec<QueuedFile>>>,
 }
 
 impl Session {
@@ -75,7 +74,8 @@ impl Session {
             retries: args.retries,
             queue: SubmitQueue::new(),
             watchers: Watchers::new(&bucket),
-            outage: Outage::new(tool, "the bucket"),
+            buckets: Buckets::with(&bucket),
+            outage: OutageReporter::new(tool, "the bucket"),
             lease: RefCell::default(),
             claimed: RefCell::default(),
             reported: RefCell::default(),
@@ -118,12 +118,16 @@ impl Session {
         self.queue.wake();
     }
 
-    /// Forgets about a job that has ended, in the lease too.
-    pub(crate) fn release_ended(&self, group: &str, id: &str) {
-        if let Some(lease) = self.lease.borrow_mut().as_mut() {
-            lease.forget(group, id);
+    /// Forgets about a job if it has ended, in the lease too. Returns whether it has.
+    pub(crate) async fn release_if_ended(&self, (group, id): &JobName, job: &ClaimedJob) -> Result<bool> {
+        let has_ended = job.results.ended_at().await?.is_some();
+        if has_ended {
+            if let Some(lease) = self.lease.borrow_mut().as_mut() {
+                lease.forget(group, id);
+            }
+            self.release(group, id);
         }
-        self.release(group, id);
+        Ok(has_ended)
     }
 
     /// Reports a failure that concerns one submission, once.

@@ -18,9 +18,8 @@ use tokio::sync::Notify;
 /// How a submit file was found that existed when the watch began, for the set-up log.
 pub(crate) const EXISTED: &str = "found when the watch began";
 
-/// A submit file that was found.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct QueuedFile {
     pub(crate) key: Key,
     /// How it was found, for the set-up log.
     pub(crate) how: &'static str,
@@ -34,18 +33,18 @@ pub(crate) struct Found {
     pub(crate) retry: Option<RetryRequest>,
 }
 
-impl Found {
+impl QueuedFile {
     /// A submit file that was found now.
     pub(crate) fn new(key: Key, how: &'static str) -> Self {
         let now = Timestamp::now();
-        Found { key, how, noticed: now, written: now, failures: 0, retry: None }
+        QueuedFile { key, how, noticed: now, written: now, failures: 0, retry: None }
     }
 }
 
 /// Submit files by group; the oldest file of a group comes first.
-type SubmitFiles = Turns<(Timestamp, String), Found>;
+type SubmitFiles = Turns<(Timestamp, String), QueuedFile>;
 
-fn push(files: &mut SubmitFiles, found: Found) {
+fn push(files: &mut SubmitFiles, found: QueuedFile) {
     let name = match &found.retry {
         Some(retry) => format!("{} {}", found.key, retry.dataset),
         None => found.key.as_str().to_owned(),
@@ -86,19 +85,19 @@ impl SubmitQueue {
     /// Adds a listed file, unless it was here before.
     pub(crate) fn push_listed(&self, entry: ObjectInfo, how: &'static str) {
         if self.is_new(&entry) {
-            self.push(Found { written: entry.modified, ..Found::new(entry.key, how) });
+            self.push(QueuedFile { written: entry.modified, ..QueuedFile::new(entry.key, how) });
         }
     }
 
     /// Adds a file that is to be read, also once more.
-    pub(crate) fn push(&self, found: Found) {
+    pub(crate) fn push(&self, found: QueuedFile) {
         let queue = if found.how == EXISTED { &self.old } else { &self.new };
         push(&mut queue.borrow_mut(), found);
         self.arrived.notify_one();
     }
 
     /// Adds an unfinished submission that is to be claimed when there is room.
-    pub(crate) fn push_ready(&self, found: Found) {
+    pub(crate) fn push_ready(&self, found: QueuedFile) {
         push(&mut self.ready.borrow_mut(), found);
         self.arrived.notify_one();
     }
@@ -115,7 +114,7 @@ impl SubmitQueue {
     }
 
     /// The next file to read, of the groups that are allowed to have a turn.
-    pub(crate) fn pop(&self, is_allowed: impl Fn(&str) -> bool) -> Option<Found> {
+    pub(crate) fn pop(&self, is_allowed: impl Fn(&str) -> bool) -> Option<QueuedFile> {
         let is_turn_of_old = self.is_turn_of_old.replace(!self.is_turn_of_old.get());
         let (first, second) = if is_turn_of_old { (&self.old, &self.new) } else { (&self.new, &self.old) };
         let found = first.borrow_mut().pop(&is_allowed);
@@ -123,7 +122,7 @@ impl SubmitQueue {
     }
 
     /// The next submission to claim, of the groups that are allowed to have a turn.
-    pub(crate) fn pop_ready(&self, is_allowed: impl Fn(&str) -> bool) -> Option<Found> {
+    pub(crate) fn pop_ready(&self, is_allowed: impl Fn(&str) -> bool) -> Option<QueuedFile> {
         self.ready.borrow_mut().pop(&is_allowed)
     }
 
@@ -137,12 +136,10 @@ impl SubmitQueue {
         self.arrived.notify_one();
     }
 
-    /// Whether there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
         self.old.borrow().is_empty() && self.new.borrow().is_empty()
     }
 
-    /// Whether nothing waits to be claimed.
     pub(crate) fn has_none_ready(&self) -> bool {
         self.ready.borrow().is_empty()
     }
@@ -157,9 +154,9 @@ pub(crate) fn backoff(failures: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn found(key: &str, how: &'static str, written: i64) -> Found {
+    fn found(key: &str, how: &'static str, written: i64) -> QueuedFile {
         let written = Timestamp::from_second(written).unwrap();
-        Found { written, ..Found::new(Key::new(key).unwrap(), how) }
+        QueuedFile { written, ..QueuedFile::new(Key::new(key).unwrap(), how) }
     }
 
     fn order(queue: &SubmitQueue) -> Vec<String> {

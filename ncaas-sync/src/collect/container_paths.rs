@@ -21,7 +21,6 @@ pub(crate) const ENGINE_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc
 const PATH_MAX: usize = 4096;
 const NAME_MAX: usize = 255;
 
-/// The paths of one container.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ContainerPaths {
     /// The container's full id.
@@ -39,7 +38,6 @@ pub(crate) struct ContainerPaths {
     pub(crate) mounts: Vec<Mount>,
 }
 
-/// A mount of a container.
 #[derive(Debug, Clone)]
 pub(crate) struct Mount {
     /// Absolute path in the container.
@@ -47,7 +45,6 @@ pub(crate) struct Mount {
     pub(crate) kind: MountKind,
 }
 
-/// The kind of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MountKind {
     Bind,
@@ -126,12 +123,10 @@ impl ContainerPaths {
         ContainerPaths { io_dir: CONTAINER_IO_DIR.to_owned(), ..ContainerPaths::default() }
     }
 
-    /// The results folder.
     pub(crate) fn results(&self) -> String {
         self.results_mount.clone().unwrap_or_else(|| format!("{}/{RESULTS}", self.io_dir))
     }
 
-    /// The logs folder.
     pub(crate) fn logs(&self) -> String {
         self.logs_mount.clone().unwrap_or_else(|| format!("{}/{LOGS}", self.io_dir))
     }

@@ -81,7 +81,7 @@ struct Fetcher<'f> {
     /// Wanted paths that an archive contained.
     seen: HashSet<String>,
     findings: Findings,
-    /// What was left out, once the changes are listed.
+    /// The files that were left out, once the changes are listed.
     left_out: Option<LeftOutFiles>,
 }
 

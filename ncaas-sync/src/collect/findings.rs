@@ -1,4 +1,4 @@
-//! What a job produced: files, links and empty folders, each with its path in the container and its present location.
+//! The results that were found: files, links and empty folders, each with its path in the container and its present location.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -25,7 +25,6 @@ pub(crate) struct Finding {
     pub(crate) name: Option<u16>,
 }
 
-/// The content of a finding.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     File(FoundFile),

@@ -29,7 +29,7 @@ use ncaas_core::transfer::Sha256Sum;
 #[derive(Debug, Clone)]
 pub(crate) struct ImageLayers(pub(crate) Vec<PathBuf>);
 
-/// What an image has at a path.
+/// The entry of an image at a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ImageEntry {
     File { size: u64, sha256: Sha256Sum },
@@ -73,7 +73,7 @@ impl ImageLayers {
         folders
     }
 
-    /// What the image has at an absolute path in the container, for comparison with `content`.
+    /// The image's entry at an absolute path in the container, for comparison with `content`.
     fn entry(&self, path: &str, content: &Content) -> Option<ImageEntry> {
         let path = Path::new(path.trim_start_matches('/'));
         let folders = self.folder(path.parent()?);
@@ -100,7 +100,7 @@ impl ImageLayers {
     }
 }
 
-/// What the image has under a name in one of its folders, given the directories of [`ImageLayers::folder`].
+/// The image's entry under a name in one of its folders, given the directories of [`ImageLayers::folder`].
 fn find_in_folder(folders: &[PathBuf], name: &Path) -> Option<(PathBuf, Metadata)> {
     for folder in folders {
         let path = folder.join(name);

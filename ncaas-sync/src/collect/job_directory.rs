@@ -89,7 +89,6 @@ impl JobDirectory {
         }
     }
 
-    /// Removes the staging folder.
     pub(crate) fn remove_stage(&self) {
         if let Ok(Some(root)) = self.job.open_work_root() {
             // A folder that cannot be removed does no harm.
@@ -143,7 +142,6 @@ impl JobDirectory {
             .collect()
     }
 
-    /// The failure of an operation on a path in it.
     pub(crate) fn failure(&self, operation: &str, path: &Path, error: &io::Error) -> Failure {
         self.folder.path_failure(operation, path, error)
     }
@@ -159,7 +157,7 @@ pub(crate) struct ResultsDestination<'d> {
 }
 
 impl ResultsDestination<'_> {
-    /// What an error of a lookup means.
+    /// The meaning of an error of a lookup.
     fn missing(&self, path: &str, error: &io::Error) -> Result<Existing> {
         match error.kind() {
             ErrorKind::NotFound => Ok(Existing::Nothing),

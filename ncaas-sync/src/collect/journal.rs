@@ -113,9 +113,11 @@ pub(crate) fn earlier_results(
     let journal = Journal::open_finished(directory, dataset)?.filter(|journal| journal.container == container);
     let Some(mut journal) = journal else { return Ok(Vec::new()) };
     let found: HashSet<&str> = findings.list.iter().map(|finding| finding.source.as_ref()).collect();
-    let earlier = journal.moves().map(|one| one.map(|(one, _)| Move { from: None, ..one }));
+    let earlier = journal.moves().map(|entry| entry.map(|(entry, _)| Move { from: None, ..entry }));
     earlier
-        .filter(|one| one.as_ref().is_ok_and(|one| !found.contains(one.result.source.as_str())) || one.is_err())
+        .filter(|entry| {
+            entry.as_ref().is_ok_and(|entry| !found.contains(entry.result.source.as_str())) || entry.is_err()
+        })
         .collect()
 }
 
@@ -132,9 +134,9 @@ pub(crate) fn begin(
     directory.folder().write_with(&moves_file(dataset), |file| {
         let mut out = BufWriter::new(file);
         serde_json::to_writer(&mut out, &head)?;
-        for one in moves {
+        for entry in moves {
             out.write_all(b"\n")?;
-            serde_json::to_writer(&mut out, &one)?;
+            serde_json::to_writer(&mut out, &entry)?;
         }
         out.write_all(b"\n")?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()
@@ -187,16 +189,16 @@ impl Journal {
         let failed = |path: &Path, error: &io::Error| directory.failure("write", path, error);
         let mut moved = HashSet::new();
         let folders = std::mem::take(&mut self.folders);
-        for one in &folders {
-            let to = Path::new(&one.to);
-            if mover.move_folder(one.from.as_path(), to).map_err(|error| failed(to, &error))? {
-                moved.insert(one.from.as_path());
+        for folder in &folders {
+            let to = Path::new(&folder.to);
+            if mover.move_folder(folder.from.as_path(), to).map_err(|error| failed(to, &error))? {
+                moved.insert(folder.from.as_path());
             }
         }
-        for one in self.moves() {
-            let (one, _) = one?;
-            let to = Path::new(&one.result.path).strip_prefix(&base).unwrap_or(Path::new(""));
-            for step in steps(&one, to, &moved) {
+        for entry in self.moves() {
+            let (entry, _) = entry?;
+            let to = Path::new(&entry.result.path).strip_prefix(&base).unwrap_or(Path::new(""));
+            for step in steps(&entry, to, &moved) {
                 mover.carry_out(&step).map_err(|error| failed(to, &error))?;
             }
         }
@@ -222,15 +224,15 @@ enum FileStep<'s> {
 }
 
 /// The steps of one move to the path `to`. Files in folders that `moved` as a whole need none.
-fn steps<'s>(one: &'s Move, to: &'s Path, moved: &HashSet<&Path>) -> Vec<FileStep<'s>> {
-    let from = one.from.as_ref().map(RawPath::as_path);
-    if one.result.path.ends_with('/') {
+fn steps<'s>(entry: &'s Move, to: &'s Path, moved: &HashSet<&Path>) -> Vec<FileStep<'s>> {
+    let from = entry.from.as_ref().map(RawPath::as_path);
+    if entry.result.path.ends_with('/') {
         return vec![FileStep::CreateFolder(to)];
     }
     if from.and_then(Path::parent).is_some_and(|folder| moved.contains(folder)) {
         return Vec::new();
     }
-    match (&one.link, from) {
+    match (&entry.link, from) {
         (Some(target), None) => vec![FileStep::CreateLink { at: to, target }],
         (Some(target), Some(from)) => vec![FileStep::CreateLink { at: to, target }, FileStep::RemoveLink(from)],
         (None, Some(from)) => vec![FileStep::MoveFile { from, to }],
@@ -349,7 +351,7 @@ mod tests {
         }
     }
 
-    fn one(from: Option<&str>, link: Option<&str>, to: &str) -> Move {
+    fn entry(from: Option<&str>, link: Option<&str>, to: &str) -> Move {
         Move {
             from: from.map(|from| RawPath::Text(from.to_owned())),
             link: link.map(str::to_owned),
@@ -362,17 +364,17 @@ mod tests {
         let moved = HashSet::from([Path::new("s/1")]);
         let (from, to) = (Path::new("s/0/f"), Path::new("p/f"));
         let cases = [
-            (one(None, None, "p/f/"), vec![FileStep::CreateFolder(to)]),
-            (one(Some("s/0/f"), None, "p/f"), vec![FileStep::MoveFile { from, to }]),
-            (one(Some("s/1/f"), None, "p/f"), vec![]),
-            (one(None, Some("x"), "p/f"), vec![FileStep::CreateLink { at: to, target: "x" }]),
+            (entry(None, None, "p/f/"), vec![FileStep::CreateFolder(to)]),
+            (entry(Some("s/0/f"), None, "p/f"), vec![FileStep::MoveFile { from, to }]),
+            (entry(Some("s/1/f"), None, "p/f"), vec![]),
+            (entry(None, Some("x"), "p/f"), vec![FileStep::CreateLink { at: to, target: "x" }]),
             (
-                one(Some("s/0/f"), Some("x"), "p/f"),
+                entry(Some("s/0/f"), Some("x"), "p/f"),
                 vec![FileStep::CreateLink { at: to, target: "x" }, FileStep::RemoveLink(from)],
             ),
         ];
-        for (one, expected) in &cases {
-            assert_eq!(steps(one, to, &moved), *expected, "{one:?}");
+        for (entry, expected) in &cases {
+            assert_eq!(steps(entry, to, &moved), *expected, "{entry:?}");
         }
     }
 
@@ -397,14 +399,15 @@ mod tests {
     #[test]
     fn moves_that_were_interrupted_after_any_step_end_the_same() {
         let moves = [
-            one(Some("0/a"), None, "p/a"),
-            one(Some("0/b"), None, "p/q/b"),
-            one(Some("0/l"), Some("a"), "p/l"),
-            one(None, Some("q/b"), "p/m"),
-            one(None, None, "p/e/"),
+            entry(Some("0/a"), None, "p/a"),
+            entry(Some("0/b"), None, "p/q/b"),
+            entry(Some("0/l"), Some("a"), "p/l"),
+            entry(None, Some("q/b"), "p/m"),
+            entry(None, None, "p/e/"),
         ];
         let none = HashSet::new();
-        let all: Vec<FileStep> = moves.iter().flat_map(|one| steps(one, Path::new(&one.result.path), &none)).collect();
+        let all: Vec<FileStep> =
+            moves.iter().flat_map(|entry| steps(entry, Path::new(&entry.result.path), &none)).collect();
         let expected = [("/p", "folder"), ("/p/a", "A"), ("/p/e", "folder"), ("/p/l", "-> a"), ("/p/m", "-> q/b")];
         let expected = expected.into_iter().chain([("/p/q", "folder"), ("/p/q/b", "B")]);
         let expected: BTreeMap<String, String> = expected.map(|(path, what)| (path.into(), what.into())).collect();

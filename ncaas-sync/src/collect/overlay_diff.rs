@@ -66,7 +66,6 @@ impl OverlayDiff {
         walk(&start, selection, &mut visitor)
     }
 
-    /// The layers of the image.
     pub(crate) fn image(&self) -> &ImageLayers {
         &self.image
     }

@@ -3,9 +3,8 @@
 //! The results of the only dataset of a submission lie in `process_results` itself; those of several datasets each in a
 //! folder with the dataset's label, so that nothing has to be decided between them, on whatever machine they run. A name
 //! may still be taken, for example by the config: a file with the same content is kept once, one with other content gets
-//! another folder. The assignment is a pure function of the findings
-//! and of what the destination holds. Only the index of the chosen candidate is stored with a finding: its path is
-//! derived when it is needed.
+//! another folder. The assignment is a pure function of the findings and of the destination's content. Only the index of the
+//! chosen candidate is stored with a finding: its path is derived when it is needed.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -22,7 +21,7 @@ use super::container_paths::{ContainerPaths, ResultPath};
 use super::findings::{Content, Finding, Findings, FoundFile, RawPath};
 use crate::path_text::{normalize, relative_link, strip_folder};
 
-/// What the destination holds at a path.
+/// The content of the destination at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
     /// Nothing, or an earlier result of the same dataset that may be replaced.
@@ -35,13 +34,13 @@ pub(crate) enum Existing {
 
 /// The job's folder, in which paths are assigned.
 pub(crate) trait Destination {
-    /// What is at the path of a file.
+    /// The content at the path of a file.
     fn find_file(&self, path: &str, file: &FoundFile) -> Result<Existing>;
 
-    /// What is at the path of a folder.
+    /// The content at the path of a folder.
     fn find_folder(&self, path: &str) -> Result<Existing>;
 
-    /// What is at the path of a link with that target.
+    /// The content at the path of a link with that target.
     fn find_link(&self, path: &str, target: &str) -> Result<Existing>;
 
     /// Whether nothing exists at the path of a folder.
@@ -78,7 +77,6 @@ pub(crate) struct NamedFindings {
 pub(crate) struct Move {
     /// Present location relative to the dataset's work folder; `None` for what is created at its path.
     pub(crate) from: Option<RawPath>,
-    /// Target of a link.
     pub(crate) link: Option<String>,
     pub(crate) result: ResultFile,
 }
@@ -430,9 +428,9 @@ mod tests {
         let paths = ContainerPaths { working_dir: "/w".into(), io_dir: "/w/io-dir".into(), ..Default::default() };
         let naming = Naming { paths, base: String::new(), label: label.into(), has_own_folder };
         let named = assign_names(Findings { list, ..Findings::default() }, naming, destination).unwrap();
-        let name = |one: Move| match one.link {
-            Some(target) => format!("{} -> {target}", one.result.path.trim_start_matches('/')),
-            None => one.result.path.trim_start_matches('/').to_owned(),
+        let name = |named: Move| match named.link {
+            Some(target) => format!("{} -> {target}", named.result.path.trim_start_matches('/')),
+            None => named.result.path.trim_start_matches('/').to_owned(),
         };
         named.moves(false).map(name).collect()
     }
@@ -494,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_datasets_has_a_folder_of_its_own() {
+    fn each_of_several_datasets_has_a_separate_folder() {
         let holding = |path| Fake { files: HashMap::from([(path, 9)]), ..Fake::default() };
         let cases = [
             ("free", "d.npy", "/w/a", Fake::default(), "process_results/d.npy/a"),

@@ -59,13 +59,12 @@ impl WalkedEntry<'_> {
         self.folder.path.join(self.name)
     }
 
-    /// The failure of an operation on it.
     pub(crate) fn failure(&self, operation: &str, error: &io::Error) -> Failure {
         Failure::io(operation, &self.root_path.join(self.path()), error)
     }
 }
 
-/// What a walk does with the entries that it finds.
+/// The handler of the entries that a walk finds.
 pub(crate) trait Visitor {
     /// Whether to ignore an entry and everything below it, without a warning.
     fn ignores(&self, source: &str, metadata: &Metadata) -> bool;

@@ -381,7 +381,7 @@ fn copy_config(record: &Record, directory: &JobDirectory) -> Result<()> {
     directory.folder().write_whole(&to, &content)
 }
 
-/// What a record says about the results of a job.
+/// The fields of a record about the results of a job.
 struct ListedResults {
     results: Vec<ResultFile>,
     /// The file that lists them instead.

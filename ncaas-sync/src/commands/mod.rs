@@ -1,4 +1,4 @@
-//! What a user can type: one module for each verb.
+//! The verbs of the command line, one module each.
 
 pub(crate) mod collect;
 pub(crate) mod diff;

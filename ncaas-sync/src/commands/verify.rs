@@ -7,7 +7,7 @@ use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, stream};
-use ncaas_core::bucket::{Bucket, Key, Target};
+use ncaas_core::bucket::{Bucket, Buckets, Key, Target};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::fill_io_dir;
@@ -22,7 +22,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
-use crate::buckets::Buckets;
 use crate::result_list::ResultList;
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::folder::Folder;
@@ -85,7 +84,7 @@ impl Verifier<'_> {
     /// The records of a job that are saved in its bucket.
     async fn saved_records(&self, target: &str, job: &str) -> Result<Vec<Record>> {
         let target = Target::parse(target)?;
-        let bucket = self.buckets.get(&target.bucket).await?;
+        let bucket = self.buckets.open(&target.bucket).await?;
         let folder = Key::new(job_prefix(&target.group, job))?;
         let io_dir = files::absolute(&self.args.io_dir.io_dir)?.join(&target.group);
         let mut records = Vec::new();
@@ -115,7 +114,12 @@ impl Verifier<'_> {
         fill_io_dir(record, &self.args.io_dir.io_dir)?;
         let io_dir = Path::new(record.require("io_dir")?);
         let job = record.job().unwrap_or_default();
-        let bucket = if self.args.io_dir_only { None } else { self.buckets.find_results(record, &job).await? };
+        let bucket = match (&job.bucket, &job.group) {
+            (Some(own), Some(group)) if !self.args.io_dir_only => {
+                Some(self.buckets.find_results(own, group, &job.id, record.text("resultpath")).await?)
+            }
+            _ => None,
+        };
         if self.args.bucket_only && bucket.is_none() {
             return Err(Failure::new(Kind::BadRecord, format!("`{}` belongs to no bucket", job.id)));
         }
@@ -162,7 +166,7 @@ impl Verifier<'_> {
 }
 
 impl Places {
-    /// What was verified, for people.
+    /// The summary of a verification, for people.
     fn summary(&self, files: usize) -> String {
         let files = format_count(files, "file");
         let io_dir = self.io_dir.as_ref().map(|_| "the io-dir".to_owned());

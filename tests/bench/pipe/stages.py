@@ -1,4 +1,4 @@
-"""The seven stages as processes of their own, whose memory and processor time the kernel tells."""
+"""Runs the seven stages as processes, and reads their memory and processor time from the kernel."""
 import os
 import signal
 import subprocess

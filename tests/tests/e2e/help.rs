@@ -31,7 +31,7 @@ fn lines_below<'a>(help: &'a str, heading: &str) -> Vec<&'a str> {
     help.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| line.starts_with("  ")).collect()
 }
 
-/// What is wrong with the examples of a tool's verbs.
+/// The mistakes in the examples of a tool's verbs.
 fn problems(tool: &str) -> Vec<String> {
     let verbs = verbs_of(tool);
     assert!(verbs.len() > 4, "{verbs:?}");
@@ -45,7 +45,7 @@ fn problems(tool: &str) -> Vec<String> {
         let wide = examples.iter().filter(|line| line.chars().count() > WIDTH);
         problems.extend(wide.map(|line| format!("{tool} {verb}, too wide: {line}")));
         let folder = tempfile::tempdir().unwrap();
-        // What the examples call by name, as far as a tool looks for it before it looks for anything else.
+        // The files that the examples name and that a tool opens first.
         for name in ["pca/lab", "bucket/lab", "data"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
         }

@@ -73,9 +73,9 @@ fn verbs_of_buckets_show_no_json_on_a_terminal_unless_it_is_asked_for() {
         assert!(in_a_pipe.text().lines().all(is_json), "{command}: {}", in_a_pipe.text());
     }
     let sent = shown(path, "ncaas-submit send ./pca/lab --data a.npy --config c.yaml --timestamp 2").join("");
-    assert!(sent.contains("pca/lab job__pca_2` waits for its end"), "{sent}");
+    assert!(sent.contains("pca/lab job__pca_2` waits until its jobs have ended"), "{sent}");
     let waited = pipe_in(path, "timeout 20 ncaas-submit wait ./pca/lab 2 2>&1 | head -1", &[]).text();
-    assert!(waited.contains("`job__pca_2` waits for a watcher"), "{waited}");
+    assert!(waited.contains("no watcher has claimed `job__pca_2`"), "{waited}");
     let lines = shown(path, "ncaas-submit init ./pca --group lab --json");
     assert!(lines.iter().any(|line| is_json(line)), "{lines:#?}");
 }

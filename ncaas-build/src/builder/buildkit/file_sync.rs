@@ -19,6 +19,7 @@ use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSync;
 use futures_util::{Stream, stream};
 use ncaas_core::blocking::lock;
+use ncaas_core::engine::path::go_mode;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::layout::short_hash;
 use tokio::sync::mpsc;
@@ -35,15 +36,6 @@ use crate::builder::dockerignore::{Descend, Ignore, Matched};
 const PIECE: usize = 128 << 10;
 /// Number of packets that may wait for the engine.
 const AHEAD: usize = 32;
-
-/// Bits of Go's `os.FileMode`, which the engine uses for modes.
-mod go {
-    pub(super) const DIRECTORY: u32 = 1 << 31;
-    pub(super) const SYMLINK: u32 = 1 << 27;
-    pub(super) const SET_UID: u32 = 1 << 23;
-    pub(super) const SET_GID: u32 = 1 << 22;
-    pub(super) const STICKY: u32 = 1 << 20;
-}
 
 /// The folders that the engine may read.
 #[derive(Debug, Clone)]
@@ -201,7 +193,6 @@ struct FolderTransfer {
     selection: Selection,
     /// By the number of its `STAT`; none for entries without content.
     entries: Mutex<Vec<Option<OfferedFile>>>,
-    /// Name of the request.
     name: String,
     /// The files that the engine had before.
     before: Files,
@@ -307,7 +298,7 @@ impl FolderTransfer {
         // As with the docker CLI, files of the context belong to root in the image.
         let stat = Stat {
             path: entry.path.clone(),
-            mode: mode(metadata),
+            mode: go_mode(metadata),
             size: if kind.is_dir() { 0 } else { metadata.len().try_into().unwrap_or(i64::MAX) },
             mod_time: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
             linkname,
@@ -353,19 +344,6 @@ impl FolderTransfer {
 
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
-}
-
-fn mode(metadata: &std::fs::Metadata) -> u32 {
-    let kind = metadata.file_type();
-    let bit = |bit: u32, go: u32| if metadata.mode() & bit != 0 { go } else { 0 };
-    let kind = if kind.is_dir() {
-        go::DIRECTORY
-    } else if kind.is_symlink() {
-        go::SYMLINK
-    } else {
-        0
-    };
-    kind | metadata.mode() & 0o777 | bit(0o4000, go::SET_UID) | bit(0o2000, go::SET_GID) | bit(0o1000, go::STICKY)
 }
 
 #[cfg(test)]

@@ -32,10 +32,9 @@ use vertices::Vertices;
 /// How often the progress is redrawn.
 const REFRESH: Duration = Duration::from_millis(200);
 
-/// What the engine may ask for.
+/// The files and secrets that the engine may ask for.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
-    /// The folder of the context.
     pub(crate) context: &'a Path,
     /// Patterns of files that are excluded in addition to those of `.dockerignore`, and before them.
     pub(crate) excluded: &'a [String],

@@ -11,49 +11,35 @@
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crc_fast::{CrcAlgorithm, Digest};
 use ncaas_core::blocking::lock;
+use ncaas_core::file_stamp::FileStamp;
 use ncaas_core::files::{cache_folder, random_id, write_whole};
 use ncaas_core::layout::short_hash;
 use serde::{Deserialize, Serialize};
 
 /// A file whose change time is less than this before the time it was sent may have changed since without a new change
 /// time, in nanoseconds: file systems count in clock ticks.
-const TOO_RECENT: i128 = 1_000_000_000;
+const TOO_RECENT: i64 = 1_000_000_000;
 
-/// A file as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SentFile {
-    size: u64,
-    /// Modification time in nanoseconds since 1970.
-    modified: i128,
-    /// Change time in nanoseconds since 1970.
-    changed: i128,
-    inode: u64,
+    stamp: FileStamp,
     /// CRC-64/NVME of the content; none if the engine did not ask for it.
     pub(super) checksum: Option<u64>,
 }
 
 impl SentFile {
     pub(super) fn new(metadata: &Metadata) -> Self {
-        let time = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        SentFile {
-            size: metadata.len(),
-            modified: time(metadata.mtime(), metadata.mtime_nsec()),
-            changed: time(metadata.ctime(), metadata.ctime_nsec()),
-            inode: metadata.ino(),
-            checksum: None,
-        }
+        SentFile { stamp: FileStamp::from_metadata(metadata), checksum: None }
     }
 
     /// Whether the engine takes the two for the same.
     fn looks_like(&self, other: &SentFile) -> bool {
-        (self.size, self.modified) == (other.size, other.modified)
+        (self.stamp.size, self.stamp.modified) == (other.stamp.size, other.stamp.modified)
     }
 }
 
@@ -65,12 +51,12 @@ struct Memory {
     /// A part of the key under which the engine keeps the files.
     key: String,
     /// When the files were last compared with those of the context, in nanoseconds since 1970.
-    compared: i128,
+    compared: i64,
     /// By the name of the request: the engine keeps the files of each apart.
     requests: HashMap<String, Files>,
 }
 
-/// What the engine has of one context.
+/// The files of one context that the engine has.
 #[derive(Debug)]
 pub(super) struct SentFiles {
     path: Option<PathBuf>,
@@ -80,7 +66,7 @@ pub(super) struct SentFiles {
 }
 
 impl SentFiles {
-    /// What the engine at an address has of a context, as far as it is still right.
+    /// The files of a context that the engine at an address has, as far as that is still right.
     pub(super) async fn open(context: &Path, engine: &str) -> Self {
         let root = context.canonicalize().unwrap_or_else(|_| context.to_owned());
         let name = short_hash(&format!("{engine}\n{}", root.display()));
@@ -115,7 +101,6 @@ impl SentFiles {
         lock(&self.memory).requests.insert(request.to_owned(), files);
     }
 
-    /// Whether files are being sent.
     pub(super) fn is_sending(&self) -> bool {
         *lock(&self.open_requests) > 0
     }
@@ -131,7 +116,7 @@ impl Drop for SentFiles {
     }
 }
 
-/// What to remember of a file whose metadata the engine gets: the checksum is still right if the engine will not ask.
+/// The entry for a file whose metadata the engine gets. Its old checksum is still right if the engine will not ask for it.
 pub(super) fn remember(before: &Files, path: &str, metadata: &Metadata) -> SentFile {
     let file = SentFile::new(metadata);
     let checksum = before.get(path).filter(|before| before.looks_like(&file)).and_then(|before| before.checksum);
@@ -157,8 +142,8 @@ fn still_right(mut memory: Memory, root: &Path) -> Option<Memory> {
         let path = root.join(path);
         let Ok(metadata) = path.symlink_metadata() else { continue };
         let file = SentFile::new(&metadata);
-        let is_recent = sent.changed > memory.compared - TOO_RECENT;
-        let is_same = (sent.changed, sent.inode) == (file.changed, file.inode) && !is_recent;
+        let is_recent = sent.stamp.changed > memory.compared - TOO_RECENT;
+        let is_same = sent.stamp == file.stamp && !is_recent;
         if !metadata.is_file() || !sent.looks_like(&file) || is_same {
             continue;
         }
@@ -183,15 +168,17 @@ fn checksum_of(path: &Path) -> Option<u64> {
     }
 }
 
-fn now() -> i128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i128::try_from(now.as_nanos()).unwrap_or(i128::MAX))
+fn now() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
-    fn memory(root: &Path, compared: i128) -> Memory {
+    fn memory(root: &Path, compared: i64) -> Memory {
         let path = root.join("f");
         let sent = SentFile { checksum: checksum_of(&path), ..SentFile::new(&path.metadata().unwrap()) };
         let files = Files::from([("f".to_owned(), sent)]);
@@ -210,15 +197,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         write(root, "one");
-        assert!(still_right(memory(root, i128::MAX), root).is_some(), "nothing has changed");
+        assert!(still_right(memory(root, i64::MAX), root).is_some(), "nothing has changed");
         // Old enough that the change time alone tells.
-        let before = memory(root, i128::MAX);
+        let before = memory(root, i64::MAX);
         write(root, "two");
         assert!(still_right(before, root).is_none(), "the engine would keep the old content");
-        let before = memory(root, i128::MAX);
+        let before = memory(root, i64::MAX);
         write(root, "two");
         assert!(still_right(before, root).is_some(), "written again with the same content");
-        let before = memory(root, i128::MAX);
+        let before = memory(root, i64::MAX);
         write(root, "four");
         assert!(still_right(before, root).is_some(), "the engine sees another size");
     }

@@ -29,9 +29,6 @@ impl std::fmt::Debug for Secret {
 
 impl Secret {
     /// Parses `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` for the environment variable ID.
-    ///
-    /// # Errors
-    /// Another form, or a file or variable that does not exist.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let wrong = |why: String| {
             Failure::new(Kind::Usage, why).hint("write `--secret id=ID,src=FILE` or `--secret id=ID,env=NAME`")
@@ -61,7 +58,6 @@ impl Secret {
     }
 }
 
-/// The secrets of a build.
 #[derive(Debug)]
 pub(super) struct Secrets(HashMap<String, Secret>);
 

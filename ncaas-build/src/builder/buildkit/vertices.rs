@@ -35,7 +35,7 @@ struct VertexState {
     error: String,
     tail: Tail,
     /// Whether its last output did not end with a line break.
-    within_line: bool,
+    is_line_open: bool,
 }
 
 impl<'a> Vertices<'a> {
@@ -43,12 +43,10 @@ impl<'a> Vertices<'a> {
         Vertices { progress, by_digest: HashMap::new(), running: Vec::new(), image_id: None }
     }
 
-    /// Id of the finished image.
     pub(super) fn image_id(&self) -> Option<String> {
         self.image_id.clone()
     }
 
-    /// Adds the next message.
     pub(super) fn add(&mut self, message: &Message) -> Result<(), BuildFailure> {
         match (message.id.as_deref(), &message.aux) {
             (Some(TRACE), Some(Value::String(encoded))) => self.add_trace(encoded)?,
@@ -124,11 +122,11 @@ impl<'a> Vertices<'a> {
         step.tail.push(&text);
         let mut shown = String::with_capacity(text.len());
         for line in text.split_inclusive('\n') {
-            if !step.within_line {
+            if !step.is_line_open {
                 shown.push_str(&format!("#{} ", step.number));
             }
             shown.push_str(line);
-            step.within_line = !line.ends_with('\n');
+            step.is_line_open = !line.ends_with('\n');
         }
         self.progress.print(&shown);
     }

@@ -27,7 +27,6 @@ const FROM: &str = "debian:bookworm-slim";
 /// The script that creates the user and the io-dir.
 const SETUP: &str = include_str!("setup.sh");
 
-/// Builds the base image, and writes its record.
 pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
     let image = args.tag.clone().unwrap_or_else(|| format!("{REPOSITORY}:base"));
     reference::image(&image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;

@@ -46,7 +46,7 @@ with_line /etc/group "$name:x:$id:"
 if [ -e /etc/shadow ]; then with_line /etc/shadow "$name:!:19000:0:99999:7:::"; fi
 if [ -e /etc/gshadow ]; then with_line /etc/gshadow "$name:!::"; fi
 
-# What is in a home that was there before stays as it is.
+# An existing home keeps its content.
 case $(ls -ld "$home" 2>/dev/null) in
     d???????w*) ;;
     *) ours=no ;;

@@ -36,20 +36,19 @@ const DATA: [&str; 16] = [
 /// More data than this in an image is probably not intended, in bytes.
 const MUCH_DATA: u64 = 10_000_000;
 
-/// A file of the context.
 struct File {
     path: String,
     size: u64,
 }
 
-/// Checks one context.
 pub(super) fn check(root: &Path) -> Result<Report> {
     let mut report = Report::default();
     let dockerfile = root.join(DOCKERFILE);
     let has_dockerfile = dockerfile.exists();
     if !has_dockerfile {
         let message = "the folder has no Dockerfile";
-        report.add(Finding::new(root, None, Trap::NoDockerfile, message, "write one, or name another folder"));
+        let remedy = "write one, or name another folder";
+        report.findings.push(Finding::new(root, None, Trap::NoDockerfile, message, remedy));
     }
     let text = if has_dockerfile { script::read(&dockerfile)?.unwrap_or_default() } else { String::new() };
     let steps = instructions(&text);
@@ -152,7 +151,7 @@ fn secret(entry: &ContextEntry, text: Option<&str>) -> Option<Finding> {
         return None;
     }
     let message = "this looks like a secret, and is sent to the engine with the context";
-    let remedy = format!("name it in `.dockerignore`: `{}`; a build that needs it gets it by `--secret`", entry.path);
+    let remedy = format!("add `{}` to `.dockerignore`; `--secret` gives it to a build that needs it", entry.path);
     Some(Finding::new(&entry.host, line.map(|line| line + 1), Trap::Secret, message, remedy))
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What a check finds.
+/// The outcome of a check.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) findings: Vec<Finding>,
@@ -14,10 +14,6 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn add(&mut self, finding: Finding) {
-        self.findings.push(finding);
-    }
-
     pub(super) fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
     }

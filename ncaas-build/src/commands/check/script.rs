@@ -43,7 +43,7 @@ pub(super) fn is_workflow(text: &str) -> bool {
     })
 }
 
-/// What to tell about a script that speaks the workflow protocol.
+/// The note about a script that uses the workflow protocol.
 pub(super) fn workflow_note(path: &Path) -> String {
     format!(
         "`{}` calls `neurocaas-contrib workflow`: build its image with `--protocol workflow`, or run its jobs with \
@@ -121,7 +121,7 @@ pub(super) fn relative_path(path: &Path, text: &str) -> Option<Finding> {
             );
         if let Some(word) = relative {
             let message = format!("`{word}` is relative to the working directory of the job, not to the script");
-            let remedy = format!("write before it: `{OWN_FOLDER}`");
+            let remedy = format!("change to the folder of the script before it: `{OWN_FOLDER}`");
             return Some(Finding::new(path, Some(command.line), Trap::RelativePath, message, remedy));
         }
     }
@@ -136,7 +136,6 @@ pub(super) fn no_io_dir_note(path: &Path) -> String {
     )
 }
 
-/// Whether the text of a file mentions the io-dir.
 pub(super) fn mentions_io_dir(text: &str) -> bool {
     text.contains("io-dir") || text.contains("io_dir")
 }

@@ -115,7 +115,7 @@ fn split(above: usize, words: Vec<(usize, String)>) -> Vec<Command> {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Vec<(usize, String)> {
+    fn programs(text: &str) -> Vec<(usize, String)> {
         let commands = commands(text).into_iter().filter(|command| !command.program().is_empty());
         commands.map(|command| (command.line, command.program().join("_"))).collect()
     }
@@ -128,21 +128,27 @@ mod tests {
     fn strings_and_comments_are_not_commands() {
         let text = "echo 'a; b' # c; d\nif x; then y z; fi\nA=1 b && \\\n  (c \"$d\")|e\n";
         let commands = [(1, "echo_a; b"), (2, "x"), (2, "y_z"), (2, "fi"), (3, "b"), (4, "c_$d"), (4, "e")];
-        assert_eq!(of(text), expected(&commands));
+        assert_eq!(programs(text), expected(&commands));
     }
 
     #[test]
     fn a_quote_may_span_lines_and_an_apostrophe_does_not_hide_the_rest() {
-        assert_eq!(of("python -c '\nconda activate\n'\nb"), expected(&[(1, "python_-c_\nconda activate\n"), (4, "b")]));
-        assert_eq!(of("echo it's\nb\n"), expected(&[(1, "echo_it's"), (2, "b")]));
+        assert_eq!(
+            programs("python -c '\nconda activate\n'\nb"),
+            expected(&[(1, "python_-c_\nconda activate\n"), (4, "b")])
+        );
+        assert_eq!(programs("echo it's\nb\n"), expected(&[(1, "echo_it's"), (2, "b")]));
     }
 
     #[test]
     fn heredocs_hold_no_commands_and_arithmetic_is_not_a_heredoc() {
         assert_eq!(
-            of("cat <<-'END' >f\na\n\tEND\nb\ncat << END\na\nEND\n"),
+            programs("cat <<-'END' >f\na\n\tEND\nb\ncat << END\na\nEND\n"),
             expected(&[(1, "cat_<<-END_>f"), (4, "b"), (5, "cat_<<_END")])
         );
-        assert_eq!(of("y=$((1<<n))\nb\ncat <<<n\nc"), expected(&[(1, "1<<n"), (2, "b"), (3, "cat_<<<n"), (4, "c")]));
+        assert_eq!(
+            programs("y=$((1<<n))\nb\ncat <<<n\nc"),
+            expected(&[(1, "1<<n"), (2, "b"), (3, "cat_<<<n"), (4, "c")])
+        );
     }
 }

@@ -28,7 +28,6 @@ use crate::image_record::{Image, LeftOut};
 const START_SCRIPT: &str = r#"case "${1-}" in /bin/bash | /bin/sh) exec "$@" ;; esac
 if [ "$#" -eq 0 ] && [ -n "${data-}" ]; then set -- "$data" "${config-}"; fi; exec "$0" "$@""#;
 
-/// Saves a container as an image.
 pub(crate) async fn commit(tool: Tool, args: CommitArgs) -> Result<ExitStatus> {
     let named = name_image(Path::new("."), args.tag.as_deref())?;
     reference::image(&named.image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;

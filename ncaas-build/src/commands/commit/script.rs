@@ -9,9 +9,7 @@ use ncaas_core::engine::executable::CommandLookup;
 use ncaas_core::engine::path::PathKind;
 use ncaas_core::failure::{Failure, Kind, Result};
 
-/// Checks that a script can be started in the container, and returns its absolute path.
-///
-/// # Errors
+/// Checks that a script can be started in the container, and returns its absolute path. Fails with
 /// [`Kind::ScriptNotFound`], [`Kind::ScriptNotExecutable`], [`Kind::BadInterpreter`].
 pub(super) async fn check(engine: &Engine, inspected: &ContainerInspectResponse, script: &str) -> Result<String> {
     let id = inspected.id.as_deref().unwrap_or_default();

@@ -28,7 +28,7 @@ pub(in crate::bucket) struct Walk {
     /// Whether folders are reported instead of entered.
     flat: bool,
     /// The folders on the path to the current position, outermost first.
-    path: Vec<Folder>,
+    path: Vec<OpenFolder>,
     started: bool,
 }
 
@@ -55,7 +55,7 @@ impl Scope {
 }
 
 /// A folder that is being walked through.
-struct Folder {
+struct OpenFolder {
     dir: Dir,
     /// The key of the folder, ending in `/`; empty for the bucket itself.
     key: String,
@@ -107,7 +107,7 @@ impl Walk {
     }
 
     fn enter(&mut self, dir: Dir, key: String, page: &mut Page) -> Result<()> {
-        let mut folder = Folder { dir, key, names: Vec::new(), more_after: None };
+        let mut folder = OpenFolder { dir, key, names: Vec::new(), more_after: None };
         let is_empty = folder.read(&self.bucket, &self.scope, None)?;
         if is_empty && self.scope.includes(folder.key.as_bytes()) {
             let metadata = folder.dir.dir_metadata();
@@ -193,7 +193,7 @@ impl Walk {
     }
 }
 
-impl Folder {
+impl OpenFolder {
     /// Reads the smallest names after `after` that are in the scope, as many as may be held. Returns whether the folder is
     /// empty.
     fn read(&mut self, bucket: &DirBucket, scope: &Scope, after: Option<&[u8]>) -> Result<bool> {

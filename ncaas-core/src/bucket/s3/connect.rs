@@ -40,6 +40,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const STALL: Duration = Duration::from_secs(20);
 
 /// The AWS settings of this process, for clients of other services (SQS) too.
+///
+/// # Errors
+/// If `AWS_CA_BUNDLE` names a file that cannot be read.
 pub async fn aws_settings() -> Result<SdkConfig> {
     let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
         .or_else(ProfileFileRegionProvider::new())

@@ -26,7 +26,7 @@ pub(super) struct Environment<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Config {
+struct DockerConfig {
     current_context: String,
     /// By the engine's address, and `default` for the others.
     proxies: BTreeMap<String, Proxies>,
@@ -125,8 +125,8 @@ impl<'a> Environment<'a> {
             .collect())
     }
 
-    fn config(&self) -> Result<Config> {
-        let Some(directory) = self.directory() else { return Ok(Config::default()) };
+    fn config(&self) -> Result<DockerConfig> {
+        let Some(directory) = self.directory() else { return Ok(DockerConfig::default()) };
         Ok(read(&directory.join("config.json"))?.unwrap_or_default())
     }
 

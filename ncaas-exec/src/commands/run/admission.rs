@@ -66,11 +66,8 @@ impl Admission {
         Admission { jobs, permits: OnceCell::new(), ledger: Arc::default(), running: Arc::default() }
     }
 
-    /// Waits until a job may start.
-    ///
-    /// # Errors
-    /// [`Kind::GpuUnavailable`](ncaas_core::failure::Kind::GpuUnavailable) if the job requires a GPU and the engine has
-    /// none.
+    /// Waits until a job may start. Fails with [`Kind::GpuUnavailable`](ncaas_core::failure::Kind::GpuUnavailable) if the
+    /// job requires a GPU and the engine has none.
     pub(super) async fn wait_for_slot(
         &self,
         engine: &Engine,
@@ -122,7 +119,7 @@ impl Admission {
         Arc::strong_count(&self.running) - 1
     }
 
-    /// What limits the number of jobs, in words.
+    /// The limits on the number of jobs, in words.
     pub(super) fn describe_limit(&self, info: &SystemInfo) -> String {
         match self.jobs {
             Some(jobs) => format!("at most {} at once (`-j`)", format_count(jobs.into(), "job")),

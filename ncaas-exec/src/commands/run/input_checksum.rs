@@ -7,19 +7,19 @@ use ncaas_core::blocking::run_blocking;
 use ncaas_core::failure::{IoContext, Result};
 use ncaas_core::files::{check_plausible_size, hash_rest};
 use ncaas_core::inputs::InputPath;
-use ncaas_core::record::fields::Input;
+use ncaas_core::record::fields::InputFile;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 /// How much of a file is read at once, in bytes.
 const BUFFER_SIZE: usize = 256 << 10;
 
-/// Computes size and checksum of a dataset or config; of a folder as [`Input::sha256`] describes.
-pub(super) async fn checksum_input(name: &str, input: &InputPath) -> Result<Input> {
+/// Computes size and checksum of a dataset or config; of a folder as [`InputFile::sha256`] describes.
+pub(super) async fn checksum_input(name: &str, input: &InputPath) -> Result<InputFile> {
     let (name, path) = (name.to_owned(), input.host.clone());
     let checksum = run_blocking(move || {
         let (size, sha256) = if path.is_dir() { checksum_folder(&path)? } else { checksum_file(&path)? };
-        Ok(Input { name, size, sha256 })
+        Ok(InputFile { name, size, sha256 })
     });
     checksum.await
 }

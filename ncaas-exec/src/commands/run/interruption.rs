@@ -1,4 +1,4 @@
-//! What the end of `ncaas-exec run`, or an interruption, means for its jobs.
+//! The messages at the end of `ncaas-exec run`, or at its interruption, about jobs that go on.
 
 use std::cell::Cell;
 

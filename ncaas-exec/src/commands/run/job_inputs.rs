@@ -5,26 +5,21 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs::{self, InputPath, locate};
 use ncaas_core::layout;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Datasets, Input};
+use ncaas_core::record::fields::{Datasets, InputFile};
 
 use super::input_checksum::checksum_input;
 
-/// The inputs of a job.
 #[derive(Debug, Clone, Default)]
 pub(super) struct JobInputs {
-    /// The dataset.
     pub(super) data: Option<InputPath>,
-    /// The config.
     pub(super) config: Option<InputPath>,
     /// Their names in the record, in this order.
     names: Vec<String>,
 }
 
 impl JobInputs {
-    /// Locates the dataset and the config of a record.
-    ///
-    /// # Errors
-    /// As [`locate`]; [`Kind::BadRecord`] if the record names several datasets.
+    /// Locates the dataset and the config of a record. Fails as [`locate`] does, and with [`Kind::BadRecord`]
+    /// if the record names several datasets.
     pub(super) fn locate(record: &Record) -> Result<Self> {
         let dataname = record.dataname();
         let data = match &dataname {
@@ -54,7 +49,7 @@ impl JobInputs {
     }
 
     /// Sizes and checksums, for the record.
-    pub(super) async fn checksums(&self) -> Result<Vec<Input>> {
+    pub(super) async fn checksums(&self) -> Result<Vec<InputFile>> {
         let mut checksums = Vec::new();
         for (name, path) in self.names.iter().zip(self.paths()) {
             checksums.push(checksum_input(name, path).await?);
@@ -62,7 +57,6 @@ impl JobInputs {
         Ok(checksums)
     }
 
-    /// The paths of all inputs.
     pub(super) fn paths(&self) -> impl Iterator<Item = &InputPath> {
         self.data.iter().chain(&self.config)
     }

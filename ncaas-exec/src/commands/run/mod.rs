@@ -15,6 +15,7 @@ mod job_inputs;
 mod launch;
 mod preflight;
 mod previous_run;
+mod program;
 mod replay;
 mod resolve;
 mod staged_inputs;

@@ -38,9 +38,7 @@ pub(super) async fn find_started(engine: &Engine, record: &Record) -> Result<Opt
     Ok(find_container(engine, record).await?.filter(|(container, _)| !is_unstarted(container)))
 }
 
-/// Uses the io-dir that the job's container was started with: the job's results are there, wherever this run is.
-///
-/// # Errors
+/// Uses the io-dir that the job's container was started with: the job's results are there, wherever this run is. Fails with
 /// [`Kind::FileNotFound`] if that io-dir is not on this machine.
 pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container: &str, io_dir: &str) -> Result<()> {
     if record.text("io_dir") == Some(io_dir) {

@@ -7,16 +7,14 @@ use ncaas_core::files;
 use ncaas_core::inputs::{InputPath, locate};
 use ncaas_core::layout::{self, CONFIGS, JobFolder, PROCESS_RESULTS, base_name};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Input, Job, RecordFields};
+use ncaas_core::record::fields::{InputFile, Job, RecordFields};
 use ncaas_core::tool::Tool;
 
 use super::input_checksum::checksum_input;
 use super::resolve::current_timestamp;
 
 /// The record of a new job with image, command, settings and inputs of a saved record; without its config if another one is
-/// given. A config that has changed since is replaced by the copy in the saved run's results.
-///
-/// # Errors
+/// given. A config that has changed since is replaced by the copy in the saved run's results. Fails with
 /// [`Kind::BadRecord`] if the file does not contain the record of a run.
 pub(super) async fn record_to_replay(tool: Tool, path: &Path, has_other_config: bool) -> Result<Record> {
     let line = files::read_named(path)?;
@@ -58,7 +56,7 @@ pub(super) async fn record_to_replay(tool: Tool, path: &Path, has_other_config: 
 
 /// The copy of a job's config in its results, if the config is not as it was and the copy is. A job from a bucket names its
 /// config by key: for that one there is no copy to use.
-async fn find_saved_config(saved: &Record, name: &str, before: &Input) -> Option<PathBuf> {
+async fn find_saved_config(saved: &Record, name: &str, before: &InputFile) -> Option<PathBuf> {
     let is_unchanged = async |host: &Path| {
         let path = InputPath { host: host.to_owned(), inside: String::new(), is_folder: false };
         checksum_input(name, &path).await.is_ok_and(|now| now.sha256 == before.sha256)
@@ -70,13 +68,11 @@ async fn find_saved_config(saved: &Record, name: &str, before: &Input) -> Option
     is_unchanged(&copy).await.then_some(copy)
 }
 
-/// Checks that the inputs are unchanged. `other_config` is the name of a config that the saved run did not have.
-///
-/// # Errors
+/// Checks that the inputs are unchanged. `other_config` is the name of a config that the saved run did not have. Fails with
 /// [`Kind::ChecksumMismatch`], with the names of all inputs that have changed.
-pub(super) fn compare_inputs(before: &[Input], now: &[Input], other_config: Option<&str>) -> Result<()> {
+pub(super) fn compare_inputs(before: &[InputFile], now: &[InputFile], other_config: Option<&str>) -> Result<()> {
     let is_unchanged =
-        |input: &&Input| before.iter().any(|saved| saved.name == input.name && saved.sha256 == input.sha256);
+        |input: &&InputFile| before.iter().any(|saved| saved.name == input.name && saved.sha256 == input.sha256);
     let compared = now.iter().filter(|input| other_config != Some(input.name.as_str()));
     let changed: Vec<String> =
         compared.filter(|input| !is_unchanged(input)).map(|input| format!("`{}`", input.name)).collect();

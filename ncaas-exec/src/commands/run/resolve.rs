@@ -117,9 +117,6 @@ pub(super) fn resolve_spec(
 }
 
 /// Sets the command of a job's container.
-///
-/// # Errors
-/// As [`complete_command`].
 pub(super) fn set_command(
     spec: &mut ContainerSpec,
     record: &Record,

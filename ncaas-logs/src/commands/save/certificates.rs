@@ -25,7 +25,7 @@ const WRITING_SHARE: u32 = 5;
 /// The longest pause between two rewrites.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a job changes in its certificate.
+/// A change of a job's lines in its certificate.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) submission: Submission,
@@ -100,7 +100,7 @@ async fn write_waiting(queue: &Queue, open: impl Fn() -> Result<Folder>) -> Resu
     });
     let result = write.await;
     for sender in senders {
-        // Whoever was interrupted waits no more.
+        // A caller that was interrupted no longer waits.
         sender.send(result.clone()).unwrap_or(());
     }
     result

@@ -37,7 +37,7 @@ pub(crate) struct Follower {
     log: Option<LineReader<Log>>,
     /// Why the log could not be read, or not to its end.
     unreadable: Option<Failure>,
-    /// What the log's sources have lost so far.
+    /// Output that the log's sources have lost so far.
     lost: Lost,
     output: JobOutput,
     /// The log that an earlier run has saved, when the container was created, and from which time on the engine still has the output.
@@ -47,7 +47,7 @@ pub(crate) struct Follower {
     written: Option<WrittenState>,
 }
 
-/// What is kept of a job's output.
+/// The part of a job's output that is kept.
 struct JobOutput {
     file: LogFile,
     excerpt: OutputExcerpt,
@@ -60,7 +60,7 @@ impl JobOutput {
     }
 }
 
-/// What a log lacks, in words.
+/// Warnings about output that a log lacks.
 fn describe_losses(lost: Lost) -> Vec<String> {
     let counts = [
         (
@@ -170,7 +170,7 @@ impl Follower {
                 self.output.push(line);
             }
         };
-        // What comes after a damaged line is unknown.
+        // The lines after a damaged line are unknown.
         while saved.read(&mut keep).await.unwrap_or_default() {}
         if let Some(stamp) = last.filter(|last| *last < first) {
             let bytes = GAP.trim_ascii_end();
@@ -295,7 +295,7 @@ impl Follower {
         self.lost.add(log.source.lost());
     }
 
-    /// What is missing in the job's log, and why it could not be read.
+    /// A warning about output that the job's log lacks, and why it could not be read.
     pub(crate) fn losses(&self) -> Option<String> {
         let mut losses = describe_losses(self.lost);
         losses.extend(self.unreadable.as_ref().map(|failure| failure.message.clone()));

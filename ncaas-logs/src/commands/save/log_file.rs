@@ -50,7 +50,6 @@ impl LogFile {
         })
     }
 
-    /// Adds a line.
     pub(crate) fn push(&mut self, line: &Line<'_>) {
         let buffer = &mut self.buffer;
         // An incomplete line ends before a line of the other stream begins.

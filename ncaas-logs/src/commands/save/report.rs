@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bollard::models::ContainerInspectResponse;
 use jiff::Timestamp;
-use ncaas_core::certificate::{DatasetEntry, Stage, datasets_of_record};
+use ncaas_core::certificate::{DatasetEntry, DatasetStatus, datasets_of_record};
 use ncaas_core::engine::container::{engine_error, time_limit};
 use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
@@ -74,16 +74,16 @@ impl Report {
 
     /// Writes the status file, and this dataset's line in the certificate.
     pub(crate) async fn write(&self, progress: &JobProgress<'_>, excerpt: &OutputExcerpt) -> Result<()> {
-        let stage = stage(progress);
+        let status = dataset_status(progress);
         let container = progress.container;
         let started = container.and_then(|container| container.started_at.as_deref());
         let finished = container.and_then(|container| container.finished_at.as_deref());
         let log_name = self.files.log.file_name().unwrap_or_default().to_string_lossy();
-        let status = StatusFile {
+        let status_file = StatusFile {
             instance: container.map_or("", |container| &container.id),
             command: &self.command,
             input: &self.dataname,
-            stage,
+            status,
             reason: self.reason(progress),
             memory_bytes: progress.sample.map(|sample| sample.memory_bytes),
             cpu_percent: progress.sample.and_then(|sample| sample.cpu_percent),
@@ -92,7 +92,7 @@ impl Report {
             output: excerpt.output(&log_name),
         };
         let folder = self.files.open()?;
-        folder.write_whole(folder.relative(&self.files.status), &status.to_json())?;
+        folder.write_whole(folder.relative(&self.files.status), &status_file.to_json())?;
         if self.files.job.is_none() {
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl Report {
         let reason = progress.failure.map(str::to_owned).or_else(|| self.start_failure(container));
         let entry = DatasetEntry {
             dataname: self.dataname.clone(),
-            stage,
+            status,
             time: time.or_else(|| progress.failure.map(|_| Timestamp::now())),
             last_command: cancelled
                 .clone()
@@ -157,17 +157,17 @@ impl Report {
     }
 }
 
-fn stage(progress: &JobProgress<'_>) -> Stage {
+fn dataset_status(progress: &JobProgress<'_>) -> DatasetStatus {
     let has_ended = progress.container.is_some_and(Container::has_ended);
     let status = progress.container.and_then(|container| container.status);
     if progress.failure.is_some() || has_ended && status != Some(Status::Success) {
-        Stage::Failed
+        DatasetStatus::Failed
     } else if has_ended {
-        Stage::Success
+        DatasetStatus::Success
     } else if progress.container.is_some_and(|container| container.started_at.is_some()) {
-        Stage::InProgress
+        DatasetStatus::InProgress
     } else {
-        Stage::Initializing
+        DatasetStatus::Initializing
     }
 }
 

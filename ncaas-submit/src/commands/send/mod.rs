@@ -4,22 +4,22 @@
 mod upload;
 
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::bucket::{Bucket, Buckets, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT_SUFFIX};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, RecordFields};
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::{Map, Value, json};
 
 use crate::args::SendArgs;
+use crate::bucket_job::submitted_job;
 use crate::commands::wait::wait_for_end;
 use crate::group::open_group;
 use crate::setup_log::SetupLog;
 use crate::submission::{Reach, Submission};
-use crate::targets::Buckets;
 use crate::validation;
 use upload::{InputSource, Uploader};
 
@@ -33,7 +33,10 @@ pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
                 output.emit(&record).await;
                 if shows_table(args.records.json) {
                     let id = record.job().unwrap_or_default().id;
-                    tool.note(&format!("`ncaas-submit wait {}/{group} {id}` waits for its end", bucket.address()));
+                    tool.note(&format!(
+                        "`ncaas-submit wait {}/{group} {id}` waits until its jobs have ended",
+                        bucket.address()
+                    ));
                 }
                 return Ok(());
             }
@@ -75,18 +78,9 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
         return Err(Failure::new(Kind::NameInUse, format!("the submission `{key}` already exists"))
             .hint("use another `--timestamp`, or none for the current time"));
     }
-    let job = Job {
-        id,
-        bucket: Some(bucket.address().to_owned()),
-        group: Some(group.to_owned()),
-        submission: Some(key.as_str().to_owned()),
-        timestamp: Some(timestamp),
-        ..Job::default()
-    };
-    Ok(submission.whole_record(&job))
+    Ok(submission.whole_record(&submitted_job(bucket, &key, id, Some(timestamp))))
 }
 
-/// The submit file.
 fn submit_fields(
     args: &SendArgs,
     timestamp: &str,

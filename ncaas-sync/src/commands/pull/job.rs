@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ncaas_core::bucket::{Bucket, Key};
+use ncaas_core::bucket::{Bucket, Buckets, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs::locate;
 use ncaas_core::io_dir::{fill_io_dir, make_group_io_dir};
@@ -16,7 +16,6 @@ use ncaas_core::record::fields::Job;
 use ncaas_core::saved_record;
 
 use super::leftovers::remove_leftovers;
-use crate::buckets::Buckets;
 use crate::cancellation::{cancelled, is_cancelled};
 use ncaas_core::transfer::Transfer;
 
@@ -62,7 +61,7 @@ impl Puller<'_> {
         for (name, folder) in wanted {
             let input = locate(record, name, folder)?;
             let to = input.host.strip_prefix(io_dir).unwrap_or(&input.host);
-            let (bucket, key) = self.buckets.find(own, name).await?;
+            let (bucket, key) = self.buckets.find_object(own, name).await?;
             download_input(&self.transfer(io_dir, bucket)?, &key, to).await?;
         }
         Ok(())
@@ -71,7 +70,9 @@ impl Puller<'_> {
     /// The record that this attempt at the job left in the bucket when it ended, if it did.
     async fn find_saved_record(&self, record: &Record, job: &Job) -> Result<Option<Record>> {
         let folder = JobFolder::for_record(record)?;
-        let Some((bucket, prefix)) = self.buckets.find_results(record, job).await? else { return Ok(None) };
+        let (Some(own), Some(group)) = (&job.bucket, &job.group) else { return Ok(None) };
+        let result_path = record.text("resultpath");
+        let (bucket, prefix) = self.buckets.find_results(own, group, &job.id, result_path).await?;
         let path = folder.record_file();
         let path = path.strip_prefix(folder.root()).unwrap_or(&path).to_string_lossy();
         let saved = saved_record::read(&bucket, &Key::new(format!("{prefix}{path}"))?).await?;
@@ -82,7 +83,7 @@ impl Puller<'_> {
     async fn clear_io_dir(&self, io_dir: &str, job: &Job) -> Result<()> {
         let (Some(group), Some(address)) = (&job.group, &job.bucket) else { return Ok(()) };
         if self.cleared.borrow_mut().insert(io_dir.to_owned()) {
-            let bucket = self.buckets.get(address).await?;
+            let bucket = self.buckets.open(address).await?;
             remove_leftovers(&bucket, group, &make_group_io_dir(Path::new(io_dir))?).await?;
         }
         Ok(())

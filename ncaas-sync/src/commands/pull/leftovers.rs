@@ -10,9 +10,6 @@ use ncaas_core::folder::{Folder, open_real_folder};
 use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, WORK, job_prefix, remove_ended_work};
 
 /// Removes the empty work folders of a group's ended jobs.
-///
-/// # Errors
-/// When the bucket does not answer.
 pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Folder) -> Result<()> {
     let Ok(work) = open_real_folder(io_dir.dir(), WORK) else { return Ok(()) };
     for job in work.entries().into_iter().flatten().flatten() {

@@ -6,13 +6,13 @@ mod request;
 
 use std::cell::RefCell;
 
+use ncaas_core::bucket::Buckets;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::PullArgs;
-use crate::buckets::Buckets;
 
 /// Jobs whose inputs are downloaded at once.
 const DEFAULT_JOBS: usize = 8;

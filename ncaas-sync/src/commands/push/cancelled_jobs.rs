@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use ncaas_core::bucket::Buckets;
 use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
@@ -16,7 +17,6 @@ use ncaas_core::record::fields::{Container, Job};
 use ncaas_core::tool::Tool;
 use tokio::time::sleep;
 
-use crate::buckets::Buckets;
 use crate::cancellation::is_cancelled;
 
 /// The pause between two rounds.
@@ -29,7 +29,6 @@ const AT_ONCE: usize = 16;
 /// Bucket, group and job id of a submission.
 pub(crate) type SubmissionName = (Option<String>, Option<String>, String);
 
-/// A job that runs.
 #[derive(Debug, Clone)]
 struct RunningJob {
     job: Job,
@@ -50,14 +49,12 @@ impl CancelledJobs {
         CancelledJobs { tool, engine: LazyEngine::default(), running: RefCell::default() }
     }
 
-    /// Adds a job that runs.
     pub(super) fn add(&self, record: &Record, job: &Job, folder: &JobFolder) {
         let (Some(identity), Some(container)) = (record.identity(), record.container()) else { return };
         let running = RunningJob { job: job.clone(), container, folder: folder.clone() };
         self.running.borrow_mut().entry(submission_name(job)).or_default().insert(identity, running);
     }
 
-    /// Removes a job that has ended.
     pub(super) fn remove(&self, record: &Record) {
         let (Some(identity), Some(job)) = (record.identity(), record.job()) else { return };
         let (mut running, submission) = (self.running.borrow_mut(), submission_name(&job));
@@ -106,7 +103,6 @@ impl CancelledJobs {
     }
 }
 
-/// The name of a job's submission.
 pub(super) fn submission_name(job: &Job) -> SubmissionName {
     (job.bucket.clone(), job.group.clone(), job.id.clone())
 }

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use ncaas_core::bucket::{Key, ObjectInfo};
+use ncaas_core::bucket::{Buckets, Key, ObjectInfo};
 use ncaas_core::certificate::{self, Certificate};
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -28,13 +28,12 @@ use ncaas_core::usage_record::usage_record;
 use super::cancelled_jobs::{CancelledJobs, SubmissionName, submission_name};
 use super::fence::Fence;
 use super::{DEFAULT_FILES, end};
-use crate::buckets::Buckets;
 use crate::result_list::{ResultList, path_in_job};
 use crate::transfer_report::{FileOutcome, FileRecord};
 use ncaas_core::blocking::run_blocking;
-use ncaas_core::transfer::{Sha256Sum, Stamp, Transfer, parse_sha256};
+use ncaas_core::file_stamp::FileStamp;
+use ncaas_core::transfer::{Sha256Sum, Transfer, parse_sha256};
 
-/// Pushes jobs.
 pub(crate) struct Pusher<'p> {
     pub(crate) tool: Tool,
     pub(crate) buckets: Buckets,
@@ -83,11 +82,13 @@ impl Pusher<'_> {
 
     /// Uploads what a job from a bucket has so far, and with `is_last` all of it.
     async fn push_job(&self, record: &mut Record, job: &Job, output: &Output, is_last: bool) -> Result<()> {
-        let fence = Fence::new(self.buckets.get(job.bucket.as_deref().unwrap_or_default()).await?, job.clone());
+        let fence = Fence::new(self.buckets.open(job.bucket.as_deref().unwrap_or_default()).await?, job.clone());
         fence.check().await?;
         fill_io_dir(record, self.io_dir)?;
         let folder = JobFolder::for_record(record)?;
-        let Some((bucket, prefix)) = self.buckets.find_results(record, job).await? else { return Ok(()) };
+        let (Some(own), Some(group)) = (&job.bucket, &job.group) else { return Ok(()) };
+        let result_path = record.text("resultpath");
+        let (bucket, prefix) = self.buckets.find_results(own, group, &job.id, result_path).await?;
         let transfer = Transfer::without_index(bucket, folder.open()?);
         let transfer = if is_last { transfer } else { transfer.for_growing_files() };
         let upload = JobUpload { pusher: self, output, transfer, prefix, folder, fence };
@@ -141,7 +142,7 @@ impl Pusher<'_> {
         if lease::request_retry(record, error.kind, &error.message, has_results)? {
             return Ok(());
         }
-        let bucket = self.buckets.get(bucket).await?;
+        let bucket = self.buckets.open(bucket).await?;
         let Some((claim, version)) = claim::read(&bucket, group, &job.id).await? else { return Ok(()) };
         if claim.supersedes(job) || claim.is_free() {
             return Ok(());
@@ -161,7 +162,6 @@ pub(super) fn retry_later(record: &Record, failure: &Failure) -> Result<()> {
     Ok(())
 }
 
-/// The upload of one job.
 struct JobUpload<'p> {
     pusher: &'p Pusher<'p>,
     output: &'p Output,
@@ -287,7 +287,7 @@ impl JobUpload<'_> {
         let path = self.relative(&self.folder.record_file());
         if !self.transfer.folder().has(&path) {
             let message =
-                format!("`{}` does not exist: it says how the job ended", self.folder.record_file().display());
+                format!("`{}` does not exist; it would say how the job ended", self.folder.record_file().display());
             return Err(Failure::new(Kind::FileNotFound, message)
                 .hint("`ncaas-logs save` writes it; run it before `ncaas-sync push`"));
         }
@@ -305,7 +305,7 @@ impl JobUpload<'_> {
     async fn push_file(&self, path: &Path, existing: Option<&ObjectInfo>, sha256: Option<Sha256Sum>) -> Result<()> {
         let text = path.to_str().unwrap_or_default();
         let key = self.key(text)?;
-        let stamp = Stamp::read(self.transfer.folder(), path);
+        let stamp = FileStamp::read(self.transfer.folder(), path);
         let upload = async || self.transfer.upload_if_changed(path, &key, existing, stamp.as_ref(), sha256).await;
         match self.fence.write(upload).await {
             Ok(done) => {

@@ -8,7 +8,7 @@ mod job;
 use std::cell::RefCell;
 use std::path::Path;
 
-use ncaas_core::bucket::Bucket;
+use ncaas_core::bucket::{Bucket, Buckets};
 use ncaas_core::failure::Result;
 use ncaas_core::files;
 use ncaas_core::folder::Folder;
@@ -19,7 +19,6 @@ use ncaas_core::transfer::Transfer;
 
 use crate::args::PushArgs;
 use crate::bucket_prefix::BucketPrefix;
-use crate::buckets::Buckets;
 use crate::tree_transfer::{Direction, Tree};
 use cancelled_jobs::CancelledJobs;
 

@@ -27,7 +27,7 @@ fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
     assert_eq!(workspace.exec(&["rm"]).stdin(failed.to_string()).run().status, 1);
     docker(&["inspect", "--format", "{{.State.Status}}", &id]);
     workspace.exec(&["rm", &id]).run();
-    // What is gone is as it should be for a filter.
+    // For a filter, a container that is gone needs no more work.
     workspace.exec(&["rm"]).stdin(running).run().ok();
 }
 

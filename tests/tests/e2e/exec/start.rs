@@ -80,7 +80,7 @@ fn start_with_a_name_and_no_record_says_that_an_image_is_missing() {
     started.ended_saying(2, "hint: name the image: `ncaas-exec start IMAGE --name dev`");
 }
 
-/// Whoever may write to the io-dir could have the engine mount any folder of this machine.
+/// A user who may write to the io-dir could otherwise have the engine mount any folder of this machine.
 #[test]
 fn start_refuses_a_link_in_place_of_a_folder_of_the_io_dir() {
     for (folder, is_stopped) in [("results", false), ("inputs", false), ("logs", true)] {

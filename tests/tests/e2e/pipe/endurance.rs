@@ -52,7 +52,7 @@ fn submissions() -> usize {
     std::env::var("NCAAS_ENDURANCE_SUBMISSIONS").ok().map_or(SHORT, |count| count.parse().unwrap())
 }
 
-/// What the tools have left below an io-dir beside results and logs.
+/// The entries that the tools have left below an io-dir beside results and logs.
 fn left_in(io_dir: &Path) -> Vec<String> {
     let mut left = files_below(io_dir);
     let is_scrap =

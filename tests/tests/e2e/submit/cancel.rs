@@ -49,7 +49,7 @@ fn cancel_stops_a_job_that_prints_nothing_in_a_pipe_without_live() {
         job.bucket.get(&certificate).is_some_and(|text| String::from_utf8_lossy(&text).contains("IN PROGRESS"))
     });
     let cancelled = run_verb(&job.bucket, "cancel", &[&job.name]);
-    assert!(cancelled.stderr.contains(": 1 job still running, which the pipe stops within"), "{}", cancelled.stderr);
+    assert!(cancelled.stderr.contains(": the pipe stops 1 running job within"), "{}", cancelled.stderr);
     wait_for_cancelled_end(&job);
     drop(pipe);
 }

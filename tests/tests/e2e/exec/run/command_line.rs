@@ -43,7 +43,7 @@ impl OwnImage {
     }
 }
 
-/// What a job of an image prints that gets `d.npy` and `c.json`.
+/// The output of a job of an image that gets `d.npy` and `c.json`.
 fn printed(image: &str, flags: &[&str], command: &[&str]) -> Result<String, String> {
     let workspace = Workspace::new();
     workspace.write("d.npy", "the data");

@@ -51,7 +51,7 @@ fn the_docker_run_command_of_a_dry_run_runs_the_same_job() {
     let typed = pipe_in(workspace.path(), line, &[]);
     assert_eq!(typed.status, 0, "{}", typed.stderr);
     let id = typed.text().trim_end().to_owned();
-    // What it was started from is in its labels, as it is with ours.
+    // Its labels have the record that it was started from, as ours do.
     let ended = workspace.exec(&["wait", &id]).run().ended_saying(0, " succeeded").json().remove(0);
     assert_eq!(
         (&ended["job"], &ended["run"], &ended["command"]),

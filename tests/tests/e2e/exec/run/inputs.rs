@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use ncaas_tests::engine::docker;
 use ncaas_tests::workspace::{Workspace, container_output};
 
-/// What a job prints that reads its dataset.
+/// The output of a job that reads its dataset.
 fn read_in_job(workspace: &Workspace, data: &str, script: &str) -> String {
     let started = workspace.start(&["--data", data], &["sh", "-c", script]);
     let ended = workspace.exec(&["wait"]).stdin(started).run().ended_saying(0, " succeeded");

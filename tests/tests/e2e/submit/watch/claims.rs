@@ -210,7 +210,7 @@ fn stopped_watcher_holds_claims(bucket: TestBucket) {
     let id = submit_one_dataset(&bucket, "1");
     first.wait_for(&id);
     let stderr = first.end();
-    assert!(stderr.contains(&format!("keeps its claim on `{id}` for 20 s")), "{stderr}");
+    assert!(stderr.contains(&format!("the claim on `{id}` is kept for 20 s")), "{stderr}");
     // The same watcher, as another machine sees it.
     let key = bucket.keys().into_iter().find(|key| key.starts_with(".ncaas/watchers/")).unwrap();
     let mut heartbeat: Value = serde_json::from_str(&bucket.text(&key)).unwrap();

@@ -7,22 +7,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checksums::{ChecksumStream, Checksums, ExpectedChecksums, Sha256Sum, file_checksums, read_pieces};
-use super::stamp::Stamp;
 use crate::blocking::run_blocking;
 use crate::failure::{Failure, Kind, Result};
+use crate::file_stamp::FileStamp;
 
 /// An open file that is to be stored whole and unchanged.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(super) struct UploadSource {
     pub(super) file: Arc<File>,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: FileStamp,
     /// For messages only.
     pub(super) path: PathBuf,
     /// Whether somebody may append to the file meanwhile. Then the size at its opening is the size that is stored.
     pub(super) may_grow: bool,
 }
 
-impl Source {
+impl UploadSource {
     /// Fills `bytes` from the offset `from` on.
     pub(super) fn fill(&self, bytes: &mut [u8], from: u64) -> Result<()> {
         self.file.read_exact_at(bytes, from).map_err(|error| match error.kind() {
@@ -87,7 +87,7 @@ impl Source {
 
     /// Fails if somebody has written to the file since it was opened.
     pub(super) fn check_unchanged(&self) -> Result<()> {
-        let now = Stamp::from_metadata(&self.file.metadata().map_err(|error| self.failure(&error))?);
+        let now = FileStamp::from_metadata(&self.file.metadata().map_err(|error| self.failure(&error))?);
         let is_unchanged = self.stamp.has_same_content(&now) || self.may_grow && now.size >= self.stamp.size;
         if is_unchanged { Ok(()) } else { Err(self.changed()) }
     }

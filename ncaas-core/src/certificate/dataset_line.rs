@@ -14,9 +14,10 @@ const TIME_FORMAT: &str = "%Y_%m_%d_%H_%M_%S";
 const MAX_VALUE: usize = 400;
 
 /// The status of a dataset, in the platform's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DatasetStatus {
     /// The job has not started.
+    #[default]
     Initializing,
     /// The job runs.
     InProgress,
@@ -26,41 +27,41 @@ pub enum Stage {
     Failed,
 }
 
-impl Stage {
+impl DatasetStatus {
     /// The platform's word.
     pub fn name(self) -> &'static str {
         match self {
-            Stage::Initializing => "INITIALIZING",
-            Stage::InProgress => "IN PROGRESS",
-            Stage::Success => "SUCCESS",
-            Stage::Failed => "FAILED",
+            DatasetStatus::Initializing => "INITIALIZING",
+            DatasetStatus::InProgress => "IN PROGRESS",
+            DatasetStatus::Success => "SUCCESS",
+            DatasetStatus::Failed => "FAILED",
         }
     }
 
-    /// The stage that a certificate or status file names. The platform's local tool uses other words.
-    pub fn from_name(name: &str) -> Option<Stage> {
+    /// The status that a certificate or status file names. The platform's local tool uses other words.
+    pub fn from_name(name: &str) -> Option<DatasetStatus> {
         match name {
-            "INITIALIZING" => Some(Stage::Initializing),
-            "IN PROGRESS" | "running" => Some(Stage::InProgress),
-            "SUCCESS" | "success" => Some(Stage::Success),
-            "FAILED" | "failed" | "sigkill/oom" => Some(Stage::Failed),
+            "INITIALIZING" => Some(DatasetStatus::Initializing),
+            "IN PROGRESS" | "running" => Some(DatasetStatus::InProgress),
+            "SUCCESS" | "success" => Some(DatasetStatus::Success),
+            "FAILED" | "failed" | "sigkill/oom" => Some(DatasetStatus::Failed),
             _ => None,
         }
     }
 
     /// Whether the job has ended.
     pub fn is_final(self) -> bool {
-        matches!(self, Stage::Success | Stage::Failed)
+        matches!(self, DatasetStatus::Success | DatasetStatus::Failed)
     }
 }
 
 /// The entry of one dataset in a certificate.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DatasetEntry {
     /// The dataset's name.
     pub dataname: String,
     /// Its status.
-    pub stage: Stage,
+    pub status: DatasetStatus,
     /// When the status was true, by the engine's clock.
     pub time: Option<Timestamp>,
     /// The last non-blank line of output.
@@ -76,25 +77,17 @@ pub struct DatasetEntry {
 impl DatasetEntry {
     /// The entry of a dataset of which at most the name is known.
     pub fn initializing(dataname: Option<&str>) -> Self {
-        DatasetEntry {
-            dataname: dataname.unwrap_or(UNKNOWN).to_owned(),
-            stage: Stage::Initializing,
-            time: None,
-            last_command: None,
-            cpu: None,
-            reason: None,
-            container: None,
-        }
+        DatasetEntry { dataname: dataname.unwrap_or(UNKNOWN).to_owned(), ..DatasetEntry::default() }
     }
 
-    pub(super) fn line(&self) -> Line {
+    pub(super) fn line(&self) -> DatasetLine {
         let time = self.time.map(|time| {
-            let finished = if self.stage.is_final() { " (finished)" } else { "" };
+            let finished = if self.status.is_final() { " (finished)" } else { "" };
             format!("{}{finished}", time.strftime(TIME_FORMAT))
         });
-        Line {
+        DatasetLine {
             dataname: format_value(&self.dataname),
-            status: self.stage.name().to_owned(),
+            status: self.status.name().to_owned(),
             time: time.unwrap_or_else(|| UNKNOWN.to_owned()),
             last_command: self.last_command.as_deref().map_or_else(|| UNKNOWN.to_owned(), format_value),
             cpu_usage: self.cpu.map_or_else(|| UNKNOWN.to_owned(), |cpu| format!("{cpu:.1}")),
@@ -113,10 +106,10 @@ fn format_value(text: &str) -> String {
 
 /// The line of one dataset, as it is written and as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct DatasetLine {
     /// The dataset's name.
     pub dataname: String,
-    /// One of the names of [`Stage`] if it is known.
+    /// One of the names of [`DatasetStatus`] if it is known.
     pub status: String,
     /// `%Y_%m_%d_%H_%M_%S`, and ` (finished)` after the last one.
     pub time: String,
@@ -126,7 +119,7 @@ pub struct Line {
     pub cpu_usage: String,
 }
 
-impl Line {
+impl DatasetLine {
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (dataname, rest) = line.strip_prefix("DATANAME: ")?.split_once(" | STATUS: ")?;
         let (status, rest) = rest.split_once(" | TIME: ")?;
@@ -135,13 +128,13 @@ impl Line {
         let (last_command, cpu_usage) = rest.rsplit_once(" | CPU_USAGE: ").unwrap_or((rest, UNKNOWN));
         let [dataname, status, time, last_command, cpu_usage] =
             [dataname, status, time, last_command, cpu_usage].map(str::to_owned);
-        Some(Line { dataname, status, time, last_command, cpu_usage })
+        Some(DatasetLine { dataname, status, time, last_command, cpu_usage })
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for DatasetLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Line { dataname, status, time, last_command, cpu_usage } = self;
+        let DatasetLine { dataname, status, time, last_command, cpu_usage } = self;
         write!(
             f,
             "DATANAME: {dataname} | STATUS: {status} | TIME: {time} | LAST COMMAND: {last_command} | CPU_USAGE: {cpu_usage}"
