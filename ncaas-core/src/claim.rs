@@ -1,8 +1,8 @@
 //! Claims: which watcher is responsible for a submission.
 //!
 //! A claim is an object in the job's folder of the bucket. Watchers create it and take it over with conditional writes only,
-//! and each time its number rises. A record carries the number of the claim it was handed on under, so a stage can find
-//! out that its work has been superseded. The claim stays when the submission has ended, and shows whose folder it is.
+//! and each time its number rises. A record carries the number and the watcher of the claim it was handed on under, so a stage
+//! can find out that its work has been superseded. The claim stays when the submission has ended, and shows whose folder it is.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +99,8 @@ impl Claim {
                 self.attempt > job.attempt.unwrap_or(1)
                     || self.runs.get(&job.dataset).is_some_and(|newest| *newest > run)
             }
-            None => self.number > own.number,
+            // A claim that was deleted is numbered anew: then the watcher tells the two apart.
+            None => self.number > own.number || !self.is_free() && self.watcher != own.watcher,
         }
     }
 }
@@ -186,6 +187,21 @@ mod tests {
         for claim in absurd {
             let parsed = parse(&claim.to_bytes());
             assert!(parsed.is_free() && parsed.number == 0, "{claim:?}");
+        }
+    }
+
+    #[test]
+    fn another_watchers_claim_supersedes_whatever_its_number() {
+        let claim = JobClaim { number: 5, watcher: "0a".to_owned(), run: None };
+        let job = Job { claim: Some(claim), ..Job::default() };
+        let of_watcher = |watcher: &str, number: u64| {
+            let free = Claim::free("lab/submissions/submit.json", 1, number);
+            Claim { watcher: watcher.to_owned(), ..free }.supersedes(&job)
+        };
+        let table =
+            [("0a", 5, false), ("0a", 6, true), ("0b", 5, true), ("0b", 1, true), ("", 5, false), ("", 6, true)];
+        for (watcher, number, expected) in table {
+            assert_eq!(of_watcher(watcher, number), expected, "{watcher} {number}");
         }
     }
 

@@ -171,6 +171,10 @@ fn superseded_work_writes_nothing(jobs: &BucketJob) {
     let ran = jobs.run(&["push"], &ran.json()[0]).ended(1, "");
     assert_eq!(ran.record().pushed, None);
     assert_eq!(jobs.results_in_bucket(), ["claim.json"]);
+    // The claim was deleted, and another watcher's new one has the same number.
+    jobs.bucket.put(key, claim(3).replace("\"w\"", "\"other\""));
+    assert_eq!(jobs.run(&["push"], &record).record().error_kind(), "superseded");
+    assert_eq!(jobs.results_in_bucket(), ["claim.json"]);
     jobs.bucket.put(key, claim(3));
     assert_eq!(jobs.run(&["push"], &record).ok().record().pushed, Some(true));
     assert!(jobs.results_in_bucket().contains(&"process_results/end.txt".to_owned()));
