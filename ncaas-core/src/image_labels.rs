@@ -39,6 +39,8 @@ pub const MOUNTS: &str = "org.neurocaas.mounts";
 /// How the command gets its dataset and config: see [`Protocol`].
 pub const PROTOCOL: &str = "org.neurocaas.protocol";
 
+/// The folders at the root of a container that the engine mounts for the kernel.
+const KERNEL_FOLDERS: [&str; 3] = ["dev", "proc", "sys"];
 /// The longest glob of a label, in characters.
 const MAX_GLOB: usize = 1000;
 /// The labels that the author of an image may set.
@@ -142,17 +144,20 @@ pub fn is_of_the_tools(key: &str) -> bool {
     TOOL_KEYS.contains(&key)
 }
 
-/// An absolute path in a container, without `..`.
+/// An absolute path in a container, without `..`, that is not in a folder of the kernel.
 ///
 /// # Errors
 /// A message that says what is wrong.
 pub fn parse_path(path: &str) -> Result<String, String> {
     let is_plain = !path.chars().any(|c| c.is_control() || matches!(c, ',' | ':'));
-    if path.starts_with('/') && path.len() > 1 && is_plain && !path.split('/').any(|part| part == "..") {
-        Ok(path.trim_end_matches('/').to_owned())
-    } else {
-        Err(format!("`{path}` is not an absolute path below `/`"))
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if !path.starts_with('/') || !is_plain || parts.is_empty() || parts.contains(&"..") {
+        return Err(format!("`{path}` is not an absolute path below `/`"));
     }
+    if KERNEL_FOLDERS.contains(&parts[0]) {
+        return Err(format!("`{path}` is in `/{}`, which belongs to the kernel", parts[0]));
+    }
+    Ok(format!("/{}", parts.join("/")))
 }
 
 /// The words of a command: a JSON array, or words as a shell takes them apart. Only known placeholders may stand in braces.
@@ -236,6 +241,11 @@ mod tests {
             ("org.neurocaas.tool", "ncaas-exec"),
             (IO_DIR, "io-dir"),
             (IO_DIR, "/"),
+            (IO_DIR, "//./"),
+            (IO_DIR, "/proc"),
+            (IO_DIR, "/./sys/fs"),
+            (IO_DIR, "//dev/"),
+            (MOUNTS, "results=/proc/self/cwd"),
             (MOUNTS, "data=/a/../b"),
             (MOUNTS, "all=/x"),
             (MOUNTS, "data"),

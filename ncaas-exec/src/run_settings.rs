@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
+use ncaas_core::image_labels::parse_path;
 use ncaas_core::io_dir::{DEFAULT_IO_DIR, fill_io_dir};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{MountPaths, RunSettings};
@@ -128,6 +129,12 @@ impl DefaultSettings {
             cap_add: own.cap_add.or(flags.cap_add),
             storage: own.storage.or(flags.storage),
         };
+        let parts = settings.mounts.clone().unwrap_or_default();
+        let paths = [&settings.mount, &parts.data, &parts.config, &parts.results, &parts.logs].into_iter().flatten();
+        // No folder for logs is mounted if its path is empty.
+        for path in paths.filter(|path| !path.is_empty()) {
+            parse_path(path).map_err(|reason| Failure::new(Kind::BadRecord, format!("`run`: {reason}")))?;
+        }
         if settings != RunSettings::default() {
             record.set("run", &settings);
         }

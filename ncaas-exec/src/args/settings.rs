@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use ncaas_core::image_labels::parse_path;
 use ncaas_core::quantity::{parse_bytes, parse_memory};
 use ncaas_core::record::fields::{Gpus, MountPaths, Protocol};
 
@@ -129,24 +130,17 @@ fn parse_bytes_or_zero(text: &str) -> Result<u64, String> {
 
 /// `PATH`, or `PART=PATH,...`.
 fn parse_mount(text: &str) -> Result<MountArg, String> {
-    let check = |path: &str| {
-        if path.starts_with('/') {
-            Ok(path.trim_end_matches('/').to_owned())
-        } else {
-            Err(format!("`{path}` is not an absolute path in the container"))
-        }
-    };
     if !text.contains('=') {
-        return check(text).map(MountArg::IoDir);
+        return parse_path(text).map(MountArg::IoDir);
     }
     let mut parts = MountPaths::default();
     for part in text.split(',') {
         match part.split_once('=') {
-            Some(("data", path)) => parts.data = Some(check(path)?),
-            Some(("config", path)) => parts.config = Some(check(path)?),
-            Some(("results", path)) => parts.results = Some(check(path)?),
+            Some(("data", path)) => parts.data = Some(parse_path(path)?),
+            Some(("config", path)) => parts.config = Some(parse_path(path)?),
+            Some(("results", path)) => parts.results = Some(parse_path(path)?),
             Some(("logs", "")) => parts.logs = Some(String::new()),
-            Some(("logs", path)) => parts.logs = Some(check(path)?),
+            Some(("logs", path)) => parts.logs = Some(parse_path(path)?),
             _ => return Err(format!("`{part}` is not a part: write `data=`, `config=`, `results=` or `logs=`")),
         }
     }
@@ -170,7 +164,7 @@ mod tests {
         assert!(matches!(parse_mount("/io/"), Ok(MountArg::IoDir(path)) if path == "/io"));
         let parts = parse_mount("data=/input,logs=");
         assert!(matches!(parts, Ok(MountArg::Parts(parts)) if parts.data.as_deref() == Some("/input")));
-        for wrong in ["io", "data=input", "x=/y", "data=/a,b"] {
+        for wrong in ["io", "data=input", "x=/y", "data=/a,b", "/", "/proc", "results=/dev/shm", "/a/../b"] {
             assert!(parse_mount(wrong).is_err(), "{wrong}");
         }
     }
