@@ -14,7 +14,7 @@ use ncaas_core::record::fields::{DetachedExec, RecordFields};
 use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::args::InArgs;
 use crate::detached_exec::start_detached;
@@ -30,6 +30,8 @@ const TOOL_FAILED: u8 = 125;
 const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
 /// The same after an interrupt, when the tool has to end within a second.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(300);
+/// How long the tool waits for the end of the command after an interrupt.
+const INTERRUPT_LIMIT: Duration = Duration::from_millis(800);
 
 pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     match execute(tool, args).await {
@@ -62,7 +64,14 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         return detach(tool, &engine, inspected, request, &args.records).await;
     }
     let exec = Exec::create(&engine, request).await?;
-    let Streams { output, input } = exec.start().await?;
+    let interrupted = |has_ended: bool| {
+        let end = if has_ended { "was ended too" } else { "may still run: it could not be ended" };
+        Failure::new(Kind::Interrupted, format!("interrupted: the command in `{container}` {end}"))
+    };
+    let Streams { output, input } = tokio::select! {
+        streams = exec.start() => streams?,
+        () = async { tool.interrupted().await; sleep(INTERRUPT_LIMIT).await } => return Err(interrupted(false)),
+    };
     let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut output = OutputCopy::new(&container, output);
 
@@ -78,15 +87,15 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             tokio::select! {
                 copied = &mut copy => break Copied::Finished(copied),
                 () = tool.interrupted() => {
-                    if engine.is_remote() {
-                        // The tool ends within a second, and the engine may need longer to answer.
-                        tool.note(&format!("ending the command in `{container}`; it may still run if the engine is slow"));
-                    }
-                    tokio::select! {
-                        _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
-                        _ = &mut copy => {}
-                    }
-                    break Copied::Interrupted { has_ended: exec.kill().await };
+                    let end = async {
+                        tokio::select! {
+                            _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
+                            _ = &mut copy => {}
+                        }
+                        exec.kill().await
+                    };
+                    // A slow engine may not have answered when the tool has to end.
+                    break Copied::Interrupted { has_ended: timeout(INTERRUPT_LIMIT, end).await.unwrap_or(false) };
                 }
                 () = sleep_until_deadline(deadline) => {
                     break Copied::TimedOut { has_ended: terminate_after_timeout(&exec, copy).await };
@@ -110,11 +119,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             exec.kill().await;
             return Err(failure);
         }
-        Copied::Interrupted { has_ended } => {
-            let end = if has_ended { "was ended too" } else { "may still run: it could not be ended" };
-            let message = format!("interrupted: the command in `{}` {end}", container);
-            return Err(Failure::new(Kind::Interrupted, message));
-        }
+        Copied::Interrupted { has_ended } => return Err(interrupted(has_ended)),
         Copied::TimedOut { has_ended } => {
             let seconds = args.timeout.unwrap_or_default();
             let end = if has_ended { "was ended" } else { "may still run: it could not be ended" };
