@@ -96,15 +96,9 @@ impl Engine {
     pub async fn record_of_container(&self, inspected: &ContainerInspectResponse) -> Result<Option<Record>> {
         let of_container = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
         let Some(of_container) = of_container.filter(|labels| labels.contains_key(RECORD)) else { return Ok(None) };
-        let mut labels = of_container.clone();
         let name = reference::container_name(inspected);
-        let of_image = if has_name_of_record(&labels, name) {
-            None
-        } else {
-            self.image_labels(inspected.image.as_deref().unwrap_or_default()).await?
-        };
-        remove_inherited(&mut labels, name, of_image.as_ref());
-        Ok(record_from_labels(&labels))
+        let own = self.own_labels(of_container.clone(), name, inspected.image.as_deref()).await?;
+        Ok(record_from_labels(&own))
     }
 
     /// Checks that a container belongs to a record's job: its own label names the same job and dataset.
@@ -148,6 +142,27 @@ impl Engine {
         let inspected = self.inspect(id).await?;
         self.check_container_of(record, &inspected, false).await?;
         Ok(inspected)
+    }
+
+    /// Whether a container has a label that is not inherited from its image.
+    pub(super) async fn has_own_label(&self, inspected: &ContainerInspectResponse, key: &str) -> Result<bool> {
+        let labels = inspected.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
+        let name = reference::container_name(inspected);
+        Ok(self.own_labels(labels, name, inspected.image.as_deref()).await?.contains_key(key))
+    }
+
+    /// The labels of a container that are not inherited from its image.
+    async fn own_labels(
+        &self,
+        mut labels: HashMap<String, String>,
+        name: &str,
+        image: Option<&str>,
+    ) -> Result<HashMap<String, String>> {
+        if !has_name_of_record(&labels, name) {
+            let of_image = self.image_labels(image.unwrap_or_default()).await?;
+            remove_inherited(&mut labels, name, of_image.as_ref());
+        }
+        Ok(labels)
     }
 
     /// The labels of an image; none if the engine no longer has the image.

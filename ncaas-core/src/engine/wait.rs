@@ -14,6 +14,7 @@ use crate::engine::backoff::Backoff;
 use crate::engine::container::{container_from_inspect, time_limit};
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::kernel_oom::OomKillCount;
+use crate::engine::labels::TIMEOUT;
 use crate::engine::{Engine, reference, with_deadline};
 use crate::failure::Result;
 use crate::record::fields::Container;
@@ -32,7 +33,7 @@ const REINSPECT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Engine {
     /// Waits until a container has ended or its start has failed, and returns its state. It enforces the time limit in the
-    /// container's label ([`TIMEOUT`](crate::engine::labels::TIMEOUT)) by stopping the container.
+    /// container's label ([`TIMEOUT`](crate::engine::labels::TIMEOUT)), unless its image has that label, by stopping the container.
     ///
     /// The future can be dropped at any time, and a later call starts again. To do other work meanwhile, pin it and `select!`
     /// it with a ticker.
@@ -44,7 +45,8 @@ impl Engine {
     pub async fn wait(&self, id: &str) -> Result<Container> {
         let id = reference::container(id)?;
         let mut backoff = Backoff::default();
-        let mut clock = None;
+        // The time limit, and how far the engine's clock is ahead.
+        let mut limit_and_clock = None;
         let mut is_answered = false;
         // Its name may be given to another container: after the first inspection its id is used.
         let mut full_id = None;
@@ -69,11 +71,17 @@ impl Engine {
             if is_answered {
                 sleep(REINSPECT_PAUSE).await;
             }
-            let limit = time_limit(&inspected).map(Duration::from_secs);
-            if limit.is_some() && clock.is_none() {
-                clock = Some(self.clock_ahead().await);
+            if let (Some(seconds), None) = (time_limit(&inspected), limit_and_clock) {
+                limit_and_clock = match self.has_own_label(&inspected, TIMEOUT).await {
+                    Ok(true) => Some((Duration::from_secs(seconds), self.clock_ahead().await)),
+                    Ok(false) => Some((Duration::MAX, SignedDuration::ZERO)),
+                    Err(failure) => {
+                        backoff.wait(failure).await?;
+                        continue;
+                    }
+                };
             }
-            let left = limit.and_then(|limit| time_left(&container, limit, clock.unwrap_or_default()));
+            let left = limit_and_clock.and_then(|(limit, clock)| time_left(&container, limit, clock));
             if left == Some(Duration::ZERO) {
                 match self.stop(id, STOP_GRACE_S).await {
                     Ok(()) => backoff = Backoff::default(),
