@@ -1,16 +1,22 @@
-//! Containers of ended jobs that an interrupted pipe has left.
+//! Containers and work folders of ended jobs that an interrupted pipe has left.
 //!
-//! If `ncaas-exec rm` dies after the end of a submission is in the bucket, no stage sees its record again. The next `rm` of a
-//! pipe for the same bucket and io-dir removes the container.
+//! If `ncaas-exec rm` dies after the end of a submission is in the bucket, no stage sees its record again. If `ncaas-exec run`
+//! dies, the engine may create the job's container when another pipe has already ended the job. The next `rm` of a pipe for the
+//! same bucket and io-dir removes the container.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
 
 use ncaas_core::engine::Engine;
-use ncaas_core::engine::labels::{self, LabelledContainer};
-use ncaas_core::failure::Result;
+use ncaas_core::engine::labels;
+use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::{END_FILE, JobFolder, PROCESS_RESULTS};
 use ncaas_core::record::Record;
+use ncaas_core::record::fields::Container;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 /// Finds the leftovers of each bucket and io-dir once.
 #[derive(Debug, Default)]
@@ -19,17 +25,22 @@ pub(crate) struct LeftoverContainers {
 }
 
 impl LeftoverContainers {
-    /// The records of ended jobs in the bucket and io-dir of `pushed`, a record whose job is over, that still have a
-    /// container. Empty at every later call for the same two.
+    /// The records of ended jobs in the bucket and io-dir of `pushed`, a record whose job is over, that still have a container
+    /// without anything to collect. Empty at every later call for the same two.
     pub(crate) async fn find(&self, engine: &Engine, pushed: &Record) -> Result<Vec<Record>> {
         let Some(place) = bucket_and_io_dir(pushed) else { return Ok(Vec::new()) };
         if !self.searched.borrow_mut().insert(place.clone()) {
             return Ok(Vec::new());
         }
         let found = engine.list_labelled(&[labels::JOB]).await?;
-        let ended = found.iter().filter(|container| container.state == "exited").filter_map(LabelledContainer::record);
-        let own = ended.filter(|record| bucket_and_io_dir(record).as_ref() == Some(&place));
-        Ok(own.filter(|record| record.identity() != pushed.identity() && is_over(record)).collect())
+        let left = found.iter().filter_map(|container| {
+            let mut record = container.record()?;
+            let is_own = bucket_and_io_dir(&record).as_ref() == Some(&place) && record.identity() != pushed.identity();
+            let (id, state) = (container.id.clone(), container.state.clone());
+            record.set("container", &Container { id, state, ..Container::default() });
+            (is_own && is_left_over(&record, &container.state)).then_some(record)
+        });
+        Ok(left.collect())
     }
 }
 
@@ -38,8 +49,31 @@ fn bucket_and_io_dir(record: &Record) -> Option<(String, String)> {
     Some((record.job()?.bucket?, record.text("io_dir")?.to_owned()))
 }
 
-/// Whether the end of a job's submission was pushed from this machine.
-fn is_over(record: &Record) -> bool {
+/// Whether no stage comes back to the container of a job: the end of its submission is known on this machine, and the container
+/// has ended or was never started.
+fn is_left_over(record: &Record, state: &str) -> bool {
     let Ok(folder) = JobFolder::for_record(record) else { return false };
-    folder.root().join(PROCESS_RESULTS).join(END_FILE).is_file() && folder.saved_record().is_some()
+    let is_over = || folder.root().join(PROCESS_RESULTS).join(END_FILE).is_file();
+    match state {
+        "exited" => is_over() && folder.saved_record().is_some(),
+        // In a new attempt, `run` may be about to start it.
+        "created" => is_over() && !matches!(try_lock(&folder.work()), Some(Err(Errno::WOULDBLOCK))),
+        _ => false,
+    }
+}
+
+/// Removes the work folder of a record's job whose container was removed by an `rm` that was interrupted then.
+pub(crate) async fn remove_left_work(engine: &Engine, record: &Record) {
+    let (Ok(folder), Ok(Some(name))) = (JobFolder::for_record(record), record.container_name()) else { return };
+    // While it is locked here, no run of the same job uses it.
+    let Some(Ok(_lock)) = try_lock(&folder.work()) else { return };
+    if matches!(engine.inspect(&name).await, Err(failure) if failure.kind == Kind::ContainerNotFound) {
+        folder.remove_work(false);
+    }
+}
+
+/// Locks a folder, if it exists and no other process has locked it.
+fn try_lock(folder: &Path) -> Option<Result<File, Errno>> {
+    let file = File::open(folder).ok()?;
+    Some(flock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file))
 }

@@ -13,6 +13,7 @@ mod cancellation;
 mod collect;
 mod commands;
 mod container_record;
+mod end_file;
 mod file_filter;
 mod paired_listing;
 mod path_text;

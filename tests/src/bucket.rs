@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
-use aws_sdk_s3::types::StorageClass;
+use aws_sdk_s3::types::{EncodingType, StorageClass};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -131,9 +131,11 @@ impl TestBucket {
             TestBucket::Directory { root, .. } => files_below(root),
             TestBucket::S3 { name, client, runtime } => runtime.block_on(async {
                 let mut keys = Vec::new();
-                let mut pages = client.list_objects_v2().bucket(name).into_paginator().send();
+                // XML cannot represent every character of a key.
+                let list = client.list_objects_v2().bucket(name).encoding_type(EncodingType::Url);
+                let mut pages = list.into_paginator().send();
                 while let Some(page) = pages.next().await {
-                    keys.extend(page.unwrap().contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+                    keys.extend(page.unwrap().contents().iter().filter_map(|object| object.key().map(url_decoded)));
                 }
                 keys
             }),
@@ -155,6 +157,18 @@ impl Drop for TestBucket {
             });
         }
     }
+}
+
+/// The text for one in which S3 has encoded characters as `%41`, and spaces as `+`.
+fn url_decoded(text: &str) -> String {
+    let text = text.replace('+', " ");
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).unwrap()
 }
 
 /// Paths of all files below a folder, relative to it, sorted.

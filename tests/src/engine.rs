@@ -39,6 +39,9 @@ pub fn containers_labelled(label: &str) -> Vec<String> {
     docker(&["ps", "-aq", "--no-trunc", "--filter", &format!("label={label}")]).lines().map(str::to_owned).collect()
 }
 
+/// How often containers with a label are listed and removed at most.
+const REMOVALS: usize = 5;
+
 /// Removes what a test leaves when it goes out of scope.
 #[derive(Debug, Default)]
 pub struct CleanUp {
@@ -81,13 +84,23 @@ impl Drop for CleanUp {
             // It may be gone already.
             drop(Command::new("docker").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status());
         };
-        for label in &self.labels {
-            let listed = Command::new("docker").args(["ps", "-aq", "--filter", &format!("label={label}")]).output();
-            let ids = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-            self.containers.extend(ids.lines().map(str::to_owned));
-        }
         for container in &self.containers {
             quietly(&["rm", "-fv", container]);
+        }
+        for label in &self.labels {
+            let list = || {
+                let listed = Command::new("docker").args(["ps", "-aq", "--filter", &format!("label={label}")]).output();
+                listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+            };
+            // While these are removed, the engine may complete one that a killed tool has asked for.
+            for _ in 0..REMOVALS {
+                let ids = list();
+                if ids.is_empty() {
+                    break;
+                }
+                let ids: Vec<&str> = ids.lines().collect();
+                quietly(&[&["rm", "-fv"][..], &ids].concat());
+            }
         }
         for image in &self.images {
             quietly(&["rmi", "-f", image]);

@@ -17,7 +17,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use walkdir::WalkDir;
 
 use crate::args::RmArgs;
-use crate::leftover_containers::LeftoverContainers;
+use crate::leftover_containers::{LeftoverContainers, remove_left_work};
 use crate::{lifecycle, targets};
 
 const DEFAULT_JOBS: usize = 8;
@@ -73,6 +73,9 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         }
         if let Some(known) = known {
             record.set("container", &known);
+        }
+        if !is_removing && !args.dry_run {
+            remove_left_work(engine, record).await;
         }
         Ok(())
     };
@@ -130,23 +133,32 @@ async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
     }
 }
 
-/// Removes the containers that an earlier `rm` of this pipe has left, if their results were collected.
+/// Removes the containers that earlier stages of this pipe have left, if their results were collected.
 async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, record: &Record) -> Result<()> {
+    let mut all_removed = Ok(());
     for mut left in leftovers.find(engine, record).await? {
-        if !is_collected(&left) {
+        if !is_unstarted(&left.container().unwrap_or_default()) && !is_collected(&left) {
             continue;
         }
         let remove = async {
             let container = targets::inspect_labelled_target(engine, &mut left).await?;
-            if container.has_ended() { remove_target(engine, &left, &container, false).await } else { Ok(()) }
+            if container.has_ended() || is_unstarted(&container) {
+                remove_target(engine, &left, &container, false).await
+            } else {
+                Ok(())
+            }
         };
         let removed = remove.await;
         // The work on its own record may have removed it.
         if removed.is_err() && !is_removed(engine, &left).await {
-            return removed;
+            all_removed = all_removed.and(removed);
         }
     }
-    Ok(())
+    all_removed
+}
+
+fn is_unstarted(container: &Container) -> bool {
+    container.state == "created"
 }
 
 /// Whether the container of a record does not exist, or is being removed by another client.
@@ -179,7 +191,7 @@ async fn check_collected(engine: &Engine, record: &Record, container: &Container
 /// [`check_collected`], unless `force` discards what was not collected.
 async fn remove_target(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
     let id = &container.id;
-    let was_started = container.state != "created";
+    let was_started = !is_unstarted(container);
     if container.has_ended() && !force {
         check_collected(engine, record, container).await?;
     } else if was_started && !container.has_ended() {

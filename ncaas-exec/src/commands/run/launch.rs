@@ -11,7 +11,7 @@ use ncaas_core::lease;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Protocol, RecordFields, RunSettings};
 use ncaas_core::tool::Tool;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::admission::{Admission, Slot};
 use super::explanation::explain_start;
@@ -25,6 +25,10 @@ use crate::args::RunArgs;
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
 use crate::{lifecycle, start_failure, time_limit_guardian};
+
+/// How long another client's request for the same container may take, and the pause between two looks at it.
+const CREATION_LIMIT: Duration = Duration::from_secs(60);
+const CREATION_PAUSE: Duration = Duration::from_millis(100);
 
 /// A wait that is not worth a note.
 const SHORT_WAIT: Duration = Duration::from_millis(300);
@@ -89,19 +93,7 @@ impl Launcher {
         // Meanwhile another machine may have taken the job over.
         lease::wait_until_held(record).await?;
         folders.in_use = true;
-        let id = match lifecycle::create_container(engine, &spec).await {
-            Ok(id) => id,
-            Err(failure) if failure.kind == Kind::NameInUse => {
-                let (existing, _) = find_container(engine, record).await?.ok_or(failure)?;
-                if !is_unstarted(&existing) {
-                    return Ok(None);
-                }
-                // The run that created it may have had another io-dir or other limits.
-                lifecycle::remove_container(engine, &existing.id, false).await?;
-                lifecycle::create_container(engine, &spec).await?
-            }
-            Err(failure) => return Err(failure),
-        };
+        let Some(id) = create_container(engine, record, &spec).await? else { return Ok(None) };
         self.examine_program(engine, &id, &spec).await?;
         if spec.settings.protocol == Some(Protocol::Workflow) {
             write_workflow_files(engine, &id, &spec, record, user).await?;
@@ -156,5 +148,33 @@ impl Launcher {
         }
         self.examined.borrow_mut().insert(examined);
         Ok(())
+    }
+}
+
+/// Creates the container of a record's job. None if another run has started one meanwhile. One that was never started is replaced:
+/// the run that created it may have had another io-dir or other limits.
+async fn create_container(engine: &Engine, record: &Record, spec: &ContainerSpec) -> Result<Option<String>> {
+    let began = Instant::now();
+    loop {
+        let taken = match lifecycle::create_container(engine, spec).await {
+            Err(failure) if failure.kind == Kind::NameInUse => failure,
+            created => return created.map(Some),
+        };
+        let failure = match find_container(engine, record).await? {
+            Some((existing, _)) if is_unstarted(&existing) => {
+                match lifecycle::remove_container(engine, &existing.id, false).await {
+                    Ok(()) => continue,
+                    // Another run may have started it meanwhile.
+                    Err(failure) => failure,
+                }
+            }
+            Some(_) => return Ok(None),
+            // The engine is still creating it for a run that was killed, or is removing it.
+            None => taken,
+        };
+        if began.elapsed() >= CREATION_LIMIT {
+            return Err(failure);
+        }
+        sleep(CREATION_PAUSE).await;
     }
 }

@@ -1,13 +1,18 @@
 //! Folders that killed stages left in an io-dir, of jobs that have ended.
 //!
-//! A stage that is killed while it prepares a job leaves the job's work folder, and another machine may finish the job. A work
+//! A stage that is killed while it prepares a job leaves the job's work folder, and another pipe may finish the job. A work
 //! folder is removed when the bucket has the submission's end and nothing but staged inputs is in it: results that were not
-//! collected stay.
+//! collected stay. `ncaas-exec rm` does not see the bucket: it learns of the end from `end.txt` in the job's folder, and then
+//! removes the job's container if that is left too.
+
+use std::path::Path;
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::folder::{Folder, open_real_folder};
-use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, WORK, job_prefix, remove_ended_work};
+use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, RESULTS, WORK, job_prefix, remove_ended_work};
+
+use crate::end_file::note_end;
 
 /// Removes the empty work folders of a group's ended jobs.
 pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Folder) -> Result<()> {
@@ -21,6 +26,9 @@ pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Fold
             entry => entry?.is_some(),
         };
         if has_ended && let Ok(folder) = open_real_folder(&work, id) {
+            // The pipe that ended the submission had another io-dir, or was killed before it wrote the file here. A job's folder
+            // that cannot be written keeps its container.
+            let _ = io_dir.open_below(&Path::new(RESULTS).join(id)).and_then(|folder| note_end(&folder));
             remove_ended_work(&folder);
             // Fails for a folder that is not empty, which is kept.
             let _ = work.remove_dir(id);
@@ -55,7 +63,11 @@ mod tests {
             fs::write(bucket.join("lab/results").join(id).join("process_results/end.txt"), "end").unwrap();
         }
         let bucket = Bucket::open(bucket.to_str().unwrap()).await.unwrap();
+        fs::create_dir_all(io_dir.join("results/ended/process_results")).unwrap();
+        fs::create_dir_all(io_dir.join("results/running/process_results")).unwrap();
         remove_leftovers(&bucket, "lab", &Folder::open(&io_dir).unwrap()).await.unwrap();
+        let has_end = |id: &str| io_dir.join("results").join(id).join("process_results/end.txt").exists();
+        assert_eq!(["ended", "running", "uncollected"].map(has_end), [true, false, false]);
         let exists = |path: &str| io_dir.join(".ncaas/work").join(path).exists();
         assert!(!exists("ended") && exists("running/1/inputs/x.npy") && exists("uncollected/1/results/r"));
     }

@@ -25,9 +25,10 @@ use ncaas_core::record::fields::Job;
 use ncaas_core::tool::Tool;
 use ncaas_core::usage_record::usage_record;
 
+use super::DEFAULT_FILES;
 use super::cancelled_jobs::{CancelledJobs, SubmissionName, submission_name};
 use super::fence::Fence;
-use super::{DEFAULT_FILES, end};
+use crate::end_file;
 use crate::result_list::{ResultList, path_in_job};
 use crate::transfer_report::{FileOutcome, FileRecord};
 use ncaas_core::blocking::run_blocking;
@@ -176,7 +177,7 @@ struct JobUpload<'p> {
 impl JobUpload<'_> {
     /// Writes the end of the submission if all its datasets have ended.
     async fn end(&self, job: &Job) -> Result<()> {
-        self.fence.write(async || end::write_if_all_ended(&self.transfer, &self.prefix, job).await).await
+        self.fence.write(async || end_file::write_if_all_ended(&self.transfer, &self.prefix, job).await).await
     }
 
     /// Uploads the job's results, and the config beside them. A file that fails does not hold up the others.

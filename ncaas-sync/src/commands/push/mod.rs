@@ -1,7 +1,6 @@
 //! `ncaas-sync push`: upload from the io-dir to a bucket.
 
 mod cancelled_jobs;
-mod end;
 mod fence;
 mod job;
 

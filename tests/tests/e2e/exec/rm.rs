@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::engine_workspace::EngineWorkspace;
+use ncaas_tests::record::JobRecord;
 use ncaas_tests::workspace::Workspace;
 use ncaas_tests::{Run, unique, wait_until};
 use serde_json::{Value, json};
@@ -44,6 +45,28 @@ fn two_rm_of_the_same_containers_at_once_both_succeed() {
             }
         });
     }
+}
+
+/// The first `rm` was interrupted when the engine had removed the container.
+#[test]
+fn rm_removes_the_work_folder_of_a_container_that_is_gone() {
+    let workspace = Workspace::new();
+    let data = workspace.write("x.npy", "1");
+    let folder_of =
+        |record: &JobRecord| workspace.path().join("io-dir/.ncaas/work").join(record.job.as_ref().unwrap().id.as_str());
+    let ended = workspace.exec(&["wait", "-q"]).stdin(workspace.start(&["--data", &data], &["true"])).run().ok();
+    let record = ended.record();
+    docker(&["rm", &record.container.as_ref().unwrap().id]);
+    assert!(folder_of(&record).exists());
+    workspace.exec(&["rm"]).stdin(ended.stdout).run().ok();
+    assert!(!folder_of(&record).exists());
+    // What was not collected stays.
+    let started = workspace.start(&[], &["touch", "io-dir/results/r"]);
+    let ended = workspace.exec(&["wait", "-q"]).stdin(started).run().ok();
+    let record = ended.record();
+    docker(&["rm", &record.container.as_ref().unwrap().id]);
+    workspace.exec(&["rm"]).stdin(ended.stdout).run().ok();
+    assert!(is_remote() || folder_of(&record).join("1/results/r").exists());
 }
 
 #[test]

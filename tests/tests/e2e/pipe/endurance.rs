@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ncaas_tests::background_pipe::BackgroundPipe;
 use ncaas_tests::bucket::{TestBucket, files_below};
 use ncaas_tests::certificate::certificate_dataset_lines;
-use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled};
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
 use ncaas_tests::machine::Machine;
 use ncaas_tests::own_engine::OwnEngine;
 use ncaas_tests::pipeline::{pipeline_script, put_submission};
@@ -52,6 +52,13 @@ fn submissions() -> usize {
     std::env::var("NCAAS_ENDURANCE_SUBMISSIONS").ok().map_or(SHORT, |count| count.parse().unwrap())
 }
 
+/// The containers that have a label: name, state, when it was created, and its record.
+fn describe_containers(docker: &dyn Fn(&[&str]) -> String, label: &str) -> Vec<String> {
+    let format = r#"{{.Names}} {{.Status}} {{.CreatedAt}} {{.Label "org.neurocaas.record"}}"#;
+    let listed = docker(&["ps", "-a", "--no-trunc", "--filter", &format!("label={label}"), "--format", format]);
+    listed.lines().map(str::to_owned).collect()
+}
+
 /// The entries that the tools have left below an io-dir beside results and logs.
 fn left_in(io_dir: &Path) -> Vec<String> {
     let mut left = files_below(io_dir);
@@ -84,7 +91,7 @@ trait Pipes {
     fn run_last(&mut self, machine: usize);
     fn io_dir(&self, machine: usize) -> PathBuf;
     fn stderr(&self, machine: usize) -> String;
-    /// All containers of these jobs, on any engine.
+    /// All containers of these jobs, on any engine: name, state, when it was created, and its record.
     fn containers(&self, jobs: &[String]) -> Vec<String>;
 }
 
@@ -131,9 +138,10 @@ impl Endurance {
     }
 
     /// Kills stages until all submissions have ended, and checks that each ended once, with the right results, and left
-    /// nothing.
+    /// nothing. The pipes end before the containers are removed: they would start more.
     #[expect(clippy::print_stderr, reason = "the figures of a long run are its result")]
-    fn run(mut self, pipes: &mut dyn Pipes) {
+    fn run(mut self, mut pipes: impl Pipes) {
+        let pipes = &mut pipes;
         self.submit();
         let stderr = |pipes: &dyn Pipes| -> String {
             (0..MACHINES).map(|machine| pipes.stderr(machine)).collect::<Vec<_>>().join("\n---\n")
@@ -260,15 +268,16 @@ impl Pipes for SharedEngine {
     }
 
     fn containers(&self, jobs: &[String]) -> Vec<String> {
-        jobs.iter().flat_map(|job| containers_labelled(&format!("org.neurocaas.job={job}"))).collect()
+        let described = |job: &String| describe_containers(&docker, &format!("org.neurocaas.job={job}"));
+        jobs.iter().flat_map(described).collect()
     }
 }
 
 #[test]
 fn killed_stages_lose_no_submission_run_none_twice_and_leave_nothing() {
     let endurance = Endurance::new(TestBucket::directory(&unique("endure")), &[String::new()]);
-    let mut pipes = SharedEngine::new(endurance.home.path(), &endurance.bucket.address(), "");
-    endurance.run(&mut pipes);
+    let pipes = SharedEngine::new(endurance.home.path(), &endurance.bucket.address(), "");
+    endurance.run(pipes);
 }
 
 #[test]
@@ -277,14 +286,14 @@ fn killed_stages_lose_nothing_through_a_proxy_that_breaks_one_request_in_ten() {
     let proxy = S3Proxy::new();
     proxy.outage.breaks_one_in.store(10, Ordering::Relaxed);
     let environment = format!("export AWS_ENDPOINT_URL={}; ", proxy.url);
-    let mut pipes = SharedEngine::new(endurance.home.path(), &endurance.bucket.address(), &environment);
-    endurance.run(&mut pipes);
+    let pipes = SharedEngine::new(endurance.home.path(), &endurance.bucket.address(), &environment);
+    endurance.run(pipes);
 }
 
 /// Machines with their own engines, on which `serve` restarts the pipe.
 struct OwnEngines {
-    engines: Vec<OwnEngine>,
     machines: Vec<Machine>,
+    engines: Vec<OwnEngine>,
     kills: [usize; MACHINES],
     bucket: String,
     /// The end files of all submissions, and of the last ones.
@@ -329,12 +338,8 @@ impl Pipes for OwnEngines {
     }
 
     fn containers(&self, _: &[String]) -> Vec<String> {
-        let of_engine =
-            |engine: &OwnEngine| engine.docker(&["ps", "-aq", "--no-trunc", "--filter", "label=org.neurocaas.job"]);
-        self.engines
-            .iter()
-            .flat_map(|engine| of_engine(engine).lines().map(str::to_owned).collect::<Vec<_>>())
-            .collect()
+        let described = |engine: &OwnEngine| describe_containers(&|words| engine.docker(words), "org.neurocaas.job");
+        self.engines.iter().flat_map(described).collect()
     }
 }
 
@@ -357,5 +362,5 @@ fn killed_stages_lose_nothing_on_three_machines_that_serve_with_their_own_engine
         last: Box::new(last),
     };
     (0..MACHINES).for_each(|machine| pipes.serve(machine));
-    endurance.run(&mut pipes);
+    endurance.run(pipes);
 }

@@ -6,10 +6,10 @@ use ncaas_tests::pipeline::{pipeline_script, put_submission};
 use ncaas_tests::{Ran, Run, pipe_in, unique};
 use serde_json::{Value, json};
 
-const SECRET: &str = "the-secret-of-another-user";
+pub(super) const SECRET: &str = "the-secret-of-another-user";
 
 /// The running container of another user.
-fn start_victim(clean_up: &mut CleanUp) -> String {
+pub(super) fn start_victim(clean_up: &mut CleanUp) -> String {
     let script = format!("echo {SECRET}; mkdir -p $HOME/out; echo {SECRET} > $HOME/out/file; sleep 600");
     let id = docker(&["run", "-d", "--network=none", FIXTURE, "sh", "-c", &script]);
     clean_up.container(&id);
@@ -17,7 +17,7 @@ fn start_victim(clean_up: &mut CleanUp) -> String {
 }
 
 /// A record that says that a job has ended in the victim's container.
-fn forged_record(job: &Value, io_dir: &std::path::Path, victim: &str) -> String {
+pub(super) fn forged_record(job: &Value, io_dir: &std::path::Path, victim: &str) -> String {
     let record = json!({
         "job": job, "dataname": "lab/inputs/x.npy", "configname": "lab/configs/c.yaml", "io_dir": io_dir,
         "container": {"id": victim, "name": "x", "state": "exited", "status": "success", "exit_code": 0, "oom_killed": false,
@@ -39,11 +39,19 @@ fn assert_untouched(victim: &str, folders: &[&std::path::Path], ran: &[Ran]) {
 }
 
 #[test]
-fn a_forged_saved_record_does_not_reach_the_container_of_another_user() {
+fn a_forged_saved_record_in_a_directory_does_not_reach_the_container_of_another_user() {
+    forge_saved_record(&TestBucket::directory("pca"));
+}
+
+#[test]
+fn a_forged_saved_record_on_s3_does_not_reach_the_container_of_another_user() {
+    forge_saved_record(&TestBucket::s3("pca"));
+}
+
+fn forge_saved_record(bucket: &TestBucket) {
     let mut clean_up = CleanUp::new();
     let victim = start_victim(&mut clean_up);
     let folder = tempfile::tempdir().unwrap();
-    let bucket = TestBucket::directory("pca");
     bucket.put("lab/inputs/x.npy", "x");
     bucket.put("lab/configs/c.yaml", "n: 1\n");
     let (first, second) = (unique("first"), unique("second"));
@@ -59,12 +67,12 @@ fn a_forged_saved_record_does_not_reach_the_container_of_another_user() {
     let script = pipeline_script(&bucket.address(), "--once", "true");
 
     // The attacker's dataset is the forged record, so that it is pulled into the io-dir.
-    put_submission(&bucket, &first, &json!(key), "lab/configs/c.yaml");
+    put_submission(bucket, &first, &json!(key), "lab/configs/c.yaml");
     let carried = pipe_in(folder.path(), &script, &[]);
     let saved = io_dir.join("results").join(&id).join("logs/x.npy.record.json");
     assert!(!saved.exists(), "a dataset does not become a saved record");
 
-    put_submission(&bucket, &second, &json!("lab/inputs/x.npy"), "lab/configs/c.yaml");
+    put_submission(bucket, &second, &json!("lab/inputs/x.npy"), "lab/configs/c.yaml");
     let ran = pipe_in(folder.path(), &script, &[]);
     assert_untouched(&victim, &[folder.path()], &[carried, ran]);
 

@@ -3,6 +3,7 @@
 mod bucket_away;
 mod endurance;
 mod forged_record;
+mod hostile_s3;
 mod killed_stage;
 mod outage;
 mod remote;
@@ -10,7 +11,7 @@ mod rules;
 mod turns;
 
 use ncaas_tests::bucket::TestBucket;
-use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled};
+use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled, docker};
 use ncaas_tests::pipeline::{SubmittedJob, pipeline_script, put_submission, run_three_submissions};
 use ncaas_tests::{pipe_in, unique};
 use serde_json::Value;
@@ -62,12 +63,15 @@ fn a_second_run_of_the_pipe_keeps_what_the_first_one_did_not_collect() {
     }
 }
 
-#[test]
-fn the_next_rm_of_a_pipe_removes_what_a_killed_one_has_left() {
+/// Runs a job without removing its container, changes what is left, and runs the next submission, which removes it all.
+fn is_left_and_removed(change: impl Fn(&SubmittedJob, &str)) {
     let submitted = SubmittedJob::new("left");
     let script = pipeline_script(&submitted.bucket.address(), "--once --hold 0s", "echo 1 >io-dir/results/r");
     let without_rm = script.strip_suffix(" | ncaas-exec rm").unwrap();
     pipe_in(submitted.folder.path(), without_rm, &[]);
+    let left = containers_labelled(&submitted.label);
+    assert_eq!(left.len(), 1);
+    change(&submitted, &left[0]);
     assert_eq!(containers_labelled(&submitted.label).len(), 1);
     let next = unique("next");
     let mut clean_up = CleanUp::new();
@@ -77,6 +81,35 @@ fn the_next_rm_of_a_pipe_removes_what_a_killed_one_has_left() {
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert_eq!(containers_labelled(&submitted.label), Vec::<String>::new());
     assert!(!submitted.folder.path().join("io-dir/lab/.ncaas/work").join(&submitted.id).exists());
+}
+
+#[test]
+fn the_next_rm_of_a_pipe_removes_what_a_killed_one_has_left() {
+    is_left_and_removed(|_, _| {});
+}
+
+/// A pipe with another io-dir wrote `end.txt`, or `push` was killed before it wrote the file of the io-dir.
+#[test]
+fn the_next_pipe_learns_from_the_bucket_that_a_left_container_has_ended() {
+    is_left_and_removed(|submitted, _| {
+        let end = submitted.folder.path().join("io-dir").join(submitted.key("process_results/end.txt"));
+        std::fs::remove_file(end).unwrap();
+    });
+}
+
+/// The engine completes the request of a killed `run` after another pipe has ended the job.
+#[test]
+fn the_next_rm_of_a_pipe_removes_a_container_that_was_created_after_the_end() {
+    is_left_and_removed(|_, left| {
+        let inspect = |format: &str| docker(&["inspect", "--format", format, left]);
+        let labels: std::collections::BTreeMap<String, String> =
+            serde_json::from_str(&inspect("{{json .Config.Labels}}")).unwrap();
+        let name = inspect("{{.Name}}");
+        docker(&["rm", left]);
+        let labels = labels.iter().map(|(key, value)| format!("--label={key}={value}")).collect::<Vec<_>>();
+        let words = ["create", "--name", name.trim_start_matches('/')].into_iter();
+        docker(&words.chain(labels.iter().map(String::as_str)).chain([FIXTURE, "true"]).collect::<Vec<_>>());
+    });
 }
 
 #[test]

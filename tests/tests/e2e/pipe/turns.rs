@@ -40,6 +40,6 @@ fn a_submission_of_many_datasets_delays_no_other_group() {
     let end = format!("b/results/{}/process_results/end.txt", job("b"));
     wait_until("the end of group b", Duration::from_secs(120), || bucket.get(&end).is_some());
     let meanwhile = ended_of_a().count() - before;
-    drop(pipe);
+    pipe.terminate();
     assert!(meanwhile < 40, "{meanwhile} jobs of the other group ended first");
 }

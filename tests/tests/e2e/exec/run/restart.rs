@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
 use ncaas_tests::workspace::Workspace;
@@ -137,4 +137,23 @@ fn rm_keeps_a_container_whose_results_were_not_collected() {
     assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "exited");
     workspace.exec(&["rm", "--force"]).stdin(ended.stdout).run().ok();
     assert!(!ncaas_tests::engine::docker(&["ps", "-aq", "--no-trunc"]).contains(&id));
+}
+
+/// A service manager or a scheduler kills the guardian with the control group of the pipe.
+#[test]
+fn a_run_that_takes_a_job_up_enforces_a_time_limit_whose_guardian_was_killed() {
+    let workspace = Workspace::new();
+    let id = unique("job__guarded");
+    let record = json!({"job": {"id": id}, "image": FIXTURE, "command": ["sleep", "60"]}).to_string();
+    let run = || workspace.exec(&["run", "--timeout", "2s"]).stdin(record.clone()).run().ok().json().remove(0);
+    let container = run()["container"]["id"].as_str().unwrap().to_owned();
+    let guardian = format!("ncaas-exec wait {container}");
+    let signal = |words: &[&str]| Command::new("pkill").args(words).arg(&guardian).status().unwrap().success();
+    wait_until("the guardian's end", Duration::from_secs(10), || signal(&["-KILL", "-f"]));
+    let state = || docker(&["inspect", "--format", "{{.State.Status}}", &container]);
+    let overran = Instant::now() + Duration::from_secs(3);
+    wait_until("the time limit", Duration::from_secs(10), || Instant::now() > overran);
+    assert_eq!(state(), "running");
+    run();
+    wait_until("the end of the job", Duration::from_secs(20), || state() == "exited");
 }

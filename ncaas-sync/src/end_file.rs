@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::Result;
+use ncaas_core::folder::Folder;
 use ncaas_core::layout::{END_FILE, PROCESS_RESULTS};
 use ncaas_core::record::fields::Job;
 use ncaas_core::saved_record;
@@ -20,6 +21,12 @@ pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &
         return Ok(());
     }
     bucket.put_new(&end, CONTENT).await?;
+    note_end(folder)
+}
+
+/// Writes `end.txt` into a job's folder on this machine, where it shows stages without access to the bucket that the submission
+/// has ended.
+pub(crate) fn note_end(folder: &Folder) -> Result<()> {
     let path = Path::new(PROCESS_RESULTS).join(END_FILE);
     if folder.has(&path) { Ok(()) } else { folder.write_whole(&path, CONTENT.as_bytes()) }
 }
