@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
+use crate::end_command::EndCommand;
 use crate::engine::FIXTURE;
 use crate::{Ran, tools};
 
@@ -21,6 +22,8 @@ const COMMAND_LIMIT: &str = "120";
 
 /// A cluster that ends with the test.
 pub struct Cluster {
+    /// Ends all machines. It is the first field, because fields are dropped in order.
+    _down: EndCommand,
     folder: TempDir,
     nodes: Vec<String>,
     /// How many requests have gone to LocalStack.
@@ -33,13 +36,24 @@ impl Cluster {
     /// # Panics
     /// When it does not start; only root can make namespaces.
     pub fn start(nodes: &[&str]) -> Self {
+        Cluster::start_with(nodes, &[])
+    }
+
+    /// The same with an accounting database. Slurm forgets ended jobs after seconds.
+    pub fn start_with_accounts(nodes: &[&str]) -> Self {
+        Cluster::start_with(nodes, &[("ACCOUNTS", "yes")])
+    }
+
+    fn start_with(nodes: &[&str], variables: &[(&str, &str)]) -> Self {
+        // Not below a folder that only one user may enter.
+        let folder = tempfile::Builder::new().prefix("ncaas-cluster-").tempdir_in("/tmp").unwrap();
         let cluster = Cluster {
-            // Not below a folder that only one user may enter.
-            folder: tempfile::Builder::new().prefix("ncaas-cluster-").tempdir_in("/tmp").unwrap(),
+            _down: EndCommand::new([service().as_os_str(), "remove".as_ref(), folder.path().as_os_str()]),
+            folder,
             nodes: nodes.iter().map(|&name| name.to_owned()).collect(),
             s3_requests: Arc::default(),
         };
-        cluster.script(&["up"], nodes);
+        cluster.script_with(&["up"], nodes, variables);
         let image = cluster.folder.path().join("fixture.tar");
         let saved =
             Command::new("docker").args(["save", "--output", image.to_str().unwrap(), FIXTURE]).output().unwrap();
@@ -148,8 +162,13 @@ impl Cluster {
     }
 
     fn script(&self, verb: &[&str], arguments: &[&str]) {
+        self.script_with(verb, arguments, &[]);
+    }
+
+    fn script_with(&self, verb: &[&str], arguments: &[&str], variables: &[(&str, &str)]) {
         let mut command = Command::new(service());
         command.args(verb).arg(self.folder.path()).args(arguments).stdin(Stdio::null());
+        command.envs(variables.iter().copied());
         // Daemons that it starts must not hold a pipe of ours open.
         let log = self.folder.path().join("cluster.log");
         let output = std::fs::File::create(&log).unwrap();
@@ -160,13 +179,6 @@ impl Cluster {
     /// The nodes' names.
     pub fn nodes(&self) -> &[String] {
         &self.nodes
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        // A test that fails shows its own cause.
-        let _ = Command::new(service()).arg("down").arg(self.folder.path()).stdin(Stdio::null()).output();
     }
 }
 

@@ -5,6 +5,7 @@
 //! - [`record`]: the records declared anew, strictly, so that a renamed field fails a test
 //! - [`bucket`], [`submissions`], [`bucket_job`]: buckets in a directory and on LocalStack, and what a user puts into them
 //! - [`engine`], [`own_engine`], [`engine_without_buildkit`], [`tcp_engine`], [`ssh`]: the engines that tests use
+//! - [`end_command`]: a command that runs when a test ends or is killed
 //! - [`batch_service`]: AWS Batch, whose jobs are containers here
 //! - [`cluster`], [`cluster_lab`], [`shared_backlog`]: a small Slurm cluster, and a bucket whose submissions run there
 //! - [`workspace`], [`dev_container`], [`ended_job`], [`started_submission`]: jobs and containers, removed when a test ends
@@ -19,6 +20,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod cluster_lab;
 pub mod dev_container;
+pub mod end_command;
 pub mod ended_job;
 pub mod engine;
 pub mod engine_without_buildkit;

@@ -26,8 +26,10 @@ impl Machine {
     /// # Panics
     /// When the namespaces cannot be made.
     pub fn new(name: &str, environment: &[(&str, &str)]) -> Self {
-        let holder = Command::new("unshare")
-            .args(["--pid", "--mount-proc", "--uts", "--fork", "--kill-child", "bash", "-c"])
+        // It ends with this thread, also when the test is killed.
+        let holder = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "unshare", "--pid", "--mount-proc", "--uts", "--fork", "--kill-child"])
+            .args(["bash", "-c"])
             .arg(format!("hostname {name}; exec sleep infinity"))
             .stdin(Stdio::null())
             .spawn()

@@ -7,11 +7,16 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::end_command::EndCommand;
 use crate::engine::FIXTURE;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/services/second-engine");
 
 /// A Docker Engine that has the fixture image and no other, with its data in a separate folder.
 #[derive(Debug)]
 pub struct OwnEngine {
+    /// Stops it. It is the first field, because fields are dropped in order.
+    _stop: EndCommand,
     dir: TempDir,
     options: Vec<String>,
 }
@@ -22,8 +27,14 @@ impl OwnEngine {
     /// # Panics
     /// If it does not start.
     pub fn start(options: &[&str]) -> Self {
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let engine = OwnEngine { dir: tempfile::tempdir().unwrap(), options };
+        let dir = tempfile::tempdir().unwrap();
+        let remove = r#""$0" stop "$@"; rm -rf --one-file-system "$1""#;
+        let mut stop =
+            vec!["env".to_owned(), path_with(dir.path()), "sh".to_owned(), "-c".to_owned(), remove.to_owned()];
+        stop.extend([SCRIPT.to_owned(), dir.path().to_str().unwrap().to_owned()]);
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        stop.extend_from_slice(&options);
+        let engine = OwnEngine { _stop: EndCommand::new(&stop), dir, options };
         fs::create_dir(engine.programs()).unwrap();
         engine.control("start");
         let line = format!("docker save {FIXTURE} | docker --host {} load --quiet >/dev/null", engine.host());
@@ -38,7 +49,7 @@ impl OwnEngine {
 
     /// A folder that is first on its PATH.
     pub fn programs(&self) -> PathBuf {
-        self.dir.path().join("bin")
+        programs(self.dir.path())
     }
 
     /// Runs the docker CLI on it. Its stdout.
@@ -65,9 +76,8 @@ impl OwnEngine {
     }
 
     fn control(&self, action: &str) {
-        let path = format!("{}:{}", self.programs().display(), std::env::var("PATH").unwrap_or_default());
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/services/second-engine"));
-        command.arg(action).arg(self.dir.path()).args(&self.options).env("PATH", path);
+        let mut command = Command::new("env");
+        command.arg(path_with(self.dir.path())).arg(SCRIPT).arg(action).arg(self.dir.path()).args(&self.options);
         assert!(command.status().unwrap().success(), "second-engine {action}");
     }
 }
@@ -80,6 +90,14 @@ impl Drop for OwnEngine {
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("the end of the engine's log:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
         }
-        self.control("stop");
     }
+}
+
+fn programs(dir: &Path) -> PathBuf {
+    dir.join("bin")
+}
+
+/// The setting of PATH for the engine, as `env` reads it.
+fn path_with(dir: &Path) -> String {
+    format!("PATH={}:{}", programs(dir).display(), std::env::var("PATH").unwrap_or_default())
 }

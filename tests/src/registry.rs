@@ -38,8 +38,9 @@ impl Registry {
              auth: {{htpasswd: {{realm: test, path: {path}/htpasswd}}}}\n"
         );
         write_file(folder.path(), "config.yml", &config);
-        let child = Command::new("docker-registry")
-            .arg("serve")
+        // It ends with this thread, also when the test is killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "docker-registry", "serve"])
             .arg(folder.path().join("config.yml"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
