@@ -12,6 +12,7 @@ FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 RELEASE ?= target/$(TARGET)/release
 DOCUMENTS = target/documents
+ALL_FEATURES = ncaas-submit/batch
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
 SCRIPTS = .ci/run .ci/generate .ci/package .ci/image tests/demo tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
           $(filter-out %.Dockerfile %.txt %.py,$(wildcard tests/services/*)) \
@@ -25,8 +26,8 @@ RUNNER  = $(if $(shell command -v cargo-nextest),nextest run --test-threads $(sh
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
-build: ## build the five tools, optimised, into target/release
-	cargo build --workspace --exclude ncaas-tests --release $(if $(TARGET),--target $(TARGET))
+build: ## build the five tools, optimised, into target/release; FEATURES=ncaas-submit/batch adds `place --on batch:...`
+	cargo build --workspace --exclude ncaas-tests --release $(if $(TARGET),--target $(TARGET)) $(if $(FEATURES),--features $(FEATURES))
 
 demo: ## run an analysis from a submit file to its results; sets up all it needs
 	@tests/demo
@@ -91,19 +92,22 @@ uninstall: ## remove all that `make install` put there
 	rm -f $(TOOLS:%=$(ZSHDIR)/_%) $(TOOLS:%=$(FISHDIR)/%.fish) $(UNITDIR)/ncaas@.service
 	rm -rf $(LIBEXEC) $(DOCDIR)
 
-package: build ## make a Debian package in target/package
+package: ## make a Debian package in target/package
+	@$(MAKE) build FEATURES=$(ALL_FEATURES)
 	@.ci/package deb
 
 test-package: package ## install the package into a bare Debian root and use the tools there; needs root
 	@tests/package
 
-archive: build ## make a tar archive in target/package; TARGET=x86_64-unknown-linux-musl makes the tools static
+archive: ## make a tar archive in target/package; TARGET=x86_64-unknown-linux-musl makes the tools static
+	@$(MAKE) build FEATURES=$(ALL_FEATURES)
 	@.ci/package tar
 
 serve: build ## run the platform here until ^C: make serve BUCKET=./pca IMAGE=neurocaas/contrib:pca.demo
 	@PATH="$(CURDIR)/target/release:$$PATH" ncaas-submit/serve/serve "$(BUCKET)" "$(IMAGE)" $(WATCH)
 
-image: build ## make an image of the five tools for AWS Batch: make image NAME=ncaas/tools
+image: ## make an image of the five tools for AWS Batch: make image NAME=ncaas/tools
+	@$(MAKE) build FEATURES=$(ALL_FEATURES)
 	.ci/image $(RELEASE) $(or $(NAME),ncaas/tools)
 
 services: ## start an engine and LocalStack, and make the fixture image; for running single tests by hand

@@ -4,14 +4,16 @@
 //! - [`request`]: what a record asks of the scheduler
 //! - [`node_job`]: the batch script
 //! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
-//! - [`batch`]: a queue of AWS Batch; `no_batch.rs` stands in for it in a build without the feature `batch`
+//! - [`batch`]: a queue of AWS Batch; [`no_batch`] stands in for it in a build without the feature `batch`
 //! - [`scheduler`]: one of the two
 //! - [`next_step`]: the decision what to do next about a record
 //! - [`placer`]: one record from its submission to its end
 
-#[cfg_attr(not(feature = "batch"), path = "no_batch.rs")]
+#[cfg(feature = "batch")]
 pub(crate) mod batch;
 mod next_step;
+#[cfg(any(not(feature = "batch"), test))]
+mod no_batch;
 pub(crate) mod node_job;
 pub(crate) mod placer;
 mod queue;
@@ -19,3 +21,6 @@ mod queue_entry;
 mod request;
 pub(crate) mod scheduler;
 pub(crate) mod slurm;
+
+#[cfg(not(feature = "batch"))]
+pub(crate) use no_batch as batch;

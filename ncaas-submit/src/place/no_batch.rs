@@ -1,4 +1,5 @@
 //! Stands in for the queue of AWS Batch in a build without the feature `batch`.
+#![cfg_attr(feature = "batch", expect(dead_code, reason = "tests compile it beside the real queue"))]
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::Record;
@@ -14,8 +15,9 @@ impl BatchQueue {
     /// # Errors
     /// Always.
     pub(crate) async fn open(_: &str, _: &str) -> Result<Self> {
-        Err(Failure::new(Kind::Usage, "this `ncaas-submit` was built without AWS Batch")
-            .hint("build it with the feature `batch`, which is on by default"))
+        Err(Failure::new(Kind::Usage, "this `ncaas-submit` was built without AWS Batch").hint(
+            "the packages of a release have it; from source, `make install FEATURES=ncaas-submit/batch` builds and installs it",
+        ))
     }
 
     pub(super) async fn look_up(&self, _: &str) -> Result<()> {
@@ -32,5 +34,17 @@ impl BatchQueue {
 
     pub(super) async fn forget(&self, _: &str, _: &Record) {
         match *self {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_build_without_batch_says_which_build_has_it() {
+        let Err(refused) = BatchQueue::open("queue", "job").await;
+        assert_eq!(refused.message, "this `ncaas-submit` was built without AWS Batch");
+        assert!(refused.hint.unwrap().contains("make install FEATURES=ncaas-submit/batch"));
     }
 }
