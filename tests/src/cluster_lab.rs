@@ -41,18 +41,22 @@ pub struct Lab {
 impl Lab {
     /// A bucket in a directory that all machines share.
     pub fn new(nodes: &[&str]) -> Self {
-        Lab::with_bucket(nodes, TestBucket::directory("pca"))
+        Lab::with_bucket(Cluster::start(nodes), TestBucket::directory("pca"))
+    }
+
+    /// The same where Slurm keeps accounts, and forgets ended jobs after seconds.
+    pub fn with_accounts(nodes: &[&str]) -> Self {
+        Lab::with_bucket(Cluster::start_with_accounts(nodes), TestBucket::directory("pca"))
     }
 
     /// A bucket on LocalStack, which the machines reach through their network only.
     pub fn on_s3(nodes: &[&str]) -> Self {
-        let mut lab = Lab::with_bucket(nodes, TestBucket::s3("pca"));
+        let mut lab = Lab::with_bucket(Cluster::start(nodes), TestBucket::s3("pca"));
         lab.endpoint = Some(lab.cluster.relay_s3());
         lab
     }
 
-    fn with_bucket(nodes: &[&str], bucket: TestBucket) -> Self {
-        let cluster = Cluster::start(nodes);
+    fn with_bucket(cluster: Cluster, bucket: TestBucket) -> Self {
         let lab = Lab { cluster, bucket, endpoint: None, variables: Vec::new(), user: "root" };
         lab.build(IMAGE, ANALYSIS);
         Run::tool("ncaas-submit").args(["init", &lab.bucket.address(), "--group", "lab"]).run().ok();
@@ -117,10 +121,14 @@ impl Lab {
     /// Starts the pipe of a login node: a watcher, a placer, and what reports jobs that no node could report. Its stderr is
     /// [`Self::stderr`], its records [`Self::records`], both of all pipes that were started.
     pub fn start(&self, watch: &str, place: &str) -> Child {
-        let bucket = self.bucket.address();
+        self.start_from(&format!("ncaas-submit watch {} {watch}", self.bucket.address()), place)
+    }
+
+    /// The same with a command that emits the records.
+    pub fn start_from(&self, source: &str, place: &str) -> Child {
         let script = format!(
             "set -o pipefail
-             ncaas-submit watch {bucket} {watch} |
+             {source} |
              NCAAS_IMAGE={IMAGE} ncaas-submit place --on slurm --io-dir /mnt/io-dir --poll 500ms {place} |
              ncaas-logs save --io-dir /mnt/io-dir | ncaas-sync push"
         );
@@ -175,6 +183,12 @@ impl Lab {
         // Only the processes of that machine are visible there.
         self.cluster.bash(CONTROLLER, "pkill -KILL '^ncaas-'");
         self.wait(pipe);
+    }
+
+    /// Sends a signal to the placer.
+    pub fn signal_placer(&self, signal: &str) {
+        let sent = self.cluster.bash(CONTROLLER, &format!("pkill -{signal} --full '^[^ ]*ncaas-submit place'"));
+        assert_eq!(sent.status, 0, "no placer runs: {}", self.describe());
     }
 
     /// Ends the pipe as a user does with `^C`.

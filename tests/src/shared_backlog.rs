@@ -1,9 +1,11 @@
 //! A backlog of submissions that several machines share, and how they shared it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::cluster_lab::Lab;
+use crate::cluster_lab::{IMAGE, Lab};
 
 /// How one machine worked on its share.
 #[derive(Debug, Default)]
@@ -34,6 +36,8 @@ pub struct SharedBacklog {
     pub starts: Vec<f64>,
     /// From the first start to the last end, in seconds.
     pub duration: f64,
+    /// The longest time that an engine took meanwhile for a container that does nothing, in seconds: how slow the machines are.
+    pub longest_bare_run: f64,
 }
 
 impl SharedBacklog {
@@ -47,7 +51,7 @@ impl SharedBacklog {
             lab.submit(timestamp, &[(&format!("d{timestamp}.txt"), &format!("{seconds}\nd"))]);
         }
         let pipes: Vec<_> = lab.cluster.nodes().iter().map(|node| lab.serve(node, 2 * jobs, jobs)).collect();
-        lab.wait_for_end(&timestamps, Duration::from_secs(300));
+        let longest_bare_run = measure_bare_runs(lab, || lab.wait_for_end(&timestamps, Duration::from_secs(300)));
         for (node, mut pipe) in lab.cluster.nodes().iter().zip(pipes) {
             lab.cluster.bash(node, "pkill -TERM '^ncaas-'");
             pipe.wait().unwrap();
@@ -70,8 +74,32 @@ impl SharedBacklog {
             share.jobs.sort_by(|a, b| a.0.total_cmp(&b.0));
             last = share.jobs.iter().map(|job| job.1).fold(last, f64::max);
         }
-        SharedBacklog { shares, starts: starts.iter().map(|start| start - first).collect(), duration: last }
+        let starts = starts.iter().map(|start| start - first).collect();
+        SharedBacklog { shares, starts, duration: last, longest_bare_run }
     }
+}
+
+/// Runs a container that does nothing on one node after the other while `work` lasts. The longest time of one, in seconds.
+fn measure_bare_runs(lab: &Lab, work: impl FnOnce()) -> f64 {
+    let has_ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let measured = scope.spawn(|| {
+            let mut longest = Duration::ZERO;
+            for node in lab.cluster.nodes().iter().cycle() {
+                if has_ended.load(Ordering::Relaxed) {
+                    break;
+                }
+                let began = Instant::now();
+                lab.cluster.run(node, Path::new("/"), &["docker", "run", "--rm", "--entrypoint", "true", IMAGE]);
+                longest = longest.max(began.elapsed());
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            longest.as_secs_f64()
+        });
+        work();
+        has_ended.store(true, Ordering::Relaxed);
+        measured.join().unwrap()
+    })
 }
 
 /// The seconds since midnight of an RFC 3339 time in UTC.

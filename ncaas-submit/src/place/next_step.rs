@@ -12,7 +12,7 @@ pub(super) const MISSING_LIMIT: u32 = 3;
 /// The facts about one record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
-    /// The record's job in the newest listing.
+    /// The record's job in the newest listing, or its end as the scheduler's accounting has it.
     pub(super) entry: Option<&'a QueueEntry>,
     /// In how many successive listings it has been missing.
     pub(super) missing: u32,
@@ -31,8 +31,8 @@ pub(super) enum NextStep<S> {
     Finish(S),
     /// The job was cancelled at the scheduler, and no node has reported it.
     Cancelled,
-    /// The job is lost: submit it again.
-    SubmitAgain,
+    /// The job is lost: submit it again. The text says how it ended.
+    SubmitAgain(String),
     /// The job is lost, and was submitted as often as it may be. The text says how it ended.
     GiveUp(String),
 }
@@ -46,11 +46,14 @@ pub(super) fn next_step<S>(facts: Facts<'_>, saved: Option<S>) -> NextStep<S> {
     let how = match facts.entry {
         Some(entry) if entry.is_active() => return NextStep::Wait,
         Some(entry) if entry.state == "cancelled" => return NextStep::Cancelled,
-        Some(entry) => entry.state.clone(),
+        Some(entry) => {
+            let reason = entry.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{}{reason}", entry.state)
+        }
         None if facts.missing < MISSING_LIMIT => return NextStep::Wait,
         None => "missing from the queue".to_owned(),
     };
-    if facts.submissions <= facts.retries { NextStep::SubmitAgain } else { NextStep::GiveUp(how) }
+    if facts.submissions <= facts.retries { NextStep::SubmitAgain(how) } else { NextStep::GiveUp(how) }
 }
 
 #[cfg(test)]
@@ -74,6 +77,7 @@ mod tests {
     #[test]
     fn the_bucket_decides_before_the_scheduler() {
         let lost = |state: &str| NextStep::GiveUp(state.to_owned());
+        let again = |state: &str| NextStep::SubmitAgain(state.to_owned());
         let table = [
             // state in the queue, missing listings, saved, submissions, retries -> next step
             (Some("running"), 0, false, 1, 2, NextStep::Wait),
@@ -81,13 +85,13 @@ mod tests {
             (Some("failed"), 0, true, 1, 2, NextStep::Finish(())),
             (Some("cancelled"), 0, true, 1, 2, NextStep::Finish(())),
             (Some("cancelled"), 0, false, 1, 2, NextStep::Cancelled),
-            (Some("completed"), 0, false, 1, 2, NextStep::SubmitAgain),
-            (Some("node_fail"), 0, false, 2, 2, NextStep::SubmitAgain),
+            (Some("completed"), 0, false, 1, 2, again("completed")),
+            (Some("node_fail"), 0, false, 2, 2, again("node_fail")),
             (Some("node_fail"), 0, false, 3, 2, lost("node_fail")),
             (Some("timeout"), 0, false, 1, 0, lost("timeout")),
             (None, 1, false, 1, 2, NextStep::Wait),
             (None, MISSING_LIMIT, true, 1, 2, NextStep::Finish(())),
-            (None, MISSING_LIMIT, false, 1, 2, NextStep::SubmitAgain),
+            (None, MISSING_LIMIT, false, 1, 2, again("missing from the queue")),
             (None, MISSING_LIMIT, false, 3, 2, lost("missing from the queue")),
         ];
         for (state, missing, is_saved, submissions, retries, expected) in table {

@@ -12,7 +12,7 @@ use ncaas_core::tool::Tool;
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
-use super::next_step::{Facts, NextStep, next_step};
+use super::next_step::{Facts, MISSING_LIMIT, NextStep, next_step};
 use super::node_job::NodeOptions;
 use super::queue::QueuePoller;
 use super::queue_entry::QueueEntry;
@@ -116,10 +116,15 @@ impl Placer {
         loop {
             let queue = self.queue.newer_than(placed.since).await?;
             placed.since = Instant::now();
-            let entry = queue.find(&request.name);
+            let mut entry = queue.find(&request.name).cloned();
             placed.missing = if entry.is_some() { 0 } else { placed.missing + 1 };
-            if let Some(entry) = entry {
-                let now = self.placement(request, entry, placed.submissions - 1);
+            if placed.missing >= MISSING_LIMIT {
+                entry = self.scheduler.ended_job(placed.placement.id.as_deref().unwrap_or_default()).await;
+            }
+            if let Some(entry) = &entry {
+                let mut now = self.placement(request, entry, placed.submissions - 1);
+                // Accounts do not say how often a job was started.
+                now.restarts = now.restarts.max(placed.placement.restarts);
                 if now != placed.placement {
                     placed.placement = now;
                     self.emit(record, output, &placed.placement).await;
@@ -128,13 +133,17 @@ impl Placer {
             // A controller that was away can take a job for running that has ended.
             placed.listings += 1;
             let is_due = placed.listings.is_multiple_of(LISTINGS_TO_LOOK_UP) && placed.placement.node.is_some();
-            let saved = if is_due || !entry.is_some_and(QueueEntry::is_active) {
+            let saved = if is_due || !entry.as_ref().is_some_and(QueueEntry::is_active) {
                 saved_record(job, record).await?
             } else {
                 None
             };
-            let facts =
-                Facts { entry, missing: placed.missing, submissions: placed.submissions, retries: self.retries };
+            let facts = Facts {
+                entry: entry.as_ref(),
+                missing: placed.missing,
+                submissions: placed.submissions,
+                retries: self.retries,
+            };
             match next_step(facts, saved) {
                 NextStep::Wait => {}
                 NextStep::Finish(saved) => {
@@ -145,9 +154,9 @@ impl Placer {
                     let message = format!("{} was cancelled before it could report", job_name(&placed.placement));
                     return Err(Failure::new(Kind::Cancelled, message));
                 }
-                NextStep::SubmitAgain => {
+                NextStep::SubmitAgain(how) => {
                     let lost = job_name(&placed.placement);
-                    self.tool.note(&format!("{lost} is lost ({}) and is submitted again", placed.placement.state));
+                    self.tool.note(&format!("{lost} is lost ({how}) and is submitted again"));
                     placed = self.submit(request, record, placed.submissions + 1).await?;
                     self.emit(record, output, &placed.placement).await;
                 }

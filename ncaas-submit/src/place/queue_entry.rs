@@ -1,10 +1,13 @@
-//! One line of `squeue`: a job as Slurm reports it.
+//! One line of `squeue` or `sacct`: a job as Slurm reports it.
 
 /// The columns that are asked for. Each has a width, because `squeue` cuts columns without one at 20 characters.
 pub(super) const FORMAT: &str =
     "JobID:32,Name:200,State:32,Reason:100,NodeList:100,RestartCnt:16,SubmitTime:32,EndTime:32,Comment:64";
 
 const WIDTHS: [usize; 9] = [32, 200, 32, 100, 100, 16, 32, 32, 64];
+
+/// The columns that `sacct` is asked for. It separates them by `|`.
+pub(super) const ACCOUNTING_FORMAT: &str = "JobIDRaw,JobName,State,ExitCode,NodeList,Submit,End";
 
 /// The comment of a job that the placer submitted: `ncaas:<how many times it has been submitted>`.
 const COMMENT: &str = "ncaas:";
@@ -41,8 +44,6 @@ impl QueueEntry {
         if id.is_empty() || name.is_empty() || state.is_empty() {
             return None;
         }
-        let known =
-            |text: String| (!["", "N/A", "None", "NONE", "Unknown", "(null)"].contains(&text.as_str())).then_some(text);
         Some(QueueEntry {
             id,
             name,
@@ -53,6 +54,26 @@ impl QueueEntry {
             submitted_at: known(submitted),
             ended_at: known(ended),
             submissions: comment.strip_prefix(COMMENT).and_then(|count| count.parse().ok()).unwrap_or(1),
+        })
+    }
+
+    /// Reads a line of `sacct --noheader --parsable2 --format=ACCOUNTING_FORMAT`; none where it is not one.
+    pub(super) fn parse_accounting(line: &str) -> Option<Self> {
+        let columns: Vec<&str> = line.split('|').collect();
+        let [id, name, state, exit_code, node, submitted, ended] = columns.try_into().ok()?;
+        // `CANCELLED by 1000`
+        let (state, details) = state.split_once(' ').unwrap_or((state, ""));
+        let comma = if details.is_empty() { "" } else { ", " };
+        Some(QueueEntry {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            state: state.to_ascii_lowercase(),
+            reason: Some(format!("{details}{comma}exit code {exit_code} (sacct)")),
+            node: known(node.to_owned()),
+            restarts: 0,
+            submitted_at: known(submitted.to_owned()),
+            ended_at: known(ended.to_owned()),
+            submissions: 1,
         })
     }
 
@@ -79,6 +100,12 @@ impl QueueEntry {
         ];
         ACTIVE.contains(&self.state.as_str()) || self.state == "special_exit" || self.state == "resv_del_hold"
     }
+}
+
+/// A value, unless it is one of Slurm's words for none.
+fn known(text: String) -> Option<String> {
+    const NONE: [&str; 7] = ["", "N/A", "None", "NONE", "None assigned", "Unknown", "(null)"];
+    (!NONE.contains(&text.as_str())).then_some(text)
 }
 
 /// The comment for a job that is the record's `submissions`-th.
@@ -110,6 +137,23 @@ mod tests {
             QueueEntry::parse(&line(["7", "x", "PENDING", "BeginTime", "", "0", "", "NONE", "(null)"])).unwrap();
         assert_eq!((entry.submissions, entry.reason.as_deref()), (1, Some("BeginTime")));
         assert_eq!(QueueEntry::parse("slurm_load_jobs error"), None);
+    }
+
+    #[test]
+    fn a_line_of_sacct_becomes_an_entry() {
+        let parse = |line: &str| QueueEntry::parse_accounting(line).unwrap();
+        let killed = parse("720|x|OUT_OF_MEMORY|0:125|n1|2026-11-27T12:12:23|2026-11-27T12:13:00");
+        assert_eq!(
+            (killed.id.as_str(), killed.state.as_str(), killed.node.as_deref()),
+            ("720", "out_of_memory", Some("n1"))
+        );
+        assert_eq!(killed.reason.as_deref(), Some("exit code 0:125 (sacct)"));
+        assert_eq!(killed.ended_at.as_deref(), Some("2026-11-27T12:13:00"));
+
+        let cancelled = parse("720|x|CANCELLED by 1000|0:0|None assigned|2026-11-27T12:12:23|Unknown");
+        assert_eq!((cancelled.state.as_str(), cancelled.node, cancelled.ended_at), ("cancelled", None, None));
+        assert_eq!(cancelled.reason.as_deref(), Some("by 1000, exit code 0:0 (sacct)"));
+        assert_eq!(QueueEntry::parse_accounting("Slurm accounting storage is disabled"), None);
     }
 
     #[test]

@@ -45,6 +45,14 @@ impl Scheduler {
         }
     }
 
+    /// The end of a job that listings no longer have, where the scheduler keeps accounts.
+    pub(super) async fn ended_job(&self, id: &str) -> Option<QueueEntry> {
+        match self {
+            Scheduler::Slurm { .. } => slurm::ended_job(id).await,
+            Scheduler::Batch(_) => None,
+        }
+    }
+
     /// Submits a record's job, and returns its id.
     pub(super) async fn submit(
         &self,

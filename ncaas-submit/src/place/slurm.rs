@@ -1,4 +1,4 @@
-//! Slurm's commands: `squeue` for all jobs at once, `sbatch` for one.
+//! Slurm's commands: `squeue` for all jobs at once, `sbatch` for one, `sacct` for a job that `squeue` has forgotten.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -48,6 +48,14 @@ pub(super) async fn list() -> Result<Vec<QueueEntry>> {
     let format = format!("--Format={}", queue_entry::FORMAT);
     let output = run("squeue", &["--me", "--states=all", "--noheader", &format], None).await?;
     Ok(output.lines().filter_map(QueueEntry::parse).collect())
+}
+
+/// The end of a job that `squeue` has forgotten, where the cluster has an accounting database that knows it.
+pub(super) async fn ended_job(id: &str) -> Option<QueueEntry> {
+    let format = format!("--format={}", queue_entry::ACCOUNTING_FORMAT);
+    let jobs = format!("--jobs={id}");
+    let output = run("sacct", &["--allocations", "--noheader", "--parsable2", &jobs, &format], None).await.ok()?;
+    output.lines().find_map(QueueEntry::parse_accounting).filter(|entry| !entry.is_active())
 }
 
 /// Submits a job, and returns its id.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod batch;
+mod killed_test;
 
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
@@ -144,6 +145,85 @@ fn jobs_that_wait_cost_no_requests_to_the_bucket() {
         lab.end_pipe(pipe);
         lab.cluster.bash(CONTROLLER, "scancel --me");
     }
+}
+
+#[test]
+fn jobs_that_slurm_has_forgotten_are_explained_by_its_accounts() {
+    let lab = Lab::with_accounts(&["n1"]);
+    let forget = || {
+        wait_until("Slurm has forgotten the job", Duration::from_secs(100), || {
+            lab.cluster.bash(CONTROLLER, "squeue --noheader --states=all").text().is_empty()
+        });
+        lab.signal_placer("CONT");
+    };
+    lab.submit("1", &[("killed.txt", "600\na")]);
+    let pipe = lab.start("--once", "--retries 0");
+    lab.wait_for_container("n1");
+    lab.signal_placer("STOP");
+    lab.cluster.bash("n1", "pkill -KILL '^slurm_script|^ncaas-'");
+    forget();
+    assert_eq!(lab.wait(pipe), 1, "{}", lab.describe());
+    let placement = &lab.last_record("killed.txt")["placement"];
+    let exit_code = lab.cluster.bash(CONTROLLER, "sacct --noheader --allocations --format=ExitCode").text();
+    let reason = format!("exit code {} (sacct)", exit_code.trim());
+    assert_eq!(placement["reason"], *reason, "{placement}");
+    assert_eq!((&placement["state"], &placement["node"]), (&"failed".into(), &"n1".into()));
+    let error = &lab.saved_record("1", "killed.txt")["error"];
+    assert_eq!(error["kind"], "placement-lost");
+    assert!(error["message"].as_str().unwrap().contains(&format!("is lost (failed: {reason})")), "{error}");
+
+    // A cancelled job is not submitted again.
+    lab.cluster.bash(CONTROLLER, "scontrol update NodeName=n1 State=DRAIN Reason=test").ok();
+    lab.submit("2", &[("cancelled.txt", "0\na")]);
+    let pipe = lab.start("--once", "");
+    wait_until("the job is pending", Duration::from_secs(60), || {
+        lab.cluster.bash(CONTROLLER, "squeue --noheader --states=PENDING").text().lines().count() == 1
+    });
+    lab.signal_placer("STOP");
+    lab.cluster.bash(CONTROLLER, "scancel --me").ok();
+    forget();
+    assert_eq!(lab.wait(pipe), 1, "{}", lab.describe());
+    assert_eq!(lab.saved_status("2", "cancelled.txt"), "cancelled", "{}", lab.describe());
+    let placement = &lab.last_record("cancelled.txt")["placement"];
+    assert_eq!(placement["reason"], "by 0, exit code 0:0 (sacct)", "{placement}");
+}
+
+#[test]
+fn two_placers_that_submit_the_same_record_at_once_have_one_result() {
+    let mut lab = Lab::new(&["n1"]);
+    lab.submit("1", &[("a.txt", "2\na")]);
+    let watch = format!("ncaas-submit watch {} --once >record", lab.bucket.address());
+    lab.cluster.bash(CONTROLLER, &watch).ok();
+    // Neither submits its job before both have looked for one.
+    let sbatch = r#"#!/bin/sh
+        touch rival.$$
+        until [ $(ls rival.* | wc -l) = 2 ]; do sleep 0.1; done
+        exec /usr/bin/sbatch "$@""#;
+    let programs = lab.cluster.folder().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    std::fs::write(programs.join("sbatch"), sbatch).unwrap();
+    lab.cluster.run(CONTROLLER, &programs, &["chmod", "755", "sbatch"]);
+    let path = format!("{}:{}:{}", programs.display(), tools().display(), std::env::var("PATH").unwrap());
+    lab.variables.push(("PATH", path));
+
+    let pipes = [(); 2].map(|()| lab.start_from("cat record", ""));
+    for pipe in pipes {
+        assert_eq!(lab.wait(pipe), 0, "{}", lab.describe());
+    }
+    wait_until("both jobs have ended", Duration::from_secs(60), || {
+        lab.cluster.bash(CONTROLLER, "squeue --noheader").text().is_empty()
+    });
+    let names = "squeue --noheader --states=all --format=%j | sort | uniq --count";
+    let names = lab.cluster.bash(CONTROLLER, names).text();
+    assert!(names.trim().starts_with("2 ") && names.lines().count() == 1, "{names}");
+    // The second one started after the first had ended, and found its saved record.
+    let claim: serde_json::Value = serde_json::from_str(&lab.read("1", "claim.json")).unwrap();
+    assert_eq!(claim["runs"], serde_json::json!({"1": 1}));
+    assert_eq!(lab.read("1", "process_results/out.txt"), "2\na");
+    let log = lab.read("1", "logs/a.txt.log");
+    assert_eq!(log.lines().filter(|line| line.ends_with("run")).count(), 1, "{log}");
+    assert_eq!(lab.certificate_statuses("1"), ["SUCCESS"]);
+    lab.check_nodes_are_clean();
 }
 
 #[test]
@@ -310,7 +390,10 @@ fn three_machines_share_60_jobs_of_3_seconds() {
     // Before the last start, submissions waited.
     let last_start = backlog.starts.iter().copied().fold(0.0, f64::max);
     let idle: Vec<f64> = backlog.shares.values().map(|share| share.longest_idle(last_start - 3.0)).collect();
-    println!("shares {counts:?}, longest idle time {idle:.1?} s, {:.1} s in all", backlog.duration);
+    println!(
+        "shares {counts:?}, longest idle time {idle:.1?} s, longest bare run {:.1} s, {:.1} s in all",
+        backlog.longest_bare_run, backlog.duration
+    );
     assert!(counts.len() == 3 && counts.iter().all(|count| (14..=26).contains(count)), "{counts:?}");
     assert!(idle.iter().all(|idle| *idle < 2.0), "{idle:?} {backlog:?}");
 }
