@@ -82,9 +82,10 @@ impl JobFolder {
         let folder = Folder::create(self.io_dir())?;
         let folder = folder.open_or_create(folder.relative(&self.root))?;
         for shared in [PROCESS_RESULTS, LOGS].map(Path::new) {
-            match folder.open_below(shared) {
-                Err(failure) if failure.kind != Kind::FileNotFound || folder.has(shared) => return Err(failure),
-                _ => {}
+            let opened = folder.open_below(shared).none_if(&[Kind::FileNotFound])?;
+            if opened.is_none() && folder.has(shared) {
+                // Another stage has made it meanwhile, or it is a broken link.
+                folder.open_below(shared)?;
             }
         }
         Ok(folder)
@@ -329,6 +330,25 @@ mod tests {
         crate::files::write_whole(&folder(None).record_file(), &saved.to_line()).unwrap();
         assert!(folder(None).saved_record().is_some());
         assert!(folder(Some(2)).saved_record().is_none());
+    }
+
+    #[test]
+    fn a_job_folder_is_opened_while_another_stage_makes_its_folders() {
+        let io_dir = tempfile::tempdir().unwrap();
+        for number in 0..2000 {
+            let job = Job { id: format!("job__pca_{number}"), ..Job::default() };
+            let folder = JobFolder::new(io_dir.path().to_str().unwrap(), &job, None).unwrap();
+            std::fs::create_dir_all(folder.root()).unwrap();
+            let begin = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    begin.wait();
+                    std::fs::create_dir(folder.root().join(PROCESS_RESULTS)).unwrap();
+                });
+                begin.wait();
+                folder.open().map(|_| ()).unwrap();
+            });
+        }
     }
 
     #[test]
