@@ -10,11 +10,18 @@ use crate::text::{one_line, shorten_middle};
 /// Spaces between two columns.
 const GAP: &str = "  ";
 /// The minimum width of a column that is shortened to fit a terminal.
-const NARROWEST: usize = 8;
+const NARROWEST: usize = 16;
+/// What begins the second line of a row that has two.
+const INDENT: &str = "  ";
 
 /// The width of the terminal that stdout is, in characters; 80 if it is not known.
 pub fn terminal_width() -> usize {
     console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns))
+}
+
+/// The number of lines of the terminal that stdout is; 24 if it is not known.
+pub fn terminal_height() -> usize {
+    console::Term::stdout().size_checked().map_or(24, |(lines, _)| usize::from(lines))
 }
 
 /// Whether a list is shown as a table: stdout is a terminal, and the user did not ask for records.
@@ -27,18 +34,27 @@ pub fn shows_table(json: bool) -> bool {
 pub struct Table {
     rows: Vec<Vec<String>>,
     width: Option<usize>,
+    is_last_optional: bool,
 }
 
 impl Table {
     /// A table with these column names.
     pub fn new(header: &[&str]) -> Self {
-        Table { rows: vec![header.iter().map(|name| (*name).to_owned()).collect()], width: None }
+        let header = header.iter().map(|name| (*name).to_owned()).collect();
+        Table { rows: vec![header], width: None, is_last_optional: false }
     }
 
-    /// Shortens the widest columns so that lines have at most this many characters.
+    /// Makes lines have at most this many characters. The first column stays whole, because people type what it names: other
+    /// columns are shortened, or have a line of their own below it.
     #[must_use]
     pub fn fit(self, width: usize) -> Self {
         Table { width: Some(width), ..self }
+    }
+
+    /// Leaves the last column out where the table would be too wide.
+    #[must_use]
+    pub fn with_optional_last(self) -> Self {
+        Table { is_last_optional: true, ..self }
     }
 
     /// Adds a row. Missing cells are empty.
@@ -46,39 +62,56 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| one_line(&cell)).collect());
     }
 
-    fn widths(&self) -> Vec<usize> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
+    /// The widths of the columns of some rows, of which those from `first` on may be shortened.
+    fn widths(rows: &[&[String]], first: usize, limit: usize) -> Vec<usize> {
+        let columns = rows.iter().map(|row| row.len()).max().unwrap_or_default();
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell)).max().unwrap_or(0)
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell)).max().unwrap_or(0)
         };
         let mut widths: Vec<usize> = (0..columns).map(width).collect();
-        if let Some(limit) = self.width {
-            let gaps = GAP.len() * columns.saturating_sub(1);
-            while widths.iter().sum::<usize>() + gaps > limit {
-                match widths.iter_mut().max().filter(|widest| **widest > NARROWEST) {
-                    Some(widest) => *widest -= 1,
-                    None => break,
-                }
+        while total(&widths) > limit {
+            match widths.iter_mut().skip(first).max().filter(|widest| **widest > NARROWEST) {
+                Some(widest) => *widest -= 1,
+                None => break,
             }
         }
         widths
     }
 }
 
+/// The width of a line.
+fn total(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths = self.widths();
-        for row in &self.rows {
-            let mut line = String::new();
-            for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                let cell = if measure_text_width(cell) > *width { shorten_middle(cell, *width) } else { cell.clone() };
-                let padding = width.saturating_sub(measure_text_width(&cell));
-                write!(line, "{}{cell}{:padding$}", if at > 0 { GAP } else { "" }, "")?;
-            }
-            writeln!(f, "{}", line.trim_end())?;
+        let limit = self.width.unwrap_or(usize::MAX);
+        let mut rows: Vec<&[String]> = self.rows.iter().map(Vec::as_slice).collect();
+        if self.is_last_optional && total(&Self::widths(&rows, usize::MAX, limit)) > limit {
+            rows.iter_mut().for_each(|row| *row = row.split_last().map_or(row, |(_, others)| others));
         }
-        Ok(())
+        let widths = Self::widths(&rows, 1, limit);
+        if total(&widths) <= limit {
+            return rows.iter().try_for_each(|row| write_line(f, "", row, &widths));
+        }
+        let details: Vec<&[String]> = rows.iter().map(|row| row.get(1..).unwrap_or_default()).collect();
+        let widths = Self::widths(&details, 0, limit.saturating_sub(INDENT.len()));
+        rows.iter().zip(details).try_for_each(|(row, details)| {
+            writeln!(f, "{}", row.first().map_or("", String::as_str))?;
+            write_line(f, INDENT, details, &widths)
+        })
     }
+}
+
+fn write_line(f: &mut fmt::Formatter<'_>, indent: &str, row: &[String], widths: &[usize]) -> fmt::Result {
+    let mut line = indent.to_owned();
+    for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+        let cell = if measure_text_width(cell) > *width { shorten_middle(cell, *width) } else { cell.clone() };
+        let padding = width.saturating_sub(measure_text_width(&cell));
+        write!(line, "{}{cell}{:padding$}", if at > 0 { GAP } else { "" }, "")?;
+    }
+    writeln!(f, "{}", line.trim_end())
 }
 
 #[cfg(test)]
@@ -91,9 +124,20 @@ mod tests {
         table.push(["é日本.npy".to_owned(), "running".to_owned()]);
         table.push(["\u{1b}[31ma\nb\u{7}".to_owned(), "failed".to_owned()]);
         assert_eq!(table.to_string(), "NAME       STATUS\né日本.npy  running\na b        failed\n");
-        table.push(["a_very_long_name_of_a_dataset.npy".to_owned(), "success".to_owned()]);
-        let narrow = table.fit(24).to_string();
-        assert!(narrow.lines().all(|line| measure_text_width(line) <= 24), "{narrow}");
-        assert!(narrow.contains("a_very_…set.npy  success"), "{narrow}");
+        let text = "a text that is not short".to_owned();
+        table.push(["a_long_name_of_a_dataset.npy".to_owned(), text]);
+        let narrow = |width: usize| table.clone().fit(width).to_string();
+        assert!(narrow(46).contains("a_long_name_of_a_dataset.npy  a text t…t short\n"), "{}", narrow(46));
+        assert!(narrow(30).contains("a_long_name_of_a_dataset.npy\n  a text that is not short\n"), "{}", narrow(30));
+        for width in [30, 46] {
+            assert!(narrow(width).lines().all(|line| measure_text_width(line) <= width), "{}", narrow(width));
+        }
+    }
+
+    #[test]
+    fn an_optional_last_column_is_left_out_before_others_are_shortened() {
+        let mut table = Table::new(&["NAME", "AGE", "OWNER"]).with_optional_last().fit(20);
+        table.push(["a".to_owned(), "3 m".to_owned(), "x".repeat(30)]);
+        assert_eq!(table.to_string(), "NAME  AGE\na     3 m\n");
     }
 }

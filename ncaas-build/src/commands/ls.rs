@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn the_table_fits_the_terminal() {
         let image = Image {
-            image: Some(format!("neurocaas/contrib:{}.356d78a-dirty", "analysis".repeat(8))),
+            image: Some(format!("neurocaas/contrib:{}.356d78a-dirty", "analysis".repeat(3))),
             commit: Some(format!("{}-dirty", "356d78a".repeat(5))),
             size: Some(1_234_567_890),
             age_s: Some(200_000),

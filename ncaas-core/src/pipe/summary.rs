@@ -7,19 +7,19 @@ use crate::quantity::{format_age, format_bytes, format_count, format_duration};
 use crate::record::Record;
 use crate::text::{one_line, shorten_middle, word};
 
-/// The most columns of a container's name beside the name of a dataset, unless the terminal is wide enough for both.
-const LONGEST_NAME: usize = 44;
 /// The fields that name the subject of a record without job and container, in the order of preference.
 const SUBJECTS: [&str; 8] = ["path", "key", "image", "plot", "report", "file", "folder", "bucket"];
 /// The fields whose text is a state, which needs no name.
 const STATES: [&str; 5] = ["change", "kind", "outcome", "status", "state"];
 /// The other fields with texts that a summary shows.
 const TEXTS: [&str; 4] = ["groups", "queue", "io_dir", "bucket"];
+/// What begins a further line, and separates two details.
+const INDENT: &str = "  ";
 /// How many hex digits of an id are shown, as the docker CLI does.
 const SHORT_ID: usize = 12;
 
-/// A record as lines of at most `width` characters, but for paths and commands, which stay whole. The state of a job, on a
-/// second line its dataset and container, and where its results are:
+/// A record as lines of at most `width` characters, but for names, paths and commands, which stay whole because people type
+/// them. The state of a job, its dataset and container on one or two more lines, and where its results are:
 ///
 /// ```text
 /// job__pca_2026_11_27_10_00_00_123456: success
@@ -27,8 +27,9 @@ const SHORT_ID: usize = 12;
 ///   3 results in io-dir/results/job__pca_2026_11_27_10_00_00_123456/process_results
 /// ```
 ///
+/// If a message on the same terminal has said how the job ended (`is_told`), one line is left: `DATASET: RESULTS`, or its container.
 /// Any other record as `SUBJECT: STATE, AMOUNT, ...`. A record of a dry run is followed by its `docker run` command.
-pub(super) fn summarise(record: &Record, width: usize) -> String {
+pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String {
     let (job, container, error) = (record.job(), record.container(), record.error());
     let error = error.map(|error| format!("error {}", word(&error.kind)));
     if job.is_none() && container.is_none() {
@@ -36,32 +37,37 @@ pub(super) fn summarise(record: &Record, width: usize) -> String {
         let (name, subject) = subject.unwrap_or(("", "record"));
         let details = record.as_map().iter().filter(|(field, _)| *field != name);
         let details = details.filter_map(|(field, value)| describe_field(field, value)).chain(error);
-        return title_line(&one_line(subject), &details.collect::<Vec<_>>().join(", "), width);
+        return title_line(&one_line(subject), &details.collect::<Vec<_>>().join(", "));
     }
     let container_name = container.as_ref().map(|container| {
         let name = if container.name.is_empty() { &container.id } else { &container.name };
         one_line(name)
     });
+    let dataset = datasets(record);
+    let place = results_folder(record).map(|place| {
+        let count = record.results().map_or(0, |results| results.len());
+        format!("{} in {}", format_count(count, "result"), one_line(&place))
+    });
+    if let Some(detail) = place.as_ref().or(container_name.as_ref()).filter(|_| is_told && error.is_none()) {
+        return title_line(dataset.as_deref().unwrap_or("job"), detail);
+    }
     let subject = job.map(|job| one_line(&job.id)).or_else(|| container_name.clone()).unwrap_or_default();
     let state = container.map(|container| container.status.map_or(container.state, |status| word(&status)));
     // A submission's own record has its state beside the job.
     let state = state.or_else(|| record.text("state").map(str::to_owned));
     let state = state.map(|state| one_line(&state)).filter(|state| !state.is_empty());
     let state = state.into_iter().chain(error).collect::<Vec<_>>().join(", ");
-    let mut summary = title_line(&subject, &state, width);
+    let mut summary = title_line(&subject, &state);
     let name = container_name.filter(|name| !name.is_empty() && *name != subject);
-    let dataset = datasets(record).unwrap_or_default();
-    let name_room = LONGEST_NAME.max(width.saturating_sub(dataset.chars().count() + 4));
-    let name = name.map(|name| shorten_middle(&name, name_room));
-    let room = width.saturating_sub(name.as_ref().map_or(0, |name| name.chars().count() + 2) + 2);
-    let dataset = Some(shorten_middle(&dataset, room)).filter(|dataset| !dataset.is_empty());
-    let details = dataset.into_iter().chain(name).collect::<Vec<_>>().join("  ");
-    if !details.is_empty() {
-        summary.push_str(&format!("  {details}\n"));
+    let dataset = dataset.map(|dataset| shorten_middle(&dataset, width.saturating_sub(INDENT.len())));
+    let details: Vec<String> = dataset.into_iter().chain(name).filter(|detail| !detail.is_empty()).collect();
+    let characters: usize = details.iter().map(|detail| detail.chars().count() + INDENT.len()).sum();
+    let lines = if characters > width { details } else { vec![details.join(INDENT)] };
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        summary.push_str(&format!("{INDENT}{line}\n"));
     }
-    if let Some(place) = results_folder(record) {
-        let count = record.results().map_or(0, |results| results.len());
-        summary.push_str(&format!("  {} in {}\n", format_count(count, "result"), one_line(&place)));
+    if let Some(place) = place {
+        summary.push_str(&format!("{INDENT}{place}\n"));
     }
     if let Some(command) = record.as_map().get("dry_run").and_then(|dry_run| dry_run["docker_run"].as_str()) {
         summary.push_str(&format!("{}\n", one_line(command)));
@@ -69,11 +75,9 @@ pub(super) fn summarise(record: &Record, width: usize) -> String {
     summary
 }
 
-/// `SUBJECT: DETAILS`, with the subject shortened.
-fn title_line(subject: &str, details: &str, width: usize) -> String {
-    let details = if details.is_empty() { String::new() } else { format!(": {details}") };
-    let room = width.saturating_sub(details.chars().count());
-    format!("{}{details}\n", shorten_middle(subject, room))
+/// `SUBJECT: DETAILS`.
+fn title_line(subject: &str, details: &str) -> String {
+    if details.is_empty() { format!("{subject}\n") } else { format!("{subject}: {details}\n") }
 }
 
 /// The folder with the results of a job, relative to the working directory; none if there are no results.
@@ -137,7 +141,7 @@ mod tests {
     fn summary(line: &str) -> String {
         let mut record = Record::default();
         record.merge(&serde_json::from_str::<Value>(line).unwrap_or_default());
-        summarise(&record, 80)
+        summarise(&record, 80, false)
     }
 
     #[test]
@@ -160,6 +164,17 @@ mod tests {
         assert!(summary_of_one.ends_with("in /io/results/job__pca_1/process_results/a_.npy\n"), "{summary_of_one}");
         let submission = r#"{"job":{"id":"job__pca_1"},"dataname":["lab/inputs/a.npy","lab/inputs/b.npy"]}"#;
         assert_eq!(summary(submission), "job__pca_1\n  a.npy, b.npy\n");
+    }
+
+    #[test]
+    fn a_job_whose_end_was_told_has_one_line() {
+        let mut record = Record::default();
+        let told = r#"{"job":{"id":"job__pca_1"},"dataname":"/d/s1.npy","container":{"name":"job__pca_1-1-aabb","state":"exited"}}"#;
+        record.merge(&serde_json::from_str::<Value>(told).unwrap());
+        assert_eq!(summarise(&record, 80, true), "s1.npy: job__pca_1-1-aabb\n");
+        let results = r#"{"io_dir":"/io","results":[{"path":"results/x","size":1,"source":"/x"}]}"#;
+        record.merge(&serde_json::from_str::<Value>(results).unwrap());
+        assert_eq!(summarise(&record, 80, true), "s1.npy: 1 result in /io/results/job__pca_1/process_results\n");
     }
 
     #[test]
@@ -191,14 +206,16 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_within_80_columns_without_control_characters() {
-        let long = "x".repeat(120);
+    fn a_summary_has_whole_names_without_control_characters() {
+        let (job, dataset) = ("job__pca_2026_11_27_10_00_00_123456", "x".repeat(120));
         let line = format!(
-            r#"{{"job":{{"id":"{long}"}},"dataname":"/d/a\u001b[2J{long}","container":{{"name":"{long}1","state":"running"}}}}"#
+            r#"{{"job":{{"id":"{job}"}},"dataname":"/d/a\u001b[2J{dataset}","container":{{"name":"{job}-1-aabbccdd","state":"running"}}}}"#
         );
         let summary = summary(&line);
-        assert_eq!(summary.lines().count(), 2, "{summary}");
-        assert!(summary.lines().all(|line| line.chars().count() <= 80), "{summary}");
+        let lines: Vec<&str> = summary.lines().collect();
+        assert_eq!(lines.len(), 3, "{summary}");
+        assert_eq!((lines[0], lines[2]), (format!("{job}: running").as_str(), format!("  {job}-1-aabbccdd").as_str()));
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{summary}");
         assert!(!summary.contains('\u{1b}'), "{summary}");
     }
 }

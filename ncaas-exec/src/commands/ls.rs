@@ -79,25 +79,22 @@ fn record_with_state(listed: &LabelledContainer, container: Container) -> Record
     record
 }
 
-/// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown. The job, whose id is
-/// in the container's name as well, is left out where the names would have to be shortened.
+/// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown. The job's id is in the
+/// container's name as well.
 fn table(records: &[Record], size: bool, width: usize) -> String {
-    let build = |has_job: bool| {
-        let select = |cells: [String; 6]| {
-            let is_shown = [true, true, true, size, true, has_job];
-            cells.into_iter().zip(is_shown).filter_map(|(cell, is_shown)| is_shown.then_some(cell)).collect::<Vec<_>>()
-        };
-        let header = select(["NAME", "STATE", "AGE", "SIZE", "DATASET", "JOB"].map(str::to_owned));
-        let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
-        for record in records {
-            if let Some(container) = record.container() {
-                table.push(select(row(record, &container)));
-            }
-        }
-        table
+    let select = |cells: [String; 6]| {
+        let is_shown = [true, true, true, size, true, true];
+        cells.into_iter().zip(is_shown).filter_map(|(cell, is_shown)| is_shown.then_some(cell)).collect::<Vec<_>>()
     };
-    let whole = build(true).to_string();
-    if whole.lines().all(|line| line.chars().count() <= width) { whole } else { build(false).fit(width).to_string() }
+    let header = select(["NAME", "STATE", "AGE", "SIZE", "DATASET", "JOB"].map(str::to_owned));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut table = Table::new(&header).with_optional_last().fit(width);
+    for record in records {
+        if let Some(container) = record.container() {
+            table.push(select(row(record, &container)));
+        }
+    }
+    table.to_string()
 }
 
 fn row(record: &Record, container: &Container) -> [String; 6] {
@@ -130,7 +127,9 @@ mod tests {
         let narrow = table(std::slice::from_ref(&record), false, 80);
         assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
         assert!(
-            narrow.contains("out-of-memory") && narrow.contains("job__pca_20") && narrow.contains("xxxxx"),
+            narrow.contains("out-of-memory")
+                && narrow.contains(&format!("{id}-1-aabbccdd"))
+                && narrow.contains("xxxxx"),
             "{narrow}"
         );
         assert!(!narrow.contains("JOB"), "{narrow}");
