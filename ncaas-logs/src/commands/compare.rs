@@ -1,6 +1,6 @@
 //! `ncaas-logs compare`: shows in what two jobs differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ncaas_core::engine::LazyEngine;
@@ -11,17 +11,19 @@ use ncaas_core::quantity::{format_bytes, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ResultFile;
 use ncaas_core::table::{Table, shows_table, terminal_width};
-use ncaas_core::text::shorten;
+use ncaas_core::text::{one_line, shorten};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::args::CompareArgs;
+use crate::saved_files::{SavedFiles, find_cause_in};
 use crate::targets::find_saved_record;
 
 /// The fields of a record that decide what a job does.
-const FIELDS: [&str; 7] = ["image", "image_id", "command", "configname", "dataname", "run", "container.status"];
+const FIELDS: [&str; 8] =
+    ["image", "image_id", "command", "configname", "dataname", "run", "container.status", "container.exit_code"];
 
 /// The differences between two jobs.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
@@ -33,6 +35,9 @@ pub(crate) struct Comparison {
     same: bool,
     /// Fields that differ; null if a record has none.
     fields: BTreeMap<String, Pair<Value>>,
+    /// The lines of output that most likely say why the jobs failed, if they differ; null for a job that did not fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Pair<Option<String>>>,
     /// Datasets and configs that differ, by name.
     inputs: FileDifferences,
     /// Results that differ, by their path below `process_results`.
@@ -81,6 +86,8 @@ struct Side {
     path: PathBuf,
     record: Record,
     results: Files,
+    /// Why the job failed.
+    cause: Option<String>,
 }
 
 async fn read_side(engines: &LazyEngine, argument: &str) -> Result<Side> {
@@ -102,7 +109,10 @@ impl Side {
             let name = result.path.split_once("/process_results/").map_or(result.path.as_str(), |(_, name)| name);
             (name.to_owned(), (result.size, result.sha256))
         });
-        Side { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), results: results.collect(), record }
+        let saved = SavedFiles::beside_record(path).filter(|_| record.is_failed());
+        let cause = saved.and_then(|saved| find_cause_in(&saved.last_lines()));
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Side { path, results: results.collect(), record, cause }
     }
 }
 
@@ -132,6 +142,7 @@ fn compare(a: &Side, b: &Side) -> Comparison {
         b: b.path.to_string_lossy().into_owned(),
         same: fields.is_empty() && inputs.is_empty() && results.is_empty(),
         usage: names.map(|name| (*name, Pair { a: usage[0][name], b: usage[1][name] })).collect(),
+        cause: (a.cause != b.cause).then(|| Pair { a: a.cause.clone(), b: b.cause.clone() }),
         fields,
         inputs,
         results,
@@ -159,34 +170,73 @@ fn usage(record: &Record) -> BTreeMap<&'static str, f64> {
     duration.into_iter().chain(usage.into_iter().flatten()).collect()
 }
 
-/// The comparison as a table that fits a terminal.
+/// The comparison as a table that fits a terminal. Long values continue on further lines.
 fn to_table(comparison: &Comparison, width: usize) -> String {
-    let mut table = Table::new(&["", "A", "B"]).fit(width);
-    table.push(["record".to_owned(), comparison.a.clone(), comparison.b.clone()]);
+    let here = std::env::current_dir().ok();
+    let shorten_path = |path: &String| {
+        let path = Path::new(path);
+        here.as_ref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).display().to_string()
+    };
+    let mut rows = vec![("record".to_owned(), shorten_path(&comparison.a), shorten_path(&comparison.b))];
     for (name, Pair { a, b }) in &comparison.fields {
-        let text = |value: &Value| match value {
-            Value::Null => "-".to_owned(),
-            Value::String(text) => text.clone(),
-            other => shorten(&other.to_string(), 200),
-        };
-        table.push([name.clone(), text(a), text(b)]);
+        add_field(&mut rows, name.trim_start_matches("container.").replace('_', " "), a, b);
+    }
+    if let Some(Pair { a, b }) = &comparison.cause {
+        let text = |cause: &Option<String>| cause.clone().unwrap_or_else(|| NONE.to_owned());
+        rows.push(("cause".to_owned(), text(a), text(b)));
     }
     for (kind, files) in [("input", &comparison.inputs), ("result", &comparison.results)] {
-        let row = |name: &String, a: &str, b: &str| [format!("{kind} {name}"), a.to_owned(), b.to_owned()];
-        files.changed.iter().for_each(|name| table.push(row(name, "differs", "differs")));
-        files.only_a.iter().for_each(|name| table.push(row(name, "exists", "-")));
-        files.only_b.iter().for_each(|name| table.push(row(name, "-", "exists")));
+        let mut add = |name: &str, a: &str, b: &str| rows.push((name.to_owned(), a.to_owned(), b.to_owned()));
+        files.changed.iter().for_each(|name| add(&format!("{kind} {name}"), "differs", "differs"));
+        files.only_a.iter().for_each(|name| add(&format!("{kind} {name}"), "present", "absent"));
+        files.only_b.iter().for_each(|name| add(&format!("{kind} {name}"), "absent", "present"));
         if files.same > 0 {
-            table.push([format!("{} {kind}s", files.same), "same".to_owned(), "same".to_owned()]);
+            add(&format!("other {kind}s"), &format!("{} same", files.same), &format!("{} same", files.same));
         }
     }
     for (name, Pair { a, b }) in &comparison.usage {
         let text = |value: f64| if name.ends_with("_s") { format_duration(value) } else { format_bytes(value as u64) };
         let name = name.trim_end_matches("_s").trim_end_matches("_bytes").replace('_', " ");
-        table.push([name, text(*a), text(*b)]);
+        rows.push((name, text(*a), text(*b)));
+    }
+    let longest_name = rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or_default();
+    let name_width = longest_name.min(width / 3);
+    let value_width = (width.saturating_sub(name_width + 4) / 2).max(1);
+    let mut table = Table::new(&["", "A", "B"]);
+    for (name, a, b) in rows {
+        let cells = [(name, name_width), (a, value_width), (b, value_width)].map(|(text, width)| split(&text, width));
+        for line in 0..cells.iter().map(Vec::len).max().unwrap_or_default() {
+            table.push(cells.iter().map(|cell| cell.get(line).cloned().unwrap_or_default()));
+        }
     }
     let same = if comparison.same { "The jobs do not differ.\n" } else { "" };
     format!("{table}{same}")
+}
+
+/// What a job without a value has in the table.
+const NONE: &str = "-";
+
+/// Adds a field that differs: an object by its own fields that differ.
+fn add_field(rows: &mut Vec<(String, String, String)>, name: String, a: &Value, b: &Value) {
+    if let (Value::Object(a), Value::Object(b)) = (a, b) {
+        let names: BTreeSet<&String> = a.keys().chain(b.keys()).filter(|name| a.get(*name) != b.get(*name)).collect();
+        let value = |fields: &Map<String, Value>, name: &String| fields.get(name).cloned().unwrap_or_default();
+        return names.into_iter().for_each(|field| {
+            add_field(rows, format!("{name} {}", field.replace('_', " ")), &value(a, field), &value(b, field));
+        });
+    }
+    let text = |value: &Value| match value {
+        Value::Null => NONE.to_owned(),
+        Value::String(text) => text.clone(),
+        other => shorten(&other.to_string(), 200),
+    };
+    rows.push((name, text(a), text(b)));
+}
+
+/// A text as lines of at most `width` characters.
+fn split(text: &str, width: usize) -> Vec<String> {
+    let characters: Vec<char> = one_line(text).chars().collect();
+    characters.chunks(width.max(1)).map(|line| line.iter().collect()).collect()
 }
 
 #[cfg(test)]
