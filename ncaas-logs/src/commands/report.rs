@@ -34,7 +34,7 @@ pub(crate) struct ReportRecord {
 }
 
 const COLUMNS: [&str; 11] =
-    ["Dataset", "Job", "Status", "Cause", "Start", "Duration", "CPU", "Memory", "Image", "Config", "Files"];
+    ["Dataset", "Status", "Cause", "Files", "Start", "Duration", "CPU", "Memory", "Image", "Config", "Job"];
 
 /// The whole page. The template escapes every value but the timeline, which is SVG of this program.
 #[derive(Template)]

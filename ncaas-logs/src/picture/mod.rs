@@ -16,7 +16,8 @@ use svg::{Anchor, CHARACTER, Colour, Svg};
 const WIDTH: f64 = 1100.0;
 const LEFT: f64 = 190.0;
 const RIGHT: f64 = 20.0;
-const TOP: f64 = 60.0;
+/// The height of the legend.
+const LEGEND: f64 = 60.0;
 /// The height of a job's row, and the maximum height of all rows.
 const ROW: f64 = 18.0;
 const ROWS: f64 = 900.0;
@@ -35,14 +36,16 @@ struct Theme {
     ink: Colour,
     faint: Colour,
     failed: Colour,
+    /// Where the first row begins: below the legend, which the page has outside the picture.
+    top: f64,
 }
 
 /// A picture in a file.
-const FILE: Theme = Theme { background: "#ffffff", ink: "#303030", faint: "#dddddd", failed: "#b03a00" };
+const FILE: Theme = Theme { background: "#ffffff", ink: "#303030", faint: "#dddddd", failed: "#b03a00", top: LEGEND };
 
 /// A picture in a page whose style sheet sets these variables.
 const PAGE: Theme =
-    Theme { background: "var(--page)", ink: "var(--ink)", faint: "var(--faint)", failed: "var(--failed)" };
+    Theme { background: "var(--page)", ink: "var(--ink)", faint: "var(--faint)", failed: "var(--failed)", top: 4.0 };
 
 /// The panels below the jobs, which have the colour of no status.
 const SUM: Colour = "#8a8f98";
@@ -93,24 +96,26 @@ fn row_height(timeline: &Timeline) -> f64 {
     ROW.min(ROWS / timeline.rows.len().max(1) as f64)
 }
 
-fn height(timeline: &Timeline) -> f64 {
+fn height(timeline: &Timeline, theme: &Theme) -> f64 {
     let rows = row_height(timeline) * timeline.rows.len() as f64;
-    (TOP + rows + PANELS.len() as f64 * (GAP + PANEL) + BOTTOM).ceil()
+    (theme.top + rows + PANELS.len() as f64 * (GAP + PANEL) + BOTTOM).ceil()
 }
 
 fn draw(timeline: &Timeline, theme: &Theme) -> String {
-    let mut svg = Svg::new(WIDTH as u32, height(timeline) as u32, theme.background);
+    let mut svg = Svg::new(WIDTH as u32, height(timeline, theme) as u32, theme.background);
     let width = WIDTH - LEFT - RIGHT;
     let x = |time: f64| LEFT + (time - timeline.start) / (timeline.end - timeline.start) * width;
-    draw_legend(timeline, theme, &mut svg);
+    if theme.top >= LEGEND {
+        draw_legend(timeline, theme, &mut svg);
+    }
     let ticks = ticks(timeline);
-    let bottom = height(timeline) - BOTTOM;
+    let bottom = height(timeline, theme) - BOTTOM;
     for (time, _) in &ticks {
-        svg.rectangle([x(*time), TOP, 0.5, bottom - TOP], theme.faint, None);
+        svg.rectangle([x(*time), theme.top, 0.5, bottom - theme.top], theme.faint, None);
     }
     let row = row_height(timeline);
     for (at, job) in timeline.rows.iter().enumerate() {
-        let y = TOP + at as f64 * row;
+        let y = theme.top + at as f64 * row;
         let colour = STATUSES.iter().find(|status| status.0 == job.status).map_or(theme.ink, |status| status.1);
         let margin = if row > 4.0 { 1.0 } else { 0.0 };
         // The shortest job is visible too.
@@ -119,7 +124,7 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
     }
     draw_names(timeline, theme, &mut svg);
     let slices = timeline.slices(SLICES);
-    let mut y = TOP + row * timeline.rows.len() as f64;
+    let mut y = theme.top + row * timeline.rows.len() as f64;
     for Panel { name, value, label } in PANELS {
         y += GAP;
         let most = slices.iter().map(value).fold(0.0, f64::max);
@@ -145,27 +150,35 @@ fn title(job: &Row) -> String {
 fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let row = row_height(timeline);
     let right = LEFT - 6.0;
-    let middle = |at: usize| TOP + (at as f64 + 0.5) * row;
+    let middle = |at: usize| theme.top + (at as f64 + 0.5) * row;
     if row >= NAME_HEIGHT {
         for (at, job) in timeline.rows.iter().enumerate() {
             svg.text(right, middle(at), Anchor::End, theme.ink, &shorten_middle(&job.name, NAME_ROOM));
         }
         return;
     }
-    let rows_end = TOP + row * timeline.rows.len() as f64;
+    let rows_end = theme.top + row * timeline.rows.len() as f64;
     let failed = timeline.rows.iter().enumerate().filter(|(_, job)| job.has_failed());
-    let (mut next, mut left_out) = (TOP + NAME_HEIGHT / 2.0, 0);
-    for (at, job) in failed {
-        let y = middle(at).max(next);
-        if y > rows_end - NAME_HEIGHT * 1.5 {
-            left_out += 1;
-            continue;
-        }
-        svg.text(right, y, Anchor::End, theme.failed, &shorten_middle(&job.name, NAME_ROOM));
-        next = y + NAME_HEIGHT;
+    let mut names: Vec<(f64, &Row)> = failed.map(|(at, job)| (middle(at), job)).collect();
+    let room = ((rows_end - theme.top) / NAME_HEIGHT) as usize;
+    let left_out = names.len().saturating_sub(room);
+    let mut last = rows_end - NAME_HEIGHT / 2.0;
+    if left_out > 0 {
+        names.truncate(room.saturating_sub(1));
+        svg.text(right, last, Anchor::End, theme.ink, &format!("and {} more failed", left_out + 1));
+        last -= NAME_HEIGHT;
     }
-    let more = if left_out > 0 { format!("and {left_out} more failed") } else { String::new() };
-    svg.text(right, rows_end - NAME_HEIGHT / 2.0, Anchor::End, theme.ink, &more);
+    // As near to their rows as names above them and below them allow.
+    let mut next = theme.top + NAME_HEIGHT / 2.0;
+    for (y, _) in &mut names {
+        *y = y.max(next);
+        next = *y + NAME_HEIGHT;
+    }
+    for (y, job) in names.iter_mut().rev() {
+        *y = y.min(last);
+        last = *y - NAME_HEIGHT;
+        svg.text(right, *y, Anchor::End, theme.failed, &shorten_middle(&job.name, NAME_ROOM));
+    }
 }
 
 fn draw_legend(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {

@@ -18,7 +18,7 @@ fn plot_draws_svg_and_png_from_saved_records() {
     assert_eq!(said["jobs"], 2);
     let svg = std::fs::read_to_string(folder.path().join("jobs.svg")).unwrap();
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.contains("&lt;a&amp;b>.npy"), "{svg}");
-    assert!(svg.contains("1 success") && svg.contains("1 out of memory"), "{svg}");
+    assert!(svg.contains("1 succeeded") && svg.contains("1 out of memory"), "{svg}");
     plot(&["-o", "jobs.png", "a.record.json"]).ok();
     assert!(std::fs::read(folder.path().join("jobs.png")).unwrap().starts_with(b"\x89PNG\r\n"));
     plot(&["missing.json"]).ended_saying(1, "cannot read `missing.json`");
