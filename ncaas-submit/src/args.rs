@@ -106,7 +106,7 @@ pub(crate) struct WatchArgs {
 
     /// Keep the claims on unfinished submissions for this long after the exit [default: 5m, with `--once` 1h]
     ///
-    /// Another watch on the same host takes them over at once, unless they are of `--once`.
+    /// Another watch on the same host takes them over at once, those of `--once` when its pipe has ended.
     #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration_or_zero)]
     pub(crate) hold: Option<Duration>,
 

@@ -1,7 +1,7 @@
 //! `ncaas-submit init`: create a bucket, its groups and their folders, and on request a queue.
 
 use ncaas_core::bucket::{Bucket, Key};
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{CONFIGS, INPUTS, LOGS, RESULTS, SUBMISSIONS, check_group};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
@@ -14,6 +14,11 @@ use crate::sqs;
 pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
     for group in &args.group {
         check_group(group)?;
+        if group.contains(char::is_whitespace) {
+            let hint = format!("use for example `{}`", group.split_whitespace().collect::<Vec<_>>().join("-"));
+            let message = format!("`{group}` is not a valid name for a new group: it contains a space");
+            return Err(Failure::new(Kind::Usage, message).hint(hint));
+        }
     }
     Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {

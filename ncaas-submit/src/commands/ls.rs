@@ -13,7 +13,7 @@ use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_age;
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::{DatasetState, SubmissionFields, SubmissionState};
-use ncaas_core::table::{Table, shows_table, terminal_width};
+use ncaas_core::table::{Table, shows_table, terminal_height, terminal_width};
 use ncaas_core::text::word;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
@@ -29,8 +29,11 @@ use crate::watch::lost_watchers::LostWatchers;
 /// How often `--watch` lists again.
 const REFRESH: Duration = Duration::from_secs(2);
 
-/// Moves the cursor to the top left of a terminal and clears it.
-const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
+/// Moves the cursor to the top left of a terminal.
+const HOME: &str = "\x1b[H";
+/// Clears the rest of a line, and of the screen.
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
 
 /// How many submissions are read at once.
 const AT_ONCE: usize = 16;
@@ -43,8 +46,8 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
         .source(async |output: &Output| {
             let mut emitted: HashMap<String, Vec<u8>> = HashMap::new();
             loop {
-                let mut table =
-                    Table::new(&["JOB", "GROUP", "STATE", "DONE", "SUBMITTED", "OWNER"]).fit(terminal_width());
+                let columns = ["JOB", "GROUP", "STATE", "DONE", "SUBMITTED", "OWNER"];
+                let mut table = Table::new(&columns).with_optional_last().fit(terminal_width());
                 list(tool, &bucket, &args, output, async |record, status| {
                     if shows_table {
                         table.push(row(&record, &status));
@@ -54,8 +57,9 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
                 })
                 .await?;
                 if shows_table {
-                    let clear = if args.watch { CLEAR_SCREEN } else { "" };
-                    output.write(format!("{clear}{table}").into_bytes()).await;
+                    let table = table.to_string();
+                    let shown = if args.watch { screen(&table, terminal_height()) } else { table };
+                    output.write(shown.into_bytes()).await;
                 }
                 if !args.watch {
                     return Ok(());
@@ -64,6 +68,17 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
             }
         })
         .await
+}
+
+/// A table in place of what a terminal of `height` lines shows: its header and its last lines, if it is too long.
+fn screen(table: &str, height: usize) -> String {
+    let lines: Vec<&str> = table.lines().collect();
+    // In a narrow terminal, the header and each row have two lines. The cursor needs a line too.
+    let header = if lines.get(1).is_some_and(|line| line.starts_with(' ')) { 2 } else { 1 };
+    let left_out = lines.len().saturating_sub(height.saturating_sub(1)).next_multiple_of(header);
+    let shown = lines.iter().take(header).chain(lines.iter().skip(header + left_out));
+    let shown: String = shown.map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
+    format!("{HOME}{shown}{CLEAR_BELOW}")
 }
 
 /// Reads the submissions in the states that are asked for.
@@ -145,7 +160,8 @@ async fn describe(
     Ok(Some((record, status)))
 }
 
-async fn find_job(
+/// The job of a submission.
+pub(super) async fn find_job(
     bucket: &Bucket,
     buckets: &Buckets,
     entry: &ObjectInfo,
@@ -181,5 +197,23 @@ fn status(submission: &Submission, entry: &ObjectInfo, facts: &JobFacts) -> Subm
         ended_at: facts.ended_at,
         datasets_done: facts.saved.len() as u64,
         jobs: jobs.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_too_long_for_the_screen_has_its_header_and_last_rows() {
+        let rows = |table: &str, height: usize| {
+            let shown = screen(table, height);
+            let shown = shown.trim_start_matches(HOME).trim_end_matches(CLEAR_BELOW).to_owned();
+            shown.lines().map(|line| line.trim_end_matches(CLEAR_LINE).to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(rows("JOB  STATE\njob__1  a\njob__2  b\njob__3  c\n", 4), ["JOB  STATE", "job__2  b", "job__3  c"]);
+        let stacked = "JOB\n  STATE\njob__1\n  a\njob__2\n  b\n";
+        assert_eq!(rows(stacked, 6), ["JOB", "  STATE", "job__2", "  b"]);
+        assert_eq!(rows(stacked, 50).len(), 6);
     }
 }

@@ -1,6 +1,7 @@
 //! `ncaas-submit wait`: wait until all jobs of a submission have ended.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ncaas_core::bucket::Buckets;
@@ -10,6 +11,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::SubmissionState;
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
@@ -30,18 +32,47 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     let usage = "ncaas-submit send BUCKET/GROUP ... | ncaas-submit wait";
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();
-    Pipe::for_args(tool, &args.pipe, AT_ONCE)
+    let waits = Waits::default();
+    let status = Pipe::for_args(tool, &args.pipe, AT_ONCE)
+        .explains_interruption()
         .for_each(input, async |record: &mut Record, output: &Output| {
-            for ended in wait_for_end(tool, record, &buckets).await? {
+            for ended in waits.wait_for_end(tool, record, &buckets).await? {
                 output.emit(&ended).await;
             }
             Ok(())
         })
-        .await
+        .await?;
+    waits.note_interruption(tool, status);
+    Ok(status)
 }
 
-/// Waits for a record's submission, reports each change, and returns the records of its datasets.
-pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets) -> Result<Vec<Record>> {
+/// The submissions that are waited for.
+#[derive(Default)]
+pub(crate) struct Waits(RefCell<BTreeMap<String, BTreeSet<String>>>);
+
+impl Waits {
+    /// Waits for the end of a record's submission, reports each change, and returns the records of its datasets.
+    pub(crate) async fn wait_for_end(&self, tool: Tool, record: &Record, buckets: &Buckets) -> Result<Vec<Record>> {
+        let job = record.job().unwrap_or_default();
+        let group = format!("{}/{}", job.bucket.unwrap_or_default(), job.group.unwrap_or_default());
+        self.0.borrow_mut().entry(group.clone()).or_default().insert(job.id.clone());
+        let ended = wait_for_end(tool, record, buckets).await;
+        self.0.borrow_mut().entry(group).or_default().remove(&job.id);
+        ended
+    }
+
+    /// Says after an interruption how to wait again: the program that began the pipe, such as `send`, must not run again.
+    pub(crate) fn note_interruption(&self, tool: Tool, status: ExitStatus) {
+        let groups = self.0.borrow();
+        for (group, jobs) in groups.iter().filter(|(_, jobs)| status.is_interrupted() && !jobs.is_empty()) {
+            let words = ["ncaas-submit", "wait", group].into_iter().chain(jobs.iter().map(String::as_str));
+            let (what, go) = if jobs.len() == 1 { ("the submission", "goes") } else { ("the submissions", "go") };
+            tool.note(&format!("interrupted: {what} {go} on; `{}` waits again", shell_line(words)));
+        }
+    }
+}
+
+async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets) -> Result<Vec<Record>> {
     let mut reported = BTreeMap::new();
     let mut readings = 0;
     loop {
@@ -54,8 +85,8 @@ pub(crate) async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets)
         }
         readings += 1;
         if readings == READINGS_WITHOUT_CLAIM && claim::read(&job.bucket, &job.group, &job.id).await?.is_none() {
-            let bucket = job.bucket.address();
-            tool.note(&format!("no watcher has claimed `{}`: `ncaas-submit watch {bucket}` runs its jobs", job.id));
+            let watch = shell_line(["ncaas-submit", "watch", job.bucket.address()]);
+            tool.note(&format!("no watcher has claimed `{}`: `{watch}` runs its jobs", job.id));
         }
         sleep(INTERVAL).await;
     }

@@ -11,6 +11,7 @@ use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_count;
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::{Instant, sleep};
 
@@ -160,8 +161,9 @@ async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) 
     if elsewhere > 0 {
         session.tool.note(&format!(
             "left {} to the watchers that have claimed them\n\
-             hint: `ncaas-submit ls BUCKET` shows their owners; `ncaas-submit retry --force` takes one away",
-            format_count(elsewhere, "submission")
+             hint: `{}` shows their owners; `ncaas-submit retry --force` takes one away",
+            format_count(elsewhere, "submission"),
+            shell_line(["ncaas-submit", "ls", session.bucket.address()])
         ));
     }
     Ok(())

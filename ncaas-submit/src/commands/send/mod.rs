@@ -1,6 +1,7 @@
 //! `ncaas-submit send`: upload local datasets and config, then write the submit file. It comes last, so that a watcher that
 //! sees it finds the rest.
 
+mod duplicate;
 mod upload;
 
 use jiff::Timestamp;
@@ -11,41 +12,44 @@ use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::table::shows_table;
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::{Map, Value, json};
 
 use crate::args::SendArgs;
 use crate::bucket_job::submitted_job;
-use crate::commands::wait::wait_for_end;
+use crate::commands::wait::Waits;
 use crate::group::open_group;
 use crate::setup_log::SetupLog;
 use crate::submission::{Reach, Submission};
 use crate::validation;
+use duplicate::find_unfinished;
 use upload::{InputSource, Uploader};
 
 pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
     check_fields(&args.set)?;
     let (bucket, group) = open_group(&args.target).await?;
-    Pipe::for_records(tool, &args.records)
+    let waits = Waits::default();
+    let status = Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             let record = submit(tool, &args, &bucket, &group).await?;
             if !args.wait {
                 output.emit(&record).await;
                 if shows_table(args.records.json) {
                     let id = record.job().unwrap_or_default().id;
-                    tool.note(&format!(
-                        "`ncaas-submit wait {}/{group} {id}` waits until its jobs have ended",
-                        bucket.address()
-                    ));
+                    let wait = shell_line(["ncaas-submit", "wait", &format!("{}/{group}", bucket.address()), &id]);
+                    tool.note(&format!("`{wait}` waits until its jobs have ended"));
                 }
                 return Ok(());
             }
-            for record in wait_for_end(tool, &record, &Buckets::default()).await? {
+            for record in waits.wait_for_end(tool, &record, &Buckets::default()).await? {
                 output.emit(&record).await;
             }
             Ok(())
         })
-        .await
+        .await?;
+    waits.note_interruption(tool, status);
+    Ok(status)
 }
 
 /// Uploads local files, validates the submission, and writes the submit file.
@@ -71,12 +75,19 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
     validation::validate(&mut submission, bucket, &mut log).await?;
     submission.refusal().map_or(Ok(()), Err)?;
 
+    let earlier = find_unfinished(bucket, group, &submission).await?;
     let key = submit_key(group, &timestamp)?;
     let mut content = serde_json::to_vec_pretty(&fields).unwrap_or_default();
     content.push(b'\n');
     if bucket.put_new(&key, content).await?.is_none() {
         return Err(Failure::new(Kind::NameInUse, format!("the submission `{key}` already exists"))
             .hint("use another `--timestamp`, or none for the current time"));
+    }
+    if let Some(earlier) = earlier {
+        let cancel = shell_line(["ncaas-submit", "cancel", &format!("{}/{group}", bucket.address()), &id]);
+        tool.note(&format!(
+            "`{earlier}` has the same datasets and config and has not ended: they run twice; `{cancel}` cancels this one"
+        ));
     }
     Ok(submission.whole_record(&submitted_job(bucket, &key, id, Some(timestamp))))
 }

@@ -40,11 +40,15 @@ fn what_is_sent_is_handed_on(bucket: &TestBucket) {
     }
     assert_eq!(watch_once(bucket).ended_saying(0, "left 1 submission ").text(), "", "what was handed on is held");
     // Nothing has changed: nothing is sent again, but for the submit file under another timestamp.
-    ncaas_submit(&["send", &target, "--data", &path("many"), "--config", &path("c.json")]).run().ok();
+    let sent = ncaas_submit(&["send", &target, "--data", &path("many"), "--config", &path("c.json")]).run().ok();
+    let earlier = format!("`{}` has the same datasets and config", sent.json()[0]["job"]["id"].as_str().unwrap());
     std::fs::write(path("many/1.npy"), "2").unwrap();
     let again = ["send", &target, "--data", &path("many"), "--config", &path("c.json")];
     ncaas_submit(&again).run().ended_saying(1, "`lab/inputs/many/1.npy` exists in the bucket, and");
-    ncaas_submit(&again).arg("--force").run().ok();
+    let again_sent = ncaas_submit(&again).arg("--force").run().ended_saying(0, &earlier);
+    assert_eq!(again_sent.stderr.lines().count(), 1, "{}", again_sent.stderr);
+    let cancel = again_sent.stderr.split('`').rfind(|words| words.starts_with("ncaas-submit cancel ")).unwrap();
+    assert_eq!(ncaas_tests::pipe(cancel).ok().json()[0]["state"], "cancelled");
     assert_eq!(bucket.text("lab/inputs/many/1.npy"), "2");
     ncaas_submit(&again)
         .args(["--force", "--timestamp", "16:52:06.8 x"])
