@@ -35,6 +35,7 @@ pub mod saved_record;
 pub mod schema;
 pub mod shebang;
 pub mod status_file;
+mod status_line;
 pub mod table;
 pub mod text;
 pub mod time;

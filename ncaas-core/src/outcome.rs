@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::quantity::{format_bytes, format_count, format_duration, format_limit};
 use crate::record::Record;
-use crate::record::fields::{Container, RecordFields, Status, StoppedBy};
+use crate::record::fields::{Container, Status, StoppedBy};
 use crate::text::{one_line, shorten};
 
 /// The maximum length of the cause, in characters.
@@ -51,23 +51,9 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
     Some(line)
 }
 
-/// The line about all jobs that a stage has reported; none for a single job.
-pub fn total_line(ended: u64, failed: u64) -> Option<String> {
-    let outcome = match failed {
-        0 => "all succeeded".to_owned(),
-        failed => format!("{} succeeded, {failed} failed", ended - failed),
-    };
-    (ended > 1).then(|| format!("{ended} jobs ended: {outcome}"))
-}
-
-/// Marks the end of a record's job as reported. Returns false if an earlier stage has reported it.
-pub fn mark_reported(record: &mut Record) -> bool {
-    let is_reported = |record: &Record| record.fields().is_ok_and(|known| known.outcome_reported == Some(true));
-    if is_reported(record) {
-        return false;
-    }
-    record.merge(&RecordFields { outcome_reported: Some(true), ..RecordFields::default() });
-    true
+/// Whether an earlier stage has printed how a record's job ended.
+pub fn is_reported(record: &Record) -> bool {
+    record.fields().is_ok_and(|known| known.outcome_reported == Some(true))
 }
 
 /// The dataset's name, else the job's id, else the container's name.
@@ -119,13 +105,6 @@ pub fn find_cause<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<&'a st
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn several_jobs_are_counted_at_the_end() {
-        assert_eq!(total_line(1, 1), None);
-        assert_eq!(total_line(2, 0).as_deref(), Some("2 jobs ended: all succeeded"));
-        assert_eq!(total_line(13, 1).as_deref(), Some("13 jobs ended: 12 succeeded, 1 failed"));
-    }
 
     #[test]
     fn each_end_is_told_on_one_line_with_its_remedy() {

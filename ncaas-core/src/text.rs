@@ -93,6 +93,15 @@ pub fn escape_json(json: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// Quotes words for a shell. NUL characters, which no shell accepts, are dropped.
+pub fn shell_line(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let quoted = words.into_iter().map(|word| {
+        let word = word.as_ref().replace('\0', "");
+        shlex::try_quote(&word).map(Cow::into_owned).unwrap_or(word)
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
 /// At most so many characters of a text, with `…` where something is left out.
 pub fn shorten(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {

@@ -3,12 +3,13 @@
 //! A separate thread handles signals, so that a tool always ends within a second.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command, Parser};
-use rustix::fs::FileType;
 use schemars::Schema;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -17,6 +18,8 @@ use tokio::sync::Notify;
 pub use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
+pub use crate::status_line::JobCounts;
+use crate::status_line::{REDRAW, StatusLine, line_start};
 use crate::{schema, text};
 
 /// How long a tool may take to end after the first signal before it is ended.
@@ -60,6 +63,28 @@ impl Tool {
         }
     }
 
+    /// Prints a line of a job's output on stderr, also if the tool is quiet.
+    pub fn print_output(self, line: &str) {
+        self.write_stderr(&format!("{line}\n"));
+    }
+
+    /// Does some work, and meanwhile shows how many jobs wait, run and have ended, if stderr is a terminal.
+    pub async fn show_counts<T>(self, counts: impl Fn() -> JobCounts, work: impl Future<Output = T>) -> T {
+        if self.is_quiet || !std::io::stderr().is_terminal() {
+            return work.await;
+        }
+        let mut work = std::pin::pin!(work);
+        let mut ticks = tokio::time::interval(REDRAW);
+        let mut line = StatusLine::new();
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = ticks.tick() => line.draw(counts()),
+            }
+        }
+    }
+
     /// Prints a warning, if there is one, and adds it to the record.
     pub fn warn(self, record: &mut Record, warning: Option<&str>) {
         if let Some(warning) = warning {
@@ -99,14 +124,6 @@ impl Tool {
         // A failure to write to stderr cannot be reported.
         stderr.write_all(line.as_bytes()).unwrap_or(());
     }
-}
-
-/// The beginning of a line on a terminal in a later stage of a pipe. It removes the progress line that an earlier stage has drawn
-/// there. Empty elsewhere.
-pub(crate) fn line_start(output: &impl IsTerminal) -> &'static str {
-    let stdin = rustix::fs::fstat(rustix::stdio::stdin());
-    let is_later_stage = stdin.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-    if is_later_stage && output.is_terminal() { "\r\u{1b}[2K" } else { "" }
 }
 
 /// Runs a program: parses its arguments as `A`, runs `verb` on a current-thread runtime (1.6 times as fast as a multi-threaded
@@ -155,7 +172,14 @@ pub fn run<A: Parser>(
 fn parse_arguments(command: &mut Command) -> ArgMatches {
     command.try_get_matches_from_mut(std::env::args_os()).unwrap_or_else(|error| {
         let shown = std::env::args_os().map(|argument| text::mark_control(&argument.to_string_lossy()));
-        command.try_get_matches_from_mut(shown).err().unwrap_or(error).exit()
+        let mut error = command.try_get_matches_from_mut(shown).err().unwrap_or(error);
+        let is_file = |argument: &String| argument.starts_with('-') && Path::new(argument).exists();
+        let file = std::env::args().skip(1).find(is_file).filter(|_| error.kind() == ErrorKind::UnknownArgument);
+        if let Some(file) = file {
+            let tip = format!("to name the file, use './{}'", text::mark_control(&file));
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
+        error.exit()
     })
 }
 

@@ -10,6 +10,7 @@ use ncaas_core::engine::labels;
 use ncaas_core::layout::{MODE_PRIVATE, MODE_SHARED};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RunSettings;
+use ncaas_core::text::shell_line;
 use serde::Serialize;
 
 use crate::run_settings::Environment;
@@ -274,15 +275,6 @@ impl SharedPath {
 fn split_tmpfs(text: &str) -> (String, String) {
     let (path, options) = text.split_once(':').unwrap_or((text, ""));
     (path.to_owned(), options.to_owned())
-}
-
-/// Quotes words for a shell. NUL characters, which no shell accepts, are dropped.
-pub(crate) fn shell_line(words: &[String]) -> String {
-    let quoted = words.iter().map(|word| {
-        let word = word.replace('\0', "");
-        shlex::try_quote(&word).map(std::borrow::Cow::into_owned).unwrap_or(word)
-    });
-    quoted.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

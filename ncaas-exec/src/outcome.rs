@@ -3,7 +3,8 @@
 use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use ncaas_core::engine::Engine;
-use ncaas_core::outcome::{find_cause, mark_reported, outcome_line};
+use ncaas_core::outcome::{find_cause, is_reported, outcome_line};
+use ncaas_core::pipe::FollowedJobs;
 use ncaas_core::record::Record;
 use ncaas_core::tool::Tool;
 
@@ -11,14 +12,14 @@ use ncaas_core::tool::Tool;
 const TAIL: &str = "20";
 
 /// Reports the end of a record's job, if it has ended, with the likely cause of a failure; unless an earlier stage has.
-pub(crate) async fn report_outcome(tool: Tool, engine: &Engine, record: &mut Record) {
+pub(crate) async fn report_outcome(jobs: &FollowedJobs, tool: Tool, engine: &Engine, record: &mut Record) {
     let Some(container) = record.container().filter(|container| container.has_ended()) else { return };
-    if tool.is_quiet() || !mark_reported(record) {
+    if tool.is_quiet() || is_reported(record) {
         return;
     }
     let cause = if record.is_failed() { last_line(engine, &container.id).await } else { None };
     if let Some(line) = outcome_line(record, cause.as_deref(), None) {
-        tool.note(&line);
+        jobs.report(tool, record, &line);
     }
 }
 

@@ -3,18 +3,16 @@
 use std::path::{Component, Path, PathBuf};
 
 use ncaas_core::layout::{JobFolder, base_name};
-use ncaas_core::outcome::find_cause;
 use ncaas_core::quantity::{format_bytes, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use ncaas_core::text::{shorten, strip_control, word};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::saved_files::SavedFiles;
+use crate::saved_files::{SavedFiles, find_cause_in};
 use crate::timeline::{format_utc, unix_seconds};
 
-/// How many of a failed job's last lines are shown, and how long the cause may be.
-const LAST_LINES: usize = 20;
+/// The longest cause in characters.
 const LONGEST_CAUSE: usize = 300;
 
 /// Characters of a path that need no encoding in a link.
@@ -59,15 +57,11 @@ impl JobSummary {
             container.as_ref().and_then(|container| container.duration_s).or(end.zip(start).map(|(e, s)| e - s));
         let class = status_word(record, container.as_ref());
         let has_failed = !matches!(class.as_str(), "success" | "running" | WAITING);
-        let last_lines = saved.filter(|_| has_failed).map(|saved| saved.last_lines(LAST_LINES)).unwrap_or_default();
+        let last_lines = saved.filter(|_| has_failed).map(|saved| saved.last_lines()).unwrap_or_default();
         let error = record.error().map(|error| error.message);
-        let cause = || {
-            let errors = last_lines.iter().rev().filter(|line| line.is_stderr).map(|line| line.text.as_str());
-            let all = last_lines.iter().rev().map(|line| line.text.as_str());
-            find_cause(errors).or_else(|| find_cause(all)).map(str::to_owned)
-        };
         let reason = || record.fields().ok()?.warnings?.last().cloned();
-        let cause = if has_failed { error.or_else(cause).or_else(reason) } else { None }.unwrap_or_default();
+        let cause = if has_failed { error.or_else(|| find_cause_in(&last_lines)).or_else(reason) } else { None }
+            .unwrap_or_default();
         let job_id = record.job().map(|job| job.id).unwrap_or_default();
         let name = record.dataset_name().or_else(|| Some(job_id.clone()).filter(|id| !id.is_empty()));
         let text = |field: &str| record.text(field).map(|text| base_name(text).to_owned()).unwrap_or_default();
@@ -117,6 +111,8 @@ pub(crate) fn describe_status(class: &str, exit_code: Option<i64>) -> String {
         (NOT_RUN, _) => "could not run".to_owned(),
         (WAITING, _) => "not started".to_owned(),
         ("failed", Some(code)) => format!("failed (exit {code})"),
+        ("success", _) => "succeeded".to_owned(),
+        ("timeout", _) => "timed out".to_owned(),
         (class, _) => class.replace('-', " "),
     }
 }

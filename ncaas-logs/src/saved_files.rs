@@ -10,6 +10,7 @@ use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::default_io_dir;
 use ncaas_core::layout::{LOG_SUFFIX, LOGS, RECORD_SUFFIX, RESULTS, STATUS_SUFFIX};
+use ncaas_core::outcome::find_cause;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Datasets, Job, RecordFields, Status};
 use ncaas_core::status_file::ReadStatus;
@@ -67,6 +68,16 @@ pub(crate) struct SavedLine {
     pub(crate) text: String,
 }
 
+/// The line that most likely says why a job failed.
+pub(crate) fn find_cause_in(lines: &[SavedLine]) -> Option<String> {
+    let newest_first = || lines.iter().rev();
+    let errors = newest_first().filter(|line| line.is_stderr).map(|line| line.text.as_str());
+    find_cause(errors).or_else(|| find_cause(newest_first().map(|line| line.text.as_str()))).map(str::to_owned)
+}
+
+/// How many of a failed job's last lines are shown, and searched for the cause.
+pub(crate) const LAST_LINES: usize = 20;
+
 /// How much of the end of a saved log is read for its last lines, in bytes.
 const LOG_END: u64 = 64 << 10;
 
@@ -90,7 +101,7 @@ impl SavedFiles {
     }
 
     /// The last lines of the log, without control sequences; none if it cannot be read.
-    pub(crate) fn last_lines(&self, count: usize) -> Vec<SavedLine> {
+    pub(crate) fn last_lines(&self) -> Vec<SavedLine> {
         let Ok(mut file) = self.log.open_file() else { return Vec::new() };
         let length = file.seek(SeekFrom::End(0)).unwrap_or_default();
         let start = length.saturating_sub(LOG_END);
@@ -109,7 +120,7 @@ impl SavedFiles {
             Some(SavedLine { is_stderr: stream == "stderr", text: strip_control(&text).into_owned() })
         });
         let mut lines: Vec<SavedLine> = lines.collect();
-        lines.split_off(lines.len().saturating_sub(count))
+        lines.split_off(lines.len().saturating_sub(LAST_LINES))
     }
 
     /// The files that an argument names: `<dataset>.log`, or `<dataset>.record.json` beside it, or the folder of a job with
@@ -296,7 +307,7 @@ mod tests {
         let mut log: String = (0..10_000).map(|number| format!("{time} stdout line {number}\n")).collect();
         log.push_str(&format!("{time} stderr 10 %\r\u{1b}[31mValueError: x\u{1b}[0m\n"));
         std::fs::write(folder.path().join("a.npy.log"), log).unwrap();
-        let lines = SavedFiles::beside_record(&record).unwrap().last_lines(2);
+        let lines = SavedFiles::beside_record(&record).unwrap().last_lines().split_off(LAST_LINES - 2);
         assert_eq!((lines[0].text.as_str(), lines[0].is_stderr), ("line 9999", false));
         assert_eq!((lines[1].text.as_str(), lines[1].is_stderr), ("ValueError: x", true));
     }

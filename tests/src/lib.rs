@@ -8,6 +8,7 @@
 //! - [`end_command`]: a command that runs when a test ends or is killed
 //! - [`batch_service`]: AWS Batch, whose jobs are containers here
 //! - [`cluster`], [`cluster_lab`], [`shared_backlog`]: a small Slurm cluster, and a bucket whose submissions run there
+//! - [`terminal`]: a line of bash on a terminal
 //! - [`workspace`], [`dev_container`], [`ended_job`], [`started_submission`]: jobs and containers, removed when a test ends
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -39,6 +40,7 @@ pub mod started_submission;
 pub mod submissions;
 pub mod sync;
 pub mod tcp_engine;
+pub mod terminal;
 pub mod verbs;
 pub mod watch_process;
 pub mod workspace;

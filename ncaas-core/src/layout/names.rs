@@ -30,6 +30,8 @@ pub const END_FILE: &str = "end.txt";
 pub const SUBMIT_SUFFIX: &str = "submit.json";
 /// The certificate's file name.
 pub const CERTIFICATE: &str = "certificate.txt";
+/// The repository of images of analyses: their tags are named for the analysis.
+const CONTRIB: &str = "contrib";
 /// The end of the saved record's name: `<label>.record.json`.
 pub const RECORD_SUFFIX: &str = ".record.json";
 /// The end of the name of a list of results that are too many for the record: `<label>.results.jsonl`.
@@ -108,13 +110,16 @@ pub fn job_prefix(group: &str, job_id: &str) -> String {
     format!("{group}/{RESULTS}/{job_id}/")
 }
 
-/// The analysis in an image: `pca` for `neurocaas/contrib:pca.356d78a`, else the last part of the repository.
+/// The analysis in an image: `pca` for `neurocaas/contrib:pca.356d78a` and `neurocaas/contrib:pca`, else the last part of the
+/// repository.
 pub fn analysis_of_image(image: &str) -> String {
     let image = image.split('@').next().unwrap_or(image);
     let last = image.rsplit('/').next().unwrap_or(image);
     let (repository, tag) = last.split_once(':').unwrap_or((last, ""));
     let analysis = match tag.rsplit_once('.') {
         Some((analysis, _commit)) if !analysis.is_empty() => analysis,
+        // The tags of this repository are named for analyses.
+        None if repository == CONTRIB && !tag.is_empty() => tag,
         _ => repository,
     };
     analysis.to_owned()
@@ -158,6 +163,8 @@ mod tests {
     #[test]
     fn the_analysis_stands_in_the_tag() {
         assert_eq!(analysis_of_image("neurocaas/contrib:pca.356d78a"), "pca");
+        assert_eq!(analysis_of_image("neurocaas/contrib:pca"), "pca");
+        assert_eq!(analysis_of_image("neurocaas/contrib"), "contrib");
         assert_eq!(analysis_of_image("host:5000/lab/sorter:latest"), "sorter");
         assert_eq!(analysis_of_image("debian@sha256:00"), "debian");
     }

@@ -1,7 +1,9 @@
 //! The records that a verb works on: one on each line of stdin, or made from arguments.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{BufRead, IsTerminal, Read};
+use std::rc::Rc;
 
 use tokio::sync::mpsc;
 
@@ -22,16 +24,21 @@ type BadLine = (Vec<u8>, Failure);
 
 /// The records that a verb works on.
 #[derive(Debug)]
-pub enum Input {
+pub struct Input {
+    source: Source,
+    backlog: Rc<Cell<u64>>,
+}
+
+#[derive(Debug)]
+enum Source {
     /// Records made from arguments.
     Records(VecDeque<Record>),
-    /// Records from stdin.
     Stdin(Stdin),
 }
 
 /// Records from stdin, which another thread reads.
 #[derive(Debug)]
-pub struct Stdin {
+struct Stdin {
     lines: mpsc::Receiver<Result<SizedLine>>,
     /// Number of lines so far.
     count: u64,
@@ -53,7 +60,9 @@ impl Input {
 
     /// The records that arguments name.
     pub fn records(records: impl IntoIterator<Item = Record>) -> Self {
-        Input::Records(records.into_iter().collect())
+        let records: VecDeque<Record> = records.into_iter().collect();
+        let backlog = Rc::new(Cell::new(records.len() as u64));
+        Input { source: Source::Records(records), backlog }
     }
 
     /// Stdin, for a verb without a subject in its arguments.
@@ -67,14 +76,20 @@ impl Input {
         }
         let (sender, receiver) = mpsc::channel(1);
         std::thread::spawn(move || read_lines(std::io::stdin().lock(), &sender));
-        Ok(Input::Stdin(Stdin { lines: receiver, count: 0, waiting: Turns::default(), size: 0, has_ended: false }))
+        let stdin = Stdin { lines: receiver, count: 0, waiting: Turns::default(), size: 0, has_ended: false };
+        Ok(Input { source: Source::Stdin(stdin), backlog: Rc::default() })
+    }
+
+    /// How many records have come and wait for their turn; it changes with the input.
+    pub fn backlog(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.backlog)
     }
 
     /// Whether there is more to read.
     pub(super) fn may_read(&self) -> bool {
-        match self {
-            Input::Records(_) => false,
-            Input::Stdin(stdin) => !stdin.has_ended && stdin.size < READ_AHEAD,
+        match &self.source {
+            Source::Records(_) => false,
+            Source::Stdin(stdin) => !stdin.has_ended && stdin.size < READ_AHEAD,
         }
     }
 
@@ -83,7 +98,7 @@ impl Input {
     /// # Errors
     /// If stdin cannot be read. The records before that can still be taken.
     pub(super) async fn read(&mut self) -> Result<()> {
-        let Input::Stdin(stdin) = self else { return Ok(()) };
+        let Source::Stdin(stdin) = &mut self.source else { return Ok(()) };
         let received = stdin.lines.recv().await;
         stdin.has_ended = !matches!(received, Some(Ok(_)));
         let Some((line, size)) = received.transpose()? else { return Ok(()) };
@@ -91,32 +106,34 @@ impl Input {
         stdin.count += 1;
         stdin.size += size;
         stdin.waiting.push(&group, stdin.count, (line, size));
+        self.backlog.update(|count| count + 1);
         Ok(())
     }
 
     /// The next record of the groups that are allowed to have a turn, if it was read, with its group.
     pub(super) fn take_record(&mut self, is_allowed: impl Fn(&str) -> bool) -> Option<(String, InputLine)> {
-        let line = match self {
-            Input::Records(records) => {
+        let line = match &mut self.source {
+            Source::Records(records) => {
                 if !is_allowed(records.front()?.group()) {
                     return None;
                 }
                 Ok(records.pop_front()?)
             }
-            Input::Stdin(stdin) => {
+            Source::Stdin(stdin) => {
                 let (line, size) = stdin.waiting.pop(is_allowed)?;
                 stdin.size -= size;
                 line
             }
         };
+        self.backlog.update(|count| count - 1);
         Some((group_of_line(&line).to_owned(), line))
     }
 
     /// Whether all records were taken.
     pub(super) fn is_over(&self) -> bool {
-        match self {
-            Input::Records(records) => records.is_empty(),
-            Input::Stdin(stdin) => stdin.has_ended && stdin.waiting.is_empty(),
+        match &self.source {
+            Source::Records(records) => records.is_empty(),
+            Source::Stdin(stdin) => stdin.has_ended && stdin.waiting.is_empty(),
         }
     }
 }

@@ -2,19 +2,27 @@
 
 use crate::record::fields::Job;
 
-/// Says how to resume the work on a number of records, one of which belongs to `job`.
-pub(super) fn describe_interruption(records: usize, job: Option<&Job>) -> String {
-    let remedy = match job {
-        None => "run the same command again to resume".to_owned(),
-        Some(Job { id, bucket: Some(bucket), group: Some(group), .. }) => format!(
-            "to resume, run the same pipe again; on another machine, first run `ncaas-submit retry --force \
-             {bucket}/{group} {id}`"
-        ),
-        Some(_) => "jobs that were started go on in the background: `ncaas-exec ls --all | ncaas-logs save | \
-                    ncaas-sync collect` takes them up, `ncaas-exec stop NAME` stops one"
-            .to_owned(),
-    };
-    format!("interrupted with {records} in progress; {remedy}")
+/// How to resume the work for a job after an interruption: a command that works when it is typed.
+pub fn resume_advice(job: Option<&Job>) -> &'static str {
+    match job {
+        None => "run the same command again to resume",
+        // The stages continue what they find in the bucket.
+        Some(Job { bucket: Some(_), .. }) => "run the same pipe again to resume",
+        // The same pipe would start the job a second time.
+        Some(_) => {
+            "`ncaas-exec ls` lists jobs, `ncaas-exec stop NAME` stops one, and `ncaas-exec ls --all --mine | ncaas-logs \
+             save | ncaas-sync collect` saves their results"
+        }
+    }
+}
+
+/// Says that a number of jobs goes on.
+pub fn describe_running(jobs: u64) -> String {
+    match jobs {
+        0 => "no job runs".to_owned(),
+        1 => "1 job goes on in the background".to_owned(),
+        jobs => format!("{jobs} jobs go on in the background"),
+    }
 }
 
 #[cfg(test)]
@@ -22,13 +30,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_remedy_is_a_command_that_works_for_the_job() {
+    fn the_same_pipe_is_advised_only_if_it_starts_no_second_job() {
         let job = Job { id: "job__pca_1".to_owned(), ..Job::default() };
-        assert!(describe_interruption(1, Some(&job)).contains("`ncaas-exec ls --all | "));
+        assert!(resume_advice(Some(&job)).contains("`ncaas-exec ls --all --mine | "));
         let submitted = Job { bucket: Some("s3://pca".to_owned()), group: Some("lab".to_owned()), ..job };
-        assert!(
-            describe_interruption(2, Some(&submitted)).contains("`ncaas-submit retry --force s3://pca/lab job__pca_1`")
-        );
-        assert!(describe_interruption(2, None).contains("the same command again"));
+        assert!(resume_advice(Some(&submitted)).contains("the same pipe again"));
+        assert!(resume_advice(None).contains("the same command again"));
     }
 }

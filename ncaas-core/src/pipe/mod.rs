@@ -6,6 +6,7 @@
 //! status. A signal drops the futures that are running: at every await, nothing may be half-written.
 
 mod args;
+mod followed_jobs;
 mod input;
 mod interruption;
 mod output;
@@ -22,8 +23,9 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 pub use args::{PipeArgs, RecordArgs};
+pub use followed_jobs::FollowedJobs;
 pub use input::Input;
-use interruption::describe_interruption;
+pub use interruption::{describe_running, resume_advice};
 pub use output::{Output, stdout_hang_up, stdout_is_pipe};
 pub use running_jobs::RunningJobs;
 
@@ -247,7 +249,8 @@ impl Pipe {
         drop(running);
         repeated.report_counts(self.tool);
         if interrupted && jobs > 0 && !self.explains_interruption {
-            self.tool.note(&describe_interruption(jobs, last_job.borrow().as_ref()));
+            let advice = resume_advice(last_job.borrow().as_ref());
+            self.tool.note(&format!("interrupted with {jobs} in progress; {advice}"));
         }
         if !interrupted && !closed {
             at_end(&output);

@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::FileType;
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::summary::summarise;
 use crate::failure::{Failure, Result, io_kind};
+use crate::outcome::is_reported;
 use crate::record::Record;
 use crate::record::fields::ErrorInfo;
+use crate::status_line::{is_pipe, line_start, remove_line_for_reader};
 use crate::table::terminal_width;
 use crate::text;
-use crate::tool::{Tool, line_start};
+use crate::tool::Tool;
 
 /// How many bytes may wait for a slow reader. A longer piece waits alone.
 const WAITING: usize = 4 << 20;
@@ -123,10 +124,13 @@ impl Output {
         match self.summarises_for {
             Some(_) if self.notes_only => {}
             Some(_) => {
-                let summary = summarise(record, terminal_width());
+                let summary = summarise(record, terminal_width(), self.has_messages_beside && is_reported(record));
                 self.write(format!("{}{summary}", line_start(&std::io::stdout())).into_bytes()).await;
             }
-            None => self.write_lines(record.to_line()).await,
+            None => {
+                remove_line_for_reader();
+                self.write_lines(record.to_line()).await;
+            }
         }
     }
 
@@ -228,8 +232,7 @@ pub async fn stdout_hang_up() {
 
 /// Whether another program may read the output: stdout is a pipe.
 pub fn stdout_is_pipe() -> bool {
-    let stdout = rustix::fs::fstat(rustix::stdio::stdout());
-    stdout.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_fifo())
+    is_pipe(rustix::stdio::stdout())
 }
 
 /// Calls `act` in another thread when the reader of stdout is gone. Drops it if stdout is not a pipe.

@@ -61,6 +61,9 @@ pub struct RecordFields {
     pub pushed: Option<bool>,
     /// True when a stage has printed how the job ended: later stages do not print it again.
     pub outcome_reported: Option<bool>,
+    /// How many jobs `ncaas-exec run` has not started yet, for the stage that shows it on a terminal. Only there, and while there
+    /// are any.
+    pub jobs_waiting: Option<u64>,
     /// Id of the job that `run --replay` repeats.
     pub replay_of: Option<String>,
     /// What `run --dry-run` resolved: the container that it would start, and the equivalent `docker run` line.

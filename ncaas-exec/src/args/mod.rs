@@ -161,7 +161,7 @@ pub(crate) struct InArgs {
     pub(crate) records: RecordArgs,
 
     /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 

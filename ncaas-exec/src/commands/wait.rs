@@ -5,7 +5,7 @@ use std::cell::Cell;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
-use ncaas_core::pipe::Pipe;
+use ncaas_core::pipe::{FollowedJobs, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{DetachedExec, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -24,19 +24,22 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     let input = targets::target_input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
     let connection = LazyEngine::default();
     let exit_code = Cell::new(None);
+    let jobs = FollowedJobs::default();
     let work = async |record: &mut Record, _: &_| {
-        let waited = wait_for_target(tool, &connection, record).await;
+        jobs.note_record(record);
+        let waited = jobs.follow(wait_for_target(tool, &connection, record)).await;
         if waited.is_ok()
             && let Ok(engine) = connection.get().await
         {
-            report_outcome(tool, engine, record).await;
+            report_outcome(&jobs, tool, engine, record).await;
         }
         exit_code.set(record.container().and_then(|container| container.exit_code));
         waited
     };
-    let status = connection
-        .connect_during(Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).skips_pushed().filter(input, work))
-        .await;
+    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).skips_pushed().explains_interruption();
+    let waiting = pipe.filter(input, work);
+    let status = tool.show_counts(|| jobs.counts(), connection.connect_during(waiting)).await;
+    jobs.note_end(tool, status.as_ref().is_ok_and(|status| status.is_interrupted()));
     if args.containers.len() != 1 {
         return status;
     }

@@ -2,9 +2,10 @@
 
 use ncaas_core::quantity::{format_duration, format_limit};
 use ncaas_core::record::Record;
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;
 
-use crate::container_spec::{ContainerSpec, shell_line};
+use crate::container_spec::ContainerSpec;
 
 /// Prints what a container is started with. `verb` says whether it is started now.
 pub(super) fn explain_start(tool: Tool, verb: &str, record: &Record, spec: &ContainerSpec) {

@@ -1,7 +1,5 @@
 //! `ncaas-exec run --follow`: the output of jobs on stderr as it comes.
 
-use std::io::Write;
-
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
@@ -11,9 +9,10 @@ use ncaas_core::layout::base_name;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Datasets;
 use ncaas_core::text;
+use ncaas_core::tool::Tool;
 
 /// Copies the output of a record's container to stderr until it ends. Lines of one of several datasets begin with its name.
-pub(super) async fn copy_output(engine: &Engine, record: &Record) -> Result<()> {
+pub(super) async fn copy_output(tool: Tool, engine: &Engine, record: &Record) -> Result<()> {
     let Some(container) = record.container() else { return Ok(()) };
     let has_siblings = record.job().is_some_and(|job| job.datasets > 1);
     let prefix = match record.dataname().filter(|_| has_siblings) {
@@ -30,20 +29,17 @@ pub(super) async fn copy_output(engine: &Engine, record: &Record) -> Result<()> 
         for part in piece.into_bytes().split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
             if part.ends_with(b"\n") {
-                write_line(&prefix, line);
+                write_line(tool, &prefix, line);
                 line.clear();
             }
         }
     }
     for rest in [stdout, stderr].iter().filter(|rest| !rest.is_empty()) {
-        write_line(&prefix, rest);
+        write_line(tool, &prefix, rest);
     }
     Ok(())
 }
 
-fn write_line(prefix: &str, line: &[u8]) {
-    let line = String::from_utf8_lossy(line);
-    let shown = text::strip_control(line.trim_end());
-    // A closed stderr does not end the job.
-    let _ = writeln!(std::io::stderr().lock(), "{prefix}{shown}");
+fn write_line(tool: Tool, prefix: &str, line: &[u8]) {
+    tool.print_output(&format!("{prefix}{}", String::from_utf8_lossy(line).trim_end()));
 }

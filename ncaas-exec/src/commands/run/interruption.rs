@@ -1,33 +1,47 @@
 //! The messages at the end of `ncaas-exec run`, or at its interruption, about jobs that go on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use ncaas_core::outcome::total_line;
+use ncaas_core::pipe::{describe_running, resume_advice};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Job;
 use ncaas_core::tool::Tool;
 
 /// Numbers of records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counts {
-    /// Those that came.
-    pub(super) begun: Cell<usize>,
+    /// Those that have come and have not had their turn.
+    backlog: Rc<Cell<u64>>,
+    /// Those that had their turn.
+    pub(super) begun: Cell<u64>,
+    /// The job of the last one.
+    last: RefCell<Option<Job>>,
     /// Those whose job was started, or had been before.
-    pub(super) started: Cell<usize>,
-    pub(super) failed: Cell<usize>,
-    /// Those whose end this command has waited for, and those of them whose job failed.
-    pub(super) followed: Cell<usize>,
-    pub(super) followed_failed: Cell<usize>,
+    pub(super) started: Cell<u64>,
+    /// Those whose job could not be started.
+    pub(super) failed: Cell<u64>,
 }
 
-pub(super) fn increment(count: &Cell<usize>) {
+pub(super) fn increment(count: &Cell<u64>) {
     count.set(count.get() + 1);
 }
 
 impl Counts {
-    /// Says how all jobs have ended that this command has waited for.
-    pub(super) fn note_total(&self, tool: Tool) {
-        if let Some(total) = total_line(self.followed.get() as u64, self.followed_failed.get() as u64) {
-            tool.note(&total);
-        }
+    pub(super) fn new(backlog: Rc<Cell<u64>>) -> Self {
+        let (begun, last, started, failed) = Default::default();
+        Counts { backlog, begun, last, started, failed }
+    }
+
+    /// Counts a record that has its turn.
+    pub(super) fn begin(&self, record: &Record) {
+        increment(&self.begun);
+        self.last.replace(Some(record.job().unwrap_or_default()));
+    }
+
+    /// How many jobs have not been started.
+    pub(super) fn waiting(&self) -> u64 {
+        (self.backlog.get() + self.begun.get()).saturating_sub(self.started.get() + self.failed.get())
     }
 
     /// Says that `running` jobs run on after the end of the command.
@@ -44,22 +58,19 @@ impl Counts {
         }
     }
 
-    /// Says what an interruption means for the jobs, of which `running` have not ended. `expected` is the number of records, if it
-    /// is known.
-    pub(super) fn note_interruption(&self, tool: Tool, expected: usize, running: usize) {
-        let left = expected.max(self.begun.get()).saturating_sub(self.started.get() + self.failed.get());
+    /// Says what an interruption means for the jobs, of which `running` have not ended.
+    pub(super) fn note_interruption(&self, tool: Tool, running: usize) {
+        let left = self.waiting();
         if left == 0 && running == 0 {
             return;
         }
-        let go_on = match running {
-            0 => "no job runs".to_owned(),
-            1 => "1 job goes on in the background".to_owned(),
-            running => format!("{running} jobs go on in the background"),
+        let go_on = format!("interrupted: {}", describe_running(running as u64));
+        let left = match left {
+            0 => None,
+            1 => Some("1 was not started".to_owned()),
+            left => Some(format!("{left} were not started")),
         };
-        let how = "`ncaas-exec ls` lists jobs, `ncaas-exec stop NAME` stops one, and `ncaas-exec ls --all | ncaas-logs \
-                   save | ncaas-sync collect` saves their results";
-        let hint = if running > 0 { format!("; {how}") } else { String::new() };
-        let left = if left == 1 { "1 was not started".to_owned() } else { format!("{left} were not started") };
-        tool.note(&format!("interrupted: {go_on}; {left}{hint}"));
+        let advice = (running > 0).then(|| resume_advice(self.last.borrow().as_ref()).to_owned());
+        tool.note(&[Some(go_on), left, advice].into_iter().flatten().collect::<Vec<_>>().join("; "));
     }
 }

@@ -34,11 +34,11 @@ use ncaas_core::files;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::lease;
-use ncaas_core::pipe::{Input, Pipe, stdout_is_pipe};
+use ncaas_core::pipe::{FollowedJobs, Input, Pipe, stdout_is_pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields, RunSettings};
 use ncaas_core::table::shows_table;
-use ncaas_core::tool::{ExitStatus, Tool};
+use ncaas_core::tool::{ExitStatus, JobCounts, Tool};
 use tokio::sync::OnceCell;
 
 use crate::args::RunArgs;
@@ -63,6 +63,9 @@ use start_order::{StartOrder, Ticket};
 /// How many records of a group are in work at once. How many jobs run at once is decided by [`admission`].
 const MIN_RECORDS: usize = 128;
 
+/// The field with the number of jobs that have not been started.
+const JOBS_WAITING: &str = "jobs_waiting";
+
 /// How many records of other groups are in work beside them, so that groups can take turns.
 const ROOM_FOR_OTHERS: usize = 128;
 
@@ -70,18 +73,12 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
         args.target = args.image.take();
     }
-    // Number of records, if the command line names them.
-    let expected = Cell::new(0);
     let input = match (&args.replay, &args.target) {
         (Some(file), _) => {
             let record = replay::record_to_replay(tool, file, args.config.is_some()).await?;
             Input::record(record)
         }
-        (None, Some(image)) => {
-            let records = command_line_records(&args, image)?;
-            expected.set(records.len());
-            Input::records(records)
-        }
+        (None, Some(image)) => Input::records(command_line_records(&args, image)?),
         (None, None) => Input::stdin(tool, "ncaas-exec run IMAGE --data FILE")?,
     };
     // Without records, options that describe a job are most likely given without its image.
@@ -103,20 +100,30 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         asked_info: OnceCell::new(),
         local_info: OnceCell::new(),
         order: StartOrder::default(),
-        counts: Counts::default(),
+        counts: Counts::new(input.backlog()),
+        followed: FollowedJobs::default(),
     };
+    // The stage that waits for the jobs shows how many wait and run.
+    let (is_last, shows_counts) = (!stdout_is_pipe(), args.follow || !stdout_is_pipe() && !args.dry_run);
+    let tells_next_stage = !shows_counts && !tool.is_quiet() && std::io::stderr().is_terminal();
     let pipe = pipe.filter(input, async |record: &mut Record, _| {
         let ran = runner.run_record(record).await;
-        if ran.is_err() {
-            increment(&runner.counts.failed);
+        record.remove(JOBS_WAITING);
+        if let waiting @ 1.. = runner.counts.waiting()
+            && tells_next_stage
+        {
+            record.set(JOBS_WAITING, &waiting);
         }
         ran
     });
-    let status = runner.connection.connect_during(pipe).await?;
-    runner.counts.note_total(tool);
+    let running = runner.connection.connect_during(pipe);
+    let status = if shows_counts { tool.show_counts(|| runner.job_counts(), running).await? } else { running.await? };
+    if args.follow {
+        runner.followed.note_end(tool, false);
+    }
     if status.is_interrupted() {
-        runner.counts.note_interruption(tool, expected.get(), runner.launcher.admission.running());
-    } else if !stdout_is_pipe() {
+        runner.counts.note_interruption(tool, runner.launcher.admission.running());
+    } else if is_last {
         runner.counts.note_running(tool, runner.launcher.admission.running());
     }
     if needs_records && runner.counts.begun.get() == 0 && status == ExitStatus::SUCCESS {
@@ -233,6 +240,7 @@ struct Runner {
     local_info: OnceCell<SystemInfo>,
     order: StartOrder,
     counts: Counts,
+    followed: FollowedJobs,
 }
 
 impl Runner {
@@ -240,7 +248,33 @@ impl Runner {
         if let Some(error) = record.error() {
             return if error.kind == Kind::Cancelled { self.stop_cancelled(record).await } else { Ok(()) };
         }
-        increment(&self.counts.begun);
+        self.counts.begin(record);
+        let started = self.start_record(record).await;
+        increment(if started.is_ok() { &self.counts.started } else { &self.counts.failed });
+        started?;
+        if self.follow {
+            self.followed.follow(self.follow_job(record)).await?;
+        }
+        let has_ended = record.container().is_none_or(|container| container.has_ended());
+        if has_ended && !self.dry_run && !stdout_is_pipe() {
+            // No later stage reports how the job ended.
+            report_outcome(&self.followed, self.tool, self.connection.get().await?, record).await;
+        }
+        Ok(())
+    }
+
+    /// The numbers of jobs at this moment.
+    fn job_counts(&self) -> JobCounts {
+        let waiting = self.counts.waiting();
+        if self.follow {
+            return JobCounts { waiting, ..self.followed.counts() };
+        }
+        let running = self.launcher.admission.running() as u64;
+        JobCounts { waiting, running, ended: self.counts.started.get().saturating_sub(running), failed: 0 }
+    }
+
+    /// Starts the job of a record, or takes up the one that an earlier run has started.
+    async fn start_record(&self, record: &mut Record) -> Result<()> {
         let ticket = Cell::new(Some(self.order.ticket(record.group())));
         self.fields.complete(record);
         let settings = self.settings.complete(record)?;
@@ -252,41 +286,25 @@ impl Runner {
                 targets::check_saved_container(engine, record, &saved).await?;
             }
             record.copy_end(&end);
-            increment(&self.counts.started);
             return Ok(());
         }
         let inputs = JobInputs::locate(record)?;
         let start = async |engine: &Engine, record: &mut Record| {
             self.start_job(engine, record, settings.clone(), &inputs, &ticket).await
         };
-        self.connection.with_retry(self.tool, record, start).await?;
-        drop(ticket.take());
-        increment(&self.counts.started);
-        if self.follow {
-            self.follow_job(record).await?;
-            increment(&self.counts.followed);
-            if record.is_failed() {
-                increment(&self.counts.followed_failed);
-            }
-        }
-        let has_ended = record.container().is_none_or(|container| container.has_ended());
-        if has_ended && !self.dry_run && !stdout_is_pipe() {
-            // No later stage reports how the job ended.
-            report_outcome(self.tool, self.connection.get().await?, record).await;
-        }
-        Ok(())
+        self.connection.with_retry(self.tool, record, start).await
     }
 
     /// Prints the job's output, waits for its end and reports it.
     async fn follow_job(&self, record: &mut Record) -> Result<()> {
         let engine = self.connection.get().await?;
-        if let Err(failure) = copy_output(engine, record).await {
+        if let Err(failure) = copy_output(self.tool, engine, record).await {
             // The wait continues through an outage of the engine.
             self.tool.report_failure(&failure);
         }
         let container = engine.wait(&targets::container_id(record)?).await?;
         targets::update_record(engine, record, container).await?;
-        report_outcome(self.tool, engine, record).await;
+        report_outcome(&self.followed, self.tool, engine, record).await;
         Ok(())
     }
 
@@ -304,9 +322,9 @@ impl Runner {
             return Ok(());
         }
 
-        preflight::check_inputs(record, inputs)?;
         let image_field = if self.replays { "image_id" } else { "image" };
-        let image = inspect_image(engine, record.require(image_field)?).await?;
+        let checked = preflight::check_inputs(record, inputs);
+        let ((), image) = preflight::both(checked, inspect_image(engine, record.require(image_field)?).await)?;
         let labels = author_labels(&image)?;
         complete_from_labels(&mut settings, &labels);
         if let Some(command) = labels.command.filter(|_| settings.entrypoint.is_none()) {

@@ -11,6 +11,20 @@ use ncaas_core::record::fields::RunSettings;
 
 use super::job_inputs::JobInputs;
 
+/// Both of two results, or all that is wrong in one failure: people want to correct it at once.
+pub(super) fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => Err(failure),
+        // The work is tried again.
+        (Err(_), Err(second)) if second.kind.is_transient() => Err(second),
+        (Err(first), Err(second)) => {
+            let hint = first.hint.or(second.hint);
+            Err(Failure { message: format!("{}; {}", first.message, second.message), hint, ..first })
+        }
+    }
+}
+
 /// Checks that dataset and config exist, and that a name which ends in `/` is a folder's.
 pub(super) fn check_inputs(record: &Record, inputs: &JobInputs) -> Result<()> {
     let check = |what: &str, input: &InputPath| {
@@ -21,8 +35,8 @@ pub(super) fn check_inputs(record: &Record, inputs: &JobInputs) -> Result<()> {
         }
         Ok(())
     };
-    inputs.data.iter().try_for_each(|path| check("dataset", path))?;
-    inputs.config.iter().try_for_each(|path| check("config", path))
+    let dataset = inputs.data.iter().try_for_each(|path| check("dataset", path));
+    both(dataset, inputs.config.iter().try_for_each(|path| check("config", path))).map(|_| ())
 }
 
 /// Checks that the disk of the io-dir has the free space that the config asks for.

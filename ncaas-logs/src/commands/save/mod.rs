@@ -5,7 +5,6 @@ mod certificates;
 mod follower;
 mod log_file;
 mod report;
-mod status_line;
 mod submission;
 
 use std::path::PathBuf;
@@ -15,8 +14,8 @@ use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::lease;
-use ncaas_core::outcome::{mark_reported, outcome_line};
-use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::outcome::outcome_line;
+use ncaas_core::pipe::{FollowedJobs, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, ErrorInfo, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -24,11 +23,11 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::SaveArgs;
 use crate::job_files::JobFiles;
 use crate::output_excerpt::OutputExcerpt;
+use crate::saved_files::{SavedFiles, find_cause_in};
 use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
 use report::{JobProgress, Report, describe_error};
-use status_line::StatusLine;
 
 /// How often files are updated by default.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -45,11 +44,12 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
         interval: args.live.map_or(INTERVAL, |interval| interval.clamp(SHORTEST, LONGEST)),
         io_dir: args.io_dir,
         certificates: Certificates::default(),
-        status_line: StatusLine::new(tool),
+        jobs: FollowedJobs::default(),
     };
-    let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED).takes_errors();
-    let saved = pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await).await;
-    saver.status_line.note_total();
+    let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED).takes_errors().explains_interruption();
+    let saving = pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await);
+    let saved = tool.show_counts(|| saver.jobs.counts(), saving).await;
+    saver.jobs.note_end(tool, saved.as_ref().is_ok_and(|status| status.is_interrupted()));
     saved
 }
 
@@ -68,11 +68,12 @@ struct Saver {
     interval: Duration,
     io_dir: PathBuf,
     certificates: Certificates,
-    status_line: StatusLine,
+    jobs: FollowedJobs,
 }
 
 impl Saver {
     async fn save(&self, record: &mut Record, output: &Output) -> Result<()> {
+        self.jobs.note_record(record);
         let earlier = record.error();
         if record.is_placed() || record.is_pushed() {
             // Another machine runs it and saves its files, or has saved them.
@@ -98,18 +99,18 @@ impl Saver {
         };
         let failure = match self.start(record).await {
             Ok(None) => {
-                let log = JobFiles::for_record(record).map(|files| files.log).ok();
-                let outcome = outcome_line(record, None, log.as_deref());
+                let saved = SavedFiles::for_record(record);
+                let cause = saved.as_ref().filter(|_| record.is_failed());
+                let cause = cause.and_then(|saved| find_cause_in(&saved.last_lines()));
+                let outcome = outcome_line(record, cause.as_deref(), saved.as_ref().map(|saved| saved.log.path()));
                 self.report_outcome(record, outcome);
                 return Ok(());
             }
             Ok(Some(mut follower)) => {
-                let following = self.status_line.follow();
-                let followed = follower.follow(record, self.interval, output, self.live).await;
-                following.end();
-                let Err(failure) = followed else {
+                let following = follower.follow(record, self.interval, output, self.live);
+                let Err(failure) = self.jobs.follow(following).await else {
                     if let Some(warning) = follower.losses() {
-                        self.status_line.note(&format!("`{}`: {warning}", follower.container_name()));
+                        self.tool.note(&format!("`{}`: {warning}", follower.container_name()));
                     }
                     let outcome = follower.outcome(record);
                     self.report_outcome(record, outcome);
@@ -161,11 +162,8 @@ impl Saver {
 
     /// Reports how a job ended, unless an earlier stage of the pipe has.
     fn report_outcome(&self, record: &mut Record, outcome: Option<String>) {
-        if let Some(outcome) = outcome
-            && !self.tool.is_quiet()
-            && mark_reported(record)
-        {
-            self.status_line.note_end(&outcome, record.is_failed());
+        if let Some(outcome) = outcome {
+            self.jobs.report(self.tool, record, &outcome);
         }
     }
 

@@ -10,6 +10,7 @@ use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, ErrorInfo, Status, StoppedBy};
 use ncaas_core::status_file::StatusFile;
+use ncaas_core::text::shell_line;
 use serde_json::Value;
 
 use super::certificates::{Certificates, Change};
@@ -66,7 +67,7 @@ impl Report {
             number,
             numbers: datasets_of_record(record),
             dataname,
-            command: command_line(&command),
+            command: shell_line(&command),
             limit: inspected.and_then(time_limit),
             engine_error: inspected.and_then(engine_error).map(str::to_owned),
         }
@@ -174,9 +175,4 @@ fn dataset_status(progress: &JobProgress<'_>) -> DatasetStatus {
 /// The message and hint of an error.
 pub(crate) fn describe_error(error: &ErrorInfo) -> String {
     error.hint.as_ref().map_or(error.message.clone(), |hint| format!("{}\nhint: {hint}", error.message))
-}
-
-/// A command as it is typed in a shell. A word that cannot be quoted stays as it is.
-fn command_line(words: &[String]) -> String {
-    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
 }

@@ -144,11 +144,13 @@ fn a_terminal_gets_a_summary_of_each_job_and_json_on_request() {
         let script = format!("script --quiet --return --command '{command}' /dev/null");
         ncaas_tests::pipe(&format!("cd {} && {script}", workspace.path().display())).text()
     };
-    let started = on_terminal(&format!("run {FIXTURE} --name shown -- sleep 60"));
+    let run = format!("ncaas-exec run {FIXTURE} --name shown -- sleep 60");
+    let started = ncaas_tests::terminal::Terminal::start(workspace.path(), 80, &run).screen().join("\n");
     let lines: Vec<&str> = started.lines().map(str::trim_end).collect();
     assert!(lines[0] == "shown: running" && lines[1].starts_with("  shown-1-"), "{started}");
     assert!(lines[..2].iter().all(|line| line.chars().count() <= 80), "{started}");
-    assert!(lines.len() == 3 && lines[2].contains("1 job runs in the background"), "{started}");
+    assert!(lines[2].contains("1 job runs in the background"), "{started}");
+    assert_eq!(lines.len(), 4, "the last message needs two lines: {started}");
     let stopped = on_terminal("stop --grace 1 shown");
     assert!(stopped.starts_with("shown: killed"), "{stopped}");
     let waited = on_terminal("wait shown --json");

@@ -1,5 +1,8 @@
 //! What people see on a terminal: summaries and tables, each failure once, and containers by the names that people know.
 
+mod interruption;
+mod status_line;
+
 use std::fs;
 use std::path::Path;
 
