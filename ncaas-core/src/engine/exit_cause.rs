@@ -2,8 +2,7 @@
 //!
 //! An exit code of 137 stands for the signal KILL and does not show who sent it. Other sources show more: the engine's flag
 //! `OOMKilled`, its events (it keeps the last 256, until it is restarted), and on this machine the kernel's log and its count
-//! of processes killed for memory. The evidence is collected first; [`Evidence::verdict`] then judges it. Where the evidence
-//! does not decide, the cause is reported as unknown.
+//! of processes killed for memory. The evidence is collected here; [`super::exit_evidence`] judges it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,15 +18,12 @@ use tokio::time::timeout;
 use crate::engine::Engine;
 use crate::engine::container::{container_from_inspect, time};
 use crate::engine::daemon_start::daemon_started_between;
+use crate::engine::exit_evidence::{Evidence, KILL, LOST, Verdict};
 use crate::engine::kernel_oom::{OomKillCount, log_shows_oom_kill};
-use crate::record::fields::{Container, Oom, Status, StoppedBy};
+use crate::record::fields::Container;
 
-/// The signal KILL: the kernel sends it for memory, and the engine when a container does not stop.
-const KILL: i64 = 9;
 /// Signals that people and programs send to end a process.
 const DEADLY: [&str; 6] = ["1", "2", "3", "6", "9", "15"];
-/// The exit code that an engine gives a container whose process it does not find when it starts.
-const LOST: i64 = 255;
 /// How many events an engine keeps (moby, `daemon/events`, `eventsLimit`).
 const EVENTS_LIMIT: usize = 256;
 /// How long to read Podman's events at most: Podman sends past events during this time, and then stops.
@@ -36,110 +32,6 @@ const PODMAN_READ_TIME: Duration = Duration::from_secs(3);
 const PODMAN_READ_AFTER_DIE: Duration = Duration::from_millis(150);
 /// An attribute that only Podman gives its events.
 const PODMAN_ATTRIBUTE: &str = "containerExitCode";
-
-/// The evidence about a container's exit.
-#[derive(Debug, Clone, Default)]
-struct Evidence {
-    /// The status by the inspection alone.
-    status: Option<Status>,
-    exit_code: Option<i64>,
-    signal: Option<i64>,
-    is_podman: bool,
-    /// The engine's flag `OOMKilled`.
-    oom_flag: bool,
-    /// The engine's event `oom`.
-    oom_event: bool,
-    /// Somebody asked the engine to end the container.
-    kill_event: bool,
-    /// The engine's events go back to the container's start.
-    start_event: bool,
-    /// Whether the kernel's log shows that a process of the container was killed for memory. `None` if it is not known.
-    kernel_log: Option<bool>,
-    /// The kernel has killed no process of this machine for memory since before the exit.
-    no_oom_kills: bool,
-    /// The engine has reported the exit as an event.
-    die_event: bool,
-    /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that was
-    /// killed at the moment of the exit reports 0 for it.
-    lost_exit: bool,
-    /// The engine keeps fewer events than it can: it was restarted after the container's start.
-    engine_restarted: bool,
-}
-
-/// The cause of an exit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Verdict {
-    status: Option<Status>,
-    oom: Oom,
-    oom_evidence: Vec<String>,
-    stopped_by: Option<StoppedBy>,
-}
-
-impl Evidence {
-    /// Whether the kernel may know of a kill for memory that the engine does not report. An engine sets its flag only if it
-    /// hears of the kill in time, and Podman hardly ever does.
-    fn needs_kernel(&self) -> bool {
-        !self.oom_flag && !self.oom_event && !self.kill_event && (self.is_podman || self.signal == Some(KILL))
-    }
-
-    /// Whether only a restart of the engine could explain the exit: its events do not go back to the container's start.
-    fn needs_engine_history(&self) -> bool {
-        let ended_by_itself = self.signal.is_none() && self.exit_code != Some(LOST);
-        let is_explained = matches!(self.judged_status(), Some(Status::Timeout | Status::OutOfMemory));
-        !is_explained && !self.start_event && (self.kill_event || !ended_by_itself)
-    }
-
-    /// Whether the engine may have invented the exit code 0 when it started.
-    fn is_unproven_success(&self) -> bool {
-        self.status == Some(Status::Success) && !self.is_podman && !self.start_event && !self.die_event
-    }
-
-    fn judged_status(&self) -> Option<Status> {
-        if self.lost_exit {
-            return Some(Status::Failed);
-        }
-        let is_oom = self.oom_event || self.kernel_log == Some(true);
-        if is_oom && !self.kill_event && self.status == Some(Status::Killed) {
-            return Some(Status::OutOfMemory);
-        }
-        self.status
-    }
-
-    fn verdict(&self) -> Verdict {
-        let sources = [
-            (self.oom_flag, "the engine's flag OOMKilled"),
-            (self.oom_event, "the engine's event oom"),
-            (self.kernel_log == Some(true), "the kernel's log"),
-        ];
-        let mut oom_evidence: Vec<String> =
-            sources.iter().filter(|(shows, _)| *shows).map(|(_, source)| (*source).to_owned()).collect();
-        let oom = if !oom_evidence.is_empty() {
-            Oom::Known(true)
-        } else if !self.needs_kernel() {
-            Oom::Known(false)
-        } else if self.no_oom_kills {
-            oom_evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
-            Oom::Known(false)
-        } else if self.kernel_log == Some(false) && self.signal != Some(KILL) {
-            // If the kernel kills many processes at once it logs only some, so its log proves nothing about a KILL.
-            Oom::Known(false)
-        } else {
-            Oom::Unknown
-        };
-        let status = self.judged_status();
-        let stopped_by = match status {
-            Some(Status::Timeout) => Some(StoppedBy::Timeout),
-            Some(Status::OutOfMemory) => None,
-            _ if self.lost_exit => Some(StoppedBy::Engine),
-            _ if self.kill_event && self.start_event => Some(StoppedBy::User),
-            // A restarted engine ends the containers that ran before.
-            _ if self.needs_engine_history() && self.engine_restarted => Some(StoppedBy::Engine),
-            _ if self.kill_event => Some(StoppedBy::User),
-            _ => None,
-        };
-        Verdict { status, oom, oom_evidence, stopped_by }
-    }
-}
 
 impl Engine {
     /// Adds the cause of its exit to an ended container. `killed_before` is the kernel's count from when the container still
@@ -296,162 +188,5 @@ fn is_deadly_kill(event: &EventMessage) -> bool {
         Some("kill") => attribute(event, "signal").is_none_or(|signal| DEADLY.contains(&signal)),
         Some("stop") => true,
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The evidence about a process that was ended by KILL while the engine's events go back to its start.
-    fn killed() -> Evidence {
-        let exit_code = Some(128 + KILL);
-        Evidence {
-            status: Some(Status::Killed),
-            exit_code,
-            signal: Some(KILL),
-            start_event: true,
-            ..Evidence::default()
-        }
-    }
-
-    fn exited(exit_code: i64) -> Evidence {
-        let status = if exit_code == 0 { Status::Success } else { Status::Failed };
-        Evidence { status: Some(status), exit_code: Some(exit_code), start_event: true, ..Evidence::default() }
-    }
-
-    #[test]
-    fn the_verdict_follows_from_the_evidence() {
-        use Status::{Failed, Killed, OutOfMemory, Success, Timeout};
-        let (yes, no) = (Oom::Known(true), Oom::Known(false));
-        let table = [
-            ("success", exited(0), Success, no, None),
-            ("failure", exited(1), Failed, no, None),
-            ("KILL from nowhere", killed(), Killed, Oom::Unknown, None),
-            ("KILL, and the kernel killed none", Evidence { no_oom_kills: true, ..killed() }, Killed, no, None),
-            (
-                "KILL, and the kernel's log is silent",
-                Evidence { kernel_log: Some(false), ..killed() },
-                Killed,
-                Oom::Unknown,
-                None,
-            ),
-            (
-                "KILL, and the kernel's log shows it",
-                Evidence { kernel_log: Some(true), ..killed() },
-                OutOfMemory,
-                yes,
-                None,
-            ),
-            ("KILL with the event oom", Evidence { oom_event: true, ..killed() }, OutOfMemory, yes, None),
-            (
-                "the engine's flag",
-                Evidence { status: Some(OutOfMemory), oom_flag: true, ..killed() },
-                OutOfMemory,
-                yes,
-                None,
-            ),
-            ("docker kill", Evidence { kill_event: true, ..killed() }, Killed, no, Some(StoppedBy::User)),
-            (
-                "docker kill after a child was killed for memory",
-                Evidence { kill_event: true, oom_event: true, ..killed() },
-                Killed,
-                yes,
-                Some(StoppedBy::User),
-            ),
-            (
-                "stopped, and exits with 0",
-                Evidence { kill_event: true, ..exited(0) },
-                Success,
-                no,
-                Some(StoppedBy::User),
-            ),
-            (
-                "time limit",
-                Evidence { status: Some(Timeout), kill_event: true, ..killed() },
-                Timeout,
-                no,
-                Some(StoppedBy::Timeout),
-            ),
-            (
-                "KILL by an engine that was restarted",
-                Evidence { start_event: false, engine_restarted: true, ..killed() },
-                Killed,
-                Oom::Unknown,
-                Some(StoppedBy::Engine),
-            ),
-            (
-                "a process that a restarted engine did not find",
-                Evidence { start_event: false, engine_restarted: true, ..exited(LOST) },
-                Failed,
-                no,
-                Some(StoppedBy::Engine),
-            ),
-            (
-                "a failure before the engine was restarted",
-                Evidence { start_event: false, engine_restarted: true, ..exited(1) },
-                Failed,
-                no,
-                None,
-            ),
-            (
-                "a success that a restarted engine has invented",
-                Evidence { start_event: false, engine_restarted: true, lost_exit: true, ..exited(0) },
-                Failed,
-                no,
-                Some(StoppedBy::Engine),
-            ),
-            (
-                "a success before the engine was restarted",
-                Evidence { start_event: false, engine_restarted: true, ..exited(0) },
-                Success,
-                no,
-                None,
-            ),
-            (
-                "docker kill after many other events",
-                Evidence { start_event: false, kill_event: true, ..killed() },
-                Killed,
-                no,
-                Some(StoppedBy::User),
-            ),
-            (
-                "a child killed for memory under Podman",
-                Evidence { is_podman: true, kernel_log: Some(true), ..exited(0) },
-                Success,
-                yes,
-                None,
-            ),
-            (
-                "a failure under Podman, and the kernel's log is silent",
-                Evidence { is_podman: true, kernel_log: Some(false), ..exited(1) },
-                Failed,
-                no,
-                None,
-            ),
-            (
-                "a failure under Podman, and the kernel's log is not readable",
-                Evidence { is_podman: true, ..exited(1) },
-                Failed,
-                Oom::Unknown,
-                None,
-            ),
-        ];
-        for (case, evidence, status, oom, stopped_by) in table {
-            let verdict = evidence.verdict();
-            assert_eq!((verdict.status, verdict.oom, verdict.stopped_by), (Some(status), oom, stopped_by), "{case}");
-        }
-    }
-
-    #[test]
-    fn the_verdict_names_its_evidence() {
-        let all = Evidence { oom_flag: true, oom_event: true, ..killed() };
-        assert_eq!(all.verdict().oom_evidence, ["the engine's flag OOMKilled", "the engine's event oom"]);
-        let none = Evidence { no_oom_kills: true, ..killed() };
-        assert_eq!(
-            none.verdict().oom_evidence,
-            ["the kernel has killed no process of this machine for memory meanwhile"]
-        );
-        assert!(killed().verdict().oom_evidence.is_empty());
     }
 }

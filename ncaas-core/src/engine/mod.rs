@@ -25,6 +25,7 @@ mod daemon_start;
 mod errors;
 pub mod executable;
 mod exit_cause;
+mod exit_evidence;
 mod kernel_oom;
 pub mod labels;
 mod lazy;
