@@ -406,6 +406,9 @@ mod tests {
         }
     }
 
+    /// The files of a destination, each with a number for its content.
+    type Taken<'a> = &'a [(&'a str, u8)];
+
     fn file(source: &str, content: u8) -> Finding {
         let file = FoundFile { location: Location::Staged(7), size: 1, sha256: [content; 32] };
         Finding::new(source, Content::File(file))
@@ -419,91 +422,65 @@ mod tests {
         Finding::new(source, Content::EmptyFolder)
     }
 
-    /// The assigned paths, each with the target of a link.
-    fn names(list: Vec<Finding>, destination: &Fake) -> Vec<String> {
-        names_of("d.npy", false, list, destination)
+    fn naming(label: &str, has_own_folder: bool) -> Naming {
+        let paths = ContainerPaths { working_dir: "/w".into(), io_dir: "/w/io-dir".into(), ..Default::default() };
+        Naming { paths, base: String::new(), label: label.into(), has_own_folder }
     }
 
-    fn names_of(label: &str, has_own_folder: bool, list: Vec<Finding>, destination: &Fake) -> Vec<String> {
-        let paths = ContainerPaths { working_dir: "/w".into(), io_dir: "/w/io-dir".into(), ..Default::default() };
-        let naming = Naming { paths, base: String::new(), label: label.into(), has_own_folder };
+    /// The assigned paths, each with the target of a link, where the destination has these files.
+    fn names(naming: Naming, list: Vec<Finding>, files: Taken) -> Vec<String> {
+        names_in(naming, list, &Fake { files: files.iter().copied().collect(), ..Fake::default() })
+    }
+
+    fn names_in(naming: Naming, list: Vec<Finding>, destination: &Fake) -> Vec<String> {
         let named = assign_names(Findings { list, ..Findings::default() }, naming, destination).unwrap();
-        let name = |named: Move| match named.link {
-            Some(target) => format!("{} -> {target}", named.result.path.trim_start_matches('/')),
-            None => named.result.path.trim_start_matches('/').to_owned(),
+        let name = |Move { link, result, .. }: Move| match (link, result.path.trim_start_matches('/')) {
+            (Some(target), path) => format!("{path} -> {target}"),
+            (None, path) => path.to_owned(),
         };
         named.moves(false).map(name).collect()
     }
 
     #[test]
     fn names_that_are_taken_get_the_label() {
-        let none = Fake::default();
-        let holding = |path, content| Fake { files: HashMap::from([(path, content)]), ..Fake::default() };
-        let cases = [
-            ("free", vec![file("/w/a", 1)], none, vec!["process_results/a"]),
-            ("same content", vec![file("/w/a", 1)], holding("process_results/a", 1), vec!["process_results/a"]),
-            ("other content", vec![file("/w/a", 1)], holding("process_results/a", 2), vec!["process_results/d.npy/a"]),
+        let (a, own_a, own_a_b) = ("/w/a", "/w/io-dir/results/a", "/w/io-dir/results/a/b");
+        let taken = [("process_results/a", 2), ("process_results/d.npy/a", 3)];
+        let cases: [(&str, Vec<Finding>, Taken, &[&str]); 12] = [
+            ("free", vec![file(a, 1)], &[], &["process_results/a"]),
+            ("same content", vec![file(a, 2)], &taken, &["process_results/a"]),
+            ("other content", vec![file(a, 1)], &taken[..1], &["process_results/d.npy/a"]),
+            ("both names taken", vec![file(a, 1)], &taken, &["process_results/d.npy~2/a"]),
+            ("reserved", vec![file("/w/end.txt", 1)], &[], &["process_results/d.npy/end.txt"]),
+            ("log", vec![file("/w/io-dir/logs/l", 1)], &[], &["logs/d.npy/l"]),
+            ("two sources", vec![file(a, 1), file(own_a, 2)], &[], &["process_results/a", "process_results/d.npy/a"]),
             (
-                "both names taken",
-                vec![file("/w/a", 1)],
-                Fake {
-                    files: HashMap::from([("process_results/a", 2), ("process_results/d.npy/a", 3)]),
-                    ..Fake::default()
-                },
-                vec!["process_results/d.npy~2/a"],
+                "folder",
+                vec![file("/w/a/b", 1), file(own_a, 2)],
+                &[],
+                &["process_results/a/b", "process_results/d.npy/a"],
             ),
-            ("reserved", vec![file("/w/end.txt", 1)], Fake::default(), vec!["process_results/d.npy/end.txt"]),
-            ("log", vec![file("/w/io-dir/logs/l", 1)], Fake::default(), vec!["logs/d.npy/l"]),
-            (
-                "two sources of one path",
-                vec![file("/w/a", 1), file("/w/io-dir/results/a", 2)],
-                Fake::default(),
-                vec!["process_results/a", "process_results/d.npy/a"],
-            ),
-            (
-                "a file where a folder is assigned",
-                vec![file("/w/a/b", 1), file("/w/io-dir/results/a", 2)],
-                Fake::default(),
-                vec!["process_results/a/b", "process_results/d.npy/a"],
-            ),
-            (
-                "a folder where a file is assigned",
-                vec![file("/w/a", 1), file("/w/io-dir/results/a/b", 2)],
-                Fake::default(),
-                vec!["process_results/a", "process_results/d.npy/a/b"],
-            ),
-            ("empty folder", vec![folder("/w/e")], Fake::default(), vec!["process_results/e/"]),
-            (
-                "empty folder where a file is",
-                vec![folder("/w/e")],
-                holding("process_results/e", 1),
-                vec!["process_results/d.npy/e/"],
-            ),
-            (
-                "empty folder with an assigned file below",
-                vec![folder("/w/e"), file("/w/io-dir/results/e/f", 1)],
-                Fake::default(),
-                vec!["process_results/e/f"],
-            ),
+            ("file", vec![file(a, 1), file(own_a_b, 2)], &[], &["process_results/a", "process_results/d.npy/a/b"]),
+            ("empty folder", vec![folder("/w/e")], &[], &["process_results/e/"]),
+            ("at a file", vec![folder("/w/e")], &[("process_results/e", 1)], &["process_results/d.npy/e/"]),
+            ("file below", vec![folder("/w/e"), file("/w/io-dir/results/e/f", 1)], &[], &["process_results/e/f"]),
         ];
-        for (case, list, destination, expected) in cases {
-            assert_eq!(names(list, &destination), expected, "{case}");
+        for (case, list, files, expected) in cases {
+            assert_eq!(names(naming("d.npy", false), list, files), expected, "{case}");
         }
     }
 
     #[test]
     fn each_of_several_datasets_has_a_separate_folder() {
-        let holding = |path| Fake { files: HashMap::from([(path, 9)]), ..Fake::default() };
-        let cases = [
-            ("free", "d.npy", "/w/a", Fake::default(), "process_results/d.npy/a"),
-            ("another dataset has it flat", "d.npy", "/w/a", holding("process_results/a"), "process_results/d.npy/a"),
-            ("taken", "d.npy", "/w/a", holding("process_results/d.npy/a"), "process_results/d.npy~2/a"),
-            ("end.txt of the job", "d.npy", "/w/end.txt", Fake::default(), "process_results/d.npy/end.txt"),
-            ("a dataset called end.txt", "end.txt", "/w/a", Fake::default(), "process_results/end.txt~2/a"),
-            ("log", "d.npy", "/w/io-dir/logs/l", Fake::default(), "logs/d.npy/l"),
+        let cases: [(&str, &str, &str, Taken, &str); 6] = [
+            ("free", "d.npy", "/w/a", &[], "process_results/d.npy/a"),
+            ("another dataset has it flat", "d.npy", "/w/a", &[("process_results/a", 9)], "process_results/d.npy/a"),
+            ("taken", "d.npy", "/w/a", &[("process_results/d.npy/a", 9)], "process_results/d.npy~2/a"),
+            ("end.txt of the job", "d.npy", "/w/end.txt", &[], "process_results/d.npy/end.txt"),
+            ("a dataset called end.txt", "end.txt", "/w/a", &[], "process_results/end.txt~2/a"),
+            ("log", "d.npy", "/w/io-dir/logs/l", &[], "logs/d.npy/l"),
         ];
-        for (case, label, source, destination, expected) in cases {
-            assert_eq!(names_of(label, true, vec![file(source, 1)], &destination), [expected], "{case}");
+        for (case, label, source, files, expected) in cases {
+            assert_eq!(names(naming(label, true), vec![file(source, 1)], files), [expected], "{case}");
         }
     }
 
@@ -511,26 +488,18 @@ mod tests {
     fn a_link_leads_to_the_assigned_path_of_its_target() {
         let taken = Fake { files: HashMap::from([("process_results/a", 2)]), ..Fake::default() };
         let same = Fake { links: HashMap::from([("process_results/l", "a")]), ..Fake::default() };
-        let cases = [
-            ("file", vec![link("/w/l", "a"), file("/w/a", 1)], Fake::default(), vec!["process_results/l -> a"]),
-            ("moved file", vec![link("/w/l", "/w/a"), file("/w/a", 1)], taken, vec!["process_results/l -> d.npy/a"]),
-            (
-                "link to a link",
-                vec![link("/w/m", "l"), link("/w/l", "a"), file("/w/a", 1)],
-                Fake::default(),
-                vec!["process_results/m -> l", "process_results/l -> a"],
-            ),
-            (
-                "folder",
-                vec![link("/w/l", "sub"), file("/w/sub/a", 1)],
-                Fake::default(),
-                vec!["process_results/l -> sub"],
-            ),
-            ("same link", vec![link("/w/l", "a"), file("/w/a", 1)], same, vec!["process_results/l -> a"]),
-            ("dangling", vec![link("/w/l", "/etc/passwd")], Fake::default(), vec![]),
+        let (none, a) = (Fake::default(), || file("/w/a", 1));
+        let of_link = ["process_results/m -> l", "process_results/l -> a"];
+        let cases: [(&str, Vec<Finding>, &Fake, &[&str]); 6] = [
+            ("file", vec![link("/w/l", "a"), a()], &none, &["process_results/l -> a"]),
+            ("moved file", vec![link("/w/l", "/w/a"), a()], &taken, &["process_results/l -> d.npy/a"]),
+            ("link to a link", vec![link("/w/m", "l"), link("/w/l", "a"), a()], &none, &of_link),
+            ("folder", vec![link("/w/l", "sub"), file("/w/sub/a", 1)], &none, &["process_results/l -> sub"]),
+            ("same link", vec![link("/w/l", "a"), a()], &same, &["process_results/l -> a"]),
+            ("dangling", vec![link("/w/l", "/etc/passwd")], &none, &[]),
         ];
         for (case, list, destination, expected) in cases {
-            let mut assigned = names(list, &destination);
+            let mut assigned = names_in(naming("d.npy", false), list, destination);
             assigned.retain(|name| name.contains("->"));
             assert_eq!(assigned, expected, "{case}");
         }
@@ -539,11 +508,9 @@ mod tests {
     #[test]
     fn a_folder_moves_as_a_whole_only_to_a_new_folder() {
         let plan = |destination: &Fake| {
-            let paths = ContainerPaths { working_dir: "/w".into(), io_dir: "/io".into(), ..Default::default() };
-            let naming = Naming { paths, base: String::new(), label: "d".into(), has_own_folder: false };
             let folders = vec![RawPath::Text(".ncaas-stage/7".into())];
             let findings = Findings { list: vec![file("/w/out/a", 1)], folders, ..Findings::default() };
-            let named = assign_names(findings, naming, destination).unwrap();
+            let named = assign_names(findings, naming("d", false), destination).unwrap();
             named.folders.into_iter().map(|folder| folder.to).collect::<Vec<_>>()
         };
         assert_eq!(plan(&Fake::default()), ["process_results/out"]);
