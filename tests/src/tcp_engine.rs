@@ -1,28 +1,53 @@
 //! The machine's engine behind a TCP port, as if it were on another machine.
 
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The engine's socket behind a TCP port, as an engine on another machine is.
 pub fn tcp_engine() -> String {
+    tcp_engine_with_switch().0
+}
+
+/// The same, with a switch that holds everything back while it is set.
+pub fn tcp_engine_with_switch() -> (String, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let host = std::env::var("DOCKER_HOST").unwrap_or("unix:///var/run/docker.sock".to_owned());
     let socket = host.strip_prefix("unix://").unwrap().to_owned();
+    let switch = Arc::<AtomicBool>::default();
+    let is_held = Arc::clone(&switch);
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let engine = UnixStream::connect(&socket).unwrap();
             let (mut from_client, mut to_engine) = (client.try_clone().unwrap(), engine.try_clone().unwrap());
+            let held = Arc::clone(&is_held);
             std::thread::spawn(move || {
-                drop(std::io::copy(&mut from_client, &mut to_engine));
+                pass(&mut from_client, &mut to_engine, &held);
                 drop(to_engine.shutdown(Shutdown::Write));
             });
             let (mut from_engine, mut to_client) = (engine, client);
+            let held = Arc::clone(&is_held);
             std::thread::spawn(move || {
-                drop(std::io::copy(&mut from_engine, &mut to_client));
+                pass(&mut from_engine, &mut to_client, &held);
                 drop(to_client.shutdown(Shutdown::Write));
             });
         }
     });
-    format!("tcp://{address}")
+    (format!("tcp://{address}"), switch)
+}
+
+fn pass(from: &mut impl Read, to: &mut impl Write, is_held: &AtomicBool) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        while is_held.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if to.write_all(&buffer[..read]).is_err() {
+            return;
+        }
+    }
 }

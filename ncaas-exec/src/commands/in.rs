@@ -14,7 +14,7 @@ use ncaas_core::record::fields::{DetachedExec, RecordFields};
 use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::args::InArgs;
 use crate::detached_exec::start_detached;
@@ -30,17 +30,29 @@ const TOOL_FAILED: u8 = 125;
 const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
 /// The same after an interrupt, when the tool has to end within a second.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(300);
-/// How long the tool waits for the end of the command after an interrupt.
-const INTERRUPT_LIMIT: Duration = Duration::from_millis(800);
+/// How long after an interrupt the tool waits for the end of the command.
+const INTERRUPT_LIMIT: Duration = Duration::from_millis(700);
 
 pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitStatus> {
-    match execute(tool, args).await {
+    let container = args.container.clone();
+    // A slow engine may not have answered when the tool has to end.
+    let executed = tokio::select! {
+        biased;
+        executed = execute(tool, args) => executed,
+        () = async { tool.interrupted().await; sleep(INTERRUPT_LIMIT).await } => Err(interrupted(&container, false)),
+    };
+    match executed {
         Err(failure) if failure.kind != Kind::Interrupted => {
             tool.report_failure(&failure);
             Ok(ExitStatus(TOOL_FAILED))
         }
         status => status,
     }
+}
+
+fn interrupted(container: &str, has_ended: bool) -> Failure {
+    let end = if has_ended { "was ended too" } else { "may still run: it could not be ended" };
+    Failure::new(Kind::Interrupted, format!("interrupted: the command in `{container}` {end}"))
 }
 
 async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
@@ -63,15 +75,15 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     if args.detach {
         return detach(tool, &engine, inspected, request, &args.records).await;
     }
-    let exec = Exec::create(&engine, request).await?;
-    let interrupted = |has_ended: bool| {
-        let end = if has_ended { "was ended too" } else { "may still run: it could not be ended" };
-        Failure::new(Kind::Interrupted, format!("interrupted: the command in `{container}` {end}"))
+    let exec = tokio::select! {
+        biased;
+        () = tool.interrupted() => {
+            let message = format!("interrupted before the command in `{container}` was started");
+            return Err(Failure::new(Kind::Interrupted, message));
+        }
+        exec = Exec::create(&engine, request) => exec?,
     };
-    let Streams { output, input } = tokio::select! {
-        streams = exec.start() => streams?,
-        () = async { tool.interrupted().await; sleep(INTERRUPT_LIMIT).await } => return Err(interrupted(false)),
-    };
+    let Streams { output, input } = exec.start().await?;
     let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut output = OutputCopy::new(&container, output);
 
@@ -87,15 +99,11 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             tokio::select! {
                 copied = &mut copy => break Copied::Finished(copied),
                 () = tool.interrupted() => {
-                    let end = async {
-                        tokio::select! {
-                            _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
-                            _ = &mut copy => {}
-                        }
-                        exec.kill().await
-                    };
-                    // A slow engine may not have answered when the tool has to end.
-                    break Copied::Interrupted { has_ended: timeout(INTERRUPT_LIMIT, end).await.unwrap_or(false) };
+                    tokio::select! {
+                        _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
+                        _ = &mut copy => {}
+                    }
+                    break Copied::Interrupted { has_ended: exec.kill().await };
                 }
                 () = sleep_until_deadline(deadline) => {
                     break Copied::TimedOut { has_ended: terminate_after_timeout(&exec, copy).await };
@@ -119,7 +127,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             exec.kill().await;
             return Err(failure);
         }
-        Copied::Interrupted { has_ended } => return Err(interrupted(has_ended)),
+        Copied::Interrupted { has_ended } => return Err(interrupted(&container, has_ended)),
         Copied::TimedOut { has_ended } => {
             let seconds = args.timeout.unwrap_or_default();
             let end = if has_ended { "was ended" } else { "may still run: it could not be ended" };

@@ -1,11 +1,13 @@
 //! `ncaas-exec in`: streams, signals and exit status of a command in a running container.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ncaas_tests::dev_container::DevContainer;
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::ssh::{Loopback, with_remote_engine};
+use ncaas_tests::tcp_engine::tcp_engine_with_switch;
 use ncaas_tests::{Run, tools, unique, wait_until};
 
 #[test]
@@ -153,4 +155,19 @@ fn in_names_the_state_and_the_working_directory_that_keep_a_command_from_startin
     assert!(paused.stderr.contains("docker unpause"), "{}", paused.stderr);
     let missing = dev.exec_in(&["--workdir", "/no/such"], &["true"]).run();
     assert!(missing.status == 125 && missing.stderr.contains("`/no/such` does not exist"), "{}", missing.stderr);
+}
+
+#[test]
+fn an_interrupted_in_says_that_the_command_may_still_run_if_the_engine_does_not_answer() {
+    let dev = DevContainer::new();
+    let (host, is_held) = tcp_engine_with_switch();
+    let mut command = dev.exec_in(&[], &["sleep", "3118"]).env("DOCKER_HOST", host).into_command();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the command", Duration::from_secs(20), || dev.count_processes("sleep 3118") == 1);
+    is_held.store(true, Ordering::Relaxed);
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(130), "{words}");
+    assert!(words.contains("may still run: it could not be ended"), "{words}");
 }
