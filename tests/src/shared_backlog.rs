@@ -36,8 +36,22 @@ pub struct SharedBacklog {
     pub starts: Vec<f64>,
     /// From the first start to the last end, in seconds.
     pub duration: f64,
-    /// The longest time that an engine took meanwhile for a container that does nothing, in seconds: how slow the machines are.
-    pub longest_bare_run: f64,
+    /// How long the engines took meanwhile for a container that does nothing, in seconds: how slow the machines are.
+    pub bare_runs: Vec<f64>,
+}
+
+impl SharedBacklog {
+    /// How long a slot for a job was free between two jobs, in seconds, on average.
+    pub fn mean_pause(&self, jobs: usize) -> f64 {
+        let busy: f64 = self.shares.values().flat_map(|share| &share.jobs).map(|(start, end)| end - start).sum();
+        ((self.shares.len() * jobs) as f64 * self.duration - busy) / self.starts.len() as f64
+    }
+
+    /// The longest and the mean time of a container that does nothing.
+    pub fn bare_run(&self) -> (f64, f64) {
+        let longest = self.bare_runs.iter().copied().fold(0.0, f64::max);
+        (longest, self.bare_runs.iter().sum::<f64>() / self.bare_runs.len() as f64)
+    }
 }
 
 impl SharedBacklog {
@@ -51,7 +65,7 @@ impl SharedBacklog {
             lab.submit(timestamp, &[(&format!("d{timestamp}.txt"), &format!("{seconds}\nd"))]);
         }
         let pipes: Vec<_> = lab.cluster.nodes().iter().map(|node| lab.serve(node, 2 * jobs, jobs)).collect();
-        let longest_bare_run = measure_bare_runs(lab, || lab.wait_for_end(&timestamps, Duration::from_secs(300)));
+        let bare_runs = measure_bare_runs(lab, || lab.wait_for_end(&timestamps, Duration::from_secs(300)));
         for (node, mut pipe) in lab.cluster.nodes().iter().zip(pipes) {
             lab.cluster.bash(node, "pkill -TERM '^ncaas-'");
             pipe.wait().unwrap();
@@ -75,26 +89,26 @@ impl SharedBacklog {
             last = share.jobs.iter().map(|job| job.1).fold(last, f64::max);
         }
         let starts = starts.iter().map(|start| start - first).collect();
-        SharedBacklog { shares, starts, duration: last, longest_bare_run }
+        SharedBacklog { shares, starts, duration: last, bare_runs }
     }
 }
 
-/// Runs a container that does nothing on one node after the other while `work` lasts. The longest time of one, in seconds.
-fn measure_bare_runs(lab: &Lab, work: impl FnOnce()) -> f64 {
+/// Runs a container that does nothing on one node after the other while `work` lasts. The time of each, in seconds.
+fn measure_bare_runs(lab: &Lab, work: impl FnOnce()) -> Vec<f64> {
     let has_ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let measured = scope.spawn(|| {
-            let mut longest = Duration::ZERO;
+            let mut times = Vec::new();
             for node in lab.cluster.nodes().iter().cycle() {
                 if has_ended.load(Ordering::Relaxed) {
                     break;
                 }
                 let began = Instant::now();
                 lab.cluster.run(node, Path::new("/"), &["docker", "run", "--rm", "--entrypoint", "true", IMAGE]);
-                longest = longest.max(began.elapsed());
+                times.push(began.elapsed().as_secs_f64());
                 std::thread::sleep(Duration::from_millis(500));
             }
-            longest.as_secs_f64()
+            times
         });
         work();
         has_ended.store(true, Ordering::Relaxed);
