@@ -1,0 +1,128 @@
+//! The command lines of the verbs for clusters: `place` and `claim`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ncaas_core::pipe::PipeArgs;
+use ncaas_core::quantity;
+
+/// Run the rest of the pipe for each record as a job of a cluster's scheduler
+///
+/// A node downloads the dataset, runs the container on its own engine and uploads the results. Records leave whenever
+/// their job at the scheduler changes, and at the end as the node saved them in the bucket.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit watch s3://pca |
+    ncaas-submit place --on slurm --image neurocaas/contrib:pca.demo \\
+      --with --partition=gpu |
+    ncaas-logs save | ncaas-sync push
+
+The last two stages report only jobs that no node could report.")]
+pub(crate) struct PlaceArgs {
+    /// The scheduler: `slurm`, or `batch:QUEUE/DEFINITION` for a queue and a job definition of AWS Batch
+    #[arg(long, value_name = "SCHEDULER", default_value = "slurm", value_parser = SchedulerName::parse)]
+    pub(crate) on: SchedulerName,
+
+    /// Hand an option to the scheduler's submit command as it is; can be repeated
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    pub(crate) with: Vec<String>,
+
+    /// The image for records that name none
+    #[arg(long, value_name = "IMAGE", env = "NCAAS_IMAGE")]
+    pub(crate) image: Option<String>,
+
+    /// The io-dir on the nodes [default: ./io-dir in the folder of this command]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) io_dir: Option<PathBuf>,
+
+    /// The engine on the nodes; `podman` starts one for each job
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) engine: NodeEngine,
+
+    /// Processors for records that set none
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<f64>,
+
+    /// Memory for records that set none: `512m`, `4g`
+    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_memory)]
+    pub(crate) memory: Option<u64>,
+
+    /// Request one GPU for records that set none
+    #[arg(long)]
+    pub(crate) gpus: bool,
+
+    /// Resubmit a job whose node failed, at most N times
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) retries: u64,
+
+    /// How often to list the scheduler's queue
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::parse_duration)]
+    pub(crate) poll: Duration,
+
+    /// Run this on the node instead of the pipe, with the record on stdin
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
+
+/// A cluster's scheduler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SchedulerName {
+    /// Slurm, through `sbatch` and `squeue`.
+    Slurm,
+    /// A queue of AWS Batch.
+    Batch { queue: String, definition: String },
+}
+
+impl SchedulerName {
+    fn parse(text: &str) -> Result<Self, String> {
+        let batch = text.strip_prefix("batch:").and_then(|names| names.split_once('/'));
+        match batch {
+            Some((queue, definition)) if !queue.is_empty() && !definition.is_empty() => {
+                Ok(SchedulerName::Batch { queue: queue.to_owned(), definition: definition.to_owned() })
+            }
+            _ if text == "slurm" => Ok(SchedulerName::Slurm),
+            _ => Err("write `slurm` or `batch:QUEUE/DEFINITION`".to_owned()),
+        }
+    }
+}
+
+/// The container engine of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NodeEngine {
+    /// The node's Docker Engine.
+    #[default]
+    Docker,
+    /// A rootless Podman that ends with the job.
+    Podman,
+}
+
+impl NodeEngine {
+    /// Its name in the batch script.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            NodeEngine::Docker => "docker",
+            NodeEngine::Podman => "podman",
+        }
+    }
+}
+
+/// Number this run of a placed record, so that an earlier run of it is superseded
+///
+/// The first stage of the pipe on a cluster's node. A run that was cut off and comes back writes nothing any more.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ncaas-submit claim <record.json | ncaas-sync pull | \\
+    ncaas-exec run --image neurocaas/contrib:pca.demo | ncaas-exec wait")]
+pub(crate) struct ClaimArgs {
+    /// A record in a bucket, as `place` puts it there for AWS Batch; without it, records are read from stdin
+    #[arg(value_name = "s3://BUCKET/KEY")]
+    pub(crate) record: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+}
