@@ -44,7 +44,6 @@ pub(crate) struct Message {
     pub(crate) aux: Option<serde_json::Value>,
 }
 
-/// The progress of one layer, in bytes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct LayerProgress {

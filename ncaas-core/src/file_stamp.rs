@@ -51,7 +51,7 @@ impl FileStamp {
 
     /// Whether nobody has written to the file between the two stamps. Linking or renaming the file alters its change time
     /// too, so the modification time decides.
-    pub fn has_same_content(&self, later: &FileStamp) -> bool {
+    pub(crate) fn has_same_content(&self, later: &FileStamp) -> bool {
         self.size == later.size && self.modified == later.modified && self.inode == later.inode
     }
 }

@@ -7,9 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags};
 use sha2::{Digest, Sha256};
 
+use crate::blocking::run_blocking;
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::quantity::format_bytes;
 use crate::text;
@@ -62,10 +63,7 @@ pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
 }
 
 /// Opens a regular file without waiting for the writer of a FIFO.
-///
-/// # Errors
-/// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if it is not a regular file.
-pub fn open_regular(path: &Path) -> Result<File> {
+pub(crate) fn open_regular(path: &Path) -> Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path).doing("read", path)?;
     let kind = file.metadata().doing("read", path)?.file_type();
@@ -83,7 +81,7 @@ pub fn open_regular(path: &Path) -> Result<File> {
 /// `/dev/stdin`), which ends by itself.
 ///
 /// # Errors
-/// As [`open_regular`].
+/// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if it is not a regular file.
 pub fn open_named(path: &Path) -> Result<File> {
     if ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|streams| path.starts_with(streams)) {
         return File::open(path).doing("read", path);
@@ -116,7 +114,7 @@ pub fn check_not_utf16(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// The name of a file type that has no content to copy or mount: a pipe or a socket.
-pub fn stream_kind(kind: FileType) -> Option<&'static str> {
+pub(crate) fn stream_kind(kind: FileType) -> Option<&'static str> {
     if kind.is_fifo() {
         Some("a pipe")
     } else if kind.is_socket() {
@@ -132,6 +130,16 @@ pub fn stream_kind(kind: FileType) -> Option<&'static str> {
 /// If one cannot be created.
 pub fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).doing("create the folder", path)
+}
+
+/// Locks a folder between processes until the file is dropped. None if the file system cannot lock folders (NFS).
+pub async fn lock_folder(folder: PathBuf) -> Option<File> {
+    let lock = move || {
+        let file = File::open(folder).ok()?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).ok()?;
+        Some(file)
+    };
+    run_blocking(move || Ok(lock())).await.ok().flatten()
 }
 
 /// Checks that a disk has free space for `needed` more bytes. `path` is a file or folder on it.

@@ -225,15 +225,6 @@ mod tests {
         assert_eq!(parse(&[(COMMAND, r#"["sh","-c","x ${data} {}"]"#)]).unwrap().command.unwrap().len(), 3);
     }
 
-    #[cfg(feature = "engine")]
-    #[test]
-    fn the_labels_of_containers_belong_to_the_tools() {
-        use crate::engine::labels;
-        for key in [labels::TOOL, labels::JOB, labels::RECORD, labels::TIMEOUT, labels::GPU, labels::HELPER] {
-            assert!(is_of_the_tools(key), "{key}");
-        }
-    }
-
     #[test]
     fn invalid_labels_and_those_of_the_tools_are_refused() {
         for (key, value) in [

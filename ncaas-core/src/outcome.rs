@@ -107,64 +107,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_end_is_told_on_one_line_with_its_remedy() {
+    fn each_end_stands_on_one_line_with_its_remedy() {
+        let results =
+            r#"},"results":[{"path":"a","size":4000000,"source":"x"},{"path":"b","size":100000,"source":"x"}]"#;
+        let (log, cause) = ("; log: /io/x.log", "ValueError: x; log: /io/x.log");
         let cases = [
+            (r#"success","exit_code":0,"duration_s":12.34"#, results, "succeeded in 12.3 s: 2 results, 4.1 MB", ""),
+            (r#"success","exit_code":0"#, "}", "succeeded", ""),
             (
-                r#""status":"success","exit_code":0,"duration_s":12.34"#,
-                r#","results":[{"path":"a","size":4000000,"source":"x"},{"path":"b","size":100000,"source":"x"}]"#,
-                "session1.npy succeeded in 12.3 s: 2 results, 4.1 MB",
+                r#"failed","exit_code":1,"started_at":"2026-11-22T10:00:00Z","duration_s":0.71"#,
+                "}",
+                "failed (exit 1) after 0.7 s: ",
+                cause,
             ),
-            (r#""status":"success","exit_code":0"#, "", "session1.npy succeeded"),
+            (r#"failed","exit_code":127"#, "}", "did not start (exit 127): ", cause),
             (
-                r#""status":"failed","exit_code":1,"started_at":"2026-11-22T10:00:00Z","duration_s":0.71"#,
-                "",
-                "session1.npy failed (exit 1) after 0.7 s: ValueError: x; log: /io/x.log",
-            ),
-            (
-                r#""status":"failed","exit_code":127"#,
-                "",
-                "session1.npy did not start (exit 127): ValueError: x; log: /io/x.log",
-            ),
-            (
-                r#""status":"out-of-memory","exit_code":137,"duration_s":61"#,
-                r#","run":{"memory":33554432}"#,
-                "session1.npy ran out of memory after 1m 1s; its limit is 32m: raise it with `--memory`; last \
-                 output: ValueError: x; log: /io/x.log",
+                r#"out-of-memory","exit_code":137,"duration_s":61"#,
+                r#"},"run":{"memory":33554432}"#,
+                "ran out of memory after 1m 1s; its limit is 32m: raise it with `--memory`; last output: ",
+                cause,
             ),
             (
-                r#""status":"killed","exit_code":137,"signal":9,"duration_s":2"#,
-                "",
-                "session1.npy was killed by signal 9 after 2.0 s: ValueError: x; log: /io/x.log",
+                r#"killed","exit_code":137,"signal":9,"duration_s":2"#,
+                "}",
+                "was killed by signal 9 after 2.0 s: ",
+                cause,
+            ),
+            (r#"killed","signal":9,"stopped_by":"user","duration_s":2"#, "}", "was stopped by a user after 2.0 s", log),
+            (r#"killed","signal":9,"duration_s":2,"stopped_by":"cancelled""#, "}", "was cancelled after 2.0 s", log),
+            (
+                r#"failed","exit_code":255,"duration_s":2,"stopped_by":"engine""#,
+                "}",
+                "was ended by a restart of the engine (exit 255) after 2.0 s",
+                log,
             ),
             (
-                r#""status":"killed","exit_code":137,"signal":9,"stopped_by":"user","duration_s":2"#,
-                "",
-                "session1.npy was stopped by a user after 2.0 s; log: /io/x.log",
-            ),
-            (
-                r#""status":"killed","exit_code":137,"signal":9,"duration_s":2,"stopped_by":"cancelled""#,
-                "",
-                "session1.npy was cancelled after 2.0 s; log: /io/x.log",
-            ),
-            (
-                r#""status":"failed","exit_code":255,"duration_s":2,"stopped_by":"engine""#,
-                "",
-                "session1.npy was ended by a restart of the engine (exit 255) after 2.0 s; log: /io/x.log",
-            ),
-            (
-                r#""status":"timeout","exit_code":143,"duration_s":3700"#,
-                "",
-                "session1.npy exceeded its time limit and was stopped after 1h 1m 40s; raise `__duration__` in its \
-                 config, or `--timeout`; last output: ValueError: x; log: /io/x.log",
+                r#"timeout","exit_code":143,"duration_s":3700"#,
+                "}",
+                "exceeded its time limit and was stopped after 1h 1m 40s; raise `__duration__` in its config, or \
+                 `--timeout`; last output: ",
+                cause,
             ),
         ];
-        for (container, more, expected) in cases {
-            let line = format!(
-                r#"{{"dataname":"lab/inputs/session1.npy","container":{{"state":"exited",{container}}}{more}}}"#
-            );
+        for (end, rest, expected, last) in cases {
+            let line = format!(r#"{{"dataname":"lab/s.npy","container":{{"state":"exited","status":"{end}{rest}}}"#);
             let record = Record::parse(line.as_bytes()).unwrap();
             let said = outcome_line(&record, Some("ValueError: x"), Some(Path::new("/io/x.log")));
-            assert_eq!(said.as_deref(), Some(expected));
+            assert_eq!(said, Some(format!("s.npy {expected}{last}")));
         }
     }
 

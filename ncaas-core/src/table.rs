@@ -11,7 +11,7 @@ use crate::text::{one_line, shorten_middle};
 const GAP: &str = "  ";
 /// The minimum width of a column that is shortened to fit a terminal.
 const NARROWEST: usize = 16;
-/// What begins the second line of a row that has two.
+/// The indentation of the second line of a row that has two.
 const INDENT: &str = "  ";
 
 /// The width of the terminal that stdout is, in characters; 80 if it is not known.
@@ -44,7 +44,7 @@ impl Table {
         Table { rows: vec![header], width: None, is_last_optional: false }
     }
 
-    /// Makes lines have at most this many characters. The first column stays whole, because people type what it names: other
+    /// Limits lines to this many characters. The first column stays whole, because people type what it names: other
     /// columns are shortened, or have a line of their own below it.
     #[must_use]
     pub fn fit(self, width: usize) -> Self {

@@ -13,7 +13,7 @@ pub fn without_bom(content: &[u8]) -> &[u8] {
 }
 
 /// Whether a text is encoded in UTF-16 or UTF-32, with a byte order mark or as far as its first characters show.
-pub fn is_utf16(content: &[u8]) -> bool {
+pub(crate) fn is_utf16(content: &[u8]) -> bool {
     content.starts_with(b"\xff\xfe")
         || content.starts_with(b"\xfe\xff")
         || content.iter().take(4).any(|&byte| byte == 0)
@@ -71,12 +71,12 @@ pub fn word(value: &impl Serialize) -> String {
 }
 
 /// The text with U+FFFD in the place of each control character.
-pub fn mark_control(text: &str) -> String {
+pub(crate) fn mark_control(text: &str) -> String {
     text.chars().map(|character| if is_hidden(character) { char::REPLACEMENT_CHARACTER } else { character }).collect()
 }
 
 /// JSON in which the characters that a terminal acts on are escaped. It stands for the same value.
-pub fn escape_json(json: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn escape_json(json: &[u8]) -> Cow<'_, [u8]> {
     match str::from_utf8(json) {
         Ok(text) if text.chars().any(is_hidden) => {
             let mut escaped = String::with_capacity(text.len());

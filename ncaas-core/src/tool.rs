@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 
 pub use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, Kind, Result};
+pub use crate::job_counts::JobCounts;
+use crate::job_counts::{CountsLine, REDRAW, line_start};
 use crate::record::Record;
-pub use crate::status_line::JobCounts;
-use crate::status_line::{REDRAW, StatusLine, line_start};
 use crate::{schema, text};
 
 /// How long a tool may take to end after the first signal before it is ended.
@@ -68,14 +68,14 @@ impl Tool {
         self.write_stderr(&format!("{line}\n"));
     }
 
-    /// Does some work, and meanwhile shows how many jobs wait, run and have ended, if stderr is a terminal.
+    /// Runs `work`. Meanwhile shows how many jobs wait, run and have ended, if stderr is a terminal.
     pub async fn show_counts<T>(self, counts: impl Fn() -> JobCounts, work: impl Future<Output = T>) -> T {
         if self.is_quiet || !std::io::stderr().is_terminal() {
             return work.await;
         }
         let mut work = std::pin::pin!(work);
         let mut ticks = tokio::time::interval(REDRAW);
-        let mut line = StatusLine::new();
+        let mut line = CountsLine::new();
         loop {
             tokio::select! {
                 biased;

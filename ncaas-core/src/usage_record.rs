@@ -50,7 +50,7 @@ pub fn usage_record(record: &Record) -> Option<(String, Vec<u8>)> {
 }
 
 /// A time as the platform writes it: UTC, whole seconds, with `Z`.
-pub fn whole_seconds(time: Timestamp) -> String {
+pub(crate) fn whole_seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -57,7 +57,6 @@ pub(crate) struct ContainerSpec {
 /// The specification as `dry_run` in a record.
 #[derive(Debug, Serialize)]
 pub(crate) struct DryRun<'a> {
-    /// Name of the container.
     name: Option<&'a str>,
     /// Files and folders of this machine, and their paths in the container.
     mounts: &'a [SharedPath],

@@ -127,16 +127,7 @@ mod tests {
     fn excerpt<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> OutputExcerpt {
         let mut excerpt = OutputExcerpt::default();
         for bytes in lines {
-            let stamp = Stamp::MIN;
-            excerpt.push(&Line {
-                stamp,
-                stream: Stream::Stdout,
-                bytes,
-                begins: true,
-                ends: true,
-                broken: true,
-                details: b"",
-            });
+            excerpt.push(&Line::whole(Stamp::MIN, Stream::Stdout, bytes));
         }
         excerpt
     }
@@ -162,21 +153,12 @@ mod tests {
 
     #[test]
     fn the_cause_is_the_last_line_on_stderr_or_else_on_stdout() {
-        let line = |stream, bytes: &'static [u8]| Line {
-            stamp: Stamp::MIN,
-            stream,
-            bytes,
-            begins: true,
-            ends: true,
-            broken: true,
-            details: b"",
-        };
         let mut excerpt = excerpt([b"step 1".as_slice()]);
         assert_eq!(excerpt.cause().as_deref(), Some("step 1"));
         for bytes in [b"Traceback (most recent call last):".as_slice(), b"\x1b[31mValueError: x\x1b[0m", b" "] {
-            excerpt.push(&line(Stream::Stderr, bytes));
+            excerpt.push(&Line::whole(Stamp::MIN, Stream::Stderr, bytes));
         }
-        excerpt.push(&line(Stream::Stdout, b"bye"));
+        excerpt.push(&Line::whole(Stamp::MIN, Stream::Stdout, b"bye"));
         assert_eq!(excerpt.cause().as_deref(), Some("ValueError: x"));
     }
 

@@ -82,7 +82,6 @@ pub(crate) const LAST_LINES: usize = 20;
 const LOG_END: u64 = 64 << 10;
 
 impl SavedFiles {
-    /// The files beside a saved record.
     pub(crate) fn beside_record(path: &Path) -> Option<Self> {
         let stem = path.to_str()?.strip_suffix(RECORD_SUFFIX)?;
         Some(SavedFiles { log: SavedLogPath::Named(format!("{stem}{LOG_SUFFIX}").into()), record: None })

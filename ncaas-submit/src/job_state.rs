@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_follows_from_what_lies_in_the_bucket() {
+    fn the_state_follows_from_the_objects_in_the_bucket() {
         let claimed = || JobFacts { claim: Some(Claim::free("a", 1, 1)), ..JobFacts::default() };
         let ended = || JobFacts { ended_at: Some(Timestamp::UNIX_EPOCH), ..claimed() };
         let success = r#"{"container":{"status":"success"}}"#;

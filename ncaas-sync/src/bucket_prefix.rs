@@ -6,7 +6,6 @@ use ncaas_core::bucket::{Key, S3Address};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 
-/// A bucket and a prefix in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BucketPrefix {
     /// The address that [`ncaas_core::bucket::Bucket::open`] accepts.

@@ -31,7 +31,6 @@ pub(crate) struct Tree<'t> {
     pub(crate) direction: Direction,
 }
 
-/// The outcome for one path.
 enum PathOutcome {
     Transferred(FileRecord),
     /// Only the destination has it.

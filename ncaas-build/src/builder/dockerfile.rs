@@ -122,7 +122,6 @@ fn documents(rest: &str) -> Vec<String> {
     words(rest).into_iter().filter_map(begun).collect()
 }
 
-/// The words of a line, with their quotes.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();

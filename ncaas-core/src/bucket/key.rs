@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_may_hold_what_a_file_name_may() {
+    fn a_key_may_have_every_character_of_a_file_name() {
         for text in
             ["a", "a/b c", "a/", "it's/\"x\"", "$(rm -rf)", "16:52:06.8", "ünï/çødé", "line\nbreak", "a..b/...", " "]
         {

@@ -130,7 +130,7 @@ impl Bucket {
     }
 
     /// The failure for an error of the S3 client. `verb` completes "cannot ... `KEY`"; without a key it is about the bucket.
-    pub fn s3_failure<E>(&self, verb: &str, key: Option<&Key>, error: &SdkError<E, HttpResponse>) -> Failure
+    pub(crate) fn s3_failure<E>(&self, verb: &str, key: Option<&Key>, error: &SdkError<E, HttpResponse>) -> Failure
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {

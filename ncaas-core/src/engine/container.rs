@@ -167,24 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_running_container_has_no_end() {
-        let running = ContainerState {
-            status: Some(State::RUNNING),
-            exit_code: Some(0),
-            started_at: Some("2026-11-22T10:24:55.5Z".to_owned()),
-            finished_at: Some("0001-01-01T00:00:00Z".to_owned()),
-            ..Default::default()
-        };
-        let container = container_from_inspect(&inspected(running));
-        assert_eq!((container.status, container.exit_code, container.finished_at), (None, None, None));
-        assert!(container.started_at.is_some());
-    }
-
-    #[test]
-    fn a_second_start_does_not_show_the_end_of_the_first() {
-        let again = ContainerState { status: Some(State::RUNNING), ..exited(1) };
-        let container = container_from_inspect(&inspected(again));
-        assert_eq!((container.finished_at, container.duration_s), (None, None));
+    fn a_running_container_has_no_end_although_the_engine_gives_one() {
+        let finished_at = Some("0001-01-01T00:00:00Z".to_owned());
+        for before in [ContainerState { finished_at, ..exited(0) }, exited(1)] {
+            let running = ContainerState { status: Some(State::RUNNING), ..before };
+            let container = container_from_inspect(&inspected(running));
+            assert_eq!((container.status, container.exit_code, container.finished_at), (None, None, None));
+            assert!(container.started_at.is_some() && container.duration_s.is_none());
+        }
     }
 
     #[test]
@@ -204,23 +194,22 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_is_out_of_memory_only_where_the_engine_says_so() {
-        assert_eq!(container_from_inspect(&inspected(exited(137))).status, Some(Status::Killed));
-        assert_eq!(container_from_inspect(&inspected(exited(143))).status, Some(Status::Killed));
-        assert_eq!(container_from_inspect(&inspected(exited(255))).status, Some(Status::Failed));
-        let oom = ContainerState { oom_killed: Some(true), ..exited(137) };
-        assert_eq!(container_from_inspect(&inspected(oom)).status, Some(Status::OutOfMemory));
-        let child = ContainerState { oom_killed: Some(true), ..exited(0) };
-        let child = container_from_inspect(&inspected(child));
-        assert_eq!((child.status, child.oom_killed), (Some(Status::Success), true));
-    }
-
-    #[test]
-    fn a_job_that_ran_as_long_as_it_may_is_a_timeout_unless_it_exits_with_0() {
-        let long = |code| ContainerState { finished_at: Some("2026-11-22T10:24:58Z".to_owned()), ..exited(code) };
-        assert_eq!(container_from_inspect(&with_limit(long(143), "2")).status, Some(Status::Timeout));
-        assert_eq!(container_from_inspect(&with_limit(long(0), "2")).status, Some(Status::Success));
-        assert_eq!(container_from_inspect(&with_limit(long(143), "3")).status, Some(Status::Killed));
-        assert_eq!(container_from_inspect(&with_limit(long(1), "nonsense")).status, Some(Status::Failed));
+    fn a_status_follows_from_the_exit_code_the_memory_and_the_time_limit() {
+        // The container ran for 0.6 s.
+        for (exit_code, oom_killed, limit, status) in [
+            (137, false, "9", Status::Killed),
+            (143, false, "9", Status::Killed),
+            (255, false, "9", Status::Failed),
+            (137, true, "9", Status::OutOfMemory),
+            (0, true, "9", Status::Success),
+            (143, false, "0", Status::Timeout),
+            (0, false, "0", Status::Success),
+            (1, false, "nonsense", Status::Failed),
+        ] {
+            let state = ContainerState { oom_killed: Some(oom_killed), ..exited(exit_code) };
+            let container = container_from_inspect(&with_limit(state, limit));
+            let expected = (Some(status), oom_killed);
+            assert_eq!((container.status, container.oom_killed), expected, "{exit_code} {oom_killed} {limit}");
+        }
     }
 }

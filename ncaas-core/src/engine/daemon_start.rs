@@ -18,7 +18,6 @@ pub(super) fn daemon_started_between(from: Timestamp, to: Timestamp) -> bool {
         .any(|start| from < start && start <= to)
 }
 
-/// The start time of a process by its `stat`.
 fn start_time(stat: &str) -> Option<Timestamp> {
     // proc(5): the 22nd field, in ticks since the boot. The second, the program's name, is in parentheses.
     let ticks: f64 = stat.rsplit_once(") ")?.1.split_whitespace().nth(19)?.parse().ok()?;

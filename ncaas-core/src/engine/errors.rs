@@ -105,13 +105,13 @@ fn refusal(status: u16, message: &str, cannot: &str, about: Subject<'_>) -> Fail
 }
 
 /// The failure for an image that does not exist on the engine.
-pub fn image_not_found(image: &str) -> Failure {
+pub(crate) fn image_not_found(image: &str) -> Failure {
     Failure::new(Kind::ImageNotFound, format!("image `{image}` does not exist on this engine"))
         .hint(format!("pull it with `ncaas-build pull {image}`, or build it with `ncaas-build image`"))
 }
 
 /// The failure for a container that does not exist on the engine.
-pub fn container_not_found(name: &str) -> Failure {
+pub(crate) fn container_not_found(name: &str) -> Failure {
     Failure::new(Kind::ContainerNotFound, format!("container `{name}` does not exist on this engine"))
 }
 

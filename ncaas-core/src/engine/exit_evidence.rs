@@ -28,7 +28,6 @@ pub(super) struct Evidence {
     pub(super) kernel_log: Option<bool>,
     /// The kernel has killed no process of this machine for memory since before the exit.
     pub(super) no_oom_kills: bool,
-    /// The engine has reported the exit as an event.
     pub(super) die_event: bool,
     /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that was
     /// killed at the moment of the exit reports 0 for it.

@@ -36,7 +36,6 @@ pub struct LabelledContainer {
     pub labels: HashMap<String, String>,
     /// When it was created, in seconds since 1970.
     pub created: i64,
-    /// Id of its image.
     image_id: String,
 }
 

@@ -55,9 +55,9 @@ use crate::failure::{Failure, Kind, Result};
 use address::{Address, Endpoint, Tls};
 
 pub use backoff::{Backoff, OUTAGE_LIMIT};
-pub use errors::{EngineContext, Subject, container_not_found, failure, image_not_found};
+pub use errors::{EngineContext, Subject, failure};
 pub use lazy::LazyEngine;
-pub use ownership::{Owner, lock_folder};
+pub use ownership::Owner;
 pub use raw_connection::{HttpConnection, error_message};
 pub use state_file::StateFiles;
 pub use wait::STOP_GRACE_S;
@@ -153,17 +153,13 @@ impl Engine {
     }
 
     /// Makes sure that the engine answers, and within `deadline`.
-    ///
-    /// # Errors
-    /// [`Kind::EngineUnreachable`], [`Kind::AccessDenied`].
-    pub async fn ping(&self, deadline: Duration) -> Result<()> {
+    pub(crate) async fn ping(&self, deadline: Duration) -> Result<()> {
         with_deadline(deadline, async { self.docker.ping().await.engine_context("reach", Subject::Engine) })
             .await
             .map(|_| ())
     }
 }
 
-/// Makes a request with a deadline.
 async fn with_deadline<T>(deadline: Duration, request: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(deadline, request).await.unwrap_or_else(|_| {
         let seconds = deadline.as_secs();

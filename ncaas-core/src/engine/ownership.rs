@@ -16,7 +16,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bollard::models::ContainerInspectResponse;
-use rustix::fs::FlockOperation;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 use walkdir::{DirEntry, WalkDir};
@@ -26,6 +25,7 @@ use crate::engine::archive::{ArchiveWriter, archive_interrupted};
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::{Engine, reference, with_deadline};
 use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::files::lock_folder;
 use crate::time::format_seconds;
 
 /// Beginning of the name of the temporary folder for the second links.
@@ -184,16 +184,6 @@ impl Engine {
         let is_users = rootless || folder.is_some_and(|folder| owner.owns(&folder));
         Ok(if is_users && owner.uid != 0 { Owner { uid: 0, gid: 0 } } else { owner })
     }
-}
-
-/// Locks a folder between processes until the file is dropped. None if the file system cannot lock folders (NFS).
-pub async fn lock_folder(folder: PathBuf) -> Option<fs::File> {
-    let lock = move || {
-        let file = fs::File::open(folder).ok()?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).ok()?;
-        Some(file)
-    };
-    run_blocking(move || Ok(lock())).await.ok().flatten()
 }
 
 /// Counts the files of others in a folder. Removes the links of an earlier round, and changes modes of the owner's files

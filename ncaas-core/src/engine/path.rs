@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn executable_is_what_anybody_may_execute() {
+    fn a_file_that_anybody_may_execute_is_executable() {
         assert!(stat(0o744).is_executable());
         assert!(!stat(0o644).is_executable());
     }

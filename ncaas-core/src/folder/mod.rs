@@ -76,10 +76,7 @@ impl Folder {
     }
 
     /// Opens a folder below it, and creates it if it does not exist.
-    ///
-    /// # Errors
-    /// [`Kind::UnsafePath`] if a link leads out.
-    pub fn open_or_create(&self, path: &Path) -> Result<Folder> {
+    pub(crate) fn open_or_create(&self, path: &Path) -> Result<Folder> {
         match self.open_below(path) {
             Err(failure) if failure.kind == Kind::FileNotFound => {
                 self.create_folder(path)?;

@@ -65,7 +65,7 @@ impl PartialFile {
     }
 
     /// Whether its temporary name still belongs to this file.
-    pub fn has_its_name(&self) -> bool {
+    pub(crate) fn has_its_name(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         let named = self.folder.symlink_metadata(&self.name);
         named
@@ -86,7 +86,7 @@ impl PartialFile {
     }
 
     /// Removes it, because its content is of no use.
-    pub fn discard(mut self) {
+    pub(crate) fn discard(mut self) {
         self.stays = false;
     }
 }

@@ -68,7 +68,6 @@ impl JobFolder {
         &self.root
     }
 
-    /// The io-dir.
     fn io_dir(&self) -> &Path {
         self.root.ancestors().nth(2).unwrap_or(&self.root)
     }
@@ -113,10 +112,7 @@ impl JobFolder {
     }
 
     /// Opens it, if it exists.
-    ///
-    /// # Errors
-    /// [`Kind::UnsafePath`] if a link leads out of the io-dir.
-    pub fn open_existing(&self) -> Result<Option<Folder>> {
+    pub(crate) fn open_existing(&self) -> Result<Option<Folder>> {
         self.open_in_io_dir(&self.root)
     }
 

@@ -22,7 +22,7 @@ impl FollowedJobs {
         self.counts.get()
     }
 
-    /// Notes a record that has come. Removes the number of jobs that wait for their start from it, which is true only now.
+    /// Counts a record that has arrived. Removes from it the number of jobs that wait for their start, which is true only now.
     pub fn note_record(&self, record: &mut Record) {
         self.last.replace(record.job());
         let waiting = record.fields().ok().and_then(|known| known.jobs_waiting).unwrap_or_default();

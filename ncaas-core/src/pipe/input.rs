@@ -17,7 +17,6 @@ use crate::turns::Turns;
 /// that a record of one group does not wait for all earlier records of another group.
 const READ_AHEAD: usize = 16 << 20;
 
-/// A record, or a line that is not one.
 type InputLine = Result<Record, BadLine>;
 /// The beginning of a line that is not a record, and why it is not one.
 type BadLine = (Vec<u8>, Failure);
@@ -49,7 +48,6 @@ struct Stdin {
     has_ended: bool,
 }
 
-/// A line and its size in bytes.
 type SizedLine = (InputLine, usize);
 
 impl Input {

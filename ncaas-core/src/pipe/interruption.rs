@@ -16,7 +16,7 @@ pub fn resume_advice(job: Option<&Job>) -> &'static str {
     }
 }
 
-/// Says that a number of jobs goes on.
+/// The words that a number of jobs goes on.
 pub fn describe_running(jobs: u64) -> String {
     match jobs {
         0 => "no job runs".to_owned(),

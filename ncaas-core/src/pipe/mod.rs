@@ -58,17 +58,22 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
 /// How a verb works on its records.
 #[derive(Debug)]
 pub struct Pipe {
-    tool: Tool,
-    jobs: usize,
-    /// How many records beyond `jobs` may be in work, so that one group does not occupy every place.
-    room_for_others: usize,
-    takes_errors: bool,
-    skips_pushed: bool,
-    explains_interruption: bool,
+    /// The tool, whose name stands in messages.
+    pub tool: Tool,
+    /// How many records of a group may be in work.
+    pub jobs: usize,
+    /// How many records beyond `jobs` may be in work, so that one group does not occupy every place; 1 by default.
+    pub room_for_others: usize,
+    /// For verbs that report failures: they also work on records with an error.
+    pub takes_errors: bool,
+    /// For verbs that bring a job to its end: records of jobs that are complete in their bucket pass through unchanged.
+    pub skips_pushed: bool,
+    /// For verbs that say themselves what an interruption means for their jobs.
+    pub explains_interruption: bool,
     /// On a terminal, each record is written as a summary.
-    summarises: bool,
-    /// On a terminal, records are not written: the verb's notes replace the summaries.
-    notes_only: bool,
+    pub summarises: bool,
+    /// For verbs that say in notes what they did with each record: on a terminal, its summary is left out.
+    pub notes_only: bool,
 }
 
 impl Pipe {
@@ -95,48 +100,6 @@ impl Pipe {
     /// A pipe of a verb with these flags, which writes records and reads none.
     pub fn for_records(tool: Tool, args: &RecordArgs) -> Self {
         Pipe { summarises: !args.json, ..Pipe::new(tool, 1) }
-    }
-
-    /// The pipe works on at least `jobs` records of a group at once.
-    #[must_use]
-    pub fn at_least(mut self, jobs: usize) -> Self {
-        self.jobs = self.jobs.max(jobs);
-        self
-    }
-
-    /// Sets how many records beyond `jobs` may be in work, so that one group does not occupy every place; 1 by default.
-    #[must_use]
-    pub fn room_for_others(mut self, records: usize) -> Self {
-        self.room_for_others = records;
-        self
-    }
-
-    /// For verbs that report failures: they also work on records with an error.
-    #[must_use]
-    pub fn takes_errors(mut self) -> Self {
-        self.takes_errors = true;
-        self
-    }
-
-    /// For verbs that bring a job to its end: records of jobs that are complete in their bucket pass through unchanged.
-    #[must_use]
-    pub fn skips_pushed(mut self) -> Self {
-        self.skips_pushed = true;
-        self
-    }
-
-    /// For verbs that say in notes what they did with each record: on a terminal, its summary is left out.
-    #[must_use]
-    pub fn notes_only(mut self) -> Self {
-        self.notes_only = true;
-        self
-    }
-
-    /// For verbs that say themselves what an interruption means for their jobs.
-    #[must_use]
-    pub fn explains_interruption(mut self) -> Self {
-        self.explains_interruption = true;
-        self
     }
 
     /// Runs `work` on each record and writes the record, with the failure of `work` if it failed.

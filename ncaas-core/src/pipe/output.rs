@@ -11,10 +11,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::summary::summarise;
 use crate::failure::{Failure, Result, io_kind};
+use crate::job_counts::{is_pipe, line_start, remove_line_for_reader};
 use crate::outcome::is_reported;
 use crate::record::Record;
 use crate::record::fields::ErrorInfo;
-use crate::status_line::{is_pipe, line_start, remove_line_for_reader};
 use crate::table::terminal_width;
 use crate::text;
 use crate::tool::Tool;

@@ -13,7 +13,7 @@ const SUBJECTS: [&str; 8] = ["path", "key", "image", "plot", "report", "file", "
 const STATES: [&str; 5] = ["change", "kind", "outcome", "status", "state"];
 /// The other fields with texts that a summary shows.
 const TEXTS: [&str; 4] = ["groups", "queue", "io_dir", "bucket"];
-/// What begins a further line, and separates two details.
+/// The beginning of a further line, and the separator of two details.
 const INDENT: &str = "  ";
 /// How many hex digits of an id are shown, as the docker CLI does.
 const SHORT_ID: usize = 12;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_whose_end_was_told_has_one_line() {
+    fn a_job_whose_end_was_reported_has_one_line() {
         let mut record = Record::default();
         let told = r#"{"job":{"id":"job__pca_1"},"dataname":"/d/s1.npy","container":{"name":"job__pca_1-1-aabb","state":"exited"}}"#;
         record.merge(&serde_json::from_str::<Value>(told).unwrap());

@@ -48,10 +48,7 @@ pub(super) fn check(known: &RecordFields) -> Result<()> {
 }
 
 /// Whether a text is the path of an io-dir.
-///
-/// # Errors
-/// [`Kind::BadRecord`] if it is not absolute, or has a `..` in it.
-pub fn check_io_dir(path: &str) -> Result<()> {
+pub(crate) fn check_io_dir(path: &str) -> Result<()> {
     check_path("io_dir", path)
 }
 

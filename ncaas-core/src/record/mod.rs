@@ -9,7 +9,7 @@ pub mod fields;
 mod placement;
 pub mod submission;
 
-pub use bounds::check_io_dir;
+pub(crate) use bounds::check_io_dir;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -84,7 +84,7 @@ impl Record {
     }
 
     /// The record for a line that is not a record: the error and the beginning of the line.
-    pub fn from_bad_line(line: &[u8], failure: &Failure, tool: &str) -> Self {
+    pub(crate) fn from_bad_line(line: &[u8], failure: &Failure, tool: &str) -> Self {
         let start = String::from_utf8_lossy(&line[..line.len().min(BAD_LINE_START)]).into_owned();
         let mut record = Record::default();
         record.fields.insert("line".to_owned(), Value::String(start));
@@ -100,8 +100,8 @@ impl Record {
         RecordFields::deserialize(&self.fields).map_err(|_| self.wrong_field())
     }
 
-    /// The failure of a record with a field of another type than ours. Where that is costs more to follow than the rest
-    /// of the reading: it is looked for only when it is known to be there.
+    /// The failure of a record with a field of a wrong type. To find that field takes longer than to read the record, so it is
+    /// searched only when there is one.
     fn wrong_field(&self) -> Failure {
         let found = serde_path_to_error::deserialize::<_, RecordFields>(&self.fields);
         let words =
@@ -356,7 +356,7 @@ fn field_cause(error: &serde_json::Error) -> String {
 }
 
 /// The cause of a JSON error in words for people, with its position.
-pub fn json_cause(error: &serde_json::Error) -> String {
+pub(crate) fn json_cause(error: &serde_json::Error) -> String {
     let words = match error.classify() {
         serde_json::error::Category::Eof => "the text ends too early".to_owned(),
         serde_json::error::Category::Syntax => {

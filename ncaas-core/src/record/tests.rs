@@ -40,7 +40,7 @@ fn flags_fill_in_and_never_override() {
 }
 
 #[test]
-fn a_line_that_is_no_object_says_what_it_is() {
+fn the_failure_of_a_line_that_is_no_object_names_its_type() {
     let failure = Record::parse(b"[1]").unwrap_err();
     assert_eq!(failure.kind, Kind::BadRecord);
     assert_eq!(failure.message, "the line is an array, not a JSON object");

@@ -115,14 +115,11 @@ pub(super) fn file_checksums_and_etag(
     file: &File,
     mut etag: Option<EtagStream>,
 ) -> io::Result<(Checksums, Option<String>)> {
-    let mut sha256 = Sha256::new();
-    let mut crc64nvme = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
+    let (mut sha256, mut crc64nvme) = (Sha256::new(), crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme));
     read_pieces(file, u64::MAX, |piece| {
         sha256.update(piece);
         crc64nvme.update(piece);
-        if let Some(etag) = &mut etag {
-            etag.update(piece);
-        }
+        etag.iter_mut().for_each(|etag| etag.update(piece));
         Ok(())
     })?;
     let sums = Checksums { sha256: sha256.finalize().into(), crc64nvme: crc64nvme.finalize() };

@@ -37,7 +37,6 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer of `bytes` bytes in reserved memory.
     pub(super) fn new(bytes: u64, memory: SemaphorePermit<'static>) -> Buffer {
         let length = usize::try_from(bytes).unwrap_or(usize::MAX);
         let spare = if length == USUAL { spare().pop() } else { None };

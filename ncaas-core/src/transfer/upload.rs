@@ -142,15 +142,18 @@ impl S3Upload<'_> {
             _ => self.source.checksums(expected).await.map(|sums| (sums.sha256, Some(sums.crc64nvme)))?,
         };
         let expected = ExpectedChecksums { sha256: Some(sha256), crc64nvme };
-        let (pending, stored) = match pending {
-            Some(pending) if pending.sha256 == hex::encode(sha256) => match self.stored_parts(&pending).await? {
-                Some(stored) => (pending, stored),
-                None => (self.begin(&expected, part).await?, Vec::new()),
-            },
+        let resumed = match pending {
+            Some(pending) if pending.sha256 == hex::encode(sha256) => {
+                self.stored_parts(&pending).await?.map(|stored| (pending, stored))
+            }
             Some(other) => {
                 self.abort(&other.upload).await;
-                (self.begin(&expected, part).await?, Vec::new())
+                None
             }
+            None => None,
+        };
+        let (pending, stored) = match resumed {
+            Some(resumed) => resumed,
             None => (self.begin(&expected, part).await?, Vec::new()),
         };
         let parts = match self.send_parts(&pending, stored, expected).await {
@@ -184,12 +187,7 @@ impl S3Upload<'_> {
 
     /// The parts that an earlier process has sent; `None` if the server no longer knows the upload.
     async fn stored_parts(&self, pending: &PendingUpload) -> Result<Option<Vec<CompletedPart>>> {
-        let unfinished = UnfinishedUpload {
-            bucket: self.transfer.bucket.clone(),
-            key: self.key.clone(),
-            id: pending.upload.clone(),
-        };
-        let Some(parts) = unfinished.parts().await? else {
+        let Some(parts) = self.unfinished(&pending.upload).parts().await? else {
             pending.forget();
             return Ok(None);
         };
@@ -267,8 +265,11 @@ impl S3Upload<'_> {
 
     /// Aborts an upload. A failure to do so is ignored: the failure that led here matters more.
     async fn abort(&self, upload: &str) {
-        let request = self.client.abort_multipart_upload().bucket(self.bucket).key(self.key.as_str());
-        drop(request.upload_id(upload).send().await);
+        let _ = self.unfinished(upload).abort().await;
+    }
+
+    fn unfinished(&self, upload: &str) -> UnfinishedUpload {
+        UnfinishedUpload { bucket: self.transfer.bucket.clone(), key: self.key.clone(), id: upload.to_owned() }
     }
 }
 

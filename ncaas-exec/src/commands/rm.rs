@@ -108,8 +108,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         None => "not removed; put `ncaas-exec wait` before `ncaas-exec rm`".to_owned(),
     };
     let report = |output: &Output| jobs.report(tool, output, &consequence);
-    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors();
-    let pipe = if is_filter { pipe } else { pipe.notes_only() };
+    let pipe = Pipe { takes_errors: true, notes_only: !is_filter, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     connection.connect_during(pipe.filter_then(input, work, report)).await
 }
 

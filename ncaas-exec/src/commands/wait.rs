@@ -36,7 +36,8 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
         exit_code.set(record.container().and_then(|container| container.exit_code));
         waited
     };
-    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).skips_pushed().explains_interruption();
+    let pipe =
+        Pipe { skips_pushed: true, explains_interruption: true, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     let waiting = pipe.filter(input, work);
     let status = tool.show_counts(|| jobs.counts(), connection.connect_during(waiting)).await;
     jobs.note_end(tool, status.as_ref().is_ok_and(|status| status.is_interrupted()));

@@ -213,7 +213,7 @@ fn to_table(comparison: &Comparison, width: usize) -> String {
     format!("{table}{same}")
 }
 
-/// What a job without a value has in the table.
+/// The cell of a job without a value.
 const NONE: &str = "-";
 
 /// Adds a field that differs: an object by its own fields that differ.

@@ -36,7 +36,7 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     };
     let rows: RefCell<Vec<Row>> = RefCell::default();
     let without_a_run = Cell::new(0);
-    let pipe = Pipe::for_args(tool, &args.pipe, 1).takes_errors();
+    let pipe = Pipe { takes_errors: true, ..Pipe::for_args(tool, &args.pipe, 1) };
     let status = pipe
         .for_each(input, async |record: &mut Record, _: &Output| {
             match Row::from_record(record) {

@@ -72,7 +72,7 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
     };
     if args.files.is_empty() {
         let input = Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs report")?;
-        let pipe = Pipe::for_args(tool, &args.pipe, 1).takes_errors();
+        let pipe = Pipe { takes_errors: true, ..Pipe::for_args(tool, &args.pipe, 1) };
         let status = pipe
             .for_each(input, async |record: &mut Record, _: &Output| {
                 add(record, SavedFiles::for_record(record).as_ref());

@@ -6,7 +6,6 @@ fn config(inspected: &ContainerInspectResponse) -> Option<&HostConfigLogConfig> 
     inspected.host_config.as_ref()?.log_config.as_ref()
 }
 
-/// The container's log driver.
 pub(super) fn driver(inspected: &ContainerInspectResponse) -> &str {
     config(inspected).and_then(|config| config.typ.as_deref()).unwrap_or_default()
 }

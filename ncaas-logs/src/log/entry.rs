@@ -60,7 +60,6 @@ impl Stamp {
         Some(Self::at(time))
     }
 
-    /// The stamp of a time.
     pub(crate) fn at(time: jiff::Timestamp) -> Self {
         // Nine decimals always; a year outside of 0..=9999 has no place in a log.
         let mut stamp = Self::MIN;

@@ -104,7 +104,6 @@ pub(crate) async fn remove_when_alone(name: &str) -> Result<ExitStatus> {
     Ok(ExitStatus::SUCCESS)
 }
 
-/// Removes abandoned helpers.
 async fn remove_stale(engine: &Engine) {
     let Ok(helpers) = engine.list_labelled(&[&format!("{}={PURPOSE}", labels::HELPER)]).await else { return };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

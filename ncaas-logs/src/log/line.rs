@@ -25,12 +25,18 @@ pub(crate) struct Line<'a> {
     pub(crate) bytes: &'a [u8],
     /// Whether it is the beginning of a line.
     pub(crate) begins: bool,
-    /// Whether it is the end of a line.
     pub(crate) ends: bool,
     /// Whether a line break follows. Some programs write none after their last line.
     pub(crate) broken: bool,
     /// See [`LogEntry`].
     pub(crate) details: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    /// A whole line without attributes.
+    pub(crate) fn whole(stamp: Stamp, stream: Stream, bytes: &'a [u8]) -> Self {
+        Line { stamp, stream, bytes, begins: true, ends: true, broken: true, details: b"" }
+    }
 }
 
 /// The last state of a line that a program has rewritten with carriage returns, such as a progress bar.

@@ -13,7 +13,6 @@ pub(crate) struct Query {
     pub(crate) since: Option<Stamp>,
     /// Up to and including this time.
     pub(crate) until: Option<Stamp>,
-    /// One of the streams only.
     pub(crate) only: Option<Stream>,
     /// Only this many entries from the end.
     pub(crate) tail: Option<u64>,

@@ -208,7 +208,6 @@ struct Head<'a> {
     stamp: Stamp,
     details: &'a [u8],
     text: &'a [u8],
-    /// Length of the head.
     length: usize,
 }
 

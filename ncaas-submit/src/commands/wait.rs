@@ -33,8 +33,7 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();
     let waits = Waits::default();
-    let status = Pipe::for_args(tool, &args.pipe, AT_ONCE)
-        .explains_interruption()
+    let status = Pipe { explains_interruption: true, ..Pipe::for_args(tool, &args.pipe, AT_ONCE) }
         .for_each(input, async |record: &mut Record, output: &Output| {
             for ended in waits.wait_for_end(tool, record, &buckets).await? {
                 output.emit(&ended).await;

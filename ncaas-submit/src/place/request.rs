@@ -8,14 +8,12 @@ use ncaas_core::record::fields::{Gpus, RunSettings};
 /// Time beyond the job's own limit for download, upload and the start of the container, in seconds.
 const MARGIN_S: u64 = 600;
 
-/// The request for one job.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct JobRequest {
     /// Derived from the record's job and its attempt alone: every placer gives the same record the same name.
     pub(super) name: String,
     /// Processors, at least 1; none where the record does not say.
     pub(super) cpus: Option<u64>,
-    /// Memory in MiB.
     pub(super) memory_mib: Option<u64>,
     pub(super) gpu: bool,
     /// Time limit in whole minutes, rounded up; Slurm knows no shorter unit.
@@ -45,7 +43,6 @@ impl JobRequest {
         })
     }
 
-    /// The options of `sbatch` for it.
     pub(super) fn sbatch_options(&self) -> Vec<String> {
         let mut options = vec![format!("--job-name={}", self.name), "--nodes=1".to_owned(), "--ntasks=1".to_owned()];
         options.extend(self.cpus.map(|cpus| format!("--cpus-per-task={cpus}")));
@@ -70,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_are_rounded_up_to_what_slurm_counts_in() {
+    fn resources_are_rounded_up_to_the_units_of_slurm() {
         let record = record(r#"},"run":{"cpus":1.5,"memory":1048577,"gpus":"auto","timeout_s":61}}"#);
         let request = JobRequest::new(&record, &RunSettings::default(), None).unwrap();
         assert_eq!((request.cpus, request.memory_mib, request.minutes), (Some(2), Some(2), Some(12)));

@@ -11,7 +11,6 @@ use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
 use super::slurm;
 
-/// A scheduler.
 pub(crate) enum Scheduler {
     /// Slurm, with options that are handed to `sbatch` as they are.
     Slurm { options: Vec<String> },

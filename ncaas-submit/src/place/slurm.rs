@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_that_is_away_is_told_apart_from_a_refusal() {
+    fn an_unreachable_controller_is_another_failure_than_a_refusal() {
         let away = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)";
         assert_eq!(failure("sbatch", away).kind, Kind::SchedulerUnreachable);
         let refused = failure("sbatch", "sbatch: error: invalid partition specified: gpu");

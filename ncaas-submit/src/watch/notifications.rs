@@ -17,7 +17,6 @@ use crate::submit_files::{Lister, is_submit_file};
 /// How often the bucket is listed beside notifications, which can get lost.
 const LISTING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The sources of notifications of one watch.
 pub(crate) struct Notifications {
     tool: Tool,
     /// How often to list the bucket without notifications.

@@ -28,7 +28,6 @@ pub(crate) struct ClaimedJob {
     /// The submit file.
     pub(crate) submission: Key,
     pub(crate) results: ResultsFolder,
-    /// The claim's number.
     pub(crate) number: u64,
     pub(crate) is_emitted: bool,
     /// How many of its datasets have not ended.

@@ -38,7 +38,6 @@ pub(crate) enum ChangeKind {
 /// Wanted paths and how each changed.
 pub(crate) type Wanted = HashMap<String, ChangeKind>;
 
-/// One archive to request.
 #[derive(Debug, Clone)]
 pub(crate) struct ArchiveRequest {
     /// Absolute path in the container.
@@ -101,7 +100,6 @@ pub(crate) async fn list_changes(engine: &Engine, paths: &ContainerPaths) -> Res
     Ok(changes)
 }
 
-/// The parent folders of all changed paths.
 pub(crate) fn parent_folders(changes: &[Change]) -> BTreeSet<&str> {
     changes.iter().filter_map(|change| change.path.rsplit_once('/')).map(|(folder, _)| folder).collect()
 }

@@ -56,7 +56,6 @@ pub(crate) enum MountKind {
     Tmpfs,
 }
 
-/// A path in the results of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ResultPath {
     /// Relative to `process_results`.
@@ -118,7 +117,6 @@ impl ContainerPaths {
         }
     }
 
-    /// The paths assumed for a container that was removed.
     pub(crate) fn of_removed_container() -> ContainerPaths {
         ContainerPaths { io_dir: CONTAINER_IO_DIR.to_owned(), ..ContainerPaths::default() }
     }

@@ -29,7 +29,6 @@ use ncaas_core::transfer::Sha256Sum;
 #[derive(Debug, Clone)]
 pub(crate) struct ImageLayers(pub(crate) Vec<PathBuf>);
 
-/// The entry of an image at a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ImageEntry {
     File { size: u64, sha256: Sha256Sum },

@@ -102,8 +102,8 @@ pub(crate) fn finish_all(directory: &JobDirectory) -> Result<()> {
     Ok(())
 }
 
-/// The results that were collected from a container before, and are not among the files that were found in it again: the
-/// ones from its mounts. They need no further move.
+/// The results of an earlier collection of the container that were not found again: those from its mounts. They need no
+/// further move.
 pub(crate) fn earlier_results(
     directory: &JobDirectory,
     dataset: u64,

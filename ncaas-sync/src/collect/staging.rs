@@ -53,14 +53,12 @@ impl Staging {
         Staging { dir, next: AtomicU32::new(0) }
     }
 
-    /// Creates a numbered folder.
     pub(crate) fn create_folder(&self) -> Result<StagingFolder> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.dir.create_dir(number.to_string()).map_err(cannot_write)?;
         self.open_folder(number)
     }
 
-    /// Opens a numbered folder that exists.
     pub(crate) fn open_folder(&self, number: u32) -> Result<StagingFolder> {
         let dir = self.dir.open_dir(number.to_string()).map_err(cannot_write)?;
         Ok(StagingFolder { dir, number })

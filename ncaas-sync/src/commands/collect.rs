@@ -55,7 +55,7 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
         Some(container) => Input::record(record_from_container(collector.engine.get().await?, container).await?),
         None => Input::stdin(tool, "ncaas-logs save | ncaas-sync collect")?,
     };
-    let pipe = Pipe::for_args(tool, &collector.args.pipe, DEFAULT_JOBS).skips_pushed();
+    let pipe = Pipe { skips_pushed: true, ..Pipe::for_args(tool, &collector.args.pipe, DEFAULT_JOBS) };
     let work = async |record: &mut Record, _: &Output| collector.collect(record).await;
     let consequence = "not collected; put `ncaas-exec wait` or `ncaas-logs save` before `ncaas-sync collect`";
     pipe.filter_then(input, work, |output| collector.running.report(tool, output, consequence)).await

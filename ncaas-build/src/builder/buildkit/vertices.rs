@@ -27,7 +27,6 @@ pub(super) struct Vertices<'a> {
 
 #[derive(Default)]
 struct VertexState {
-    /// The number that is printed, `#5`.
     number: usize,
     name: String,
     started: bool,

@@ -16,8 +16,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 /// Writes a record for every mistake. The exit status is 1 if there is one.
 pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
     let paths = if args.paths.is_empty() { vec![PathBuf::from(".")] } else { args.paths.clone() };
-    Pipe::for_records(tool, &args.records)
-        .notes_only()
+    Pipe { notes_only: true, ..Pipe::for_records(tool, &args.records) }
         .source(async |output: &Output| {
             for path in &paths {
                 let metadata = std::fs::metadata(path).doing("read", path)?;

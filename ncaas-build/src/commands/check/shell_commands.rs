@@ -7,7 +7,6 @@ const LINES: usize = 200;
 /// Keywords that a command may follow.
 const BEFORE: [&str; 10] = ["if", "then", "elif", "else", "while", "until", "do", "!", "{", "time"];
 
-/// One simple command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Command {
     /// Number of its first line, from 1.

@@ -126,7 +126,6 @@ impl DirBucket {
         Ok((bytes, version))
     }
 
-    /// Opens the file of an object.
     pub(crate) fn open_file(&self, key: &Key) -> Result<fs::File> {
         key.must_name_an_object()?;
         Ok(self.open_object(&self.root()?, key)?.0.into_std())
@@ -136,7 +135,6 @@ impl DirBucket {
         self.try_open_object(root, key)?.ok_or_else(|| super::no_object(&self.address, key))
     }
 
-    /// The open file of an object, if there is one.
     fn try_open_object(&self, root: &Dir, key: &Key) -> Result<Option<(File, Metadata)>> {
         // Without O_NONBLOCK, opening a FIFO waits for a writer.
         let mut options = OpenOptions::new();

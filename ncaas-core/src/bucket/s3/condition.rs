@@ -92,7 +92,6 @@ impl S3Bucket {
         request.body(ByteStream::from(bytes.to_vec())).customize().config_override(once).send().await
     }
 
-    /// The version of an object if it was written with this mark.
     async fn written_by(&self, key: &Key, mark: &str) -> Result<Option<Version>> {
         match self.client.head_object().bucket(&*self.name).key(key.as_str()).send().await {
             Ok(found) => {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Endpoint, Tls, parse};
@@ -29,17 +30,7 @@ pub(super) struct Environment<'a> {
 struct DockerConfig {
     current_context: String,
     /// By the engine's address, and `default` for the others.
-    proxies: BTreeMap<String, Proxies>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Proxies {
-    http_proxy: String,
-    https_proxy: String,
-    no_proxy: String,
-    ftp_proxy: String,
-    all_proxy: String,
+    proxies: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +77,6 @@ impl<'a> Environment<'a> {
         Ok(Some(name).filter(|name| !name.is_empty() && name != DEFAULT_CONTEXT))
     }
 
-    /// The address of a context.
     pub(super) fn context(&self, name: &str) -> Result<Endpoint> {
         let directory = self.directory().unwrap_or_default().join("contexts");
         let key = hex::encode(Sha256::digest(name.as_bytes()));
@@ -111,18 +101,16 @@ impl<'a> Environment<'a> {
     pub(super) fn proxies(&self, host: &str) -> Result<BTreeMap<String, String>> {
         let mut known = self.config()?.proxies;
         let Some(proxies) = known.remove(host).or_else(|| known.remove("default")) else { return Ok(BTreeMap::new()) };
-        let Proxies { http_proxy, https_proxy, no_proxy, ftp_proxy, all_proxy } = proxies;
-        let named = [
-            ("http_proxy", http_proxy),
-            ("https_proxy", https_proxy),
-            ("no_proxy", no_proxy),
-            ("ftp_proxy", ftp_proxy),
-            ("all_proxy", all_proxy),
-        ];
-        let named = named.into_iter().filter(|(_, value)| !value.is_empty());
-        Ok(named
-            .flat_map(|(name, value)| [(name.to_ascii_uppercase(), value.clone()), (name.to_owned(), value)])
-            .collect())
+        let mut variables = BTreeMap::new();
+        for kind in ["http", "https", "no", "ftp", "all"] {
+            let proxy = proxies.get(&format!("{kind}Proxy")).and_then(Value::as_str);
+            if let Some(proxy) = proxy.filter(|proxy| !proxy.is_empty()) {
+                let name = format!("{kind}_proxy");
+                variables.insert(name.to_ascii_uppercase(), proxy.to_owned());
+                variables.insert(name, proxy.to_owned());
+            }
+        }
+        Ok(variables)
     }
 
     fn config(&self) -> Result<DockerConfig> {
@@ -195,29 +183,24 @@ mod tests {
     }
 
     #[test]
-    fn docker_host_wins_over_every_context() {
-        let configured = Configured::new(r#"{"currentContext":"a"}"#).context("a", "tcp://a:1");
-        let address = configured.resolve(&[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_CONTEXT", "gone")]).unwrap();
-        assert_eq!((address.to_string().as_str(), address.origin), ("tcp://h:1", Origin::Variable));
-    }
-
-    #[test]
-    fn docker_context_wins_over_the_current_context() {
-        let configured =
-            Configured::new(r#"{"currentContext":"a"}"#).context("a", "tcp://a:1").context("b", "ssh://me@b:22");
-        assert_eq!(configured.resolve(&[]).unwrap().to_string(), "tcp://a:1");
-        let address = configured.resolve(&[("DOCKER_CONTEXT", "b")]).unwrap();
-        assert_eq!((address.to_string().as_str(), address.origin), ("ssh://me@b:22", Origin::Context("b".into())));
-        assert_eq!(
-            configured.resolve(&[("DOCKER_CONTEXT", "default")]).unwrap().to_string(),
-            "unix:///var/run/docker.sock"
-        );
-    }
-
-    #[test]
-    fn a_byte_order_mark_in_the_configuration_is_skipped() {
-        let configured = Configured::new("\u{feff}{\"currentContext\":\"a\"}").context("a", "tcp://a:1");
-        assert_eq!(configured.resolve(&[]).unwrap().to_string(), "tcp://a:1");
+    fn docker_host_wins_over_docker_context_and_that_over_the_current_context() {
+        let configured = Configured::new("\u{feff}{\"currentContext\":\"a\"}")
+            .context("a", "tcp://a:1")
+            .context("b", "ssh://me@b:22");
+        let current = Origin::Context("a".into());
+        let (socket, none) = ("unix:///var/run/docker.sock", Configured::new("{}"));
+        let host = [("DOCKER_HOST", "tcp://h:1"), ("DOCKER_CONTEXT", "gone")];
+        let empty = [("DOCKER_HOST", ""), ("DOCKER_CONTEXT", " "), ("DOCKER_TLS_VERIFY", "")];
+        for (configured, variables, address, origin) in [
+            (&configured, host.as_slice(), "tcp://h:1", Origin::Variable),
+            (&configured, &[("DOCKER_CONTEXT", "b")], "ssh://me@b:22", Origin::Context("b".into())),
+            (&configured, &[("DOCKER_CONTEXT", "default")], socket, Origin::Default),
+            (&configured, &[], "tcp://a:1", current),
+            (&none, &empty, socket, Origin::Default),
+        ] {
+            let resolved = configured.resolve(variables).unwrap();
+            assert_eq!((resolved.to_string().as_str(), resolved.origin), (address, origin), "{variables:?}");
+        }
     }
 
     #[test]
@@ -233,14 +216,6 @@ mod tests {
             [("HTTP_PROXY", "http://p:1"), ("http_proxy", "http://p:1"), ("NO_PROXY", "a,b"), ("no_proxy", "a,b")];
         assert_eq!(proxies("unix:///var/run/docker.sock"), words(&default));
         assert_eq!(proxies("tcp://h:1"), words(&[("HTTPS_PROXY", "http://q:2"), ("https_proxy", "http://q:2")]));
-    }
-
-    #[test]
-    fn an_empty_variable_is_not_set() {
-        let configured = Configured::new("{}");
-        let empty = [("DOCKER_HOST", ""), ("DOCKER_CONTEXT", " "), ("DOCKER_TLS_VERIFY", "")];
-        let address = configured.resolve(&empty).unwrap();
-        assert_eq!((address.to_string().as_str(), address.origin), ("unix:///var/run/docker.sock", Origin::Default));
     }
 
     #[test]

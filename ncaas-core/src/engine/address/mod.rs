@@ -14,7 +14,6 @@ use std::path::PathBuf;
 
 use crate::failure::Result;
 
-/// The default socket.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 /// An engine's address, and its origin.
@@ -79,18 +78,15 @@ pub enum Origin {
 
 impl Address {
     /// The address by this process's environment and the docker CLI's configuration.
-    ///
-    /// # Errors
-    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where they name an invalid address, or a
-    /// context that does not exist.
-    pub fn from_environment() -> Result<Self> {
+    pub(crate) fn from_environment() -> Result<Self> {
         Self::resolve(&|name| std::env::var(name).ok())
     }
 
     /// The address by an environment given as a function from a variable's name to its value.
     ///
     /// # Errors
-    /// As [`Address::from_environment`].
+    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) if they name an invalid address, or a context
+    /// that does not exist.
     pub fn resolve(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let environment = context::Environment::new(variable);
         if let Some(host) = environment.get("DOCKER_HOST") {

@@ -6,7 +6,6 @@ use crate::text;
 
 /// Default port for plain HTTP.
 const PLAIN_PORT: u16 = 2375;
-/// Default port for TLS.
 const TLS_PORT: u16 = 2376;
 
 /// Parses an address. `tls` are the certificates, if TLS is requested.

@@ -11,7 +11,7 @@ use ncaas_core::tool::Tool;
 /// Numbers of records.
 #[derive(Debug)]
 pub(super) struct Counts {
-    /// Those that have come and have not had their turn.
+    /// Those that have arrived and have not had their turn.
     backlog: Rc<Cell<u64>>,
     /// Those that had their turn.
     pub(super) begun: Cell<u64>,

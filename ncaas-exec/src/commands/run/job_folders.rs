@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ncaas_core::engine::lock_folder;
 use ncaas_core::failure::{IoContext, Result};
+use ncaas_core::files::lock_folder;
 use ncaas_core::layout::JobFolder;
 
 /// The folders made for a job. Dropping this removes those that are empty, unless they are in use.

@@ -26,8 +26,9 @@ use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
 use crate::{lifecycle, start_failure, time_limit_guardian};
 
-/// How long another client's request for the same container may take, and the pause between two looks at it.
+/// How long another client's request for the same container may take.
 const CREATION_LIMIT: Duration = Duration::from_secs(60);
+/// Time between two checks whether that request is complete.
 const CREATION_PAUSE: Duration = Duration::from_millis(100);
 
 /// A wait that is not worth a note.

@@ -1,6 +1,6 @@
 //! `ncaas-exec run`: run an image as a detached job.
 //!
-//! A record becomes the specification of a container ([`resolve`]), which is printed ([`dry_run`]) or started
+//! A record, from stdin or from arguments ([`job_arguments`]), becomes the specification of a container ([`resolve`]), which is printed ([`dry_run`]) or started
 //! ([`launch`]). A job that an earlier run has started is taken up again ([`previous_run`]).
 
 mod admission;
@@ -10,6 +10,7 @@ mod explanation;
 mod follow;
 mod input_checksum;
 mod interruption;
+mod job_arguments;
 mod job_folders;
 mod job_inputs;
 mod launch;
@@ -30,13 +31,11 @@ use bollard::models::SystemInfo;
 use ncaas_core::engine::container::time_limit;
 use ncaas_core::engine::{Engine, EngineContext, LazyEngine, STOP_GRACE_S, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files;
-use ncaas_core::io_dir::DEFAULT_IO_DIR;
-use ncaas_core::layout::{self, JobFolder};
+use ncaas_core::layout::JobFolder;
 use ncaas_core::lease;
 use ncaas_core::pipe::{FollowedJobs, Input, Pipe, stdout_is_pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Datasets, Job, RecordFields, RunSettings};
+use ncaas_core::record::fields::{RecordFields, RunSettings};
 use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, JobCounts, Tool};
 use tokio::sync::OnceCell;
@@ -51,6 +50,7 @@ use crate::{lifecycle, targets, time_limit_guardian};
 use explanation::explain_start;
 use follow::copy_output;
 use interruption::{Counts, increment};
+use job_arguments::{DefaultFields, command_line_records};
 use job_folders::MadeFolders;
 use job_inputs::JobInputs;
 use launch::Launcher;
@@ -84,8 +84,14 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     // Without records, options that describe a job are most likely given without its image.
     let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
     let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
-    let pipe = Pipe::for_args(tool, &args.pipe, 0).at_least(MIN_RECORDS).room_for_others(ROOM_FOR_OTHERS);
-    let pipe = pipe.takes_errors().skips_pushed().explains_interruption();
+    let pipe = Pipe {
+        jobs: args.pipe.jobs_or(0).max(MIN_RECORDS),
+        room_for_others: ROOM_FOR_OTHERS,
+        takes_errors: true,
+        skips_pushed: true,
+        explains_interruption: true,
+        ..Pipe::for_args(tool, &args.pipe, MIN_RECORDS)
+    };
     let runner = Runner {
         tool,
         fields: DefaultFields::new(&args)?,
@@ -131,94 +137,6 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
             .hint("name the image: `ncaas-exec run IMAGE --data FILE`"));
     }
     Ok(status)
-}
-
-/// The records of the jobs that the command line describes: one for each dataset.
-fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Record>> {
-    if args.data.is_empty() && args.command.is_empty() && !args.dry_run {
-        let hint = "add `--data FILE`, or a command after `--`; `--dry-run` shows what would run";
-        let message = match &args.config {
-            Some(config) => format!("the config `{}` is given, but no dataset", config.display()),
-            None => "neither a dataset nor a command is given".to_owned(),
-        };
-        return Err(Failure::new(Kind::Usage, message).hint(hint));
-    }
-    if args.data.len() < 2 && args.name.is_none() {
-        return Ok(vec![Record::default()]);
-    }
-    let names = args.data.iter().map(|path| path_name(path, true)).collect::<Result<Vec<_>>>()?;
-    let timestamp = resolve::current_timestamp();
-    let id = match &args.name {
-        Some(name) => name.clone(),
-        None => layout::job_id(&layout::analysis_of_image(image), &timestamp)?,
-    };
-    let io_dir = files::absolute(args.settings.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
-    if args.name.is_some() && io_dir.join(layout::RESULTS).join(&id).exists() {
-        let message = format!("a job with the name `{id}` exists in `{}`", io_dir.display());
-        return Err(Failure::new(Kind::NameInUse, message).hint("choose another name, or remove the job's folder"));
-    }
-    let labels = layout::dataset_labels(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let job = Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, ..Job::default() };
-    if names.is_empty() {
-        return Ok(vec![Record::new(&RecordFields { job: Some(job), ..RecordFields::default() })]);
-    }
-    let datasets = names.len() as u64;
-    let records = names.into_iter().zip(labels).zip(1..).map(|((name, label), dataset)| {
-        let job = Job { dataset, datasets, label: Some(label), ..job.clone() };
-        Record::new(&RecordFields { job: Some(job), dataname: Some(Datasets::One(name)), ..RecordFields::default() })
-    });
-    Ok(records.collect())
-}
-
-/// Fields from the command line, for records that lack them.
-struct DefaultFields {
-    image: Option<String>,
-    command: Vec<String>,
-    data: Option<String>,
-    config: Option<String>,
-}
-
-impl DefaultFields {
-    fn new(args: &RunArgs) -> Result<Self> {
-        Ok(DefaultFields {
-            image: args.target.clone().or_else(|| args.image.clone()),
-            command: args.command.clone(),
-            data: args.data.first().map(|data| path_name(data, true)).transpose()?,
-            config: args.config.as_deref().map(|config| path_name(config, false)).transpose()?,
-        })
-    }
-
-    fn complete(&self, record: &mut Record) {
-        if let Some(image) = &self.image {
-            record.fill("image", image);
-        }
-        if !self.command.is_empty() {
-            record.fill("command", &self.command);
-        }
-        if let Some(data) = &self.data {
-            record.fill("dataname", data);
-        }
-        if let Some(config) = &self.config {
-            record.fill("configname", config);
-        }
-    }
-}
-
-/// A path as a name in a record: absolute, and with a final `/` for a folder.
-fn path_name(path: &Path, may_be_folder: bool) -> Result<String> {
-    if path.starts_with("~") {
-        return Err(Failure::new(
-            Kind::Usage,
-            format!("`{}` is not a path: the shell did not expand `~`", path.display()),
-        )
-        .hint("write the path without quotes, or with `$HOME`"));
-    }
-    let path = files::absolute(path)?;
-    let is_folder = may_be_folder && path.is_dir();
-    let name = path.to_str().ok_or_else(|| {
-        Failure::new(Kind::BadKey, format!("`{}` is not UTF-8, which a record requires", path.display()))
-    })?;
-    Ok(if is_folder { format!("{}/", name.trim_end_matches('/')) } else { name.to_owned() })
 }
 
 /// One run of the verb.

@@ -11,7 +11,7 @@ use ncaas_core::record::fields::RunSettings;
 
 use super::job_inputs::JobInputs;
 
-/// Both of two results, or all that is wrong in one failure: people want to correct it at once.
+/// Both results, or one failure that names all that is wrong, so that people can correct it at once.
 pub(super) fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),

@@ -11,7 +11,6 @@ use crate::log::{Line, Stamp, Stream, last_state};
 /// The length of a stamp up to its seconds.
 const SECONDS: usize = 19;
 
-/// Formats lines as text.
 #[derive(Debug)]
 pub(super) struct TextFormat {
     zone: TimeZone,
@@ -98,11 +97,7 @@ mod tests {
         let mut out = Vec::new();
         for &(time, stream, bytes) in lines {
             let stamp = Stamp::parse(time.as_bytes()).unwrap();
-            text.push(
-                &Line { stamp, stream, bytes, begins: true, ends: true, broken: true, details: b"" },
-                b"",
-                &mut out,
-            );
+            text.push(&Line::whole(stamp, stream, bytes), b"", &mut out);
         }
         String::from_utf8(out).unwrap()
     }

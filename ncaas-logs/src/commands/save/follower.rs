@@ -174,8 +174,7 @@ impl Follower {
         while saved.read(&mut keep).await.unwrap_or_default() {}
         if let Some(stamp) = last.filter(|last| *last < first) {
             let bytes = GAP.trim_ascii_end();
-            let (stream, broken) = (Stream::Stderr, true);
-            self.output.push(&Line { stamp, stream, bytes, begins: true, ends: true, broken, details: b"" });
+            self.output.push(&Line::whole(stamp, Stream::Stderr, bytes));
             self.lost.gaps += 1;
         }
     }

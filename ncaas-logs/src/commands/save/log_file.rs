@@ -37,7 +37,6 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// The log at `path`, below `folder`.
     pub(crate) fn new(folder: &Folder, path: &Path) -> Result<Self> {
         let collected = folder.nameless_file(folder.relative(path).parent().unwrap_or(Path::new("")))?;
         Ok(LogFile {
@@ -113,7 +112,7 @@ mod tests {
     use crate::log::Stamp;
 
     fn line(stream: Stream, bytes: &[u8]) -> Line<'_> {
-        Line { stamp: Stamp::MIN, stream, bytes, begins: true, ends: true, broken: true, details: b"" }
+        Line::whole(Stamp::MIN, stream, bytes)
     }
 
     #[test]

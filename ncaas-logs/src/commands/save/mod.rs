@@ -46,7 +46,11 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
         certificates: Certificates::default(),
         jobs: FollowedJobs::default(),
     };
-    let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED).takes_errors().explains_interruption();
+    let pipe = Pipe {
+        takes_errors: true,
+        explains_interruption: true,
+        ..Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED)
+    };
     let saving = pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await);
     let saved = tool.show_counts(|| saver.jobs.counts(), saving).await;
     saver.jobs.note_end(tool, saved.as_ref().is_ok_and(|status| status.is_interrupted()));

@@ -127,7 +127,6 @@ fn path_of_name(path: &Path) -> std::io::Result<PathBuf> {
     }
 }
 
-/// All files below a folder, with their keys.
 fn files_below(folder: &Path, key: &Key) -> Result<Vec<(PathBuf, Key)>> {
     let mut files = Vec::new();
     let mut folders = vec![(folder.to_owned(), key.clone())];

@@ -32,6 +32,6 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
         transfers: RefCell::default(),
         cleared: RefCell::default(),
     };
-    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors().skips_pushed();
+    let pipe = Pipe { takes_errors: true, skips_pushed: true, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     pipe.filter(input, async |record: &mut Record, _| puller.pull(record).await).await
 }

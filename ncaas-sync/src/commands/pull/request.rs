@@ -39,7 +39,6 @@ struct Request<'a> {
     bucket: Bucket,
     /// The group's folder in the io-dir.
     io_dir: PathBuf,
-    /// The group with a `/`.
     group: String,
     args: &'a PullArgs,
     output: &'a Output,

@@ -21,7 +21,6 @@ use crate::bucket_prefix::BucketPrefix;
 use crate::tree_transfer::{Direction, Tree};
 use cancelled_jobs::CancelledJobs;
 
-/// Jobs that are pushed at once.
 const DEFAULT_JOBS: usize = 8;
 /// Files of a tree, or of a job, that are uploaded at once.
 const DEFAULT_FILES: usize = 64;
@@ -42,7 +41,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
         counts: job::Counts::default(),
         completed: RefCell::default(),
     };
-    let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS).takes_errors();
+    let pipe = Pipe { takes_errors: true, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     let work = async |record: &mut Record, output: &Output| {
         let pushed = pusher.push(record, output).await;
         if let Err(failure) = &pushed

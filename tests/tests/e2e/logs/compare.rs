@@ -4,7 +4,7 @@ use ncaas_tests::Run;
 use serde_json::json;
 
 #[test]
-fn compare_shows_in_what_two_jobs_differ() {
+fn compare_shows_the_differences_of_two_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let save = |name: &str, image_id: &str, sha256: &str| {
         let record = json!({"image": "pca", "image_id": image_id, "container": {"status": "success", "duration_s": 2.0},

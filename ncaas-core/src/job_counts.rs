@@ -16,8 +16,8 @@ use crate::quantity::format_duration;
 
 /// Time between two redraws.
 pub(crate) const REDRAW: Duration = Duration::from_millis(250);
-/// What ends sooner is not worth the line.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Work that ends sooner is not worth the line.
+const SHORTEST_WORK: Duration = Duration::from_secs(1);
 /// Returns to the beginning of the line and empties it.
 const CLEAR: &str = "\r\u{1b}[2K";
 
@@ -57,14 +57,14 @@ impl JobCounts {
 
 /// The line. It is removed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct StatusLine {
+pub(crate) struct CountsLine {
     bar: Option<ProgressBar>,
     begun: Instant,
 }
 
-impl StatusLine {
+impl CountsLine {
     pub(crate) fn new() -> Self {
-        StatusLine { bar: None, begun: Instant::now() }
+        CountsLine { bar: None, begun: Instant::now() }
     }
 
     /// Draws the line, or removes it if no job waits or runs.
@@ -72,7 +72,7 @@ impl StatusLine {
         if counts.waiting + counts.running == 0 {
             return self.remove();
         }
-        if self.begun.elapsed() < PATIENCE {
+        if self.begun.elapsed() < SHORTEST_WORK {
             return;
         }
         if self.bar.is_none() && lock_terminal(FlockOperation::NonBlockingLockExclusive) {
@@ -96,7 +96,7 @@ impl StatusLine {
     }
 }
 
-impl Drop for StatusLine {
+impl Drop for CountsLine {
     fn drop(&mut self) {
         self.remove();
     }
@@ -122,7 +122,7 @@ pub(crate) fn is_pipe(stream: BorrowedFd<'_>) -> bool {
     rustix::fs::fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
-/// What begins a message on a terminal: it removes the line if this process or another stage of the pipe may have drawn it.
+/// The beginning of a message on a terminal, which removes the line if this process or another stage may have drawn it.
 /// Empty elsewhere.
 pub(crate) fn line_start(output: &impl IsTerminal) -> &'static str {
     let is_stage = || is_pipe(rustix::stdio::stdin()) || is_pipe(rustix::stdio::stdout());

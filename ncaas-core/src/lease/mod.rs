@@ -9,9 +9,11 @@
 //! The folder is found by the watcher's id, never by a path in a record. Where it does not exist the record comes from
 //! another machine, and nothing is known against it.
 
+mod watcher;
+
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,19 +22,20 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use crate::failure::{Failure, IoContext, Kind, Result};
+use crate::failure::{Failure, Kind, Result};
 use crate::files;
 use crate::layout::short_hash;
 use crate::record::Record;
 use crate::record::fields::{Job, JobClaim};
+pub use watcher::LeaseWriter;
 
-/// How long a stage waits for a watcher that runs and has not renewed its lease.
+/// How long a stage waits for a running watcher that has not renewed its lease.
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// How long it takes a watcher at most to notice that it has slept.
 const NOTICE: Duration = Duration::from_secs(15);
 
-/// How often it looks.
+/// Time between two readings of a lease.
 const POLL: Duration = Duration::from_millis(200);
 
 const LEASE: &str = "lease.json";
@@ -191,116 +194,6 @@ fn superseded(job: &Job) -> Failure {
     )
 }
 
-/// A watcher's own lease.
-#[derive(Debug)]
-pub struct LeaseWriter {
-    folder: PathBuf,
-    lease: Lease,
-    /// Locked as long as the watcher runs.
-    _lock: File,
-}
-
-impl LeaseWriter {
-    /// Creates the lease of a watcher, and removes leases of dead watchers that have run out. A watcher that
-    /// `takes_requests` hands records on again.
-    ///
-    /// # Errors
-    /// When the folder cannot be written, or belongs to somebody else.
-    pub fn create(watcher: &str, takes_requests: bool) -> Result<Self> {
-        LeaseWriter::create_in_any(&lease_folders(), watcher, takes_requests)
-    }
-
-    /// Creates the lease in the first folder, or in the second one if the first one cannot be used.
-    fn create_in_any(leases: &[PathBuf], watcher: &str, takes_requests: bool) -> Result<Self> {
-        let first = leases.first().map_or(Path::new(""), PathBuf::as_path);
-        match (LeaseWriter::create_in(first, watcher, takes_requests), leases.get(1)) {
-            // Another user may have made the first one, or a folder or file in its place.
-            (Err(failure), Some(second))
-                if matches!(failure.kind, Kind::UnsafePath | Kind::AccessDenied | Kind::Io) =>
-            {
-                LeaseWriter::create_in(second, watcher, takes_requests)
-            }
-            (created, _) => created,
-        }
-    }
-
-    fn create_in(leases: &Path, watcher: &str, takes_requests: bool) -> Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(leases).doing("create the folder", leases)?;
-        if let Some(folder) = [leases.parent().unwrap_or(leases), leases].into_iter().find(|folder| !is_private(folder))
-        {
-            let message = format!("`{}` belongs to another user, or others may write to it", folder.display());
-            return Err(Failure::new(Kind::UnsafePath, message));
-        }
-        remove_stale(leases);
-        let folder = leases.join(watcher);
-        let created = if takes_requests { folder.join(RETRY) } else { folder.clone() };
-        DirBuilder::new().recursive(true).mode(0o700).create(created).doing("create the folder", &folder)?;
-        let path = folder.join(LOCK);
-        let lock = File::create(&path).doing("write", &path)?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(std::io::Error::from)
-            .doing("lock", &path)?;
-        Ok(LeaseWriter { folder, lease: Lease::default(), _lock: lock })
-    }
-
-    /// Whether the deadline has passed: the machine slept, or the bucket was away.
-    pub fn has_expired(&self) -> bool {
-        self.lease.deadline_ms != 0 && now_ms() >= self.lease.deadline_ms
-    }
-
-    /// Moves the deadline on to that long from now.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn renew(&mut self, length: Duration) -> Result<()> {
-        let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-        self.lease.deadline_ms = now_ms().saturating_add(length);
-        self.write()
-    }
-
-    /// Notes that a claim is lost: the work under it and under earlier ones no longer counts.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn note_superseded(&mut self, group: &str, id: &str, number: u64, elsewhere: bool) -> Result<()> {
-        self.lease.superseded.insert(format!("{group}/{id}"), Loss { number, elsewhere });
-        self.write()
-    }
-
-    /// The number of the last claim on a job that was lost; 0 if none was.
-    pub fn superseded_number(&self, group: &str, id: &str) -> u64 {
-        self.lease.superseded.get(&format!("{group}/{id}")).map_or(0, |loss| loss.number)
-    }
-
-    /// Forgets about a job that has ended.
-    pub fn forget(&mut self, group: &str, id: &str) {
-        self.lease.superseded.remove(&format!("{group}/{id}"));
-    }
-
-    /// The records that stages want to have handed on again, since the last time.
-    pub fn take_retry_requests(&self) -> Vec<RetryRequest> {
-        let entries = fs::read_dir(self.folder.join(RETRY)).into_iter().flatten().flatten();
-        let mut requests = Vec::new();
-        for path in entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")) {
-            let request = fs::read(&path).ok().and_then(|content| serde_json::from_slice(&content).ok());
-            if fs::remove_file(&path).is_ok() {
-                requests.extend(request);
-            }
-        }
-        requests
-    }
-
-    /// Removes the lease: nothing was handed on that has not ended.
-    pub fn remove(self) {
-        // A lease that stays runs out by itself.
-        fs::remove_dir_all(&self.folder).unwrap_or(());
-    }
-
-    fn write(&self) -> Result<()> {
-        files::write_whole(&self.folder.join(LEASE), &serde_json::to_vec(&self.lease).unwrap_or_default())
-    }
-}
-
 /// Where watchers of this user keep their leases. The second folder is used if the first one belongs to another user.
 fn lease_folders() -> Vec<PathBuf> {
     if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| Path::new(folder).is_dir()) {
@@ -345,18 +238,6 @@ fn job_key(job: &Job) -> String {
 fn is_locked(folder: &Path) -> bool {
     let Ok(lock) = File::open(folder.join(LOCK)) else { return false };
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
-}
-
-/// Removes leases that have run out and whose watchers no longer run.
-fn remove_stale(leases: &Path) {
-    for folder in fs::read_dir(leases).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        let lease =
-            fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
-        let day_ago = now_ms().saturating_sub(86_400_000);
-        if lease.is_some_and(|lease| lease.deadline_ms < day_ago) && !is_locked(&folder) {
-            fs::remove_dir_all(&folder).unwrap_or(());
-        }
-    }
 }
 
 /// Milliseconds since the machine was started, sleep included.

@@ -1,0 +1,101 @@
+//! The jobs that a command line describes, and what it says about records that lack a field.
+
+use std::path::Path;
+
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::files;
+use ncaas_core::io_dir::DEFAULT_IO_DIR;
+use ncaas_core::layout;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Datasets, Job, RecordFields};
+
+use super::resolve::current_timestamp;
+use crate::args::RunArgs;
+
+/// The records of the jobs that the command line describes: one for each dataset.
+pub(super) fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Record>> {
+    if args.data.is_empty() && args.command.is_empty() && !args.dry_run {
+        let hint = "add `--data FILE`, or a command after `--`; `--dry-run` shows what would run";
+        let message = match &args.config {
+            Some(config) => format!("the config `{}` is given, but no dataset", config.display()),
+            None => "neither a dataset nor a command is given".to_owned(),
+        };
+        return Err(Failure::new(Kind::Usage, message).hint(hint));
+    }
+    if args.data.len() < 2 && args.name.is_none() {
+        return Ok(vec![Record::default()]);
+    }
+    let names = args.data.iter().map(|path| path_name(path, true)).collect::<Result<Vec<_>>>()?;
+    let timestamp = current_timestamp();
+    let id = match &args.name {
+        Some(name) => name.clone(),
+        None => layout::job_id(&layout::analysis_of_image(image), &timestamp)?,
+    };
+    let io_dir = files::absolute(args.settings.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
+    if args.name.is_some() && io_dir.join(layout::RESULTS).join(&id).exists() {
+        let message = format!("a job with the name `{id}` exists in `{}`", io_dir.display());
+        return Err(Failure::new(Kind::NameInUse, message).hint("choose another name, or remove the job's folder"));
+    }
+    let labels = layout::dataset_labels(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let job = Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, ..Job::default() };
+    if names.is_empty() {
+        return Ok(vec![Record::new(&RecordFields { job: Some(job), ..RecordFields::default() })]);
+    }
+    let datasets = names.len() as u64;
+    let records = names.into_iter().zip(labels).zip(1..).map(|((name, label), dataset)| {
+        let job = Job { dataset, datasets, label: Some(label), ..job.clone() };
+        Record::new(&RecordFields { job: Some(job), dataname: Some(Datasets::One(name)), ..RecordFields::default() })
+    });
+    Ok(records.collect())
+}
+
+/// Fields from the command line, for records that lack them.
+pub(super) struct DefaultFields {
+    image: Option<String>,
+    command: Vec<String>,
+    data: Option<String>,
+    config: Option<String>,
+}
+
+impl DefaultFields {
+    pub(super) fn new(args: &RunArgs) -> Result<Self> {
+        Ok(DefaultFields {
+            image: args.target.clone().or_else(|| args.image.clone()),
+            command: args.command.clone(),
+            data: args.data.first().map(|data| path_name(data, true)).transpose()?,
+            config: args.config.as_deref().map(|config| path_name(config, false)).transpose()?,
+        })
+    }
+
+    pub(super) fn complete(&self, record: &mut Record) {
+        if let Some(image) = &self.image {
+            record.fill("image", image);
+        }
+        if !self.command.is_empty() {
+            record.fill("command", &self.command);
+        }
+        if let Some(data) = &self.data {
+            record.fill("dataname", data);
+        }
+        if let Some(config) = &self.config {
+            record.fill("configname", config);
+        }
+    }
+}
+
+/// A path as a name in a record: absolute, and with a final `/` for a folder.
+fn path_name(path: &Path, may_be_folder: bool) -> Result<String> {
+    if path.starts_with("~") {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("`{}` is not a path: the shell did not expand `~`", path.display()),
+        )
+        .hint("write the path without quotes, or with `$HOME`"));
+    }
+    let path = files::absolute(path)?;
+    let is_folder = may_be_folder && path.is_dir();
+    let name = path.to_str().ok_or_else(|| {
+        Failure::new(Kind::BadKey, format!("`{}` is not UTF-8, which a record requires", path.display()))
+    })?;
+    Ok(if is_folder { format!("{}/", name.trim_end_matches('/')) } else { name.to_owned() })
+}
