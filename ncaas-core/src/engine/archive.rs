@@ -8,11 +8,14 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use async_recursion::async_recursion as boxed;
+use bollard::errors::Error;
 use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use tar::{Archive, Builder};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
 use crate::blocking::join_blocking;
@@ -46,7 +49,7 @@ impl Engine {
     {
         let (id, path) = (reference::container(id)?, reference::path(path)?);
         let options = DownloadFromContainerOptions { path: path.to_owned() };
-        let mut pieces = self.docker().download_from_container(id, Some(options));
+        let mut pieces = self.archive(id, options);
         let first = match pieces.next().await {
             Some(Err(error)) => return Err(self.no_such_path(id, path, &error, "read").await),
             first => first,
@@ -80,6 +83,10 @@ impl Engine {
         }
     }
 
+    fn archive(&self, id: &str, options: DownloadFromContainerOptions) -> BoxStream<'_, Result<Bytes, Error>> {
+        self.docker().download_from_container(id, Some(options)).boxed()
+    }
+
     /// Writes files into the folder `into` of a container, from the tar archive that `write` creates on another thread.
     /// The folder must exist. Owners and modes are those of the archive.
     ///
@@ -91,14 +98,8 @@ impl Engine {
         F: FnOnce(&mut Builder<ArchiveWriter>) -> Result<()> + Send + 'static,
     {
         let (id, into) = (reference::container(id)?, reference::path(into)?);
-        let (mut pieces, writer) = spawn_archive(write);
-        // A failure ends the request with an error, so that the engine does not take a part for the whole.
-        let body = bollard::body_try_stream(stream::poll_fn(move |context| {
-            pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map_err(io::Error::other)))
-        }));
-        let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
-        let request = self.docker().upload_to_container(id, Some(options), body);
-        match tokio::join!(request, join_blocking(writer)) {
+        let (pieces, writer) = spawn_archive(write);
+        match tokio::join!(self.send_archive(id, into, pieces), join_blocking(writer)) {
             (Ok(()), written) => written,
             // The engine refused the archive and stopped reading it.
             (Err(error), Ok(())) => Err(self.no_such_path(id, into, &error, "write").await),
@@ -109,15 +110,20 @@ impl Engine {
         }
     }
 
+    #[boxed]
+    async fn send_archive(&self, id: &str, into: &str, mut pieces: Receiver<Result<Bytes>>) -> Result<(), Error> {
+        // A failure ends the request with an error, so that the engine does not take a part for the whole.
+        let body = bollard::body_try_stream(stream::poll_fn(move |context| {
+            pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map_err(io::Error::other)))
+        }));
+        let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
+        self.docker().upload_to_container(id, Some(options), body).await
+    }
+
     /// The failure for an error about a path: the engine answers 404 for a missing container and for a missing path.
-    pub(super) async fn no_such_path(
-        &self,
-        id: &str,
-        path: &str,
-        error: &bollard::errors::Error,
-        verb: &str,
-    ) -> Failure {
-        if !matches!(error, bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) {
+    #[boxed]
+    pub(super) async fn no_such_path(&self, id: &str, path: &str, error: &Error, verb: &str) -> Failure {
+        if !matches!(error, Error::DockerResponseServerError { status_code: 404, .. }) {
             return super::failure(error, &format!("{verb} `{path}` in"), Subject::Container(id));
         }
         match self.inspect(id).await {
@@ -129,7 +135,7 @@ impl Engine {
 
 /// Runs `write` on another thread. The channel carries the tar archive that it makes, in pieces as they are written,
 /// and its failure as the last piece. The handle returns what `write` returned.
-pub fn spawn_archive<F>(write: F) -> (mpsc::Receiver<Result<Bytes>>, JoinHandle<Result<()>>)
+pub fn spawn_archive<F>(write: F) -> (Receiver<Result<Bytes>>, JoinHandle<Result<()>>)
 where
     F: FnOnce(&mut Builder<ArchiveWriter>) -> Result<()> + Send + 'static,
 {
@@ -164,7 +170,7 @@ enum Piece {
 
 /// The tar side's end of a download.
 pub struct ArchiveReader {
-    pieces: mpsc::Receiver<Piece>,
+    pieces: Receiver<Piece>,
     current: Bytes,
     /// How many zeros the stream ends in so far.
     zeros: usize,
@@ -172,7 +178,7 @@ pub struct ArchiveReader {
 }
 
 impl ArchiveReader {
-    fn new(pieces: mpsc::Receiver<Piece>) -> Self {
+    fn new(pieces: Receiver<Piece>) -> Self {
         ArchiveReader { pieces, current: Bytes::new(), zeros: 0, ended: false }
     }
 

@@ -3,7 +3,15 @@
 //! It follows from one inspection alone, labels included: every process that inspects the container gets the same state,
 //! however late.
 
-use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State};
+use async_recursion::async_recursion as boxed;
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State, ContainerStatsResponse,
+    FilesystemChange,
+};
+use bollard::query_parameters::StatsOptions;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::engine::errors::{EngineContext, Subject};
@@ -22,6 +30,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer.
+    #[boxed]
     pub async fn inspect(&self, id: &str) -> Result<ContainerInspectResponse> {
         let id = reference::container(id)?;
         let inspected = request_settled(|| self.docker().inspect_container(id, None)).await;
@@ -32,10 +41,26 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::inspect`].
+    #[boxed]
     pub async fn container(&self, id: &str) -> Result<Container> {
         let mut container = container_from_inspect(&self.inspect(id).await?);
         self.add_exit_cause(&mut container, None).await;
         Ok(container)
+    }
+
+    /// The paths that differ between a container and its image, with mount points and the folders above each change.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`].
+    #[boxed]
+    pub async fn changes(&self, id: &str) -> Result<Vec<FilesystemChange>> {
+        let changes = self.docker().container_changes(id).await;
+        Ok(changes.engine_context("list the changes of", Subject::Container(id))?.unwrap_or_default())
+    }
+
+    /// What a container uses, about once a second.
+    pub fn stats(&self, id: &str) -> BoxStream<'static, Result<ContainerStatsResponse, Error>> {
+        self.docker().stats(id, Some(StatsOptions { stream: true, one_shot: false })).boxed()
     }
 }
 

@@ -4,6 +4,7 @@
 //! `OOMKilled`, its events (it keeps the last 256, until it is restarted), and on this machine the kernel's log and its count
 //! of processes killed for memory. The evidence is collected here; [`super::exit_evidence`] judges it.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, EventMessage,
 };
 use bollard::query_parameters::EventsOptions;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -36,6 +38,7 @@ const PODMAN_ATTRIBUTE: &str = "containerExitCode";
 impl Engine {
     /// Adds the cause of its exit to an ended container. `killed_before` is the kernel's count from when the container still
     /// seemed to run.
+    #[boxed]
     pub(super) async fn add_exit_cause(&self, container: &mut Container, killed_before: Option<OomKillCount>) {
         if !container.has_ended() || container.started_at.is_none() {
             return;
@@ -78,6 +81,7 @@ impl Engine {
 
     /// The exit of a container that was removed before it could be inspected, by the engine's events. `None` if they do not
     /// show it.
+    #[boxed]
     pub async fn exit_of_removed(&self, container: &Container) -> Option<Container> {
         let (events, _) = self.container_events(container).await?;
         let last = |action: &str| {
@@ -148,12 +152,12 @@ impl Engine {
         &self,
         id: Option<&str>,
         duration: Duration,
-    ) -> impl Stream<Item = Result<EventMessage, bollard::errors::Error>> + Send + use<> {
+    ) -> BoxStream<'_, Result<EventMessage, bollard::errors::Error>> {
         let filters = id.map(|id| HashMap::from([("container".to_owned(), vec![id.to_owned()])]));
         // Without an end the engine would wait for more.
         let end = Timestamp::now() + self.clock_ahead().await + duration;
         let until = format!("{}.{:09}", end.as_second(), end.subsec_nanosecond());
-        self.docker().events(Some(EventsOptions { since: Some("0".to_owned()), until: Some(until), filters }))
+        self.docker().events(Some(EventsOptions { since: Some("0".to_owned()), until: Some(until), filters })).boxed()
     }
 }
 

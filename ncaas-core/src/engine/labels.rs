@@ -6,6 +6,7 @@
 //! inherited. A record that names a container is not proof either, because it may come from a bucket: a tool acts for a record
 //! only on a container whose own label names the same job.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
@@ -64,6 +65,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the engine does not answer.
+    #[boxed]
     pub async fn list_labelled(&self, labels: &[&str]) -> Result<Vec<LabelledContainer>> {
         let filter = labels.iter().map(|label| (*label).to_owned()).collect();
         let options = ListContainersOptions {
@@ -92,6 +94,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the engine does not answer.
+    #[boxed]
     pub async fn record_of_container(&self, inspected: &ContainerInspectResponse) -> Result<Option<Record>> {
         let of_container = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
         let Some(of_container) = of_container.filter(|labels| labels.contains_key(RECORD)) else { return Ok(None) };
@@ -125,6 +128,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::inspect`]; [`Kind::WrongContainer`] if the container does not belong to the record's job.
+    #[boxed]
     pub async fn inspect_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
         let inspected = self.inspect(id).await?;
         let from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
@@ -137,6 +141,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::inspect_for`].
+    #[boxed]
     pub async fn inspect_labelled_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
         let inspected = self.inspect(id).await?;
         self.check_container_of(record, &inspected, false).await?;

@@ -42,6 +42,7 @@ mod state_file;
 mod stop_signal;
 mod wait;
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::connect`].
+    #[boxed]
     pub async fn connect_to(address: Address) -> Result<Self> {
         let docker = client(&address).map_err(|failure| unanswered(&address, failure))?;
         let engine = Engine { docker, address: Arc::new(address), is_podman: Arc::default() };
@@ -120,6 +122,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Kind::ImageNotFound`]; the engine cannot be reached.
+    #[boxed]
     pub async fn inspect_image(&self, name: &str) -> Result<ImageInspect> {
         self.docker.inspect_image(name).await.engine_context("inspect", Subject::Image(name))
     }
@@ -128,6 +131,7 @@ impl Engine {
     ///
     /// # Errors
     /// The engine cannot be reached, or refuses it.
+    #[boxed]
     pub async fn create_helper(&self, purpose: &str, name: &str, image: String, mounts: Vec<Mount>) -> Result<()> {
         let host = HostConfig { mounts: Some(mounts), network_mode: Some("none".to_owned()), ..Default::default() };
         let body = ContainerCreateBody {
@@ -147,12 +151,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; the engine cannot be reached.
+    #[boxed]
     pub async fn remove(&self, name: &str) -> Result<()> {
         let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
         self.docker.remove_container(name, Some(options)).await.engine_context("remove", Subject::Container(name))
     }
 
     /// Makes sure that the engine answers, and within `deadline`.
+    #[boxed]
     pub(crate) async fn ping(&self, deadline: Duration) -> Result<()> {
         with_deadline(deadline, async { self.docker.ping().await.engine_context("reach", Subject::Engine) })
             .await

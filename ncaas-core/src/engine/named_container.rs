@@ -1,5 +1,6 @@
 //! Finds the container that an argument names.
 
+use async_recursion::async_recursion as boxed;
 use bollard::models::ContainerInspectResponse;
 
 use super::{Engine, labels};
@@ -16,6 +17,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::Usage`] if the datasets of a job have several containers.
+    #[boxed]
     pub async fn inspect_named(&self, name: &str) -> Result<ContainerInspectResponse> {
         match self.inspect(name).await {
             // A short name may be the beginning of several ids.

@@ -9,6 +9,7 @@
 //! (moby, `pkg/archive`, `createTarFile`: a link is made with `link(2)`, then its owner and mode are set. Podman does
 //! the same, buildah's `copier`.)
 
+use async_recursion::async_recursion as boxed;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -174,6 +175,7 @@ impl Engine {
     }
 
     /// `owner` as the engine maps it: for an engine that runs as the user, the user is root.
+    #[boxed]
     async fn as_it_maps(&self, owner: Owner) -> Result<Owner> {
         let info =
             with_deadline(INFO_TIME, async { self.docker().info().await.engine_context("ask", Subject::Engine) })

@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
+use async_recursion::async_recursion as boxed;
 use bollard::container::PathStatResponse;
 use bollard::query_parameters::ContainerArchiveInfoOptions;
 
@@ -83,6 +84,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`], or the engine does not answer.
+    #[boxed]
     pub async fn stat(&self, id: &str, path: &str) -> Result<Option<PathInfo>> {
         let (id, path) = (reference::container(id)?, reference::path(path)?);
         let options = ContainerArchiveInfoOptions { path: path.to_owned() };
@@ -99,6 +101,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::stat`].
+    #[boxed]
     pub async fn stat_target(&self, id: &str, path: &str) -> Result<Option<(String, PathInfo)>> {
         match self.stat(id, path).await? {
             Some(PathInfo { kind: PathKind::Symlink(target), .. }) => {
@@ -114,6 +117,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] if there is no such path, or it is not a regular file.
+    #[boxed]
     pub async fn read_file(&self, id: &str, path: &str, limit: u64) -> Result<Vec<u8>> {
         let subject = format!("`{path}` in container `{id}`");
         self.download(id, path, move |archive| {

@@ -6,6 +6,7 @@
 //! - It writes an archive into a mount only if the request names the mount itself ([`Engine::repair_ownership`]).
 //! - It writes a mount into a line of CSV without quoting: see [`is_safe_in_mount`].
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use bollard::query_parameters::KillContainerOptions;
@@ -22,6 +23,7 @@ const INSPECT_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Whether the engine is Podman. It is asked once. An engine that does not answer counts as the Docker Engine.
+    #[boxed]
     pub async fn is_podman(&self) -> bool {
         let ask = async || {
             let version = self.docker().version().await?;
@@ -49,6 +51,7 @@ impl Engine {
         }
     }
 
+    #[boxed]
     async fn signal(&self, id: &str, signal: &str) -> Result<()> {
         let options = KillContainerOptions { signal: signal.to_owned() };
         match self.docker().kill_container(id, Some(options)).await {

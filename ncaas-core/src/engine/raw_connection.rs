@@ -3,6 +3,7 @@
 //! Builds, pulls and pushes send large bodies, and BuildKit needs a session in which the engine sends the requests.
 //! `ncaas-logs` reads the responses for logs, in which each line is an HTTP chunk, many chunks at a time.
 
+use async_recursion::async_recursion as boxed;
 use std::io;
 use std::sync::Arc;
 
@@ -46,11 +47,12 @@ impl Engine {
         })
     }
 
+    #[boxed]
     async fn open_raw_connection(&self) -> Result<Box<dyn RawConnection>> {
         let gone = |error: io::Error| {
             Failure::new(Kind::EngineUnreachable, format!("no Docker Engine answers at `{}`: {error}", self.address))
         };
-        Ok(match &self.address.endpoint {
+        let stream: Box<dyn RawConnection> = match &self.address.endpoint {
             Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(gone)?),
             Endpoint::Tcp { authority, tls: None } => Box::new(TcpStream::connect(authority).await.map_err(gone)?),
             Endpoint::Tcp { authority, tls: Some(tls) } => {
@@ -62,7 +64,8 @@ impl Engine {
                 Box::new(connector.connect(name, stream).await.map_err(gone)?)
             }
             Endpoint::Ssh(target) => Box::new(ssh::open(target).map_err(gone)?),
-        })
+        };
+        Ok(stream)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The state of containers that do not run, from the engine's own files: for root, with a Docker Engine on this machine. The
 //! engine needs some 2 ms for each inspection, and a list may have thousands of containers.
 
+use async_recursion::async_recursion as boxed;
 use std::fs;
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ struct ContainerFile {
 
 impl StateFiles {
     /// The files of an engine; none if this process may not read them.
+    #[boxed]
     pub async fn open(engine: &Engine) -> Option<Self> {
         if engine.is_remote() {
             return None;

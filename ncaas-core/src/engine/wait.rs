@@ -3,6 +3,7 @@
 //! The engine's `wait` request only triggers an inspection, and the inspection alone decides. So a broken stream, a restarted
 //! engine or a dead connection costs only a moment, and there is one source of exit codes.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use bollard::query_parameters::{StopContainerOptions, WaitContainerOptions};
@@ -42,6 +43,7 @@ impl Engine {
     /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound) where it has been removed;
     /// [`EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where the engine stays away for longer than
     /// [`OUTAGE_LIMIT`](crate::engine::OUTAGE_LIMIT).
+    #[boxed]
     pub async fn wait(&self, id: &str) -> Result<Container> {
         let id = reference::container(id)?;
         let mut backoff = Backoff::default();
@@ -101,6 +103,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer or cannot do it.
+    #[boxed]
     pub async fn stop(&self, id: &str, grace: i32) -> Result<()> {
         let grace = if self.discards_stop_signal(id).await { 0 } else { grace };
         if self.is_podman().await {
@@ -112,6 +115,7 @@ impl Engine {
     }
 
     /// Waits until the engine answers the `wait` request, or the next inspection is due. Returns whether it has answered.
+    #[boxed]
     async fn wait_for_answer(&self, id: &str, state: &str, left: Option<Duration>) -> bool {
         // For a container that is not started, `not-running` is true immediately.
         let (condition, interval) = match state {
@@ -124,6 +128,7 @@ impl Engine {
     }
 
     /// How far the engine's clock is ahead of this machine's. A container's times are of the engine's clock.
+    #[boxed]
     pub(super) async fn clock_ahead(&self) -> SignedDuration {
         if !self.is_remote() {
             return SignedDuration::ZERO;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
+use ncaas_core::engine::{Engine, LazyEngine, labels};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::lease;
@@ -243,8 +243,7 @@ async fn has_written(engine: &Engine, record: &Record, id: &str) -> Result<bool>
     if layer.and_then(|driver| has_only_mount_points(driver.data.get("UpperDir")?, &mounts)) == Some(true) {
         return Ok(false);
     }
-    let changes = engine.docker().container_changes(id).await;
-    let changes = changes.engine_context("list the changes of", Subject::Container(id))?.unwrap_or_default();
+    let changes = engine.changes(id).await?;
     // The engine lists mount points, and the folders above each change.
     let is_own = |path: &str| {
         !mounts.iter().any(|mount| is_above(path, mount) || is_above(mount, path))

@@ -1,11 +1,10 @@
 //! Samples the engine's statistics of one container while it runs.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use bollard::models::ContainerStatsResponse;
-use bollard::query_parameters::StatsOptions;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use ncaas_core::engine::Engine;
 use ncaas_core::record::fields::Container;
 use tokio::time::sleep;
@@ -15,13 +14,11 @@ use super::sample::Gauge;
 /// Time between attempts while the engine does not answer or the container does not run.
 const PAUSE: Duration = Duration::from_secs(1);
 
-type Answers = Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, bollard::errors::Error>>>>;
-
 /// Samples a container about once a second.
 pub(crate) struct Sampler {
     engine: Engine,
     id: String,
-    answers: Option<Answers>,
+    answers: Option<BoxStream<'static, Result<ContainerStatsResponse, bollard::errors::Error>>>,
     gauge: Gauge,
 }
 
@@ -34,10 +31,7 @@ impl Sampler {
     /// Waits for the next sample. Failures are retried: a missing sample does not affect the job.
     pub(crate) async fn next(&mut self) {
         loop {
-            let answers = self.answers.get_or_insert_with(|| {
-                let options = StatsOptions { stream: true, one_shot: false };
-                Box::pin(self.engine.docker().stats(&self.id, Some(options)))
-            });
+            let answers = self.answers.get_or_insert_with(|| self.engine.stats(&self.id));
             match answers.next().await {
                 Some(Ok(stats)) => {
                     if self.gauge.add(&stats).is_some() {

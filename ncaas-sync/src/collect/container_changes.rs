@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bollard::models::ChangeType;
-use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::engine::Engine;
 use ncaas_core::failure::Result;
 
 use super::container_paths::ContainerPaths;
@@ -80,12 +80,10 @@ impl ArchiveRequest {
 
 /// The changes of a container outside its mounts, sorted by path.
 pub(crate) async fn list_changes(engine: &Engine, paths: &ContainerPaths) -> Result<Vec<Change>> {
-    let id = &paths.id;
-    let changes =
-        engine.docker().container_changes(id).await.engine_context("list the changes of", Subject::Container(id))?;
-    let mut changes: Vec<Change> = changes
+    let mut changes: Vec<Change> = engine
+        .changes(&paths.id)
+        .await?
         .into_iter()
-        .flatten()
         .filter(|change| !paths.is_mounted(&change.path))
         .map(|change| Change {
             path: change.path,
