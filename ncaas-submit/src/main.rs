@@ -1,6 +1,7 @@
 //! ncaas-submit: put submit files into a bucket, and watch a bucket so that each submission is handed on once.
 
 mod args;
+mod aws_failure;
 mod bucket_job;
 mod commands;
 mod group;

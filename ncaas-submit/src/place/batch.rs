@@ -14,14 +14,14 @@ use aws_sdk_batch::types::{
 };
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key, aws_settings};
-use ncaas_core::failure::{Failure, Kind, MESSAGE_LIMIT, Result, innermost_cause};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::PLACEMENTS;
 use ncaas_core::record::Record;
-use ncaas_core::text::bound_message;
 
 use super::node_job::NodeOptions;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
+use crate::aws_failure::aws_failure;
 
 /// How many jobs one request describes: the maximum of AWS Batch.
 const AT_ONCE: usize = 100;
@@ -180,17 +180,10 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let cannot = format!("cannot {what} the AWS Batch queue `{queue}`");
-    match error.as_service_error() {
-        None => Failure::new(Kind::SchedulerUnreachable, format!("{cannot}: {}", innermost_cause(error))),
-        Some(refused) => {
-            let code = refused.code().unwrap_or_default();
-            let kind = if code == "ServerException" { Kind::SchedulerUnreachable } else { Kind::SchedulerRefused };
-            Failure::new(
-                kind,
-                format!("{cannot}: {code}: {}", bound_message(refused.message().unwrap_or_default(), MESSAGE_LIMIT)),
-            )
-        }
-    }
+    aws_failure(&cannot, error, Kind::SchedulerUnreachable, |code| match code {
+        "ServerException" => Kind::SchedulerUnreachable,
+        _ => Kind::SchedulerRefused,
+    })
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use ncaas_core::bucket::{Key, aws_settings};
-use ncaas_core::failure::{Failure, Kind, MESSAGE_LIMIT, Result, innermost_cause};
-use ncaas_core::text::bound_message;
+use ncaas_core::failure::{Failure, Kind, Result};
+
+use crate::aws_failure::aws_failure;
 
 pub(crate) use setup::create_queue;
 
@@ -87,17 +88,13 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let cannot = format!("cannot {what} the queue `{queue}`");
-    let Some(refused) = error.as_service_error() else {
-        return Failure::new(Kind::BucketUnreachable, format!("{cannot}: {}", innermost_cause(error)));
-    };
-    let code = refused.code().unwrap_or_default();
-    let words = bound_message(refused.message().unwrap_or_default(), MESSAGE_LIMIT);
-    match code {
-        "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" => {
-            Failure::new(Kind::ObjectNotFound, format!("{cannot}: it does not exist"))
-                .hint("`ncaas-submit init BUCKET --queue` creates one, and so does `watch --notify`")
-        }
-        "AccessDenied" | "AccessDeniedException" => Failure::new(Kind::AccessDenied, format!("{cannot}: {words}")),
-        _ => Failure::new(Kind::BucketError, format!("{cannot}: {code}: {words}")),
+    let failure = aws_failure(&cannot, error, Kind::BucketUnreachable, |code| match code {
+        "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" => Kind::ObjectNotFound,
+        "AccessDenied" | "AccessDeniedException" => Kind::AccessDenied,
+        _ => Kind::BucketError,
+    });
+    if failure.kind == Kind::ObjectNotFound {
+        return failure.hint("`ncaas-submit init BUCKET --queue` creates one, and so does `watch --notify`");
     }
+    failure
 }

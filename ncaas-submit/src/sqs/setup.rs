@@ -7,6 +7,8 @@ use aws_sdk_s3::types::{
     S3KeyFilter,
 };
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::http::HttpResponse;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::QueueAttributeName;
 use ncaas_core::bucket::{Bucket, aws_settings};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -15,6 +17,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::failure;
+use crate::aws_failure::aws_failure;
 
 /// The id of the notification among those of the bucket.
 const ID: &str = "ncaas-submissions";
@@ -98,9 +101,13 @@ async fn notify(s3: &aws_sdk_s3::Client, bucket: &str, queue_arn: &str) -> Resul
     Ok(())
 }
 
-fn refused(bucket: &str, what: &str, error: &impl aws_sdk_s3::error::ProvideErrorMetadata) -> Failure {
-    let code = error.code().unwrap_or("no answer");
-    let kind = if code == "AccessDenied" { Kind::AccessDenied } else { Kind::BucketError };
-    let words = error.message().unwrap_or_default();
-    Failure::new(kind, format!("cannot {what} the notifications of `s3://{bucket}`: {code}: {words}"))
+fn refused<E>(bucket: &str, what: &str, error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let cannot = format!("cannot {what} the notifications of `s3://{bucket}`");
+    aws_failure(&cannot, error, Kind::BucketUnreachable, |code| match code {
+        "AccessDenied" => Kind::AccessDenied,
+        _ => Kind::BucketError,
+    })
 }
