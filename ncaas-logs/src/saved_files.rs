@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ncaas_core::certificate::DatasetStatus;
+use ncaas_core::engine::container;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::io_dir::default_io_dir;
@@ -237,14 +238,16 @@ fn log_of_status(status: &ReadStatus) -> Result<File> {
     Ok(file)
 }
 
-/// The record that a status file stands for: the platform keeps no others.
+/// Makes a record from a status file of the platform, which saves no records.
 fn record_from_status(path: &Path, status: &ReadStatus) -> Record {
     let code = status.reason.as_i64();
     let ended = match status.status {
         DatasetStatus::Success => Some(Status::Success),
         // The platform does not tell memory from other causes.
-        DatasetStatus::Failed if code == Some(137) => Some(Status::Killed),
-        DatasetStatus::Failed => Some(Status::Failed),
+        DatasetStatus::Failed => {
+            let code = code.filter(|&code| code != 0);
+            Some(code.map_or(Status::Failed, |code| container::status(code, false, false)))
+        }
         DatasetStatus::Initializing | DatasetStatus::InProgress => None,
     };
     let state = match status.status {

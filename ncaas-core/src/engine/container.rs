@@ -102,11 +102,11 @@ pub fn time_limit(inspected: &ContainerInspectResponse) -> Option<u64> {
     inspected.config.as_ref()?.labels.as_ref()?.get(labels::TIMEOUT)?.trim().parse().ok()
 }
 
-/// How a job ended.
+/// How a job with an exit code ended. `overran`: it ran longer than its limit.
 ///
 /// Exit code 0 is a success even if the job ran longer than its limit, or a child process was killed for memory: the job
 /// itself says that it has done its work.
-fn status(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
+pub fn status(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
     if exit_code == 0 {
         Status::Success
     } else if overran {

@@ -131,7 +131,7 @@ pub enum Status {
     Success,
     /// Another exit code.
     Failed,
-    /// The engine says that it was killed for memory.
+    /// Killed by the engine or the kernel because it was out of memory.
     OutOfMemory,
     /// Ended by a signal, without being out of memory.
     Killed,
