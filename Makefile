@@ -12,22 +12,28 @@ FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 RELEASE ?= target/$(TARGET)/release
 DOCUMENTS = target/documents
-ALL_FEATURES = ncaas-submit/batch
+ALL_FEATURES  = ncaas-submit/batch
+STATIC_TARGET = $(or $(TARGET),$(shell rustc -vV | sed -n 's/^host: //p'))
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run .ci/generate .ci/package .ci/image tests/demo tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
+SCRIPTS = .ci/run .ci/generate .ci/package .ci/image tests/demo tests/archive tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
           $(filter-out %.Dockerfile %.txt %.py,$(wildcard tests/services/*)) \
           $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other. Tests wait more than they compute.
 RUNNER  = $(if $(shell command -v cargo-nextest),nextest run --test-threads $(shell expr 2 \* $$(nproc)),test --lib --bins --tests) --no-fail-fast
 
 .PHONY: help build demo test test-engines test-endurance test-cluster check format lint docs generate generated bench install install-files uninstall package \
-        test-package archive serve image clean services stop
+        test-package archive test-archive static serve image clean services stop
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 build: ## build the five tools, optimised, into target/release; FEATURES=ncaas-submit/batch adds `place --on batch:...`
 	cargo build --workspace --exclude ncaas-tests --release $(if $(TARGET),--target $(TARGET)) $(if $(FEATURES),--features $(FEATURES))
+
+# Static tools with all features, which run on any Linux. The target is named so that macros and build scripts, which run here, are built
+# without the flag.
+static:
+	@$(MAKE) build FEATURES=$(ALL_FEATURES) TARGET=$(STATIC_TARGET) RUSTFLAGS="-C target-feature=+crt-static"
 
 demo: ## run an analysis from a submit file to its results; sets up all it needs
 	@tests/demo
@@ -99,16 +105,17 @@ package: ## make a Debian package in target/package
 test-package: package ## install the package into a bare Debian root and use the tools there; needs root
 	@tests/package
 
-archive: ## make a tar archive in target/package; TARGET=x86_64-unknown-linux-musl makes the tools static
-	@$(MAKE) build FEATURES=$(ALL_FEATURES)
-	@.ci/package tar
+archive: static ## make a tar archive of static tools in target/package
+	@TARGET=$(STATIC_TARGET) .ci/package tar
+
+test-archive: archive ## run the tools of the archive in an image that has nothing else
+	tests/services/with tests/archive
 
 serve: build ## run the platform here until ^C: make serve BUCKET=./pca IMAGE=neurocaas/contrib:pca.demo
 	@PATH="$(CURDIR)/target/release:$$PATH" ncaas-submit/serve/serve "$(BUCKET)" "$(IMAGE)" $(WATCH)
 
-image: ## make an image of the five tools for AWS Batch: make image NAME=ncaas/tools
-	@$(MAKE) build FEATURES=$(ALL_FEATURES)
-	.ci/image $(RELEASE) $(or $(NAME),ncaas/tools)
+image: static ## make an image of the five tools for AWS Batch: make image NAME=ncaas/tools
+	.ci/image target/$(STATIC_TARGET)/release $(or $(NAME),ncaas/tools)
 
 services: ## start an engine and LocalStack, and make the fixture image; for running single tests by hand
 	@tests/services/engine start
