@@ -170,7 +170,8 @@ impl ObjectReader<'_> {
         let is_part = range != (0..self.entry.size);
         let request = client.get_object().bucket(bucket).key(self.entry.key.as_str());
         let bytes = is_part.then(|| format!("bytes={}-{}", range.start, range.end - 1));
-        let same = self.entry.etag.as_ref().filter(|_| is_part).map(|etag| format!("\"{etag}\""));
+        // Also for a whole object: if a shorter one took its place for a moment, the rest of this one would be appended to it.
+        let same = self.entry.etag.as_ref().map(|etag| format!("\"{etag}\""));
         let asked = Instant::now();
         let answer = request.set_range(bytes).set_if_match(same).send().await;
         let answer = answer.map_err(|error| match error.raw_response().map(|response| response.status().as_u16()) {

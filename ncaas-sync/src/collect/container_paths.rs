@@ -117,6 +117,19 @@ impl ContainerPaths {
         }
     }
 
+    /// The same for an image whose io-dir is a link: the engine has followed it, and has mounted the folders of the io-dir in
+    /// `target`.
+    pub(crate) fn with_linked_io_dir(mut self, target: &str) -> ContainerPaths {
+        let linked = self.mounts.iter().filter_map(|mount| {
+            let rest = strip_folder(&mount.path, &self.io_dir)?;
+            Some(Mount { path: normalize(&format!("{target}/{rest}")), kind: mount.kind })
+        });
+        let linked: Vec<Mount> = linked.collect();
+        self.mounts.extend(linked);
+        self.mounts.sort_by(|a, b| a.path.cmp(&b.path));
+        self
+    }
+
     pub(crate) fn of_removed_container() -> ContainerPaths {
         ContainerPaths { io_dir: CONTAINER_IO_DIR.to_owned(), ..ContainerPaths::default() }
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bollard::models::ContainerInspectResponse;
+use ncaas_core::engine::path::{PathInfo, PathKind};
 use ncaas_core::engine::{Engine, LazyEngine, Owner};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
@@ -224,14 +225,21 @@ impl Collector {
     ) -> Result<(Findings, ContainerPaths)> {
         let (engine, inspected) = inspected?;
         let overlay = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(OverlayDiff::open);
-        let paths = inspected.as_ref().map_or_else(ContainerPaths::of_removed_container, |inspected| {
-            let paths = ContainerPaths::from_inspect(inspected);
-            if engine.is_remote() {
-                paths.with_job_copies(settings)
-            } else {
-                paths.with_job_mounts(inspected, directory.job())
+        let paths = match &inspected {
+            None => ContainerPaths::of_removed_container(),
+            Some(inspected) => {
+                let paths = ContainerPaths::from_inspect(inspected);
+                let paths = match engine.stat(&container.id, &paths.io_dir).await? {
+                    Some(PathInfo { kind: PathKind::Symlink(target), .. }) => paths.with_linked_io_dir(&target),
+                    _ => paths,
+                };
+                if engine.is_remote() {
+                    paths.with_job_copies(settings)
+                } else {
+                    paths.with_job_mounts(inspected, directory.job())
+                }
             }
-        });
+        };
         let selection = Arc::new(Selection {
             paths,
             filter: self.filter.clone(),

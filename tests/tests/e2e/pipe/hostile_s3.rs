@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use super::forged_record::{SECRET, forged_record, start_victim};
 
 const LAB_SECRET: &str = "for the lab only";
-/// Larger than a submit file, a saved record or a claim may be.
-const HUGE: usize = 40 << 20;
+/// Larger than a submit file or a claim may be, and than a saved record may be.
+const LARGE: usize = 2 << 20;
+const HUGE: usize = 65 << 20;
 
 /// Puts an object with user metadata.
 fn put_with(bucket: &TestBucket, key: &str, content: &[u8], metadata: &[(&str, &str)]) {
@@ -71,7 +72,7 @@ impl HostileGroup<'_> {
             self.bucket.put(key, submission.to_string());
         }
         self.bucket.put("bad/submissions/empty_submit.json", "");
-        self.bucket.put("bad/submissions/huge_submit.json", vec![b' '; HUGE]);
+        self.bucket.put("bad/submissions/huge_submit.json", vec![b' '; LARGE]);
     }
 
     fn put_state(&mut self, victim: &str, io_dir: &Path) {
@@ -83,12 +84,12 @@ impl HostileGroup<'_> {
         let claim = json!({"submission": "bad/submissions/claim_submit.json", "watcher": "dead", "owner": "\u{1b}[2J",
             "host": "", "claimed_at": "2026-11-27T18:41:19Z", "attempt": 1, "number": u64::MAX, "losses": 0});
         self.submit_with("claim", "claim.json", claim.to_string().as_bytes());
-        self.submit_with("claimhuge", "claim.json", &vec![b' '; HUGE]);
+        self.submit_with("claimhuge", "claim.json", &vec![b' '; LARGE]);
         self.submit_with("claimother", "claim.json", claim.to_string().replace("bad/", "lab/").as_bytes());
         self.submit_with("end", "process_results/end.txt", b"");
         self.submit_with("endfolder", "process_results/end.txt/", b"x");
         self.submit_with("cancel", "cancel.json", b"\xff");
-        self.submit_with("certificate", "logs/certificate.txt", &vec![b'\n'; HUGE]);
+        self.submit_with("certificate", "logs/certificate.txt", &vec![b'\n'; LARGE]);
         self.submit_with("status", "logs/DATASET_NAME:x.npy_STATUS.txt", b"");
         // Of the lab's job, in another group.
         self.bucket.put(&format!("bad/results/{}/cancel.json", self.job("lab")), "{}");

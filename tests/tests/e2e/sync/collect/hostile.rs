@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use ncaas_tests::bucket::files_below;
 use ncaas_tests::ended_job::{EndedJob, result_paths};
-use ncaas_tests::engine::is_podman;
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_podman};
 use ncaas_tests::sync::ncaas_sync;
 use ncaas_tests::tcp_engine::tcp_engine;
+use ncaas_tests::workspace::Workspace;
+use ncaas_tests::{Run, unique};
 use serde_json::json;
 
 #[test]
@@ -247,4 +249,24 @@ fn two_datasets_collected_at_once_keep_both_files_with_the_same_name() {
         }
     }
     assert_eq!(files_below(&job.results()).len(), 102);
+}
+
+#[test]
+fn inputs_are_not_results_if_the_image_has_a_link_in_place_of_its_io_dir() {
+    let workspace = Workspace::new();
+    let data = workspace.write("x.npy", "1");
+    let (image, mut clean_up) = (unique("ncaas/linked"), CleanUp::new());
+    let replace = "rm -r io-dir && ln -s / io-dir && mkdir /inputs";
+    let base = docker(&["run", "-d", "--user=0", FIXTURE, "sh", "-c", replace]);
+    clean_up.container(&base);
+    docker(&["wait", &base]);
+    docker(&["commit", "--change", "USER neurocaasdev", &base, &image]);
+    clean_up.image(&image);
+    let script = "cp $1 io-dir/results/r; echo 2 >out";
+    let started = workspace.exec(&["run", &image, "--data", &data, "--", "sh", "-c", script, "sh"]).run();
+    let ended = workspace.exec(&["wait", "-q"]).stdin(started.stdout).run().ok();
+    let collected = Run::tool("ncaas-sync").arg("collect").stdin(ended.stdout).dir(workspace.path()).run().ok();
+    let mut found = result_paths(&collected.record());
+    found.sort();
+    assert_eq!(found, ["out", "r"]);
 }
