@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumMode;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -151,7 +152,10 @@ impl ObjectReader<'_> {
     ) -> Result<Answer> {
         let (mut body, answer) = self.request(missing.clone()).await?;
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| self.connection_lost(missing.start, &error))?;
+            let piece = piece.map_err(|error| {
+                // After the last byte, only the checksum can fail.
+                if missing.is_empty() { self.changed() } else { self.connection_lost(missing.start, &error) }
+            })?;
             if piece.len() as u64 > missing.end - missing.start {
                 return Err(self.changed());
             }
@@ -173,7 +177,9 @@ impl ObjectReader<'_> {
         // Also for a whole object: if a shorter one took its place for a moment, the rest of this one would be appended to it.
         let same = self.entry.etag.as_ref().map(|etag| format!("\"{etag}\""));
         let asked = Instant::now();
-        let answer = request.set_range(bytes).set_if_match(same).send().await;
+        // The client then compares a whole object with the checksum that S3 has stored.
+        let checked = (!is_part).then_some(ChecksumMode::Enabled);
+        let answer = request.set_range(bytes).set_if_match(same).set_checksum_mode(checked).send().await;
         let answer = answer.map_err(|error| match error.raw_response().map(|response| response.status().as_u16()) {
             Some(412) => self.changed(),
             _ => self.bucket.s3_failure("read", Some(&self.entry.key), &error),
