@@ -68,7 +68,7 @@ impl Transfer {
     }
 
     async fn download_small(&self, entry: &ObjectInfo, path: &Path) -> Result<KnownFile> {
-        let (content, answer) = self.reader(entry).read_range(0..entry.size).await?;
+        let (content, answer) = self.reader(entry).read_whole().await?;
         let (mismatch, path) = (self.reader(entry).mismatch(), path.to_owned());
         let modified = answer.origin_modified.unwrap_or(entry.modified);
         // The semaphore is never closed.

@@ -111,6 +111,27 @@ impl ObjectReader<'_> {
         answer.map(|answer| is_taken.then_some(answer))
     }
 
+    /// Reads a small object into memory. After a lost connection it is read from its beginning: a server that is not atomic may
+    /// have sent the beginning of another version.
+    pub(super) async fn read_whole(&self) -> Result<(Pieces, Answer)> {
+        let mut attempts = Attempts::default();
+        loop {
+            let mut pieces = Pieces::with_capacity(self.entry.size).await;
+            let mut take = async |piece| {
+                pieces.push(piece);
+                true
+            };
+            match self.request_rest(&mut (0..self.entry.size), &mut take).await {
+                Ok(answer) => return Ok((pieces, answer)),
+                Err(failure) => {
+                    // Others may wait for the memory.
+                    drop(pieces);
+                    attempts.wait_after(failure).await?;
+                }
+            }
+        }
+    }
+
     /// Reads a range into memory.
     pub(super) async fn read_range(&self, range: Range<u64>) -> Result<(Pieces, Answer)> {
         let mut pieces = Pieces::with_capacity(range.end - range.start).await;
