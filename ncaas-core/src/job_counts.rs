@@ -84,6 +84,8 @@ impl CountsLine {
             let elapsed = if seconds < 60 { format!("{seconds} s") } else { format_duration(seconds as f64) };
             bar.set_message(format!("{} [{elapsed}]", counts.describe()));
             bar.tick();
+            // What the terminal shows next, such as `^C`, begins in this line: a message then removes both.
+            write_stderr("\r");
         }
     }
 
@@ -132,11 +134,14 @@ pub(crate) fn line_start(output: &impl IsTerminal) -> &'static str {
 /// Removes the line before a record is written to a pipe: the program behind, such as `jq`, may print it on the terminal.
 pub(crate) fn remove_line_for_reader() {
     let may_be_drawn = || IS_DRAWN.load(Ordering::Relaxed) || is_pipe(rustix::stdio::stdin());
-    let stderr = std::io::stderr();
-    if stderr.is_terminal() && is_pipe(rustix::stdio::stdout()) && may_be_drawn() {
-        // A failure to write to stderr cannot be reported.
-        stderr.lock().write_all(CLEAR.as_bytes()).unwrap_or(());
+    if std::io::stderr().is_terminal() && is_pipe(rustix::stdio::stdout()) && may_be_drawn() {
+        write_stderr(CLEAR);
     }
+}
+
+/// A failure to write to stderr cannot be reported.
+fn write_stderr(text: &str) {
+    std::io::stderr().lock().write_all(text.as_bytes()).unwrap_or(());
 }
 
 #[cfg(test)]

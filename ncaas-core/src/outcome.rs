@@ -30,7 +30,10 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
             let size = results.iter().map(|result| result.size).sum();
             format!(": {}, {}", format_count(results.len(), "result"), format_bytes(size))
         });
-        return Some(format!("{name} succeeded{time}{}", results.unwrap_or_default()));
+        let limit = record.fields().ok().and_then(|known| known.run?.timeout_s).map(|limit| limit as f64);
+        let over = limit.filter(|limit| container.duration_s.is_some_and(|duration| duration > *limit));
+        let over = over.map(|limit| format!(" (its time limit is {})", format_duration(limit))).unwrap_or_default();
+        return Some(format!("{name} succeeded{time}{over}{}", results.unwrap_or_default()));
     }
     let verb = describe_status(&container);
     let time = duration.map(|duration| format!(" after {duration}")).unwrap_or_default();
@@ -126,6 +129,12 @@ mod tests {
                 r#"},"run":{"memory":33554432}"#,
                 "ran out of memory after 1m 1s; its limit is 32m: raise it with `--memory`; last output: ",
                 cause,
+            ),
+            (
+                r#"success","exit_code":0,"duration_s":2.5"#,
+                r#"},"run":{"timeout_s":2}"#,
+                "succeeded in 2.5 s (its time limit is 2.0 s)",
+                "",
             ),
             (
                 r#"killed","exit_code":137,"signal":9,"duration_s":2"#,

@@ -57,7 +57,7 @@ impl Terminal {
     }
 
     /// Waits for the end. The lines that the terminal shows then.
-    pub fn screen(mut self) -> Vec<String> {
+    pub fn screen(&mut self) -> Vec<String> {
         wait_until("the end of the command", LIMIT, || self.script.try_wait().unwrap().is_some());
         let text = self.written();
         // `script` adds a first and a last line.

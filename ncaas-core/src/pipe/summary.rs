@@ -49,7 +49,8 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
         format!("{} in {}", format_count(count, "result"), one_line(&place))
     });
     if let Some(detail) = place.as_ref().or(container_name.as_ref()).filter(|_| is_told && error.is_none()) {
-        return title_line(dataset.as_deref().unwrap_or("job"), detail);
+        let subject = dataset.or_else(|| job.map(|job| one_line(&job.id)));
+        return title_line(subject.as_deref().unwrap_or("job"), detail);
     }
     let subject = job.map(|job| one_line(&job.id)).or_else(|| container_name.clone()).unwrap_or_default();
     let state = container.map(|container| container.status.map_or(container.state, |status| word(&status)));

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bollard::models::SystemInfo;
-use ncaas_core::engine::{Engine, labels};
+use ncaas_core::engine::{Engine, LazyEngine, labels};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::lease;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Protocol, RecordFields, RunSettings};
 use ncaas_core::tool::Tool;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::admission::{Admission, Slot};
 use super::explanation::explain_start;
@@ -34,6 +34,9 @@ const CREATION_PAUSE: Duration = Duration::from_millis(100);
 /// A wait that is not worth a note.
 const SHORT_WAIT: Duration = Duration::from_millis(300);
 
+/// How long the removal of a container may take after an interruption.
+const REMOVE_LIMIT: Duration = Duration::from_millis(400);
+
 /// Launches the jobs of one run of the verb.
 #[derive(Debug)]
 pub(super) struct Launcher {
@@ -47,6 +50,8 @@ pub(super) struct Launcher {
     pub(super) admission: Admission,
     /// Images (by id) and programs that can be started.
     examined: RefCell<HashSet<(String, String)>>,
+    /// Containers that were created and not started yet.
+    unstarted: RefCell<HashSet<String>>,
 }
 
 impl Launcher {
@@ -58,6 +63,7 @@ impl Launcher {
             is_verbose: args.verbose,
             admission: Admission::new(args.pipe.jobs),
             examined: RefCell::default(),
+            unstarted: RefCell::default(),
         }
     }
 
@@ -95,11 +101,13 @@ impl Launcher {
         lease::wait_until_held(record).await?;
         folders.in_use = true;
         let Some(id) = create_container(engine, record, &spec).await? else { return Ok(None) };
+        self.unstarted.borrow_mut().insert(id.clone());
         self.examine_program(engine, &id, &spec).await?;
         if spec.settings.protocol == Some(Protocol::Workflow) {
             write_workflow_files(engine, &id, &spec, record, user).await?;
         }
         let container = lifecycle::start_container(engine, &id, &spec).await?;
+        self.unstarted.borrow_mut().remove(&id);
         if !container.has_ended() {
             if spec.settings.timeout_s.is_some() {
                 time_limit_guardian::start(self.tool, &container.id);
@@ -107,6 +115,16 @@ impl Launcher {
             self.admission.hold_until_end(slot, engine, &container.id);
         }
         Ok(Some(container))
+    }
+
+    /// Removes the containers that were created and not started when the run was interrupted: nothing would start them.
+    pub(super) async fn remove_unstarted(&self, connection: &LazyEngine) {
+        for id in self.unstarted.take() {
+            if let Ok(engine) = connection.get().await {
+                // Fails for one that has started: the engine's answer came too late.
+                let _ = timeout(REMOVE_LIMIT, lifecycle::remove_container(engine, &id, false)).await;
+            }
+        }
     }
 
     /// Waits until earlier records have their slots, and then for one.

@@ -128,6 +128,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         runner.followed.note_end(tool, false);
     }
     if status.is_interrupted() {
+        runner.launcher.remove_unstarted(&runner.connection).await;
         runner.counts.note_interruption(tool, runner.launcher.admission.running());
     } else if is_last {
         runner.counts.note_running(tool, runner.launcher.admission.running());

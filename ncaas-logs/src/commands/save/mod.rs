@@ -10,6 +10,7 @@ mod submission;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::io_dir::fill_io_dir;
@@ -28,6 +29,9 @@ use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
 use report::{JobProgress, Report, describe_error};
+
+/// The engine's word for a container that was never started.
+const CREATED: &str = "created";
 
 /// How often files are updated by default.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -141,6 +145,7 @@ impl Saver {
     /// Starts to follow a job; none if it was followed to its end before.
     async fn start(&self, record: &mut Record) -> Result<Option<Follower>> {
         let wanted = targets::container_reference(record)?;
+        let is_named = record.has_only_container();
         let saved_before = |record: &Record, id: &str| {
             JobFiles::for_record(record).ok()?.saved_record().filter(|saved| has_ended(saved, id))
         };
@@ -159,6 +164,13 @@ impl Saver {
         let id = inspected.id.clone().unwrap_or_default();
         if let Some(saved) = saved_before(record, &id) {
             return copy_saved(record, &saved).map(|()| None);
+        }
+        let container = container_from_inspect(&inspected);
+        if container.state == CREATED && !is_named {
+            // Its run was killed before the start, or is about to start it.
+            let name = &container.name;
+            self.tool.note(&format!("`{name}` was not started: `ncaas-exec rm {name}` removes it"));
+            return Ok(None);
         }
         let files = JobFiles::for_record(record)?;
         Follower::start(&engine, &inspected, record, files, &self.certificates).map(Some)

@@ -12,7 +12,9 @@ use ncaas_tests::terminal::Terminal;
 fn interrupt_after(mut terminal: Terminal, text: &str) -> String {
     terminal.wait_for(text);
     terminal.interrupt();
-    terminal.screen().concat()
+    let screen = terminal.screen().concat();
+    assert!(!screen.contains(" running, "), "the line about running jobs is left: {screen}");
+    screen
 }
 
 /// The commands in backticks that need nothing else to be typed.
