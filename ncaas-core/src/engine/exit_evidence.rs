@@ -1,180 +1,196 @@
-//! The verdict on a container's exit, a pure function of the evidence about it. Where the evidence does not decide, the cause is
-//! reported as unknown.
+//! The cause of a container's exit, beyond its exit code: whether it was killed for memory, and who stopped it.
+//!
+//! An exit code of 137 stands for the signal KILL and does not show who sent it. Other sources show more: the engine's flag
+//! `OOMKilled`, its events (it keeps the last 256, until it is restarted), and on this machine the kernel's log and its count
+//! of processes killed for memory. The evidence is collected here; [`super::exit_cause`] judges it.
 
-use crate::record::fields::{Oom, Status, StoppedBy};
+use async_recursion::async_recursion as boxed;
+use std::collections::HashMap;
+use std::time::Duration;
 
-/// The signal KILL: the kernel sends it for memory, and the engine when a container does not stop.
-pub(super) const KILL: i64 = 9;
-/// The exit code that an engine gives a container whose process it does not find when it starts.
-pub(super) const LOST: i64 = 255;
+use bollard::models::{
+    ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, EventMessage,
+};
+use bollard::query_parameters::EventsOptions;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::time::timeout;
 
-/// The evidence about a container's exit.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Evidence {
-    /// The status by the inspection alone.
-    pub(super) status: Option<Status>,
-    pub(super) exit_code: Option<i64>,
-    pub(super) signal: Option<i64>,
-    pub(super) is_podman: bool,
-    /// The engine's flag `OOMKilled`.
-    pub(super) oom_flag: bool,
-    /// The engine's event `oom`.
-    pub(super) oom_event: bool,
-    /// Somebody asked the engine to end the container.
-    pub(super) kill_event: bool,
-    /// The engine's events go back to the container's start.
-    pub(super) start_event: bool,
-    /// Whether the kernel's log shows that a process of the container was killed for memory. `None` if it is not known.
-    pub(super) kernel_log: Option<bool>,
-    /// The kernel has killed no process of this machine for memory since before the exit.
-    pub(super) no_oom_kills: bool,
-    pub(super) die_event: bool,
-    /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that was
-    /// killed at the moment of the exit reports 0 for it.
-    pub(super) lost_exit: bool,
-    /// The engine keeps fewer events than it can: it was restarted after the container's start.
-    pub(super) engine_restarted: bool,
-}
+use crate::engine::Engine;
+use crate::engine::container::{container_from_inspect, time};
+use crate::engine::daemon_start::daemon_started_between;
+use crate::engine::exit_cause::{Evidence, KILL, LOST, Verdict};
+use crate::engine::kernel_oom::{OomKillCount, log_shows_oom_kill};
+use crate::record::fields::Container;
 
-/// The cause of an exit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) status: Option<Status>,
-    pub(super) oom: Oom,
-    pub(super) oom_evidence: Vec<String>,
-    pub(super) stopped_by: Option<StoppedBy>,
-}
+/// Signals that people and programs send to end a process.
+const ENDING_SIGNALS: [&str; 6] = ["1", "2", "3", "6", "9", "15"];
+/// How many events an engine keeps (moby, `daemon/events`, `eventsLimit`).
+const EVENTS_LIMIT: usize = 256;
+/// How long to read Podman's events at most: Podman sends past events during this time, and then stops.
+const PODMAN_READ_TIME: Duration = Duration::from_secs(3);
+/// How long to read on after the event `die`: the event of a `stop` that had to kill comes after it.
+const PODMAN_READ_AFTER_DIE: Duration = Duration::from_millis(150);
+/// An attribute that only Podman gives its events.
+const PODMAN_ATTRIBUTE: &str = "containerExitCode";
 
-impl Evidence {
-    /// Whether the kernel may know of a kill for memory that the engine does not report. An engine sets its flag only if it
-    /// hears of the kill in time, and Podman hardly ever does.
-    pub(super) fn needs_kernel(&self) -> bool {
-        !self.oom_flag && !self.oom_event && !self.kill_event && (self.is_podman || self.signal == Some(KILL))
-    }
-
-    /// Whether only a restart of the engine could explain the exit: its events do not go back to the container's start.
-    pub(super) fn needs_engine_history(&self) -> bool {
-        let ended_by_itself = self.signal.is_none() && self.exit_code != Some(LOST);
-        let is_explained = matches!(self.judged_status(), Some(Status::Timeout | Status::OutOfMemory));
-        !is_explained && !self.start_event && (self.kill_event || !ended_by_itself)
-    }
-
-    /// Whether the engine may have invented the exit code 0 when it started.
-    pub(super) fn is_unproven_success(&self) -> bool {
-        self.status == Some(Status::Success) && !self.is_podman && !self.start_event && !self.die_event
-    }
-
-    fn judged_status(&self) -> Option<Status> {
-        if self.lost_exit {
-            return Some(Status::Failed);
+impl Engine {
+    /// Adds the cause of its exit to an ended container. `killed_before` is the kernel's count from when the container still
+    /// seemed to run.
+    #[boxed]
+    pub(super) async fn add_exit_cause(&self, container: &mut Container, killed_before: Option<OomKillCount>) {
+        if !container.has_ended() || container.started_at.is_none() {
+            return;
         }
-        let is_oom = self.oom_event || self.kernel_log == Some(true);
-        if is_oom && !self.kill_event && self.status == Some(Status::Killed) {
-            return Some(Status::OutOfMemory);
+        let Some((events, is_podman)) = self.container_events(container).await else { return };
+        let since_start = || events.iter().filter(|event| is_since_start(event, container.started_at.as_deref()));
+        let mut evidence = Evidence {
+            status: container.status,
+            exit_code: container.exit_code,
+            signal: container.signal,
+            is_podman,
+            oom_flag: container.oom_killed,
+            oom_event: since_start().any(|event| event.action.as_deref() == Some("oom")),
+            kill_event: since_start().any(is_deadly_kill),
+            die_event: since_start().any(|event| event.action.as_deref() == Some("die")),
+            start_event: events.iter().any(|event| event.action.as_deref() == Some("start")),
+            ..Evidence::default()
+        };
+        if evidence.needs_kernel() && !self.is_remote() {
+            evidence.kernel_log = log_shows_oom_kill(&container.id, time_since_start(container));
+            // A child may have been killed before the count was taken.
+            let count = killed_before.filter(|_| evidence.signal == Some(KILL));
+            let finished = time(container.finished_at.as_deref());
+            evidence.no_oom_kills = count.zip(finished).is_some_and(|(count, end)| count.is_unchanged_since(end));
         }
-        self.status
+        let is_unproven = evidence.is_unproven_success() && !self.is_remote() && has_daemon_started(container);
+        if evidence.needs_engine_history() || is_unproven {
+            evidence.engine_restarted = self.past_events(None).await.is_some_and(|all| all.len() < EVENTS_LIMIT);
+        }
+        evidence.lost_exit = is_unproven && evidence.engine_restarted;
+        if evidence.lost_exit {
+            container.exit_code = Some(LOST);
+        }
+        let Verdict { status, oom, oom_evidence, stopped_by } = evidence.verdict();
+        container.status = status;
+        container.oom = Some(oom);
+        container.oom_evidence = oom_evidence;
+        container.stopped_by = stopped_by;
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
-        let sources = [
-            (self.oom_flag, "the engine's flag OOMKilled"),
-            (self.oom_event, "the engine's event oom"),
-            (self.kernel_log == Some(true), "the kernel's log"),
-        ];
-        let mut oom_evidence: Vec<String> =
-            sources.iter().filter(|(shows, _)| *shows).map(|(_, source)| (*source).to_owned()).collect();
-        let oom = if !oom_evidence.is_empty() {
-            Oom::Known(true)
-        } else if !self.needs_kernel() {
-            Oom::Known(false)
-        } else if self.no_oom_kills {
-            oom_evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
-            Oom::Known(false)
-        } else if self.kernel_log == Some(false) && self.signal != Some(KILL) {
-            // If the kernel kills many processes at once it logs only some, so its log proves nothing about a KILL.
-            Oom::Known(false)
+    /// The exit of a container that was removed before it could be inspected, by the engine's events. `None` if they do not
+    /// show it.
+    #[boxed]
+    pub async fn exit_of_removed(&self, container: &Container) -> Option<Container> {
+        let (events, _) = self.container_events(container).await?;
+        let last = |action: &str| {
+            let since_start = events.iter().filter(|event| is_since_start(event, container.started_at.as_deref()));
+            since_start.rev().find(|event| event.action.as_deref() == Some(action))
+        };
+        let died = last("die")?;
+        // The container's labels are among them.
+        let attributes = died.actor.as_ref()?.attributes.as_ref()?;
+        let state = ContainerState {
+            status: Some(ContainerStateStatusEnum::EXITED),
+            exit_code: Some(attributes.get("exitCode")?.parse().ok()?),
+            oom_killed: Some(last("oom").is_some()),
+            started_at: container.started_at.clone(),
+            finished_at: Some(Timestamp::from_nanosecond(died.time_nano?.into()).ok()?.to_string()),
+            ..ContainerState::default()
+        };
+        let mut ended = container_from_inspect(&ContainerInspectResponse {
+            id: Some(container.id.clone()),
+            name: Some(container.name.clone()),
+            state: Some(state),
+            config: Some(ContainerConfig { labels: Some(attributes.clone()), ..ContainerConfig::default() }),
+            ..ContainerInspectResponse::default()
+        });
+        self.add_exit_cause(&mut ended, None).await;
+        Some(ended)
+    }
+
+    /// The events of a container that the engine keeps, and whether the engine is Podman.
+    async fn container_events(&self, container: &Container) -> Option<(Vec<EventMessage>, bool)> {
+        let events = self.past_events(Some(&container.id)).await?;
+        // Podman sends past events only to a client that stays connected, or only the first of them. Any other engine that
+        // sends none keeps none.
+        let is_podman = if events.is_empty() {
+            self.is_podman().await
         } else {
-            Oom::Unknown
+            events.iter().any(|event| attribute(event, PODMAN_ATTRIBUTE).is_some())
         };
-        let status = self.judged_status();
-        let stopped_by = match status {
-            Some(Status::Timeout) => Some(StoppedBy::Timeout),
-            Some(Status::OutOfMemory) => None,
-            _ if self.lost_exit => Some(StoppedBy::Engine),
-            _ if self.kill_event && self.start_event => Some(StoppedBy::User),
-            // A restarted engine ends the containers that ran before.
-            _ if self.needs_engine_history() && self.engine_restarted => Some(StoppedBy::Engine),
-            _ if self.kill_event => Some(StoppedBy::User),
-            _ => None,
-        };
-        Verdict { status, oom, oom_evidence, stopped_by }
+        if !is_podman {
+            return Some((events, false));
+        }
+        Some((self.read_podman_events(container).await?, true))
+    }
+
+    /// The events that the engine keeps, of one container or of all.
+    async fn past_events(&self, id: Option<&str>) -> Option<Vec<EventMessage>> {
+        let events: Vec<_> = self.events(id, Duration::ZERO).await.collect().await;
+        events.into_iter().collect::<Result<_, _>>().ok()
+    }
+
+    /// Podman's events of a container that has ended.
+    async fn read_podman_events(&self, container: &Container) -> Option<Vec<EventMessage>> {
+        let mut events = Box::pin(self.events(Some(&container.id), PODMAN_READ_TIME).await);
+        let mut all = Vec::new();
+        let mut wait = PODMAN_READ_TIME;
+        while let Ok(Some(event)) = timeout(wait, events.next()).await {
+            let event = event.ok()?;
+            if event.action.as_deref() == Some("die") && is_since_start(&event, container.started_at.as_deref()) {
+                wait = PODMAN_READ_AFTER_DIE;
+            }
+            all.push(event);
+        }
+        Some(all)
+    }
+
+    /// All events until now, and those of the next `duration`.
+    async fn events(
+        &self,
+        id: Option<&str>,
+        duration: Duration,
+    ) -> BoxStream<'_, Result<EventMessage, bollard::errors::Error>> {
+        let filters = id.map(|id| HashMap::from([("container".to_owned(), vec![id.to_owned()])]));
+        // Without an end the engine would wait for more.
+        let end = Timestamp::now() + self.clock_ahead().await + duration;
+        let until = format!("{}.{:09}", end.as_second(), end.subsec_nanosecond());
+        self.docker().events(Some(EventsOptions { since: Some("0".to_owned()), until: Some(until), filters })).boxed()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whether an engine of this machine was started between the container's start and its end.
+fn has_daemon_started(container: &Container) -> bool {
+    let times = time(container.started_at.as_deref()).zip(time(container.finished_at.as_deref()));
+    times.is_some_and(|(started, finished)| daemon_started_between(started, finished))
+}
 
-    /// The evidence about a process that was ended by KILL while the engine's events go back to its start.
-    fn killed() -> Evidence {
-        let (status, exit_code, signal) = (Some(Status::Killed), Some(128 + KILL), Some(KILL));
-        Evidence { status, exit_code, signal, start_event: true, ..Evidence::default() }
+/// The time since the container's start, at least.
+fn time_since_start(container: &Container) -> Duration {
+    let started = time(container.started_at.as_deref());
+    let ago = started.and_then(|started| Timestamp::now().duration_since(started).try_into().ok());
+    ago.unwrap_or(Duration::MAX)
+}
+
+fn is_since_start(event: &EventMessage, started: Option<&str>) -> bool {
+    match (event.time_nano, time(started)) {
+        // The engine records the start after the process has begun.
+        (Some(at), Some(started)) => i128::from(at) >= started.as_nanosecond() - 1_000_000_000,
+        _ => true,
     }
+}
 
-    fn exited(exit_code: i64) -> Evidence {
-        let status = if exit_code == 0 { Status::Success } else { Status::Failed };
-        Evidence { status: Some(status), exit_code: Some(exit_code), start_event: true, ..Evidence::default() }
-    }
+fn attribute<'e>(event: &'e EventMessage, name: &str) -> Option<&'e str> {
+    event.actor.as_ref()?.attributes.as_ref()?.get(name).map(String::as_str)
+}
 
-    #[test]
-    fn the_verdict_follows_from_the_evidence() {
-        use Status::{Failed, Killed, OutOfMemory, Success, Timeout};
-        let (yes, no, unknown) = (Oom::Known(true), Oom::Known(false), Oom::Unknown);
-        let (user, engine, limit) = (Some(StoppedBy::User), Some(StoppedBy::Engine), Some(StoppedBy::Timeout));
-        let restarted = |evidence| Evidence { start_event: false, engine_restarted: true, ..evidence };
-        let table = [
-            (exited(0), Success, no, None),
-            (exited(1), Failed, no, None),
-            // KILL from an unknown sender, and what the kernel says about it.
-            (killed(), Killed, unknown, None),
-            (Evidence { no_oom_kills: true, ..killed() }, Killed, no, None),
-            (Evidence { kernel_log: Some(false), ..killed() }, Killed, unknown, None),
-            (Evidence { kernel_log: Some(true), ..killed() }, OutOfMemory, yes, None),
-            (Evidence { oom_event: true, ..killed() }, OutOfMemory, yes, None),
-            (Evidence { status: Some(OutOfMemory), oom_flag: true, ..killed() }, OutOfMemory, yes, None),
-            // `docker kill`; the same after a child was killed for memory; a stopped process that exits with 0.
-            (Evidence { kill_event: true, ..killed() }, Killed, no, user),
-            (Evidence { kill_event: true, oom_event: true, ..killed() }, Killed, yes, user),
-            (Evidence { kill_event: true, ..exited(0) }, Success, no, user),
-            (Evidence { status: Some(Timeout), kill_event: true, ..killed() }, Timeout, no, limit),
-            // An engine that was restarted: it kills, does not find a process, or has invented an exit code of 0.
-            (restarted(killed()), Killed, unknown, engine),
-            (restarted(exited(LOST)), Failed, no, engine),
-            (Evidence { lost_exit: true, ..restarted(exited(0)) }, Failed, no, engine),
-            // Ends before the restart.
-            (restarted(exited(1)), Failed, no, None),
-            (restarted(exited(0)), Success, no, None),
-            // `docker kill` after many other events.
-            (Evidence { start_event: false, kill_event: true, ..killed() }, Killed, no, user),
-            // Under Podman: a child killed for memory; failures with a silent and an unreadable log of the kernel.
-            (Evidence { is_podman: true, kernel_log: Some(true), ..exited(0) }, Success, yes, None),
-            (Evidence { is_podman: true, kernel_log: Some(false), ..exited(1) }, Failed, no, None),
-            (Evidence { is_podman: true, ..exited(1) }, Failed, unknown, None),
-        ];
-        for (evidence, status, oom, stopped_by) in table {
-            let verdict = evidence.verdict();
-            let judged = (verdict.status, verdict.oom, verdict.stopped_by);
-            assert_eq!(judged, (Some(status), oom, stopped_by), "{evidence:?}");
-        }
-    }
-
-    #[test]
-    fn the_verdict_names_its_evidence() {
-        let all = Evidence { oom_flag: true, oom_event: true, ..killed() };
-        assert_eq!(all.verdict().oom_evidence, ["the engine's flag OOMKilled", "the engine's event oom"]);
-        let none = Evidence { no_oom_kills: true, ..killed() };
-        let named = "the kernel has killed no process of this machine for memory meanwhile";
-        assert_eq!(none.verdict().oom_evidence, [named]);
-        assert!(killed().verdict().oom_evidence.is_empty());
+/// Whether somebody asked the engine to end the container. Podman does not report the signal.
+fn is_deadly_kill(event: &EventMessage) -> bool {
+    match event.action.as_deref() {
+        Some("kill") => attribute(event, "signal").is_none_or(|signal| ENDING_SIGNALS.contains(&signal)),
+        Some("stop") => true,
+        _ => false,
     }
 }

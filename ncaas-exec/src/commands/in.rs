@@ -1,6 +1,7 @@
 //! `ncaas-exec in`: run a command in a running container.
 
 use std::io::ErrorKind;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -22,7 +23,8 @@ use crate::docker_exec::{
     Exec, ExecEnd, ExecRequest, OutputStream, Streams, maybe_connection_error, maybe_start_error,
 };
 use crate::run_settings::parse_variable;
-use crate::{start_failure, targets};
+use crate::start_failure::explain_exec;
+use crate::targets;
 
 /// Exit status if the tool itself failed.
 const TOOL_FAILED: u8 = 125;
@@ -84,36 +86,8 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         exec = Exec::create(&engine, request) => exec?,
     };
     let Streams { output, input } = exec.start().await?;
-    let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut output = OutputCopy::new(&container, output);
-
-    let copied = {
-        let copy = output.copy();
-        tokio::pin!(copy);
-        let stdin = copy_stdin(input);
-        tokio::pin!(stdin);
-        let hang_up = stdout_hang_up();
-        tokio::pin!(hang_up);
-        let mut has_stdin = args.interactive;
-        loop {
-            tokio::select! {
-                copied = &mut copy => break Copied::Finished(copied),
-                () = tool.interrupted() => {
-                    tokio::select! {
-                        _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
-                        _ = &mut copy => {}
-                    }
-                    break Copied::Interrupted { has_ended: exec.kill().await };
-                }
-                () = sleep_until_deadline(deadline) => {
-                    break Copied::TimedOut { has_ended: terminate_after_timeout(&exec, copy).await };
-                }
-                () = &mut hang_up => break Copied::Finished(Ok(Reader::Closed)),
-                () = &mut stdin, if has_stdin => has_stdin = false,
-            }
-        }
-    };
-    match copied {
+    match copy_streams(tool, &exec, &mut output, input, &args).await {
         Copied::Finished(Ok(Reader::Open)) => {}
         Copied::Finished(Ok(Reader::Closed)) => {
             // The engine notices the end of the process only if its remaining output can be discarded.
@@ -146,23 +120,61 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     match end {
         ExecEnd::Exited(code) => {
             output.release().await?;
-            Ok(ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED)))
+            Ok(exit_status(code))
         }
         ExecEnd::NotStarted(code) => {
-            let command = args.command.first().cloned().unwrap_or_default();
-            let text: Vec<_> = output.held.iter().map(|piece| String::from_utf8_lossy(piece.as_ref())).collect();
-            let failure =
-                Failure::new(Kind::EngineError, format!("cannot start `{command}`: {}", text.concat().trim()));
-            let workdir = args.workdir.as_deref();
-            let explained = start_failure::explain_exec(&engine, &container, &command, workdir, failure.clone()).await;
-            // On Podman, a command without a visible cause has run, and the text is its own output.
-            if explained == failure && engine.is_podman().await {
-                output.release().await?;
-                return Ok(ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED)));
+            if let Some(failure) = start_failure(&engine, &container, &output, &args).await {
+                return Err(failure);
             }
-            Err(explained)
+            output.release().await?;
+            Ok(exit_status(code))
         }
     }
+}
+
+fn exit_status(code: i64) -> ExitStatus {
+    ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED))
+}
+
+/// Copies the command's streams until its output ends, its time is over or the tool is interrupted.
+async fn copy_streams(
+    tool: Tool,
+    exec: &Exec,
+    output: &mut OutputCopy,
+    input: Pin<Box<dyn AsyncWrite + Send>>,
+    args: &InArgs,
+) -> Copied {
+    let deadline = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let (mut copy, mut stdin) = (pin!(output.copy()), pin!(copy_stdin(input)));
+    let mut hang_up = pin!(stdout_hang_up());
+    let mut has_stdin = args.interactive;
+    loop {
+        tokio::select! {
+            copied = &mut copy => return Copied::Finished(copied),
+            () = tool.interrupted() => {
+                tokio::select! {
+                    _ = exec.terminate("INT", INTERRUPT_GRACE) => {}
+                    _ = &mut copy => {}
+                }
+                return Copied::Interrupted { has_ended: exec.kill().await };
+            }
+            () = sleep_until_deadline(deadline) => {
+                return Copied::TimedOut { has_ended: terminate_after_timeout(exec, copy).await };
+            }
+            () = &mut hang_up => return Copied::Finished(Ok(Reader::Closed)),
+            () = &mut stdin, if has_stdin => has_stdin = false,
+        }
+    }
+}
+
+/// The cause why a command could not be started. None if it has run: the engine's message is its own output.
+async fn start_failure(engine: &Engine, container: &str, output: &OutputCopy, args: &InArgs) -> Option<Failure> {
+    let command = args.command.first().cloned().unwrap_or_default();
+    let text: Vec<_> = output.held.iter().map(|piece| String::from_utf8_lossy(piece.as_ref())).collect();
+    let failure = Failure::new(Kind::EngineError, format!("cannot start `{command}`: {}", text.concat().trim()));
+    let explained = explain_exec(engine, container, &command, args.workdir.as_deref(), failure.clone()).await;
+    // On Podman, a command without a visible cause has run.
+    (explained != failure || !engine.is_podman().await).then_some(explained)
 }
 
 /// Starts a detached command, and writes the record with which `ncaas-exec wait` finds it.
@@ -286,7 +298,7 @@ async fn write_flushed(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std:
 }
 
 /// Copies stdin to the process, and its end.
-async fn copy_stdin(mut input: std::pin::Pin<Box<dyn AsyncWrite + Send>>) {
+async fn copy_stdin(mut input: Pin<Box<dyn AsyncWrite + Send>>) {
     // Fails if the process ends before it has read everything.
     let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut input).await;
     let _ = input.shutdown().await;

@@ -101,10 +101,7 @@ async fn start_container(
     }
     let gpu = match settings.gpus {
         None => GpuRequest::None,
-        Some(_) => {
-            let info = engine.docker().info().await.engine_context("ask", Subject::Engine)?;
-            GpuRequest::new(settings.gpus, &info)?
-        }
+        gpus => GpuRequest::new(gpus, &engine.docker().info().await.engine_context("ask", Subject::Engine)?)?,
     };
     tool.warn(record, gpu.warning());
     author_labels(&image)?;
@@ -129,17 +126,7 @@ async fn start_container(
         stop_signal: Some("SIGTERM".to_owned()),
         ..ContainerSpec::default()
     };
-    let keep_alive = Some(["sh", "-c", KEEP_ALIVE].map(str::to_owned).into());
-    let config = image.config.as_ref();
-    let is_empty = |words: Option<&Vec<String>>| words.is_none_or(Vec::is_empty);
-    if is_empty(config.and_then(|config| config.entrypoint.as_ref()))
-        && !is_empty(config.and_then(|config| config.cmd.as_ref()))
-    {
-        // A commit can restore the image's command, but not its lack of an entrypoint.
-        spec.command = keep_alive;
-    } else {
-        spec.entrypoint = keep_alive;
-    }
+    keep_running(&mut spec, &image);
     spec.labels.insert(labels::TOOL.to_owned(), tool.name().to_owned());
     spec.label_record(record);
     let id = lifecycle::create_container(engine, &spec).await?;
@@ -152,6 +139,20 @@ async fn start_container(
     tool.note(&format!("started `{}`; `ncaas-exec shell {0}` opens a shell in it", container.name));
     record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     Ok(())
+}
+
+/// Makes the container run a shell that waits.
+fn keep_running(spec: &mut ContainerSpec, image: &ImageInspect) {
+    let keep_alive = Some(["sh", "-c", KEEP_ALIVE].map(str::to_owned).into());
+    let (entrypoint, command) =
+        image.config.as_ref().map_or((None, None), |config| (config.entrypoint.as_ref(), config.cmd.as_ref()));
+    let is_empty = |words: Option<&Vec<String>>| words.is_none_or(Vec::is_empty);
+    if is_empty(entrypoint) && !is_empty(command) {
+        // A commit can restore the image's command, but not its lack of an entrypoint.
+        spec.command = keep_alive;
+    } else {
+        spec.entrypoint = keep_alive;
+    }
 }
 
 /// The image. If it does not exist and a container has its name, the hint says how to start the container.

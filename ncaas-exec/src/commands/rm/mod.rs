@@ -1,0 +1,260 @@
+//! `ncaas-exec rm`: remove containers that have ended.
+
+mod uncollected;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ncaas_core::engine::container::container_from_inspect;
+use ncaas_core::engine::{Engine, LazyEngine, labels};
+use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
+use ncaas_core::layout::JobFolder;
+use ncaas_core::lease;
+use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, Status};
+use ncaas_core::table::shows_table;
+use ncaas_core::tool::{ExitStatus, Tool};
+
+use crate::args::RmArgs;
+use crate::leftover_containers::{LeftoverContainers, remove_left_work};
+use crate::{lifecycle, targets};
+use uncollected::{check_collected, is_collected};
+
+const DEFAULT_JOBS: usize = 8;
+
+pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
+    let connection = LazyEngine::default();
+    let filter = JobFilter::new(&args);
+    let input = match (&args.placement, &filter) {
+        (Some(placement), _) => targets::placement_input(connection.get().await?, placement).await?,
+        (None, Some(filter)) => Input::records(filter.find_jobs(connection.get().await?).await?),
+        (None, None) => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
+    };
+    let is_filter = args.containers.is_empty() && args.placement.is_none() && filter.is_none();
+    let remover = Remover {
+        tool,
+        connection,
+        is_named: !args.containers.is_empty(),
+        // In a pipe, the record of a job says more than that its container is gone.
+        is_explained: !is_filter && shows_table(args.pipe.json),
+        force: args.force,
+        dry_run: args.dry_run,
+        jobs: RunningJobs::default(),
+        leftovers: LeftoverContainers::default(),
+    };
+    let consequence = match &args.placement {
+        Some(placement) => format!("not removed; `ncaas-exec stop --placement {placement}` stops them"),
+        None => "not removed; put `ncaas-exec wait` before `ncaas-exec rm`".to_owned(),
+    };
+    let report = |output: &Output| remover.jobs.report(tool, output, &consequence);
+    let work = async |record: &mut Record, _: &_| remover.process(record).await;
+    let pipe = Pipe { takes_errors: true, notes_only: !is_filter, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
+    remover.connection.connect_during(pipe.filter_then(input, work, report)).await
+}
+
+/// One run of the verb.
+struct Remover {
+    tool: Tool,
+    connection: LazyEngine,
+    /// Whether the user named the containers.
+    is_named: bool,
+    /// Whether notes say what was removed.
+    is_explained: bool,
+    force: bool,
+    dry_run: bool,
+    jobs: RunningJobs,
+    leftovers: LeftoverContainers,
+}
+
+impl Remover {
+    async fn process(&self, record: &mut Record) -> Result<()> {
+        if let Some(error) = record.error() {
+            self.jobs.note_ended(record);
+            if error.kind == Kind::Superseded && !self.dry_run {
+                remove_superseded(self.connection.get().await?, record).await?;
+            }
+            return Ok(());
+        }
+        // The record counts here, not the container's state: the results of a job that ended after its record was written
+        // are still in the container. The record comes again when they have been collected.
+        let known = record.container().unwrap_or_default();
+        if !known.has_ended() && !known.state.is_empty() && !self.is_named && !self.force {
+            if record.job().is_some() && container_exists(&self.connection, record).await {
+                self.jobs.note_running(record);
+            }
+            return Ok(());
+        }
+        self.jobs.note_ended(record);
+        let remove = async |engine: &Engine, record: &mut Record| self.remove(engine, record).await;
+        self.connection.with_retry(self.tool, record, remove).await?;
+        if record.is_pushed() && !self.dry_run {
+            remove_leftovers(self.connection.get().await?, &self.leftovers, record).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the container of a record. One that does not exist is an error only if the user named it.
+    async fn remove(&self, engine: &Engine, record: &mut Record) -> Result<()> {
+        let known = record.container();
+        let removed = self.remove_existing(engine, record).await;
+        // Another `rm` may be removing it.
+        let is_removing = record.container().is_some_and(|container| container.state == "removing");
+        let is_gone = is_removing || removed.is_err() && is_removed(engine, record).await;
+        if self.is_named || !is_gone {
+            return removed;
+        }
+        if let Some(known) = known {
+            record.set("container", &known);
+        }
+        if !is_removing && !self.dry_run {
+            remove_left_work(engine, record).await;
+        }
+        Ok(())
+    }
+
+    async fn remove_existing(&self, engine: &Engine, record: &mut Record) -> Result<()> {
+        let container = targets::inspect_labelled_target(engine, record).await?;
+        if ["running", "paused", "restarting"].contains(&container.state.as_str()) && !self.force {
+            if self.is_named {
+                return Err(still_running(&container));
+            }
+            self.jobs.note_running(record);
+            return Ok(());
+        }
+        self.jobs.note_done();
+        if self.dry_run {
+            if container.has_ended() && !self.force {
+                check_collected(engine, record, &container).await?;
+            }
+            self.tool.note(&format!("would remove `{}`", container.name));
+            return Ok(());
+        }
+        remove_target(engine, record, &container, self.force).await?;
+        if self.is_explained {
+            self.tool.note(&format!("removed `{}`", container.name));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the container of a running job still exists. An engine that does not answer has not lost it.
+async fn container_exists(connection: &LazyEngine, record: &Record) -> bool {
+    let (Ok(engine), Ok(id)) = (connection.get().await, targets::container_id(record)) else { return true };
+    !matches!(engine.inspect(&id).await.none_if(&[Kind::ContainerNotFound]), Ok(None))
+}
+
+/// Stops and removes the container of a superseded job, if another machine has the job. Otherwise the container may be in use
+/// under the new claim.
+async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
+    let Some(job) = record.job().filter(|_| record.container().is_some()) else { return Ok(()) };
+    if !lease::is_lost_to_another_machine(&job).await {
+        return Ok(());
+    }
+    let container = targets::inspect_labelled_target(engine, &mut record.clone()).await;
+    match container.none_if(&[Kind::ContainerNotFound])? {
+        Some(container) => remove_target(engine, record, &container, true).await,
+        None => Ok(()),
+    }
+}
+
+/// Removes the containers that earlier stages of this pipe have left, if their results were collected.
+async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, record: &Record) -> Result<()> {
+    let mut all_removed = Ok(());
+    for mut left in leftovers.find(engine, record).await? {
+        if !is_unstarted(&left.container().unwrap_or_default()) && !is_collected(&left) {
+            continue;
+        }
+        let remove = async {
+            let container = targets::inspect_labelled_target(engine, &mut left).await?;
+            if container.has_ended() || is_unstarted(&container) {
+                remove_target(engine, &left, &container, false).await
+            } else {
+                Ok(())
+            }
+        };
+        let removed = remove.await;
+        // The work on its own record may have removed it.
+        if removed.is_err() && !is_removed(engine, &left).await {
+            all_removed = all_removed.and(removed);
+        }
+    }
+    all_removed
+}
+
+fn is_unstarted(container: &Container) -> bool {
+    container.state == "created"
+}
+
+/// Whether the container of a record does not exist, or is being removed by another client.
+async fn is_removed(engine: &Engine, record: &Record) -> bool {
+    let Ok(id) = targets::container_id(record) else { return false };
+    match engine.inspect(&id).await {
+        Ok(inspected) => container_from_inspect(&inspected).state == "removing",
+        Err(failure) => failure.kind == Kind::ContainerNotFound,
+    }
+}
+
+/// Removes a container, after the user has become the owner of its files. A running one is killed first. Fails as
+/// [`check_collected`], unless `force` discards what was not collected.
+async fn remove_target(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
+    let id = &container.id;
+    let was_started = !is_unstarted(container);
+    if container.has_ended() && !force {
+        check_collected(engine, record, container).await?;
+    } else if was_started && !container.has_ended() {
+        // A running job would write more files, which belong to its user.
+        engine.stop(id, 0).await?;
+    }
+    if was_started {
+        targets::take_ownership(engine, record, id).await?;
+    }
+    lifecycle::remove_container(engine, id, force).await?;
+    if let Ok(job) = JobFolder::for_record(record) {
+        job.remove_work(force);
+    }
+    Ok(())
+}
+
+fn still_running(container: &Container) -> Failure {
+    Failure::new(Kind::Usage, format!("cannot remove `{}`: it is {}", container.name, container.state))
+        .hint("stop it first (`ncaas-exec stop`), or remove it with --force")
+}
+
+/// Selects ended jobs by owner, age and status.
+struct JobFilter {
+    all_users: bool,
+    older_than: Option<Duration>,
+    status: Vec<Status>,
+}
+
+impl JobFilter {
+    fn new(args: &RmArgs) -> Option<Self> {
+        let filter = JobFilter { all_users: args.all_users, older_than: args.older_than, status: args.status.clone() };
+        (filter.older_than.is_some() || !filter.status.is_empty()).then_some(filter)
+    }
+
+    async fn find_jobs(&self, engine: &Engine) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for found in engine.list_labelled(&[labels::JOB]).await? {
+            let mut record = Record::for_container(&found.id);
+            let container = targets::inspect_target(engine, &mut record).await.none_if(&[Kind::ContainerNotFound])?;
+            if container.is_some_and(|container| self.matches(&record, &container)) {
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+
+    fn matches(&self, record: &Record, container: &Container) -> bool {
+        if !self.all_users && !targets::belongs_to_user(record) {
+            return false;
+        }
+        let Some(status) = container.status else { return false };
+        let is_older = |age: Duration| {
+            let finished: Option<Timestamp> = container.finished_at.as_ref().and_then(|at| at.parse().ok());
+            finished.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() >= age)
+        };
+        (self.status.is_empty() || self.status.contains(&status)) && self.older_than.is_none_or(is_older)
+    }
+}
