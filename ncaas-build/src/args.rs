@@ -240,7 +240,7 @@ pub(crate) struct TagArgs {
     /// The image
     pub(crate) source: String,
 
-    /// The new name. An image that has this name loses it
+    /// The new name. It is moved from the image that has it now, if there is one
     pub(crate) target: String,
 
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! Claims: which watcher is responsible for a submission.
 //!
 //! A claim is an object in the job's folder of the bucket. Watchers create it and take it over with conditional writes only,
-//! and each time its number rises. A record carries the number and the watcher of the claim it was handed on under, so a stage
+//! and each time its number rises. A record carries the number and the watcher of the claim under which it was emitted, so a stage
 //! can find out that its work has been superseded. The claim stays when the submission has ended, and shows whose folder it is.
 
 use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ fn parse(content: &[u8]) -> Claim {
     claim.unwrap_or_else(|| Claim::free("", 1, 0))
 }
 
-/// Makes sure that a record's work still counts. A record that no watcher handed on always counts, and so does one whose
+/// Makes sure that a record's work still counts. A record that no watcher emitted always counts, and so does one whose
 /// claim is gone.
 ///
 /// # Errors
@@ -142,7 +142,7 @@ pub async fn check_current(bucket: &Bucket, job: &Job) -> Result<()> {
 }
 
 /// Numbers a new run of a placed job's dataset in the claim, and in `job`. Earlier runs are superseded from then on. A job
-/// that no watcher handed on has no claim, and gets no number.
+/// that no watcher emitted has no claim, and gets no number.
 ///
 /// # Errors
 /// [`Kind::Superseded`] if a new attempt at the submission has begun; a failure of the bucket.
@@ -226,6 +226,6 @@ mod tests {
         for (number, run, attempt, expected) in table {
             assert_eq!(claim.supersedes(&job(number, run, attempt)), expected, "{number} {run:?} {attempt:?}");
         }
-        assert!(!claim.supersedes(&Job::default()), "a job that no watcher handed on");
+        assert!(!claim.supersedes(&Job::default()), "a job that no watcher emitted");
     }
 }

@@ -161,7 +161,7 @@ impl Kind {
 
     /// The kind's name as it stands in records, for example `image-not-found`.
     pub fn name(self) -> String {
-        text::word(&self)
+        text::serialized_name(&self)
     }
 }
 

@@ -14,7 +14,7 @@ pub async fn list(bucket: &Bucket, prefix: &str) -> Result<Vec<Key>> {
     Ok(logs.into_iter().map(|entry| entry.key).filter(|key| key.as_str().ends_with(RECORD_SUFFIX)).collect())
 }
 
-/// The saved record at a key. None if there is none, or one that the tools cannot have written.
+/// The saved record at a key. None if it does not exist or was not written by the tools.
 ///
 /// # Errors
 /// If the bucket does not answer.

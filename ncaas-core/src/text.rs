@@ -66,7 +66,7 @@ pub fn base_name(name: &str) -> &str {
 }
 
 /// The word that stands in records for a value, such as `out-of-memory` for a status; empty if it is not a word.
-pub fn word(value: &impl Serialize) -> String {
+pub fn serialized_name(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 

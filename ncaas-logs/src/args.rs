@@ -14,7 +14,7 @@ use regex::bytes::Regex;
 /// The hidden verb that removes a helper container.
 pub(crate) const REMOVE_HELPER: &str = "remove-helper";
 
-/// Read the logs, state and resource usage of containers, and save them in NeuroCAAS's files
+/// Read the logs, state and resource usage of containers, and save them in the file formats of NeuroCAAS
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub(crate) struct Args {
@@ -50,7 +50,7 @@ pub(crate) enum Verb {
         ncaas-logs save --live | jq .container.state"
     )]
     Save(SaveArgs),
-    /// Remove a helper container when the process that needs it has ended; started by this program itself
+    /// Remove a helper container when the process that needs it has ended; internal: started by `ncaas-logs`
     #[command(name = REMOVE_HELPER, hide = true)]
     RemoveHelper {
         /// Name of the container
@@ -137,7 +137,7 @@ pub(crate) struct UsageArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlotArgs {
-    /// Saved records, folders of jobs, files with a record a line, or status files; default: the records on stdin
+    /// Saved records, folders of jobs, files with a record on each line, or status files; default: the records on stdin
     #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
 
@@ -151,7 +151,7 @@ pub(crate) struct PlotArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ReportArgs {
-    /// Saved records, folders of jobs, files with a record a line, or status files; default: the records on stdin
+    /// Saved records, folders of jobs, files with a record on each line, or status files; default: the records on stdin
     #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
 
@@ -189,7 +189,7 @@ pub(crate) struct SaveArgs {
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = quantity::parse_duration)]
     pub(crate) live: Option<Duration>,
 
-    /// The io-dir of records that name none
+    /// The io-dir for records without one
     #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = DEFAULT_IO_DIR)]
     pub(crate) io_dir: PathBuf,
 

@@ -6,7 +6,7 @@ use ncaas_core::layout::{JobFolder, base_name};
 use ncaas_core::quantity::{format_bytes, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
-use ncaas_core::text::{shorten, strip_control, word};
+use ncaas_core::text::{serialized_name, shorten, strip_control};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::saved_files::{SavedFiles, find_cause_in};
@@ -98,7 +98,7 @@ pub(crate) const WAITING: &str = "waiting";
 fn status_word(record: &Record, container: Option<&Container>) -> String {
     let is_started = container.is_some_and(|container| container.started_at.is_some());
     match container.and_then(|container| container.status) {
-        Some(status) => word(&status),
+        Some(status) => serialized_name(&status),
         None if record.has_error() => NOT_RUN.to_owned(),
         None if is_started => "running".to_owned(),
         None => WAITING.to_owned(),

@@ -15,7 +15,7 @@ mod usage;
 use std::process::ExitCode;
 
 use args::{Args, Verb};
-use log::helper;
+use log::helper_container;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::schema::{Schema, schema_of};
 use ncaas_core::tool;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Verb::Report(args) => commands::report::write_report(tool, args).await,
         Verb::Compare(args) => commands::compare::compare_records(tool, args).await,
         Verb::Save(args) => commands::save::save_jobs(tool, args).await,
-        Verb::RemoveHelper { name } => helper::remove_when_alone(&name).await,
+        Verb::RemoveHelper { name } => helper_container::remove_when_alone(&name).await,
     })
 }
 

@@ -66,8 +66,8 @@ pub(crate) fn container_reference(record: &Record) -> Result<String> {
     record.container_reference().ok_or_else(|| Failure::missing_field("container"))
 }
 
-/// Inspects the record's container and adds the engine's information about it. A record that contains only a container, as
-/// an argument names it, is first replaced by the record that the container was started with.
+/// Inspects the record's container and adds the engine's information about it. A record without a
+/// job gets the fields of the record that the container was started with.
 pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<ContainerInspectResponse> {
     let reference = container_reference(record)?;
     let inspected = if record.has_only_container() {
@@ -78,7 +78,8 @@ pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Resu
     if record.job().is_none()
         && let Some(started_from) = engine.record_of_container(&inspected).await?
     {
-        *record = started_from;
+        let given = std::mem::replace(record, started_from);
+        given.as_map().iter().for_each(|(field, value)| record.fill(field, value));
     }
     record.merge(&RecordFields { container: Some(container_from_inspect(&inspected)), ..RecordFields::default() });
     Ok(inspected)

@@ -9,7 +9,7 @@ use ncaas_core::failure::Kind;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::StoppedBy;
 use ncaas_core::record::submission::SubmissionState;
-use ncaas_core::text::word;
+use ncaas_core::text::serialized_name;
 
 /// The facts about a job in its bucket.
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ fn saved_status(record: &Record) -> String {
     let status = || {
         let container = record.as_map().get("container")?;
         let text = |field: &str| container.get(field)?.as_str().map(str::to_owned);
-        text("stopped_by").filter(|by| *by == word(&StoppedBy::Cancelled)).or_else(|| text("status"))
+        text("stopped_by").filter(|by| *by == serialized_name(&StoppedBy::Cancelled)).or_else(|| text("status"))
     };
     error.or_else(status).unwrap_or_else(|| "unknown".to_owned())
 }

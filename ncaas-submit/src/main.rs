@@ -1,4 +1,4 @@
-//! ncaas-submit: put submit files into a bucket, and watch a bucket so that each submission is handed on once.
+//! ncaas-submit: put submit files into a bucket, and watch a bucket so that each submission is emitted once.
 
 mod args;
 mod aws_failure;

@@ -31,7 +31,7 @@ pub(crate) enum Verb {
     Uploads(UploadsArgs),
 }
 
-/// The io-dir of records that do not name one.
+/// The io-dir for records without one.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct IoDirArgs {
     /// The io-dir for records without one; the files of a group are in DIR/<group>

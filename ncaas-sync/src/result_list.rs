@@ -45,7 +45,7 @@ impl ResultList {
             let message =
                 format!("`{}` is not the list of results that the record names: its SHA-256 differs", path.display());
             return Err(Failure::new(Kind::ChecksumMismatch, message)
-                .hint("`ncaas-sync collect` with the same record writes it again"));
+                .hint("run `ncaas-sync collect` on the same record to write it again"));
         }
         Ok(ResultList::InFile { lines: BufReader::new(file).lines(), path })
     }

@@ -100,7 +100,7 @@ impl BuildFailure {
         BuildFailure { failure, step: Some(Box::new(step)) }
     }
 
-    /// Adds the hint that takes the Dockerfile to know: a package manager that runs as another user than root.
+    /// Adds the hint that depends on the Dockerfile: a package manager that runs as another user than root.
     pub(crate) fn explain_step(mut self, steps: &[Instruction]) -> Self {
         let Some(step) = &self.step else { return self };
         let command = step.command.as_deref().unwrap_or_default();

@@ -43,7 +43,7 @@ impl Target {
         if group.as_str().contains('/') {
             return Err(Failure::new(
                 Kind::Usage,
-                format!("{} names more than a group, which is the first folder in a bucket", quoted(text)),
+                format!("{} has a path below the group: use `BUCKET/GROUP`", quoted(text)),
             ));
         }
         Ok(Target { bucket, group: group.as_str().to_owned() })

@@ -34,8 +34,8 @@ pub use listing::Listing;
 pub(crate) use object::content_type;
 pub use object::{ObjectInfo, Page, Unusable, Version};
 pub use open_buckets::Buckets;
-pub(crate) use retry::Attempts;
 pub use retry::PatienceArgs;
+pub(crate) use retry::Retries;
 pub use s3::aws_settings;
 
 pub(crate) use dir::DirBucket;

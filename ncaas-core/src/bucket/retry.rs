@@ -177,13 +177,13 @@ impl ClassifyRetry for PatienceClassifier {
     }
 }
 
-/// Attempts at an operation that the SDK cannot repeat itself.
+/// Retries of an operation that the SDK cannot repeat itself.
 #[derive(Debug, Default)]
-pub(crate) struct Attempts {
+pub(crate) struct Retries {
     failed: u32,
 }
 
-impl Attempts {
+impl Retries {
     const PAUSE: Duration = Duration::from_millis(200);
 
     /// Waits before the next attempt. Returns the failure where no further attempt is worthwhile.

@@ -20,8 +20,8 @@ impl Bucket {
     /// the object as it is. It may be called several times. Returns whether the object was written.
     ///
     /// # Errors
-    /// What `change` fails with; [`Kind::TooLarge`]; a failure of the bucket, also where others change the object without
-    /// end.
+    /// A failure of `change`; [`Kind::TooLarge`]; a failure of the bucket, also if other writers change the object again and
+    /// again.
     pub async fn update(
         &self,
         key: &Key,

@@ -36,7 +36,7 @@ pub struct Config {
 }
 
 /// Why a name is not a config's; it follows the name.
-pub const NOT_A_CONFIG_NAME: &str = "ends in none of `.json`, `.yaml` and `.yml`";
+pub const NOT_A_CONFIG_NAME: &str = "must end in `.json`, `.yaml` or `.yml`";
 
 /// Whether the name is a config's: it ends in `.json`, `.yaml` or `.yml`, in any case.
 pub fn has_config_extension(name: &str) -> bool {

@@ -83,7 +83,7 @@ fn a_config_is_a_mapping() {
     assert!(refusal("c.yaml", b"# nothing\n").contains("it is empty"));
     assert!(refusal("c.json", b"[1]").contains("does not parse as JSON: it is an array, not an object"));
     assert!(refusal("c.yaml", b"a: 1\n---\nb: 2\n").contains("more than one document"));
-    assert!(refusal("c.txt", b"a: 1\n").contains("ends in none of `.json`, `.yaml` and `.yml`"));
+    assert!(refusal("c.txt", b"a: 1\n").contains("must end in `.json`, `.yaml` or `.yml`"));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 const LOG: &str = "/dev/kmsg";
 /// The longest record that the kernel gives (`CONSOLE_EXT_LOG_MAX`).
 const RECORD: usize = 8192;
-/// The beginning of the record of a kill (`mm/oom_kill.c`, `dump_oom_victim`); the control groups of the limit and of the
-/// process stand in it, and each is named after its container.
+/// The beginning of the record of a kill (`mm/oom_kill.c`, `dump_oom_victim`); it names the control groups of the
+/// limit and of the process, and each is named after its container.
 const KILLED: &str = "oom-kill:";
 
 /// How long an engine may report a process as running after its end.

@@ -176,8 +176,8 @@ impl Engine {
     }
 }
 
-/// Removes the labels that a container has from its image. Of a container whose image is gone only those of a job are
-/// believed that has the name of its record's job: the author of an image does not choose the names of containers.
+/// Removes the labels that a container has from its image. If the image no longer exists, the labels are trusted only if the
+/// container has the name of the job in its record: the author of an image does not choose the names of containers.
 fn remove_inherited(labels: &mut HashMap<String, String>, name: &str, of_image: Option<&HashMap<String, String>>) {
     if has_name_of_record(labels, name) {
         return;

@@ -33,7 +33,7 @@ impl Engine {
         self.is_podman.get_or_try_init(ask).await.is_ok_and(|is_podman| *is_podman)
     }
 
-    /// As [`Engine::stop`], by signals: they leave an event that shows that somebody ended the container.
+    /// Does the same as [`Engine::stop`] by signals, because Podman records an event only for signals.
     pub(super) async fn stop_by_signals(&self, id: &str, grace: i32) -> Result<()> {
         let id = reference::container(id)?;
         let config = self.inspect(id).await?.config.unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Leases: whether a watcher of this machine still holds the claims under which it handed records on.
+//! Leases: they tell the stages on this machine whether their watcher still holds the claims of the records that it emitted.
 //!
 //! A stage that cannot read the bucket has to know whether its work still counts: after the machine slept, another watcher
 //! may have taken the submission over. Each watcher has its folder on this machine. `lease.json` in it has a
 //! deadline that the watcher moves on after it has confirmed its claims in the bucket, and the claims that it has lost. The
 //! deadline counts in CLOCK_BOOTTIME, which goes on while the machine sleeps and which nobody sets. A file `lock` is locked
-//! while the watcher runs. Stages ask through `retry/` that a record be handed on again.
+//! while the watcher runs. Stages ask through `retry/` for a record to be emitted again.
 //!
 //! The folder is found by the watcher's id, never by a path in a record. Where it does not exist the record comes from
 //! another machine, and nothing is known against it.
@@ -70,12 +70,12 @@ struct Lease {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Loss {
-    /// The claim's number. A record with a higher number was handed on after the watcher got the submission back.
+    /// The claim's number. A record with a higher number was emitted after the watcher got the submission back.
     number: u64,
     elsewhere: bool,
 }
 
-/// A job whose record is to be handed on again.
+/// A job whose record is to be emitted again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryRequest {
     /// The group.
@@ -142,8 +142,8 @@ pub async fn wait_until_held(record: &Record) -> Result<()> {
     }
 }
 
-/// Whether another machine has a job whose work was found to be superseded: nothing on this machine is in use for it. Waits
-/// for a watcher that has slept and has not noticed it yet.
+/// Whether a superseded job belongs to another machine now, so that nothing on this machine is in use for it. Waits for a
+/// watcher that has slept and has not noticed it yet.
 pub async fn is_lost_to_another_machine(job: &Job) -> bool {
     if claim_with_lease(&lease_folders(), job).is_none() {
         return false;
@@ -164,7 +164,7 @@ pub fn will_retry(record: &Record, failure: &Failure) -> bool {
     is_retried && record.job().is_some_and(|job| requests_folder(&job).is_some())
 }
 
-/// Asks the watcher of a record to hand it on again after a failure. Returns false if no running watcher of this machine
+/// Asks the watcher of a record to emit it again after a failure. Returns false if no running watcher of this machine
 /// takes requests.
 /// `has_results`: see [`RetryRequest`].
 ///

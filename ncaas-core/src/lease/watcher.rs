@@ -22,7 +22,7 @@ pub struct LeaseWriter {
 
 impl LeaseWriter {
     /// Creates the lease of a watcher, and removes leases of dead watchers that have run out. A watcher that
-    /// `takes_requests` hands records on again.
+    /// `takes_requests` emits records again.
     ///
     /// # Errors
     /// When the folder cannot be written, or belongs to somebody else.
@@ -48,7 +48,7 @@ impl LeaseWriter {
         DirBuilder::new().recursive(true).mode(0o700).create(leases).doing("create the folder", leases)?;
         if let Some(folder) = [leases.parent().unwrap_or(leases), leases].into_iter().find(|folder| !is_private(folder))
         {
-            let message = format!("`{}` belongs to another user, or others may write to it", folder.display());
+            let message = format!("`{}` belongs to another user, or other users may write to it", folder.display());
             return Err(Failure::new(Kind::UnsafePath, message));
         }
         remove_stale(leases);
@@ -97,7 +97,7 @@ impl LeaseWriter {
         self.lease.superseded.remove(&format!("{group}/{id}"));
     }
 
-    /// The records that stages want to have handed on again, since the last time.
+    /// The records that stages have asked for again since the last call.
     pub fn take_retry_requests(&self) -> Vec<RetryRequest> {
         let entries = fs::read_dir(self.folder.join(RETRY)).into_iter().flatten().flatten();
         let mut requests = Vec::new();
@@ -110,7 +110,7 @@ impl LeaseWriter {
         requests
     }
 
-    /// Removes the lease: nothing was handed on that has not ended.
+    /// Removes the lease: all jobs whose records were emitted have ended.
     pub fn remove(self) {
         // A lease that stays runs out by itself.
         fs::remove_dir_all(&self.folder).unwrap_or(());

@@ -1,4 +1,4 @@
-//! The message about an interruption: the records in work, and how to go on with them.
+//! The words about an interruption: what still runs, and how to resume.
 
 use crate::record::fields::Job;
 
@@ -16,12 +16,12 @@ pub fn resume_advice(job: Option<&Job>) -> &'static str {
     }
 }
 
-/// The words that a number of jobs goes on.
+/// The words that a number of jobs still run.
 pub fn describe_running(jobs: u64) -> String {
     match jobs {
         0 => "no job runs".to_owned(),
-        1 => "1 job goes on in the background".to_owned(),
-        jobs => format!("{jobs} jobs go on in the background"),
+        1 => "1 job runs in the background".to_owned(),
+        jobs => format!("{jobs} jobs run in the background"),
     }
 }
 

@@ -245,8 +245,8 @@ impl Pipe {
         if let Some(job) = record.job() {
             last_job.replace(Some(job));
         }
-        let place = queues.enter(&record);
-        let held = place.lock.lock().await;
+        let queued = queues.enter(&record);
+        let held = queued.lock.lock().await;
         let passes = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
         if passes {
             output.pass_on(&record).await;
@@ -256,8 +256,8 @@ impl Pipe {
                 Ok(false) => {}
                 Err(mut failure) => {
                     if !record.is_pushed() && lease::will_retry(&record, &failure) {
-                        let what = if failure.kind == Kind::DiskFull { "free disk space: the job" } else { "the job" };
-                        failure.hint = Some(format!("{what} is tried again while this pipe runs"));
+                        let remedy = if failure.kind == Kind::DiskFull { "free disk space; " } else { "" };
+                        failure.hint = Some(format!("{remedy}the job is tried again while this pipe runs"));
                     }
                     // A record as JSON on the same terminal contains it.
                     if !output.shows_json_beside_messages() {
@@ -270,7 +270,7 @@ impl Pipe {
             }
         }
         drop(held);
-        queues.leave(place);
+        queues.leave(queued);
     }
 }
 
@@ -318,28 +318,28 @@ struct JobQueues {
     locks: RefCell<HashMap<String, Rc<Mutex<()>>>>,
 }
 
-/// A record's place among those of its job.
-struct QueuePlace {
+/// A record among those of its job.
+struct QueuedRecord {
     job: Option<String>,
     lock: Rc<Mutex<()>>,
 }
 
 impl JobQueues {
-    fn enter(&self, record: &Record) -> QueuePlace {
+    fn enter(&self, record: &Record) -> QueuedRecord {
         let job = record.identity();
         let lock = match &job {
             Some(job) => Rc::clone(self.locks.borrow_mut().entry(job.clone()).or_default()),
             None => Rc::default(),
         };
-        QueuePlace { job, lock }
+        QueuedRecord { job, lock }
     }
 
     /// Removes the lock of a job without other records, so that memory does not grow with the number of records.
-    fn leave(&self, place: QueuePlace) {
+    fn leave(&self, queued: QueuedRecord) {
         let mut locks = self.locks.borrow_mut();
         // One reference is in the map and one here.
-        if Rc::strong_count(&place.lock) == 2
-            && let Some(job) = &place.job
+        if Rc::strong_count(&queued.lock) == 2
+            && let Some(job) = &queued.job
         {
             locks.remove(job);
         }

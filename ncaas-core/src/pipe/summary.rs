@@ -1,11 +1,11 @@
-//! A record on a terminal: one or two short lines.
+//! The summary of a record on a terminal, in a few lines.
 
 use serde_json::Value;
 
 use crate::layout::{JobFolder, PROCESS_RESULTS};
 use crate::quantity::{format_age, format_bytes, format_count, format_duration};
 use crate::record::Record;
-use crate::text::{one_line, shorten_middle, word};
+use crate::text::{one_line, serialized_name, shorten_middle};
 
 /// The fields that name the subject of a record without job and container, in the order of preference.
 const SUBJECTS: [&str; 8] = ["path", "key", "image", "plot", "report", "file", "folder", "bucket"];
@@ -31,7 +31,7 @@ const SHORT_ID: usize = 12;
 /// Any other record as `SUBJECT: STATE, AMOUNT, ...`. A record of a dry run is followed by its `docker run` command.
 pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String {
     let (job, container, error) = (record.job(), record.container(), record.error());
-    let error = error.map(|error| format!("error {}", word(&error.kind)));
+    let error = error.map(|error| format!("error {}", serialized_name(&error.kind)));
     if job.is_none() && container.is_none() {
         let subject = SUBJECTS.iter().find_map(|name| Some((*name, record.text(name)?)));
         let (name, subject) = subject.unwrap_or(("", "record"));
@@ -53,7 +53,7 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
         return title_line(subject.as_deref().unwrap_or("job"), detail);
     }
     let subject = job.map(|job| one_line(&job.id)).or_else(|| container_name.clone()).unwrap_or_default();
-    let state = container.map(|container| container.status.map_or(container.state, |status| word(&status)));
+    let state = container.map(|container| container.status.map_or(container.state, |status| serialized_name(&status)));
     // A submission's own record has its state beside the job.
     let state = state.or_else(|| record.text("state").map(str::to_owned));
     let state = state.map(|state| one_line(&state)).filter(|state| !state.is_empty());

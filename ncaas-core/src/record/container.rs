@@ -69,9 +69,9 @@ impl Container {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "serde_json::Value")]
 pub enum Oom {
-    /// It is known.
+    /// Known.
     Known(bool),
-    /// It was killed, and nothing says why.
+    /// The container was killed, for an unknown reason.
     Unknown,
 }
 
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for Oom {
 pub enum StoppedBy {
     /// Somebody who asked the engine to: `ncaas-exec stop`, `docker kill`.
     User,
-    /// Its time was over.
+    /// The time limit.
     Timeout,
     /// The engine itself, which was stopped or restarted.
     Engine,
@@ -105,7 +105,7 @@ pub enum StoppedBy {
     Cancelled,
 }
 
-/// A command that was left to itself in a running container.
+/// A detached command in a running container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DetachedExec {
     /// Its name, which no other of that container has.

@@ -111,11 +111,11 @@ pub struct Job {
     /// Which attempt at the submission this is, from 2 on; none for the first. `ncaas-submit retry` begins a new one: what
     /// was saved of an earlier one no longer counts.
     pub attempt: Option<u64>,
-    /// The claim under which a watcher handed it on; none for a job that no watcher handed on.
+    /// The claim under which a watcher emitted it; none for a job that no watcher emitted.
     pub claim: Option<JobClaim>,
 }
 
-/// The claim that a record was handed on under.
+/// The claim under which a record was emitted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobClaim {
     /// Its number. The work of a record is superseded when the bucket's claim has a higher one.
@@ -159,7 +159,7 @@ impl Datasets {
     }
 }
 
-/// How a container is run, beyond its image and command. Together they are all that it takes to run it again.
+/// How a container is run, beyond its image and command. These settings are enough to run it again.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -220,9 +220,9 @@ pub struct RunSettings {
 pub struct MountPaths {
     /// Path of a dataset that is a folder, or of the folder that contains a dataset that is a file.
     pub data: Option<String>,
-    /// Of the folder that holds the config.
+    /// Path of the folder that contains the config.
     pub config: Option<String>,
-    /// Of the folder for results.
+    /// Path of the folder for results.
     pub results: Option<String>,
     /// Of the folder for logs; empty if the container gets none.
     pub logs: Option<String>,

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::pieces::Pieces;
-use crate::bucket::{Attempts, Bucket, ObjectInfo, parse_modified};
+use crate::bucket::{Bucket, ObjectInfo, Retries, parse_modified};
 use crate::failure::{Failure, Kind, Result, innermost_cause};
 
 /// How much of a large object is requested at once while no other one is downloaded, in bytes, and how many such requests
@@ -150,16 +150,16 @@ impl ObjectReader<'_> {
         mut take: impl AsyncFnMut(Bytes) -> bool,
     ) -> Result<Answer> {
         // The client retries a request, but not a response whose connection is lost.
-        let mut attempts = Attempts::default();
+        let mut retries = Retries::default();
         loop {
             let before = range.start;
             match self.request_rest(&mut range, &mut take).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => {
                     if range.start > before {
-                        attempts.reset();
+                        retries.reset();
                     }
-                    attempts.wait_after(failure).await?;
+                    retries.wait_after(failure).await?;
                 }
             }
         }

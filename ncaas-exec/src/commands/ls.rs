@@ -98,7 +98,7 @@ fn table(records: &[Record], size: bool, width: usize) -> String {
 }
 
 fn row(record: &Record, container: &Container) -> [String; 6] {
-    let state = container.status.map_or_else(|| container.state.clone(), |status| text::word(&status));
+    let state = container.status.map_or_else(|| container.state.clone(), |status| text::serialized_name(&status));
     let started = container.started_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
     let age = started.map(|started| format_age(Timestamp::now().duration_since(started).as_secs()));
     let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());

@@ -70,7 +70,7 @@ impl FileDifferences {
 }
 
 /// Size and checksum of each file, by name.
-type Files = BTreeMap<String, (u64, Option<String>)>;
+type FileSums = BTreeMap<String, (u64, Option<String>)>;
 
 pub(crate) async fn compare_records(tool: Tool, args: CompareArgs) -> Result<ExitStatus> {
     let engines = LazyEngine::default();
@@ -85,7 +85,7 @@ pub(crate) async fn compare_records(tool: Tool, args: CompareArgs) -> Result<Exi
 struct Side {
     path: PathBuf,
     record: Record,
-    results: Files,
+    results: FileSums,
     /// Why the job failed.
     cause: Option<String>,
 }
@@ -129,7 +129,7 @@ fn compare(a: &Side, b: &Side) -> Comparison {
         .map(|name| ((*name).to_owned(), Pair { a: field(&a.record, name), b: field(&b.record, name) }))
         .filter(|(_, pair)| pair.a != pair.b)
         .collect();
-    let inputs_of = |side: &Side| -> Files {
+    let inputs_of = |side: &Side| -> FileSums {
         let inputs = side.record.fields().ok().and_then(|known| known.inputs).unwrap_or_default();
         inputs.into_iter().map(|input| (base_name(&input.name).to_owned(), (input.size, Some(input.sha256)))).collect()
     };
@@ -149,7 +149,7 @@ fn compare(a: &Side, b: &Side) -> Comparison {
     }
 }
 
-fn compare_files(a: &Files, b: &Files) -> FileDifferences {
+fn compare_files(a: &FileSums, b: &FileSums) -> FileDifferences {
     let mut differences = FileDifferences::default();
     for (name, file) in a {
         match b.get(name) {

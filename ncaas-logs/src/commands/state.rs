@@ -12,7 +12,7 @@ use ncaas_core::quantity::{format_age, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::table::{Table, shows_table, terminal_width};
-use ncaas_core::text::word;
+use ncaas_core::text::serialized_name;
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn table_row(record: &Record) -> [String; 6] {
     [
         if container.name.is_empty() { record.dataset_name().unwrap_or_default() } else { container.name },
         container.state,
-        word(&container.status),
+        serialized_name(&container.status),
         container.exit_code.map(|code| code.to_string()).unwrap_or_default(),
         started.unwrap_or_default(),
         container.duration_s.map(format_duration).unwrap_or_default(),

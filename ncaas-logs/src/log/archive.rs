@@ -19,7 +19,7 @@ use super::driver::{compresses, option};
 use super::entry::LogEntry;
 use super::file_parser::Lost;
 use super::files::Entries;
-use super::helper::Helper;
+use super::helper_container::Helper;
 use super::query::Query;
 
 /// Where the helper mounts the folder.

@@ -12,7 +12,7 @@ mod entry;
 mod file_parser;
 mod files;
 mod growing_file;
-pub(crate) mod helper;
+pub(crate) mod helper_container;
 mod http_response;
 mod json_file;
 mod k8s_file;

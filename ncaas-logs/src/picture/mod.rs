@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use ncaas_core::failure::Result;
 use ncaas_core::quantity::{format_bytes, format_count};
 use ncaas_core::record::fields::Status;
-use ncaas_core::text::{shorten_middle, word};
+use ncaas_core::text::{serialized_name, shorten_middle};
 
 use crate::job_summary::describe_status;
 use crate::timeline::{Row, Slice, Timeline, format_utc};
@@ -76,7 +76,7 @@ pub(crate) const STATUSES: [(Option<Status>, Colour); 6] = [
 
 /// The word for a job's status.
 pub(crate) fn status_word(status: Option<Status>) -> String {
-    status.map_or("running".to_owned(), |status| word(&status))
+    status.map_or("running".to_owned(), |status| serialized_name(&status))
 }
 
 pub(crate) fn draw_svg(timeline: &Timeline) -> String {

@@ -14,7 +14,7 @@ use ncaas_core::quantity::format_age;
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::{DatasetState, SubmissionFields, SubmissionState};
 use ncaas_core::table::{Table, shows_table, terminal_height, terminal_width};
-use ncaas_core::text::word;
+use ncaas_core::text::serialized_name;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
@@ -127,7 +127,7 @@ fn row(record: &Record, status: &SubmissionFields) -> [String; 6] {
     [
         job.id,
         job.group.unwrap_or_default(),
-        word(&status.state),
+        serialized_name(&status.state),
         format!("{}/{}", status.datasets_done, status.jobs.len()),
         age.map(|age| format!("{} ago", format_age(age.as_secs()))).unwrap_or_default(),
         status.owner.clone().unwrap_or_default(),

@@ -8,7 +8,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::{PlaceArgs, SchedulerName};
 use crate::place::batch::BatchQueue;
-use crate::place::node_job::NodeOptions;
+use crate::place::batch_script::NodeOptions;
 use crate::place::placer::Placer;
 use crate::place::scheduler::Scheduler;
 use crate::place::slurm;

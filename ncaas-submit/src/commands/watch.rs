@@ -134,7 +134,7 @@ async fn warn_about_conditional_writes(session: &Session) -> Result<()> {
     if session.bucket.honours_conditional_writes(&probe_key()?).await? {
         return Ok(());
     }
-    let message = format!("`{}` accepts conditional writes and ignores their conditions", session.bucket.address());
+    let message = format!("`{}` accepts conditional writes, but ignores their conditions", session.bucket.address());
     let hint = "run only one watcher on it: two could emit the same submission";
     session.tool.report_failure(&Failure::new(Kind::BucketError, message).hint(hint));
     Ok(())
@@ -161,7 +161,7 @@ async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) 
     if elsewhere > 0 {
         session.tool.note(&format!(
             "left {} to the watchers that have claimed them\n\
-             hint: `{}` shows their owners; `ncaas-submit retry --force` takes one away",
+             hint: `{}` shows their owners; `ncaas-submit retry --force BUCKET/GROUP JOB` takes one over",
             format_count(elsewhere, "submission"),
             shell_line(["ncaas-submit", "ls", session.bucket.address()])
         ));

@@ -2,7 +2,7 @@
 //! data travels through the bucket.
 //!
 //! - [`request`]: what a record asks of the scheduler
-//! - [`node_job`]: the batch script
+//! - [`batch_script`]: the script that runs the rest of the pipe on a node
 //! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
 //! - [`batch`]: a queue of AWS Batch; [`no_batch`] stands in for it in a build without the feature `batch`
 //! - [`scheduler`]: one of the two
@@ -11,10 +11,10 @@
 
 #[cfg(feature = "batch")]
 pub(crate) mod batch;
+pub(crate) mod batch_script;
 mod next_step;
 #[cfg(any(not(feature = "batch"), test))]
 mod no_batch;
-pub(crate) mod node_job;
 pub(crate) mod placer;
 mod queue;
 mod queue_entry;

@@ -12,8 +12,8 @@ use ncaas_core::tool::Tool;
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
+use super::batch_script::NodeOptions;
 use super::next_step::{Facts, MISSING_LIMIT, NextStep, next_step};
-use super::node_job::NodeOptions;
 use super::queue::QueuePoller;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
@@ -23,7 +23,7 @@ use crate::bucket_job::{BucketJob, MACHINE_FIELDS};
 /// The longest pause between attempts to submit while the scheduler does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Every so many listings the saved record of a running job is looked up, which costs one request.
+/// Listings between two requests for the saved record of a running job.
 const LISTINGS_TO_LOOK_UP: u32 = 12;
 
 /// The placer of a run of `ncaas-submit place`.

@@ -140,7 +140,7 @@ impl QueuePoller {
     }
 }
 
-/// Of jobs of the same name the newest counts: an earlier one has ended, or is a rival's that runs after it.
+/// The newest of the jobs with the same name. An older one has ended, or belongs to another `place` and runs after it.
 fn newest_by_name(entries: Vec<QueueEntry>) -> HashMap<String, QueueEntry> {
     // Slurm numbers its jobs; the ids of AWS Batch say nothing.
     let age = |entry: &QueueEntry| (entry.id.parse::<u64>().unwrap_or(0), entry.submitted_at.clone());

@@ -6,7 +6,7 @@ use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
 
 use super::batch::BatchQueue;
-use super::node_job::{NodeOptions, batch_script};
+use super::batch_script::{NodeOptions, batch_script};
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
 use super::slurm;

@@ -30,7 +30,7 @@ const OWN_OPTIONS: [(&str, &str); 8] = [
     ("--wait", "-W"),
 ];
 
-/// What Slurm's commands say on stderr where its controller does not answer.
+/// Messages of Slurm's commands if its controller does not answer.
 const UNREACHABLE: [&str; 6] = [
     "Unable to contact slurm controller",
     "Connection refused",
@@ -81,7 +81,7 @@ pub(super) async fn submit(request: &JobRequest, script: &str, submissions: u64,
     Ok(id)
 }
 
-/// What in Slurm's configuration makes jobs wait or lose their results. Empty where the configuration cannot be read.
+/// The settings of Slurm that make jobs wait or lose their results. Empty if its configuration cannot be read.
 pub(super) async fn find_traps(sets_memory: bool, poll: Duration) -> Vec<String> {
     let config = run("scontrol", &["show", "config"], None).await.unwrap_or_default();
     traps(&config, sets_memory, poll)

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(crate) enum ClaimOutcome {
-    /// It is ours, now or since an earlier try whose answer was lost. `previous` had it before.
+    /// This watcher has it, by this request or by an earlier one whose answer was lost. `previous` had it before.
     Ours { claim: Claim, previous: Option<String> },
     /// Another watcher has it.
     Elsewhere { watcher: String },

@@ -102,7 +102,7 @@ pub(crate) async fn process(
     emitted.map(|()| Outcome::Emitted)
 }
 
-/// Gives a job the claim that it is handed on under.
+/// Gives a job the claim under which it is emitted.
 fn set_claim(job: &mut Job, claim: &Claim) {
     job.attempt = (claim.attempt > 1).then_some(claim.attempt);
     job.claim = Some(JobClaim { number: claim.number, watcher: claim.watcher.clone(), run: None });
@@ -234,7 +234,7 @@ async fn claim(
         Ok(ClaimOutcome::OtherSubmission { submission }) => Ok(Claiming::OtherSubmission(submission)),
         Ok(ClaimOutcome::OnPlatform) => {
             session.tool.note(&format!(
-                "leaving `{id}` to the platform: it has a certificate and no claim\n\
+                "skipped `{id}`: it has a certificate but no claim, so the platform runs it\n\
                  hint: `ncaas-submit retry --force` runs it here"
             ));
             Ok(Claiming::Not(Outcome::Settled))

@@ -65,13 +65,13 @@ pub(super) struct Heartbeat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HolderState {
     Alive,
-    /// It may run: its heartbeat was not seen to change yet, and not unchanged for long enough.
+    /// It may run: its heartbeat has not changed yet, but the time limit has not passed.
     Unconfirmed,
     /// It has stopped, and holds its claims.
     Held,
-    /// It has stopped or died on this host, where its jobs go on.
+    /// It has stopped or died on this host, where its containers still run.
     Resumable,
-    /// It is gone, and its jobs with it.
+    /// It is dead, and its jobs with it.
     Gone,
 }
 

@@ -1,4 +1,4 @@
-//! Watchers that are gone, for a verb that does not watch: judged by one reading of their heartbeats.
+//! Decides by a single reading of its heartbeat whether a watcher is dead, for verbs that cannot wait for a change.
 
 use std::collections::HashMap;
 use std::time::Duration;

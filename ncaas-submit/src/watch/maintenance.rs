@@ -16,13 +16,13 @@ use super::submit_queue::{QueuedFile, backoff};
 /// How often the heartbeat and other watchers are looked after.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Every so many rounds the claimed submissions are checked, where their number is not limited.
+/// Rounds between two checks of the claimed submissions, if their number is not limited.
 const ROUNDS_TO_CHECK: usize = 8;
 
 /// How many are checked at once: the cost does not grow with their number.
 const CHECKED_AT_ONCE: usize = 40;
 
-/// Every so many rounds stale objects are removed from the bucket.
+/// Rounds between two removals of stale objects from the bucket.
 const ROUNDS_TO_CLEAN: usize = 600;
 
 /// Maintains the claims as long as the watch runs.

@@ -1,8 +1,8 @@
 //! The queue of submit files that were found and have to be read, each once.
 //!
 //! Groups take turns, and within a group the oldest submission comes first. Submit files that existed when the watch began,
-//! which can be many, and those that came later take turns too. A submission that turns out to be unfinished waits among
-//! the ready ones if it cannot be claimed at once.
+//! which can be many, and those that came later take turns too. An unfinished submission that cannot be claimed at once
+//! goes back into the queue.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;

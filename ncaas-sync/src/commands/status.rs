@@ -12,7 +12,7 @@ use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::table::{Table, shows_table, terminal_width};
-use ncaas_core::text::word;
+use ncaas_core::text::serialized_name;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,7 +45,7 @@ impl StatusRecord {
     /// The row of a table.
     fn cells(&self) -> [String; 4] {
         let size = |size: Option<u64>| size.map_or_else(String::new, |size| size.to_string());
-        [word(&self.status), size(self.size), size(self.bucket_size), self.path.clone()]
+        [serialized_name(&self.status), size(self.size), size(self.bucket_size), self.path.clone()]
     }
 }
 

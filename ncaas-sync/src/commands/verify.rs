@@ -121,7 +121,7 @@ impl Verifier<'_> {
             _ => None,
         };
         if self.args.bucket_only && bucket.is_none() {
-            return Err(Failure::new(Kind::BadRecord, format!("`{}` belongs to no bucket", job.id)));
+            return Err(Failure::new(Kind::BadRecord, format!("`{}` does not come from a bucket", job.id)));
         }
         let io_dir = if self.args.bucket_only { None } else { Some(Folder::open(io_dir).ok()) };
         let places = Places { job, io_dir, bucket };

@@ -101,7 +101,9 @@ impl FileSync for Folders {
         let (root, excluded): (_, &[String]) = match wanted.first("dir-name") {
             Some("context") => (&self.0.context, &self.0.excluded),
             Some("dockerfile") => (&self.0.dockerfile, &[]),
-            other => return Err(Status::not_found(format!("no folder `{}` to read", other.unwrap_or_default()))),
+            other => {
+                return Err(Status::not_found(format!("the folder `{}` does not exist", other.unwrap_or_default())));
+            }
         };
         let selection =
             wanted.selection(root, excluded).map_err(|failure| Status::invalid_argument(failure.message))?;

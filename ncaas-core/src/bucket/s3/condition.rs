@@ -14,7 +14,7 @@ use aws_sdk_s3::primitives::ByteStream;
 
 use crate::bucket::key::Key;
 use crate::bucket::object::{Version, content_type, sha256};
-use crate::bucket::retry::Attempts;
+use crate::bucket::retry::Retries;
 use crate::failure::Result;
 use crate::files::random_id;
 
@@ -51,7 +51,7 @@ impl S3Bucket {
     async fn put_on(&self, condition: Condition<'_>, key: &Key, bytes: &[u8]) -> Result<Option<Version>> {
         let mark = random_id();
         let mut may_be_ours = false;
-        let mut attempts = Attempts::default();
+        let mut retries = Retries::default();
         let mut conflicts = 0;
         loop {
             let error = match self.put_once(&condition, key, bytes, &mark).await {
@@ -68,7 +68,7 @@ impl S3Bucket {
                 tokio::time::sleep(PAUSE * conflicts).await;
                 continue;
             }
-            attempts.wait_after(failure).await?;
+            retries.wait_after(failure).await?;
             may_be_ours = true;
         }
     }

@@ -105,8 +105,8 @@ fn http_client() -> Result<SharedHttpClient> {
 fn tls_context() -> Result<TlsContext> {
     let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let unusable = |cause: &str| {
-        let words = format!("cannot use the certificates of the server's authority: {cause}");
-        Failure::new(Kind::Usage, words).hint("AWS_CA_BUNDLE names a file of certificates in PEM")
+        let words = format!("cannot load the certificates of the server's authority: {cause}");
+        Failure::new(Kind::Usage, words).hint("set AWS_CA_BUNDLE to a file of certificates in PEM")
     };
     let mut trusted = TrustStore::default();
     if let Some(path) = &bundle {

@@ -76,7 +76,7 @@ pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Resu
         if let Some(Program::ShellScript { text, .. }) = program
             && contains_placeholder(&line[text])
         {
-            return Err(Failure::new(Kind::Usage, "a placeholder cannot stand inside a shell script").hint(
+            return Err(Failure::new(Kind::Usage, "placeholders are not allowed inside a shell script").hint(
                 "use \"$data\" and \"$config\" in the script, or \"$1\" with the placeholder as an argument after it",
             ));
         }

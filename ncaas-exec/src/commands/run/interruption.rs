@@ -53,7 +53,8 @@ impl Counts {
                  shows its output",
             ),
             running => tool.note(&format!(
-                "{running} jobs run in the background: `ncaas-exec ls` lists them; `ncaas-exec run --follow` waits for jobs"
+                "{}: `ncaas-exec ls` lists them; `ncaas-exec run --follow` waits for jobs",
+                describe_running(running as u64)
             )),
         }
     }

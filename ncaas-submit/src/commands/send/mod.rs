@@ -86,7 +86,7 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
     if let Some(earlier) = earlier {
         let cancel = shell_line(["ncaas-submit", "cancel", &format!("{}/{group}", bucket.address()), &id]);
         tool.note(&format!(
-            "`{earlier}` has the same datasets and config and has not ended: they run twice; `{cancel}` cancels this one"
+            "`{earlier}` has the same datasets and config and has not ended: both will run; `{cancel}` cancels this one"
         ));
     }
     Ok(submission.whole_record(&submitted_job(bucket, &key, id, Some(timestamp))))

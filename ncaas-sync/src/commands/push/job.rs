@@ -118,16 +118,16 @@ impl Pusher<'_> {
         Ok(())
     }
 
-    /// Reports jobs that belong to no bucket. The exit status is 1 if there were no others.
+    /// Reports jobs that do not come from a bucket. The exit status is 1 if there were no others.
     pub(crate) fn report_without_bucket(&self, output: &Output) {
         let count = self.counts.without_bucket.get();
         if count == 0 {
             return;
         }
         self.tool.note(&if count == 1 {
-            "1 job belongs to no bucket: its results stay in the io-dir".to_owned()
+            "1 job does not come from a bucket: its results stay in the io-dir".to_owned()
         } else {
-            format!("{count} jobs belong to no bucket: their results stay in the io-dir")
+            format!("{count} jobs do not come from a bucket: their results stay in the io-dir")
         });
         if self.counts.with_bucket.get() == 0 {
             output.note_undone();

@@ -38,7 +38,7 @@ fn a_hand_written_record_runs_through_the_whole_pipe() {
     let stages = "ncaas-sync pull | jq -c . | ncaas-exec run | jq -c . | ncaas-logs save | jq -c . | ncaas-sync collect \
                   | ncaas-sync push | ncaas-exec rm";
     let ran = pipe_in(folder.path(), &format!("echo '{record}' | {stages}"), &[]);
-    let ran = ran.ended_saying(1, "1 job belongs to no bucket: its results stay in the io-dir");
+    let ran = ran.ended_saying(1, "1 job does not come from a bucket: its results stay in the io-dir");
     let record = &ran.json()[0];
     assert_eq!(record["container"]["status"], "success", "{record}");
     let results = folder.path().join("io-dir/results").join(&name).join("process_results");

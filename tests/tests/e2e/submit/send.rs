@@ -122,7 +122,7 @@ fn send_reports_why_it_cannot_submit() {
     );
     send("lab/inputs/missing", "lab/configs/config.yaml")
         .ended_saying(1, "the dataset `lab/inputs/missing` does not exist");
-    send("lab/inputs/a b.npy", "lab/inputs/a b.npy").ended_saying(1, "ends in none of `.json`, `.yaml` and `.yml`");
+    send("lab/inputs/a b.npy", "lab/inputs/a b.npy").ended_saying(1, "must end in `.json`, `.yaml` or `.yml`");
     ncaas_submit(&["send", &bucket.address()]).run().ended_saying(2, "--data");
     let s3 = ["send", "s3://no-such-bucket-here/lab", "--data", "lab/inputs/x", "--config", "lab/configs/c.yaml"];
     ncaas_submit(&s3).run().ended_saying(1, "the bucket does not exist");

@@ -256,10 +256,10 @@ fn push_reports_jobs_without_a_bucket() {
     for field in ["bucket", "group"] {
         record["job"].as_object_mut().unwrap().remove(field);
     }
-    jobs.run(&["push"], &record).ended_saying(1, "1 job belongs to no bucket: its results stay in the io-dir");
+    jobs.run(&["push"], &record).ended_saying(1, "1 job does not come from a bucket: its results stay in the io-dir");
     let input = format!("{record}\n{}", jobs.ended(1, 1));
     let both = ncaas_sync(&jobs.home, &["push"]).dir(jobs.home.path()).stdin(input).run();
-    both.ended_saying(0, "1 job belongs to no bucket");
+    both.ended_saying(0, "1 job does not come from a bucket");
 }
 
 #[test]
