@@ -114,7 +114,7 @@ impl ObjectReader<'_> {
     /// Reads a small object into memory. After a lost connection it is read from its beginning: a server that is not atomic may
     /// have sent the beginning of another version.
     pub(super) async fn read_whole(&self) -> Result<(Pieces, Answer)> {
-        let mut attempts = Attempts::default();
+        let mut retries = Retries::default();
         loop {
             let mut pieces = Pieces::with_capacity(self.entry.size).await;
             let mut take = async |piece| {
@@ -126,7 +126,7 @@ impl ObjectReader<'_> {
                 Err(failure) => {
                     // Others may wait for the memory.
                     drop(pieces);
-                    attempts.wait_after(failure).await?;
+                    retries.wait_after(failure).await?;
                 }
             }
         }
