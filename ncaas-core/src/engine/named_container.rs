@@ -13,10 +13,11 @@ const LAST: &str = "last";
 
 impl Engine {
     /// Inspects the container that an argument names: a container's name or id, a job's id or folder, the name of a dataset,
-    /// or `last`. Of several jobs with the same dataset, it is the newest.
+    /// or `last`. Of several jobs with the same dataset, it is the one that runs, or else the newest.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`]; [`Kind::Usage`] if the datasets of a job have several containers.
+    /// [`Kind::ContainerNotFound`]; [`Kind::Usage`] if the datasets of a job have several containers, or if several jobs with
+    /// the dataset run.
     #[boxed]
     pub async fn inspect_named(&self, name: &str) -> Result<ContainerInspectResponse> {
         match self.inspect(name).await {
@@ -47,7 +48,15 @@ impl Engine {
         let is_dataset = |record: Record| {
             record.dataname().is_some_and(|data| data.names().iter().any(|data| base_name(data) == name))
         };
-        let of_dataset = || found.iter().find(|container| container.record().is_some_and(is_dataset));
-        Ok(of_job.first().copied().or_else(of_dataset).map(|container| container.id.clone()))
+        if let [container] = of_job.as_slice() {
+            return Ok(Some(container.id.clone()));
+        }
+        let of_dataset: Vec<_> = found.iter().filter(|container| container.record().is_some_and(is_dataset)).collect();
+        let running: Vec<_> = of_dataset.iter().filter(|container| container.state == "running").collect();
+        if let [first, second, ..] = running.as_slice() {
+            let message = format!("several jobs with `{name}` run: `{}`, `{}`, ...", first.name, second.name);
+            return Err(Failure::new(Kind::Usage, message).hint("name one of these containers"));
+        }
+        Ok(running.first().copied().or(of_dataset.first()).map(|container| container.id.clone()))
     }
 }

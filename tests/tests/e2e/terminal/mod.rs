@@ -168,6 +168,24 @@ fn a_container_is_named_by_its_job_or_dataset_in_every_tool() {
 }
 
 #[test]
+fn a_dataset_names_the_job_that_runs_and_not_one_of_several() {
+    let workspace = Workspace::new();
+    let data = format!("{}.npy", unique("data"));
+    workspace.write(&data, "1");
+    let stop = |name: &str| workspace.exec(&["stop", "--grace", "1s", name]).run();
+    let start = |command: &[&str]| -> String {
+        let started: serde_json::Value = serde_json::from_slice(&workspace.start(&["--data", &data], command)).unwrap();
+        started["container"]["name"].as_str().unwrap().to_owned()
+    };
+    let names = [start(&["sh", "-c", "sleep 60"]), start(&["sh", "-c", "sleep 60"])];
+    let refused = stop(&data).json()[0]["error"]["message"].to_string();
+    assert!(refused.contains(&format!("several jobs with `{data}` run: ")), "{refused}");
+    stop(&names[1]);
+    start(&["sh", "-c", "true"]);
+    assert_eq!(stop(&data).json()[0]["container"]["name"], names[0].as_str());
+}
+
+#[test]
 fn a_development_container_is_compared_and_collected_from() {
     let dev = DevContainer::new();
     dev.exec_in(&[], &["sh", "-c", "echo 1 >~/result.txt"]).run().ok();
