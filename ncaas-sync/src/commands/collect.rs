@@ -259,15 +259,17 @@ impl Collector {
             let shared = Arc::clone(&selection);
             let (fetched, left_out) = fetch::fetch(engine, shared, stage, overlay, image, &self.args.from).await?;
             findings.append(fetched);
-            if container.status == Some(Status::Success) {
-                let has_results =
-                    !findings.list.is_empty() || directory.saved_record().is_some_and(|saved| saved.has_results());
+            if container.status.is_some() {
+                // A job that failed need not have results.
+                let may_be_removed = container.status != Some(Status::Success)
+                    || !findings.list.is_empty()
+                    || directory.saved_record().is_some_and(|saved| saved.has_results());
                 let left_out = match left_out {
                     Some(left_out) => Ok(left_out),
                     None => fetch::count_left_out(engine, &selection).await,
                 };
                 match left_out {
-                    Ok(left_out) if has_results => {
+                    Ok(left_out) if may_be_removed => {
                         if let Some(warning) = left_out.warning_beside_results() {
                             self.tool.note(&format!("`{}`: {warning}", directory.job().id()));
                             findings.warnings.add(warning);
@@ -278,7 +280,7 @@ impl Collector {
                         findings.uncollected = left_out.total();
                     }
                     // The engine lists nothing if one path is too deep for it.
-                    Err(_) if has_results => {}
+                    Err(_) if may_be_removed => {}
                     Err(failure) => return Err(failure),
                 }
             }

@@ -202,7 +202,7 @@ fn files_that_are_as_in_the_image_are_not_results() {
 }
 
 #[test]
-fn a_successful_job_without_results_names_the_files_that_were_left_out() {
+fn a_job_without_results_names_the_files_that_were_left_out() {
     let job = EndedJob::after("mkdir /tmp/out; echo x > /tmp/out/res.csv", &[]);
     let expected = "the job succeeded without any result: 1 file under `/tmp` left out (`--all` collects them)";
     for attempt in ["first", "again"] {
@@ -212,6 +212,8 @@ fn a_successful_job_without_results_names_the_files_that_were_left_out() {
     }
     let record = job.collect(&["--all"]).ok().record();
     assert_eq!((result_paths(&record), record.uncollected), (vec!["outside/tmp/out/res.csv".to_owned()], None));
+    let failed = EndedJob::after("mkdir /tmp/out; echo x > /tmp/out/res.csv; exit 1", &[]);
+    failed.collect(&[]).ended_saying(1, "1 file under `/tmp` left out (`--all` collects them)");
     let nothing = EndedJob::after("true", &[]);
     nothing.collect(&[]).ended_saying(0, "the job succeeded without any result, and no file that it wrote was found");
 }
