@@ -58,7 +58,7 @@ async fn describe_running_jobs(job: &BucketJob) -> Result<Option<String>> {
         Some(claim) => LostWatchers::new(&job.bucket).contain(&claim.watcher).await?,
         None => true,
     };
-    let when = if is_lost { "when it is started again" } else { "within a few seconds" };
+    let when = if is_lost { "when it is started again" } else { "within a few seconds, if it runs" };
     let jobs = format_count(running, "running job");
     Ok(Some(format!("`{}`: the pipe stops {jobs} {when}", job.id)))
 }

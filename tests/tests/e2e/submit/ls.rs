@@ -102,7 +102,7 @@ fn platform_results_are_believed(bucket: &TestBucket) {
     }
     let ran = watch_once(bucket);
     assert_eq!(ran.text(), "", "the platform runs them");
-    assert!(ran.stderr.contains("to the platform"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("so the platform runs it"), "{}", ran.stderr);
     run_verb(bucket, "retry", &["bad"]).ended_saying(1, "no watcher has claimed a submission with this id");
     for timestamp in ["good", "bad"] {
         bucket.put(&format!("lab/results/job__{}_{timestamp}/process_results/end.txt", bucket.analysis()), "end\n");
