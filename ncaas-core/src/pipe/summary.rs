@@ -24,7 +24,7 @@ const SHORT_ID: usize = 12;
 /// ```text
 /// job__pca_2026_11_27_10_00_00_123456: success
 ///   session01.npy  job__pca_2026_11_27_10_00_00_123456-1-aabbccdd
-///   3 results in io-dir/results/job__pca_2026_11_27_10_00_00_123456/process_results
+///   3 results, 4.1 MB in io-dir/results/job__pca_2026_11_27_10_00_00_123456/process_results
 /// ```
 ///
 /// If a message on the same terminal has said how the job ended (`is_told`), one line is left: `DATASET: RESULTS`, or its container.
@@ -45,8 +45,9 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
     });
     let dataset = datasets(record);
     let place = results_folder(record).map(|place| {
-        let count = record.results().map_or(0, |results| results.len());
-        format!("{} in {}", format_count(count, "result"), one_line(&place))
+        let results = record.results().unwrap_or_default();
+        let size = format_bytes(results.iter().map(|result| result.size).sum());
+        format!("{}, {size} in {}", format_count(results.len(), "result"), one_line(&place))
     });
     if let Some(detail) = place.as_ref().or(container_name.as_ref()).filter(|_| is_told && error.is_none()) {
         let subject = dataset.or_else(|| job.map(|job| one_line(&job.id)));
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(summary(&format!("{{{job}}}")), "job__pca_1\n  s1.npy\n");
         let results =
             r#""io_dir":"/io","results":[{"path":"results/job__pca_1/process_results/x","size":1,"source":"/x"}]"#;
-        let expected = "job__pca_1\n  s1.npy\n  1 result in /io/results/job__pca_1/process_results\n";
+        let expected = "job__pca_1\n  s1.npy\n  1 result, 1 B in /io/results/job__pca_1/process_results\n";
         assert_eq!(summary(&format!("{{{job},{results}}}")), expected);
         let one_of_two = r#""job":{"id":"job__pca_1","datasets":2,"label":"a\u0007.npy"}"#;
         let results = r#""io_dir":"/io","results":[{"path":"results/x","size":1,"source":"/x"}]"#;
@@ -175,7 +176,7 @@ mod tests {
         assert_eq!(summarise(&record, 80, true), "s1.npy: job__pca_1-1-aabb\n");
         let results = r#"{"io_dir":"/io","results":[{"path":"results/x","size":1,"source":"/x"}]}"#;
         record.merge(&serde_json::from_str::<Value>(results).unwrap());
-        assert_eq!(summarise(&record, 80, true), "s1.npy: 1 result in /io/results/job__pca_1/process_results\n");
+        assert_eq!(summarise(&record, 80, true), "s1.npy: 1 result, 1 B in /io/results/job__pca_1/process_results\n");
     }
 
     #[test]
