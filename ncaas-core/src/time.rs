@@ -14,7 +14,7 @@ pub(crate) fn format_seconds(nanoseconds: i128) -> String {
     format!("{sign}{}.{:09}", size / NANOSECONDS, size % NANOSECONDS)
 }
 
-/// Parses what [`format_seconds`] writes, with a fraction of any length or none.
+/// Parses what `format_seconds` writes, with a fraction of any length or none.
 pub fn parse_seconds(text: &str) -> Option<i128> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: i128 = whole.parse().ok()?;

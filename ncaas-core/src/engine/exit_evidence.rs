@@ -4,10 +4,10 @@
 //! `OOMKilled`, its events (it keeps the last 256, until it is restarted), and on this machine the kernel's log and its count
 //! of processes killed for memory. [`super::exit_cause`] judges the evidence.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, EventMessage,
 };

@@ -9,13 +9,13 @@
 //! (moby, `pkg/archive`, `createTarFile`: a link is made with `link(2)`, then its owner and mode are set. Podman does
 //! the same, buildah's `copier`.)
 
-use async_recursion::async_recursion as boxed;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use async_recursion::async_recursion as boxed;
 use bollard::models::ContainerInspectResponse;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;

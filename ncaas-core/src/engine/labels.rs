@@ -6,9 +6,9 @@
 //! inherited. A record that names a container is not proof either, because it may come from a bucket: a tool acts for a record
 //! only on a container whose own label names the same job.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptions;
 

@@ -42,11 +42,11 @@ mod state_file;
 mod stop_signal;
 mod wait;
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect, Mount};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};

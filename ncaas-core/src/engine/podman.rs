@@ -6,9 +6,9 @@
 //! - It writes an archive into a mount only if the request names the mount itself ([`Engine::repair_ownership`]).
 //! - It writes a mount into a line of CSV without quoting: see [`is_safe_in_mount`].
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bollard::query_parameters::KillContainerOptions;
 use tokio::time::{Instant, sleep, timeout_at};
 

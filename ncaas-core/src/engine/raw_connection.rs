@@ -3,10 +3,10 @@
 //! Builds, pulls and pushes send large bodies, and BuildKit needs a session in which the engine sends the requests.
 //! `ncaas-logs` reads the responses for logs, in which each line is an HTTP chunk, many chunks at a time.
 
-use async_recursion::async_recursion as boxed;
 use std::io;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use hyper::body::Body;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;

@@ -1,10 +1,10 @@
 //! The state of containers that do not run, from the engine's own files: for root, with a Docker Engine on this machine. The
 //! engine needs some 2 ms for each inspection, and a list may have thousands of containers.
 
-use async_recursion::async_recursion as boxed;
 use std::fs;
 use std::path::PathBuf;
 
+use async_recursion::async_recursion as boxed;
 use bollard::models::{ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State};
 use serde::Deserialize;
 

@@ -3,9 +3,9 @@
 //! The engine's `wait` request only triggers an inspection, and the inspection alone decides. So a broken stream, a restarted
 //! engine or a dead connection costs only a moment, and there is one source of exit codes.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bollard::query_parameters::{StopContainerOptions, WaitContainerOptions};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -34,7 +34,7 @@ const REINSPECT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Engine {
     /// Waits until a container has ended or its start has failed, and returns its state. It enforces the time limit in the
-    /// container's label ([`TIMEOUT`](crate::engine::labels::TIMEOUT)), unless its image has that label, by stopping the container.
+    /// container's label ([`TIMEOUT`]), unless its image has that label, by stopping the container.
     ///
     /// The future can be dropped at any time, and a later call starts again. To do other work meanwhile, pin it and `select!`
     /// it with a ticker.
