@@ -14,7 +14,7 @@ pub(crate) mod batch;
 pub(crate) mod batch_script;
 mod next_step;
 #[cfg(any(not(feature = "batch"), test))]
-mod no_batch;
+pub(crate) mod no_batch;
 pub(crate) mod placer;
 mod queue;
 mod queue_entry;
