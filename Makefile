@@ -61,6 +61,7 @@ format: ## check the formatting
 
 lint: ## clippy and shellcheck, without warnings
 	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo check --workspace --exclude ncaas-tests # without the features that the tests ask for
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck --external-sources $(SCRIPTS); \
 	else echo "make: shellcheck is not installed: the scripts stay unchecked" >&2; fi
 
