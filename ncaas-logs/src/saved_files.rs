@@ -100,6 +100,11 @@ impl SavedFiles {
         }
     }
 
+    /// The line of a failed job's output that most likely says why it failed.
+    pub(crate) fn find_cause(&self) -> Option<String> {
+        find_cause_in(&self.last_lines())
+    }
+
     /// The last lines of the log, without control sequences; none if it cannot be read.
     pub(crate) fn last_lines(&self) -> Vec<SavedLine> {
         let Ok(mut file) = self.log.open_file() else { return Vec::new() };

@@ -53,6 +53,11 @@ impl Container {
         matches!(self.state.as_str(), "exited" | "dead") || self.status.is_some()
     }
 
+    /// Whether its process never ran. With [`Container::has_ended`], its start has failed.
+    pub fn was_never_started(&self) -> bool {
+        self.state == "created"
+    }
+
     /// Its id, or else its name; empty if it has neither.
     pub fn reference(&self) -> &str {
         if self.id.is_empty() { &self.name } else { &self.id }

@@ -59,7 +59,7 @@ struct Remover {
     connection: LazyEngine,
     /// Whether the user named the containers.
     is_named: bool,
-    /// Whether notes say what was removed.
+    /// Whether a note is printed for each container that was removed.
     is_explained: bool,
     force: bool,
     dry_run: bool,
@@ -162,12 +162,12 @@ async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
 async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, record: &Record) -> Result<()> {
     let mut all_removed = Ok(());
     for mut left in leftovers.find(engine, record).await? {
-        if !is_unstarted(&left.container().unwrap_or_default()) && !is_collected(&left) {
+        if !left.container().unwrap_or_default().was_never_started() && !is_collected(&left) {
             continue;
         }
         let remove = async {
             let container = targets::inspect_labelled_target(engine, &mut left).await?;
-            if container.has_ended() || is_unstarted(&container) {
+            if container.has_ended() || container.was_never_started() {
                 remove_target(engine, &left, &container, false).await
             } else {
                 Ok(())
@@ -180,10 +180,6 @@ async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, recor
         }
     }
     all_removed
-}
-
-fn is_unstarted(container: &Container) -> bool {
-    container.state == "created"
 }
 
 /// Whether the container of a record does not exist, or is being removed by another client.
@@ -199,7 +195,7 @@ async fn is_removed(engine: &Engine, record: &Record) -> bool {
 /// [`check_collected`], unless `force` discards what was not collected.
 async fn remove_target(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
     let id = &container.id;
-    let was_started = !is_unstarted(container);
+    let was_started = !container.was_never_started();
     if container.has_ended() && !force {
         check_collected(engine, record, container).await?;
     } else if was_started && !container.has_ended() {

@@ -66,7 +66,7 @@ pub(super) async fn may_have_container(engine: &Engine, record: &Record) -> bool
 
 /// Whether a container was created and never started, because the run that created it was interrupted.
 pub(super) fn is_unstarted(container: &Container) -> bool {
-    container.state == "created" && !container.has_ended()
+    container.was_never_started() && !container.has_ended()
 }
 
 /// The saved record of a job that has ended without an error; its container may have been removed since.

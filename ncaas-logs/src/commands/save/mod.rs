@@ -24,14 +24,11 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::SaveArgs;
 use crate::job_files::JobFiles;
 use crate::output_excerpt::OutputExcerpt;
-use crate::saved_files::{SavedFiles, find_cause_in};
+use crate::saved_files::SavedFiles;
 use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
 use report::{JobProgress, Report, describe_error};
-
-/// The engine's word for a container that was never started.
-const CREATED: &str = "created";
 
 /// How often files are updated by default.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -109,7 +106,7 @@ impl Saver {
             Ok(None) => {
                 let saved = SavedFiles::for_record(record);
                 let cause = saved.as_ref().filter(|_| record.is_failed());
-                let cause = cause.and_then(|saved| find_cause_in(&saved.last_lines()));
+                let cause = cause.and_then(|saved| saved.find_cause());
                 let outcome = outcome_line(record, cause.as_deref(), saved.as_ref().map(|saved| saved.log.path()));
                 self.report_outcome(record, outcome);
                 return Ok(());
@@ -166,7 +163,7 @@ impl Saver {
             return copy_saved(record, &saved).map(|()| None);
         }
         let container = container_from_inspect(&inspected);
-        if container.state == CREATED && !is_named {
+        if container.was_never_started() && !is_named {
             // Its run was killed before the start, or is about to start it.
             let name = &container.name;
             self.tool.note(&format!("`{name}` was not started: `ncaas-exec rm {name}` removes it"));
