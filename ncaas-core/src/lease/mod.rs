@@ -100,9 +100,8 @@ pub fn read_state(job: &Job) -> LeaseState {
 
 fn read_state_in(leases: &[PathBuf], job: &Job) -> LeaseState {
     let Some((claim, folder)) = claim_with_lease(leases, job) else { return LeaseState::Held };
-    let lease = fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
-    let Some(lease) = lease else { return LeaseState::Held };
-    if let Some(loss) = lease.superseded.get(&job_key(job)).filter(|loss| loss.number >= claim.number) {
+    let Some(lease) = read_lease(&folder) else { return LeaseState::Held };
+    if let Some(loss) = lease.superseded.get(&key_of_job(job)).filter(|loss| loss.number >= claim.number) {
         return LeaseState::Superseded { elsewhere: loss.elsewhere };
     }
     if now_ms() < lease.deadline_ms {
@@ -173,7 +172,7 @@ pub fn will_retry(record: &Record, failure: &Failure) -> bool {
 pub fn request_retry(record: &Record, kind: Kind, message: &str, has_results: bool) -> Result<bool> {
     let Some(job) = record.job() else { return Ok(false) };
     let Some(folder) = requests_folder(&job) else { return Ok(false) };
-    let name = short_hash(&format!("{} {}", job_key(&job), job.dataset));
+    let name = short_hash(&format!("{} {}", key_of_job(&job), job.dataset));
     let request = RetryRequest {
         group: job.group.unwrap_or_default(),
         id: job.id,
@@ -231,8 +230,17 @@ fn requests_folder(job: &Job) -> Option<PathBuf> {
     Some(folder.join(RETRY)).filter(|requests| requests.is_dir())
 }
 
-fn job_key(job: &Job) -> String {
-    format!("{}/{}", job.group.as_deref().unwrap_or_default(), job.id)
+fn read_lease(folder: &Path) -> Option<Lease> {
+    serde_json::from_slice(&fs::read(folder.join(LEASE)).ok()?).ok()
+}
+
+fn key_of_job(job: &Job) -> String {
+    job_key(job.group.as_deref().unwrap_or_default(), &job.id)
+}
+
+/// The key of a job among the lost claims of a lease.
+fn job_key(group: &str, id: &str) -> String {
+    format!("{group}/{id}")
 }
 
 fn is_locked(folder: &Path) -> bool {

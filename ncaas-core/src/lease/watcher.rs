@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use super::{LEASE, LOCK, Lease, Loss, RETRY, RetryRequest, is_locked, is_private, lease_folders, now_ms};
+use super::{
+    LEASE, LOCK, Lease, Loss, RETRY, RetryRequest, is_locked, is_private, job_key, lease_folders, now_ms, read_lease,
+};
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::files;
 
@@ -83,18 +85,18 @@ impl LeaseWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn note_superseded(&mut self, group: &str, id: &str, number: u64, elsewhere: bool) -> Result<()> {
-        self.lease.superseded.insert(format!("{group}/{id}"), Loss { number, elsewhere });
+        self.lease.superseded.insert(job_key(group, id), Loss { number, elsewhere });
         self.write()
     }
 
     /// The number of the last claim on a job that was lost; 0 if none was.
     pub fn superseded_number(&self, group: &str, id: &str) -> u64 {
-        self.lease.superseded.get(&format!("{group}/{id}")).map_or(0, |loss| loss.number)
+        self.lease.superseded.get(&job_key(group, id)).map_or(0, |loss| loss.number)
     }
 
     /// Forgets about a job that has ended.
     pub fn forget(&mut self, group: &str, id: &str) {
-        self.lease.superseded.remove(&format!("{group}/{id}"));
+        self.lease.superseded.remove(&job_key(group, id));
     }
 
     /// The records that stages have asked for again since the last call.
@@ -124,10 +126,8 @@ impl LeaseWriter {
 /// Removes leases that have run out and whose watchers no longer run.
 fn remove_stale(leases: &Path) {
     for folder in fs::read_dir(leases).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        let lease =
-            fs::read(folder.join(LEASE)).ok().and_then(|content| serde_json::from_slice::<Lease>(&content).ok());
         let day_ago = now_ms().saturating_sub(86_400_000);
-        if lease.is_some_and(|lease| lease.deadline_ms < day_ago) && !is_locked(&folder) {
+        if read_lease(&folder).is_some_and(|lease| lease.deadline_ms < day_ago) && !is_locked(&folder) {
             fs::remove_dir_all(&folder).unwrap_or(());
         }
     }
