@@ -239,6 +239,12 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(parts[last + 1..].iter().fold(resolved, |path, part| path.join(part)))
 }
 
+/// A path as people read it: relative to the working directory if it is below it.
+pub fn relative_to_working_directory(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::quantity::{format_bytes, format_count, format_duration, format_limit};
 use crate::record::Record;
-use crate::record::fields::{Container, Status, StoppedBy};
+use crate::record::fields::{Container, ResultFile, Status, StoppedBy};
 use crate::text::{one_line, shorten};
 
 /// The maximum length of the cause, in characters.
@@ -26,10 +26,7 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
     let duration = container.duration_s.map(format_duration);
     if container.status == Some(Status::Success) {
         let time = duration.map(|duration| format!(" in {duration}")).unwrap_or_default();
-        let results = record.results().map(|results| {
-            let size = results.iter().map(|result| result.size).sum();
-            format!(": {}, {}", format_count(results.len(), "result"), format_bytes(size))
-        });
+        let results = record.results().map(|results| format!(": {}", describe_results(&results)));
         let limit = record.fields().ok().and_then(|known| known.run?.timeout_s).map(|limit| limit as f64);
         let over = limit.filter(|limit| container.duration_s.is_some_and(|duration| duration > *limit));
         let over = over.map(|limit| format!(" (its time limit is {})", format_duration(limit))).unwrap_or_default();
@@ -52,6 +49,12 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
         line.push_str(&format!("; log: {}", one_line(&log.to_string_lossy())));
     }
     Some(line)
+}
+
+/// The number and size of results: `3 results, 4.1 MB`.
+pub(crate) fn describe_results(results: &[ResultFile]) -> String {
+    let size = results.iter().map(|result| result.size).sum();
+    format!("{}, {}", format_count(results.len(), "result"), format_bytes(size))
 }
 
 /// Whether an earlier stage has printed how a record's job ended.

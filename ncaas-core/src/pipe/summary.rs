@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use crate::files;
 use crate::layout::{JobFolder, PROCESS_RESULTS};
-use crate::quantity::{format_age, format_bytes, format_count, format_duration};
+use crate::outcome::describe_results;
+use crate::quantity::{format_age, format_bytes, format_duration};
 use crate::record::Record;
 use crate::text::{one_line, serialized_name, shorten_middle};
 
@@ -44,11 +46,9 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
         one_line(name)
     });
     let dataset = datasets(record);
-    let place = results_folder(record).map(|place| {
-        let results = record.results().unwrap_or_default();
-        let size = format_bytes(results.iter().map(|result| result.size).sum());
-        format!("{}, {size} in {}", format_count(results.len(), "result"), one_line(&place))
-    });
+    let results = record.results().filter(|results| !results.is_empty());
+    let place = results
+        .and_then(|results| Some(format!("{} in {}", describe_results(&results), one_line(&results_folder(record)?))));
     if let Some(detail) = place.as_ref().or(container_name.as_ref()).filter(|_| is_told && error.is_none()) {
         let subject = dataset.or_else(|| job.map(|job| one_line(&job.id)));
         return title_line(subject.as_deref().unwrap_or("job"), detail);
@@ -82,16 +82,13 @@ fn title_line(subject: &str, details: &str) -> String {
     if details.is_empty() { format!("{subject}\n") } else { format!("{subject}: {details}\n") }
 }
 
-/// The folder with the results of a job, relative to the working directory; none if there are no results.
+/// The folder with the results of a job, relative to the working directory.
 fn results_folder(record: &Record) -> Option<String> {
-    record.results().filter(|results| !results.is_empty())?;
     let job = JobFolder::for_record(record).ok()?;
     let folder = job.root().join(PROCESS_RESULTS);
     let has_own_folder = record.job().is_some_and(|job| job.datasets > 1);
     let folder = if has_own_folder { folder.join(job.label()) } else { folder };
-    let here = std::env::current_dir().ok();
-    let shown = here.and_then(|here| folder.strip_prefix(here).ok()).unwrap_or(&folder);
-    Some(shown.to_string_lossy().into_owned())
+    Some(files::relative_to_working_directory(&folder).to_string_lossy().into_owned())
 }
 
 /// The dataset of a job, or the datasets of a submission.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
+use ncaas_core::files::relative_to_working_directory;
 use ncaas_core::layout::base_name;
 use ncaas_core::pipe::{self, json_line};
 use ncaas_core::quantity::{format_bytes, format_duration};
@@ -18,7 +19,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::args::CompareArgs;
-use crate::saved_files::{SavedFiles, find_cause_in};
+use crate::saved_files::SavedFiles;
 use crate::targets::find_saved_record;
 
 /// The fields of a record that decide what a job does.
@@ -110,7 +111,7 @@ impl Side {
             (name.to_owned(), (result.size, result.sha256))
         });
         let saved = SavedFiles::beside_record(path).filter(|_| record.is_failed());
-        let cause = saved.and_then(|saved| find_cause_in(&saved.last_lines()));
+        let cause = saved.and_then(|saved| saved.find_cause());
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Side { path, results: results.collect(), record, cause }
     }
@@ -172,11 +173,7 @@ fn usage(record: &Record) -> BTreeMap<&'static str, f64> {
 
 /// The comparison as a table that fits a terminal. Long values continue on further lines.
 fn to_table(comparison: &Comparison, width: usize) -> String {
-    let here = std::env::current_dir().ok();
-    let shorten_path = |path: &String| {
-        let path = Path::new(path);
-        here.as_ref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).display().to_string()
-    };
+    let shorten_path = |path: &String| relative_to_working_directory(Path::new(path)).display().to_string();
     let mut rows = vec![("record".to_owned(), shorten_path(&comparison.a), shorten_path(&comparison.b))];
     for (name, Pair { a, b }) in &comparison.fields {
         add_field(&mut rows, name.trim_start_matches("container.").replace('_', " "), a, b);
