@@ -8,7 +8,7 @@ use ncaas_core::failure::Result;
 use ncaas_core::layout::SUBMISSIONS;
 
 use crate::commands::ls::find_job;
-use crate::submission::{MAX_SIZE, Name, Reach, Submission};
+use crate::submission::{Name, Reach, Submission};
 use crate::submit_files::is_submit_file;
 
 /// How many submissions of the group are read, the latest ones.
@@ -28,8 +28,8 @@ pub(super) async fn find_unfinished(bucket: &Bucket, group: &str, submission: &S
     entries.truncate(LATEST);
     let buckets = Buckets::default();
     let unfinished = stream::iter(entries).map(async |entry| {
-        let (content, _) = bucket.read(&entry.key, MAX_SIZE).await.ok()?;
-        let earlier = Submission::read(&content, &Reach::everywhere(bucket.address(), group));
+        let earlier =
+            Submission::load(bucket, &entry.key, &Reach::everywhere(bucket.address(), group)).await.ok()??;
         if names(&earlier) != names(submission) {
             return None;
         }
