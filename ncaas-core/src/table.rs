@@ -44,8 +44,8 @@ impl Table {
         Table { rows: vec![header], width: None, is_last_optional: false }
     }
 
-    /// Limits lines to this many characters. The first column stays whole, because people type what it names: other
-    /// columns are shortened, or have a line of their own below it.
+    /// Limits lines to this many characters. The first column is never cut, because people type the names in it. The
+    /// other columns are shortened, or stand on a second line.
     #[must_use]
     pub fn fit(self, width: usize) -> Self {
         Table { width: Some(width), ..self }

@@ -6,7 +6,7 @@ use crate::record::fields::Job;
 pub fn resume_advice(job: Option<&Job>) -> &'static str {
     match job {
         None => "run the same command again to resume",
-        // The stages continue what they find in the bucket.
+        // The stages continue the jobs that they find in the bucket.
         Some(Job { bucket: Some(_), .. }) => "run the same pipe again to resume",
         // The same pipe would start the job a second time.
         Some(_) => {

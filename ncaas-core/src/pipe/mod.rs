@@ -72,7 +72,7 @@ pub struct Pipe {
     pub explains_interruption: bool,
     /// On a terminal, each record is written as a summary.
     pub summarises: bool,
-    /// For verbs that say in notes what they did with each record: on a terminal, its summary is left out.
+    /// For verbs that print a note about each record: on a terminal, the summary of the record is left out.
     pub notes_only: bool,
 }
 

@@ -9,7 +9,7 @@ use ncaas_core::record::fields::Job;
 use ncaas_core::tool::Tool;
 
 /// Numbers of records.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Those that have arrived and have not had their turn.
     backlog: Rc<Cell<u64>>,
@@ -29,8 +29,7 @@ pub(super) fn increment(count: &Cell<u64>) {
 
 impl Counts {
     pub(super) fn new(backlog: Rc<Cell<u64>>) -> Self {
-        let (begun, last, started, failed) = Default::default();
-        Counts { backlog, begun, last, started, failed }
+        Counts { backlog, ..Counts::default() }
     }
 
     /// Counts a record that has its turn.

@@ -1,7 +1,7 @@
 //! `ncaas-exec run`: run an image as a detached job.
 //!
-//! A record, from stdin or from arguments ([`job_arguments`]), becomes the specification of a container ([`resolve`]), which is printed ([`dry_run`]) or started
-//! ([`launch`]). A job that an earlier run has started is taken up again ([`previous_run`]).
+//! A record, from stdin or from arguments ([`job_arguments`]), becomes the specification of a container ([`resolve`]), which
+//! is printed ([`dry_run`]) or started ([`launch`]). A job that an earlier run has started is taken up again ([`previous_run`]).
 
 mod admission;
 mod command_line;
