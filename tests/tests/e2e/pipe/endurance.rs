@@ -31,6 +31,7 @@ const STAGES: [&str; 7] = [
 const PERIOD: Duration = Duration::from_secs(2);
 /// The largest number of submissions of a short run.
 const SHORT: usize = 6;
+const MIN_KILLS: usize = 2;
 /// How long the run of one setting may take.
 const LIMIT: Duration = Duration::from_secs(540);
 /// After so many kills of its stages, a machine's `serve` is stopped in good order and started again.
@@ -124,8 +125,8 @@ impl Endurance {
         Endurance { bucket, names, jobs, home, events, clean_up }
     }
 
-    fn submit(&self) {
-        for name in &self.names {
+    fn submit(&self, names: &[String]) {
+        for name in names {
             put_submission(&self.bucket, name, &format!("lab/inputs/{name}.txt").into(), "lab/configs/c.json");
         }
     }
@@ -141,7 +142,10 @@ impl Endurance {
     #[expect(clippy::print_stderr, reason = "the figures of a long run are its result")]
     fn run(mut self, mut pipes: impl Pipes) {
         let pipes = &mut pipes;
-        self.submit();
+        // The last ones follow when stages have been killed: it cannot end before.
+        let (first, last) = self.names.split_at(self.names.len() - MIN_KILLS);
+        self.submit(first);
+        let mut last = last.chunks(1);
         let stderr = |pipes: &dyn Pipes| -> String {
             (0..MACHINES).map(|machine| pipes.stderr(machine)).collect::<Vec<_>>().join("\n---\n")
         };
@@ -155,12 +159,15 @@ impl Endurance {
             // The short run ends in peace: a longer one is killed until its end.
             if kills < 3 || self.jobs.len() > SHORT {
                 let (machine, stage) = (sequence.next_below(MACHINES), STAGES[sequence.next_below(STAGES.len())]);
-                kills += usize::from(pipes.kill(machine, stage));
+                if pipes.kill(machine, stage) {
+                    kills += 1;
+                    last.next().into_iter().for_each(|name| self.submit(name));
+                }
             }
             unended = self.unended();
         }
         let took = began.elapsed().as_secs();
-        assert!(kills >= 2, "it ended before a stage was killed twice");
+        assert!(kills >= MIN_KILLS, "it ended before a stage was killed twice");
         let left = |pipes: &dyn Pipes| -> Vec<String> {
             (0..MACHINES).flat_map(|machine| left_in(&pipes.io_dir(machine))).collect()
         };
@@ -169,8 +176,10 @@ impl Endurance {
             std::thread::sleep(Duration::from_millis(200));
         }
         pipes.end();
-        // The next submission of a machine clears its io-dir, and removes the containers that a killed `rm` has left.
-        let has_forgotten = !pipes.containers(&self.jobs).is_empty();
+        let probes = || self.bucket.keys().into_iter().filter(|key| key.contains("probe")).count();
+        // The next watcher of a machine removes the probe objects of those that were ended meanwhile. Its next submission
+        // clears the io-dir, and removes the containers that a killed `rm` has left.
+        let has_forgotten = !pipes.containers(&self.jobs).is_empty() || probes() > 0;
         for machine in 0..MACHINES {
             if has_forgotten || !left_in(&pipes.io_dir(machine)).is_empty() {
                 let name = format!("last{machine}");
@@ -203,8 +212,7 @@ impl Endurance {
         let repeated: Vec<_> = self.jobs.iter().map(count).filter(|(_, starts)| *starts > 1).collect();
         assert!(repeated.is_empty(), "jobs that were started more than once: {repeated:?}\n{}", stderr(pipes));
         assert!(starts.contains(self.jobs.last().unwrap()), "no events: {starts}");
-        let probes = || self.bucket.keys().into_iter().filter(|key| key.contains("probe")).count();
-        wait_until("the removal of probe objects", Duration::from_secs(5), || probes() == 0);
+        assert_eq!(probes(), 0, "{}", stderr(pipes));
         eprintln!("{} submissions ended in {took} s, with {kills} kills; nothing is left", self.jobs.len());
     }
 }

@@ -181,7 +181,8 @@ fn a_dataset_names_the_job_that_runs_and_not_one_of_several() {
     let refused = stop(&data).json()[0]["error"]["message"].to_string();
     assert!(refused.contains(&format!("several jobs with `{data}` run: ")), "{refused}");
     stop(&names[1]);
-    start(&["sh", "-c", "true"]);
+    let ended = workspace.start(&["--data", &data], &["sh", "-c", "true"]);
+    workspace.exec(&["wait"]).stdin(ended).run();
     assert_eq!(stop(&data).json()[0]["container"]["name"], names[0].as_str());
 }
 
