@@ -35,7 +35,7 @@ impl Machine {
             .spawn()
             .unwrap();
         let mut init = String::new();
-        wait_until("the machine's first process", Duration::from_secs(10), || {
+        wait_until("the machine's first process", Duration::from_secs(30), || {
             let found = Command::new("pgrep").args(["-P", &holder.id().to_string(), "sleep"]).output().unwrap();
             init = String::from_utf8(found.stdout).unwrap().trim().to_owned();
             !init.is_empty()

@@ -37,7 +37,7 @@ impl Loopback {
         let mut loopback = Loopback { sshd, folder, host: OsString::new(), path: OsString::new() };
         let port = loopback.folder.path().join("port");
         let listens = || std::fs::read_to_string(&port).is_ok_and(|port| port.ends_with('\n'));
-        wait_until("sshd, of Debian's openssh-server", Duration::from_secs(10), listens);
+        wait_until("sshd, of Debian's openssh-server", Duration::from_secs(30), listens);
         let host = script("host", loopback.folder.path()).output().unwrap();
         loopback.host = String::from_utf8(host.stdout).unwrap().trim_end().into();
         if let Some(socket) = std::env::var("DOCKER_HOST").ok().as_deref().and_then(|host| host.strip_prefix("unix://"))

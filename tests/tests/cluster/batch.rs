@@ -72,7 +72,7 @@ fn datasets_run_as_jobs_of_batch_and_a_killed_placer_finds_them_again() {
     assert_eq!(statuses, ["SUCCESS", "FAILED"]);
     bucket.text(&format!("{folder}/process_results/end.txt"));
     assert_eq!(placements(), 0, "the records of ended jobs are removed");
-    wait_until("nothing is left", Duration::from_secs(10), || batch.leftovers().is_empty());
+    wait_until("nothing is left", Duration::from_secs(30), || batch.leftovers().is_empty());
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn the_epilog_removes_the_container_of_a_killed_job() {
     lab.wait_for_container("n1");
     lab.cluster.bash("n1", "pkill -KILL '^slurm_script|^ncaas-'");
     assert_eq!(lab.wait(pipe), 1, "{}", lab.describe());
-    wait_until("the container is removed", Duration::from_secs(10), || lab.cluster.containers("n1").is_empty());
+    wait_until("the container is removed", Duration::from_secs(30), || lab.cluster.containers("n1").is_empty());
     assert_eq!(lab.saved_status("1", "a.txt"), "placement-lost", "{}", lab.describe());
     assert!(lab.has_ended("1"));
 }

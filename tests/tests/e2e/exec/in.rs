@@ -56,14 +56,14 @@ fn ctrl_c_ends_the_process_within_a_second_even_if_it_ignores_signals() {
     let dev = DevContainer::new();
     let mut command = dev.exec_in(&[], &["sh", "-c", "trap '' INT TERM; sleep 8888 & echo up; wait"]).into_command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the command", Duration::from_secs(10), || dev.count_processes("sleep 8888") > 0);
+    wait_until("the command", Duration::from_secs(30), || dev.count_processes("sleep 8888") > 0);
     let began = Instant::now();
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     // A connection by ssh is a login.
     let limit = Duration::from_millis(if is_remote() { 4000 } else { 1500 });
     assert!(began.elapsed() < limit, "{:?}", began.elapsed());
-    wait_until("its end", Duration::from_secs(5), || dev.count_processes("sleep 8888") == 0);
+    wait_until("its end", Duration::from_secs(30), || dev.count_processes("sleep 8888") == 0);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn in_ends_quietly_when_its_reader_closes_the_pipe() {
     let output = Command::new("bash").args(["-c", &line]).output().unwrap();
     assert_eq!(output.stdout, b"y\n");
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
-    wait_until("its end", Duration::from_secs(5), || dev.count_processes("yes") == 0);
+    wait_until("its end", Duration::from_secs(30), || dev.count_processes("yes") == 0);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_command_that_prints_nothing_more_ends_when_the_reader_closes_the_pipe() {
     let output = Command::new("bash").args(["-c", &line]).output().unwrap();
     assert_eq!(output.stdout, b"a\n");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
-    wait_until("its end", Duration::from_secs(5), || dev.count_processes("sleep 7070") == 0);
+    wait_until("its end", Duration::from_secs(30), || dev.count_processes("sleep 7070") == 0);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn in_on_a_remote_engine_passes_streams_and_status_and_reports_a_broken_connecti
     let mut command = exec(&["in", &name, "--", "sh", "-c", "echo up; sleep 7771"]).into_command();
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let runs = || docker(&["exec", &name, "ps", "-o", "args"]).contains("sleep 7771");
-    wait_until("the command", Duration::from_secs(10), runs);
+    wait_until("the command", Duration::from_secs(30), runs);
     remote.break_off();
     let output = child.wait_with_output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -131,7 +131,7 @@ fn in_on_a_remote_engine_passes_streams_and_status_and_reports_a_broken_connecti
          hint: run it again; `ncaas-exec in --detach` does not depend on a connection\n"
     );
     assert_eq!(words, expected);
-    wait_until("its end", Duration::from_secs(10), || !runs());
+    wait_until("its end", Duration::from_secs(30), || !runs());
 }
 
 #[test]

@@ -95,5 +95,5 @@ fn a_shell_whose_connection_breaks_restores_the_terminal_and_reports_why() {
          hint: run the same command again to open another shell\nstatus 1\nas it was\n"
     );
     assert!(text.ends_with(&expected), "{text}");
-    wait_until("its end", Duration::from_secs(10), || !runs());
+    wait_until("its end", Duration::from_secs(30), || !runs());
 }

@@ -90,7 +90,7 @@ fn serve_restarts_the_pipe_when_a_stage_dies_and_stops_on_sigterm() {
     assert!(serving.stderr().contains("has ended with status 137; it starts again in 1 s"), "{}", serving.stderr());
     assert!(!serving.stderr().contains("Killed"), "bash reports no stages: {}", serving.stderr());
     let results = folder.path().join("io-dir/lab/.ncaas/work").join(&job).join("1/results");
-    wait_until("the job's folder", Duration::from_secs(10), || results.exists());
+    wait_until("the job's folder", Duration::from_secs(30), || results.exists());
     std::fs::write(results.join("go"), "").unwrap();
     let end = format!("lab/results/{job}/process_results/end.txt");
     wait_until("the job's end", Duration::from_secs(60), || bucket.get(&end).is_some());

@@ -145,14 +145,14 @@ fn a_run_that_takes_a_job_up_enforces_a_time_limit_whose_guardian_was_killed() {
     let workspace = Workspace::new();
     let id = unique("job__guarded");
     let record = json!({"job": {"id": id}, "image": FIXTURE, "command": ["sleep", "60"]}).to_string();
-    let run = || workspace.exec(&["run", "--timeout", "2s"]).stdin(record.clone()).run().ok().json().remove(0);
+    let run = || workspace.exec(&["run", "--timeout", "5s"]).stdin(record.clone()).run().ok().json().remove(0);
     let container = run()["container"]["id"].as_str().unwrap().to_owned();
     let guardian = format!("ncaas-exec wait {container}");
     let signal = |words: &[&str]| Command::new("pkill").args(words).arg(&guardian).status().unwrap().success();
-    wait_until("the guardian's end", Duration::from_secs(10), || signal(&["-KILL", "-f"]));
+    wait_until("the guardian's end", Duration::from_secs(30), || signal(&["-KILL", "-f"]));
     let state = || docker(&["inspect", "--format", "{{.State.Status}}", &container]);
-    let overran = Instant::now() + Duration::from_secs(3);
-    wait_until("the time limit", Duration::from_secs(10), || Instant::now() > overran);
+    let overran = Instant::now() + Duration::from_secs(6);
+    wait_until("the time limit", Duration::from_secs(30), || Instant::now() > overran);
     assert_eq!(state(), "running");
     run();
     wait_until("the end of the job", Duration::from_secs(20), || state() == "exited");
