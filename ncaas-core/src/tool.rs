@@ -136,6 +136,9 @@ pub fn run<A: Parser>(
     let tool = Tool::named(name);
     std::panic::set_hook(Box::new(move |panic| {
         tool.write_stderr(&format!("{name}: internal error, please report it: {panic}\n"));
+        // The status of a Rust program that panicked. Without this, an optimised one would end by SIGABRT.
+        #[expect(clippy::exit, reason = "an optimised program has no code to unwind")]
+        std::process::exit(101);
     }));
     let outcome = handle_signals().and_then(|()| {
         let mut command = schema::with_flag(A::command());
