@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::blocking::run_blocking;
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::quantity::format_bytes;
+use crate::suggestion::suggest_file;
 use crate::text;
 
 /// The beginning of the names of the tools' own files: incomplete files and locks. They are never listed, collected or uploaded.
@@ -95,7 +96,8 @@ pub fn open_named(path: &Path) -> Result<File> {
 /// As [`open_named`] and [`check_not_utf16`].
 pub fn read_named(path: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
-    open_named(path)?.read_to_end(&mut content).doing("read", path)?;
+    let mut file = open_named(path).map_err(|failure| suggest_file(failure, path))?;
+    file.read_to_end(&mut content).doing("read", path)?;
     check_not_utf16(path, &content)?;
     let mark = content.len() - text::without_bom(&content).len();
     Ok(content.split_off(mark))

@@ -10,6 +10,7 @@ use crate::files;
 use crate::folder::Folder;
 use crate::layout::{LOGS, RESULTS, STATE_FOLDER, base_name};
 use crate::record::Record;
+use crate::suggestion::suggest_file;
 
 /// The paths of a dataset or config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,8 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
 pub fn is_folder(record: &Record, input: &InputPath, what: &str) -> Result<bool> {
     let doing = format!("read the {what}");
     let Some(io_dir) = open_group_io_dir(record)? else {
-        let there = std::fs::metadata(&input.host).doing(&doing, &input.host)?;
+        let there = std::fs::metadata(&input.host).doing(&doing, &input.host);
+        let there = there.map_err(|failure| suggest_file(failure, &input.host))?;
         if let Some(kind) = files::stream_kind(there.file_type()) {
             let message = format!("the {what} `{}` is {kind}, not a file or folder", input.host.display());
             return Err(Failure::new(Kind::UnsafePath, message).hint("write its content to a file, and name that file"));

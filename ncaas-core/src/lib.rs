@@ -36,6 +36,7 @@ pub mod saved_record;
 pub mod schema;
 pub mod shebang;
 pub mod status_file;
+pub mod suggestion;
 pub mod table;
 pub mod text;
 pub mod time;

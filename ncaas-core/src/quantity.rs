@@ -44,7 +44,10 @@ pub fn parse_memory(text: &str) -> Result<u64, String> {
 /// # Errors
 /// A message with an example.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    parse_duration_or_zero(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| invalid_duration(text))
+    match parse_duration_or_zero(text)? {
+        Duration::ZERO => Err(format!("`{text}` is too short: write for example `90s`, `5m`, `1h30m` or `7d`")),
+        time => Ok(time),
+    }
 }
 
 /// As [`parse_duration`], and accepts `0s`.
@@ -65,15 +68,16 @@ pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As [`parse_duration`], and requires a unit: somebody who means 7 days must not remove what is older than 7 seconds.
+/// As [`parse_duration_or_zero`], and requires a unit: somebody who means 7 days must not remove what is older than 7 seconds.
 ///
 /// # Errors
 /// A message with an example.
 pub fn parse_age(text: &str) -> Result<Duration, String> {
-    if text.parse::<f64>().is_ok() {
-        return Err(format!("`{text}` has no unit: write for example `{text}d` or `{text}h`"));
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 => Err(format!("`{text}` has no unit: write for example `{text}d` or `{text}h`")),
+        Ok(_) => Err(invalid_duration(text)),
+        Err(_) => parse_duration_or_zero(text),
     }
-    parse_duration(text)
 }
 
 /// A size for people, in powers of 1000: `512 B`, `4.1 MB`.
@@ -148,7 +152,11 @@ mod tests {
     fn an_age_has_a_unit() {
         assert_eq!(parse_age("7d"), Ok(Duration::from_secs(7 * 86400)));
         assert_eq!(parse_age("7"), Err("`7` has no unit: write for example `7d` or `7h`".to_owned()));
-        assert!(parse_age("0.5").is_err() && parse_age("soon").is_err());
+        assert_eq!(parse_age("0s"), Ok(Duration::ZERO));
+        for wrong in ["0.5", "soon", "-10m", "-1", "0"] {
+            assert!(parse_age(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_duration("0s").is_err_and(|message| message.starts_with("`0s` is too short: ")));
     }
 
     #[test]

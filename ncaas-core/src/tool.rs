@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgMatches, Command, Parser};
+use clap::{Arg, ArgMatches, Command, Parser};
 use schemars::Schema;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -20,7 +20,7 @@ use crate::failure::{Failure, Kind, Result};
 pub use crate::job_counts::JobCounts;
 use crate::job_counts::{CountsLine, REDRAW, line_start};
 use crate::record::Record;
-use crate::{schema, text};
+use crate::{schema, suggestion, text};
 
 /// How long a tool may take to end after the first signal before it is ended.
 const TIME_TO_END: Duration = Duration::from_millis(900);
@@ -141,7 +141,7 @@ pub fn run<A: Parser>(
         std::process::exit(101);
     }));
     let outcome = handle_signals().and_then(|()| {
-        let mut command = schema::with_flag(A::command());
+        let mut command = with_negative_values(schema::with_flag(A::command()));
         if let Some(generated) = crate::generate::run_if_requested(command.clone()) {
             return generated;
         }
@@ -170,12 +170,25 @@ pub fn run<A: Parser>(
     ExitCode::from(status)
 }
 
+/// Lets times and sizes begin with `-`, so that their parsers say what is wrong with them; clap would take them for flags.
+fn with_negative_values(command: Command) -> Command {
+    let is_amount = |argument: &Arg| {
+        let name = argument.get_value_names().and_then(|names| names.first()).map(|name| name.as_str());
+        let is_named = name.is_some_and(|name| ["TIME", "AGE", "SIZE"].contains(&name));
+        is_named && argument.get_action().takes_values() && !argument.is_require_equals_set()
+    };
+    command.mut_subcommands(|verb| {
+        verb.mut_args(|argument| if is_amount(&argument) { argument.allow_hyphen_values(true) } else { argument })
+    })
+}
+
 /// Parses the command line, or ends the program with clap's message. The message repeats arguments, which may contain file names from
 /// outside: control characters in them are replaced.
 fn parse_arguments(command: &mut Command) -> ArgMatches {
     command.try_get_matches_from_mut(std::env::args_os()).unwrap_or_else(|error| {
         let shown = std::env::args_os().map(|argument| text::mark_control(&argument.to_string_lossy()));
         let mut error = command.try_get_matches_from_mut(shown).err().unwrap_or(error);
+        suggest_verbs(&mut error, command);
         let is_file = |argument: &String| argument.starts_with('-') && Path::new(argument).exists();
         let file = std::env::args().skip(1).find(is_file).filter(|_| error.kind() == ErrorKind::UnknownArgument);
         if let Some(file) = file {
@@ -184,6 +197,18 @@ fn parse_arguments(command: &mut Command) -> ArgMatches {
         }
         error.exit()
     })
+}
+
+/// Adds verbs to the message about a misspelt one. clap finds none that are similar to short words such as `rn`.
+fn suggest_verbs(error: &mut clap::Error, command: &Command) {
+    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else { return };
+    if error.get(ContextKind::SuggestedSubcommand).is_none() {
+        let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(Command::get_name);
+        let similar = suggestion::all_nearest(verb, verbs).into_iter().map(str::to_owned).collect::<Vec<_>>();
+        if !similar.is_empty() {
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(similar));
+        }
+    }
 }
 
 fn handle_signals() -> Result<()> {

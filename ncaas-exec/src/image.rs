@@ -1,15 +1,14 @@
 //! The image of a container: what the engine and its labels say about it.
 
 use bollard::models::ImageInspect;
-use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
+use ncaas_core::engine::{Engine, labels, reference};
 use ncaas_core::failure::Result;
 use ncaas_core::image_labels::ImageLabels;
 use ncaas_core::layout;
 use ncaas_core::record::fields::{MountPaths, RunSettings};
 
 pub(crate) async fn inspect_image(engine: &Engine, name: &str) -> Result<ImageInspect> {
-    let name = reference::image(name)?;
-    engine.docker().inspect_image(name).await.engine_context("run", Subject::Image(name))
+    engine.inspect_image(reference::image(name)?).await
 }
 
 /// The path of the io-dir in a container: from the settings, else from the image's label, else the default.

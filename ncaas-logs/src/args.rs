@@ -71,11 +71,11 @@ pub(crate) struct LinesArgs {
 
     /// Print only lines from this time on: 2026-11-22T10:24:55.5Z, a local time without zone, `10m ago`, `2d`, or Unix
     /// seconds
-    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) since: Option<Timestamp>,
 
     /// Print only lines up to this time
-    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) until: Option<Timestamp>,
 
     /// Print only the last N lines

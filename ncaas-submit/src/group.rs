@@ -5,11 +5,9 @@ use std::path::Path;
 use ncaas_core::bucket::{Bucket, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{STATE_FOLDER, SUBMISSIONS, check_group};
+use ncaas_core::suggestion::nearest;
 
 use crate::submit_files::list_groups;
-
-/// How similar a name has to be to be suggested, from 0 to 1.
-const SIMILAR: f64 = 0.7;
 
 /// Opens a bucket. A directory that is a group in a bucket is refused.
 pub(crate) async fn open_bucket(address: &str) -> Result<Bucket> {
@@ -36,7 +34,7 @@ async fn open_named(address: &str) -> Result<Bucket> {
     let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().take(1000);
     let buckets = beside.filter(|entry| is_bucket_folder(&entry.path()));
     let names: Vec<String> = buckets.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    Err(match find_similar(&name, names.iter().map(String::as_str)) {
+    Err(match nearest(&name, names.iter().map(String::as_str)) {
         Some(similar) => failure.hint(format!("did you mean `{}`?", folder.join(similar).display())),
         None => failure,
     })
@@ -51,7 +49,7 @@ pub(crate) async fn check_groups(bucket: &Bucket, groups: &[String], may_come: b
     let existing = list_groups(bucket).await?;
     for group in groups {
         check_group(group)?;
-        let similar = find_similar(group, existing.iter().map(String::as_str));
+        let similar = nearest(group, existing.iter().map(String::as_str));
         if !existing.is_empty() && !existing.contains(group) && (similar.is_some() || !may_come) {
             return Err(unknown_group(bucket.address(), group, &existing));
         }
@@ -61,7 +59,7 @@ pub(crate) async fn check_groups(bucket: &Bucket, groups: &[String], may_come: b
 
 fn unknown_group(bucket: &str, group: &str, existing: &[String]) -> Failure {
     let create = format!("`ncaas-submit init {bucket} --group {group}` creates it");
-    let hint = match find_similar(group, existing.iter().map(String::as_str)) {
+    let hint = match nearest(group, existing.iter().map(String::as_str)) {
         Some(similar) => format!("did you mean `{similar}`? {create}"),
         None => format!("its groups are {}; {create}", quote(existing)),
     };
@@ -87,12 +85,6 @@ pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
     Err(unknown_group(&address, &group, &groups))
 }
 
-/// The name that is most similar to a text, if one is.
-pub(crate) fn find_similar<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let scored = names.map(|name| (strsim::jaro_winkler(text, name), name));
-    scored.filter(|(score, _)| *score >= SIMILAR).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
-}
-
 fn quote(names: &[String]) -> String {
     names.iter().take(5).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
@@ -109,17 +101,4 @@ fn is_bucket_folder(path: &Path) -> bool {
         children.take(1000).any(|child| is_group_folder(&child.path()))
     };
     !is_group_folder(path) && (path.join(STATE_FOLDER).is_dir() || has_groups())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_similar_name_is_suggested_and_no_other() {
-        let names = || ["lab", "other", "job__pca_1"].into_iter();
-        assert_eq!(find_similar("labb", names()), Some("lab"));
-        assert_eq!(find_similar("job__pca_2", names()), Some("job__pca_1"));
-        assert_eq!(find_similar("zebra", names()), None);
-    }
 }

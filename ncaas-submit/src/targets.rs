@@ -6,11 +6,12 @@ use ncaas_core::layout::{self, SUBMISSIONS};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, RecordFields};
+use ncaas_core::suggestion::nearest;
 use ncaas_core::tool::Tool;
 
 use crate::args::TargetArgs;
 use crate::bucket_job::id_without_timestamp;
-use crate::group::{find_similar, open_group};
+use crate::group::open_group;
 use crate::submission::{self, Reach, Submission};
 use crate::submit_files::is_submit_file;
 
@@ -61,7 +62,7 @@ async fn check_submitted(bucket: &Bucket, group: &str, id: &str, name: &str) -> 
     }
     let failure = Failure::new(Kind::ObjectNotFound, format!("the group `{group}` has no submission `{name}`"));
     let list = format!("`ncaas-submit ls {} --group {group}` lists all", bucket.address());
-    Err(match find_similar(id, ids.iter().map(String::as_str)) {
+    Err(match nearest(id, ids.iter().map(String::as_str)) {
         Some(similar) => failure.hint(format!("did you mean `{similar}`? {list}")),
         None => failure.hint(list),
     })

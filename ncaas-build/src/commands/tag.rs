@@ -24,6 +24,7 @@ pub(crate) async fn tag(tool: Tool, args: TagArgs) -> Result<ExitStatus> {
                     format!("`{target}` is a digest, which cannot be the name of an image"),
                 ));
             }
+            engine.inspect_image(source).await?;
             let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
             engine.docker().tag_image(source, Some(options)).await.engine_context("tag", Subject::Image(source))?;
             let inspected = engine.inspect_image(target).await?;

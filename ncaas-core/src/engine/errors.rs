@@ -8,6 +8,7 @@ use std::io;
 
 use bollard::errors::Error;
 
+use super::missing_image::image_not_found;
 use crate::failure::{Failure, Kind, Result, error_chain, innermost_cause};
 use crate::text::bound_message;
 
@@ -102,12 +103,6 @@ fn refusal(status: u16, message: &str, cannot: &str, about: Subject<'_>) -> Fail
         }
         _ => Failure::new(Kind::EngineError, format!("{cannot}: {message}")),
     }
-}
-
-/// The failure for an image that does not exist on the engine.
-pub(crate) fn image_not_found(image: &str) -> Failure {
-    Failure::new(Kind::ImageNotFound, format!("image `{image}` does not exist on this engine"))
-        .hint(format!("pull it with `ncaas-build pull {image}`, or build it with `ncaas-build image`"))
 }
 
 /// The failure for a container that does not exist on the engine.

@@ -30,6 +30,7 @@ mod file_ownership;
 mod kernel_oom;
 pub mod labels;
 mod lazy;
+mod missing_image;
 mod named_container;
 pub mod path;
 pub mod podman;
@@ -124,7 +125,10 @@ impl Engine {
     /// [`Kind::ImageNotFound`]; the engine cannot be reached.
     #[boxed]
     pub async fn inspect_image(&self, name: &str) -> Result<ImageInspect> {
-        self.docker.inspect_image(name).await.engine_context("inspect", Subject::Image(name))
+        match self.docker.inspect_image(name).await.engine_context("inspect", Subject::Image(name)) {
+            Err(failure) if failure.kind == Kind::ImageNotFound => Err(self.suggest_image(name, failure).await),
+            inspected => inspected,
+        }
     }
 
     /// Creates a container that is never started: files are read through it. `purpose` is the value of its label.

@@ -5,7 +5,8 @@
 
 use bollard::models::ContainerInspectResponse;
 
-use crate::engine::errors::{container_not_found, image_not_found};
+use crate::engine::errors::container_not_found;
+use crate::engine::missing_image::image_not_found;
 use crate::failure::{Failure, Kind, Result};
 
 /// The name or id of a container, if it can be one (moby's rule: letters, digits, `_`, `.` and `-`, beginning with a

@@ -6,6 +6,7 @@ mod crate_dependencies;
 mod exec;
 mod help;
 mod logs;
+mod misspelt_names;
 mod pipe;
 mod readme;
 mod submit;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::folder::Folder;
+use ncaas_core::suggestion::suggest_file;
 use ncaas_core::tool::Tool;
 use ncaas_core::transfer::Transfer;
 
@@ -66,8 +67,10 @@ impl<'a> Uploader<'a> {
         if is_key {
             return Ok(InputSource { name: name.to_owned(), files: Vec::new() });
         }
-        Err(Failure::new(Kind::FileNotFound, format!("`{name}` is neither a local file nor a key of the group"))
-            .hint(format!("a key begins with the group: `{}/inputs/...`", self.group)))
+        let failure =
+            Failure::new(Kind::FileNotFound, format!("`{name}` is neither a local file nor a key of the group"))
+                .hint(format!("a key begins with the group: `{}/inputs/...`", self.group));
+        Err(suggest_file(failure, Path::new(name)))
     }
 
     /// The key of a file that is already in the group's folder of a directory bucket.
