@@ -4,23 +4,24 @@
 
 use std::path::Path;
 
+use crate::files;
 use crate::quantity::{format_bytes, format_count, format_duration, format_limit};
 use crate::record::Record;
 use crate::record::fields::{Container, ResultFile, Status, StoppedBy};
-use crate::text::{one_line, shorten};
+use crate::text::{base_name, one_line, shorten};
 
 /// The maximum length of the cause, in characters.
 const LONGEST_CAUSE: usize = 200;
 
 /// The line about how the job of a record ended, without control characters; none if it has not ended.
 ///
-/// `cause` is a line of its output, see [`find_cause`]; `log` is the path of its saved log.
+/// `log` is the path or the address of its saved log.
 ///
 /// ```text
 /// session01.npy succeeded in 12.3 s: 3 results, 4.1 MB
 /// session01.npy failed (exit 1) after 0.7 s: ValueError: shapes (3,4) and (5,) not aligned; log: PATH
 /// ```
-pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) -> Option<String> {
+pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     let container = record.container().filter(Container::has_ended)?;
     let name = subject_of_record(record, &container);
     let duration = container.duration_s.map(format_duration);
@@ -29,7 +30,7 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
         let results = record.results().map(|results| format!(": {}", describe_results(&results)));
         let limit = record.fields().ok().and_then(|known| known.run?.timeout_s).map(|limit| limit as f64);
         let over = limit.filter(|limit| container.duration_s.is_some_and(|duration| duration > *limit));
-        let over = over.map(|limit| format!(" (its time limit is {})", format_duration(limit))).unwrap_or_default();
+        let over = over.map(|limit| format!(", over its time limit of {}", format_duration(limit))).unwrap_or_default();
         return Some(format!("{name} succeeded{time}{over}{}", results.unwrap_or_default()));
     }
     let verb = describe_status(&container);
@@ -37,8 +38,7 @@ pub fn outcome_line(record: &Record, cause: Option<&str>, log: Option<&Path>) ->
     let mut line = format!("{name} {verb}{time}");
     // The output of a job that a user or the engine has ended does not say why it ended.
     let is_stopped = matches!(container.stopped_by, Some(StoppedBy::User | StoppedBy::Cancelled | StoppedBy::Engine));
-    let cause = cause.filter(|_| !is_stopped).map(|cause| shorten(one_line(cause).trim(), LONGEST_CAUSE));
-    let cause = cause.filter(|cause| !cause.is_empty());
+    let cause = record.text("cause").filter(|_| !is_stopped).map(shorten_cause).filter(|cause| !cause.is_empty());
     match (cause, remedy(record, &container)) {
         (Some(cause), Some(remedy)) => line.push_str(&format!("; {remedy}; last output: {cause}")),
         (Some(cause), None) => line.push_str(&format!(": {cause}")),
@@ -62,10 +62,25 @@ pub fn is_reported(record: &Record) -> bool {
     record.fields().is_ok_and(|known| known.outcome_reported == Some(true))
 }
 
-/// The dataset's name, else the job's id, else the container's name.
+/// The dataset's name, else the job's id, else the container's name. A dataset label that is not the name of the dataset's file is
+/// followed by the path of the file.
 fn subject_of_record(record: &Record, container: &Container) -> String {
-    let name = record.dataset_name().or_else(|| record.job().map(|job| job.id));
-    one_line(&name.unwrap_or_else(|| container.name.clone()))
+    let Some(name) = record.dataset_name() else {
+        return one_line(&record.job().map_or_else(|| container.name.clone(), |job| job.id));
+    };
+    let path = record.dataname().and_then(|names| names.first().map(str::to_owned));
+    match path.filter(|path| base_name(path) != name) {
+        Some(path) => {
+            let shown = files::relative_to_working_directory(Path::new(&path));
+            one_line(&format!("{name} ({})", shown.display()))
+        }
+        None => one_line(&name),
+    }
+}
+
+/// A cause on one line and not too long.
+fn shorten_cause(cause: &str) -> String {
+    shorten(one_line(cause).trim(), LONGEST_CAUSE)
 }
 
 fn describe_status(container: &Container) -> String {
@@ -102,10 +117,10 @@ fn remedy(record: &Record, container: &Container) -> Option<String> {
 
 /// The line of a failed job's output that most likely says why it failed: its last line on stderr, or on stdout if it
 /// printed nothing on stderr. `lines` are the last lines of one stream, newest first.
-pub fn find_cause<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn find_cause<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // A Rust panic ends with a note about backtraces, a shell's failure with nothing.
     let is_cause = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
-    lines.into_iter().find(is_cause).map(str::trim)
+    lines.into_iter().find(is_cause).map(shorten_cause)
 }
 
 #[cfg(test)]
@@ -136,7 +151,7 @@ mod tests {
             (
                 r#"success","exit_code":0,"duration_s":2.5"#,
                 r#"},"run":{"timeout_s":2}"#,
-                "succeeded in 2.5 s (its time limit is 2.0 s)",
+                "succeeded in 2.5 s, over its time limit of 2.0 s",
                 "",
             ),
             (
@@ -162,19 +177,23 @@ mod tests {
             ),
         ];
         for (end, rest, expected, last) in cases {
-            let line = format!(r#"{{"dataname":"lab/s.npy","container":{{"state":"exited","status":"{end}{rest}}}"#);
+            let cause = r#""cause":"ValueError: x""#;
+            let line =
+                format!(r#"{{"dataname":"lab/s.npy",{cause},"container":{{"state":"exited","status":"{end}{rest}}}"#);
             let record = Record::parse(line.as_bytes()).unwrap();
-            let said = outcome_line(&record, Some("ValueError: x"), Some(Path::new("/io/x.log")));
+            let said = outcome_line(&record, Some(Path::new("/io/x.log")));
             assert_eq!(said, Some(format!("s.npy {expected}{last}")));
         }
     }
 
     #[test]
-    fn one_of_several_datasets_is_named_by_its_label() {
-        let record = Record::parse(
-            br#"{"job":{"id":"j","dataset":2,"datasets":2,"label":"x.npy.2"},"dataname":"b/x.npy","container":{"state":"exited","status":"success"}}"#,
-        );
-        assert_eq!(outcome_line(&record.unwrap(), None, None).as_deref(), Some("x.npy.2 succeeded"));
+    fn one_of_several_datasets_is_named_by_its_label_and_its_file_if_that_has_another_name() {
+        for (label, expected) in [("x.npy", "x.npy succeeded"), ("x.npy.2", "x.npy.2 (lab/b/x.npy) succeeded")] {
+            let record = format!(
+                r#"{{"job":{{"id":"j","dataset":2,"datasets":2,"label":"{label}"}},"dataname":"lab/b/x.npy","container":{{"state":"exited","status":"success"}}}}"#
+            );
+            assert_eq!(outcome_line(&Record::parse(record.as_bytes()).unwrap(), None).as_deref(), Some(expected));
+        }
     }
 
     #[test]
@@ -189,11 +208,12 @@ mod tests {
     #[test]
     fn a_running_job_has_no_outcome_and_control_sequences_are_removed() {
         let running = Record::parse(br#"{"container":{"state":"running"}}"#).unwrap();
-        assert_eq!(outcome_line(&running, None, None), None);
+        assert_eq!(outcome_line(&running, None), None);
         let record = Record::parse(
-            br#"{"dataname":"a\u001b[2Jb","container":{"state":"exited","status":"failed","exit_code":2,"started_at":"x"}}"#,
+            br#"{"dataname":"a\u001b[2Jb","cause":"\u001b]52;c;eA==\u0007bad\nline",
+                "container":{"state":"exited","status":"failed","exit_code":2,"started_at":"x"}}"#,
         );
-        let line = outcome_line(&record.unwrap(), Some("\u{1b}]52;c;eA==\u{7}bad\nline"), None);
+        let line = outcome_line(&record.unwrap(), None);
         assert_eq!(line.as_deref(), Some("ab failed (exit 2): bad line"));
     }
 
@@ -201,7 +221,7 @@ mod tests {
     fn the_cause_is_the_last_line_that_is_not_blank_or_a_note() {
         assert_eq!(
             find_cause(["", "note: run with `RUST_BACKTRACE=1`", " KeyError: 'a' ", "x"]),
-            Some("KeyError: 'a'")
+            Some("KeyError: 'a'".to_owned())
         );
         assert_eq!(find_cause(["", " "]), None);
     }

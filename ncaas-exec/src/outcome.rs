@@ -6,6 +6,7 @@ use ncaas_core::engine::Engine;
 use ncaas_core::outcome::{find_cause, is_reported, outcome_line};
 use ncaas_core::pipe::FollowedJobs;
 use ncaas_core::record::Record;
+use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::Tool;
 
 /// How many lines of output are searched for the cause of a failure.
@@ -17,8 +18,11 @@ pub(crate) async fn report_outcome(jobs: &FollowedJobs, tool: Tool, engine: &Eng
     if tool.is_quiet() || is_reported(record) {
         return;
     }
-    let cause = if record.is_failed() { last_line(engine, &container.id).await } else { None };
-    if let Some(line) = outcome_line(record, cause.as_deref(), None) {
+    if record.is_failed() && record.text("cause").is_none() {
+        let cause = last_line(engine, &container.id).await;
+        record.merge(&RecordFields { cause, ..RecordFields::default() });
+    }
+    if let Some(line) = outcome_line(record, None) {
         jobs.report(tool, record, &line);
     }
 }
@@ -35,7 +39,7 @@ async fn last_line(engine: &Engine, id: &str) -> Option<String> {
         }
         let text = String::from_utf8_lossy(&output);
         if let Some(cause) = find_cause(text.lines().rev()) {
-            return Some(cause.to_owned());
+            return Some(cause);
         }
     }
     None

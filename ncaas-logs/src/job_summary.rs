@@ -58,7 +58,7 @@ impl JobSummary {
         let class = status_word(record, container.as_ref());
         let has_failed = !matches!(class.as_str(), "success" | "running" | WAITING);
         let last_lines = saved.filter(|_| has_failed).map(|saved| saved.last_lines()).unwrap_or_default();
-        let error = record.error().map(|error| error.message);
+        let error = record.error().map(|error| error.message).or(known.cause);
         let reason = || record.fields().ok()?.warnings?.last().cloned();
         let cause = if has_failed { error.or_else(|| find_cause_in(&last_lines)).or_else(reason) } else { None }
             .unwrap_or_default();

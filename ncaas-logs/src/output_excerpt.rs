@@ -79,7 +79,7 @@ impl OutputExcerpt {
     /// The line that most likely says why the job failed.
     pub(crate) fn cause(&self) -> Option<String> {
         let errors: Vec<String> = self.errors.iter().rev().map(|line| plain_text(line)).collect();
-        find_cause(errors.iter().map(String::as_str)).map(str::to_owned).or_else(|| self.last_command())
+        find_cause(errors.iter().map(String::as_str)).or_else(|| self.last_command())
     }
 
     /// The first and last lines, and the gap between them.

@@ -73,7 +73,7 @@ pub(crate) struct SavedLine {
 pub(crate) fn find_cause_in(lines: &[SavedLine]) -> Option<String> {
     let newest_first = || lines.iter().rev();
     let errors = newest_first().filter(|line| line.is_stderr).map(|line| line.text.as_str());
-    find_cause(errors).or_else(|| find_cause(newest_first().map(|line| line.text.as_str()))).map(str::to_owned)
+    find_cause(errors).or_else(|| find_cause(newest_first().map(|line| line.text.as_str())))
 }
 
 /// How many of a failed job's last lines are shown, and searched for the cause.

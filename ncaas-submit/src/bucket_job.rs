@@ -1,6 +1,7 @@
 //! The folders of a submission's job in its bucket, and what lies in them.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Buckets, Key};
@@ -8,8 +9,9 @@ use ncaas_core::cancellation;
 use ncaas_core::certificate::{self, Certificate, DatasetLine, DatasetStatus};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
+use ncaas_core::files;
 use ncaas_core::layout::{
-    self, CERTIFICATE, END_FILE, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
+    self, CERTIFICATE, END_FILE, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
 };
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, SetupEvent};
@@ -90,6 +92,13 @@ impl ResultsFolder {
     ) -> Result<Self> {
         let (bucket, prefix) = buckets.find_results(own.address(), group, id, result_path).await?;
         Ok(ResultsFolder { bucket, prefix })
+    }
+
+    /// The path or address of a dataset's log, as a user can type it.
+    pub(crate) fn log(&self, label: &str) -> PathBuf {
+        let log = format!("{}{LOGS}/{label}{LOG_SUFFIX}", self.prefix);
+        let address = format!("{}/{log}", self.bucket.address().trim_end_matches('/'));
+        files::relative_to_working_directory(Path::new(&address))
     }
 
     fn key(&self, path: &str) -> Result<Key> {

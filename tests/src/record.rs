@@ -26,6 +26,7 @@ pub struct JobRecord {
     pub dry_run: Option<Value>,
     pub exec: Option<Value>,
     pub logs: Option<Logs>,
+    pub cause: Option<String>,
     pub usage: Option<Usage>,
     pub results: Option<Vec<ResultFile>>,
     pub results_file: Option<ResultsFile>,

@@ -103,10 +103,12 @@ impl Output {
     }
 
     /// Writes a record. If stdout is closed, it does nothing: the pipe notices that and ends. The summary of a record with a
-    /// failure of this tool is left out if the message about the failure is on the same terminal.
+    /// failure is left out if the message about the failure is on the same terminal.
     pub async fn emit(&self, record: &Record) {
-        let own = |error: &ErrorInfo| self.summarises_for.is_some_and(|tool| tool.name() == error.tool);
-        if self.has_messages_beside && record.error().as_ref().is_some_and(own) {
+        let is_told = |error: &ErrorInfo| {
+            self.summarises_for.is_some_and(|tool| tool.name() == error.tool || is_reported(record))
+        };
+        if self.has_messages_beside && record.error().as_ref().is_some_and(is_told) {
             return self.raise(1);
         }
         self.pass_on(record).await;

@@ -48,6 +48,8 @@ pub struct RecordFields {
     pub exec: Option<DetachedExec>,
     /// Where its log and status files are.
     pub logs: Option<Logs>,
+    /// The line of a failed job's output that most likely says why it failed.
+    pub cause: Option<String>,
     /// The resources that it used. The engine samples a running container about once a second: absent for a job that was too
     /// short, or had ended before it was followed.
     pub usage: Option<Usage>,

@@ -29,8 +29,19 @@ const BAD_LINE_START: usize = 200;
 const WORDS_LIMIT: usize = 200;
 
 /// The fields of a saved record that say how the job ended, beside its warnings.
-const END_FIELDS: [&str; 10] =
-    ["image", "image_id", "inputs", "container", "logs", "usage", "results", "results_file", "uncollected", "error"];
+const END_FIELDS: [&str; 11] = [
+    "image",
+    "image_id",
+    "inputs",
+    "container",
+    "logs",
+    "cause",
+    "usage",
+    "results",
+    "results_file",
+    "uncollected",
+    "error",
+];
 
 /// A job's record, with unknown fields as they came.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -111,7 +111,7 @@ impl Side {
             (name.to_owned(), (result.size, result.sha256))
         });
         let saved = SavedFiles::beside_record(path).filter(|_| record.is_failed());
-        let cause = saved.and_then(|saved| saved.find_cause());
+        let cause = record.text("cause").map(str::to_owned).or_else(|| saved?.find_cause());
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Side { path, results: results.collect(), record, cause }
     }

@@ -5,11 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ncaas_core::bucket::Buckets;
-use ncaas_core::certificate::{DatasetStatus, UNKNOWN};
+use ncaas_core::certificate::{DatasetLine, DatasetStatus, UNKNOWN};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::layout::dataset_labels;
+use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
+use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::record::submission::SubmissionState;
 use ncaas_core::text::shell_line;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -78,7 +82,7 @@ async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets) -> Result<
         // Found each time: where its results go is known only when a watcher has claimed it.
         let job = BucketJob::for_record(record, buckets).await?;
         let has_ended = job.results.ended_at().await?.is_some();
-        report_changes(tool, &job, &mut reported).await?;
+        report_changes(tool, &job, has_ended, &mut reported).await?;
         if has_ended {
             return read_results(tool, record, &job).await;
         }
@@ -92,18 +96,44 @@ async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets) -> Result<
 }
 
 /// Reports the datasets whose status has changed. `reported` has the last status of each.
-async fn report_changes(tool: Tool, job: &BucketJob, reported: &mut BTreeMap<usize, String>) -> Result<()> {
-    for (number, line) in job.results.certificate().await?.into_iter().enumerate() {
+async fn report_changes(
+    tool: Tool,
+    job: &BucketJob,
+    has_ended: bool,
+    reported: &mut BTreeMap<usize, String>,
+) -> Result<()> {
+    let lines = job.results.certificate().await?;
+    let names: Vec<&str> = lines.iter().map(|line| line.dataname.as_str()).collect();
+    for ((number, line), label) in lines.iter().enumerate().zip(dataset_labels(&names)) {
+        let status = DatasetStatus::from_name(&line.status);
         // A dataset that has not started is not reported.
-        if line.status != DatasetStatus::Initializing.name()
-            && reported.insert(number, line.status.clone()).as_ref() != Some(&line.status)
-        {
-            let output = Some(&line.last_command).filter(|output| *output != UNKNOWN);
-            let output = output.map(|output| format!(" ({output})")).unwrap_or_default();
-            tool.note(&format!("`{}`: {}{output}", line.dataname, line.status.to_lowercase()));
+        if status == Some(DatasetStatus::Initializing) || reported.get(&number) == Some(&line.status) {
+            continue;
         }
+        if matches!(status, Some(DatasetStatus::Success | DatasetStatus::Failed)) {
+            match job.results.saved_record(&label).await? {
+                // The failures of tools are reported at the end, each once.
+                Some(record) => {
+                    if let Some(outcome) = outcome_line(&record, Some(&job.results.log(&label))) {
+                        tool.note(&outcome);
+                    }
+                }
+                // It comes after the certificate.
+                None if !has_ended => continue,
+                None => note_status(tool, line),
+            }
+        } else {
+            note_status(tool, line);
+        }
+        reported.insert(number, line.status.clone());
     }
     Ok(())
+}
+
+fn note_status(tool: Tool, line: &DatasetLine) {
+    let output = Some(&line.last_command).filter(|output| *output != UNKNOWN);
+    let output = output.map(|output| format!(" ({output})")).unwrap_or_default();
+    tool.note(&format!("`{}`: {}{output}", line.dataname, line.status.to_lowercase()));
 }
 
 async fn read_results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Vec<Record>> {
@@ -112,15 +142,32 @@ async fn read_results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Ve
         return platform_results(tool, record, job).await;
     }
     let mut records: Vec<Record> = saved.into_values().collect();
+    report_errors(tool, &records);
     for record in &mut records {
         for field in MACHINE_FIELDS {
             record.remove(field);
         }
-        if let Some(error) = record.error() {
-            tool.note(&error.message);
-        }
+        record.set("outcome_reported", &true);
     }
     Ok(records)
+}
+
+/// Reports the failures of tools in the records of a submission: each once, with the dataset or the number of datasets.
+fn report_errors(tool: Tool, records: &[Record]) {
+    let mut datasets: BTreeMap<(String, Option<String>), (Kind, Vec<String>)> = BTreeMap::new();
+    for record in records {
+        if let Some(ErrorInfo { kind, message, hint, .. }) = record.error() {
+            let (_, names) = datasets.entry((message, hint)).or_insert((kind, Vec::new()));
+            names.extend(record.dataset_name());
+        }
+    }
+    for ((message, hint), (kind, names)) in datasets {
+        let subject = match names.as_slice() {
+            [name] => format!("`{name}`"),
+            names => format_count(names.len(), "dataset"),
+        };
+        tool.report_failure(&Failure { kind, message, hint }.context(subject));
+    }
 }
 
 /// The record of a job without saved records, which the platform ran: its certificate and status files say how it ended.

@@ -307,7 +307,7 @@ impl Follower {
 
     /// Says how the job ended, for people.
     pub(crate) fn outcome(&self, record: &Record) -> Option<String> {
-        outcome_line(record, self.output.excerpt.cause().as_deref(), Some(&self.report.files.log))
+        outcome_line(record, Some(&self.report.files.log))
     }
 
     fn is_changed(&self, turn: u32) -> bool {
@@ -344,7 +344,9 @@ impl Follower {
     fn update_record(&self, record: &mut Record) {
         let dir = self.report.files.logs.to_string_lossy().into_owned();
         record.set_container(self.container.clone());
+        let has_failed = record.is_failed();
         record.merge(&RecordFields {
+            cause: if has_failed { self.output.excerpt.cause() } else { None },
             logs: Some(Logs { dir, lines: self.output.excerpt.line_count, bytes: self.output.excerpt.bytes }),
             usage: self.sampler.gauge().usage(),
             ..RecordFields::default()

@@ -105,9 +105,7 @@ impl Saver {
         let failure = match self.start(record).await {
             Ok(None) => {
                 let saved = SavedFiles::for_record(record);
-                let cause = saved.as_ref().filter(|_| record.is_failed());
-                let cause = cause.and_then(|saved| saved.find_cause());
-                let outcome = outcome_line(record, cause.as_deref(), saved.as_ref().map(|saved| saved.log.path()));
+                let outcome = outcome_line(record, saved.as_ref().map(|saved| saved.log.path()));
                 self.report_outcome(record, outcome);
                 return Ok(());
             }
@@ -198,8 +196,8 @@ fn has_ended(saved: &Record, id: &str) -> bool {
 
 /// Copies the results of an earlier run that followed the job to its end.
 fn copy_saved(record: &mut Record, saved: &Record) -> Result<()> {
-    let RecordFields { container, logs, usage, warnings, .. } = saved.fields()?;
-    record.merge(&RecordFields { container, logs, usage, ..RecordFields::default() });
+    let RecordFields { container, logs, cause, usage, warnings, .. } = saved.fields()?;
+    record.merge(&RecordFields { container, logs, cause, usage, ..RecordFields::default() });
     for warning in warnings.unwrap_or_default() {
         record.warn(warning);
     }

@@ -1,8 +1,12 @@
 //! `ncaas-submit wait`.
 
-use ncaas_tests::Run;
+use std::fs;
+use std::path::Path;
+
 use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::engine::FIXTURE;
 use ncaas_tests::submissions::{run_verb, watch_once, with_inputs};
+use ncaas_tests::{Run, pipe_in};
 
 #[test]
 fn a_submission_with_a_result_path_ends_there() {
@@ -20,4 +24,49 @@ fn a_submission_with_a_result_path_ends_there() {
     let waited = run_verb(&bucket, "wait", &["1"]).ok();
     assert_eq!(waited.record().resultpath.unwrap(), path);
     assert_eq!(watch_once(&bucket).json().len(), 0);
+}
+
+/// A directory bucket with three datasets of one submission, whose jobs the pipe has run in an image; one of them fails.
+fn run_submission(folder: &Path, image: &str) {
+    for (name, content) in [("a.npy", "fail"), ("b.npy", "b"), ("c.npy", "fail"), ("c.yaml", "n: 1\n")] {
+        fs::write(folder.join(name), content).unwrap();
+    }
+    pipe_in(folder, "ncaas-submit init ./pca --group lab", &[]).ok();
+    let send = "ncaas-submit send ./pca/lab --data a.npy b.npy c.npy --config c.yaml --timestamp 1";
+    pipe_in(folder, send, &[]).ok();
+    let job = r#"echo starting; if grep -q fail "$1"; then echo "ValueError: no spikes" >&2; exit 7; fi"#;
+    let pipe = format!(
+        "ncaas-submit watch ./pca --once | ncaas-sync pull | ncaas-exec run --image {image} -- sh -c '{job}' sh | \
+         ncaas-logs save | ncaas-sync collect | ncaas-sync push | ncaas-exec rm"
+    );
+    pipe_in(folder, &pipe, &[]);
+}
+
+#[test]
+fn the_submitter_sees_why_each_job_failed_and_where_its_log_is() {
+    let folder = tempfile::tempdir().unwrap();
+    run_submission(folder.path(), FIXTURE);
+    let ran = pipe_in(folder.path(), "ncaas-submit wait ./pca/lab 1", &[]);
+    let (status, lines): (i32, Vec<&str>) = (ran.status, ran.stderr.lines().collect());
+    assert_eq!((status, lines.len(), ran.json().len()), (1, 3, 3), "{lines:#?}");
+    let log = "pca/lab/results/job__pca_1/logs/c.npy.log";
+    assert!(lines[1].starts_with("ncaas-submit: b.npy succeeded in "), "{lines:#?}");
+    assert!(lines[2].starts_with("ncaas-submit: c.npy failed (exit 7) after "), "{lines:#?}");
+    assert!(lines[2].ends_with(&format!(" s: ValueError: no spikes; log: {log}")), "{lines:#?}");
+    assert!(folder.path().join(log).exists());
+    assert_eq!(ran.json()[2]["cause"], "ValueError: no spikes");
+}
+
+#[test]
+fn a_failure_of_several_datasets_is_told_to_the_submitter_once_with_its_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    run_submission(folder.path(), "nosuch/image:1");
+    let ran = pipe_in(folder.path(), "ncaas-submit wait ./pca/lab 1", &[]);
+    let hint = "pull it with `ncaas-build pull nosuch/image:1`, or build it with `ncaas-build image`";
+    let message = "ncaas-submit: 3 datasets: image `nosuch/image:1` does not exist on this engine";
+    ran.ended(1, &format!("{message}\nhint: {hint}\n"));
+    let command = "script --quiet --return --command 'ncaas-submit wait ./pca/lab 1' /dev/null";
+    let screen = pipe_in(folder.path(), command, &[]);
+    let screen = String::from_utf8_lossy(&screen.stdout).replace('\r', "");
+    assert_eq!(screen.trim(), format!("{message}\nhint: {hint}"), "and nothing else on a terminal");
 }

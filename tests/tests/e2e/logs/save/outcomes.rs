@@ -23,8 +23,10 @@ fn save_tells_how_a_job_ended_once_with_the_cause() {
     let ran = save(&[], &succeeding);
     assert!(ran.stderr.starts_with("ncaas-logs: session 2.npy succeeded in "), "{}", ran.stderr);
     assert_eq!((ran.status, ran.stderr.lines().count()), (0, 1));
-    let quiet = submission.start(2, &[], "exit 4");
-    assert_eq!(save(&["-q"], &quiet).stderr, "");
+    assert_eq!(ran.json()[0]["cause"], serde_json::Value::Null);
+    let quiet = submission.start(2, &[], "echo bad >&2; exit 4");
+    let ran = save(&["-q"], &quiet);
+    assert_eq!((ran.stderr.as_str(), ran.json()[0]["cause"].as_str()), ("", Some("bad")));
 }
 
 #[test]
