@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use futures_util::{StreamExt, stream};
-use ncaas_core::bucket::{Bucket, Buckets, ObjectInfo};
+use ncaas_core::bucket::{Bucket, Buckets, Key, ObjectInfo};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::SUBMISSIONS;
 
@@ -11,18 +11,26 @@ use crate::commands::ls::find_job;
 use crate::submission::{Name, Reach, Submission};
 use crate::submit_files::is_submit_file;
 
-/// How many submissions of the group are read, the latest ones.
-const LATEST: usize = 64;
+/// How many submissions of the group are read, all at once: the latest ones.
+const LATEST: usize = 16;
 
-/// How many are read at once.
-const AT_ONCE: usize = 16;
-
-/// The job id of an unfinished submission with the same datasets and config.
-pub(super) async fn find_unfinished(bucket: &Bucket, group: &str, submission: &Submission) -> Result<Option<String>> {
+/// The job id of an unfinished submission with the same datasets and config. `key` and `size` are those of the submit file that is
+/// written for this one: only files that differ in their timestamp alone by their size are read, so that a script that sends a
+/// thousand submissions does not read them again and again.
+pub(super) async fn find_unfinished(
+    bucket: &Bucket,
+    group: &str,
+    submission: &Submission,
+    (key, size): (&Key, usize),
+) -> Result<Option<String>> {
+    // The key contains the timestamp, and so does the content.
+    let rest = |key: &Key, size: u64| size.checked_sub(key.as_str().len() as u64);
+    let is_same_size = |entry: &ObjectInfo| rest(&entry.key, entry.size) == rest(key, size as u64);
     let mut entries: Vec<ObjectInfo> = Vec::new();
     let mut listing = bucket.list(&format!("{group}/{SUBMISSIONS}/"), None);
     while let Some(page) = listing.next_page().await? {
-        entries.extend(page.entries.into_iter().filter(|entry| is_submit_file(entry.key.as_str())));
+        entries
+            .extend(page.entries.into_iter().filter(|entry| is_submit_file(entry.key.as_str()) && is_same_size(entry)));
     }
     entries.sort_by_key(|entry| Reverse(entry.modified));
     entries.truncate(LATEST);
@@ -37,7 +45,7 @@ pub(super) async fn find_unfinished(bucket: &Bucket, group: &str, submission: &S
         let facts = job.facts().await.ok()?;
         (facts.ended_at.is_none() && !facts.is_cancelled).then_some(job.id)
     });
-    let mut unfinished = std::pin::pin!(unfinished.buffered(AT_ONCE).filter_map(async |id| id));
+    let mut unfinished = std::pin::pin!(unfinished.buffered(LATEST).filter_map(async |id| id));
     Ok(unfinished.next().await)
 }
 

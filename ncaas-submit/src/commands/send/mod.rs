@@ -75,10 +75,10 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
     validation::validate(&mut submission, bucket, &mut log).await?;
     submission.refusal().map_or(Ok(()), Err)?;
 
-    let earlier = find_unfinished(bucket, group, &submission).await?;
     let key = submit_key(group, &timestamp)?;
     let mut content = serde_json::to_vec_pretty(&fields).unwrap_or_default();
     content.push(b'\n');
+    let earlier = find_unfinished(bucket, group, &submission, (&key, content.len())).await?;
     if bucket.put_new(&key, content).await?.is_none() {
         return Err(Failure::new(Kind::NameInUse, format!("the submission `{key}` already exists"))
             .hint("use another `--timestamp`, or none for the current time"));
