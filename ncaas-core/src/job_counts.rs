@@ -35,21 +35,28 @@ pub struct JobCounts {
     pub ended: u64,
     /// Jobs that have ended and failed.
     pub failed: u64,
+    /// Jobs of cancelled submissions that have ended.
+    pub cancelled: u64,
 }
 
 impl JobCounts {
     fn describe(self) -> String {
-        let JobCounts { waiting, running, ended, failed } = self;
+        let JobCounts { waiting, running, ended, failed, cancelled } = self;
         let waiting = if waiting > 0 { format!("{waiting} waiting, ") } else { String::new() };
-        let failed = if failed > 0 { format!(" ({failed} failed)") } else { String::new() };
-        format!("{waiting}{running} running, {ended} ended{failed}")
+        let counts = [(failed, "failed"), (cancelled, "cancelled")].into_iter().filter(|(count, _)| *count > 0);
+        let details: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+        format!("{waiting}{running} running, {ended} ended{details}")
     }
 
     /// The line about all jobs at the end; none for a single job.
     pub fn total(self) -> Option<String> {
-        let outcome = match self.failed {
-            0 => "all succeeded".to_owned(),
-            failed => format!("{} succeeded, {failed} failed", self.ended - failed),
+        let JobCounts { ended, failed, cancelled, .. } = self;
+        let outcome = match (failed, cancelled) {
+            (0, 0) => "all succeeded".to_owned(),
+            (failed, 0) => format!("{} succeeded, {failed} failed", ended - failed),
+            (0, cancelled) => format!("{} succeeded, {cancelled} cancelled", ended - cancelled),
+            _ => format!("{} succeeded, {failed} failed, {cancelled} cancelled", ended - failed - cancelled),
         };
         (self.ended > 1).then(|| format!("{} jobs ended: {outcome}", self.ended))
     }
@@ -150,11 +157,14 @@ mod tests {
 
     #[test]
     fn jobs_are_counted_while_they_run_and_at_the_end() {
-        let counts = |waiting, running, ended, failed| JobCounts { waiting, running, ended, failed };
+        let counts = |waiting, running, ended, failed| JobCounts { waiting, running, ended, failed, cancelled: 0 };
         assert_eq!(counts(10, 2, 1, 0).describe(), "10 waiting, 2 running, 1 ended");
         assert_eq!(counts(0, 2, 11, 1).describe(), "2 running, 11 ended (1 failed)");
         assert_eq!(counts(0, 0, 1, 1).total(), None);
         assert_eq!(counts(0, 0, 2, 0).total().as_deref(), Some("2 jobs ended: all succeeded"));
         assert_eq!(counts(0, 0, 13, 1).total().as_deref(), Some("13 jobs ended: 12 succeeded, 1 failed"));
+        let cancelled = |failed| JobCounts { cancelled: 2, ..counts(0, 0, 4, failed) }.total();
+        assert_eq!(cancelled(0).as_deref(), Some("4 jobs ended: 2 succeeded, 2 cancelled"));
+        assert_eq!(cancelled(1).as_deref(), Some("4 jobs ended: 1 succeeded, 1 failed, 2 cancelled"));
     }
 }

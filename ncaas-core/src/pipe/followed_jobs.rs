@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::interruption::{describe_running, resume_advice};
 use crate::outcome::is_reported;
 use crate::record::Record;
-use crate::record::fields::{Job, RecordFields};
+use crate::record::fields::{Job, RecordFields, StoppedBy};
 use crate::tool::{JobCounts, Tool};
 
 /// Counts the jobs whose end a stage waits for.
@@ -45,7 +45,10 @@ impl FollowedJobs {
             record.merge(&RecordFields { outcome_reported: Some(true), ..RecordFields::default() });
             self.change(|counts| {
                 counts.ended += 1;
-                counts.failed += u64::from(record.is_failed());
+                let stopped_by = record.container().and_then(|container| container.stopped_by);
+                let is_cancelled = stopped_by == Some(StoppedBy::Cancelled);
+                counts.cancelled += u64::from(is_cancelled);
+                counts.failed += u64::from(record.is_failed() && !is_cancelled);
             });
         }
     }

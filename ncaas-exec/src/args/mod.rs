@@ -46,6 +46,7 @@ Examples:
 Exit status: the command's own; 125 if ncaas-exec itself failed or ended the command after --timeout.")]
     In(InArgs),
     /// Run an image as a detached job
+    #[command(mut_arg("jobs", |jobs| jobs.help("Run at most N jobs at once [default: as many as CPUs, memory and GPUs allow]")))]
     #[command(after_help = "\
 Examples:
   ncaas-exec run neurocaas/contrib:pca.356d78a --data d.npy --config c.yaml |

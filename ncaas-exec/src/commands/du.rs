@@ -145,11 +145,12 @@ fn bytes_below(folder: &Path) -> u64 {
     files.filter(|file| seen.insert((file.dev(), file.ino()))).map(|file| file.blocks() * 512).sum()
 }
 
-/// The table for a terminal, with a last line for all.
+/// The table for a terminal, with a last line for all. An image has its size where a job has that of its containers: both are
+/// in the engine.
 fn table(usages: &[Usage], width: usize) -> String {
-    let mut table = Table::new(&["JOB OR IMAGE", "AGE", "CONTAINERS", "WORK", "RESULTS", "IMAGE"]).fit(width);
+    let mut table = Table::new(&["JOB OR IMAGE", "AGE", "ENGINE", "WORK", "RESULTS"]).fit(width);
     let cells = |name: String, usage: &Usage| {
-        let bytes = [usage.containers_bytes, usage.work_bytes, usage.results_bytes, usage.image_bytes];
+        let bytes = [usage.containers_bytes + usage.image_bytes, usage.work_bytes, usage.results_bytes];
         let bytes = bytes.map(|bytes| if bytes == 0 { "-".to_owned() } else { format_bytes(bytes) });
         let age = usage.age_s.map_or_else(|| "-".to_owned(), format_age);
         [name, age].into_iter().chain(bytes).collect::<Vec<_>>()
@@ -185,5 +186,16 @@ mod tests {
         assert_eq!((results.0.as_str(), work.0.as_str()), ("job__a_1", "job__a_1"));
         assert!((1 << 20..3 << 19).contains(&results.2) && work.1 < 1 << 19, "{measured:?}");
         assert_eq!((results.1, work.2), (0, 0));
+    }
+
+    #[test]
+    fn a_job_has_one_line_at_80_columns() {
+        let bytes = 999_900_000;
+        let job = Some("job__pca_2026_11_27_10_00_00_123456".to_owned());
+        let (containers_bytes, work_bytes, results_bytes) = (bytes, bytes, bytes);
+        let usage = Usage { job, age_s: Some(3000), containers_bytes, work_bytes, results_bytes, ..Usage::default() };
+        let shown = table(&[usage], 80);
+        assert_eq!(shown.lines().count(), 3, "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 80) && shown.contains("10_00_00_123456"), "{shown}");
     }
 }

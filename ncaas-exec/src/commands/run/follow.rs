@@ -5,9 +5,7 @@ use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::Result;
-use ncaas_core::layout::base_name;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::Datasets;
 use ncaas_core::text;
 use ncaas_core::tool::Tool;
 
@@ -15,10 +13,8 @@ use ncaas_core::tool::Tool;
 pub(super) async fn copy_output(tool: Tool, engine: &Engine, record: &Record) -> Result<()> {
     let Some(container) = record.container() else { return Ok(()) };
     let has_siblings = record.job().is_some_and(|job| job.datasets > 1);
-    let prefix = match record.dataname().filter(|_| has_siblings) {
-        Some(Datasets::One(name)) => format!("{}: ", text::one_line(base_name(&name))),
-        _ => String::new(),
-    };
+    let dataset = record.dataset_name().filter(|_| has_siblings);
+    let prefix = dataset.map(|name| format!("{}: ", text::one_line(&name))).unwrap_or_default();
     let options = LogsOptions { follow: true, stdout: true, stderr: true, ..LogsOptions::default() };
     let mut output = engine.docker().logs(&container.id, Some(options));
     // Each stream's line that is not complete yet.

@@ -1,12 +1,18 @@
 //! The messages at the end of `ncaas-exec run`, or at its interruption, about jobs that go on.
 
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 
+use ncaas_core::files;
 use ncaas_core::pipe::{describe_running, resume_advice};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;
+
+/// How many datasets that were not started are named.
+const NAMES_SHOWN: usize = 5;
 
 /// Numbers of records.
 #[derive(Debug, Default)]
@@ -17,25 +23,35 @@ pub(super) struct Counts {
     pub(super) begun: Cell<u64>,
     /// The job of the last one.
     last: RefCell<Option<Job>>,
+    /// The datasets of the command line whose jobs were not started.
+    unstarted: RefCell<Vec<String>>,
     /// Those whose job was started, or had been before.
     pub(super) started: Cell<u64>,
     /// Those whose job could not be started.
     pub(super) failed: Cell<u64>,
 }
 
-pub(super) fn increment(count: &Cell<u64>) {
+fn increment(count: &Cell<u64>) {
     count.set(count.get() + 1);
 }
 
 impl Counts {
-    pub(super) fn new(backlog: Rc<Cell<u64>>) -> Self {
-        Counts { backlog, ..Counts::default() }
+    pub(super) fn new(backlog: Rc<Cell<u64>>, datasets: Vec<String>) -> Self {
+        Counts { backlog, unstarted: RefCell::new(datasets), ..Counts::default() }
     }
 
     /// Counts a record that has its turn.
     pub(super) fn begin(&self, record: &Record) {
         increment(&self.begun);
         self.last.replace(Some(record.job().unwrap_or_default()));
+    }
+
+    /// Counts a record whose job was started, or could not be.
+    pub(super) fn end_start(&self, record: &Record, is_started: bool) {
+        increment(if is_started { &self.started } else { &self.failed });
+        let names = record.dataname();
+        let is_this = |name: &String| names.as_ref().is_some_and(|names| names.first() == Some(name));
+        self.unstarted.borrow_mut().retain(|name| !is_this(name));
     }
 
     /// How many jobs have not been started.
@@ -51,10 +67,13 @@ impl Counts {
                 "1 job runs in the background: `ncaas-exec wait last` waits for it, `ncaas-logs lines --follow last` \
                  shows its output",
             ),
-            running => tool.note(&format!(
-                "{}: `ncaas-exec ls` lists them; `ncaas-exec run --follow` waits for jobs",
-                describe_running(running as u64)
-            )),
+            running => {
+                let advice = match file_of_stdout() {
+                    Some(file) => format!("`ncaas-exec wait <{file}` waits for them"),
+                    None => "`ncaas-exec ls` lists them, `ncaas-exec wait NAME` waits for one".to_owned(),
+                };
+                tool.note(&format!("{}: {advice}", describe_running(running as u64)));
+            }
         }
     }
 
@@ -65,12 +84,34 @@ impl Counts {
             return;
         }
         let go_on = format!("interrupted: {}", describe_running(running as u64));
-        let left = match left {
-            0 => None,
-            1 => Some("1 was not started".to_owned()),
-            left => Some(format!("{left} were not started")),
-        };
         let advice = (running > 0).then(|| resume_advice(self.last.borrow().as_ref()).to_owned());
-        tool.note(&[Some(go_on), left, advice].into_iter().flatten().collect::<Vec<_>>().join("; "));
+        let words = [Some(go_on), self.describe_unstarted(left), advice];
+        tool.note(&words.into_iter().flatten().collect::<Vec<_>>().join("; "));
     }
+
+    /// How many jobs were not started, and how to start them.
+    fn describe_unstarted(&self, left: u64) -> Option<String> {
+        let count = match left {
+            0 => return None,
+            1 => "1 was not started".to_owned(),
+            left => format!("{left} were not started"),
+        };
+        let names = self.unstarted.borrow();
+        let shown = names
+            .iter()
+            .take(NAMES_SHOWN)
+            .map(|name| files::relative_to_working_directory(Path::new(name)).to_string_lossy().into_owned());
+        let data = shell_line(["--data".to_owned()].into_iter().chain(shown));
+        let more = match names.len().saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(if names.is_empty() { count } else { format!("{count}: run the same command with `{data}`{more}") })
+    }
+}
+
+/// The path of the file that the records are written to, quoted for a shell; none if stdout is no file.
+fn file_of_stdout() -> Option<String> {
+    let path = std::fs::read_link("/proc/self/fd/1").ok().filter(|path| path.is_file())?;
+    Some(shell_line([files::relative_to_working_directory(&path).to_str()?]))
 }

@@ -49,7 +49,7 @@ use crate::run_settings::DefaultSettings;
 use crate::{lifecycle, targets, time_limit_guardian};
 use explanation::explain_start;
 use follow::copy_output;
-use interruption::{Counts, increment};
+use interruption::Counts;
 use job_arguments::{DefaultFields, command_line_records};
 use job_folders::MadeFolders;
 use job_inputs::JobInputs;
@@ -73,12 +73,18 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
         args.target = args.image.take();
     }
+    let mut datasets = Vec::new();
     let input = match (&args.replay, &args.target) {
         (Some(file), _) => {
             let record = replay::record_to_replay(tool, file, args.config.is_some()).await?;
             Input::record(record)
         }
-        (None, Some(image)) => Input::records(command_line_records(&args, image)?),
+        (None, Some(image)) => {
+            let records = command_line_records(&args, image)?;
+            let names = records.iter().filter_map(|record| record.dataname()?.first().map(str::to_owned));
+            datasets.extend(names);
+            Input::records(records)
+        }
         (None, None) => Input::stdin(tool, "ncaas-exec run IMAGE --data FILE")?,
     };
     // Without records, options that describe a job are most likely given without its image.
@@ -106,7 +112,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         asked_info: OnceCell::new(),
         local_info: OnceCell::new(),
         order: StartOrder::default(),
-        counts: Counts::new(input.backlog()),
+        counts: Counts::new(input.backlog(), datasets),
         followed: FollowedJobs::default(),
     };
     // The stage that waits for the jobs shows how many wait and run.
@@ -169,7 +175,7 @@ impl Runner {
         }
         self.counts.begin(record);
         let started = self.start_record(record).await;
-        increment(if started.is_ok() { &self.counts.started } else { &self.counts.failed });
+        self.counts.end_start(record, started.is_ok());
         started?;
         if self.follow {
             self.followed.follow(self.follow_job(record)).await?;
@@ -189,7 +195,8 @@ impl Runner {
             return JobCounts { waiting, ..self.followed.counts() };
         }
         let running = self.launcher.admission.running() as u64;
-        JobCounts { waiting, running, ended: self.counts.started.get().saturating_sub(running), failed: 0 }
+        let ended = self.counts.started.get().saturating_sub(running);
+        JobCounts { waiting, running, ended, ..JobCounts::default() }
     }
 
     /// Starts the job of a record, or takes up the one that an earlier run has started.

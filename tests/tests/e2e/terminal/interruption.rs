@@ -37,13 +37,10 @@ fn an_interrupted_pipe_of_run_names_a_command_that_saves_the_results() {
         format!("export DOCKER_HOST={host}; ncaas-exec run {FIXTURE} --data {data} -j 1 {flags} -- sh -c '{job}'")
     };
     let saved_before = format!("{} >started; ncaas-exec wait <started >records", run("a.npy", ""));
+    let not_started = "; 1 was not started: run the same command with `--data b.npy`";
     for (line, seen, not_started) in [
-        (format!("{} >records", run("a.npy b.npy", "")), "1 waiting, 1 running", "; 1 was not started"),
-        (
-            format!("{} | ncaas-exec wait >records", run("a.npy b.npy", "")),
-            "1 waiting, 1 running",
-            "; 1 was not started",
-        ),
+        (format!("{} >records", run("a.npy b.npy", "")), "1 waiting, 1 running", not_started),
+        (format!("{} | ncaas-exec wait >records", run("a.npy b.npy", "")), "1 waiting, 1 running", not_started),
         (format!("{} | ncaas-exec wait >records", run("a.npy", "")), "1 running", ""),
         (format!("{} >records", run("a.npy", "--follow")), "1 running", ""),
         (format!("{} | ncaas-logs save >records", run("a.npy", "")), "1 running", ""),
