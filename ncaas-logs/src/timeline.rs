@@ -9,8 +9,10 @@ use ncaas_core::record::fields::{Status, Usage};
 /// One job's run.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// The dataset's base name, or the job's id. Distinct from that of other rows.
+    /// The dataset's name, or the job's id. Distinct from that of other rows.
     pub(crate) name: String,
+    /// The name without the beginning that all job ids have. Distinct as well.
+    pub(crate) label: String,
     job_id: Option<String>,
     /// Seconds since 1970.
     pub(crate) start: f64,
@@ -30,7 +32,7 @@ impl Row {
         let end = unix_seconds(container.finished_at.as_deref()).unwrap_or(last_seen).max(start);
         let job_id = record.job().map(|job| job.id);
         let name = record.dataset_name().or_else(|| job_id.clone()).unwrap_or(container.name);
-        Some(Row { name, job_id, start, end, status: container.status, usage })
+        Some(Row { label: name.clone(), name, job_id, start, end, status: container.status, usage })
     }
 
     /// Whether the job ended badly.
@@ -132,8 +134,12 @@ fn make_names_distinct(rows: &mut [Row]) {
         counts
     };
     let counts = count(rows);
-    for row in rows.iter_mut().filter(|row| counts[&row.name] > 1) {
-        if let Some(id) = row.job_id.as_ref().filter(|id| **id != row.name) {
+    let is_repeated = |row: &&mut Row| counts[&row.name] > 1 && row.job_id.as_ref().is_some_and(|id| *id != row.name);
+    let ids: Vec<String> = rows.iter_mut().filter(is_repeated).filter_map(|row| row.job_id.clone()).collect();
+    let common = common_beginning(&ids);
+    for row in rows.iter_mut().filter(is_repeated) {
+        if let Some(id) = &row.job_id {
+            row.label = format!("{} …{}", row.name, &id[common..]);
             row.name = format!("{} {id}", row.name);
         }
     }
@@ -143,7 +149,16 @@ fn make_names_distinct(rows: &mut [Row]) {
         let number = numbers.entry(row.name.clone()).or_default();
         *number += 1;
         row.name = format!("{} #{number}", row.name);
+        row.label = format!("{} #{number}", row.label);
     }
+}
+
+/// The length of the beginning that all job ids have, up to a `_`; 0 if they are the same.
+fn common_beginning(ids: &[String]) -> usize {
+    let Some(first) = ids.first() else { return 0 };
+    let common = |id: &String| first.bytes().zip(id.bytes()).take_while(|(a, b)| a == b).count();
+    let length = ids.iter().map(common).min().unwrap_or_default();
+    if length == first.len() { 0 } else { first[..length].rfind('_').map_or(0, |at| at + 1) }
 }
 
 #[cfg(test)]
@@ -173,6 +188,8 @@ mod tests {
         let timeline = Timeline::new(vec![named("job__a_1"), named("job__a_2"), named("job__a_2")]);
         let names: Vec<&str> = timeline.rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["a.npy job__a_1", "a.npy job__a_2 #1", "a.npy job__a_2 #2"]);
+        let labels: Vec<&str> = timeline.rows.iter().map(|row| row.label.as_str()).collect();
+        assert_eq!(labels, ["a.npy …1", "a.npy …2 #1", "a.npy …2 #2"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{self, Output, Pipe};
 use ncaas_core::quantity::{format_age, format_duration};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::RecordFields;
+use ncaas_core::record::fields::{RecordFields, Status};
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::serialized_name;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -29,7 +29,7 @@ pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStat
             .filter(input, async |record: &mut Record, _: &Output| add_state(record, &args, &engines).await)
             .await;
     }
-    let rows: RefCell<Vec<[String; 6]>> = RefCell::default();
+    let rows: RefCell<Vec<[String; 4]>> = RefCell::default();
     let collect = async |record: &mut Record, _: &Output| {
         add_state(record, &args, &engines).await?;
         rows.borrow_mut().push(table_row(record));
@@ -39,23 +39,31 @@ pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStat
     if rows.borrow().is_empty() && status != ExitStatus::SUCCESS {
         return Ok(status);
     }
-    let mut table = Table::new(&["NAME", "STATE", "STATUS", "EXIT", "STARTED", "DURATION"]).fit(terminal_width());
-    rows.take().into_iter().for_each(|row| table.push(row));
-    let printed = pipe::print(tool, table.to_string().into_bytes()).await?;
+    let printed = pipe::print(tool, table(rows.take(), terminal_width()).into_bytes()).await?;
     Ok(if status == ExitStatus::SUCCESS { printed } else { status })
 }
 
+/// The table for a terminal of `width` columns.
+fn table(rows: Vec<[String; 4]>, width: usize) -> String {
+    let mut table = Table::new(&["NAME", "STATE", "AGE", "DURATION"]).fit(width);
+    rows.into_iter().for_each(|row| table.push(row));
+    table.to_string()
+}
+
 /// A container's line in the table.
-fn table_row(record: &Record) -> [String; 6] {
+fn table_row(record: &Record) -> [String; 4] {
     let container = record.container().unwrap_or_default();
     let started = container.started_at.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
-    let started = started.map(|time| format!("{} ago", format_age(Timestamp::now().duration_since(time).as_secs())));
+    let age = started.map(|time| format_age(Timestamp::now().duration_since(time).as_secs()));
+    let state = match (container.status, container.exit_code) {
+        (Some(Status::Failed), Some(code)) => format!("failed ({code})"),
+        (Some(status), _) => serialized_name(&status),
+        (None, _) => container.state,
+    };
     [
         if container.name.is_empty() { record.dataset_name().unwrap_or_default() } else { container.name },
-        container.state,
-        serialized_name(&container.status),
-        container.exit_code.map(|code| code.to_string()).unwrap_or_default(),
-        started.unwrap_or_default(),
+        state,
+        age.unwrap_or_default(),
         container.duration_s.map(format_duration).unwrap_or_default(),
     ]
 }
@@ -70,8 +78,8 @@ async fn add_state(record: &mut Record, args: &StateArgs, engines: &LazyEngine) 
         Err(failure) if failure.kind == Kind::WrongContainer => Err(failure),
         Err(failure) => match SavedFiles::for_record(record).and_then(|saved| saved.record) {
             Some(saved) => {
-                let RecordFields { container, logs, usage, .. } = saved.fields()?;
-                record.merge(&RecordFields { container, logs, usage, ..RecordFields::default() });
+                let RecordFields { container, logs, cause, usage, .. } = saved.fields()?;
+                record.merge(&RecordFields { container, logs, cause, usage, ..RecordFields::default() });
                 if let Some(extra) = saved.as_map().get("container") {
                     record.set("container", extra);
                 }
@@ -98,4 +106,26 @@ async fn inspect(record: &mut Record, engines: &LazyEngine) -> Result<()> {
     record.merge(&RecordFields { container: Some(engine.container(id).await?), ..RecordFields::default() });
     record.set("container", &json!({ "restarts": inspected.restart_count.unwrap_or_default() }));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_has_one_line_at_80_columns() {
+        let name = "job__pca_2026_11_27_10_00_00_123456-1-aabbccdd";
+        let start = Timestamp::now();
+        for (end, state) in [
+            (r#""state":"exited","status":"out-of-memory","exit_code":137,"duration_s":3700"#, "out-of-memory"),
+            (r#""state":"exited","status":"failed","exit_code":3,"duration_s":0.7"#, "failed (3)"),
+            (r#""state":"paused""#, "paused"),
+        ] {
+            let line = format!(r#"{{"container":{{"name":"{name}","started_at":"{start}",{end}}}}}"#);
+            let shown = table(vec![table_row(&Record::parse(line.as_bytes()).unwrap())], 80);
+            let lines: Vec<&str> = shown.lines().collect();
+            assert!(lines.len() == 2 && lines.iter().all(|line| line.chars().count() <= 80), "{shown}");
+            assert!(lines[1].contains(name) && lines[1].contains(state), "{shown}");
+        }
+    }
 }

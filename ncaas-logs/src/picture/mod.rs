@@ -14,15 +14,14 @@ use crate::timeline::{Row, Slice, Timeline, format_utc};
 use svg::{Anchor, CHARACTER, Colour, Svg};
 
 const WIDTH: f64 = 1100.0;
-const LEFT: f64 = 190.0;
 const RIGHT: f64 = 20.0;
 /// The height of the legend.
 const LEGEND: f64 = 60.0;
 /// The height of a job's row, and the maximum height of all rows.
 const ROW: f64 = 18.0;
 const ROWS: f64 = 900.0;
-/// How many characters of a name fit beside its row.
-const NAME_ROOM: usize = 22;
+/// How many characters of names fit beside the rows: enough for the names of the panels, and not more than leaves room for the rows.
+const NAME_ROOM: std::ops::RangeInclusive<usize> = 22..=44;
 /// The height that a name needs.
 const NAME_HEIGHT: f64 = 12.0;
 const PANEL: f64 = 90.0;
@@ -59,7 +58,7 @@ struct Panel {
 
 const PANELS: [Panel; 3] = [
     Panel { name: "running at once", value: |slice| f64::from(slice.running), label: |value| format!("{value:.0}") },
-    Panel { name: "CPU (100 % = 1 core)", value: |slice| slice.cpu, label: |value| format!("{value:.0} %") },
+    Panel { name: "CPU (100 % = 1 core)", value: |slice| slice.cpu, label: format_percent },
     Panel { name: "memory", value: |slice| slice.memory, label: |value| format_bytes(value as u64) },
 ];
 
@@ -92,6 +91,18 @@ pub(crate) fn draw_png(timeline: &Timeline) -> Result<Vec<u8>> {
     png::render(&draw_svg(timeline))
 }
 
+/// The width of the names beside the rows, and how many characters of a name fit.
+fn name_width(timeline: &Timeline) -> (f64, usize) {
+    let longest = timeline.rows.iter().map(|row| row.label.chars().count()).max().unwrap_or_default();
+    let characters = longest.clamp(*NAME_ROOM.start(), *NAME_ROOM.end());
+    (characters as f64 * CHARACTER + 18.0, characters)
+}
+
+/// Percent of one CPU. Jobs that mostly wait use less than one percent.
+fn format_percent(percent: f64) -> String {
+    if percent >= 10.0 || percent == 0.0 { format!("{percent:.0} %") } else { format!("{percent:.2} %") }
+}
+
 fn row_height(timeline: &Timeline) -> f64 {
     ROW.min(ROWS / timeline.rows.len().max(1) as f64)
 }
@@ -103,8 +114,9 @@ fn height(timeline: &Timeline, theme: &Theme) -> f64 {
 
 fn draw(timeline: &Timeline, theme: &Theme) -> String {
     let mut svg = Svg::new(WIDTH as u32, height(timeline, theme) as u32, theme.background);
-    let width = WIDTH - LEFT - RIGHT;
-    let x = |time: f64| LEFT + (time - timeline.start) / (timeline.end - timeline.start) * width;
+    let (left, _) = name_width(timeline);
+    let width = WIDTH - left - RIGHT;
+    let x = |time: f64| left + (time - timeline.start) / (timeline.end - timeline.start) * width;
     if theme.top >= LEGEND {
         draw_legend(timeline, theme, &mut svg);
     }
@@ -128,11 +140,11 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
     for Panel { name, value, label } in PANELS {
         y += GAP;
         let most = slices.iter().map(value).fold(0.0, f64::max);
-        svg.text(LEFT - 6.0, y + 6.0, Anchor::End, theme.ink, &label(most));
-        svg.text(LEFT - 6.0, y + 24.0, Anchor::End, theme.ink, name);
-        svg.rectangle([LEFT, y + PANEL, width, 1.0], theme.ink, None);
+        svg.text(left - 6.0, y + 6.0, Anchor::End, theme.ink, &label(most));
+        svg.text(left - 6.0, y + 24.0, Anchor::End, theme.ink, name);
+        svg.rectangle([left, y + PANEL, width, 1.0], theme.ink, None);
         let heights = slices.iter().map(|slice| if most > 0.0 { value(slice) / most * PANEL } else { 0.0 });
-        svg.steps([LEFT, y + PANEL, width / SLICES as f64], heights, SUM);
+        svg.steps([left, y + PANEL, width / SLICES as f64], heights, SUM);
         y += PANEL;
     }
     for (time, label) in ticks {
@@ -149,11 +161,12 @@ fn title(job: &Row) -> String {
 /// Writes the names of all jobs, or of the failed ones if there is not enough room.
 fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let row = row_height(timeline);
-    let right = LEFT - 6.0;
+    let (left, characters) = name_width(timeline);
+    let right = left - 6.0;
     let middle = |at: usize| theme.top + (at as f64 + 0.5) * row;
     if row >= NAME_HEIGHT {
         for (at, job) in timeline.rows.iter().enumerate() {
-            svg.text(right, middle(at), Anchor::End, theme.ink, &shorten_middle(&job.name, NAME_ROOM));
+            svg.text(right, middle(at), Anchor::End, theme.ink, &shorten_middle(&job.label, characters));
         }
         return;
     }
@@ -177,15 +190,16 @@ fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     for (y, job) in names.iter_mut().rev() {
         *y = y.min(last);
         last = *y - NAME_HEIGHT;
-        svg.text(right, *y, Anchor::End, theme.failed, &shorten_middle(&job.name, NAME_ROOM));
+        svg.text(right, *y, Anchor::End, theme.failed, &shorten_middle(&job.label, characters));
     }
 }
 
 fn draw_legend(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let (from, to) = (format_utc(timeline.start), format_utc(timeline.end));
     let title = format!("{}, {from} to {to} UTC", format_count(timeline.rows.len(), "job"));
-    svg.text(LEFT, 16.0, Anchor::Start, theme.ink, &title);
-    let mut x = LEFT;
+    let (left, _) = name_width(timeline);
+    svg.text(left, 16.0, Anchor::Start, theme.ink, &title);
+    let mut x = left;
     for (status, colour) in STATUSES {
         let count = timeline.rows.iter().filter(|row| row.status == status).count();
         if count > 0 {

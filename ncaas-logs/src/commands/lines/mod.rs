@@ -26,8 +26,15 @@ pub(crate) async fn print_lines(tool: Tool, mut args: LinesArgs) -> Result<ExitS
     let several = args.containers.len() != 1;
     // Logs that are not followed are printed one after the other.
     let pipe = Pipe::for_args(tool, &args.pipe, if args.follow { targets::MAX_FOLLOWED } else { 1 });
+    // The same command begins with the first line again, and the job does not need it.
+    let pipe = Pipe { explains_interruption: true, ..pipe };
     let printer = Printer { tool, args: &args, several, engines: LazyEngine::default() };
-    pipe.for_each(input, async |record: &mut Record, output: &Output| printer.print(record, output).await).await
+    let status =
+        pipe.for_each(input, async |record: &mut Record, output: &Output| printer.print(record, output).await).await?;
+    if status.is_interrupted() && args.follow {
+        tool.note("interrupted: the jobs go on; `--tail 0` with `--follow` shows new lines only");
+    }
+    Ok(status)
 }
 
 struct Printer<'a> {
