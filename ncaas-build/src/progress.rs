@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ncaas_core::quantity::format_bytes;
 use ncaas_core::text::strip_control;
+use ncaas_core::tool::Tool;
 
 /// How often progress is written to a stderr that is not a terminal.
 pub(crate) const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -15,6 +16,7 @@ pub(crate) const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// The output on stderr.
 #[derive(Debug)]
 pub(crate) struct Progress {
+    is_quiet: bool,
     bars: Option<MultiProgress>,
     step: RefCell<Option<ProgressBar>>,
     /// Output whose line has not ended: bars are drawn on separate lines.
@@ -32,11 +34,11 @@ pub(crate) struct Bar<'a> {
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
-        let bars = std::io::stderr()
-            .is_terminal()
-            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
-        Progress { bars, step: RefCell::default(), unfinished: RefCell::default() }
+    /// Progress of a tool; none if it is quiet.
+    pub(crate) fn new(tool: Tool) -> Self {
+        let is_shown = std::io::stderr().is_terminal() && !tool.is_quiet();
+        let bars = is_shown.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
+        Progress { is_quiet: tool.is_quiet(), bars, step: RefCell::default(), unfinished: RefCell::default() }
     }
 
     /// Whether stderr is a terminal, on which bars are drawn.
@@ -46,6 +48,9 @@ impl Progress {
 
     /// Writes output of the engine, line by line, without control sequences.
     pub(crate) fn print(&self, text: &str) {
+        if self.is_quiet {
+            return;
+        }
         let mut unfinished = self.unfinished.borrow_mut();
         unfinished.push_str(text);
         let Some(end) = unfinished.rfind('\n') else { return };

@@ -58,7 +58,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) async fn build(&self, engine: &Engine, tool: Tool) -> Result<Image, BuildFailure> {
-        let progress = Progress::new();
+        let progress = Progress::new(tool);
         let dockerfile = Dockerfile::read(&self.dockerfile, &self.context)?;
         let steps = dockerfile.instructions();
         refuse_tool_labels(&steps)?;

@@ -13,7 +13,7 @@ use crate::registry::{JOBS, fetch, transferred};
 
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     let input = image_records(tool, &args.images, "ncaas-submit watch B | ncaas-build pull")?;
-    let (engine, progress) = (LazyEngine::default(), Progress::new());
+    let (engine, progress) = (LazyEngine::default(), Progress::new(tool));
     Pipe::for_args(tool, &args.pipe, JOBS)
         .filter(input, async |record: &mut Record, _: &_| {
             let engine = engine.get().await?;

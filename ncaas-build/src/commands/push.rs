@@ -14,7 +14,7 @@ use crate::registry::{ImageTransfer, JOBS, transferred};
 
 pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     let input = image_records(tool, &args.images, "ncaas-build image . | ncaas-build push")?;
-    let (engine, progress) = (LazyEngine::default(), Progress::new());
+    let (engine, progress) = (LazyEngine::default(), Progress::new(tool));
     Pipe::for_args(tool, &args.pipe, JOBS)
         .filter(input, async |record: &mut Record, _: &_| {
             let engine = engine.get().await?;

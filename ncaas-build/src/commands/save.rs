@@ -24,17 +24,17 @@ pub(crate) async fn save(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
             let engine = Engine::connect().await?;
             let image = reference::image(record.require("image")?)?.to_owned();
             let inspected = engine.inspect_image(&image).await?;
-            let size = write(&engine, &image, &file, inspected.size.unwrap_or_default().unsigned_abs()).await?;
+            let size = write(tool, &engine, &image, &file, inspected.size.unwrap_or_default().unsigned_abs()).await?;
             record.merge(&Image { image_id: inspected.id, size: Some(size), ..Image::default() });
             Ok(())
         })
         .await
 }
 
-async fn write(engine: &Engine, image: &str, file: &Path, expected: u64) -> Result<u64> {
+async fn write(tool: Tool, engine: &Engine, image: &str, file: &Path, expected: u64) -> Result<u64> {
     make_folder(file.parent().unwrap_or(Path::new("/")))?;
     let mut part = temporary_beside(file)?;
-    let progress = Progress::new();
+    let progress = Progress::new(tool);
     let mut bar = progress.bar(&format!("saving {image}"), expected);
     let mut pieces = std::pin::pin!(engine.docker().export_image(image));
     let mut size = 0;

@@ -97,10 +97,11 @@ fn is_done(status: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ncaas_core::tool::Tool;
 
     #[test]
     fn each_longer_delay_is_printed_once_and_the_layer_restarts() {
-        let progress = Progress::new();
+        let progress = Progress::new(Tool::named("ncaas-build"));
         let mut layers = Layers::new(&progress, "pushing x".to_owned());
         let mut add = |text: &str| {
             layers.add(&serde_json::from_str(text).unwrap());

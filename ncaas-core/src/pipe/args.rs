@@ -9,7 +9,7 @@ pub struct PipeArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
-    /// Print failures only: no notes, outcomes or progress
+    /// Print only failures of the tool itself: no notes, no outcomes of jobs, no progress
     #[arg(short, long)]
     pub quiet: bool,
 

@@ -2,6 +2,7 @@
 //!
 //! A failure in between leaves at most a claim, under which the same watcher, or another one later, starts again.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -319,6 +320,7 @@ async fn emit(
             jobs.zip(&datanames).map(|(label, name)| async move { results.create_status_file(&label, name).await });
         stream::iter(files).buffer_unordered(STATUS_FILES_AT_ONCE).try_collect::<Vec<()>>().await?;
     }
+    let mut reported = BTreeSet::new();
     for record in &mut records {
         record.merge(&RecordFields { setup: Some(log.events()), ..RecordFields::default() });
         if let Some(failure) = failure.as_ref().filter(|_| !record.has_error()) {
@@ -327,7 +329,12 @@ async fn emit(
         if let Some(error) = record.error() {
             let failure = Failure { kind: error.kind, message: error.message, hint: error.hint };
             let submission = job.submission.as_deref().unwrap_or_default();
-            output.report_failure(session.tool, &failure.context(format!("`{}`", text::one_line(submission))));
+            // The datasets of a submission usually have the same failure.
+            if reported.insert(failure.message.clone()) {
+                output.report_failure(session.tool, &failure.context(format!("`{}`", text::one_line(submission))));
+            } else {
+                output.note_failure(&failure);
+            }
         }
         output.emit(record).await;
     }

@@ -72,7 +72,7 @@ impl BaseBuild<'_> {
         let inspected = match engine.inspect_image(from).await.none_if(&[Kind::ImageNotFound])? {
             Some(inspected) => inspected,
             None => {
-                fetch(engine, &Progress::new(), from, None).await.map_err(without_registry)?;
+                fetch(engine, &Progress::new(self.tool), from, None).await.map_err(without_registry)?;
                 engine.inspect_image(from).await?
             }
         };
