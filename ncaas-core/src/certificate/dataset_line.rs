@@ -50,7 +50,7 @@ impl DatasetStatus {
     }
 
     /// Whether the job has ended.
-    pub(crate) fn is_final(self) -> bool {
+    pub fn is_final(self) -> bool {
         matches!(self, DatasetStatus::Success | DatasetStatus::Failed)
     }
 }

@@ -15,6 +15,7 @@ use ncaas_core::layout;
 use ncaas_core::lease::RetryRequest;
 use ncaas_core::pipe::Output;
 use ncaas_core::quantity::format_count;
+use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
 use ncaas_core::text;
 
@@ -72,6 +73,7 @@ pub(crate) async fn process(
     may_claim: bool,
     output: &Output,
 ) -> Result<Outcome> {
+    let ticket = may_claim.then(|| session.order.ticket(found.key.group()));
     let Some(submission) = read(session, found).await? else { return Ok(Outcome::Settled) };
     if !submission.is_json && is_being_written(session, found).await? {
         return Ok(Outcome::NotYet);
@@ -95,7 +97,15 @@ pub(crate) async fn process(
     let Candidate { mut submission, mut job, results } = candidate;
     let (group, id) = (found.key.group().to_owned(), job.id.clone());
     set_claim(&mut job, &claim);
-    let emitted = emit(session, &mut submission, &results, &job, &claim, log, output).await;
+    let emitted = async {
+        let records = make_records(session, &mut submission, &results, &job, &claim, log).await?;
+        if let Some(ticket) = &ticket {
+            ticket.wait_for_turn().await;
+        }
+        emit(session, &job, &records, output).await;
+        Ok(())
+    };
+    let emitted = emitted.await;
     match &emitted {
         Ok(()) => session.update(&group, &id, |job| job.is_emitted = true),
         Err(_) => session.release(&group, &id),
@@ -285,16 +295,15 @@ pub(crate) async fn is_claim_lost(session: &Session, group: &str, id: &str) -> R
     Ok(is_lost)
 }
 
-/// Validates a submission that is ours, and emits its records.
-async fn emit(
+/// Validates a submission that is ours, and makes its records.
+async fn make_records(
     session: &Session,
     submission: &mut Submission,
     results: &ResultsFolder,
     job: &Job,
     claim: &Claim,
     mut log: SetupLog,
-    output: &Output,
-) -> Result<()> {
+) -> Result<Vec<Record>> {
     let datanames: Vec<String> = submission.datasets.iter().map(|name| name.as_str().to_owned()).collect();
     results.create_certificate(&datanames, &log.events()).await?;
     validation::validate(submission, &session.bucket, &mut log).await?;
@@ -320,16 +329,22 @@ async fn emit(
             jobs.zip(&datanames).map(|(label, name)| async move { results.create_status_file(&label, name).await });
         stream::iter(files).buffer_unordered(STATUS_FILES_AT_ONCE).try_collect::<Vec<()>>().await?;
     }
-    let mut reported = BTreeSet::new();
     for record in &mut records {
         record.merge(&RecordFields { setup: Some(log.events()), ..RecordFields::default() });
         if let Some(failure) = failure.as_ref().filter(|_| !record.has_error()) {
             record.fail(session.tool.name(), failure);
         }
+    }
+    Ok(records)
+}
+
+/// Emits the records of a submission. One message is printed for all datasets that fail for the same reason.
+async fn emit(session: &Session, job: &Job, records: &[Record], output: &Output) {
+    let mut reported = BTreeSet::new();
+    for record in records {
         if let Some(error) = record.error() {
             let failure = Failure { kind: error.kind, message: error.message, hint: error.hint };
             let submission = job.submission.as_deref().unwrap_or_default();
-            // The datasets of a submission usually have the same failure.
             if reported.insert(failure.message.clone()) {
                 output.report_failure(session.tool, &failure.context(format!("`{}`", text::one_line(submission))));
             } else {
@@ -338,7 +353,6 @@ async fn emit(
         }
         output.emit(record).await;
     }
-    Ok(())
 }
 
 async fn is_cancelled(session: &Session, job: &Job) -> Result<bool> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ncaas_core::bucket::{Bucket, Buckets, Key};
 use ncaas_core::claim::Claim;
+use ncaas_core::emission_order::EmissionOrder;
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::lease::LeaseWriter;
 use ncaas_core::text;
@@ -61,6 +62,8 @@ pub(crate) struct Session {
     reported: RefCell<HashSet<String>>,
     /// The submissions that other watchers have claimed, by watcher.
     pub(crate) elsewhere: RefCell<HashMap<String, Vec<QueuedFile>>>,
+    /// The order in which submissions are emitted.
+    pub(crate) order: EmissionOrder,
 }
 
 impl Session {
@@ -79,6 +82,7 @@ impl Session {
             claimed: RefCell::default(),
             reported: RefCell::default(),
             elsewhere: RefCell::default(),
+            order: EmissionOrder::default(),
             bucket,
         }
     }

@@ -7,6 +7,7 @@ mod request;
 use std::cell::RefCell;
 
 use ncaas_core::bucket::Buckets;
+use ncaas_core::emission_order::EmissionOrder;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
@@ -33,5 +34,12 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
         cleared: RefCell::default(),
     };
     let pipe = Pipe { takes_errors: true, skips_pushed: true, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
-    pipe.filter(input, async |record: &mut Record, _| puller.pull(record).await).await
+    let order = EmissionOrder::default();
+    let work = async |record: &mut Record, _: &_| {
+        let ticket = order.ticket(record.group());
+        let pulled = puller.pull(record).await;
+        ticket.wait_for_turn().await;
+        pulled
+    };
+    pipe.filter(input, work).await
 }

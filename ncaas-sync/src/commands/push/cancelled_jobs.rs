@@ -12,6 +12,7 @@ use ncaas_core::bucket::Buckets;
 use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Job};
 use ncaas_core::tool::Tool;
@@ -77,6 +78,8 @@ impl CancelledJobs {
                 // While the bucket does not answer, nothing is known.
                 if is_cancelled(buckets, &job).await.unwrap_or_default() {
                     let running = self.running.borrow_mut().remove(&submission_name(&job)).unwrap_or_default();
+                    let jobs = format_count(running.len(), "running job");
+                    self.tool.note(&format!("`{}` is cancelled: stopping its {jobs}", job.id));
                     stream::iter(running)
                         .for_each_concurrent(AT_ONCE, |(identity, running)| self.stop(identity, running))
                         .await;
@@ -88,7 +91,6 @@ impl CancelledJobs {
 
     async fn stop(&self, identity: String, running: RunningJob) {
         let name = &running.container.name;
-        self.tool.note(&format!("stopping `{name}`: its submission is cancelled"));
         let stop = async || -> Result<()> {
             running.folder.note_cancellation()?;
             self.engine.get().await?.stop(&running.container.id, STOP_GRACE_S).await

@@ -22,6 +22,7 @@ use ncaas_core::lease;
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
+use ncaas_core::status_file::{self, ReadStatus};
 use ncaas_core::tool::Tool;
 use ncaas_core::usage_record::usage_record;
 
@@ -108,11 +109,12 @@ impl Pusher<'_> {
             self.running.add(record, job, &upload.folder);
             return upload.push_logs(record).await;
         }
+        upload.check_log_is_saved(record)?;
         upload.push_results(record).await?;
         upload.push_logs(record).await?;
         upload.push_results_file(record).await?;
         upload.push_usage_record(record).await?;
-        upload.push_saved_record().await?;
+        upload.push_file(&upload.relative(&upload.folder.record_file()), None, None).await?;
         upload.end(job).await?;
         record.set("pushed", &true);
         Ok(())
@@ -175,6 +177,24 @@ struct JobUpload<'p> {
 }
 
 impl JobUpload<'_> {
+    /// Fails if the files of an ended job do not say how it ended, which `ncaas-logs save` writes. Otherwise the bucket would have
+    /// the end of the submission beside a certificate that shows the job as starting for ever.
+    fn check_log_is_saved(&self, record: &Record) -> Result<()> {
+        let folder = self.transfer.folder();
+        let container = record.container().map(|container| container.id);
+        let is_of_job = |status: &ReadStatus| status.instance.is_none() || status.instance == container;
+        let status = folder.read(&self.relative(&self.folder.status_file()), status_file::MAX_SIZE);
+        let is_saved = status.is_some_and(|content| {
+            ReadStatus::parse(&content).is_none_or(|status| status.status.is_final() && is_of_job(&status))
+        });
+        if is_saved && folder.has(&self.relative(&self.folder.record_file())) {
+            return Ok(());
+        }
+        let message = format!("cannot push `{}`: the log of `{}` was not saved", self.folder.id(), self.folder.label());
+        Err(Failure::new(Kind::FileNotFound, message)
+            .hint("put `ncaas-logs save` before `ncaas-sync collect`, in place of `ncaas-exec wait`, and run the same pipe again"))
+    }
+
     /// Writes the end of the submission if all its datasets have ended.
     async fn end(&self, job: &Job) -> Result<()> {
         self.fence.write(async || end_file::write_if_all_ended(&self.transfer, &self.prefix, job).await).await
@@ -282,17 +302,6 @@ impl JobUpload<'_> {
             }
             None => Ok(()),
         }
-    }
-
-    async fn push_saved_record(&self) -> Result<()> {
-        let path = self.relative(&self.folder.record_file());
-        if !self.transfer.folder().has(&path) {
-            let message =
-                format!("`{}` does not exist; it would say how the job ended", self.folder.record_file().display());
-            return Err(Failure::new(Kind::FileNotFound, message)
-                .hint("`ncaas-logs save` writes it; run it before `ncaas-sync push`"));
-        }
-        self.push_file(&path, None, None).await
     }
 
     fn relative(&self, path: &Path) -> PathBuf {

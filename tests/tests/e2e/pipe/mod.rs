@@ -8,7 +8,9 @@ mod killed_stage;
 mod outage;
 mod remote;
 mod rules;
+mod start_order;
 mod turns;
+mod unsaved_log;
 
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::{CleanUp, FIXTURE, containers_labelled, docker};
