@@ -28,6 +28,8 @@ pub const GPU: &str = "org.neurocaas.gpu";
 pub const PLACEMENT: &str = "org.neurocaas.placement";
 /// On a container that a tool needs only briefly: its purpose.
 pub const HELPER: &str = "org.neurocaas.helper";
+/// On an image that was committed from a container: the container's id.
+pub const COMMITTED: &str = "org.neurocaas.committed";
 /// Where the io-dir is mounted, if not in the home directory of the contributor.
 pub const IO_DIR: &str = "org.neurocaas.io-dir";
 /// The results that every job has to have: globs, one on a line.

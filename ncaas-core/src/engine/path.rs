@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use async_recursion::async_recursion as boxed;
 use bollard::container::PathStatResponse;
 use bollard::query_parameters::ContainerArchiveInfoOptions;
+use jiff::Timestamp;
 
 use crate::engine::archive::archive_interrupted;
 use crate::engine::{Engine, reference};
@@ -41,6 +42,8 @@ pub struct PathInfo {
     pub size: u64,
     /// Permissions as in `chmod`: the lower twelve bits, setuid, setgid and sticky included.
     pub mode: u32,
+    /// When its content changed.
+    pub modified: Option<Timestamp>,
 }
 
 /// Which kind of file is at a path.
@@ -75,7 +78,8 @@ impl PathInfo {
         };
         let special = SPECIAL_PERMISSIONS.iter().filter(|(go, _)| has(*go)).map(|(_, bit)| bit);
         let mode = special.fold(stat.file_mode & 0o777, |all, bit| all | bit);
-        PathInfo { kind, size: stat.size.try_into().unwrap_or_default(), mode }
+        let modified = stat.modification_time.and_then(|time| time.parse().ok());
+        PathInfo { kind, size: stat.size.try_into().unwrap_or_default(), mode, modified }
     }
 }
 

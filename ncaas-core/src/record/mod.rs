@@ -209,6 +209,11 @@ impl Record {
         self.has_error() || self.container().is_some_and(|c| c.status.is_some_and(|s| s != Status::Success))
     }
 
+    /// Whether this is the record of a development container, which `ncaas-exec ls` lists with the jobs.
+    pub fn is_development(&self) -> bool {
+        self.job().is_none() && self.container().is_some() && self.text("image").is_some()
+    }
+
     /// The job and its dataset, else the container: records with the same identity are worked on one after the other. None for
     /// a record that names neither.
     pub fn identity(&self) -> Option<String> {

@@ -79,8 +79,9 @@ Examples:
   ncaas-exec rm --older-than 7d --status success
   ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
 
-Containers that run, containers of records with an error, and containers with results that were not collected are kept.
-In a pipe, put `ncaas-exec wait` before it; the exit status is 1 if all jobs are still running.")]
+Keeps containers that run, containers of records with an error, and containers whose log was not saved or in which files were
+written that were not collected; --force discards them. In a pipe, put `ncaas-logs save | ncaas-sync collect` before it.
+Development containers are removed by name only. The exit status is 1 if all jobs are still running.")]
     Rm(RmArgs),
     /// List the containers that ncaas-exec started
     #[command(after_help = "\
@@ -278,7 +279,7 @@ pub(crate) struct RmArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Stop and remove running containers too, and discard results that were not collected
+    /// Stop and remove running containers too, and discard logs and files that were not saved
     #[arg(short, long)]
     pub(crate) force: bool,
 

@@ -26,6 +26,10 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     let exit_code = Cell::new(None);
     let jobs = FollowedJobs::default();
     let work = async |record: &mut Record, _: &_| {
+        // `ncaas-exec ls` lists development containers, which do not end by themselves, with the jobs.
+        if record.is_development() && !record.as_map().contains_key("exec") {
+            return Ok(());
+        }
         jobs.note_record(record);
         let waited = jobs.follow(wait_for_target(tool, &connection, record)).await;
         if waited.is_ok()

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ncaas_core::quantity::format_count;
+
 use super::container_changes::Change;
 use super::container_paths::{ContainerPaths, ResultPath, path_fault};
 use crate::file_filter::{FileFilter, LeftOut};
@@ -74,13 +76,18 @@ impl LeftOutFiles {
         self.0.values().sum()
     }
 
-    /// The warning about temporary files of a job that has results: a program may write its results there. Caches are not
-    /// results.
-    pub(crate) fn warning_beside_results(&self) -> Option<String> {
+    /// The warning about temporary files of a job whose container may be removed: a program may write its results there. Caches
+    /// are not results. In a pipe, `ncaas-exec rm` removes the container before somebody reads the warning.
+    pub(crate) fn warning_beside_results(&self, in_pipe: bool) -> Option<String> {
         let is_temporary = |folder: &str| folder == "/tmp" || folder == "/var/tmp";
         let temporary = self.0.iter().filter(|((reason, folder), _)| *reason == LeftOut::Noise && is_temporary(folder));
         let described = temporary.map(describe).collect::<Vec<_>>();
-        (!described.is_empty()).then(|| described.join(", "))
+        let advice = if in_pipe {
+            "`ncaas-sync collect --all` in the pipe collects such files before `ncaas-exec rm` discards them"
+        } else {
+            "`--all` collects them"
+        };
+        (!described.is_empty()).then(|| format!("{} ({advice})", described.join(", ")))
     }
 
     /// The warning about a successful job without results.
@@ -92,15 +99,17 @@ impl LeftOutFiles {
         if self.0.len() > parts.len() {
             parts.push(format!("and files in {} more folders", self.0.len() - parts.len()));
         }
-        format!("the job succeeded without any result: {}", parts.join(", "))
+        let has_noise = self.0.keys().any(|(reason, _)| *reason == LeftOut::Noise);
+        let advice = if has_noise { " (`--all` collects them)" } else { "" };
+        format!("the job succeeded without any result: {}{advice}", parts.join(", "))
     }
 }
 
 /// How many files were left out, and where.
 fn describe(((reason, folder), count): (&(LeftOut, String), &u64)) -> String {
-    let files = if *count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+    let files = format_count(usize::try_from(*count).unwrap_or(usize::MAX), "file");
     match reason {
-        LeftOut::Noise => format!("{files} under `{folder}` left out (`--all` collects them)"),
+        LeftOut::Noise => format!("{files} under `{folder}` left out"),
         LeftOut::Excluded => format!("{files} under `{folder}` left out by `--exclude`"),
         LeftOut::NotIncluded => format!("{files} not matched by `--include`"),
     }
@@ -130,7 +139,7 @@ mod tests {
         };
         let flags = ("", "", false);
         let nothing = ", and no file that it wrote was found";
-        let two = ": 2 files under `/tmp` left out (`--all` collects them), 1 file under `/w/.cache` left out (`--all` collects them)";
+        let two = ": 2 files under `/tmp` left out, 1 file under `/w/.cache` left out (`--all` collects them)";
         let cases = [
             ("nothing written", flags, vec![], 0, nothing),
             ("selected", flags, vec!["/w/a"], 0, nothing),

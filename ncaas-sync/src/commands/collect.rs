@@ -4,6 +4,7 @@
 //! folder; assign each file its name; write the journal; move the files; finish the journal. See
 //! [`crate::collect::journal`].
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CONFIGS, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::lease;
 use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, ResultFile, ResultsFile, RunSettings, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -51,6 +53,7 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
         expected: ExpectedResults::new(&args.expect)?,
         args,
         running: RunningJobs::default(),
+        jobs_with_left_out: Cell::default(),
     };
     let input = match &collector.args.container {
         Some(container) => Input::record(record_from_container(collector.engine.get().await?, container).await?),
@@ -58,8 +61,14 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
     };
     let pipe = Pipe { skips_pushed: true, ..Pipe::for_args(tool, &collector.args.pipe, DEFAULT_JOBS) };
     let work = async |record: &mut Record, _: &Output| collector.collect(record).await;
-    let consequence = "not collected; put `ncaas-exec wait` or `ncaas-logs save` before `ncaas-sync collect`";
-    pipe.filter_then(input, work, |output| collector.running.report(tool, output, consequence)).await
+    let consequence = "not collected; put `ncaas-logs save` before `ncaas-sync collect`";
+    let report = |output: &Output| {
+        if let more @ 1.. = collector.jobs_with_left_out.get().saturating_sub(1) {
+            tool.note(&format!("temporary files of {} left out too", format_count(more, "more job")));
+        }
+        collector.running.report(tool, output, consequence);
+    };
+    pipe.filter_then(input, work, report).await
 }
 
 struct Collector {
@@ -69,11 +78,17 @@ struct Collector {
     expected: ExpectedResults,
     args: CollectArgs,
     running: RunningJobs,
+    /// The number of jobs of which temporary files were left out. Only the first one is reported by name.
+    jobs_with_left_out: Cell<usize>,
 }
 
 impl Collector {
     /// Collects one job's results, lists them in its record and saves the record.
     async fn collect(&self, record: &mut Record) -> Result<()> {
+        // `ncaas-exec ls` lists development containers with the jobs.
+        if record.is_development() {
+            return Ok(());
+        }
         let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
         if !container.has_ended() {
@@ -270,8 +285,10 @@ impl Collector {
                 };
                 match left_out {
                     Ok(left_out) if may_be_removed => {
-                        if let Some(warning) = left_out.warning_beside_results() {
-                            self.tool.note(&format!("`{}`: {warning}", directory.job().id()));
+                        if let Some(warning) = left_out.warning_beside_results(self.args.container.is_none()) {
+                            if self.jobs_with_left_out.replace(self.jobs_with_left_out.get() + 1) == 0 {
+                                self.tool.note(&format!("`{}`: {warning}", directory.job().label()));
+                            }
                             findings.warnings.add(warning);
                         }
                     }

@@ -8,6 +8,7 @@ use ncaas_core::engine::archive::archive_interrupted;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
@@ -16,12 +17,12 @@ use tar::EntryType;
 
 use crate::args::DiffArgs;
 use crate::collect::container_changes::{
-    ArchiveRequest, Change, ChangeKind, Wanted, list_changes, parent_folders, plan_requests,
+    ArchiveRequest, Change, ChangeKind, Wanted, leaves, list_changes, parent_folders, plan_requests,
 };
 use crate::collect::container_paths::{ContainerPaths, MountKind};
 use crate::collect::unpack::entry_path;
 use crate::container_record::record_from_container;
-use crate::file_filter::FileFilter;
+use crate::file_filter::{FileFilter, LeftOut};
 
 /// Containers that are compared at once.
 const DEFAULT_JOBS: usize = 4;
@@ -94,18 +95,25 @@ pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
         let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         let engine = engine.get().await?;
         let inspected = engine.inspect_for(record, &container.id).await?;
-        write_changes(engine, ContainerPaths::from_inspect(&inspected), &filter, args.size, output).await
+        let left_out =
+            write_changes(engine, ContainerPaths::from_inspect(&inspected), &filter, args.size, output).await?;
+        if let Some(first) = left_out.first() {
+            let count = format_count(left_out.len(), "changed path");
+            tool.note(&format!("`{}`: {count} left out, such as `{first}`; `--all` lists them", container.name));
+        }
+        Ok(())
     })
     .await
 }
 
+/// Writes the selected changes. Returns the paths of temporary files and caches, which are left out.
 async fn write_changes(
     engine: &Engine,
     paths: ContainerPaths,
     filter: &FileFilter,
     with_size: bool,
     output: &Output,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let changes = list_changes(engine, &paths).await?;
     let parents = parent_folders(&changes);
     let selected: Vec<&Change> = changes
@@ -114,6 +122,10 @@ async fn write_changes(
         // A folder that is listed only for the changes in it.
         .filter(|change| change.kind != ChangeKind::Changed || !parents.contains(change.path.as_str()))
         .collect();
+    let is_noise = |change: &&Change| {
+        filter.reason(&change.path, change.path.trim_start_matches('/'), false) == Some(LeftOut::Noise)
+    };
+    let left_out = leaves(&changes, &parents).filter(is_noise).map(|change| change.path.clone()).collect();
     let wanted = selected.iter().filter(|change| change.kind != ChangeKind::Deleted);
     let wanted = Arc::new(wanted.map(|change| (change.path.clone(), change.kind)).collect());
     let details = read_details(engine, &paths, &changes, &wanted).await?;
@@ -140,7 +152,7 @@ async fn write_changes(
             output.write_json(&record).await;
         }
     }
-    Ok(())
+    Ok(left_out)
 }
 
 fn change_record(

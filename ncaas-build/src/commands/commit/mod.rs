@@ -12,7 +12,7 @@ use bollard::query_parameters::CommitContainerOptions;
 use ncaas_core::engine::executable::CommandLookup;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
-use ncaas_core::image_labels::{ImageLabels, is_of_the_tools};
+use ncaas_core::image_labels::{COMMITTED, ImageLabels, is_of_the_tools};
 use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -118,6 +118,7 @@ impl Commit<'_> {
         let mut labels: HashMap<String, String> =
             self.named.revision.iter().flat_map(Revision::labels).chain(self.args.job.labels()).collect();
         labels.insert(git_revision::CREATED.to_owned(), jiff::Timestamp::now().to_string());
+        labels.insert(COMMITTED.to_owned(), inspected.id.clone().unwrap_or_default());
         // Labels of the tools are about the container. The engine copies them and cannot drop one, only empty it.
         let of_container = container.labels.iter().flat_map(HashMap::keys);
         labels.extend(of_container.filter(|key| is_of_the_tools(key)).map(|key| (key.clone(), String::new())));

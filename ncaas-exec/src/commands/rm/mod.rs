@@ -1,7 +1,8 @@
 //! `ncaas-exec rm`: remove containers that have ended.
 
-mod uncollected;
+mod unsaved;
 
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::RmArgs;
 use crate::leftover_containers::{LeftoverContainers, remove_left_work};
 use crate::{lifecycle, targets};
-use uncollected::{check_collected, is_collected};
+use unsaved::{Unsaved, is_saved};
 
 const DEFAULT_JOBS: usize = 8;
 
@@ -28,26 +29,38 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let filter = JobFilter::new(&args);
     let input = match (&args.placement, &filter) {
         (Some(placement), _) => targets::placement_input(connection.get().await?, placement).await?,
-        (None, Some(filter)) => Input::records(filter.find_jobs(connection.get().await?).await?),
+        (None, Some(filter)) => {
+            let jobs = filter.find_jobs(connection.get().await?).await?;
+            if jobs.is_empty() {
+                tool.note("no container is selected");
+            }
+            Input::records(jobs)
+        }
         (None, None) => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
     };
     let is_filter = args.containers.is_empty() && args.placement.is_none() && filter.is_none();
     let remover = Remover {
         tool,
         connection,
+        is_filter,
         is_named: !args.containers.is_empty(),
         // In a pipe, the record of a job says more than that its container is gone.
         is_explained: !is_filter && shows_table(args.pipe.json),
         force: args.force,
         dry_run: args.dry_run,
         jobs: RunningJobs::default(),
+        kept: RefCell::default(),
+        has_reported_kept: Cell::default(),
         leftovers: LeftoverContainers::default(),
     };
     let consequence = match &args.placement {
         Some(placement) => format!("not removed; `ncaas-exec stop --placement {placement}` stops them"),
-        None => "not removed; put `ncaas-exec wait` before `ncaas-exec rm`".to_owned(),
+        None => "not removed; put `ncaas-logs save | ncaas-sync collect` before `ncaas-exec rm`".to_owned(),
     };
-    let report = |output: &Output| remover.jobs.report(tool, output, &consequence);
+    let report = |output: &Output| {
+        remover.report_kept();
+        remover.jobs.report(tool, output, &consequence);
+    };
     let work = async |record: &mut Record, _: &_| remover.process(record).await;
     let pipe = Pipe { takes_errors: true, notes_only: !is_filter, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     remover.connection.connect_during(pipe.filter_then(input, work, report)).await
@@ -57,6 +70,8 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
 struct Remover {
     tool: Tool,
     connection: LazyEngine,
+    /// Whether the containers come from a pipe.
+    is_filter: bool,
     /// Whether the user named the containers.
     is_named: bool,
     /// Whether a note is printed for each container that was removed.
@@ -64,6 +79,10 @@ struct Remover {
     force: bool,
     dry_run: bool,
     jobs: RunningJobs,
+    /// The containers that were kept, which are reported together at the end.
+    kept: RefCell<Vec<(String, Unsaved)>>,
+    /// In a pipe, whether one that was kept has been reported.
+    has_reported_kept: Cell<bool>,
     leftovers: LeftoverContainers,
 }
 
@@ -74,6 +93,10 @@ impl Remover {
             if error.kind == Kind::Superseded && !self.dry_run {
                 remove_superseded(self.connection.get().await?, record).await?;
             }
+            return Ok(());
+        }
+        // `ncaas-exec ls` lists development containers with the jobs. They are removed by name.
+        if record.is_development() {
             return Ok(());
         }
         // The record counts here, not the container's state: the results of a job that ended after its record was written
@@ -123,18 +146,55 @@ impl Remover {
             return Ok(());
         }
         self.jobs.note_done();
+        let is_checked = container.has_ended() && (self.dry_run || !self.force);
+        let unsaved = if is_checked { Unsaved::find(engine, record, &container).await? } else { None };
+        if let Some(unsaved) = unsaved.filter(|_| !self.force) {
+            self.keep(record, &container, unsaved);
+            return Ok(());
+        }
+        let name = &container.name;
         if self.dry_run {
-            if container.has_ended() && !self.force {
-                check_collected(engine, record, &container).await?;
-            }
-            self.tool.note(&format!("would remove `{}`", container.name));
+            let discarded = unsaved.map(|unsaved| format!(", and discard its {}", unsaved.describe()));
+            self.tool.note(&format!("would remove `{name}`{}", discarded.unwrap_or_default()));
             return Ok(());
         }
         remove_target(engine, record, &container, self.force).await?;
         if self.is_explained {
-            self.tool.note(&format!("removed `{}`", container.name));
+            self.tool.note(&format!("removed `{name}`"));
         }
         Ok(())
+    }
+
+    /// Keeps a container with something that was not saved. In a pipe it is reported at once, because the next record may come in
+    /// days, and only the first one with its remedy.
+    fn keep(&self, record: &mut Record, container: &Container, unsaved: Unsaved) {
+        let failure = unsaved.failure(&container.name);
+        record.fail(self.tool.name(), &failure);
+        if self.is_filter {
+            let hint = failure.hint.clone().filter(|_| !self.has_reported_kept.replace(true));
+            self.tool.report_failure(&Failure { hint, ..failure });
+        } else {
+            self.kept.borrow_mut().push((container.name.clone(), unsaved));
+        }
+    }
+
+    /// Reports the containers that were kept: one with its remedy, several in a list.
+    fn report_kept(&self) {
+        let kept = self.kept.take();
+        if let [(name, unsaved)] = kept.as_slice() {
+            return self.tool.report_failure(&unsaved.failure(name));
+        }
+        if kept.is_empty() {
+            return;
+        }
+        let list = kept.iter().map(|(name, unsaved)| format!("\n  {name}: {}", unsaved.describe()));
+        let message =
+            format!("kept {} containers, whose logs or files were not saved:{}", kept.len(), list.collect::<String>());
+        let failure = Failure::new(Kind::ResultsMissing, message).hint(
+            "`ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | ncaas-exec rm` saves them and removes the \
+             containers; `ncaas-exec rm --force` discards them",
+        );
+        self.tool.report_failure(&failure);
     }
 }
 
@@ -158,11 +218,11 @@ async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
     }
 }
 
-/// Removes the containers that earlier stages of this pipe have left, if their results were collected.
+/// Removes the containers that earlier stages of this pipe have left, if their logs and results were saved.
 async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, record: &Record) -> Result<()> {
     let mut all_removed = Ok(());
     for mut left in leftovers.find(engine, record).await? {
-        if !left.container().unwrap_or_default().was_never_started() && !is_collected(&left) {
+        if !left.container().unwrap_or_default().was_never_started() && !is_saved(&left) {
             continue;
         }
         let remove = async {
@@ -191,14 +251,12 @@ async fn is_removed(engine: &Engine, record: &Record) -> bool {
     }
 }
 
-/// Removes a container, after the user has become the owner of its files. A running one is killed first. Fails as
-/// [`check_collected`], unless `force` discards what was not collected.
+/// Removes a container, after the user has become the owner of its files. A running one is killed first. `force` discards files
+/// that are left in its work folder.
 async fn remove_target(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
     let id = &container.id;
     let was_started = !container.was_never_started();
-    if container.has_ended() && !force {
-        check_collected(engine, record, container).await?;
-    } else if was_started && !container.has_ended() {
+    if was_started && !container.has_ended() {
         // A running job would write more files, which belong to its user.
         engine.stop(id, 0).await?;
     }

@@ -338,7 +338,6 @@ impl Runner {
             }
             use_io_dir_of_container(self.tool, record, &container.name, &io_dir)?;
             if !container.has_ended() {
-                self.tool.note(&format!("stopping `{}`: its submission is cancelled", container.name));
                 JobFolder::for_record(record)?.note_cancellation()?;
                 engine.stop(&container.id, STOP_GRACE_S).await?;
             }

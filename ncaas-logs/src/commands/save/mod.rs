@@ -78,6 +78,10 @@ struct Saver {
 
 impl Saver {
     async fn save(&self, record: &mut Record, output: &Output) -> Result<()> {
+        // `ncaas-exec ls` lists development containers with the jobs.
+        if record.is_development() {
+            return Ok(());
+        }
         self.jobs.note_record(record);
         let earlier = record.error();
         if record.is_placed() || record.is_pushed() {

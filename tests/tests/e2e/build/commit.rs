@@ -169,7 +169,8 @@ fn an_image_of_a_development_container_has_the_command_of_its_own_image() {
     let labels: serde_json::Value = serde_json::from_str(&labels).unwrap();
     for (key, value) in labels.as_object().unwrap() {
         let of_the_author = ["org.neurocaas.io-dir", "org.neurocaas.source"].contains(&key.as_str());
-        let of_the_tools = key.starts_with("org.neurocaas.") && !of_the_author;
+        let of_the_commit = key == "org.neurocaas.committed";
+        let of_the_tools = key.starts_with("org.neurocaas.") && !of_the_author && !of_the_commit;
         assert!(!of_the_tools || value == "", "{key}={value}");
     }
 }

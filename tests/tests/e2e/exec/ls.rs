@@ -19,7 +19,7 @@ fn ls_shows_disk_use_and_rm_older_than_keeps_young_containers() {
     let size = ours["container"]["size_bytes"].as_u64().unwrap();
     assert!((3_000_000..4_000_000).contains(&size), "{ours}");
     // Other tests' containers are as young as this one.
-    assert_eq!(workspace.exec(&["rm", "--older-than", "300d"]).run().ok().text(), "");
+    assert_eq!(workspace.exec(&["rm", "--older-than", "300d", "-q"]).run().ok().text(), "");
     assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "exited");
     workspace.exec(&["rm", "--force", &id]).run().ok();
 }

@@ -5,18 +5,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use ncaas_tests::dev_container::DevContainer;
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::engine_workspace::EngineWorkspace;
 use ncaas_tests::record::JobRecord;
 use ncaas_tests::workspace::Workspace;
-use ncaas_tests::{Run, unique, wait_until};
+use ncaas_tests::{Ran, Run, pipe_in, unique, wait_until};
 use serde_json::{Value, json};
 
 #[test]
 fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
     let workspace = Workspace::new();
     let running = workspace.start(&[], &["sleep", "60"]);
-    let kept = "1 job was still running at the end of the input and not removed; put `ncaas-exec wait` before";
+    let kept = "1 job was still running at the end of the input and not removed; put `ncaas-logs save | ncaas-sync collect` before";
     let passed = workspace.exec(&["rm"]).stdin(running.clone()).run().ended_saying(1, kept);
     let id = passed.record().container.unwrap().id;
     assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "running");
@@ -102,7 +103,7 @@ fn a_dry_run_of_rm_and_du_name_what_a_clean_up_would_free() {
     let kept = workspace.exec(&["rm", "--dry-run"]).stdin(ended.stdout.clone()).run();
     assert_eq!((kept.status, kept.record().error_kind()), (1, "results-missing"), "{}", kept.stderr);
     let planned = workspace.exec(&["rm", "--dry-run", "--force"]).stdin(ended.stdout).run();
-    planned.ended_saying(0, &format!("would remove `{}`", container.name));
+    planned.ended_saying(0, &format!("would remove `{}`, and discard its files\n", container.name));
     docker(&["inspect", "--format", "{{.Id}}", &container.id]);
     let id = workspace.job_folders().remove(0);
     let usages = workspace.exec(&["du"]).run().ok().json();
@@ -110,6 +111,102 @@ fn a_dry_run_of_rm_and_du_name_what_a_clean_up_would_free() {
     let bytes = ["containers_bytes", "work_bytes"].map(|field| of_job[field].as_u64().unwrap());
     assert!(bytes[0] >= 3_000_000 && (bytes[1] >= 2_000_000 || is_remote()), "{of_job}");
     assert!(usages.iter().any(|usage| usage["image"] == FIXTURE && usage["image_bytes"].as_u64() > Some(1_000_000)));
+}
+
+/// Runs a job that prints a line and fails, to its end.
+fn failed_job(workspace: &Workspace, flags: &[&str]) -> Ran {
+    let started = workspace.start(flags, &["sh", "-c", "sleep 0.2; echo the cause >&2; exit 3"]);
+    workspace.exec(&["wait", "-q"]).stdin(started).run()
+}
+
+#[test]
+fn rm_keeps_a_container_whose_log_was_not_saved() {
+    let workspace = Workspace::new();
+    let ended = failed_job(&workspace, &[]);
+    let name = ended.record().container.unwrap().name;
+    let kept = format!(
+        "ncaas-exec: kept the container `{name}`: its log was not saved\nhint: `ncaas-logs save {name}` saves it; `ncaas-exec rm \
+         --force {name}` discards it\n"
+    );
+    let in_pipe = workspace.exec(&["rm"]).stdin(ended.stdout.clone()).run().ended(1, &kept);
+    assert_eq!(in_pipe.record().error_kind(), "results-missing");
+    workspace.exec(&["rm", &name]).run().ended(1, &kept);
+    let force = workspace.exec(&["rm", "--force", "--dry-run", &name]).run();
+    force.ended(1, &format!("ncaas-exec: would remove `{name}`, and discard its log\n"));
+    let save = Run::tool("ncaas-logs").args(["save", "-q", &name]).dir(workspace.path()).run();
+    assert_eq!((save.status, save.record().logs.unwrap().lines), (1, 1));
+    // The record of the pipe does not know of the log, and the saved record does.
+    let removed = workspace.exec(&["rm"]).stdin(ended.stdout).run().ended(1, "");
+    assert_eq!(removed.record().error_kind(), "");
+    assert_eq!(docker(&["ps", "-aq", "--filter", &format!("name={name}")]), "");
+}
+
+#[test]
+fn rm_keeps_a_container_whose_log_was_only_shown() {
+    let workspace = Workspace::new();
+    let ran = workspace.run(&["--follow", "-q"], &["sh", "-c", "echo said; echo 1 >io-dir/results/r"]);
+    let name = ran.record().container.unwrap().name;
+    let kept = workspace.exec(&["rm"]).stdin(ran.stdout).run();
+    let both = "its log was not saved, and files that its job wrote were not collected\nhint: `ncaas-logs save";
+    kept.ended_saying(1, &format!("{both} {name} | ncaas-sync collect` saves both"));
+    let script = format!("ncaas-logs save -q {name} | ncaas-sync collect | ncaas-exec rm");
+    pipe_in(workspace.path(), &script, &[]).ok();
+    assert_eq!(docker(&["ps", "-aq", "--filter", &format!("name={name}")]), "");
+}
+
+#[test]
+fn rm_lists_several_containers_that_it_keeps_in_one_message() {
+    let workspace = Workspace::new();
+    let names = [0, 1].map(|_| failed_job(&workspace, &[]).record().container.unwrap().name);
+    let ran = workspace.exec(&["rm", &names[0], &names[1]]).run();
+    let list =
+        format!("kept 2 containers, whose logs or files were not saved:\n  {}: log\n  {}: log\n", names[0], names[1]);
+    let ran = ran.ended_saying(1, &list);
+    assert_eq!(ran.stderr.matches("hint: ").count(), 1, "{}", ran.stderr);
+    assert_eq!(ran.json().iter().filter(|record| record["error"]["kind"] == "results-missing").count(), 2);
+}
+
+#[test]
+fn rm_keeps_the_work_in_a_development_container_until_it_is_committed() {
+    let dev = DevContainer::new();
+    let name = dev.name.as_str();
+    let exec = |arguments: &[&str]| Run::tool("ncaas-exec").args(arguments).dir(dev.dir.path()).run();
+    let write = |file: &str| {
+        exec(&["start", FIXTURE, "--name", name, "-q"]);
+        dev.exec_in(&[], &["sh", "-c", &format!("echo 1 >{file}; touch .ash_history")]).run().ok();
+    };
+    exec(&["stop", "-q", name]).ok();
+    write("mine.txt");
+    let image = format!("ncaas-tests/{name}:1");
+    let mut clean_up = CleanUp::new();
+    clean_up.image(&image);
+    let kept =
+        format!("kept the container `{name}`: files were written in it\nhint: `ncaas-build commit {name} -t IMAGE`");
+    exec(&["stop", "-q", name]).ok();
+    exec(&["rm", name]).ended_saying(1, &kept);
+    let commit = || Run::tool("ncaas-build").args(["commit", name, "-t", &image, "--force"]).dir(dev.dir.path()).run();
+    commit().ok();
+    write("more.txt");
+    exec(&["stop", "-q", name]).ok();
+    exec(&["rm", name]).ended_saying(1, &kept);
+    commit().ok();
+    exec(&["rm", name]).ok();
+    assert_eq!(docker(&["ps", "-aq", "--filter", &format!("name={name}")]), "");
+}
+
+#[test]
+fn the_stages_after_ls_pass_development_containers_on() {
+    let dev = DevContainer::new();
+    let list = format!("ncaas-exec ls --all | jq -c 'select(.container.name == \"{}\")'", dev.name);
+    let stages = "ncaas-exec wait | ncaas-logs save | ncaas-sync collect | ncaas-exec rm";
+    let states = ["running", "exited"].map(|state| {
+        let passed = pipe_in(dev.dir.path(), &format!("{list} | {stages}"), &[]).ok().record();
+        assert_eq!((passed.error_kind(), passed.container.as_ref().unwrap().state.as_str()), ("", state));
+        Run::tool("ncaas-exec").args(["stop", &dev.name]).run().ok();
+        docker(&["inspect", "--format", "{{.State.Status}}", &dev.name])
+    });
+    assert_eq!(states, ["exited", "exited"]);
+    Run::tool("ncaas-exec").args(["rm", &dev.name]).run().ok();
 }
 
 #[test]
@@ -148,7 +245,7 @@ fn rm_selects_containers_by_age_and_status() {
     let user = fs::metadata(workspace.dir.path()).unwrap().uid();
     change_owner(user + 1);
     let selected = |flags: &[&str]| workspace.exec(&["rm", "--older-than", "7d", "--dry-run"]).args(flags).run();
-    assert_eq!(selected(&[]).ok().text(), "");
+    assert_eq!(selected(&[]).ended(0, "ncaas-exec: no container is selected\n").text(), "");
     assert_eq!(selected(&["--all-users"]).json().len(), 1);
     change_owner(user);
     let gone = workspace.exec(&["rm", "--older-than", "7d"]).run().json();

@@ -49,7 +49,7 @@ fn a_dataset_in_the_io_dir_is_mounted_from_the_jobs_own_folder() {
     // The engine mounts the inputs again whenever it reads a file of the container.
     let id = ended.container.unwrap().id;
     docker(&["cp", &format!("{id}:/etc/passwd"), workspace.path().join("copy").to_str().unwrap()]);
-    workspace.exec(&["rm", &id]).run().ok();
+    workspace.exec(&["rm", "--force", &id]).run().ok();
     assert!(!work.exists(), "the work folder goes with the container");
 
     workspace.write("secret", "secret");

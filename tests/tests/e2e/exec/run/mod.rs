@@ -25,7 +25,7 @@ fn a_hand_written_record_runs_and_keeps_unknown_fields() {
     let started = workspace.exec(&["run"]).stdin(line.replace("1", "1.50")).run().ok();
     assert!(started.text().starts_with(r#"{"image":"#) && started.text().contains(r#""mine":{"b":1.50,"a":2}"#));
     let ended = workspace.exec(&["wait"]).stdin(started.stdout).run().ended_saying(0, " succeeded");
-    let removed = workspace.exec(&["rm"]).stdin(ended.stdout).run().ok();
+    let removed = workspace.exec(&["rm", "--force"]).stdin(ended.stdout).run().ok();
     let value = &removed.json()[0];
     assert_eq!(value["container"]["status"], "success");
     assert_eq!(value["error"], Value::Null);

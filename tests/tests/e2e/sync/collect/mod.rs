@@ -28,7 +28,8 @@ fn files_written_anywhere_in_the_container_are_collected_with_their_attributes()
         "#,
         &["--user", "0:0"],
     );
-    let temporary = format!("ncaas-sync: `{}`: 1 file under `/tmp` left out (`--all` collects them)\n", job.id);
+    let advice = "(`ncaas-sync collect --all` in the pipe collects such files before `ncaas-exec rm` discards them)";
+    let temporary = format!("ncaas-sync: `a.npy`: 1 file under `/tmp` left out {advice}\n");
     let record = job.collect(&[]).ended(0, &temporary).record();
     assert_eq!(record.warnings.as_ref().map(Vec::len), Some(1), "caches are no results: {:?}", record.warnings);
     let mut expected = vec![
@@ -213,9 +214,30 @@ fn a_job_without_results_names_the_files_that_were_left_out() {
     let record = job.collect(&["--all"]).ok().record();
     assert_eq!((result_paths(&record), record.uncollected), (vec!["outside/tmp/out/res.csv".to_owned()], None));
     let failed = EndedJob::after("mkdir /tmp/out; echo x > /tmp/out/res.csv; exit 1", &[]);
-    failed.collect(&[]).ended_saying(1, "1 file under `/tmp` left out (`--all` collects them)");
+    let advice = "(`ncaas-sync collect --all` in the pipe collects such files before `ncaas-exec rm` discards them)";
+    failed.collect(&[]).ended_saying(1, &format!("1 file under `/tmp` left out {advice}"));
+    let named = ncaas_sync(&failed.home, &["collect", &failed.container]).dir(failed.home.path()).run();
+    named.ended_saying(1, "1 file under `/tmp` left out (`--all` collects them)");
     let nothing = EndedJob::after("true", &[]);
     nothing.collect(&[]).ended_saying(0, "the job succeeded without any result, and no file that it wrote was found");
+}
+
+#[test]
+fn the_temporary_files_of_several_jobs_are_reported_once() {
+    let mut job = EndedJob::after("echo x > /tmp/x; echo r > io-dir/results/r", &[]);
+    let second = job.run(2, "echo x > /tmp/x; echo r > io-dir/results/r2", &[]);
+    let records = [(1, &job.container), (2, &second)].map(|(dataset, container)| {
+        let mut record = job.record();
+        record["job"]["dataset"] = dataset.into();
+        record["job"]["datasets"] = 2.into();
+        record["job"]["label"] = format!("{dataset}.npy").into();
+        record["container"]["id"] = container.as_str().into();
+        format!("{record}\n")
+    });
+    let ran = ncaas_sync(&job.home, &["collect"]).stdin(records.concat()).run();
+    let ran = ran.ended_saying(0, "ncaas-sync: temporary files of 1 more job left out too\n");
+    assert_eq!(ran.stderr.matches("1 file under `/tmp` left out").count(), 1, "{}", ran.stderr);
+    assert!(ran.json().iter().all(|record| record["warnings"].as_array().map(Vec::len) == Some(1)), "{}", ran.text());
 }
 
 #[test]
@@ -225,7 +247,7 @@ fn rm_keeps_a_container_whose_only_files_were_left_out() {
     let ended = workspace.exec(&["wait", "-q"]).stdin(started).run().ok();
     let collected = Run::tool("ncaas-sync").args(["collect", "-q"]).dir(workspace.path()).stdin(ended.stdout).run();
     let kept = workspace.exec(&["rm"]).stdin(collected.stdout).run();
-    kept.ended_saying(1, "`ncaas-sync collect --all ");
+    kept.ended_saying(1, "files that its job wrote were not collected\nhint: `ncaas-sync collect --all ");
 }
 
 #[test]
@@ -274,7 +296,7 @@ fn jobs_that_are_still_running_at_the_end_of_the_input_are_reported() {
     running["container"]["state"] = "running".into();
     running["container"]["status"] = serde_json::Value::Null;
     let collect = |input: String| ncaas_sync(&job.home, &["collect"]).stdin(input).run();
-    let message = "1 job was still running at the end of the input and not collected; put `ncaas-exec wait`";
+    let message = "1 job was still running at the end of the input and not collected; put `ncaas-logs save` before";
     collect(running.to_string()).ended_saying(1, message);
     // A record of the ended job follows.
     let ran = collect(format!("{running}\n{}", job.record()));
@@ -396,7 +418,7 @@ fn results_are_collected_from_an_engine_on_another_machine() {
     job.container = container;
     let ran =
         ncaas_sync(&job.home, &["collect"]).env("DOCKER_HOST", tcp_engine()).stdin(job.record().to_string()).run();
-    let ran = ran.ended_saying(0, "1 file under `/tmp` left out (`--all` collects them)");
+    let ran = ran.ended_saying(0, "1 file under `/tmp` left out (`ncaas-sync collect --all` in the pipe");
     let mut expected: Vec<String> = (1..=8).flat_map(|n| [n.to_string(), format!("out/{n}")]).collect();
     expected.extend(["r", "d/empty/", "hard", "link", "alone/", "out/deep/", "bad%FF"].map(str::to_owned));
     expected.push(format!("results/{}/logs/a.npy/own", job.id));

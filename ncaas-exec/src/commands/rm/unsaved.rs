@@ -1,0 +1,207 @@
+//! What would be lost with an ended container: the log of its job, and files that were written in it.
+
+use std::path::{Path, PathBuf};
+
+use bollard::models::{ChangeType, ContainerInspectResponse};
+use bollard::query_parameters::{ListImagesOptions, LogsOptions};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use ncaas_core::engine::path::{PathInfo, PathKind};
+use ncaas_core::engine::{Engine, EngineContext, Subject};
+use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::image_labels::COMMITTED;
+use ncaas_core::layout::JobFolder;
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::Container;
+use walkdir::WalkDir;
+
+/// Files that a shell or an editor writes in the home directory. They are not the user's work.
+const HISTORIES: [&str; 5] = [".ash_history", ".bash_history", ".python_history", ".lesshst", ".viminfo"];
+
+/// How many paths of a container are looked up at once.
+const STATS_AT_ONCE: usize = 16;
+
+/// What would be lost with a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unsaved {
+    /// The container is one of a job, and not a development container.
+    is_job: bool,
+    /// The log of the job was not saved, and it has output.
+    log: bool,
+    /// Files were written and not collected.
+    files: bool,
+    /// Files were left out when the results were collected.
+    left_out: bool,
+}
+
+impl Unsaved {
+    /// What would be lost with this ended container; none if nothing would.
+    pub(super) async fn find(engine: &Engine, record: &Record, container: &Container) -> Result<Option<Self>> {
+        let saved = saved_record(record);
+        let is_job = record.job().is_some();
+        let has_log = is_job && record.logs().is_none() && saved.as_ref().is_none_or(|saved| saved.logs().is_none());
+        let is_collected = is_collected(record, saved.as_ref());
+        if !has_log && is_collected {
+            return Ok(None);
+        }
+        let inspected = engine.inspect(&container.id).await?;
+        let log = has_log && has_output(engine, &inspected).await?;
+        let files = !is_collected && has_written(engine, record, &inspected).await?;
+        // The work in a development container is saved by a commit.
+        let files = files && (is_job || !is_committed(engine, &inspected).await?);
+        let left_out = [Some(record), saved.as_ref()].into_iter().flatten().any(|record| count_left_out(record) > 0);
+        Ok((log || files).then_some(Unsaved { is_job, log, files, left_out }))
+    }
+
+    /// The failure of a command that keeps the container for this reason.
+    pub(super) fn failure(self, name: &str) -> Failure {
+        let Unsaved { is_job, log, files, left_out } = self;
+        let all = if left_out { " --all" } else { "" };
+        let (reason, remedy, them) = match (log, files) {
+            _ if !is_job => (
+                "files were written in it",
+                format!("`ncaas-build commit {name} -t IMAGE` saves them in an image"),
+                "them",
+            ),
+            (true, true) => (
+                "its log was not saved, and files that its job wrote were not collected",
+                format!("`ncaas-logs save {name} | ncaas-sync collect{all}` saves both"),
+                "both",
+            ),
+            (true, false) => ("its log was not saved", format!("`ncaas-logs save {name}` saves it"), "it"),
+            (false, _) => (
+                "files that its job wrote were not collected",
+                format!("`ncaas-sync collect{all} {name}` collects them"),
+                "them",
+            ),
+        };
+        Failure::new(Kind::ResultsMissing, format!("kept the container `{name}`: {reason}"))
+            .hint(format!("{remedy}; `ncaas-exec rm --force {name}` discards {them}"))
+    }
+
+    /// What would be lost, in a few words.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Unsaved { log: true, files: true, .. } => "log and files",
+            Unsaved { log: true, .. } => "log",
+            _ => "files",
+        }
+    }
+}
+
+/// Whether nothing that a job wrote would be lost with its container: its record, or its saved record, lists its log and its
+/// results.
+pub(super) fn is_saved(record: &Record) -> bool {
+    let saved = saved_record(record);
+    let has_log = record.logs().is_some() || saved.as_ref().is_some_and(|saved| saved.logs().is_some());
+    has_log && is_collected(record, saved.as_ref())
+}
+
+/// The saved record is newer than one that an earlier stage or command printed.
+fn is_collected(record: &Record, saved: Option<&Record>) -> bool {
+    let lists_results = |record: &Record| record.results().is_some() || record.results_file().is_some();
+    let newest = saved.filter(|saved| lists_results(saved)).unwrap_or(record);
+    lists_results(newest) && count_left_out(newest) == 0
+}
+
+fn count_left_out(record: &Record) -> u64 {
+    record.fields().ok().and_then(|known| known.uncollected).unwrap_or_default()
+}
+
+fn saved_record(record: &Record) -> Option<Record> {
+    JobFolder::for_record(record).ok()?.saved_record()
+}
+
+/// Whether the engine has output of a container.
+async fn has_output(engine: &Engine, inspected: &ContainerInspectResponse) -> Result<bool> {
+    let log_size = inspected.log_path.as_ref().filter(|path| !engine.is_remote() && !path.is_empty());
+    let log_size = log_size.and_then(|path| std::fs::metadata(path).ok()).map(|log| log.len());
+    if let Some(size) = log_size {
+        return Ok(size > 0);
+    }
+    let id = inspected.id.as_deref().unwrap_or_default();
+    let options = LogsOptions { stdout: true, stderr: true, tail: "1".to_owned(), ..LogsOptions::default() };
+    let piece = engine.docker().logs(id, Some(options)).next().await;
+    match piece {
+        // A log driver that keeps nothing, or cannot be read.
+        None | Some(Err(bollard::errors::Error::DockerResponseServerError { .. })) => Ok(false),
+        Some(piece) => piece.engine_context("read the output of", Subject::Container(id)).map(|_| true),
+    }
+}
+
+/// Whether a container has written files, to the mounted folders of its job or anywhere in its own file system.
+async fn has_written(engine: &Engine, record: &Record, inspected: &ContainerInspectResponse) -> Result<bool> {
+    let mounted = JobFolder::for_record(record).and_then(|folder| folder.mounted()).unwrap_or_default();
+    let is_empty = |folder: &PathBuf| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if !mounted.iter().all(is_empty) {
+        return Ok(true);
+    }
+    let id = inspected.id.as_deref().unwrap_or_default();
+    let mounts = mount_points(inspected);
+    let layer = inspected.graph_driver.as_ref().filter(|driver| driver.name == "overlay2");
+    if layer.and_then(|driver| has_only_mount_points(driver.data.get("UpperDir")?, &mounts)) == Some(true) {
+        return Ok(false);
+    }
+    let changes = engine.changes(id).await?;
+    // The engine lists the folders above each change.
+    let is_parent = |path: &str| changes.iter().any(|other| other.path != path && is_above(path, &other.path));
+    for change in changes.iter().filter(|change| is_work(&change.path, &mounts) && !is_parent(&change.path)) {
+        // A folder is changed by a file in it that was deleted again.
+        let is_changed_folder = change.kind == ChangeType::_0
+            && matches!(engine.stat(id, &change.path).await?, Some(PathInfo { kind: PathKind::Directory, .. }));
+        if !is_changed_folder {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a container was committed after its last change.
+async fn is_committed(engine: &Engine, inspected: &ContainerInspectResponse) -> Result<bool> {
+    let id = inspected.id.as_deref().unwrap_or_default();
+    let label = vec![format!("{COMMITTED}={id}")];
+    let options = ListImagesOptions { filters: Some([("label".to_owned(), label)].into()), ..Default::default() };
+    let images = engine.docker().list_images(Some(options)).await.engine_context("list images of", Subject::Engine)?;
+    let mut committed: Option<Timestamp> = None;
+    for image in images {
+        let created = engine.inspect_image(&image.id).await?.created.and_then(|time| time.parse().ok());
+        committed = committed.max(created);
+    }
+    let Some(committed) = committed else { return Ok(false) };
+    let mounts = mount_points(inspected);
+    let changes = engine.changes(id).await?;
+    // Folders too: a file that was moved keeps its time.
+    let changes = changes.iter().filter(|change| change.kind != ChangeType::_2 && is_work(&change.path, &mounts));
+    let stats = stream::iter(changes.map(|change| engine.stat(id, &change.path)));
+    let is_later =
+        async |found: Option<PathInfo>| Ok(found.and_then(|found| found.modified).is_some_and(|at| at > committed));
+    stats.buffer_unordered(STATS_AT_ONCE).and_then(is_later).try_any(std::future::ready).await.map(|is_later| !is_later)
+}
+
+/// The paths of a container at which something is mounted.
+fn mount_points(inspected: &ContainerInspectResponse) -> Vec<&str> {
+    inspected.mounts.iter().flatten().filter_map(|mount| mount.destination.as_deref()).collect()
+}
+
+/// Whether a changed path is neither a mount point, nor above or below one, nor a history of commands.
+fn is_work(path: &str, mounts: &[&str]) -> bool {
+    let is_history = Path::new(path).file_name().is_some_and(|name| HISTORIES.iter().any(|history| name == *history));
+    !is_history && !mounts.iter().any(|mount| is_above(path, mount) || is_above(mount, path))
+}
+
+fn is_above(path: &str, below: &str) -> bool {
+    below == path || below.starts_with(&format!("{}/", path.trim_end_matches('/')))
+}
+
+/// Whether a container's own layer has nothing but folders for its mounts. None if the layer cannot be read here. The
+/// engine takes 25 ms or more to compare the layer with the image.
+fn has_only_mount_points(layer: &str, mounts: &[&str]) -> Option<bool> {
+    for entry in WalkDir::new(layer).min_depth(1) {
+        let entry = entry.ok()?;
+        let path = entry.path().to_str()?.strip_prefix(layer)?;
+        if !mounts.iter().any(|mount| is_above(path, mount)) {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
