@@ -37,8 +37,9 @@ fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
 fn two_rm_of_the_same_containers_at_once_both_succeed() {
     let workspace = Workspace::new();
     for _ in 0..3 {
-        let jobs: Vec<u8> = (0..8).flat_map(|_| workspace.start(&[], &["true"])).collect();
-        let ended = workspace.exec(&["wait", "-q"]).stdin(jobs).run().ok().stdout;
+        let jobs = format!("{{\"image\":\"{FIXTURE}\",\"command\":[\"true\"]}}\n").repeat(8);
+        let started = workspace.exec(&["run", "-j", "8"]).stdin(jobs).run().ok().stdout;
+        let ended = workspace.exec(&["wait", "-q"]).stdin(started).run().ok().stdout;
         std::thread::scope(|scope| {
             let remove = || scope.spawn(|| workspace.exec(&["rm"]).stdin(ended.clone()).run().ok());
             for removing in [remove(), remove()] {

@@ -21,10 +21,20 @@ impl OwnImage {
 
     /// An image that also has scripts, each a path and its content.
     fn with_scripts(scripts: &[(&str, &str)], changes: &[&str]) -> Self {
+        ScriptContainer::new(scripts).image(changes)
+    }
+}
+
+/// A container of the fixture with scripts, of which a test makes images.
+struct ScriptContainer {
+    name: String,
+    _clean_up: CleanUp,
+}
+
+impl ScriptContainer {
+    fn new(scripts: &[(&str, &str)]) -> Self {
         let (name, mut clean_up) = (unique("own"), CleanUp::new());
-        let tag = format!("ncaas-test/{name}:1");
         clean_up.container(&name);
-        clean_up.image(&tag);
         docker(&["create", "--name", &name, FIXTURE]);
         let folder = tempfile::tempdir().unwrap();
         for (path, content) in scripts {
@@ -33,11 +43,17 @@ impl OwnImage {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
             docker(&["cp", file.to_str().unwrap(), &format!("{name}:{path}")]);
         }
+        ScriptContainer { name, _clean_up: clean_up }
+    }
+
+    fn image(&self, changes: &[&str]) -> OwnImage {
+        let (tag, mut clean_up) = (format!("ncaas-test/{}:1", unique("own")), CleanUp::new());
+        clean_up.image(&tag);
         let mut arguments = vec!["commit"];
         for change in changes {
             arguments.extend(["--change", change]);
         }
-        arguments.extend([name.as_str(), tag.as_str()]);
+        arguments.extend([self.name.as_str(), tag.as_str()]);
         docker(&arguments);
         OwnImage { tag, _clean_up: clean_up }
     }
@@ -107,11 +123,12 @@ fn images_of_other_platforms_run_as_they_are() {
         (&["WORKDIR /opt", "WORKDIR app", r#"ENTRYPOINT ["../../bin/run.sh"]"#], &[]),
         (&[r#"ENTRYPOINT ["entrypoint.sh"]"#, r#"CMD ["tool"]"#, "ONBUILD RUN false"], &["--user", "65534"]),
     ];
+    let container = ScriptContainer::new(&scripts);
     for (changes, flags) in rows {
-        let image = OwnImage::with_scripts(&scripts, changes);
+        let image = container.image(changes);
         assert_eq!(printed(&image.tag, flags, &[]), Ok(format!("2 {DATA} {CONFIG}")), "{changes:?}");
     }
-    let wrapper = OwnImage::with_scripts(&scripts, &[r#"ENTRYPOINT ["entrypoint.sh"]"#, r#"CMD ["bash"]"#]);
+    let wrapper = container.image(&[r#"ENTRYPOINT ["entrypoint.sh"]"#, r#"CMD ["bash"]"#]);
     assert_eq!(printed(&wrapper.tag, &[], &[]), Err("usage".to_owned()), "it would execute the dataset");
 }
 
