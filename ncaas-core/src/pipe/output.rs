@@ -38,8 +38,6 @@ pub struct Output {
     summarises_for: Option<Tool>,
     /// On a terminal, whether summaries are left out.
     notes_only: bool,
-    /// If stdout is a file, the tool that says on stderr what each job has produced.
-    describes_results_for: Option<Tool>,
 }
 
 #[derive(Debug, Default)]
@@ -90,17 +88,13 @@ impl Output {
             has_messages_beside: is_terminal && std::io::stderr().is_terminal(),
             summarises_for: None,
             notes_only: false,
-            describes_results_for: None,
         }
     }
 
-    /// As [`Output::json`]. On a terminal, it writes a summary of each record of this tool. If the records go to a file, people at a
-    /// terminal see the results of each job on stderr.
+    /// As [`Output::json`]. On a terminal, it writes a summary of each record of this tool.
     pub(super) fn summaries(tool: Tool, notes_only: bool) -> Self {
         let output = Self::json();
-        let is_file = !output.is_terminal && !stdout_is_pipe() && std::io::stderr().is_terminal();
-        let describes_results_for = is_file.then_some(tool);
-        Output { summarises_for: output.is_terminal.then_some(tool), notes_only, describes_results_for, ..output }
+        Output { summarises_for: output.is_terminal.then_some(tool), notes_only, ..output }
     }
 
     /// Whether a record as JSON and a message about it would appear on the same terminal.
@@ -136,12 +130,6 @@ impl Output {
                 self.write(format!("{}{summary}", line_start(&std::io::stdout())).into_bytes()).await;
             }
             None => {
-                if let Some(tool) = self.describes_results_for
-                    && is_reported(record)
-                    && record.has_results()
-                {
-                    tool.note(summarise(record, terminal_width(), true).trim_end());
-                }
                 remove_line_for_reader();
                 self.write_lines(record.to_line()).await;
             }

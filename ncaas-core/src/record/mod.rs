@@ -287,6 +287,19 @@ impl Record {
         }
     }
 
+    /// Fills the fields about the end of the job from the saved record of the same container: a record of an argument has neither
+    /// the log that `ncaas-logs save` has saved nor the results that `ncaas-sync collect` has collected.
+    pub fn fill_end(&mut self, saved: &Record) {
+        let container = |record: &Record| record.container().map(|container| container.id);
+        if container(self) == container(saved) {
+            for field in END_FIELDS {
+                if let Some(value) = saved.fields.get(field) {
+                    self.fill(field, value);
+                }
+            }
+        }
+    }
+
     /// Sets the state of the container, and adds a warning about its end if there is one.
     pub fn set_container(&mut self, container: Container) {
         if let Some(warning) = container.warning() {

@@ -106,6 +106,9 @@ impl Collector {
         fill_io_dir(record, &self.args.io_dir.io_dir)?;
         let directory = Arc::new(JobDirectory::open(record)?);
         let lock = directory.lock(&format!("collect.{}", job.dataset)).await?;
+        if let Some(saved) = directory.saved_record() {
+            record.fill_end(&saved);
+        }
         let collected = self.collect_results(record, &directory, job.dataset, &container, inspected).await;
         match &collected {
             Ok(()) => directory.save_record(record)?,

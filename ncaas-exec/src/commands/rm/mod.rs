@@ -180,7 +180,8 @@ impl Remover {
 
     /// Reports the containers that were kept: one with its remedy, several in a list.
     fn report_kept(&self) {
-        let kept = self.kept.take();
+        let mut kept = self.kept.take();
+        kept.sort_by(|(one, _), (other, _)| one.cmp(other));
         if let [(name, unsaved)] = kept.as_slice() {
             return self.tool.report_failure(&unsaved.failure(name));
         }

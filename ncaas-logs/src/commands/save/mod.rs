@@ -172,6 +172,9 @@ impl Saver {
             return Ok(None);
         }
         let files = JobFiles::for_record(record)?;
+        if let Some(saved) = files.saved_record() {
+            record.fill_end(&saved);
+        }
         Follower::start(&engine, &inspected, record, files, &self.certificates).map(Some)
     }
 

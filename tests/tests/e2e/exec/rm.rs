@@ -156,9 +156,27 @@ fn rm_keeps_a_container_whose_log_was_only_shown() {
 }
 
 #[test]
+fn a_log_that_is_saved_after_the_results_were_collected_keeps_them_in_the_record() {
+    let workspace = Workspace::new();
+    let started = workspace.start(&[], &["sh", "-c", "echo said; echo 1 >io-dir/results/r"]);
+    fs::write(workspace.path().join("started"), started).unwrap();
+    let stages = "ncaas-exec wait -q <started | ncaas-sync collect | ncaas-exec rm";
+    let kept =
+        pipe_in(workspace.path(), stages, &[]).ended_saying(1, ": its log was not saved\nhint: `ncaas-logs save ");
+    let name = kept.record().container.unwrap().name;
+    let run = |tool: &str, verb: &[&str]| Run::tool(tool).args(verb).arg(&name).dir(workspace.path()).run();
+    for (tool, verb) in [("ncaas-logs", &["save", "-q"][..]), ("ncaas-sync", &["collect"])] {
+        let record = run(tool, verb).ok().record();
+        assert_eq!((record.logs.unwrap().lines, record.results.unwrap().len()), (1, 1), "{tool}");
+    }
+    run("ncaas-exec", &["rm"]).ok();
+}
+
+#[test]
 fn rm_lists_several_containers_that_it_keeps_in_one_message() {
     let workspace = Workspace::new();
-    let names = [0, 1].map(|_| failed_job(&workspace, &[]).record().container.unwrap().name);
+    let mut names = [0, 1].map(|_| failed_job(&workspace, &[]).record().container.unwrap().name);
+    names.sort();
     let ran = workspace.exec(&["rm", &names[0], &names[1]]).run();
     let list =
         format!("kept 2 containers, whose logs or files were not saved:\n  {}: log\n  {}: log\n", names[0], names[1]);

@@ -217,18 +217,6 @@ fn rm_says_on_a_terminal_what_it_has_removed() {
 }
 
 #[test]
-fn results_are_shown_on_a_terminal_when_the_records_go_to_a_file() {
-    let workspace = Workspace::new();
-    let data = workspace.write("a.npy", "1");
-    let run = format!("ncaas-exec run {FIXTURE} --data {data} -- sh -c 'echo 1 >io-dir/results/r'");
-    let pipe = format!("{run} | ncaas-logs save | ncaas-sync collect | ncaas-exec rm >records");
-    let lines = shown(workspace.path(), &pipe);
-    let is_told = |start: &str| lines.iter().filter(|line| line.contains(start)).count();
-    assert_eq!(is_told("ncaas-logs: a.npy succeeded in "), 1, "{lines:#?}");
-    assert_eq!(is_told("ncaas-exec: a.npy: 1 result, 2 B in io-dir/results/job__"), 1, "{lines:#?}");
-}
-
-#[test]
 fn lines_are_text_on_a_terminal() {
     let workspace = Workspace::new();
     let job = unique("lines");
