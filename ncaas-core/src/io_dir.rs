@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::files;
 use crate::folder::Folder;
-use crate::layout::{MODE_PRIVATE, check_group};
+use crate::layout::{MODE_PRIVATE, RESULTS, check_group};
 use crate::record::{Record, check_io_dir};
 
 /// The io-dir if no flag names one, relative to the working directory.
@@ -19,6 +19,14 @@ pub fn environment_io_dir() -> Option<PathBuf> {
 /// The io-dir of commands that have no flag for it.
 pub fn default_io_dir() -> PathBuf {
     environment_io_dir().unwrap_or_else(|| PathBuf::from(DEFAULT_IO_DIR))
+}
+
+/// An io-dir, and those of groups in it.
+pub fn find_io_dirs(io_dir: &Path) -> Vec<PathBuf> {
+    let groups = std::fs::read_dir(io_dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = groups.filter(|path| path.join(RESULTS).is_dir()).collect();
+    found.push(io_dir.to_owned());
+    found
 }
 
 /// Gives a record that has no io-dir one in `dir`: `dir/<group>` for a job from a bucket, else `dir` itself.

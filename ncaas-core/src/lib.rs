@@ -32,7 +32,6 @@ pub mod outcome;
 pub mod pipe;
 pub mod quantity;
 pub mod record;
-#[cfg(feature = "bucket")]
 pub mod saved_record;
 pub mod schema;
 pub mod shebang;

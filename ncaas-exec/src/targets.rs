@@ -1,77 +1,26 @@
-//! The containers that a verb works on, named by arguments or by records.
+//! The containers of a scheduler's job or of a user, and the state of a container in its record.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use bollard::models::ContainerInspectResponse;
-use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, Owner, labels};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, RecordFields};
-use ncaas_core::tool::Tool;
-
-/// The input of a verb: one record for each named container, or the records on stdin if none is named.
-pub(crate) fn target_input(tool: Tool, containers: &[String], usage: &str) -> Result<Input> {
-    if containers.is_empty() {
-        return Input::stdin(tool, usage);
-    }
-    Ok(Input::records(containers.iter().map(|name| Record::for_container(name))))
-}
+use ncaas_core::record::fields::Container;
 
 /// One record for each container of a scheduler's job.
 pub(crate) async fn placement_input(engine: &Engine, placement: &str) -> Result<Input> {
     let found = engine.list_labelled(&[labels::TOOL, &format!("{}={placement}", labels::PLACEMENT)]).await?;
-    Ok(Input::records(found.iter().map(|container| Record::for_container(&container.id))))
-}
-
-/// The id or name of a record's container.
-pub(crate) fn container_id(record: &Record) -> Result<String> {
-    let id = record.container_reference().or_else(|| record.container_name().ok().flatten());
-    id.ok_or_else(|| Failure::missing_field("container"))
+    Ok(Input::records(found.iter().map(|container| Record::for_argument(&container.id))))
 }
 
 /// Whether the io-dir of a record belongs to this user.
 pub(crate) fn belongs_to_user(record: &Record) -> bool {
     let io_dir = record.text("io_dir").and_then(|io_dir| std::fs::metadata(io_dir).ok());
     io_dir.is_some_and(|io_dir| io_dir.uid() == Owner::current().uid)
-}
-
-/// Inspects a record's container and updates the record. A record that contains only a container is replaced by the
-/// record in the container's label. Fails with [`Kind::WrongContainer`] if the record's job has another container.
-pub(crate) async fn inspect_target(engine: &Engine, record: &mut Record) -> Result<Container> {
-    let inspected = engine.inspect_for(record, &container_id(record)?).await;
-    update_from_inspect(engine, record, inspected).await
-}
-
-/// As [`inspect_target`], for verbs that stop or remove the container: its own label must name the record's job. A record
-/// that contains only a container has no job: the user named the container.
-pub(crate) async fn inspect_labelled_target(engine: &Engine, record: &mut Record) -> Result<Container> {
-    let inspected = engine.inspect_labelled_for(record, &container_id(record)?).await;
-    update_from_inspect(engine, record, inspected).await
-}
-
-/// Updates a record as [`inspect_target`], from an answer of the engine.
-pub(crate) async fn update_from_inspect(
-    engine: &Engine,
-    record: &mut Record,
-    inspected: Result<ContainerInspectResponse>,
-) -> Result<Container> {
-    let inspected = match inspected {
-        Err(failure) if failure.kind == Kind::ContainerNotFound && record.has_only_container() => {
-            engine.inspect_named(&container_id(record)?).await?
-        }
-        inspected => inspected?,
-    };
-    if record.has_only_container() {
-        *record = engine.record_of_container(&inspected).await?.unwrap_or_default();
-    }
-    let container = container_from_inspect(&inspected);
-    record.merge(&RecordFields { container: Some(container.clone()), ..RecordFields::default() });
-    Ok(container)
 }
 
 /// Checks that a saved record does not name the container of another job. Fails with [`Kind::WrongContainer`].

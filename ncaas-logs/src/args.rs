@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use jiff::Timestamp;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
-use ncaas_core::pipe::{PipeArgs, RecordArgs};
+use ncaas_core::pipe::{ContainersArgs, PipeArgs, RecordArgs};
 use ncaas_core::quantity;
 use ncaas_core::time::parse_time;
 use regex::bytes::Regex;
@@ -123,9 +123,8 @@ pub(crate) struct StateArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct UsageArgs {
-    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; default: the records on stdin
-    #[arg(value_name = "CONTAINER")]
-    pub(crate) containers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) targets: ContainersArgs,
 
     /// Time between two samples, like 10s or 1m; the engine takes one a second
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = quantity::parse_duration)]
@@ -180,9 +179,8 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SaveArgs {
-    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; default: the records on stdin
-    #[arg(value_name = "CONTAINER")]
-    pub(crate) containers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) targets: ContainersArgs,
 
     /// Emit the record of a running job whenever its files have changed, at most once every TIME; without this option, the record
     /// of a job from a bucket is emitted once when it runs

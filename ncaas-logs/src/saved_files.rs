@@ -9,11 +9,11 @@ use ncaas_core::certificate::DatasetStatus;
 use ncaas_core::engine::container;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
-use ncaas_core::io_dir::default_io_dir;
-use ncaas_core::layout::{LOG_SUFFIX, LOGS, RECORD_SUFFIX, RESULTS, STATUS_SUFFIX};
+use ncaas_core::layout::{LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX};
 use ncaas_core::outcome::find_cause;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Datasets, Job, RecordFields, Status};
+use ncaas_core::saved_record;
 use ncaas_core::status_file::ReadStatus;
 use ncaas_core::text::strip_control;
 
@@ -23,6 +23,8 @@ use crate::log::{Query, SavedLog, Stamp, last_state};
 /// A job's saved files.
 #[derive(Debug)]
 pub(crate) struct SavedFiles {
+    /// The path of the record, whether it is saved there or not; a status file stands for its record.
+    pub(crate) path: PathBuf,
     pub(crate) log: SavedLogPath,
     /// None if the job was not followed to its end.
     pub(crate) record: Option<Record>,
@@ -83,21 +85,21 @@ pub(crate) const LAST_LINES: usize = 20;
 const LOG_END: u64 = 64 << 10;
 
 impl SavedFiles {
-    pub(crate) fn beside_record(path: &Path) -> Option<Self> {
-        let stem = path.to_str()?.strip_suffix(RECORD_SUFFIX)?;
-        Some(SavedFiles { log: SavedLogPath::Named(format!("{stem}{LOG_SUFFIX}").into()), record: None })
+    /// The files of the job with a saved record.
+    fn of_record(path: &Path, record: Option<Record>) -> Self {
+        let name = path.to_string_lossy();
+        let stem = name.strip_suffix(RECORD_SUFFIX).unwrap_or(&name);
+        SavedFiles { path: path.to_owned(), log: SavedLogPath::Named(format!("{stem}{LOG_SUFFIX}").into()), record }
     }
 
-    /// The path of the record, whether it is saved there or not; a status file stands for its record.
-    pub(crate) fn record_path(&self) -> PathBuf {
-        match &self.log {
-            SavedLogPath::Named(log) => {
-                let log = log.to_string_lossy();
-                format!("{}{RECORD_SUFFIX}", log.strip_suffix(LOG_SUFFIX).unwrap_or(&log)).into()
-            }
-            SavedLogPath::InIoDir(files) => files.record.clone(),
-            SavedLogPath::InStatus(path, _) => path.clone(),
-        }
+    /// The files beside a saved record; none if the path is not that of one.
+    pub(crate) fn beside_record(path: &Path) -> Option<Self> {
+        path.to_str()?.ends_with(RECORD_SUFFIX).then(|| Self::of_record(path, None))
+    }
+
+    /// Whether there is a record or a log.
+    pub(crate) fn exist(&self) -> bool {
+        self.record.is_some() || self.log.path().exists()
     }
 
     /// The line of a failed job's output that most likely says why it failed.
@@ -128,17 +130,15 @@ impl SavedFiles {
         lines.split_off(lines.len().saturating_sub(LAST_LINES))
     }
 
-    /// The files that an argument names: `<dataset>.log`, or `<dataset>.record.json` beside it, or the folder of a job with
-    /// one dataset. None if the argument is the name of a container, which is never a path.
-    pub(crate) fn from_argument(argument: &str) -> Result<Option<Self>> {
+    /// The files that a path names: `<dataset>.log`, `<dataset>.record.json`, a status file, or the folder of a job with one
+    /// dataset. None if the argument is not a path, or the folder has no saved record.
+    pub(crate) fn from_path(argument: &str) -> Result<Option<Self>> {
         let path = Path::new(argument);
-        if argument.contains('/') && path.is_dir() {
-            return Self::from_job_folder(path);
-        }
-        let has_suffix = [LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX].iter().any(|suffix| argument.ends_with(suffix));
-        let is_path = argument.contains('/') || (has_suffix && path.exists());
-        if !is_path {
+        if !argument.contains('/') {
             return Ok(None);
+        }
+        if path.is_dir() {
+            return Self::of_ended_job(argument);
         }
         if argument.ends_with(STATUS_SUFFIX) {
             let content = files::read_named(path)?;
@@ -146,39 +146,32 @@ impl SavedFiles {
                 Failure::new(Kind::BadRecord, format!("`{argument}` is not a status file of NeuroCAAS"))
             })?;
             let record = Some(record_from_status(path, &status));
-            return Ok(Some(SavedFiles { log: SavedLogPath::InStatus(path.to_owned(), status), record }));
-        }
-        if let Some(stem) = argument.strip_suffix(RECORD_SUFFIX) {
             return Ok(Some(SavedFiles {
-                log: SavedLogPath::Named(format!("{stem}{LOG_SUFFIX}").into()),
-                record: Some(read_record(path)?),
+                path: path.to_owned(),
+                log: SavedLogPath::InStatus(path.to_owned(), status),
+                record,
             }));
         }
+        if path.extension().is_some_and(|extension| extension == "json") {
+            return Ok(Some(Self::of_record(path, Some(saved_record::read_file(path)?))));
+        }
         std::fs::metadata(path).doing("read", path)?;
-        let files = SavedFiles { log: SavedLogPath::Named(path.to_owned()), record: None };
-        let record = read_record(&files.record_path()).ok();
-        Ok(Some(SavedFiles { record, ..files }))
+        let record_path = saved_record::named_file(argument).unwrap_or_else(|| path.to_owned());
+        let record = saved_record::read_file(&record_path).ok();
+        Ok(Some(SavedFiles { path: record_path, log: SavedLogPath::Named(path.to_owned()), record }))
     }
 
-    /// The files in the folder of a job with one dataset; none if no record is saved there.
-    fn from_job_folder(folder: &Path) -> Result<Option<Self>> {
-        match saved_records_in(folder).as_slice() {
-            [] => Ok(None),
-            [record] => Self::from_argument(&record.to_string_lossy()),
-            [first, ..] => {
-                let message = format!("the job in `{}` has several datasets", folder.display());
-                Err(Failure::new(Kind::Usage, message)
-                    .hint(format!("name a record, for example `{}`", first.display())))
-            }
-        }
+    /// The files of an ended job, by its folder, its id or its dataset; none if no record is saved.
+    fn of_ended_job(argument: &str) -> Result<Option<Self>> {
+        let Some(path) = saved_record::find_saved(argument)? else { return Ok(None) };
+        Ok(Some(Self::of_record(&path, Some(saved_record::read_file(&path)?))))
     }
 
     /// The files of a record's job or container, if its io-dir is on this machine. A record made from an argument may name
     /// a job in the default io-dir.
     pub(crate) fn for_record(record: &Record) -> Option<Self> {
         if record.has_only_container() {
-            let job = record.container_reference().filter(|name| !name.contains('/') && !name.starts_with('.'))?;
-            return Self::from_job_folder(&default_io_dir().join(RESULTS).join(job)).ok()?;
+            return Self::of_ended_job(&record.container_reference()?).ok()?;
         }
         let files = JobFiles::for_record(record).ok()?;
         let saved = files.saved_record();
@@ -187,22 +180,15 @@ impl SavedFiles {
             .as_ref()
             .and_then(Record::container)
             .is_some_and(|container| wanted.is_some_and(|wanted| wanted != container.id && wanted != container.name));
-        if is_other { None } else { Some(SavedFiles { log: SavedLogPath::InIoDir(files), record: saved }) }
+        let path = files.record.clone();
+        if is_other { None } else { Some(SavedFiles { path, log: SavedLogPath::InIoDir(files), record: saved }) }
     }
-}
-
-/// The saved records in the folder of a job, in the order of their names.
-fn saved_records_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder.join(LOGS)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut records: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().ends_with(RECORD_SUFFIX)).collect();
-    records.sort();
-    records
 }
 
 /// The files that arguments name, with the saved records of a job in place of its folder.
 pub(crate) fn expand_job_folders(files: &[PathBuf]) -> Vec<PathBuf> {
     let expand = |path: &PathBuf| {
-        let records = if path.is_dir() { saved_records_in(path) } else { Vec::new() };
+        let records = if path.is_dir() { saved_record::records_in_job_folder(path) } else { Vec::new() };
         if records.is_empty() { vec![path.clone()] } else { records }
     };
     files.iter().flat_map(expand).collect()
@@ -225,12 +211,6 @@ pub(crate) fn read_records(path: &Path) -> Result<Vec<Record>> {
         })
     });
     records.collect()
-}
-
-pub(crate) fn read_record(path: &Path) -> Result<Record> {
-    let line = files::read_named(path)?;
-    Record::parse(&line)
-        .map_err(|failure| Failure::new(Kind::BadRecord, format!("`{}` has no record: {failure}", path.display())))
 }
 
 /// The output in a status file in the form of a saved log. Its lines have no times: they get that of the start.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::bucket::PatienceArgs;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
-use ncaas_core::pipe::{PipeArgs, RecordArgs};
+use ncaas_core::pipe::{ContainerArg, PipeArgs, RecordArgs};
 use ncaas_core::quantity;
 
 /// Collect what containers wrote, and synchronise io-dirs with buckets
@@ -72,9 +72,8 @@ Examples:
   ncaas-sync diff my-container | jq -r 'select(.change == \"added\") | .path'
   ncaas-exec ls --all | ncaas-sync diff --include '*.npy'")]
 pub(crate) struct DiffArgs {
-    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`; without it, read records from
-    /// stdin
-    pub(crate) container: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: ContainerArg,
 
     #[command(flatten)]
     pub(crate) select: SelectArgs,
@@ -200,9 +199,8 @@ Examples:
       ncaas-sync collect
   ncaas-sync collect my-container --from out --exclude '*.tmp'")]
 pub(crate) struct CollectArgs {
-    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`; without it, read records from
-    /// stdin
-    pub(crate) container: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: ContainerArg,
 
     /// Collect only what is below PATH, changed or not; relative to the working directory; can be repeated
     #[arg(long, value_name = "PATH")]

@@ -12,7 +12,6 @@ mod bucket_prefix;
 mod cancellation;
 mod collect;
 mod commands;
-mod container_record;
 mod end_file;
 mod file_filter;
 mod paired_listing;

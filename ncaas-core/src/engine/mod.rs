@@ -7,7 +7,7 @@
 //! - [`Engine::is_podman`]: Podman answers the same requests, some of them differently
 //! - [`container`]: the state of a container, as a record has it
 //! - [`labels`]: the labels by which the tools find their containers
-//! - [`Engine::inspect_named`]: a container by the words of a user
+//! - [`Engine::inspect_target`]: the container and the record that an argument names
 //! - [`archive`]: files in and out of containers; [`path`]: a single path in a container
 //! - [`Engine::open_http_connection`]: a connection for requests that the client cannot make
 //! - [`Engine::repair_ownership`]: gives the files that a job left on this machine to the user
@@ -31,7 +31,6 @@ mod kernel_oom;
 pub mod labels;
 mod lazy;
 mod missing_image;
-mod named_container;
 pub mod path;
 pub mod podman;
 mod raw_connection;
@@ -41,6 +40,7 @@ mod start_hint;
 mod state_change;
 mod state_file;
 mod stop_signal;
+mod target;
 mod wait;
 
 use std::collections::HashMap;

@@ -63,6 +63,19 @@ impl Input {
         Input { source: Source::Records(records), backlog }
     }
 
+    /// The containers, jobs or files that arguments name, or stdin if there are none: see [`Record::for_argument`].
+    ///
+    /// # Errors
+    /// Same as [`Input::stdin`].
+    pub fn arguments_or_stdin<S: AsRef<str>>(
+        tool: Tool,
+        arguments: impl IntoIterator<Item = S>,
+        usage: &str,
+    ) -> Result<Self> {
+        let records: Vec<Record> = arguments.into_iter().map(|name| Record::for_argument(name.as_ref())).collect();
+        if records.is_empty() { Input::stdin(tool, usage) } else { Ok(Input::records(records)) }
+    }
+
     /// Stdin, for a verb without a subject in its arguments.
     ///
     /// # Errors

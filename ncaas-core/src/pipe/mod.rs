@@ -22,7 +22,7 @@ use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-pub use args::{PipeArgs, RecordArgs};
+pub use args::{ContainerArg, ContainersArgs, PipeArgs, RecordArgs};
 pub use followed_jobs::FollowedJobs;
 pub use input::Input;
 pub use interruption::{describe_running, resume_advice};

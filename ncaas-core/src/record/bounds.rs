@@ -41,6 +41,10 @@ pub(super) fn check(known: &RecordFields) -> Result<()> {
         check_text(field, value.as_deref(), MAX_PATH)?;
     }
     if let Some(container) = &known.container {
+        if container.reference().contains('/') {
+            let cause = format!("`container.id` is not the name of a container: `{}`", shown(container.reference()));
+            return Err(out_of_bounds(cause));
+        }
         check_text("container.id", Some(&container.id), MAX_NAME)?;
         check_text("container.name", Some(&container.name), MAX_NAME)?;
     }

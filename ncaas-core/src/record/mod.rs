@@ -9,12 +9,15 @@ pub mod fields;
 mod placement;
 pub mod submission;
 
+use std::path::Path;
+
 pub(crate) use bounds::check_io_dir;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Kind, Result};
+use crate::layout::{LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX};
 use crate::quantity::format_duration;
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
@@ -57,10 +60,14 @@ impl Record {
         record
     }
 
-    /// A record that contains only a container, as an argument names it.
-    pub fn for_container(name: &str) -> Self {
+    /// A record that contains only a container, with an argument in the place of its id, until the engine or a saved record
+    /// says what the argument names. Only arguments are paths: [`Record::parse`] refuses an id with a `/`.
+    pub fn for_argument(argument: &str) -> Self {
+        let suffixes = [RECORD_SUFFIX, LOG_SUFFIX, STATUS_SUFFIX];
+        let is_file = || suffixes.iter().any(|suffix| argument.ends_with(suffix)) && Path::new(argument).exists();
+        let id = if !argument.contains('/') && is_file() { format!("./{argument}") } else { argument.to_owned() };
         Record::new(&RecordFields {
-            container: Some(Container { id: name.to_owned(), ..Container::default() }),
+            container: Some(Container { id, ..Container::default() }),
             ..RecordFields::default()
         })
     }
@@ -73,6 +80,15 @@ impl Record {
     /// The id of the record's container, or else its name.
     pub fn container_reference(&self) -> Option<String> {
         Some(self.container()?.reference().to_owned()).filter(|reference| !reference.is_empty())
+    }
+
+    /// The id or name of the record's container, or else the name that the container of its job gets.
+    ///
+    /// # Errors
+    /// [`Kind::BadRecord`] if the record has neither container nor job.
+    pub fn container_id(&self) -> Result<String> {
+        let id = self.container_reference().or_else(|| self.container_name().ok().flatten());
+        id.ok_or_else(|| Failure::missing_field("container"))
     }
 
     /// Reads one line.

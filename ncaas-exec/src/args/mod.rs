@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use ncaas_core::pipe::{PipeArgs, RecordArgs};
+use ncaas_core::pipe::{ContainerArg, ContainersArgs, PipeArgs, RecordArgs};
 use ncaas_core::quantity::{parse_age, parse_duration};
 use ncaas_core::record::fields::Status;
 pub(crate) use settings::{JobSettingsArgs, MountArg, SettingsArgs};
@@ -66,7 +66,7 @@ Examples:
   ncaas-exec wait dev
 
 Exit status: with one CONTAINER its exit code, or 125 if ncaas-exec itself failed; as a filter 0 or 1.")]
-    Wait(ContainersArgs),
+    Wait(WaitArgs),
     /// Stop containers: send TERM, then KILL after a grace period
     #[command(after_help = "\
 Examples:
@@ -121,9 +121,8 @@ pub(crate) struct StartArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ShellArgs {
-    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`; without it, the record on stdin names
-    /// it
-    pub(crate) container: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: ContainerArg,
 
     /// User in the container [default: the container's]
     #[arg(short, long)]
@@ -132,7 +131,7 @@ pub(crate) struct ShellArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InArgs {
-    /// The container: its name or id, a job's id or folder, the name of a dataset, or `last`
+    /// The container: its name or id, a job's id or folder, the name of a dataset, the file of a saved record, or `last`
     pub(crate) container: String,
 
     /// Connect this command's stdin to the command in the container
@@ -229,9 +228,9 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct ContainersArgs {
-    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; without them, records on stdin name them
-    pub(crate) containers: Vec<String>,
+pub(crate) struct WaitArgs {
+    #[command(flatten)]
+    pub(crate) targets: ContainersArgs,
 
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
@@ -239,8 +238,8 @@ pub(crate) struct ContainersArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StopArgs {
-    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; without them, records on stdin name them
-    pub(crate) containers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) targets: ContainersArgs,
 
     /// Stop all containers of a scheduler's job, for example slurm:720
     #[arg(long, value_name = "SCHEDULER:ID", conflicts_with = "containers")]
@@ -256,8 +255,8 @@ pub(crate) struct StopArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RmArgs {
-    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; without them, records on stdin name them
-    pub(crate) containers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) targets: ContainersArgs,
 
     /// Remove containers of this user whose job ended longer ago than TIME, for example 7d
     #[arg(long, value_name = "TIME", value_parser = parse_age, conflicts_with = "containers")]

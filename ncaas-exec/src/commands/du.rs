@@ -10,7 +10,7 @@ use ncaas_core::blocking::run_blocking;
 use ncaas_core::engine::{Engine, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::files;
-use ncaas_core::io_dir::DEFAULT_IO_DIR;
+use ncaas_core::io_dir::{DEFAULT_IO_DIR, find_io_dirs};
 use ncaas_core::layout::{RESULTS, WORK};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::{format_age, format_bytes};
@@ -110,14 +110,6 @@ fn age_of_container(record: &Record) -> Option<i64> {
     let container = record.container()?;
     let time: Timestamp = container.finished_at.or(container.started_at)?.parse().ok()?;
     Some(Timestamp::now().duration_since(time).as_secs())
-}
-
-/// An io-dir, and those of groups in it.
-fn find_io_dirs(io_dir: &Path) -> Vec<PathBuf> {
-    let groups = std::fs::read_dir(io_dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> = groups.filter(|path| path.join(RESULTS).is_dir()).collect();
-    found.push(io_dir.to_owned());
-    found
 }
 
 /// The jobs with folders in an io-dir: id, bytes of the work folders, bytes of results and logs, age in seconds.

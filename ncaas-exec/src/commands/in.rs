@@ -5,7 +5,6 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bollard::container::LogOutput;
-use bollard::models::ContainerInspectResponse;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -24,7 +23,6 @@ use crate::docker_exec::{
 };
 use crate::run_settings::parse_variable;
 use crate::start_failure::explain_exec;
-use crate::targets;
 
 /// Exit status if the tool itself failed.
 const TOOL_FAILED: u8 = 125;
@@ -75,7 +73,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         terminal: false,
     };
     if args.detach {
-        return detach(tool, &engine, inspected, request, &args.records).await;
+        return detach(tool, &engine, request, &args.records).await;
     }
     let exec = tokio::select! {
         biased;
@@ -178,15 +176,9 @@ async fn start_failure(engine: &Engine, container: &str, output: &OutputCopy, ar
 }
 
 /// Starts a detached command, and writes the record with which `ncaas-exec wait` finds it.
-async fn detach(
-    tool: Tool,
-    engine: &Engine,
-    inspected: ContainerInspectResponse,
-    request: ExecRequest,
-    args: &RecordArgs,
-) -> Result<ExitStatus> {
-    let mut record = Record::for_container(&request.container);
-    targets::update_from_inspect(engine, &mut record, Ok(inspected)).await?;
+async fn detach(tool: Tool, engine: &Engine, request: ExecRequest, args: &RecordArgs) -> Result<ExitStatus> {
+    let mut record = Record::for_argument(&request.container);
+    engine.inspect_target(&mut record).await?;
     let detached = start_detached(engine, request).await?;
     if shows_table(args.json) {
         let DetachedExec { name, exit_file, .. } = &detached;

@@ -5,9 +5,9 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::io::AsyncWriteExt;
@@ -15,8 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ShellArgs;
 use crate::docker_exec::{Exec, ExecEnd, ExecRequest, Streams, maybe_start_error};
+use crate::start_failure;
 use crate::terminal::Terminal;
-use crate::{start_failure, targets};
 
 /// Starts bash, or sh if there is no bash.
 const PREFER_BASH: &str = "command -v bash >/dev/null 2>&1 && exec bash; exec sh";
@@ -26,15 +26,15 @@ const HANG_UP_GRACE: Duration = Duration::from_millis(200);
 const SHELLS: [&[&str]; 2] = [&["sh", "-c", PREFER_BASH], &["bash"]];
 
 pub(crate) async fn shell(tool: Tool, args: ShellArgs) -> Result<ExitStatus> {
-    let named: Vec<String> = args.container.iter().cloned().collect();
-    let input = targets::target_input(tool, &named, "ncaas-exec start IMAGE | ncaas-exec shell")?;
+    let input = Input::arguments_or_stdin(tool, &args.target.container, "ncaas-exec start IMAGE | ncaas-exec shell")?;
     let connection = LazyEngine::default();
     let exit_code = Cell::new(None);
     let active = RefCell::new(None);
     let work = async |record: &mut Record, _: &Output| {
         let engine = connection.get().await?;
-        let container = targets::inspect_target(engine, record).await?;
-        exit_code.set(Some(run_shell(engine, &container.name, args.user.as_deref(), &active).await?));
+        let inspected = engine.inspect_target(record).await?;
+        let container = reference::container_name(&inspected);
+        exit_code.set(Some(run_shell(engine, container, args.user.as_deref(), &active).await?));
         Ok(())
     };
     // The record is for a next stage: it is not printed on a terminal.

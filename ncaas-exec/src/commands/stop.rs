@@ -1,8 +1,9 @@
 //! `ncaas-exec stop`: send TERM, then KILL after a grace period.
 
+use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::Pipe;
+use ncaas_core::pipe::{Input, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -16,11 +17,11 @@ pub(crate) async fn stop(tool: Tool, args: StopArgs) -> Result<ExitStatus> {
     let connection = LazyEngine::default();
     let input = match &args.placement {
         Some(placement) => targets::placement_input(connection.get().await?, placement).await?,
-        None => targets::target_input(tool, &args.containers, "ncaas-exec ls | ncaas-exec stop")?,
+        None => Input::arguments_or_stdin(tool, &args.targets.containers, "ncaas-exec ls | ncaas-exec stop")?,
     };
     let grace = i32::try_from(args.grace).unwrap_or(i32::MAX);
     let stop_target = async |engine: &Engine, record: &mut Record| {
-        let container = targets::inspect_labelled_target(engine, record).await?;
+        let container = container_from_inspect(&engine.inspect_labelled_target(record).await?);
         if !container.has_ended() {
             engine.stop(&container.id, grace).await?;
             let container = engine.container(&container.id).await?;

@@ -5,12 +5,12 @@ use std::cell::Cell;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
-use ncaas_core::pipe::{FollowedJobs, Pipe};
+use ncaas_core::pipe::{FollowedJobs, Input, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{DetachedExec, RecordFields};
+use ncaas_core::record::fields::{Container, DetachedExec, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
 
-use crate::args::ContainersArgs;
+use crate::args::WaitArgs;
 use crate::detached_exec::wait_for_detached;
 use crate::outcome::report_outcome;
 use crate::targets;
@@ -20,8 +20,8 @@ const DEFAULT_JOBS: usize = 1024;
 /// Exit status of `wait CONTAINER` if the tool itself failed.
 const TOOL_FAILED: u8 = 125;
 
-pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus> {
-    let input = targets::target_input(tool, &args.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
+pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
+    let input = Input::arguments_or_stdin(tool, &args.targets.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
     let connection = LazyEngine::default();
     let exit_code = Cell::new(None);
     let jobs = FollowedJobs::default();
@@ -45,7 +45,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
     let waiting = pipe.filter(input, work);
     let status = tool.show_counts(|| jobs.counts(), connection.connect_during(waiting)).await;
     jobs.note_end(tool, status.as_ref().is_ok_and(|status| status.is_interrupted()));
-    if args.containers.len() != 1 {
+    if args.targets.containers.len() != 1 {
         return status;
     }
     match (status, exit_code.get()) {
@@ -62,7 +62,7 @@ pub(crate) async fn wait(tool: Tool, args: ContainersArgs) -> Result<ExitStatus>
 async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Record) -> Result<()> {
     if let Some(detached) = record.fields()?.exec.filter(|detached| detached.exit_code.is_none()) {
         let wait = async |engine: &Engine, record: &mut Record| {
-            let container = targets::container_id(record)?;
+            let container = record.container_id()?;
             engine.inspect_for(record, &container).await?;
             wait_for_detached(engine, &container, &detached).await
         };
@@ -75,13 +75,13 @@ async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Recor
         return Ok(());
     }
     let prepare = async |engine: &Engine, record: &mut Record| {
-        targets::inspect_target(engine, record).await?;
+        engine.inspect_target(record).await?;
         Ok(engine.clone())
     };
     let waited = async {
         // The wait itself retries during outages.
         let engine = connection.with_retry(tool, record, prepare).await?;
-        engine.wait(&targets::container_id(record)?).await
+        engine.wait(&record.container_id()?).await
     };
     match waited.await {
         Ok(container) => {
@@ -92,8 +92,9 @@ async fn wait_for_target(tool: Tool, connection: &LazyEngine, record: &mut Recor
         }
         // The container was removed, possibly after its final record was saved.
         Err(failure) if failure.kind == Kind::ContainerNotFound => {
-            let saved = JobFolder::for_record(record).ok().and_then(|folder| folder.saved_record()?.container());
-            let saved = saved.ok_or(failure)?;
+            let of_job = || JobFolder::for_record(record).ok()?.saved_record()?.container();
+            // An argument may have named the saved record.
+            let saved = record.container().filter(Container::has_ended).or_else(of_job).ok_or(failure)?;
             targets::check_saved_container(connection.get().await?, record, &saved).await?;
             record.merge(&RecordFields { container: Some(saved), ..RecordFields::default() });
             Ok(())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ncaas_core::engine::LazyEngine;
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::relative_to_working_directory;
 use ncaas_core::layout::base_name;
 use ncaas_core::pipe::{self, json_line};
@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::args::CompareArgs;
 use crate::saved_files::SavedFiles;
-use crate::targets::find_saved_record;
+use crate::targets::{Target, find_target};
 
 /// The fields of a record that decide what a job does.
 const FIELDS: [&str; 8] =
@@ -92,12 +92,22 @@ struct Side {
 }
 
 async fn read_side(engines: &LazyEngine, argument: &str) -> Result<Side> {
-    let (path, record) = find_saved_record(engines, argument).await?;
-    Ok(Side::new(&path, record))
+    let mut record = Record::for_argument(argument);
+    let saved = match find_target(engines, &mut record).await? {
+        Target::Container(..) => SavedFiles::for_record(&record),
+        Target::Saved(saved) => Some(saved),
+    };
+    saved.and_then(Side::new).ok_or_else(|| {
+        Failure::new(Kind::BadRecord, format!("no record is saved for `{argument}`"))
+            .hint("`ncaas-logs save` saves the record when the job ends")
+    })
 }
 
 impl Side {
-    fn new(path: &Path, record: Record) -> Self {
+    /// None if the job's record was not saved.
+    fn new(files: SavedFiles) -> Option<Self> {
+        let record = files.record.clone()?;
+        let path = files.path.as_path();
         let listed = record.results_file().and_then(|listed| {
             // It lies beside the record, and in the record's io-dir.
             let beside = path.parent()?.join(base_name(&listed.path));
@@ -110,10 +120,10 @@ impl Side {
             let name = result.path.split_once("/process_results/").map_or(result.path.as_str(), |(_, name)| name);
             (name.to_owned(), (result.size, result.sha256))
         });
-        let saved = SavedFiles::beside_record(path).filter(|_| record.is_failed());
-        let cause = record.text("cause").map(str::to_owned).or_else(|| saved?.find_cause());
+        let find_cause = || if record.is_failed() { files.find_cause() } else { None };
+        let cause = record.text("cause").map(str::to_owned).or_else(find_cause);
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Side { path, results: results.collect(), record, cause }
+        Some(Side { path, results: results.collect(), record, cause })
     }
 }
 
@@ -260,7 +270,7 @@ mod tests {
         let side = |name: &str, record: &Value| {
             let path = folder.path().join(name);
             std::fs::write(&path, record.to_string()).unwrap();
-            Side::new(&path, crate::saved_files::read_record(&path).unwrap())
+            Side::new(SavedFiles::from_path(path.to_str().unwrap()).unwrap().unwrap()).unwrap()
         };
         let a = side("a", &record("1", &[("same", "x"), ("changed", "y"), ("gone", "z")]));
         let b = side("b", &record("2", &[("same", "x"), ("changed", "Y"), ("new", "z")]));

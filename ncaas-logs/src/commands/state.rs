@@ -17,21 +17,18 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
 use crate::args::StateArgs;
-use crate::saved_files::SavedFiles;
-use crate::targets;
+use crate::targets::{Target, find_target};
 
 pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
-    let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
+    let input = Input::arguments_or_stdin(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
     let engines = LazyEngine::default();
     let pipe = Pipe::for_args(tool, &args.pipe, 8);
     if !shows_table(args.pipe.json) {
-        return pipe
-            .filter(input, async |record: &mut Record, _: &Output| add_state(record, &args, &engines).await)
-            .await;
+        return pipe.filter(input, async |record: &mut Record, _: &Output| add_state(record, &engines).await).await;
     }
     let rows: RefCell<Vec<[String; 4]>> = RefCell::default();
     let collect = async |record: &mut Record, _: &Output| {
-        add_state(record, &args, &engines).await?;
+        add_state(record, &engines).await?;
         rows.borrow_mut().push(table_row(record));
         Ok(())
     };
@@ -68,26 +65,26 @@ fn table_row(record: &Record) -> [String; 4] {
     ]
 }
 
-async fn add_state(record: &mut Record, args: &StateArgs, engines: &LazyEngine) -> Result<()> {
-    if let Some(saved) = targets::saved_files_of_argument(record, &args.containers)? {
-        *record = saved.record.ok_or_else(|| missing_record(saved.log.path()))?;
-        return Ok(());
-    }
-    match inspect(record, engines).await {
-        Ok(()) => Ok(()),
-        Err(failure) if failure.kind == Kind::WrongContainer => Err(failure),
-        Err(failure) => match SavedFiles::for_record(record).and_then(|saved| saved.record) {
-            Some(saved) => {
-                let RecordFields { container, logs, cause, usage, .. } = saved.fields()?;
-                record.merge(&RecordFields { container, logs, cause, usage, ..RecordFields::default() });
-                if let Some(extra) = saved.as_map().get("container") {
-                    record.set("container", extra);
+async fn add_state(record: &mut Record, engines: &LazyEngine) -> Result<()> {
+    match find_target(engines, record).await? {
+        Target::Container(engine, inspected) => {
+            // Inspecting does not show everything, for example who ended it. The engine's events may.
+            let id = inspected.id.as_deref().unwrap_or_default();
+            record.merge(&RecordFields { container: Some(engine.container(id).await?), ..RecordFields::default() });
+            record.set("container", &json!({ "restarts": inspected.restart_count.unwrap_or_default() }));
+        }
+        Target::Saved(saved) => {
+            let saved = saved.record.ok_or_else(|| missing_record(saved.log.path()))?;
+            if record.has_only_container() {
+                *record = saved;
+            } else {
+                for field in ["container", "logs", "cause", "usage"] {
+                    saved.as_map().get(field).iter().for_each(|value| record.set(field, value));
                 }
-                Ok(())
             }
-            None => Err(failure),
-        },
+        }
     }
+    Ok(())
 }
 
 fn missing_record(log: &Path) -> Failure {
@@ -96,16 +93,6 @@ fn missing_record(log: &Path) -> Failure {
         format!("no record is saved beside `{}`: its job was not followed to its end", log.display()),
     )
     .hint("`ncaas-logs state CONTAINER` asks the engine; `ncaas-logs save` saves the record when the job ends")
-}
-
-async fn inspect(record: &mut Record, engines: &LazyEngine) -> Result<()> {
-    let engine = engines.get().await?;
-    let inspected = targets::inspect_target(engine, record).await?;
-    // Inspecting does not show everything, for example who ended it. The engine's events may.
-    let id = inspected.id.as_deref().unwrap_or_default();
-    record.merge(&RecordFields { container: Some(engine.container(id).await?), ..RecordFields::default() });
-    record.set("container", &json!({ "restarts": inspected.restart_count.unwrap_or_default() }));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::table::{shows_table, terminal_width};
@@ -36,15 +36,15 @@ pub(crate) struct SampleRecord<'a> {
 }
 
 pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStatus> {
-    let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs usage")?;
+    let input = Input::arguments_or_stdin(tool, &args.targets.containers, "ncaas-exec ls | ncaas-logs usage")?;
     let engines = LazyEngine::default();
-    let several = args.containers.len() != 1;
+    let several = args.targets.containers.len() != 1;
     let is_table = shows_table(args.pipe.json);
     let has_header = Cell::new(false);
     let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED);
     pipe.for_each(input, async |record: &mut Record, output: &Output| {
         let engine = engines.get().await?;
-        targets::inspect_target(engine, record).await?;
+        engine.inspect_target(record).await?;
         let container = record.container().unwrap_or_default();
         if container.has_ended() {
             tool.note(&format!("`{}` has ended: there is nothing to sample", container.name));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::path::{PathInfo, PathKind};
-use ncaas_core::engine::{Engine, LazyEngine, Owner};
+use ncaas_core::engine::{Engine, LazyEngine, Owner, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
@@ -20,7 +20,7 @@ use ncaas_core::lease;
 use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, ResultFile, ResultsFile, RunSettings, Status};
+use ncaas_core::record::fields::{Container, Job, ResultFile, ResultsFile, RunSettings, Status};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
@@ -34,7 +34,6 @@ use crate::collect::overlay_diff::OverlayDiff;
 use crate::collect::result_names::{Naming, assign_names};
 use crate::collect::selection::Selection;
 use crate::collect::walk::walk_mounted;
-use crate::container_record::record_from_container;
 use crate::file_filter::FileFilter;
 use crate::result_list::{ResultList, write_results_file};
 use ncaas_core::blocking::run_blocking;
@@ -55,10 +54,8 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
         running: RunningJobs::default(),
         jobs_with_left_out: Cell::default(),
     };
-    let input = match &collector.args.container {
-        Some(container) => Input::record(record_from_container(collector.engine.get().await?, container).await?),
-        None => Input::stdin(tool, "ncaas-logs save | ncaas-sync collect")?,
-    };
+    let input =
+        Input::arguments_or_stdin(tool, &collector.args.target.container, "ncaas-logs save | ncaas-sync collect")?;
     let pipe = Pipe { skips_pushed: true, ..Pipe::for_args(tool, &collector.args.pipe, DEFAULT_JOBS) };
     let work = async |record: &mut Record, _: &Output| collector.collect(record).await;
     let consequence = "not collected; put `ncaas-logs save` before `ncaas-sync collect`";
@@ -85,6 +82,9 @@ struct Collector {
 impl Collector {
     /// Collects one job's results, lists them in its record and saves the record.
     async fn collect(&self, record: &mut Record) -> Result<()> {
+        if record.has_only_container() {
+            find_record(self.engine.get().await?, record).await?;
+        }
         // `ncaas-exec ls` lists development containers with the jobs.
         if record.is_development() {
             return Ok(());
@@ -182,7 +182,7 @@ impl Collector {
         let (shared, id) = (Arc::clone(directory), container.id.clone());
         let widens = self.widens_selection();
         // Somebody who names the container wants more of its files. A pipe that runs again must not do its work twice.
-        let recollects = widens && exists && self.args.container.is_some();
+        let recollects = widens && exists && self.args.target.container.is_some();
         if run_blocking(move || resume(&shared, dataset, &id, exists, widens, recollects)).await?
             == CollectProgress::Collected
         {
@@ -322,6 +322,19 @@ impl Collector {
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// Finds the record that an argument names. If the container was not started from a record, the results go to a folder with
+/// the container's name.
+async fn find_record(engine: &Engine, record: &mut Record) -> Result<()> {
+    let inspected = match engine.inspect_target(record).await {
+        Err(failure) if failure.kind == Kind::ContainerNotFound && record.job().is_some() => return Ok(()),
+        inspected => inspected?,
+    };
+    let id = reference::container_name(&inspected).to_owned();
+    record.fill("job", &Job { id, dataset: 1, datasets: 1, ..Job::default() });
+    record.fill("image", &inspected.config.and_then(|config| config.image).unwrap_or_default());
+    Ok(())
 }
 
 /// Takes the io-dir that the job was started with from the container's own label.

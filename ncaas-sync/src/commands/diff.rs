@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use ncaas_core::engine::archive::archive_interrupted;
-use ncaas_core::engine::{Engine, LazyEngine};
+use ncaas_core::engine::{Engine, LazyEngine, reference};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::quantity::format_count;
@@ -21,7 +21,6 @@ use crate::collect::container_changes::{
 };
 use crate::collect::container_paths::{ContainerPaths, MountKind};
 use crate::collect::unpack::entry_path;
-use crate::container_record::record_from_container;
 use crate::file_filter::{FileFilter, LeftOut};
 
 /// Containers that are compared at once.
@@ -86,20 +85,17 @@ struct FileDetails {
 pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
     let engine = LazyEngine::default();
     let filter = FileFilter::new(&args.select)?;
-    let input = match &args.container {
-        Some(container) => Input::record(record_from_container(engine.get().await?, container).await?),
-        None => Input::stdin(tool, "ncaas-exec ls --all | ncaas-sync diff")?,
-    };
+    let input = Input::arguments_or_stdin(tool, &args.target.container, "ncaas-exec ls --all | ncaas-sync diff")?;
     let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS);
     pipe.for_each(input, async |record: &mut Record, output: &Output| {
-        let container = record.container().ok_or_else(|| Failure::missing_field("container"))?;
         let engine = engine.get().await?;
-        let inspected = engine.inspect_for(record, &container.id).await?;
+        let inspected = engine.inspect_target(record).await?;
         let left_out =
             write_changes(engine, ContainerPaths::from_inspect(&inspected), &filter, args.size, output).await?;
         if let Some(first) = left_out.first() {
             let count = format_count(left_out.len(), "changed path");
-            tool.note(&format!("`{}`: {count} left out, such as `{first}`; `--all` lists them", container.name));
+            let name = reference::container_name(&inspected);
+            tool.note(&format!("`{name}`: {count} left out, such as `{first}`; `--all` lists them"));
         }
         Ok(())
     })

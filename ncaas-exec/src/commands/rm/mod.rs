@@ -36,14 +36,16 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
             }
             Input::records(jobs)
         }
-        (None, None) => targets::target_input(tool, &args.containers, "ncaas-exec ls --all | ncaas-exec rm")?,
+        (None, None) => {
+            Input::arguments_or_stdin(tool, &args.targets.containers, "ncaas-exec ls --all | ncaas-exec rm")?
+        }
     };
-    let is_filter = args.containers.is_empty() && args.placement.is_none() && filter.is_none();
+    let is_filter = args.targets.containers.is_empty() && args.placement.is_none() && filter.is_none();
     let remover = Remover {
         tool,
         connection,
         is_filter,
-        is_named: !args.containers.is_empty(),
+        is_named: !args.targets.containers.is_empty(),
         // In a pipe, the record of a job says more than that its container is gone.
         is_explained: !is_filter && shows_table(args.pipe.json),
         force: args.force,
@@ -137,7 +139,7 @@ impl Remover {
     }
 
     async fn remove_existing(&self, engine: &Engine, record: &mut Record) -> Result<()> {
-        let container = targets::inspect_labelled_target(engine, record).await?;
+        let container = container_from_inspect(&engine.inspect_labelled_target(record).await?);
         if ["running", "paused", "restarting"].contains(&container.state.as_str()) && !self.force {
             if self.is_named {
                 return Err(still_running(&container));
@@ -201,7 +203,7 @@ impl Remover {
 
 /// Whether the container of a running job still exists. An engine that does not answer has not lost it.
 async fn container_exists(connection: &LazyEngine, record: &Record) -> bool {
-    let (Ok(engine), Ok(id)) = (connection.get().await, targets::container_id(record)) else { return true };
+    let (Ok(engine), Ok(id)) = (connection.get().await, record.container_id()) else { return true };
     !matches!(engine.inspect(&id).await.none_if(&[Kind::ContainerNotFound]), Ok(None))
 }
 
@@ -212,9 +214,9 @@ async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
     if !lease::is_lost_to_another_machine(&job).await {
         return Ok(());
     }
-    let container = targets::inspect_labelled_target(engine, &mut record.clone()).await;
-    match container.none_if(&[Kind::ContainerNotFound])? {
-        Some(container) => remove_target(engine, record, &container, true).await,
+    let inspected = engine.inspect_labelled_target(&mut record.clone()).await;
+    match inspected.none_if(&[Kind::ContainerNotFound])? {
+        Some(inspected) => remove_target(engine, record, &container_from_inspect(&inspected), true).await,
         None => Ok(()),
     }
 }
@@ -227,7 +229,7 @@ async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, recor
             continue;
         }
         let remove = async {
-            let container = targets::inspect_labelled_target(engine, &mut left).await?;
+            let container = container_from_inspect(&engine.inspect_labelled_target(&mut left).await?);
             if container.has_ended() || container.was_never_started() {
                 remove_target(engine, &left, &container, false).await
             } else {
@@ -245,7 +247,7 @@ async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, recor
 
 /// Whether the container of a record does not exist, or is being removed by another client.
 async fn is_removed(engine: &Engine, record: &Record) -> bool {
-    let Ok(id) = targets::container_id(record) else { return false };
+    let Ok(id) = record.container_id() else { return false };
     match engine.inspect(&id).await {
         Ok(inspected) => container_from_inspect(&inspected).state == "removing",
         Err(failure) => failure.kind == Kind::ContainerNotFound,
@@ -292,9 +294,9 @@ impl JobFilter {
     async fn find_jobs(&self, engine: &Engine) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         for found in engine.list_labelled(&[labels::JOB]).await? {
-            let mut record = Record::for_container(&found.id);
-            let container = targets::inspect_target(engine, &mut record).await.none_if(&[Kind::ContainerNotFound])?;
-            if container.is_some_and(|container| self.matches(&record, &container)) {
+            let mut record = Record::for_argument(&found.id);
+            let inspected = engine.inspect_target(&mut record).await.none_if(&[Kind::ContainerNotFound])?;
+            if inspected.is_some_and(|inspected| self.matches(&record, &container_from_inspect(&inspected))) {
                 records.push(record);
             }
         }

@@ -228,7 +228,7 @@ impl Runner {
             // The wait continues through an outage of the engine.
             self.tool.report_failure(&failure);
         }
-        let container = engine.wait(&targets::container_id(record)?).await?;
+        let container = engine.wait(&record.container_id()?).await?;
         targets::update_record(engine, record, container).await?;
         report_outcome(&self.followed, self.tool, engine, record).await;
         Ok(())

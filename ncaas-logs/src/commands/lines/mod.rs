@@ -7,8 +7,8 @@ mod writer;
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::engine::{Engine, LazyEngine};
-use ncaas_core::failure::{Kind, Result};
-use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::failure::Result;
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -16,16 +16,16 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::LinesArgs;
 use crate::log::{LineReader, Log, Query, Stamp, Stream};
 use crate::saved_files::{SavedFiles, SavedLogPath};
-use crate::targets;
+use crate::targets::{MAX_FOLLOWED, Target, find_target};
 pub(crate) use writer::LineRecord;
 use writer::Writer;
 
 pub(crate) async fn print_lines(tool: Tool, mut args: LinesArgs) -> Result<ExitStatus> {
     args.text |= shows_table(args.pipe.json) && !args.raw;
-    let input = targets::input(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
+    let input = Input::arguments_or_stdin(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
     let several = args.containers.len() != 1;
     // Logs that are not followed are printed one after the other.
-    let pipe = Pipe::for_args(tool, &args.pipe, if args.follow { targets::MAX_FOLLOWED } else { 1 });
+    let pipe = Pipe::for_args(tool, &args.pipe, if args.follow { MAX_FOLLOWED } else { 1 });
     // The same command begins with the first line again, and the job does not need it.
     let pipe = Pipe { explains_interruption: true, ..pipe };
     let printer = Printer { tool, args: &args, several, engines: LazyEngine::default() };
@@ -46,20 +46,9 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     async fn print(&self, record: &mut Record, output: &Output) -> Result<()> {
-        if let Some(saved) = targets::saved_files_of_argument(record, &self.args.containers)? {
-            return self.print_saved(record, saved, output).await;
-        }
-        let inspected = match self.engines.get().await {
-            Ok(engine) => targets::inspect_target(engine, record).await.map(|inspected| (engine, inspected)),
-            Err(failure) => Err(failure),
-        };
-        match inspected {
-            Ok((engine, inspected)) => self.print_container(record, engine, &inspected, output).await,
-            Err(failure) if failure.kind == Kind::WrongContainer => Err(failure),
-            Err(failure) => match SavedFiles::for_record(record).filter(|saved| saved.log.path().exists()) {
-                Some(saved) => self.print_saved(record, saved, output).await,
-                None => Err(failure),
-            },
+        match find_target(&self.engines, record).await? {
+            Target::Container(engine, inspected) => self.print_container(record, &engine, &inspected, output).await,
+            Target::Saved(saved) => self.print_saved(record, saved, output).await,
         }
     }
 

@@ -37,7 +37,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 
 pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> {
     allow_many_connections();
-    let input = targets::input(tool, &args.containers, "ncaas-exec run ... | ncaas-logs save")?;
+    let input = Input::arguments_or_stdin(tool, &args.targets.containers, "ncaas-exec run ... | ncaas-logs save")?;
     let saver = Saver {
         tool,
         engines: LazyEngine::default(),
@@ -143,14 +143,13 @@ impl Saver {
 
     /// Starts to follow a job; none if it was followed to its end before.
     async fn start(&self, record: &mut Record) -> Result<Option<Follower>> {
-        let wanted = targets::container_reference(record)?;
+        let wanted = record.container_id()?;
         let is_named = record.has_only_container();
         let saved_before = |record: &Record, id: &str| {
             JobFiles::for_record(record).ok()?.saved_record().filter(|saved| has_ended(saved, id))
         };
-        let inspect = async |engine: &Engine, record: &mut Record| {
-            Ok((engine.clone(), targets::inspect_target(engine, record).await?))
-        };
+        let inspect =
+            async |engine: &Engine, record: &mut Record| Ok((engine.clone(), engine.inspect_target(record).await?));
         let (engine, inspected) = match self.engines.with_retry(self.tool, record, inspect).await {
             Ok(inspected) => inspected,
             Err(failure) if failure.kind == Kind::WrongContainer => return Err(failure),

@@ -156,10 +156,18 @@ fn a_container_is_named_by_its_job_or_dataset_in_every_tool() {
     Run::tool("ncaas-logs").args(["save", &data]).dir(workspace.path()).run().ended_saying(0, "succeeded");
     Run::tool("ncaas-sync").args(["collect", &data]).dir(workspace.path()).run().ok();
     Run::tool("ncaas-exec").args(["rm", &data]).dir(workspace.path()).run().ok();
-    // The files that `save` wrote are found without the container.
-    for name in [job.as_str(), folder.as_str()] {
-        let lines = Run::tool("ncaas-logs").args(["lines", name]).dir(workspace.path()).run().ok();
-        assert_eq!(lines.json()[0]["line"], "hello", "{name}");
+    // The files that `save` wrote stand for the job without its container.
+    let record = format!("{folder}logs/{data}.record.json");
+    for name in [job.as_str(), data.as_str(), folder.as_str(), record.as_str()] {
+        let run = |tool: &str, verb: &str| Run::tool(tool).args([verb, name]).dir(workspace.path()).run();
+        assert_eq!(run("ncaas-logs", "lines").ok().json()[0]["line"], "hello", "{name}");
+        for (tool, verb) in [("ncaas-logs", "state"), ("ncaas-exec", "wait"), ("ncaas-sync", "collect")] {
+            let found = run(tool, verb).ok().json();
+            assert_eq!(found[0]["job"]["id"], job.as_str(), "{tool} {verb} {name}");
+            assert_eq!(found[0]["container"]["exit_code"], 0, "{tool} {verb} {name}");
+        }
+        let stopped = run("ncaas-exec", "stop").json();
+        assert_eq!(stopped[0]["error"]["kind"], "container-not-found", "{name}: {stopped:?}");
         let compared = Run::tool("ncaas-logs").args(["compare", name, &folder]).dir(workspace.path()).run().ok();
         assert_eq!(compared.json()[0]["same"], true, "{name}");
         let plot = Run::tool("ncaas-logs").args(["plot", &folder]).dir(workspace.path()).run().ok();
