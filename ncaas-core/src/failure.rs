@@ -213,11 +213,13 @@ impl Failure {
 
     /// The message and, on a second line, the hint.
     pub fn for_people(&self, tool: &str) -> String {
-        match &self.hint {
-            Some(hint) => format!("{tool}: {}\nhint: {hint}", self.message),
-            None => format!("{tool}: {}", self.message),
-        }
+        format!("{tool}: {}", with_hint(&self.message, self.hint.as_deref()))
     }
+}
+
+/// A message and, on a second line, its hint.
+pub fn with_hint(message: &str, hint: Option<&str>) -> String {
+    hint.map_or_else(|| message.to_owned(), |hint| format!("{message}\nhint: {hint}"))
 }
 
 impl fmt::Display for Failure {

@@ -1,4 +1,4 @@
-//! The line for people that says how a job ended.
+//! The words for people that say how a job ended.
 //!
 //! In a pipe, the first stage that waits for jobs prints it and marks the record. Later stages see the mark.
 
@@ -11,7 +11,7 @@ use crate::record::fields::{Container, ResultFile, Status, StoppedBy};
 use crate::text::{base_name, one_line, shorten};
 
 /// The maximum length of the cause, in characters.
-const LONGEST_CAUSE: usize = 200;
+pub const LONGEST_CAUSE: usize = 200;
 
 /// The line about how the job of a record ended, without control characters; none if it has not ended.
 ///
@@ -25,17 +25,17 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     let container = record.container().filter(Container::has_ended)?;
     let name = subject_of_record(record, &container);
     let duration = container.duration_s.map(format_duration);
+    let limit = record.fields().ok().and_then(|known| known.run?.timeout_s);
+    let end = describe_end(&container, limit);
     if container.status == Some(Status::Success) {
         let time = duration.map(|duration| format!(" in {duration}")).unwrap_or_default();
         let results = record.results().map(|results| format!(": {}", describe_results(&results)));
-        let limit = record.fields().ok().and_then(|known| known.run?.timeout_s).map(|limit| limit as f64);
-        let over = limit.filter(|limit| container.duration_s.is_some_and(|duration| duration > *limit));
+        let over = limit.map(|limit| limit as f64).filter(|limit| container.duration_s.is_some_and(|duration| duration > *limit));
         let over = over.map(|limit| format!(", over its time limit of {}", format_duration(limit))).unwrap_or_default();
-        return Some(format!("{name} succeeded{time}{over}{}", results.unwrap_or_default()));
+        return Some(format!("{name} {end}{time}{over}{}", results.unwrap_or_default()));
     }
-    let verb = describe_status(&container);
     let time = duration.map(|duration| format!(" after {duration}")).unwrap_or_default();
-    let mut line = format!("{name} {verb}{time}");
+    let mut line = format!("{name} {end}{time}");
     // The output of a job that a user or the engine has ended does not say why it ended.
     let is_stopped = matches!(container.stopped_by, Some(StoppedBy::User | StoppedBy::Cancelled | StoppedBy::Engine));
     let cause = record.text("cause").filter(|_| !is_stopped).map(shorten_cause).filter(|cause| !cause.is_empty());
@@ -83,7 +83,8 @@ fn shorten_cause(cause: &str) -> String {
     shorten(one_line(cause).trim(), LONGEST_CAUSE)
 }
 
-fn describe_status(container: &Container) -> String {
+/// How an ended container ended, to follow its name: `failed (exit 1)`. `limit` is its time limit in seconds, if it is known.
+pub fn describe_end(container: &Container, limit: Option<u64>) -> String {
     let code = container.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
     match container.status {
         _ if container.stopped_by == Some(StoppedBy::Cancelled) => "was cancelled".to_owned(),
@@ -91,7 +92,11 @@ fn describe_status(container: &Container) -> String {
             format!("was ended by a restart of the engine{code}")
         }
         Some(Status::OutOfMemory) => "ran out of memory".to_owned(),
-        Some(Status::Timeout) => "exceeded its time limit and was stopped".to_owned(),
+        Some(Status::Success) => "succeeded".to_owned(),
+        Some(Status::Timeout) => {
+            let limit = limit.map(|limit| format!(" of {}", format_duration(limit as f64))).unwrap_or_default();
+            format!("exceeded its time limit{limit} and was stopped")
+        }
         Some(Status::Killed) if container.stopped_by == Some(StoppedBy::User) => "was stopped by a user".to_owned(),
         Some(Status::Killed) => {
             let signal = container.signal.or(container.exit_code.filter(|code| *code > 128).map(|code| code - 128));

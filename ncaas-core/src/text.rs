@@ -128,6 +128,15 @@ fn is_hidden(character: char) -> bool {
     (character.is_control() && !matches!(character, '\n' | '\t')) || reorders
 }
 
+/// The rest of `path` below `folder`: empty for the folder itself, `None` for a path outside it.
+pub fn strip_folder<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+    let folder = folder.trim_end_matches('/');
+    match path.strip_prefix(folder)? {
+        "" => Some(""),
+        rest => rest.strip_prefix('/'),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +174,14 @@ mod tests {
         let escaped = escape_json(value.to_string().as_bytes()).into_owned();
         assert!(!String::from_utf8_lossy(&escaped).chars().any(is_hidden), "{escaped:?}");
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&escaped).ok(), Some(value));
+    }
+
+    #[test]
+    fn a_folder_is_stripped_by_whole_names() {
+        assert_eq!(strip_folder("/home/u/x", "/home/u"), Some("x"));
+        assert_eq!(strip_folder("/home/u", "/home/u/"), Some(""));
+        assert_eq!(strip_folder("/home/user", "/home/u"), None);
+        assert_eq!(strip_folder("/a", "/"), Some("a"));
     }
 
     #[test]

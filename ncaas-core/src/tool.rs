@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
 pub use crate::exit_status::ExitStatus;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, Result, with_hint};
 pub use crate::job_counts::JobCounts;
 use crate::job_counts::{CountsLine, REDRAW, line_start};
 use crate::record::Record;
@@ -61,6 +61,11 @@ impl Tool {
         if !self.is_quiet {
             self.write_stderr(&format!("{}: {words}\n", self.name));
         }
+    }
+
+    /// Prints a line about an event, and a hint on a second line, unless the tool is quiet.
+    pub fn note_with_hint(self, words: &str, hint: &str) {
+        self.note(&with_hint(words, Some(hint)));
     }
 
     /// Prints a line of a job's output on stderr, also if the tool is quiet.

@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use ncaas_core::layout::{JobFolder, base_name};
+use ncaas_core::outcome::{LONGEST_CAUSE, describe_end};
 use ncaas_core::quantity::{format_bytes, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
@@ -11,9 +12,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::saved_files::{SavedFiles, find_cause_in};
 use crate::timeline::{format_utc, unix_seconds};
-
-/// The longest cause in characters.
-const LONGEST_CAUSE: usize = 300;
 
 /// Characters of a path that need no encoding in a link.
 const IN_PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -56,6 +54,7 @@ impl JobSummary {
         let duration =
             container.as_ref().and_then(|container| container.duration_s).or(end.zip(start).map(|(e, s)| e - s));
         let class = status_word(record, container.as_ref());
+        let ended = container.as_ref().filter(|container| container.has_ended());
         let has_failed = !matches!(class.as_str(), "success" | "running" | WAITING);
         let last_lines = saved.filter(|_| has_failed).map(|saved| saved.last_lines()).unwrap_or_default();
         let error = record.error().map(|error| error.message).or(known.cause);
@@ -69,7 +68,10 @@ impl JobSummary {
             number,
             name: name.or_else(|| container.as_ref().map(|container| container.name.clone())).unwrap_or_default(),
             job_id,
-            status: describe_status(&class, container.as_ref().and_then(|container| container.exit_code)),
+            status: ended.map_or_else(
+                || describe_class(&class),
+                |container| describe_end(container, known.run.as_ref().and_then(|run| run.timeout_s)),
+            ),
             class,
             has_failed,
             cause: shorten(&strip_control(&cause), LONGEST_CAUSE),
@@ -105,15 +107,13 @@ fn status_word(record: &Record, container: Option<&Container>) -> String {
     }
 }
 
-/// The status for people.
-pub(crate) fn describe_status(class: &str, exit_code: Option<i64>) -> String {
-    match (class, exit_code) {
-        (NOT_RUN, _) => "could not run".to_owned(),
-        (WAITING, _) => "not started".to_owned(),
-        ("failed", Some(code)) => format!("failed (exit {code})"),
-        ("success", _) => "succeeded".to_owned(),
-        ("timeout", _) => "timed out".to_owned(),
-        (class, _) => class.replace('-', " "),
+/// The words for the jobs of a class.
+pub(crate) fn describe_class(class: &str) -> String {
+    match class {
+        NOT_RUN => "could not run".to_owned(),
+        WAITING => "not started".to_owned(),
+        "success" => "succeeded".to_owned(),
+        class => class.replace('-', " "),
     }
 }
 

@@ -37,7 +37,7 @@ impl JobFacts {
             SubmissionState::Cancelled
         } else if self.claim.is_some() && self.is_watcher_lost {
             SubmissionState::Lost
-        } else if self.certificate.iter().any(|line| line.status != DatasetStatus::Initializing.name()) {
+        } else if self.certificate.iter().any(|line| !line.has_status(DatasetStatus::Initializing)) {
             SubmissionState::Running
         } else if self.claim.is_some() {
             SubmissionState::Claimed

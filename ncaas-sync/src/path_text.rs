@@ -38,15 +38,6 @@ pub(crate) fn normalize(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// The rest of `path` below `folder`: empty for the folder itself, `None` for a path outside it.
-pub(crate) fn strip_folder<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
-    let folder = folder.trim_end_matches('/');
-    match path.strip_prefix(folder)? {
-        "" => Some(""),
-        rest => rest.strip_prefix('/'),
-    }
-}
-
 /// The text of a symbolic link at `from` that leads to `to`. Both are relative to the same folder and normalised.
 pub(crate) fn relative_link(from: &str, to: &str) -> String {
     let folder: Vec<&str> = from.rsplit_once('/').map_or(vec![], |(folder, _)| folder.split('/').collect());
@@ -76,14 +67,6 @@ mod tests {
     fn a_path_is_normalised_without_resolving_links() {
         assert_eq!(normalize("/a//b/./../c/"), "/a/c");
         assert_eq!(normalize("/../.."), "/");
-    }
-
-    #[test]
-    fn a_folder_is_stripped_by_whole_names() {
-        assert_eq!(strip_folder("/home/u/x", "/home/u"), Some("x"));
-        assert_eq!(strip_folder("/home/u", "/home/u/"), Some(""));
-        assert_eq!(strip_folder("/home/user", "/home/u"), None);
-        assert_eq!(strip_folder("/a", "/"), Some("a"));
     }
 
     #[test]

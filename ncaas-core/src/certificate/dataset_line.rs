@@ -120,6 +120,11 @@ pub struct DatasetLine {
 }
 
 impl DatasetLine {
+    /// Whether the line has this status in the platform's word.
+    pub fn has_status(&self, status: DatasetStatus) -> bool {
+        self.status == status.name()
+    }
+
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (dataname, rest) = line.strip_prefix("DATANAME: ")?.split_once(" | STATUS: ")?;
         let (status, rest) = rest.split_once(" | TIME: ")?;

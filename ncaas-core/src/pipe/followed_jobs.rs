@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::interruption::{describe_running, resume_advice};
+use super::interruption::{describe_interruption, describe_running, resume_advice};
 use crate::outcome::is_reported;
 use crate::record::Record;
 use crate::record::fields::{Job, RecordFields, StoppedBy};
@@ -62,7 +62,7 @@ impl FollowedJobs {
         // While jobs wait, the stage that starts them says it.
         if is_interrupted && counts.running > 0 && counts.waiting == 0 {
             let advice = resume_advice(self.last.borrow().as_ref());
-            tool.note(&format!("interrupted: {}; {advice}", describe_running(counts.running)));
+            tool.note(&describe_interruption([describe_running(counts.running), advice.to_owned()]));
         }
     }
 

@@ -2,6 +2,11 @@
 
 use crate::record::fields::Job;
 
+/// The message about an interruption: what is left, each in a few words, and what to do.
+pub fn describe_interruption(left: impl IntoIterator<Item = String>) -> String {
+    format!("interrupted: {}", left.into_iter().collect::<Vec<_>>().join("; "))
+}
+
 /// How to resume the work for a job after an interruption: a command that works when it is typed.
 pub fn resume_advice(job: Option<&Job>) -> &'static str {
     match job {

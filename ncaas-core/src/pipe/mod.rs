@@ -25,12 +25,13 @@ use tokio::sync::Mutex;
 pub use args::{ContainerArg, ContainersArgs, PipeArgs, RecordArgs};
 pub use followed_jobs::FollowedJobs;
 pub use input::Input;
-pub use interruption::{describe_running, resume_advice};
+pub use interruption::{describe_interruption, describe_running, resume_advice};
 pub use output::{Output, stdout_hang_up, stdout_is_pipe};
 pub use running_jobs::RunningJobs;
 
 use crate::failure::{Failure, Kind, Result};
 use crate::lease;
+use crate::quantity::format_count;
 use crate::record::Record;
 use crate::record::fields::Job;
 use crate::tool::{ExitStatus, Tool};
@@ -213,7 +214,8 @@ impl Pipe {
         repeated.report_counts(self.tool);
         if interrupted && jobs > 0 && !self.explains_interruption {
             let advice = resume_advice(last_job.borrow().as_ref());
-            self.tool.note(&format!("interrupted with {jobs} in progress; {advice}"));
+            let left = [format!("{} not finished", format_count(jobs, "record")), advice.to_owned()];
+            self.tool.note(&describe_interruption(left));
         }
         if !interrupted && !closed {
             at_end(&output);

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, with_hint};
 pub use crate::image_labels::Protocol;
 pub use crate::record::container::{Container, DetachedExec, Oom, Status, StoppedBy};
 pub use crate::record::placement::Placement;
@@ -350,5 +350,10 @@ impl ErrorInfo {
     pub fn new(tool: &str, failure: &Failure) -> Self {
         let Failure { kind, message, hint } = failure.clone();
         ErrorInfo { tool: tool.to_owned(), kind, message, hint }
+    }
+
+    /// The message and, on a second line, the hint.
+    pub fn with_hint(&self) -> String {
+        with_hint(&self.message, self.hint.as_deref())
     }
 }

@@ -8,7 +8,7 @@ use bollard::container::LogOutput;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{Input, Output, Pipe, RecordArgs, stdout_hang_up};
+use ncaas_core::pipe::{Input, Output, Pipe, RecordArgs, describe_interruption, stdout_hang_up};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{DetachedExec, RecordFields};
 use ncaas_core::table::shows_table;
@@ -52,7 +52,7 @@ pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitSta
 
 fn interrupted(container: &str, has_ended: bool) -> Failure {
     let end = if has_ended { "was ended too" } else { "may still run: it could not be ended" };
-    Failure::new(Kind::Interrupted, format!("interrupted: the command in `{container}` {end}"))
+    Failure::new(Kind::Interrupted, describe_interruption([format!("the command in `{container}` {end}")]))
 }
 
 async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
@@ -78,8 +78,8 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     let exec = tokio::select! {
         biased;
         () = tool.interrupted() => {
-            let message = format!("interrupted before the command in `{container}` was started");
-            return Err(Failure::new(Kind::Interrupted, message));
+            let left = format!("the command in `{container}` was not started");
+            return Err(Failure::new(Kind::Interrupted, describe_interruption([left])));
         }
         exec = Exec::create(&engine, request) => exec?,
     };

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::ReportArgs;
-use crate::job_summary::{JobSummary, NOT_RUN, WAITING, describe_status};
+use crate::job_summary::{JobSummary, NOT_RUN, WAITING, describe_class};
 use crate::picture;
 use crate::saved_files::{SavedFiles, expand_job_folders, read_records};
 use crate::timeline::{Row, Timeline, format_utc};
@@ -112,7 +112,7 @@ fn render(jobs: &[JobSummary], timeline: &Timeline) -> Result<String> {
     let classes = picture::STATUSES.map(|(status, colour)| (picture::status_word(status), colour));
     let not_run = [(NOT_RUN.to_owned(), "#b03a00"), (WAITING.to_owned(), "#8a8f98")];
     let statuses = classes.into_iter().chain(not_run).map(|(class, colour)| StatusCount {
-        name: describe_status(&class, None),
+        name: describe_class(&class),
         colour,
         count: jobs.iter().filter(|job| job.class == class).count(),
         class,

@@ -9,7 +9,7 @@ use ncaas_core::quantity::{format_bytes, format_count};
 use ncaas_core::record::fields::Status;
 use ncaas_core::text::{serialized_name, shorten_middle};
 
-use crate::job_summary::describe_status;
+use crate::job_summary::describe_class;
 use crate::timeline::{Row, Slice, Timeline, format_utc};
 use svg::{Anchor, CHARACTER, Colour, Svg};
 
@@ -155,7 +155,7 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
 
 /// The text that a browser shows when the pointer is over a job.
 fn title(job: &Row) -> String {
-    format!("{}: {}, {:.1} s", job.name, describe_status(&status_word(job.status), None), job.end - job.start)
+    format!("{}: {}, {:.1} s", job.name, describe_class(&status_word(job.status)), job.end - job.start)
 }
 
 /// Writes the names of all jobs, or of the failed ones if there is not enough room.
@@ -203,7 +203,7 @@ fn draw_legend(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     for (status, colour) in STATUSES {
         let count = timeline.rows.iter().filter(|row| row.status == status).count();
         if count > 0 {
-            let label = format!("{count} {}", describe_status(&status_word(status), None));
+            let label = format!("{count} {}", describe_class(&status_word(status)));
             svg.rectangle([x, 34.0, 12.0, 12.0], colour, None);
             svg.text(x + 18.0, 40.0, Anchor::Start, theme.ink, &label);
             x += 40.0 + label.len() as f64 * CHARACTER;

@@ -49,7 +49,7 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
 /// A note about the jobs of a cancelled submission that still run. `None` if none runs.
 async fn describe_running_jobs(job: &BucketJob) -> Result<Option<String>> {
     let certificate = job.results.certificate().await?;
-    let running = certificate.iter().filter(|line| line.status == DatasetStatus::InProgress.name()).count();
+    let running = certificate.iter().filter(|line| line.has_status(DatasetStatus::InProgress)).count();
     if running == 0 {
         return Ok(None);
     }

@@ -29,7 +29,7 @@ pub(crate) async fn retry(tool: Tool, args: RetryArgs) -> Result<ExitStatus> {
             let submission = record.job().and_then(|job| job.submission);
             let before = job.results.certificate().await?;
             start_attempt(&job, submission, args.force).await?;
-            let succeeded = before.iter().filter(|entry| entry.status == DatasetStatus::Success.name()).count();
+            let succeeded = before.iter().filter(|entry| entry.has_status(DatasetStatus::Success)).count();
             if succeeded > 0 {
                 let datasets = format_count(before.len(), "dataset");
                 tool.note(&format!("`{}`: {datasets} will run again, of which {succeeded} had succeeded", job.id));

@@ -10,7 +10,7 @@ use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::dataset_labels;
 use ncaas_core::outcome::outcome_line;
-use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::pipe::{Output, Pipe, describe_interruption};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
@@ -69,8 +69,8 @@ impl Waits {
         let groups = self.0.borrow();
         for (group, jobs) in groups.iter().filter(|(_, jobs)| status.is_interrupted() && !jobs.is_empty()) {
             let words = ["ncaas-submit", "wait", group].into_iter().chain(jobs.iter().map(String::as_str));
-            let (what, go) = if jobs.len() == 1 { ("the submission", "goes") } else { ("the submissions", "go") };
-            tool.note(&format!("interrupted: {what} {go} on; `{}` waits again", shell_line(words)));
+            let left = format!("{} not ended", format_count(jobs.len(), "submission"));
+            tool.note(&describe_interruption([left, format!("`{}` waits again", shell_line(words))]));
         }
     }
 }

@@ -159,12 +159,11 @@ async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) 
     }
     let elsewhere: usize = session.elsewhere.borrow().values().map(Vec::len).sum();
     if elsewhere > 0 {
-        session.tool.note(&format!(
-            "left {} to the watchers that have claimed them\n\
-             hint: `{}` shows their owners; `ncaas-submit retry --force BUCKET/GROUP JOB` takes one over",
-            format_count(elsewhere, "submission"),
-            shell_line(["ncaas-submit", "ls", session.bucket.address()])
-        ));
+        let list = shell_line(["ncaas-submit", "ls", session.bucket.address()]);
+        session.tool.note_with_hint(
+            &format!("left {} to the watchers that have claimed them", format_count(elsewhere, "submission")),
+            &format!("`{list}` shows their owners; `ncaas-submit retry --force BUCKET/GROUP JOB` takes one over"),
+        );
     }
     Ok(())
 }

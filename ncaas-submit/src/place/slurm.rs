@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result, with_hint};
 use ncaas_core::text::one_line;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -96,11 +96,11 @@ fn traps(config: &str, sets_memory: bool, poll: Duration) -> Vec<String> {
     let mut traps = Vec::new();
     let defaults = [value("DefMemPerNode"), value("DefMemPerCPU")];
     if !sets_memory && defaults.iter().flatten().count() > 0 && defaults.iter().flatten().all(|it| *it == "UNLIMITED") {
-        traps.push(
+        traps.push(with_hint(
             "a job without a memory limit takes all memory of a node here (Slurm's DefMemPerNode and DefMemPerCPU are \
-             unlimited)\nhint: `--memory 4g` sets a limit"
-                .to_owned(),
-        );
+             unlimited)",
+            Some("`--memory 4g` sets a limit"),
+        ));
     }
     if let Some(wait) = seconds("KillWait").filter(|wait| *wait < SHORTEST_KILL_WAIT) {
         traps.push(format!(

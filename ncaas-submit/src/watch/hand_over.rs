@@ -244,10 +244,10 @@ async fn claim(
         Ok(ClaimOutcome::Elsewhere { watcher }) => Ok(Claiming::Not(Outcome::Elsewhere(watcher))),
         Ok(ClaimOutcome::OtherSubmission { submission }) => Ok(Claiming::OtherSubmission(submission)),
         Ok(ClaimOutcome::OnPlatform) => {
-            session.tool.note(&format!(
-                "skipped `{id}`: it has a certificate but no claim, so the platform runs it\n\
-                 hint: `ncaas-submit retry --force` runs it here"
-            ));
+            session.tool.note_with_hint(
+                &format!("skipped `{id}`: it has a certificate but no claim, so the platform runs it"),
+                "`ncaas-submit retry --force` runs it here",
+            );
             Ok(Claiming::Not(Outcome::Settled))
         }
         Err(failure) => Err(failure),

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use bollard::models::ChangeType;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::Result;
+use ncaas_core::text::strip_folder;
 
 use super::container_paths::ContainerPaths;
-use crate::path_text::strip_folder;
 
 /// Above this many changed files in one old folder, request the whole folder.
 const MANY_FILES: usize = 4;

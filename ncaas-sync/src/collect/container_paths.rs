@@ -8,8 +8,9 @@ use ncaas_core::engine::labels;
 use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::{CONFIGS, CONTAINER_IO_DIR, INPUTS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
 use ncaas_core::record::fields::RunSettings;
+use ncaas_core::text::strip_folder;
 
-use crate::path_text::{normalize, strip_folder};
+use crate::path_text::normalize;
 
 /// Folder in the results for files from outside the working directory.
 const OUTSIDE: &str = "outside";

@@ -18,8 +18,8 @@ use super::overlay_diff::OverlayDiff;
 use super::selection::{LeftOutFiles, Selection};
 use super::staging::Staging;
 use super::unpack::unpack;
-use crate::path_text::strip_folder;
 use ncaas_core::blocking::run_blocking;
+use ncaas_core::text::strip_folder;
 
 /// Copies the selected files into the staging folder, from `overlay` if that is readable, and leaves out files that are
 /// as in the `image`. With `from`, copies what lies below these paths, whether it changed or not. Also returns what was left

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use ncaas_core::engine::archive::{ArchiveReader, archive_interrupted};
 use ncaas_core::failure::Result;
+use ncaas_core::text::strip_folder;
 use ncaas_core::time::parse_seconds;
 use rustix::fs::Timespec;
 use tar::{Archive, Entry, EntryType};
@@ -14,7 +15,7 @@ use super::container_changes::{ArchiveRequest, ChangeKind};
 use super::findings::{Content, Finding, Findings};
 use super::selection::Selection;
 use super::staging::{Attributes, BUFFER_SIZE, StagedFile, Staging, StagingFolder};
-use crate::path_text::{escape_bytes, file_name, normalize, strip_folder};
+use crate::path_text::{escape_bytes, file_name, normalize};
 
 /// The outcome of one archive.
 #[derive(Debug, Default)]

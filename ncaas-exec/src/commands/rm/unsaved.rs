@@ -13,6 +13,7 @@ use ncaas_core::image_labels::COMMITTED;
 use ncaas_core::layout::JobFolder;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
+use ncaas_core::text::strip_folder;
 use walkdir::WalkDir;
 
 /// Files that a shell or an editor writes in the home directory. They are not the user's work.
@@ -190,7 +191,7 @@ fn is_work(path: &str, mounts: &[&str]) -> bool {
 }
 
 fn is_above(path: &str, below: &str) -> bool {
-    below == path || below.starts_with(&format!("{}/", path.trim_end_matches('/')))
+    strip_folder(below, path).is_some()
 }
 
 /// Whether a container's own layer has nothing but folders for its mounts. None if the layer cannot be read here. The

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use ncaas_core::files;
-use ncaas_core::pipe::{describe_running, resume_advice};
+use ncaas_core::pipe::{describe_interruption, describe_running, resume_advice};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 use ncaas_core::text::shell_line;
@@ -83,10 +83,10 @@ impl Counts {
         if left == 0 && running == 0 {
             return;
         }
-        let go_on = format!("interrupted: {}", describe_running(running as u64));
+        let go_on = describe_running(running as u64);
         let advice = (running > 0).then(|| resume_advice(self.last.borrow().as_ref()).to_owned());
-        let words = [Some(go_on), self.describe_unstarted(left), advice];
-        tool.note(&words.into_iter().flatten().collect::<Vec<_>>().join("; "));
+        let left = [Some(go_on), self.describe_unstarted(left), advice];
+        tool.note(&describe_interruption(left.into_iter().flatten()));
     }
 
     /// How many jobs were not started, and how to start them.

@@ -28,7 +28,7 @@ use crate::saved_files::SavedFiles;
 use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
-use report::{JobProgress, Report, describe_error};
+use report::{JobProgress, Report};
 
 /// How often files are updated by default.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -99,12 +99,12 @@ impl Saver {
             fill_io_dir(record, &self.io_dir)?;
             // The certificate's path is unknown if the record has too few fields.
             return match JobFiles::for_record(record) {
-                Ok(files) => self.report_failure(record, files, &describe_error(error)).await,
+                Ok(files) => self.report_failure(record, files, &error.with_hint()).await,
                 Err(_) => Ok(()),
             };
         }
         let describe = |failure: &Failure| {
-            earlier.as_ref().map_or_else(|| describe_error(&ErrorInfo::new("ncaas-logs", failure)), describe_error)
+            earlier.as_ref().map_or_else(|| ErrorInfo::new("ncaas-logs", failure).with_hint(), ErrorInfo::with_hint)
         };
         let failure = match self.start(record).await {
             Ok(None) => {

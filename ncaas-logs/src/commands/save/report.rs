@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use ncaas_core::certificate::{DatasetEntry, DatasetStatus, datasets_of_record};
 use ncaas_core::engine::container::{engine_error, time_limit};
 use ncaas_core::failure::Result;
+use ncaas_core::outcome::describe_end;
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, ErrorInfo, Status, StoppedBy};
+use ncaas_core::record::fields::{Container, Status, StoppedBy};
 use ncaas_core::status_file::StatusFile;
 use ncaas_core::text::shell_line;
 use serde_json::Value;
@@ -18,9 +19,6 @@ use super::submission::Submission;
 use crate::job_files::JobFiles;
 use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sample;
-
-/// The reason of a job that was stopped because its submission is cancelled.
-const CANCELLED: &str = "was cancelled";
 
 /// The facts about a job that do not change while it runs.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ impl Report {
         let latest = latest.into_iter().chain([progress.sample.map(|sample| sample.time)]).flatten().max();
         let time: Option<Timestamp> = finished.and_then(|at| at.parse().ok()).or(latest);
         let cancelled = container.filter(|container| container.stopped_by == Some(StoppedBy::Cancelled));
-        let cancelled = cancelled.map(|_| CANCELLED.to_owned());
+        let cancelled = cancelled.map(|container| describe_end(container, None));
         let reason = progress.failure.map(str::to_owned).or_else(|| self.start_failure(container));
         let entry = DatasetEntry {
             dataname: self.dataname.clone(),
@@ -137,18 +135,11 @@ impl Report {
             return words.into();
         }
         let (Some(status), Some(code)) = (container.status, container.exit_code) else { return Value::Null };
-        match status {
-            _ if container.stopped_by == Some(StoppedBy::Cancelled) => CANCELLED.into(),
-            _ if container.stopped_by == Some(StoppedBy::Engine) => {
-                format!("ended by a restart of the engine (exit code {code})").into()
-            }
-            Status::Success | Status::Failed => code.into(),
-            Status::OutOfMemory => format!("out of memory: killed by the kernel (exit code {code})").into(),
-            Status::Killed => format!("killed by signal {} (exit code {code})", code - 128).into(),
-            Status::Timeout => {
-                let limit = self.limit.map(|limit| format!(" of {limit} s")).unwrap_or_default();
-                format!("ran longer than its limit{limit} and was stopped (exit code {code})").into()
-            }
+        let end = describe_end(container, self.limit);
+        match (container.stopped_by, status) {
+            (Some(StoppedBy::Cancelled | StoppedBy::Engine), _) => end.into(),
+            (_, Status::Success | Status::Failed) => code.into(),
+            _ => format!("{end} (exit {code})").into(),
         }
     }
 
@@ -170,9 +161,4 @@ fn dataset_status(progress: &JobProgress<'_>) -> DatasetStatus {
     } else {
         DatasetStatus::Initializing
     }
-}
-
-/// The message and hint of an error.
-pub(crate) fn describe_error(error: &ErrorInfo) -> String {
-    error.hint.as_ref().map_or(error.message.clone(), |hint| format!("{}\nhint: {hint}", error.message))
 }

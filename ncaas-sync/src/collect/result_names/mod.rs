@@ -17,12 +17,13 @@ use std::path::Path;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::{END_FILE, LOGS, PROCESS_RESULTS};
 use ncaas_core::record::fields::ResultFile;
+use ncaas_core::text::strip_folder;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::container_paths::{ContainerPaths, ResultPath};
 use super::findings::{Content, Finding, Findings, FoundFile, RawPath};
-use crate::path_text::{normalize, relative_link, strip_folder};
+use crate::path_text::{normalize, relative_link};
 
 /// The content of the destination at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
