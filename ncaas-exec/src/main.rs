@@ -7,18 +7,13 @@ mod container_user;
 mod detached_exec;
 mod docker_exec;
 mod file_sharing;
-mod folder_access;
 mod gpu;
 mod image;
-mod leftover_containers;
 mod lifecycle;
-mod mounted_folders;
 mod outcome;
 mod run_settings;
 mod start_failure;
 mod targets;
-mod terminal;
-mod time_limit_guardian;
 
 use std::process::ExitCode;
 

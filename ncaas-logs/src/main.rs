@@ -5,7 +5,6 @@ mod commands;
 mod job_files;
 mod job_summary;
 mod log;
-mod output_excerpt;
 mod picture;
 mod saved_files;
 mod targets;

@@ -6,14 +6,13 @@ mod bucket_job;
 mod commands;
 mod group;
 mod job_state;
-mod place;
 mod setup_log;
 mod sqs;
 mod submission;
 mod submit_files;
 mod targets;
 mod validation;
-mod watch;
+mod watchers;
 
 use std::process::ExitCode;
 

@@ -17,8 +17,8 @@ use serde_json::json;
 use crate::args::CancelArgs;
 use crate::bucket_job::BucketJob;
 use crate::targets::read_targets;
-use crate::watch::lost_watchers::LostWatchers;
-use crate::watch::process::owner;
+use crate::watchers::dead_watchers::DeadWatchers;
+use crate::watchers::process::owner;
 
 /// How many submissions are cancelled at once.
 const AT_ONCE: usize = 8;
@@ -55,7 +55,7 @@ async fn describe_running_jobs(job: &BucketJob) -> Result<Option<String>> {
     }
     let claim = claim::read(&job.bucket, &job.group, &job.id).await?.map(|(claim, _)| claim);
     let is_lost = match claim.filter(|claim| !claim.is_free()) {
-        Some(claim) => LostWatchers::new(&job.bucket).contain(&claim.watcher).await?,
+        Some(claim) => DeadWatchers::new(&job.bucket).contain(&claim.watcher).await?,
         None => true,
     };
     let when = if is_lost { "when it is started again" } else { "within a few seconds, if it runs" };

@@ -24,7 +24,7 @@ use crate::group::{check_groups, open_bucket};
 use crate::job_state::JobFacts;
 use crate::submission::{Name, Reach, Submission};
 use crate::submit_files::Lister;
-use crate::watch::lost_watchers::LostWatchers;
+use crate::watchers::dead_watchers::DeadWatchers;
 
 /// How often `--watch` lists again.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -92,7 +92,7 @@ async fn list(
     let mut lister = Lister::new(tool, bucket, &args.group);
     lister.find_groups().await?;
     let buckets = Buckets::with(bucket);
-    let lost = LostWatchers::new(bucket);
+    let lost = DeadWatchers::new(bucket);
     while let Some(entries) = lister.next_page().await? {
         let described = stream::iter(entries).map(async |entry| {
             let key = entry.key.clone();
@@ -140,7 +140,7 @@ async fn describe(
     buckets: &Buckets,
     entry: ObjectInfo,
     states: &[SubmissionState],
-    lost: &LostWatchers,
+    lost: &DeadWatchers,
 ) -> Result<Option<(Record, SubmissionFields)>> {
     let group = entry.key.group().to_owned();
     let reach = Reach::everywhere(bucket.address(), &group);

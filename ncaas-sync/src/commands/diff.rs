@@ -16,11 +16,10 @@ use serde::Serialize;
 use tar::EntryType;
 
 use crate::args::DiffArgs;
-use crate::collect::container_changes::{
-    ArchiveRequest, Change, ChangeKind, Wanted, leaves, list_changes, parent_folders, plan_requests,
+use crate::container_changes::{
+    ArchiveRequest, Change, ChangeKind, Wanted, entry_path, leaves, list_changes, parent_folders, plan_requests,
 };
-use crate::collect::container_paths::{ContainerPaths, MountKind};
-use crate::collect::unpack::entry_path;
+use crate::container_paths::{ContainerPaths, MountKind};
 use crate::file_filter::{FileFilter, LeftOut};
 
 /// Containers that are compared at once.

@@ -1,5 +1,6 @@
 //! `ncaas-exec rm`: remove containers that have ended.
 
+mod leftover_containers;
 mod unsaved;
 
 use std::cell::{Cell, RefCell};
@@ -18,8 +19,8 @@ use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
-use crate::leftover_containers::{LeftoverContainers, remove_left_work};
 use crate::{lifecycle, targets};
+use leftover_containers::{LeftoverContainers, remove_left_work};
 use unsaved::{Unsaved, is_saved};
 
 const DEFAULT_JOBS: usize = 8;

@@ -20,11 +20,12 @@ use super::job_inputs::JobInputs;
 use super::previous_run::{find_container, is_unstarted};
 use super::replay::compare_inputs;
 use super::start_order::Ticket;
+use super::time_limit_guardian;
 use super::workflow::write_workflow_files;
 use crate::args::RunArgs;
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
-use crate::{lifecycle, start_failure, time_limit_guardian};
+use crate::{lifecycle, start_failure};
 
 /// How long another client's request for the same container may take.
 const CREATION_LIMIT: Duration = Duration::from_secs(60);

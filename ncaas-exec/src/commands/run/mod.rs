@@ -21,6 +21,7 @@ mod replay;
 mod resolve;
 mod staged_inputs;
 mod start_order;
+mod time_limit_guardian;
 mod workflow;
 
 use std::cell::Cell;
@@ -46,7 +47,7 @@ use crate::container_user::ContainerUser;
 use crate::image::{author_labels, complete_from_labels, inspect_image};
 use crate::outcome::report_outcome;
 use crate::run_settings::DefaultSettings;
-use crate::{lifecycle, targets, time_limit_guardian};
+use crate::{lifecycle, targets};
 use explanation::explain_start;
 use follow::copy_output;
 use interruption::Counts;

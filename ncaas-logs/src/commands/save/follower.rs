@@ -17,10 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::certificates::Certificates;
 use super::log_file::LogFile;
+use super::output_excerpt::OutputExcerpt;
 use super::report::{JobProgress, Report};
 use crate::job_files::JobFiles;
 use crate::log::{GAP, Line, LineReader, Log, Lost, Query, SavedLog, Stamp, Stream};
-use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sampler;
 
 /// How long the engine's stream may be silent after the container's end before it is requested again.

@@ -4,6 +4,7 @@
 mod certificates;
 mod follower;
 mod log_file;
+mod output_excerpt;
 mod report;
 mod submission;
 
@@ -23,11 +24,11 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::SaveArgs;
 use crate::job_files::JobFiles;
-use crate::output_excerpt::OutputExcerpt;
 use crate::saved_files::SavedFiles;
 use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
+use output_excerpt::OutputExcerpt;
 use report::{JobProgress, Report};
 
 /// How often files are updated by default.

@@ -15,9 +15,9 @@ use ncaas_core::text::shell_line;
 use serde_json::Value;
 
 use super::certificates::{Certificates, Change};
+use super::output_excerpt::OutputExcerpt;
 use super::submission::Submission;
 use crate::job_files::JobFiles;
-use crate::output_excerpt::OutputExcerpt;
 use crate::usage::Sample;
 
 /// The facts about a job that do not change while it runs.

@@ -1,4 +1,29 @@
-//! `ncaas-submit place`: run the rest of the pipe for each record as a job of the lab's scheduler.
+//! `ncaas-submit place`: run the rest of the pipe for each record as a job of the lab's scheduler, on a node with an engine.
+//! The data travels through the bucket.
+//!
+//! - [`request`]: what a record asks of the scheduler
+//! - [`batch_script`]: the script that runs the rest of the pipe on a node
+//! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
+//! - [`batch`]: a queue of AWS Batch; [`batch_disabled`] stands in for it in a build without the feature `batch`
+//! - [`scheduler`]: one of the two
+//! - [`next_step`]: the decision what to do next about a record
+//! - [`placer`]: one record from its submission to its end
+
+#[cfg(feature = "batch")]
+mod batch;
+#[cfg(any(not(feature = "batch"), test))]
+mod batch_disabled;
+mod batch_script;
+mod next_step;
+mod placer;
+mod queue;
+mod queue_entry;
+mod request;
+mod scheduler;
+mod slurm;
+
+#[cfg(not(feature = "batch"))]
+use batch_disabled as batch;
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
@@ -7,11 +32,11 @@ use ncaas_core::record::fields::{Gpus, RunSettings};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::{PlaceArgs, SchedulerName};
-use crate::place::batch::BatchQueue;
-use crate::place::batch_script::NodeOptions;
-use crate::place::placer::Placer;
-use crate::place::scheduler::Scheduler;
-use crate::place::slurm;
+use batch::BatchQueue;
+use batch_script::NodeOptions;
+use placer::Placer;
+use scheduler::Scheduler;
+use slurm;
 
 /// How many records are placed at once where `--jobs` does not say. A record costs no request while its job
 /// waits.

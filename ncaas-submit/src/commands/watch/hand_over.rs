@@ -20,13 +20,13 @@ use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
 use ncaas_core::text;
 
 use super::claims::{self, ClaimOutcome};
-use super::process;
 use super::session::Session;
 use super::submit_queue::QueuedFile;
 use crate::bucket_job::{self, ResultsFolder};
 use crate::setup_log::SetupLog;
 use crate::submission::{Reach, Submission};
 use crate::validation;
+use crate::watchers::process;
 
 /// How long after its last change a file in a directory that is not complete JSON may still be being written, by a process
 /// that is not visible here.

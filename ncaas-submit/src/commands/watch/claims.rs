@@ -7,8 +7,8 @@ use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
 
-use super::heartbeat::{HolderState, Watchers};
 use crate::bucket_job::ResultsFolder;
+use crate::watchers::heartbeat::{HolderState, Watchers};
 
 /// How often a claim is tried again because another watcher was faster.
 const ATTEMPTS: u32 = 20;

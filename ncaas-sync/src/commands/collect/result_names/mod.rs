@@ -21,8 +21,8 @@ use ncaas_core::text::strip_folder;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::container_paths::{ContainerPaths, ResultPath};
 use super::findings::{Content, Finding, Findings, FoundFile, RawPath};
+use crate::container_paths::{ContainerPaths, ResultPath};
 use crate::path_text::{normalize, relative_link};
 
 /// The content of the destination at a path.

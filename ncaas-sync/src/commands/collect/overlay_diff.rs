@@ -17,12 +17,12 @@ use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
 use ncaas_core::failure::Result;
 use rustix::fs::Timespec;
 
-use super::container_paths::ENGINE_FILES;
 use super::findings::{Content, Findings};
 use super::image_files::{ImageLayers, has_same_file, has_same_link};
 use super::selection::Selection;
 use super::staging::{Attributes, BUFFER_SIZE, StagedFile, Staging, StagingFolder, open_file};
 use super::walk::{Start, Visitor, WalkedEntry, WalkedFolder, walk};
+use crate::container_paths::ENGINE_FILES;
 use crate::path_text::file_name;
 
 /// The storage of one container.

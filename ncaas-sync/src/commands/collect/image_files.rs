@@ -17,10 +17,9 @@ use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::short_hash;
 use tar::EntryType;
 
-use super::container_changes::ArchiveRequest;
 use super::findings::{Content, Finding, Findings, Location, RawPath};
 use super::staging::BUFFER_SIZE;
-use super::unpack::entry_path;
+use crate::container_changes::{ArchiveRequest, entry_path};
 use crate::path_text::escape_bytes;
 use ncaas_core::files::{fill_buffer, hash_rest};
 use ncaas_core::transfer::Sha256Sum;

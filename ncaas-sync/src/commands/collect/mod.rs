@@ -1,8 +1,24 @@
 //! `ncaas-sync collect`: collect the files that a job wrote anywhere into its results.
 //!
-//! The steps, in an order that allows an interruption at any point: copy files from outside the mounts into the staging
-//! folder; assign each file its name; write the journal; move the files; finish the journal. See
-//! [`crate::collect::journal`].
+//! Everything that the job wrote becomes a list of [`findings`]: files in mounted folders are found by [`walk`]; all
+//! others are copied into the [`staging`] folder, from the engine's storage ([`overlay_diff`]) or from its archives
+//! ([`fetch`], [`unpack`]). Files that are as in the image are left out ([`image_files`]). Then [`result_names`] assigns each
+//! a path in the results, and [`journal`] records the moves before [`file_moves`] carries them out, so that a collection that
+//! was interrupted at any point can be finished.
+
+mod expected_results;
+mod fetch;
+mod file_moves;
+mod findings;
+mod image_files;
+mod job_directory;
+mod journal;
+mod overlay_diff;
+mod result_names;
+mod selection;
+mod staging;
+mod unpack;
+mod walk;
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -24,19 +40,19 @@ use ncaas_core::record::fields::{Container, Job, ResultFile, ResultsFile, RunSet
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CollectArgs;
-use crate::collect::container_paths::{ContainerPaths, longest_path};
-use crate::collect::expected_results::{Check, ExpectedResults};
-use crate::collect::fetch;
-use crate::collect::findings::Findings;
-use crate::collect::job_directory::{JobDirectory, ResultsDestination};
-use crate::collect::journal::{self, CollectProgress, Journal};
-use crate::collect::overlay_diff::OverlayDiff;
-use crate::collect::result_names::{Naming, assign_names};
-use crate::collect::selection::Selection;
-use crate::collect::walk::walk_mounted;
+use crate::container_paths::{ContainerPaths, longest_path};
 use crate::file_filter::FileFilter;
 use crate::result_list::{ResultList, write_results_file};
+use expected_results::{Check, ExpectedResults};
+use fetch;
+use findings::Findings;
+use job_directory::{JobDirectory, ResultsDestination};
+use journal::{self, CollectProgress, Journal};
 use ncaas_core::blocking::run_blocking;
+use overlay_diff::OverlayDiff;
+use result_names::{Naming, assign_names};
+use selection::Selection;
+use walk::walk_mounted;
 
 /// Containers that are collected at once. More would not make an engine faster.
 const DEFAULT_JOBS: usize = 4;

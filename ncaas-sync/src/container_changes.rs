@@ -12,7 +12,8 @@ use ncaas_core::engine::Engine;
 use ncaas_core::failure::Result;
 use ncaas_core::text::strip_folder;
 
-use super::container_paths::ContainerPaths;
+use crate::container_paths::ContainerPaths;
+use crate::path_text::normalize;
 
 /// Above this many changed files in one old folder, request the whole folder.
 const MANY_FILES: usize = 4;
@@ -145,6 +146,29 @@ fn merge_by_top_folder<'p>(by_folder: BTreeMap<&'p str, Vec<&'p str>>) -> BTreeM
         merged.entry(&folder[..end]).or_default().extend(roots);
     }
     merged
+}
+
+/// The folder that the names in an archive of `root` are relative to, and the absolute path of the entry `name`.
+///
+/// Podman names the entries of a mount relative to the mount, with a leading `/`.
+pub(crate) fn entry_path<'r>(root: &'r str, name: &[u8]) -> (&'r str, String) {
+    let parent = root.trim_end_matches('/').rsplit_once('/').map_or("", |(parent, _)| parent);
+    match name.strip_prefix(b"/") {
+        Some([]) => (root, root.to_owned()),
+        Some(rest) => (root, listed_path(root.trim_end_matches('/'), rest)),
+        None => (parent, listed_path(parent, name)),
+    }
+}
+
+/// The path as the engine's list of changes has it, which is UTF-8.
+pub(crate) fn listed_path(base: &str, name: &[u8]) -> String {
+    let mut path = format!("{base}/");
+    for chunk in name.utf8_chunks() {
+        path.push_str(chunk.valid());
+        // Go's JSON encoder writes this character for every invalid byte.
+        path.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    normalize(&path)
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `ncaas-exec start`: start a development container.
 
+mod folder_access;
+mod mounted_folders;
+
 use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -18,12 +21,12 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::StartArgs;
 use crate::container_spec::{ContainerSpec, SharedPath};
 use crate::container_user::ContainerUser;
-use crate::folder_access::grant_access;
 use crate::gpu::GpuRequest;
 use crate::image::{author_labels, inspect_image, io_dir_in_container};
 use crate::lifecycle;
-use crate::mounted_folders::MountedFolders;
 use crate::run_settings::{DefaultSettings, Environment};
+use folder_access::grant_access;
+use mounted_folders::MountedFolders;
 
 const DEFAULT_JOBS: usize = 4;
 

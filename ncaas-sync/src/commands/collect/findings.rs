@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::container_paths::ContainerPaths;
+use crate::container_paths::ContainerPaths;
 use crate::path_text::file_name;
 use ncaas_core::transfer::Sha256Sum;
 

@@ -14,15 +14,15 @@ use super::heartbeat::{Heartbeat, MAX_SIZE, key, probe_bucket_time};
 const LOST_AFTER: Duration = Duration::from_secs(120);
 
 /// Which watchers of a bucket are gone, by the bucket's clock.
-pub(crate) struct LostWatchers {
+pub(crate) struct DeadWatchers {
     bucket: Bucket,
     now: OnceCell<Timestamp>,
     known: Mutex<HashMap<String, bool>>,
 }
 
-impl LostWatchers {
+impl DeadWatchers {
     pub(crate) fn new(bucket: &Bucket) -> Self {
-        LostWatchers { bucket: bucket.clone(), now: OnceCell::new(), known: Mutex::default() }
+        DeadWatchers { bucket: bucket.clone(), now: OnceCell::new(), known: Mutex::default() }
     }
 
     /// Whether a watcher is gone: its process has died on this machine, or its heartbeat has not changed for

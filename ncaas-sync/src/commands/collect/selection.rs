@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ncaas_core::quantity::format_count;
 
-use super::container_changes::Change;
-use super::container_paths::{ContainerPaths, ResultPath, path_fault};
+use crate::container_changes::Change;
+use crate::container_paths::{ContainerPaths, ResultPath, path_fault};
 use crate::file_filter::{FileFilter, LeftOut};
 
 /// Decides which files are collected.
@@ -117,9 +117,9 @@ fn describe(((reason, folder), count): (&(LeftOut, String), &u64)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::container_changes::ChangeKind;
     use super::*;
     use crate::args::SelectArgs;
+    use crate::container_changes::ChangeKind;
 
     #[test]
     fn files_that_are_left_out_are_counted_by_reason_and_folder() {

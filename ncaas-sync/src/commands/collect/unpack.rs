@@ -11,10 +11,10 @@ use ncaas_core::time::parse_seconds;
 use rustix::fs::Timespec;
 use tar::{Archive, Entry, EntryType};
 
-use super::container_changes::{ArchiveRequest, ChangeKind};
 use super::findings::{Content, Finding, Findings};
 use super::selection::Selection;
 use super::staging::{Attributes, BUFFER_SIZE, StagedFile, Staging, StagingFolder};
+use crate::container_changes::{ArchiveRequest, ChangeKind, entry_path, listed_path};
 use crate::path_text::{escape_bytes, file_name, normalize};
 
 /// The outcome of one archive.
@@ -73,29 +73,6 @@ pub(crate) fn unpack(
     }
     unpacker.keep_empty_folder(last_folder, &mut unpacked);
     Ok(unpacked)
-}
-
-/// The folder that the names in an archive of `root` are relative to, and the absolute path of the entry `name`.
-///
-/// Podman names the entries of a mount relative to the mount, with a leading `/`.
-pub(crate) fn entry_path<'r>(root: &'r str, name: &[u8]) -> (&'r str, String) {
-    let parent = root.trim_end_matches('/').rsplit_once('/').map_or("", |(parent, _)| parent);
-    match name.strip_prefix(b"/") {
-        Some([]) => (root, root.to_owned()),
-        Some(rest) => (root, listed_path(root.trim_end_matches('/'), rest)),
-        None => (parent, listed_path(parent, name)),
-    }
-}
-
-/// The path as the engine's list of changes has it, which is UTF-8.
-fn listed_path(base: &str, name: &[u8]) -> String {
-    let mut path = format!("{base}/");
-    for chunk in name.utf8_chunks() {
-        path.push_str(chunk.valid());
-        // Go's JSON encoder writes this character for every invalid byte.
-        path.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-    }
-    normalize(&path)
 }
 
 struct Unpacker<'u> {

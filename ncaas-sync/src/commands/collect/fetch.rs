@@ -8,16 +8,16 @@ use ncaas_core::engine::Engine;
 use ncaas_core::engine::path::{PathInfo, PathKind};
 use ncaas_core::failure::{Kind, Result};
 
-use super::container_changes::{
-    ArchiveRequest, ChangeKind, Wanted, leaves, list_changes, parent_folders, plan_requests,
-};
-use super::container_paths::MountKind;
 use super::findings::Findings;
 use super::image_files::{ImageLayers, drop_unchanged, read_with_container};
 use super::overlay_diff::OverlayDiff;
 use super::selection::{LeftOutFiles, Selection};
 use super::staging::Staging;
 use super::unpack::unpack;
+use crate::container_changes::{
+    ArchiveRequest, ChangeKind, Wanted, leaves, list_changes, parent_folders, plan_requests,
+};
+use crate::container_paths::MountKind;
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::text::strip_folder;
 

@@ -1,4 +1,17 @@
 //! `ncaas-submit watch`: emit the records of each unfinished submission once, from one of several watchers.
+//!
+//! Submit files are found by listing and by [`notifications`], and wait in a [`submit_queue`]. Each is read, claimed,
+//! validated, and its records are emitted ([`hand_over`]). [`maintenance`] renews this watcher's claims, takes over those of
+//! dead watchers, and releases submissions that have ended. [`session`] is the state that they share.
+
+mod claims;
+mod hand_over;
+mod inotify;
+mod maintenance;
+mod notifications;
+mod outage;
+mod session;
+mod submit_queue;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -19,12 +32,12 @@ use crate::args::WatchArgs;
 use crate::group::{check_groups, open_bucket};
 use crate::sqs::{self, SqsQueue};
 use crate::submit_files::Lister;
-use crate::watch::hand_over::{self, Outcome};
-use crate::watch::heartbeat::{HolderState, READ_INTERVAL, probe_key};
-use crate::watch::maintenance::maintain;
-use crate::watch::notifications::Notifications;
-use crate::watch::session::Session;
-use crate::watch::submit_queue::{EXISTED, QueuedFile, backoff};
+use crate::watchers::heartbeat::{HolderState, READ_INTERVAL, probe_key};
+use hand_over::{self, Outcome};
+use maintenance::maintain;
+use notifications::Notifications;
+use session::Session;
+use submit_queue::{EXISTED, QueuedFile, backoff};
 
 /// How many submit files are processed at once.
 const AT_ONCE: usize = 32;

@@ -1,5 +1,7 @@
 //! `ncaas-exec shell`: an interactive shell in a container.
 
+mod terminal;
+
 use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::ShellArgs;
 use crate::docker_exec::{Exec, ExecEnd, ExecRequest, Streams, maybe_start_error};
 use crate::start_failure;
-use crate::terminal::Terminal;
+use terminal::Terminal;
 
 /// Starts bash, or sh if there is no bash.
 const PREFER_BASH: &str = "command -v bash >/dev/null 2>&1 && exec bash; exec sh";

@@ -11,11 +11,11 @@ use ncaas_core::lease::LeaseWriter;
 use ncaas_core::text;
 use ncaas_core::tool::Tool;
 
-use super::heartbeat::{ALIVE, Watchers};
 use super::outage::OutageReporter;
 use super::submit_queue::{QueuedFile, SubmitQueue};
 use crate::args::WatchArgs;
 use crate::bucket_job::ResultsFolder;
+use crate::watchers::heartbeat::{ALIVE, Watchers};
 
 /// How many messages about single submissions are remembered and reported.
 const MAX_REPORTED: usize = 1000;
