@@ -214,6 +214,11 @@ impl JobFolder {
         self.root.file_name().and_then(OsStr::to_str).unwrap_or_default()
     }
 
+    /// The number of the dataset in its submission.
+    pub fn dataset(&self) -> u64 {
+        self.dataset
+    }
+
     /// The dataset label in the names of its files.
     pub fn label(&self) -> &str {
         &self.label

@@ -1,0 +1,250 @@
+//! One collection of the files of a job: finds them, assigns each a path in the results, and moves them there.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bollard::models::ContainerInspectResponse;
+use ncaas_core::blocking::run_blocking;
+use ncaas_core::engine::path::{PathInfo, PathKind};
+use ncaas_core::engine::{Engine, Owner};
+use ncaas_core::failure::{Kind, Result};
+use ncaas_core::layout::{LOGS, RESULTS};
+use ncaas_core::record::Record;
+use ncaas_core::record::fields::{Container, RunSettings, Status};
+use ncaas_core::tool::Tool;
+
+use super::fetch;
+use super::findings::Findings;
+use super::job_directory::{JobDirectory, ResultsDestination};
+use super::journal::{self, CollectProgress, Journal};
+use super::overlay_diff::OverlayDiff;
+use super::result_names::{Naming, assign_names};
+use super::selection::{LeftOutFiles, Selection};
+use super::walk::walk_mounted;
+use crate::args::CollectArgs;
+use crate::container_paths::{ContainerPaths, longest_path};
+use crate::file_filter::FileFilter;
+use crate::result_list::ResultList;
+
+/// The engine, and the container of a job unless it was removed.
+pub(super) type Inspected<'e> = Result<(&'e Engine, Option<ContainerInspectResponse>)>;
+
+/// The collection from one container.
+pub(super) struct Collection<'c> {
+    pub(super) tool: Tool,
+    pub(super) args: &'c CollectArgs,
+    pub(super) filter: &'c FileFilter,
+    /// The number of jobs of which temporary files were left out. Only the first one is reported by name.
+    pub(super) jobs_with_left_out: &'c Cell<usize>,
+    pub(super) record: &'c Record,
+    pub(super) directory: &'c Arc<JobDirectory>,
+    pub(super) container: &'c Container,
+}
+
+impl Collection<'_> {
+    /// Moves the files of the job into its results, unless that was done before. Finishes what another process began.
+    pub(super) async fn collect(&self, inspected: Inspected<'_>) -> Result<()> {
+        let exists = !matches!(inspected, Ok((_, None)));
+        let lock = self.directory.lock("collect").await?;
+        let (directory, id) = (Arc::clone(self.directory), self.container.id.clone());
+        let widens = self.widens_selection();
+        // Somebody who names the container wants more of its files. A pipe that runs again must not do its work twice.
+        let recollects = widens && exists && self.args.target.container.is_some();
+        let progress = run_blocking(move || resume(&directory, &id, exists, widens, recollects)).await?;
+        drop(lock);
+        if progress == CollectProgress::Collected {
+            return Ok(());
+        }
+        let (findings, paths) = match self.find_files(inspected).await {
+            Ok(found) => found,
+            Err(failure) => {
+                // Half of the files would only take space, for example on a full disk.
+                self.directory.remove_stage();
+                return Err(match failure.kind {
+                    Kind::DiskFull => failure.context(format!("in `{}`", self.directory.job().root().display())),
+                    _ => failure,
+                });
+            }
+        };
+        let lock = self.directory.lock("collect").await?;
+        self.move_files(findings, paths, exists).await?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Assigns names, writes the journal and moves the files.
+    async fn move_files(&self, findings: Findings, paths: ContainerPaths, exists: bool) -> Result<()> {
+        let (directory, id) = (Arc::clone(self.directory), self.container.id.clone());
+        let partial = self.container.status != Some(Status::Success);
+        let has_own_folder = self.record.job().is_some_and(|job| job.datasets > 1);
+        let mut replaceable = self.replaceable_results();
+        run_blocking(move || {
+            let dataset = directory.job().dataset();
+            journal::finish_all(&directory)?;
+            let kept = journal::earlier_results(&directory, dataset, &id, &findings)?;
+            for earlier in &kept {
+                replaceable.remove(&earlier.result.path);
+            }
+            let label = directory.job().label().to_owned();
+            let naming = Naming { paths, base: directory.base(), label, has_own_folder };
+            let destination = ResultsDestination { directory: &directory, replaceable: &replaceable };
+            let named = assign_names(findings, naming, &destination)?;
+            journal::begin(&directory, dataset, &id, named.moves(partial).chain(kept), &named)?;
+            drop(named);
+            journal::finish(&directory, dataset)?;
+            directory.clean_up(exists);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the command line asks for files that are left out by default.
+    fn widens_selection(&self) -> bool {
+        self.args.select.all || !self.args.from.is_empty() || !self.args.select.include.is_empty()
+    }
+
+    /// Finds everything that the job produced. Also returns the container's paths.
+    async fn find_files(&self, inspected: Inspected<'_>) -> Result<(Findings, ContainerPaths)> {
+        let (engine, inspected) = inspected?;
+        let paths = match &inspected {
+            None => ContainerPaths::of_removed_container(),
+            Some(inspected) => self.container_paths(engine, inspected).await?,
+        };
+        let selection = Arc::new(Selection {
+            paths,
+            filter: self.filter.clone(),
+            max_size: self.args.max_size.unwrap_or(u64::MAX),
+            longest_path: longest_path(self.directory.job()),
+        });
+        let directory = Arc::clone(self.directory);
+        let stage = run_blocking(move || directory.create_stage()).await?;
+        let mounted = self.directory.mounted()?;
+        if inspected.is_some() {
+            engine.repair_ownership(&self.container.id, &mounted, Owner::current()).await?;
+        }
+        let paths = selection.paths.clone();
+        let mut findings = self.find_mounted_files(&selection).await?;
+        if let Some(inspected) = &inspected {
+            let overlay = if engine.is_remote() { None } else { OverlayDiff::open(inspected) };
+            let image = inspected.image.as_deref().unwrap_or_default();
+            let selected = Arc::clone(&selection);
+            let (fetched, left_out) = fetch::fetch(engine, selected, stage, overlay, image, &self.args.from).await?;
+            findings.append(fetched);
+            if self.container.status.is_some() {
+                self.add_left_out(engine, &selection, left_out, &mut findings).await?;
+            }
+        } else {
+            findings.warnings.add(format!(
+                "container `{}` was removed; files that it wrote outside its results are lost",
+                self.container.id
+            ));
+        }
+        Ok((findings, paths))
+    }
+
+    async fn container_paths(&self, engine: &Engine, inspected: &ContainerInspectResponse) -> Result<ContainerPaths> {
+        let paths = ContainerPaths::from_inspect(inspected);
+        let paths = match engine.stat(&self.container.id, &paths.io_dir).await? {
+            Some(PathInfo { kind: PathKind::Symlink(target), .. }) => paths.with_linked_io_dir(&target),
+            _ => paths,
+        };
+        Ok(if engine.is_remote() {
+            let settings: Option<RunSettings> = self.record.fields().ok().and_then(|fields| fields.run);
+            paths.with_job_copies(&settings.unwrap_or_default())
+        } else {
+            paths.with_job_mounts(inspected, self.directory.job())
+        })
+    }
+
+    /// Finds the files in the job's mounted results and logs folders. With a remote engine these do not exist.
+    async fn find_mounted_files(&self, selection: &Arc<Selection>) -> Result<Findings> {
+        let (directory, selection) = (Arc::clone(self.directory), Arc::clone(selection));
+        run_blocking(move || {
+            let job = directory.job();
+            let mut findings = Findings::default();
+            let Some(work) = directory.open_work(job.dataset())? else { return Ok(findings) };
+            for (name, container_path) in [(RESULTS, selection.paths.results()), (LOGS, selection.paths.logs())] {
+                findings.append(walk_mounted(&work, &job.work(), name, &container_path, &selection)?);
+            }
+            Ok(findings)
+        })
+        .await
+    }
+
+    /// Adds to the findings what was left out. It matters most for a successful job without results: its container is kept.
+    async fn add_left_out(
+        &self,
+        engine: &Engine,
+        selection: &Selection,
+        left_out: Option<LeftOutFiles>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        // A job that failed need not have results.
+        let may_be_removed = self.container.status != Some(Status::Success)
+            || !findings.list.is_empty()
+            || self.directory.saved_record().is_some_and(|saved| saved.has_results());
+        let left_out = match left_out {
+            Some(left_out) => Ok(left_out),
+            None => fetch::count_left_out(engine, selection).await,
+        };
+        match left_out {
+            Ok(left_out) if may_be_removed => {
+                if let Some(warning) = left_out.warning_beside_results(self.args.target.container.is_none()) {
+                    if self.jobs_with_left_out.replace(self.jobs_with_left_out.get() + 1) == 0 {
+                        self.tool.note(&format!("`{}`: {warning}", self.directory.job().label()));
+                    }
+                    findings.warnings.add(warning);
+                }
+            }
+            Ok(left_out) => {
+                findings.warnings.add(left_out.warning());
+                findings.uncollected = left_out.total();
+            }
+            // The engine lists nothing if one path is too deep for it.
+            Err(_) if may_be_removed => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    /// The results of an earlier run of this dataset that no other dataset shares, relative to the io-dir.
+    fn replaceable_results(&self) -> HashSet<String> {
+        // A list that does not match its record is ignored: its files stay beside the new ones.
+        let list = |record: &Record| ResultList::open(record, self.directory.folder()).ok().into_iter().flatten();
+        let paths = |record: &Record| list(record).flatten().map(|result| result.path).collect::<Vec<_>>();
+        let mut replaceable: HashSet<String> = self.directory.saved_record().iter().flat_map(paths).collect();
+        if replaceable.is_empty() || self.record.job().is_none_or(|job| job.datasets <= 1) {
+            return replaceable;
+        }
+        for path in self.directory.other_records().iter().flat_map(paths) {
+            replaceable.remove(&path);
+        }
+        replaceable
+    }
+}
+
+/// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards. With
+/// `widens`, a job whose files were all left out is collected again; with `recollects`, any job.
+fn resume(
+    directory: &JobDirectory,
+    container: &str,
+    exists: bool,
+    widens: bool,
+    recollects: bool,
+) -> Result<CollectProgress> {
+    let dataset = directory.job().dataset();
+    journal::finish_all(directory)?;
+    let progress = journal::progress(directory, dataset, container)?;
+    if progress == CollectProgress::Collected {
+        let has_left_out = || {
+            Journal::open_finished(directory, dataset)
+                .is_ok_and(|journal| journal.is_some_and(|journal| journal.uncollected > 0))
+        };
+        if recollects || widens && has_left_out() {
+            return Ok(CollectProgress::NotStarted);
+        }
+        directory.clean_up(exists);
+    }
+    Ok(progress)
+}
