@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ncaas_core::engine::{Engine, Owner, labels};
+use ncaas_core::engine::{Engine, FileOwner, labels};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::pipe::Input;
@@ -20,7 +20,7 @@ pub(crate) async fn placement_input(engine: &Engine, placement: &str) -> Result<
 /// Whether the io-dir of a record belongs to this user.
 pub(crate) fn belongs_to_user(record: &Record) -> bool {
     let io_dir = record.text("io_dir").and_then(|io_dir| std::fs::metadata(io_dir).ok());
-    io_dir.is_some_and(|io_dir| io_dir.uid() == Owner::current().uid)
+    io_dir.is_some_and(|io_dir| io_dir.uid() == FileOwner::current().uid)
 }
 
 /// Checks that a saved record does not name the container of another job. Fails with [`Kind::WrongContainer`].
@@ -44,12 +44,12 @@ pub(crate) async fn update_record(engine: &Engine, record: &mut Record, containe
 /// Makes the user the owner of the files that an ended container wrote to this machine.
 pub(crate) async fn take_ownership(engine: &Engine, record: &Record, container: &str) -> Result<()> {
     if let Ok(job) = JobFolder::for_record(record) {
-        return engine.repair_ownership(container, &job.mounted()?, Owner::current()).await;
+        return engine.repair_ownership(container, &job.mounted()?, FileOwner::current()).await;
     }
     let (Some(io_dir), None) = (record.text("io_dir"), record.job()) else { return Ok(()) };
     let folders = [layout::RESULTS, layout::LOGS].map(|name| Path::new(io_dir).join(name)).into_iter();
     let folders: Vec<PathBuf> = folders.filter(|folder| folder.exists()).collect();
     // A development container also mounts the folders of jobs, which may still run.
     let is_job_folder = |name: &OsStr| name.as_encoded_bytes().starts_with(b"job__");
-    engine.repair_ownership_except(container, &folders, Owner::current(), is_job_folder).await
+    engine.repair_ownership_except(container, &folders, FileOwner::current(), is_job_folder).await
 }

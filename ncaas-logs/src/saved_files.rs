@@ -18,7 +18,7 @@ use ncaas_core::status_file::ReadStatus;
 use ncaas_core::text::strip_control;
 
 use crate::job_files::JobFiles;
-use crate::log::{Query, SavedLog, Stamp, last_state};
+use crate::log::{LogTime, Query, SavedLog, last_state};
 
 /// A job's saved files.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ pub(crate) fn read_records(path: &Path) -> Result<Vec<Record>> {
 
 /// The output in a status file in the form of a saved log. Its lines have no times: they get that of the start.
 fn log_of_status(status: &ReadStatus) -> Result<File> {
-    let start = status.started_at.map_or(Stamp::MIN, Stamp::at);
+    let start = status.started_at.map_or(LogTime::MIN, LogTime::at);
     let text: String = status.output.iter().map(|line| format!("{} stdout {line}\n", start.as_str())).collect();
     let failed = |error: std::io::Error| Failure::new(Kind::Io, format!("cannot write a temporary file: {error}"));
     let mut file = tempfile::tempfile().map_err(failed)?;

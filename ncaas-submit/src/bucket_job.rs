@@ -19,7 +19,7 @@ use ncaas_core::saved_record;
 use ncaas_core::status_file::{self, ReadStatus, StatusFile};
 
 use crate::job_state::JobFacts;
-use crate::submission::{self, Reach, Submission};
+use crate::submission::{self, AllowedKeys, Submission};
 
 /// Fields of a saved record that describe the machine that its job ran on, and mean nothing on another one.
 pub(crate) const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];
@@ -204,7 +204,7 @@ async fn result_path_of_claim(bucket: &Bucket, group: &str, id: &str) -> Result<
     let Ok(key) = Key::new(claim.submission) else { return Ok(None) };
     let read = bucket.read(&key, submission::MAX_SIZE).await.none_if(&[Kind::ObjectNotFound, Kind::TooLarge])?;
     // The watcher has accepted it: it is not judged again.
-    let read = read.map(|(content, _)| Submission::read(&content, &Reach::everywhere(bucket.address(), group)));
+    let read = read.map(|(content, _)| Submission::read(&content, &AllowedKeys::everywhere(bucket.address(), group)));
     Ok(read.and_then(|submission| submission.result_path))
 }
 

@@ -12,7 +12,7 @@ use ncaas_core::tool::Tool;
 use crate::args::TargetArgs;
 use crate::bucket_job::id_without_timestamp;
 use crate::group::open_group;
-use crate::submission::{self, Reach, Submission};
+use crate::submission::{self, AllowedKeys, Submission};
 use crate::submit_files::is_submit_file;
 
 /// The records to work on.
@@ -51,7 +51,7 @@ async fn check_submitted(bucket: &Bucket, group: &str, id: &str, name: &str) -> 
     while let Some(page) = listing.next_page().await? {
         for entry in page.entries.into_iter().filter(|entry| is_submit_file(entry.key.as_str())) {
             let Ok((content, _)) = bucket.read(&entry.key, submission::MAX_SIZE).await else { continue };
-            let submission = Submission::read(&content, &Reach::everywhere(bucket.address(), group));
+            let submission = Submission::read(&content, &AllowedKeys::everywhere(bucket.address(), group));
             let submitted = submission.timestamp.and_then(|timestamp| layout::job_id(bucket.name(), &timestamp).ok());
             let submitted = submitted.unwrap_or_else(|| id_without_timestamp(bucket, &entry.key));
             if submitted == id {

@@ -6,7 +6,7 @@ use super::object::Version;
 use super::{Bucket, Key};
 
 /// The maximum number of tests. If an answer is lost, the repeated request looks like a condition that was not met.
-const ATTEMPTS: u32 = 3;
+const MAX_TRIES: u32 = 3;
 
 impl Bucket {
     /// Tests whether [`Bucket::put_new`] and [`Bucket::put_if`] work, with an object that is written at `key` and deleted
@@ -15,7 +15,7 @@ impl Bucket {
     /// # Errors
     /// If the bucket does not answer.
     pub async fn honours_conditional_writes(&self, key: &Key) -> Result<bool> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_TRIES {
             let verdict = self.probe(key).await;
             self.delete(key).await?;
             if verdict? {

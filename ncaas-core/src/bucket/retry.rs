@@ -19,7 +19,7 @@ use crate::quantity::{format_duration, parse_duration_or_zero};
 use crate::tool::Tool;
 
 /// How often an operation is attempted where no patience is set.
-const ATTEMPTS: u32 = 3;
+const MIN_TRIES: u32 = 3;
 /// How long to retry while no server has answered yet and the user has set no patience.
 const FIRST_CONTACT: Duration = Duration::from_secs(3);
 /// An outage is reported when it lasts longer than this.
@@ -115,9 +115,9 @@ impl RetryState {
     }
 
     /// The number of attempts that fill the patience, by the average pause.
-    fn attempts(&self) -> u32 {
+    fn max_tries(&self) -> u32 {
         let patience = self.policy.map_or(Duration::ZERO, |policy| policy.patience);
-        ATTEMPTS + u32::try_from(patience.as_secs() / (LONGEST_PAUSE.as_secs() / 2)).unwrap_or(u32::MAX / 2)
+        MIN_TRIES + u32::try_from(patience.as_secs() / (LONGEST_PAUSE.as_secs() / 2)).unwrap_or(u32::MAX / 2)
     }
 
     fn note(&self, line: Option<String>) {
@@ -129,11 +129,8 @@ impl RetryState {
 
 /// How often the SDK may attempt a request, and with which pauses.
 pub(super) fn retry_config() -> RetryConfig {
-    let attempts = state().attempts();
-    RetryConfig::standard()
-        .with_max_attempts(attempts)
-        .with_initial_backoff(FIRST_PAUSE)
-        .with_max_backoff(LONGEST_PAUSE)
+    let tries = state().max_tries();
+    RetryConfig::standard().with_max_attempts(tries).with_initial_backoff(FIRST_PAUSE).with_max_backoff(LONGEST_PAUSE)
 }
 
 /// Retries without the SDK's own quota, which many concurrent requests use up within seconds.
@@ -200,13 +197,13 @@ impl Retries {
     /// Whether another attempt is worthwhile. The first ones always are; then the policy decides.
     fn is_worthwhile(&self) -> bool {
         let mut state = state();
-        if self.failed < ATTEMPTS {
+        if self.failed < MIN_TRIES {
             return true;
         }
         let (is_worthwhile, line) = state
             .record_failure(Instant::now(), "the bucket's server closes connections before its answers are complete");
         state.note(line);
-        state.policy.is_some() && is_worthwhile && self.failed < state.attempts()
+        state.policy.is_some() && is_worthwhile && self.failed < state.max_tries()
     }
 
     /// Starts counting anew: the operation has made progress.

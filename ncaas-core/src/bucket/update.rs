@@ -6,7 +6,7 @@ use super::{Bucket, Key};
 use crate::failure::{Failure, Kind, NoneIf, Result};
 
 /// How often an update is repeated because another process has changed the object meanwhile.
-const ATTEMPTS: u32 = 50;
+const MAX_TRIES: u32 = 50;
 /// The longest pause before the first repetition, and before any.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ impl Bucket {
         mut change: impl FnMut(Option<&[u8]>) -> Result<Option<Vec<u8>>>,
     ) -> Result<bool> {
         let mut pause = FIRST_PAUSE;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_TRIES {
             let old = self.read(key, limit).await.none_if(&[Kind::ObjectNotFound])?;
             let Some(new) = change(old.as_ref().map(|(content, _)| content.as_slice()))? else { return Ok(false) };
             let written = match old {

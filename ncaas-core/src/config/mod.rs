@@ -61,7 +61,7 @@ pub fn parse(name: &str, content: &[u8]) -> Result<Config> {
     let number = |field: &str, unit: f64| match fields.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) if *number > 0.0 && number * unit < 1e18 => Ok(Some((number * unit).ceil() as u64)),
-        Some(value) => Err(format!("`{field}` must be a number above 0, not {}", value.shown())),
+        Some(value) => Err(format!("`{field}` must be a number above 0, not {}", value.quote_value())),
     };
     let (timeout_s, disk_bytes) = match (number(DURATION, 60.0), number(DATASET_SIZE, 1e9)) {
         (Ok(timeout_s), Ok(disk_bytes)) => (timeout_s, disk_bytes),
@@ -141,7 +141,7 @@ enum Value {
 }
 
 impl Value {
-    fn shown(&self) -> String {
+    fn quote_value(&self) -> String {
         match self {
             Value::Null => "null".to_owned(),
             Value::Number(number) => number.to_string(),

@@ -6,7 +6,7 @@ use crate::record::fields::{Oom, Status, StoppedBy};
 /// The signal KILL: the kernel sends it for memory, and the engine when a container does not stop.
 pub(super) const KILL: i64 = 9;
 /// The exit code that an engine gives a container whose process it does not find when it starts.
-pub(super) const LOST: i64 = 255;
+pub(super) const UNKNOWN_EXIT: i64 = 255;
 
 /// The evidence about a container's exit.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +54,7 @@ impl Evidence {
 
     /// Whether only a restart of the engine could explain the exit: its events do not go back to the container's start.
     pub(super) fn needs_engine_history(&self) -> bool {
-        let ended_by_itself = self.signal.is_none() && self.exit_code != Some(LOST);
+        let ended_by_itself = self.signal.is_none() && self.exit_code != Some(UNKNOWN_EXIT);
         let is_explained = matches!(self.judged_status(), Some(Status::Timeout | Status::OutOfMemory));
         !is_explained && !self.start_event && (self.kill_event || !ended_by_itself)
     }
@@ -149,7 +149,7 @@ mod tests {
             (Evidence { status: Some(Timeout), kill_event: true, ..killed() }, Timeout, no, limit),
             // An engine that was restarted: it kills, does not find a process, or has invented an exit code of 0.
             (restarted(killed()), Killed, unknown, engine),
-            (restarted(exited(LOST)), Failed, no, engine),
+            (restarted(exited(UNKNOWN_EXIT)), Failed, no, engine),
             (Evidence { lost_exit: true, ..restarted(exited(0)) }, Failed, no, engine),
             // Ends before the restart.
             (restarted(exited(1)), Failed, no, None),

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::engine::Engine;
 use crate::engine::container::{container_from_inspect, time};
 use crate::engine::daemon_start::daemon_started_between;
-use crate::engine::exit_cause::{Evidence, KILL, LOST, Verdict};
+use crate::engine::exit_cause::{Evidence, KILL, UNKNOWN_EXIT, Verdict};
 use crate::engine::kernel_oom::{OomKillCount, log_shows_oom_kill};
 use crate::record::fields::Container;
 
@@ -70,7 +70,7 @@ impl Engine {
         }
         evidence.lost_exit = is_unproven && evidence.engine_restarted;
         if evidence.lost_exit {
-            container.exit_code = Some(LOST);
+            container.exit_code = Some(UNKNOWN_EXIT);
         }
         let Verdict { status, oom, oom_evidence, stopped_by } = evidence.verdict();
         container.status = status;

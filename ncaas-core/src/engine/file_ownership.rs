@@ -37,17 +37,17 @@ const INFO_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The owner that files get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
+pub struct FileOwner {
     /// Number of the user.
     pub uid: u32,
     /// Number of the group.
     pub gid: u32,
 }
 
-impl Owner {
+impl FileOwner {
     /// The user who runs this program.
     pub fn current() -> Self {
-        Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+        FileOwner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
     }
 
     fn owns(self, file: &Metadata) -> bool {
@@ -57,7 +57,7 @@ impl Owner {
 
 /// The files of other users in a folder, as far as the owner can see them.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Survey {
+struct OwnershipScan {
     /// Files and folders of others.
     foreign: u64,
     /// Folders that cannot be looked into.
@@ -66,13 +66,13 @@ struct Survey {
     opened: u64,
 }
 
-impl Survey {
+impl OwnershipScan {
     fn is_clean(&self) -> bool {
         self.foreign == 0 && self.unreadable == 0
     }
 
     /// Whether the round between `before` and this survey has changed nothing.
-    fn is_stuck(&self, before: Option<&Survey>) -> bool {
+    fn is_stuck(&self, before: Option<&OwnershipScan>) -> bool {
         self.opened == 0 && before == Some(self)
     }
 }
@@ -85,7 +85,7 @@ impl Engine {
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::AccessDenied`] if the engine cannot do it, because it maps users to
     /// others (`userns-remap`) or the file system refuses.
-    pub async fn repair_ownership(&self, id: &str, folders: &[PathBuf], owner: Owner) -> Result<()> {
+    pub async fn repair_ownership(&self, id: &str, folders: &[PathBuf], owner: FileOwner) -> Result<()> {
         self.repair_ownership_except(id, folders, owner, |_| false).await
     }
 
@@ -97,7 +97,7 @@ impl Engine {
         &self,
         id: &str,
         folders: &[PathBuf],
-        owner: Owner,
+        owner: FileOwner,
         except: fn(&OsStr) -> bool,
     ) -> Result<()> {
         let Some(above) = folders.first().and_then(|folder| folder.parent()).filter(|_| !self.is_remote()) else {
@@ -149,8 +149,8 @@ impl Engine {
         &self,
         inspected: &ContainerInspectResponse,
         folder: &Path,
-        owner: Owner,
-        mapped: Owner,
+        owner: FileOwner,
+        mapped: FileOwner,
         except: fn(&OsStr) -> bool,
     ) -> Result<()> {
         let is_read_only = inspected.host_config.as_ref().and_then(|host| host.readonly_rootfs) == Some(true);
@@ -176,7 +176,7 @@ impl Engine {
 
     /// `owner` as the engine maps it: for an engine that runs as the user, the user is root.
     #[boxed]
-    async fn as_it_maps(&self, owner: Owner) -> Result<Owner> {
+    async fn as_it_maps(&self, owner: FileOwner) -> Result<FileOwner> {
         let info =
             with_deadline(INFO_TIME, async { self.docker().info().await.engine_context("ask", Subject::Engine) })
                 .await?;
@@ -184,17 +184,17 @@ impl Engine {
         // Podman does not report this: its own folder belongs to the user that it runs as.
         let folder = info.docker_root_dir.and_then(|folder| fs::metadata(folder).ok());
         let is_users = rootless || folder.is_some_and(|folder| owner.owns(&folder));
-        Ok(if is_users && owner.uid != 0 { Owner { uid: 0, gid: 0 } } else { owner })
+        Ok(if is_users && owner.uid != 0 { FileOwner { uid: 0, gid: 0 } } else { owner })
     }
 }
 
 /// Counts the files of others in a folder. Removes the links of an earlier round, and changes modes of the owner's files
 /// that deny access.
-async fn survey(folder: &Path, owner: Owner, except: fn(&OsStr) -> bool) -> Result<Survey> {
+async fn survey(folder: &Path, owner: FileOwner, except: fn(&OsStr) -> bool) -> Result<OwnershipScan> {
     let folder = folder.to_owned();
     let survey = move || {
         remove_links(&folder)?;
-        let mut survey = Survey::default();
+        let mut survey = OwnershipScan::default();
         for entry in entries(&folder, except) {
             match entry.and_then(|entry| Ok((entry.metadata()?, entry.into_path()))) {
                 Ok((file, path)) if owner.owns(&file) => survey.opened += u64::from(grant_access(&path, &file)?),
@@ -260,7 +260,7 @@ fn append(
     name: &str,
     links: Option<&Path>,
     foreign: impl Iterator<Item = DirEntry>,
-    mapped: Owner,
+    mapped: FileOwner,
 ) -> io::Result<()> {
     let links_name = links.and_then(Path::file_name).unwrap_or_default();
     let mut count = 0_u64;
@@ -281,7 +281,12 @@ fn append(
 }
 
 /// A header with a file's own mode and time, and its new owner.
-fn header(archive: &mut Builder<ArchiveWriter>, file: &Metadata, kind: EntryType, owner: Owner) -> io::Result<Header> {
+fn header(
+    archive: &mut Builder<ArchiveWriter>,
+    file: &Metadata,
+    kind: EntryType,
+    owner: FileOwner,
+) -> io::Result<Header> {
     // A plain header's time is in whole seconds.
     let time = format_seconds(i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec()));
     archive.append_pax_extensions([("mtime", time.as_bytes())])?;

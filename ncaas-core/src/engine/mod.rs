@@ -58,7 +58,7 @@ use address::{Address, Endpoint, Tls};
 
 pub use backoff::{Backoff, OUTAGE_LIMIT};
 pub use errors::{EngineContext, Subject, failure};
-pub use file_ownership::Owner;
+pub use file_ownership::FileOwner;
 pub use lazy::LazyEngine;
 pub use raw_connection::{HttpConnection, error_message};
 pub use state_file::StateFiles;

@@ -28,7 +28,7 @@ pub struct Output {
     sender: mpsc::Sender<(Vec<u8>, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
     done: oneshot::Receiver<()>,
-    shared: Arc<Shared>,
+    shared: Arc<OutputState>,
     /// The highest exit status for the records so far.
     status: AtomicU8,
     is_terminal: bool,
@@ -41,14 +41,14 @@ pub struct Output {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct OutputState {
     /// Set when nothing more can be written, with the failure; a closed pipe is not a failure.
     ended: OnceLock<Option<Failure>>,
     notify: Notify,
     watching: Mutex<bool>,
 }
 
-impl Shared {
+impl OutputState {
     fn end(&self, failure: Option<Failure>) {
         // The first reason stands.
         self.ended.get_or_init(|| failure);
@@ -62,7 +62,7 @@ impl Output {
         let is_terminal = std::io::stdout().is_terminal();
         let (sender, mut receiver) = mpsc::channel::<(Vec<u8>, OwnedSemaphorePermit)>(8);
         let (finished, done) = oneshot::channel();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(OutputState::default());
         let writer = Arc::clone(&shared);
         std::thread::spawn(move || {
             let mut stdout = std::io::stdout().lock();

@@ -47,9 +47,9 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
     });
     let dataset = datasets(record);
     let results = record.results().filter(|results| !results.is_empty());
-    let place = results
+    let results_line = results
         .and_then(|results| Some(format!("{} in {}", describe_results(&results), one_line(&results_folder(record)?))));
-    if let Some(detail) = place.as_ref().or(container_name.as_ref()).filter(|_| is_told && error.is_none()) {
+    if let Some(detail) = results_line.as_ref().or(container_name.as_ref()).filter(|_| is_told && error.is_none()) {
         let subject = dataset.or_else(|| job.map(|job| one_line(&job.id)));
         return title_line(subject.as_deref().unwrap_or("job"), detail);
     }
@@ -68,7 +68,7 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
     for line in lines.iter().filter(|line| !line.is_empty()) {
         summary.push_str(&format!("{INDENT}{line}\n"));
     }
-    if let Some(place) = place {
+    if let Some(results_line) = results_line {
         summary.push_str(&format!("{INDENT}{place}\n"));
     }
     if let Some(command) = record.as_map().get("dry_run").and_then(|dry_run| dry_run["docker_run"].as_str()) {

@@ -42,7 +42,8 @@ pub(super) fn check(known: &RecordFields) -> Result<()> {
     }
     if let Some(container) = &known.container {
         if container.reference().contains('/') {
-            let cause = format!("`container.id` is not the name of a container: `{}`", shown(container.reference()));
+            let cause =
+                format!("`container.id` is not the name of a container: `{}`", quote_value(container.reference()));
             return Err(out_of_bounds(cause));
         }
         check_text("container.id", Some(&container.id), MAX_NAME)?;
@@ -57,7 +58,7 @@ pub(crate) fn check_io_dir(path: &str) -> Result<()> {
 }
 
 fn check_path(field: &str, path: &str) -> Result<()> {
-    let bad = |cause: &str| Err(out_of_bounds(format!("`{field}` {cause}: `{}`", shown(path))));
+    let bad = |cause: &str| Err(out_of_bounds(format!("`{field}` {cause}: `{}`", quote_value(path))));
     if !path.starts_with('/') {
         bad("is not an absolute path")
     } else if path.contains('\0') || Path::new(path).components().any(|part| part == Component::ParentDir) {
@@ -111,7 +112,7 @@ fn check_name(field: &str, name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(out_of_bounds(format!("`{field}` {cause}: `{}`", shown(name))))
+    Err(out_of_bounds(format!("`{field}` {cause}: `{}`", quote_value(name))))
 }
 
 /// Checks the name of a dataset or config of a bucket: a key, or an `s3://` path.
@@ -121,10 +122,10 @@ fn check_key(field: &str, name: &str) -> Result<()> {
     if is_relative && !key.contains('\0') {
         return Ok(());
     }
-    Err(out_of_bounds(format!("`{field}` is not a valid key: `{}`", shown(name))))
+    Err(out_of_bounds(format!("`{field}` is not a valid key: `{}`", quote_value(name))))
 }
 
-fn shown(text: &str) -> String {
+fn quote_value(text: &str) -> String {
     text::shorten(&text::one_line(text), 200)
 }
 

@@ -207,7 +207,8 @@ impl ObjectReader<'_> {
         })?;
         let begins = format!("bytes {}-", range.start);
         if is_part && !answer.content_range().is_some_and(|range| range.starts_with(&begins)) {
-            let message = format!("cannot read a part of {}: the server sends the whole object", self.shown());
+            let message =
+                format!("cannot read a part of {}: the server sends the whole object", self.describe_object());
             return Err(Failure::new(Kind::BucketError, message));
         }
         let sha256 = answer.metadata().and_then(|metadata| metadata.get("sha256")).cloned();
@@ -215,7 +216,7 @@ impl ObjectReader<'_> {
         Ok((answer.body, Answer { sha256, origin_modified, waited: asked.elapsed() }))
     }
 
-    fn shown(&self) -> String {
+    fn describe_object(&self) -> String {
         format!("`{}/{}`", self.bucket.address(), self.entry.key)
     }
 
@@ -227,17 +228,18 @@ impl ObjectReader<'_> {
 
     fn cut_short(&self, read: u64) -> Failure {
         let size = self.entry.size;
-        let message = format!("cannot read {}: the connection was lost after {read} of {size} bytes", self.shown());
+        let message =
+            format!("cannot read {}: the connection was lost after {read} of {size} bytes", self.describe_object());
         Failure::new(Kind::BucketUnreachable, message).hint("run the same command again to resume the transfer")
     }
 
     pub(super) fn changed(&self) -> Failure {
-        Failure::new(Kind::ChecksumMismatch, format!("{} changed while it was read", self.shown()))
+        Failure::new(Kind::ChecksumMismatch, format!("{} changed while it was read", self.describe_object()))
             .hint("run the same command again")
     }
 
     pub(super) fn mismatch(&self) -> Failure {
-        let message = format!("the content of {} does not match its stored checksum", self.shown());
+        let message = format!("the content of {} does not match its stored checksum", self.describe_object());
         Failure::new(Kind::ChecksumMismatch, message)
             .hint("it was damaged in transit or on the server: upload it again")
     }

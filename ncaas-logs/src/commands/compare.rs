@@ -75,7 +75,7 @@ type FileSums = BTreeMap<String, (u64, Option<String>)>;
 
 pub(crate) async fn compare_records(tool: Tool, args: CompareArgs) -> Result<ExitStatus> {
     let engines = LazyEngine::default();
-    let [a, b] = [read_side(&engines, &args.a).await?, read_side(&engines, &args.b).await?];
+    let [a, b] = [read_job(&engines, &args.a).await?, read_job(&engines, &args.b).await?];
     let comparison = compare(&a, &b);
     let is_table = shows_table(args.records.json);
     let lines = if is_table { to_table(&comparison, terminal_width()).into_bytes() } else { json_line(&comparison) };
@@ -83,7 +83,7 @@ pub(crate) async fn compare_records(tool: Tool, args: CompareArgs) -> Result<Exi
 }
 
 /// One of the two jobs.
-struct Side {
+struct ComparedJob {
     path: PathBuf,
     record: Record,
     results: FileSums,
@@ -91,19 +91,19 @@ struct Side {
     cause: Option<String>,
 }
 
-async fn read_side(engines: &LazyEngine, argument: &str) -> Result<Side> {
+async fn read_job(engines: &LazyEngine, argument: &str) -> Result<ComparedJob> {
     let mut record = Record::for_argument(argument);
     let saved = match find_target(engines, &mut record).await? {
         Target::Container(..) => SavedFiles::for_record(&record),
         Target::Saved(saved) => Some(saved),
     };
-    saved.and_then(Side::new).ok_or_else(|| {
+    saved.and_then(ComparedJob::new).ok_or_else(|| {
         Failure::new(Kind::BadRecord, format!("no record is saved for `{argument}`"))
             .hint("`ncaas-logs save` saves the record when the job ends")
     })
 }
 
-impl Side {
+impl ComparedJob {
     /// None if the job's record was not saved.
     fn new(files: SavedFiles) -> Option<Self> {
         let record = files.record.clone()?;
@@ -123,11 +123,11 @@ impl Side {
         let find_cause = || if record.is_failed() { files.find_cause() } else { None };
         let cause = record.text("cause").map(str::to_owned).or_else(find_cause);
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Some(Side { path, results: results.collect(), record, cause })
+        Some(ComparedJob { path, results: results.collect(), record, cause })
     }
 }
 
-fn compare(a: &Side, b: &Side) -> Comparison {
+fn compare(a: &ComparedJob, b: &ComparedJob) -> Comparison {
     let field = |record: &Record, name: &str| {
         let mut value = Some(Value::Object(record.as_map().clone()));
         for part in name.split('.') {
@@ -140,7 +140,7 @@ fn compare(a: &Side, b: &Side) -> Comparison {
         .map(|name| ((*name).to_owned(), Pair { a: field(&a.record, name), b: field(&b.record, name) }))
         .filter(|(_, pair)| pair.a != pair.b)
         .collect();
-    let inputs_of = |side: &Side| -> FileSums {
+    let inputs_of = |side: &ComparedJob| -> FileSums {
         let inputs = side.record.fields().ok().and_then(|known| known.inputs).unwrap_or_default();
         inputs.into_iter().map(|input| (base_name(&input.name).to_owned(), (input.size, Some(input.sha256)))).collect()
     };
@@ -270,7 +270,7 @@ mod tests {
         let side = |name: &str, record: &Value| {
             let path = folder.path().join(name);
             std::fs::write(&path, record.to_string()).unwrap();
-            Side::new(SavedFiles::from_path(path.to_str().unwrap()).unwrap().unwrap()).unwrap()
+            ComparedJob::new(SavedFiles::from_path(path.to_str().unwrap()).unwrap().unwrap()).unwrap()
         };
         let a = side("a", &record("1", &[("same", "x"), ("changed", "y"), ("gone", "z")]));
         let b = side("b", &record("2", &[("same", "x"), ("changed", "Y"), ("new", "z")]));

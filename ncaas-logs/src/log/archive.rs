@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::driver::{compresses, option};
 use super::entry::LogEntry;
-use super::file_parser::Lost;
+use super::file_parser::MissingOutput;
 use super::files::Entries;
 use super::helper_container::Helper;
 use super::query::Query;
@@ -121,8 +121,8 @@ impl Archive {
         self.has_begun
     }
 
-    pub(super) fn lost(&self) -> Lost {
-        self.entries.lost()
+    pub(super) fn missing(&self) -> MissingOutput {
+        self.entries.missing()
     }
 }
 

@@ -27,17 +27,17 @@ impl Stream {
     }
 }
 
-/// Length of a [`Stamp`] as text.
+/// Length of a [`LogTime`] as text.
 pub(crate) const STAMP: usize = 30;
 
 /// A time of the engine as text of fixed length: `2026-11-22T10:24:55.517032643Z`, in UTC, to the nanosecond. Stamps
 /// compare as bytes in the order of time, so that ten million of them need no parsing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Stamp([u8; STAMP]);
+pub(crate) struct LogTime([u8; STAMP]);
 
-impl Stamp {
+impl LogTime {
     /// Before all times.
-    pub(crate) const MIN: Stamp = Stamp(*b"0000-01-01T00:00:00.000000000Z");
+    pub(crate) const MIN: LogTime = LogTime(*b"0000-01-01T00:00:00.000000000Z");
 
     /// Parses RFC 3339 with any number of decimals. Engines trim trailing zeros in files and write them in streams.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
@@ -52,7 +52,7 @@ impl Stamp {
             let decimals = &text[SECONDS..text.len() - 1];
             stamp[SECONDS..SECONDS + decimals.len()].copy_from_slice(decimals);
         }
-        stamp.is_ascii().then_some(Stamp(stamp))
+        stamp.is_ascii().then_some(LogTime(stamp))
     }
 
     fn parse_any(text: &[u8]) -> Option<Self> {
@@ -84,7 +84,7 @@ impl Stamp {
     }
 }
 
-impl fmt::Debug for Stamp {
+impl fmt::Debug for LogTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -94,7 +94,7 @@ impl fmt::Debug for Stamp {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LogEntry<'a> {
     /// When the engine read the output.
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: LogTime,
     /// The stream it was written to.
     pub(crate) stream: Stream,
     /// The output, with its line break if it has one.
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_stamp_always_has_nine_decimals() {
-        let stamp = |text: &str| Stamp::parse(text.as_bytes()).map(|stamp| stamp.as_str().to_owned());
+        let stamp = |text: &str| LogTime::parse(text.as_bytes()).map(|stamp| stamp.as_str().to_owned());
         assert_eq!(stamp("2026-11-22T10:24:55.5Z").as_deref(), Some("2026-11-22T10:24:55.500000000Z"));
         assert_eq!(stamp("2026-11-22T10:24:55Z").as_deref(), Some("2026-11-22T10:24:55.000000000Z"));
         assert_eq!(stamp("2026-11-22T10:24:55.517032643Z").as_deref(), Some("2026-11-22T10:24:55.517032643Z"));
@@ -121,8 +121,8 @@ mod tests {
 
     #[test]
     fn the_order_of_stamps_is_the_order_in_time() {
-        let stamp = |text: &str| Stamp::parse(text.as_bytes());
+        let stamp = |text: &str| LogTime::parse(text.as_bytes());
         assert!(stamp("2026-11-22T10:24:55.09Z") < stamp("2026-11-22T10:24:55.1Z"));
-        assert!(Some(Stamp::MIN) < stamp("1999-01-01T00:00:00Z"));
+        assert!(Some(LogTime::MIN) < stamp("1999-01-01T00:00:00Z"));
     }
 }

@@ -9,7 +9,7 @@ use super::k8s_file::{self, Fragments};
 
 /// Output that the log driver has lost, as far as its files show it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Lost {
+pub(crate) struct MissingOutput {
     /// Bytes that were not valid UTF-8, which the driver has replaced by U+FFFD.
     pub(crate) replaced: u64,
     /// Lines that are not entries: a crash of the machine leaves such lines.
@@ -18,8 +18,8 @@ pub(crate) struct Lost {
     pub(crate) gaps: u64,
 }
 
-impl Lost {
-    pub(crate) fn add(&mut self, other: Lost) {
+impl MissingOutput {
+    pub(crate) fn add(&mut self, other: MissingOutput) {
         self.replaced += other.replaced;
         self.damaged += other.damaged;
         self.gaps += other.gaps;
@@ -34,7 +34,7 @@ pub(super) struct FileParser {
     details: Option<Translated>,
     /// Parts of lines in a file that Podman writes.
     fragments: Fragments,
-    pub(super) lost: Lost,
+    pub(super) missing: MissingOutput,
 }
 
 impl FileParser {
@@ -60,13 +60,13 @@ impl FileParser {
     }
 
     fn parse_line(&mut self, line: &[u8], give: &mut impl FnMut(&LogEntry<'_>)) {
-        let FileParser { scratch, details, fragments, lost } = self;
-        if let Some(entry) = json_file::parse(line, details.as_mut(), scratch, &mut lost.replaced) {
+        let FileParser { scratch, details, fragments, missing } = self;
+        if let Some(entry) = json_file::parse(line, details.as_mut(), scratch, &mut missing.replaced) {
             give(&entry);
         } else if !json_file::parse_unordered(line, details.is_some(), give) {
             match k8s_file::parse(line) {
                 Some(logged) => fragments.push(&logged, give),
-                None => lost.damaged += 1,
+                None => missing.damaged += 1,
             }
         }
     }
@@ -100,7 +100,7 @@ mod tests {
             let line = format!("{{\"log\":\"{escaped}\",\"stream\":\"stderr\",\"time\":\"2026-11-22T10:24:55.5Z\"}}\n");
             let expected: String = serde_json::from_str(&format!("\"{escaped}\"")).unwrap();
             let (entries, consumed, file) = read(&line);
-            assert_eq!((entries, consumed, file.lost.damaged), (vec![(Stream::Stderr, expected)], line.len(), 0));
+            assert_eq!((entries, consumed, file.missing.damaged), (vec![(Stream::Stderr, expected)], line.len(), 0));
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
             "\0\0\0\n{{\"log\":\"x\\\n{{\"log\":\"\\u00\",\"stream\":\"stdout\",\"time\":\"2026-11-22T10:24:55.5Z\"}}\n{good}\n{good}"
         );
         let (entries, consumed, file) = read(&text);
-        assert_eq!((entries.len(), file.lost.damaged), (1, 3));
+        assert_eq!((entries.len(), file.missing.damaged), (1, 3));
         assert_eq!(&text[consumed..], good);
     }
 
@@ -133,6 +133,6 @@ mod tests {
             "{\"log\":\"\\ufffd\\ufffd \u{FFFD}\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-22T10:24:55.5Z\"}\n";
         let (entries, _, file) = read(line);
         assert_eq!(entries[0].1, "\u{FFFD}\u{FFFD} \u{FFFD}\n");
-        assert_eq!(file.lost.replaced, 2);
+        assert_eq!(file.missing.replaced, 2);
     }
 }

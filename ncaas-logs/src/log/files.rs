@@ -11,8 +11,8 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use ncaas_core::failure::{IoContext, Result};
 
-use super::entry::{LogEntry, Stamp, Stream};
-use super::file_parser::{FileParser, Lost};
+use super::entry::{LogEntry, LogTime, Stream};
+use super::file_parser::{FileParser, MissingOutput};
 use super::query::Query;
 
 /// How much is read at once. The bytes are parsed while they are still in the processor's cache.
@@ -22,7 +22,7 @@ const CHUNK: usize = 256 << 10;
 const LONGEST: usize = 4 << 20;
 
 /// How often opening is tried while the engine rotates its files, and the time between.
-const ATTEMPTS: usize = 5;
+const MAX_TRIES: usize = 5;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 
 /// The line in a log in place of output that the engine has removed.
@@ -53,7 +53,7 @@ pub(super) struct Files {
 impl Files {
     /// Opens the log file and the files that it was rotated into. Returns none if this process may not read them.
     pub(super) fn open(path: &Path, query: &Query) -> Option<Self> {
-        for attempt in 0..ATTEMPTS {
+        for attempt in 0..MAX_TRIES {
             if attempt > 0 {
                 std::thread::sleep(BETWEEN_ATTEMPTS);
             }
@@ -109,7 +109,7 @@ impl Files {
     /// Opens the files that the engine has begun since the newest open one.
     fn open_new_files(&mut self) {
         let inode_of_path = || std::fs::metadata(&self.path).map(|now| now.ino()).ok();
-        for attempt in 1..=ATTEMPTS {
+        for attempt in 1..=MAX_TRIES {
             if inode_of_path().is_none_or(|inode| inode == self.newest) {
                 // The engine is about to create it, nothing was rotated, or the container was removed.
                 return;
@@ -127,7 +127,7 @@ impl Files {
                 newer.push(file);
             }
             // While the engine renames files, some are not found.
-            if inode_of_path() == Some(opened) && (is_known || attempt == ATTEMPTS) {
+            if inode_of_path() == Some(opened) && (is_known || attempt == MAX_TRIES) {
                 self.parts.extend((!is_known).then_some(Part::Gap));
                 self.parts.extend(newer.into_iter().rev().map(|file| Part::File(Box::new(file))));
                 self.newest = opened;
@@ -142,13 +142,13 @@ impl Files {
         self.entries.next_file(give);
     }
 
-    pub(super) fn lost(&self) -> Lost {
-        Lost { gaps: self.gaps, ..self.entries.lost() }
+    pub(super) fn missing(&self) -> MissingOutput {
+        MissingOutput { gaps: self.gaps, ..self.entries.missing() }
     }
 }
 
 /// The time of the first entry that the engine still has of a log.
-pub(super) fn first_stamp(path: &Path) -> Option<Stamp> {
+pub(super) fn first_stamp(path: &Path) -> Option<LogTime> {
     let mut oldest: Box<dyn Read> = Box::new(File::open(path).ok()?);
     open_rotated_files(path, |file| oldest = file)?;
     let mut entries = Entries::new(&Query::default());
@@ -198,24 +198,24 @@ pub(super) struct Entries {
     parser: FileParser,
     query: Query,
     /// The time of the last entry.
-    last: Stamp,
+    last: LogTime,
 }
 
 impl Entries {
     pub(super) fn new(query: &Query) -> Self {
         let parser = FileParser::new(query.details);
-        Entries { buffer: Vec::new(), filled: 0, parser, query: query.clone(), last: Stamp::MIN }
+        Entries { buffer: Vec::new(), filled: 0, parser, query: query.clone(), last: LogTime::MIN }
     }
 
-    pub(super) fn lost(&self) -> Lost {
-        self.parser.lost
+    pub(super) fn missing(&self) -> MissingOutput {
+        self.parser.missing
     }
 
     /// The space for the next bytes.
     pub(super) fn space(&mut self) -> &mut [u8] {
         if self.filled > LONGEST {
             self.filled = 0;
-            self.parser.lost.damaged += 1;
+            self.parser.missing.damaged += 1;
         }
         if self.buffer.len() < self.filled + CHUNK / 2 {
             self.buffer.resize((self.filled + CHUNK / 2).max(CHUNK), 0);
@@ -312,7 +312,7 @@ mod tests {
             read.len() == 4 && read[0].contains("output is missing here") && read[1..] == ["6", "7", "8"],
             "{read:?}"
         );
-        assert_eq!(files.lost().gaps, 1);
+        assert_eq!(files.missing().gaps, 1);
     }
 
     #[test]

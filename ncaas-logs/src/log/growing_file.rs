@@ -14,7 +14,7 @@ use ncaas_core::failure::{Kind, Result};
 use tokio::time::sleep;
 
 use super::entry::LogEntry;
-use super::file_parser::Lost;
+use super::file_parser::MissingOutput;
 use super::files::Files;
 use super::query::Query;
 use super::stream::LoggedContainer;
@@ -138,7 +138,7 @@ impl GrowingFile {
         self.idle_reads = None;
     }
 
-    pub(super) fn lost(&self) -> Lost {
-        self.files.lost()
+    pub(super) fn missing(&self) -> MissingOutput {
+        self.files.missing()
     }
 }

@@ -24,7 +24,7 @@ const PURPOSE: &str = "ncaas-logs";
 const STALE: Duration = Duration::from_secs(600);
 /// How often the removal of a helper is tried that does not exist yet, and the time between.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-const ATTEMPTS: u32 = 25;
+const MAX_TRIES: u32 = 25;
 
 pub(super) struct Helper {
     name: String,
@@ -95,7 +95,7 @@ pub(crate) async fn remove_when_alone(name: &str) -> Result<ExitStatus> {
         return Ok(ExitStatus::SUCCESS);
     }
     let engine = Engine::connect().await?;
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_TRIES {
         match engine.remove(name).await {
             Err(failure) if failure.kind == Kind::ContainerNotFound => sleep(RETRY_PAUSE).await,
             other => return other.map(|()| ExitStatus::SUCCESS),

@@ -10,7 +10,7 @@ use memchr::{memchr, memchr2, memmem};
 use serde::Deserialize;
 
 use super::details::{Translated, encode};
-use super::entry::{LogEntry, Stamp, Stream};
+use super::entry::{LogEntry, LogTime, Stream};
 
 const OPENING: &[u8] = b"{\"log\":\"";
 const STDOUT: &[u8] = b",\"stream\":\"stdout\",\"time\":\"";
@@ -32,7 +32,7 @@ pub(super) fn parse<'a>(
 /// Parses a line with its fields in any order, and gives its entry. Returns false if it is not such a line.
 pub(super) fn parse_unordered(line: &[u8], with_details: bool, give: &mut impl FnMut(&LogEntry<'_>)) -> bool {
     let Ok(Unordered { log, stream, time, attrs }) = serde_json::from_slice::<Unordered>(line) else { return false };
-    let Some(stamp) = Stamp::parse(time.as_bytes()) else { return false };
+    let Some(stamp) = LogTime::parse(time.as_bytes()) else { return false };
     // In the oldest files, a terminal's output names no stream.
     let stream = Stream::from_name(stream.as_bytes()).unwrap_or(Stream::Stdout);
     let details = if with_details { encode(&attrs) } else { String::new() };
@@ -89,7 +89,7 @@ struct Fields<'a> {
     /// Still escaped.
     log: &'a [u8],
     stream: Stream,
-    stamp: Stamp,
+    stamp: LogTime,
     /// A JSON object, or empty.
     attributes: &'a [u8],
 }
@@ -122,7 +122,7 @@ fn fields(line: &[u8]) -> Option<Fields<'_>> {
         (stream, &name[time + 9..])
     };
     let time = rest.strip_suffix(b"\"}")?;
-    Some(Fields { log: &body[..end], stream, stamp: Stamp::parse(time)?, attributes })
+    Some(Fields { log: &body[..end], stream, stamp: LogTime::parse(time)?, attributes })
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {

@@ -1,12 +1,12 @@
 //! Parses lines of Podman's `k8s-file` log driver, which it also calls `json-file`: `<time> <stream> <F or P> <text>`, where
 //! F marks a full line and P a part of one.
 
-use super::entry::{LogEntry, Stamp, Stream};
+use super::entry::{LogEntry, LogTime, Stream};
 
 /// A parsed line.
 #[derive(Debug, PartialEq)]
 pub(super) struct LoggedText<'a> {
-    pub(super) stamp: Stamp,
+    pub(super) stamp: LogTime,
     pub(super) stream: Stream,
     /// The text, without a line break.
     pub(super) text: &'a [u8],
@@ -26,7 +26,7 @@ impl<'a> LoggedText<'a> {
 /// Parses one line. Returns none if it is not in this format.
 pub(super) fn parse(line: &[u8]) -> Option<LoggedText<'_>> {
     let mut words = line.splitn(4, |byte| *byte == b' ');
-    let stamp = Stamp::parse(words.next()?)?;
+    let stamp = LogTime::parse(words.next()?)?;
     let stream = Stream::from_name(words.next()?)?;
     let is_full = match words.next()? {
         b"F" => true,
@@ -42,7 +42,7 @@ const FRAGMENT: usize = 16 << 10;
 /// Joins the parts of lines, which Podman cuts wherever one read ended, and cuts them as the Docker Engine does.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
-    open: [Option<(Stamp, Vec<u8>)>; 2],
+    open: [Option<(LogTime, Vec<u8>)>; 2],
 }
 
 impl Fragments {

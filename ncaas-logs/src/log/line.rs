@@ -5,7 +5,7 @@
 
 use ncaas_core::failure::Result;
 
-use super::entry::{LogEntry, Stamp, Stream};
+use super::entry::{LogEntry, LogTime, Stream};
 
 /// How much of a line the engine buffers before it makes an entry (moby's copier). Fragments grow when a driver replaces
 /// invalid UTF-8, and never shrink.
@@ -19,7 +19,7 @@ const LONGEST: usize = 2 << 20;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Line<'a> {
     /// When the engine read its beginning.
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: LogTime,
     pub(crate) stream: Stream,
     /// Without the line break.
     pub(crate) bytes: &'a [u8],
@@ -34,7 +34,7 @@ pub(crate) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// A whole line without attributes.
-    pub(crate) fn whole(stamp: Stamp, stream: Stream, bytes: &'a [u8]) -> Self {
+    pub(crate) fn whole(stamp: LogTime, stream: Stream, bytes: &'a [u8]) -> Self {
         Line { stamp, stream, bytes, begins: true, ends: true, broken: true, details: b"" }
     }
 }
@@ -51,21 +51,21 @@ pub(crate) fn last_state(line: &[u8]) -> &[u8] {
 
 /// Joins entries to lines.
 #[derive(Debug, Default)]
-struct Rejoin {
+struct LineJoiner {
     open: [Open; 2],
 }
 
 /// The incomplete line of a stream.
 #[derive(Debug, Default)]
 struct Open {
-    stamp: Option<Stamp>,
+    stamp: Option<LogTime>,
     bytes: Vec<u8>,
     details: Vec<u8>,
     /// Whether a piece of it has been given.
     continued: bool,
 }
 
-impl Rejoin {
+impl LineJoiner {
     /// Adds an entry, and gives the line that it completes.
     fn push(&mut self, entry: &LogEntry<'_>, mut give: impl FnMut(&Line<'_>)) {
         let LogEntry { stamp, stream, bytes, details } = *entry;
@@ -122,14 +122,14 @@ pub(crate) trait EntrySource {
 
 pub(crate) struct LineReader<S> {
     pub(crate) source: S,
-    rejoin: Rejoin,
+    rejoin: LineJoiner,
     /// How many entries were read.
     pub(crate) entries: usize,
 }
 
 impl<S: EntrySource> LineReader<S> {
     pub(crate) fn new(source: S) -> Self {
-        LineReader { source, rejoin: Rejoin::default(), entries: 0 }
+        LineReader { source, rejoin: LineJoiner::default(), entries: 0 }
     }
 
     /// Waits for lines and gives them. Returns false at the end of the log. As [`EntrySource::read`], it may be dropped.
@@ -158,10 +158,10 @@ mod tests {
 
     fn joined(entries: &[(Stream, &[u8])]) -> Vec<(Stream, Vec<u8>, bool, bool)> {
         let mut lines = Vec::new();
-        let mut rejoin = Rejoin::default();
+        let mut rejoin = LineJoiner::default();
         let mut keep = |line: &Line<'_>| lines.push((line.stream, line.bytes.to_vec(), line.begins, line.ends));
         for &(stream, bytes) in entries {
-            rejoin.push(&LogEntry { stamp: Stamp::MIN, stream, bytes, details: b"" }, &mut keep);
+            rejoin.push(&LogEntry { stamp: LogTime::MIN, stream, bytes, details: b"" }, &mut keep);
         }
         rejoin.finish(&mut keep);
         lines

@@ -31,8 +31,8 @@ use ncaas_core::engine::{Engine, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 
 pub(crate) use details::Translated;
-pub(crate) use entry::{LogEntry, Stamp, Stream};
-pub(crate) use file_parser::Lost;
+pub(crate) use entry::{LogEntry, LogTime, Stream};
+pub(crate) use file_parser::MissingOutput;
 pub(crate) use files::GAP;
 pub(crate) use line::{EntrySource, Line, LineReader, last_state};
 pub(crate) use query::Query;
@@ -42,7 +42,7 @@ use archive::Archive;
 use driver::{compresses, driver, rotates};
 use files::Files;
 use growing_file::GrowingFile;
-use recent::Recent;
+use recent::RecentLines;
 use resumable_stream::ResumableStream;
 use stream::LoggedContainer;
 
@@ -56,10 +56,10 @@ pub(crate) struct Log {
     source: Source,
     /// The source is exhausted, and no other follows it.
     has_ended: bool,
-    recent: Recent,
+    recent: RecentLines,
     /// The faster way to a log that turns out to be long, until it has been tried.
     archive: Option<Box<Archive>>,
-    lost: Lost,
+    missing: MissingOutput,
 }
 
 /// Where entries come from.
@@ -105,11 +105,11 @@ impl Log {
         Ok(Log {
             archive: if uses_archive { Archive::new(engine, inspected, &query).map(Box::new) } else { None },
             source: source.unwrap_or_else(|| Source::Stream(ResumableStream::from_start(&container, &query))),
-            recent: if remembers { Recent::new(is_exact) } else { Recent::disabled() },
+            recent: if remembers { RecentLines::new(is_exact) } else { RecentLines::disabled() },
             container,
             query,
             has_ended: false,
-            lost: Lost::default(),
+            missing: MissingOutput::default(),
         })
     }
 
@@ -127,13 +127,13 @@ impl Log {
 
     /// Moves on when the source is exhausted: a log that is followed continues with the engine's stream.
     fn end_source(&mut self) {
-        let (lost, continues) = match &self.source {
-            Source::Files(files) => (files.lost(), self.query.follow),
-            Source::Archive(archive, _) => (archive.lost(), self.query.follow),
-            Source::Growing(file) => (file.lost(), false),
-            Source::Stream(_) => (Lost::default(), false),
+        let (missing, continues) = match &self.source {
+            Source::Files(files) => (files.missing(), self.query.follow),
+            Source::Archive(archive, _) => (archive.missing(), self.query.follow),
+            Source::Growing(file) => (file.missing(), false),
+            Source::Stream(_) => (MissingOutput::default(), false),
         };
-        self.lost.add(lost);
+        self.missing.add(missing);
         if continues {
             self.source = Source::Stream(ResumableStream::resumed(&self.container, &self.query));
         } else {
@@ -174,14 +174,14 @@ impl Log {
     }
 
     /// The time of the first entry that the engine still has, of a log whose files it removes when they become many.
-    pub(crate) fn first_kept(engine: &Engine, inspected: &ContainerInspectResponse) -> Option<Stamp> {
+    pub(crate) fn first_kept(engine: &Engine, inspected: &ContainerInspectResponse) -> Option<LogTime> {
         let path = inspected.log_path.as_deref().filter(|path| !path.is_empty() && !engine.is_remote())?;
         if driver(inspected) == "json-file" && rotates(inspected) { files::first_stamp(Path::new(path)) } else { None }
     }
 
     /// Output that the log driver has lost, as far as the entries show it.
-    pub(crate) fn lost(&self) -> Lost {
-        self.lost
+    pub(crate) fn missing(&self) -> MissingOutput {
+        self.missing
     }
 }
 

@@ -1,6 +1,6 @@
 //! A query for entries of a log.
 
-use super::entry::{LogEntry, Stamp, Stream};
+use super::entry::{LogEntry, LogTime, Stream};
 
 /// The wanted entries of a log.
 #[derive(Debug, Clone, Default)]
@@ -10,9 +10,9 @@ pub(crate) struct Query {
     /// The caller reports the end of the container with [`super::Log::note_end`].
     pub(crate) caller_reports_end: bool,
     /// From this time on.
-    pub(crate) since: Option<Stamp>,
+    pub(crate) since: Option<LogTime>,
     /// Up to and including this time.
-    pub(crate) until: Option<Stamp>,
+    pub(crate) until: Option<LogTime>,
     pub(crate) only: Option<Stream>,
     /// Only this many entries from the end.
     pub(crate) tail: Option<u64>,
@@ -34,7 +34,7 @@ impl Query {
         let (stdout, stderr) = (*only != Some(Stream::Stderr), *only != Some(Stream::Stdout));
         let mut text = format!("follow={follow}&stdout={stdout}&stderr={stderr}&timestamps=true");
         for (name, bound) in [("since", since), ("until", until)] {
-            if let Some(time) = bound.and_then(Stamp::time) {
+            if let Some(time) = bound.and_then(LogTime::time) {
                 let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
                 text.push_str(&format!("&{name}={seconds}.{nanos:09}"));
             }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn time_bounds_are_sent_to_the_nanosecond() {
-        let since = Stamp::parse(b"2026-11-22T10:24:55.517032643Z");
+        let since = LogTime::parse(b"2026-11-22T10:24:55.517032643Z");
         let query = Query { follow: true, only: Some(Stream::Stdout), since, tail: Some(5), ..Query::default() };
         let text = query.to_query_string();
         assert!(text.starts_with("follow=true&stdout=true&stderr=false&"), "{text}");

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::SignedDuration;
 
-use super::entry::{LogEntry, Stamp};
+use super::entry::{LogEntry, LogTime};
 
 /// How far the times of two successive entries may be out of order.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(1);
@@ -22,18 +22,18 @@ const REMEMBERED: usize = 1 << 15;
 
 /// The last entries that were seen.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
-    entries: VecDeque<(Stamp, u64)>,
+pub(crate) struct RecentLines {
+    entries: VecDeque<(LogTime, u64)>,
     /// How often each of them was seen.
     counts: HashMap<u64, u32>,
     /// The latest time that was seen.
-    last: Option<Stamp>,
+    last: Option<LogTime>,
     /// The time of the last entry, which is earlier than the latest if the engine's clock was set back.
-    newest: Option<Stamp>,
+    newest: Option<LogTime>,
     /// The time of each stream's last entry: other lines come between the fragments of a stream's long line.
-    last_of: [Option<Stamp>; 2],
+    last_of: [Option<LogTime>; 2],
     /// When to forget old entries again: computing with times costs more than comparing them.
-    next_look: Option<Stamp>,
+    next_look: Option<LogTime>,
     /// Whether entries just before the oldest remembered one were forgotten or not read.
     is_partial: bool,
     /// Entries that were requested again and have not arrived again yet.
@@ -47,15 +47,15 @@ pub(crate) struct Recent {
     has_gap: bool,
 }
 
-impl Recent {
+impl RecentLines {
     /// `exact`: whether times are exact enough that two equal lines never have the same one.
     pub(crate) fn new(exact: bool) -> Self {
-        Recent { exact, ..Recent::default() }
+        RecentLines { exact, ..RecentLines::default() }
     }
 
     /// For a log that is read once, from one source.
     pub(crate) fn disabled() -> Self {
-        Recent { is_disabled: true, ..Recent::default() }
+        RecentLines { is_disabled: true, ..RecentLines::default() }
     }
 
     /// Gives the new entries only, and remembers them.
@@ -100,7 +100,7 @@ impl Recent {
         true
     }
 
-    fn remember(&mut self, stamp: Stamp, hash: u64) {
+    fn remember(&mut self, stamp: LogTime, hash: u64) {
         if self.entries.len() == REMEMBERED {
             self.is_partial = true;
             self.forget_oldest();
@@ -131,7 +131,7 @@ impl Recent {
 
     /// The time since which entries are to be requested again; none if no entry was seen. `now` is the time by the
     /// engine's clock, if it is known. Entries since then that were seen are no longer new.
-    pub(crate) fn resume(&mut self, now: Option<Stamp>) -> Option<Stamp> {
+    pub(crate) fn resume(&mut self, now: Option<LogTime>) -> Option<LogTime> {
         let usual = shifted(self.last, -OVERLAP)?;
         // If the clock was set back, new entries have earlier times than those that were seen.
         let newest = self.newest.min(now.or(self.newest));
@@ -141,8 +141,8 @@ impl Recent {
         // set back, times prove nothing: repeated lines are better than missing ones.
         let is_bounded = self.is_partial && !set_back;
         let oldest = self.entries.front().filter(|_| is_bounded).and_then(|oldest| oldest.0.time());
-        let after = oldest.map(|oldest| Stamp::at(oldest + SignedDuration::from_nanos(1)));
-        let since = after.unwrap_or(Stamp::MIN).max(overlap);
+        let after = oldest.map(|oldest| LogTime::at(oldest + SignedDuration::from_nanos(1)));
+        let since = after.unwrap_or(LogTime::MIN).max(overlap);
         self.expects_overlap = false;
         self.repeats.clear();
         for &(stamp, hash) in &self.entries {
@@ -160,8 +160,8 @@ fn hash(entry: &LogEntry<'_>) -> u64 {
     hasher.finish()
 }
 
-fn shifted(stamp: Option<Stamp>, duration: SignedDuration) -> Option<Stamp> {
-    stamp?.time()?.checked_add(duration).ok().map(Stamp::at)
+fn shifted(stamp: Option<LogTime>, duration: SignedDuration) -> Option<LogTime> {
+    stamp?.time()?.checked_add(duration).ok().map(LogTime::at)
 }
 
 /// Reduces a count by one. Returns false if it is zero.
@@ -179,17 +179,17 @@ mod tests {
     use super::*;
     use crate::log::entry::Stream;
 
-    fn at(seconds: u32, millis: u32) -> Stamp {
-        Stamp::parse(format!("2026-11-22T10:24:{seconds:02}.{millis:03}Z").as_bytes()).unwrap()
+    fn at(seconds: u32, millis: u32) -> LogTime {
+        LogTime::parse(format!("2026-11-22T10:24:{seconds:02}.{millis:03}Z").as_bytes()).unwrap()
     }
 
-    fn is_new(recent: &mut Recent, stamp: Stamp, text: &str) -> bool {
+    fn is_new(recent: &mut RecentLines, stamp: LogTime, text: &str) -> bool {
         recent.is_new(&LogEntry { stamp, stream: Stream::Stdout, bytes: text.as_bytes(), details: b"" })
     }
 
     #[test]
     fn known_entries_are_dropped_and_equal_new_lines_are_kept() {
-        let mut recent = Recent::new(false);
+        let mut recent = RecentLines::new(false);
         for text in ["old", "a", "a", "b"] {
             let stamp = if text == "old" { at(10, 0) } else { at(20, 0) };
             assert!(is_new(&mut recent, stamp, text));
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn lines_that_the_engine_repeats_are_dropped_and_equal_fragments_are_kept() {
-        let mut recent = Recent::new(true);
+        let mut recent = RecentLines::new(true);
         for (millis, text, expected) in [
             (1, "a\n", true),
             (2, "b\n", true),
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn fragments_of_a_long_line_are_kept_with_the_other_streams_lines_between_them() {
-        let mut recent = Recent::new(true);
+        let mut recent = RecentLines::new(true);
         let stderr = LogEntry { stamp: at(20, 9), stream: Stream::Stderr, bytes: b"e\n", details: b"" };
         assert!(is_new(&mut recent, at(20, 3), "zzz"));
         assert!(recent.is_new(&stderr));
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn old_entries_are_forgotten() {
-        let mut recent = Recent::new(false);
+        let mut recent = RecentLines::new(false);
         for second in 0..60 {
             assert!(is_new(&mut recent, at(second, 0), "tick"));
         }
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_arrives_late_is_not_missed() {
-        let mut recent = Recent::new(false);
+        let mut recent = RecentLines::new(false);
         assert!(is_new(&mut recent, at(20, 500), "stdout"));
         assert!(recent.resume(None).unwrap() <= at(20, 100));
         assert!(is_new(&mut recent, at(20, 100), "stderr"));
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn no_entry_is_forgotten_that_is_requested_again() {
-        let mut recent = Recent::new(false);
+        let mut recent = RecentLines::new(false);
         for millis in 0..900 {
             for number in 0..60 {
                 assert!(is_new(&mut recent, at(20, millis), &number.to_string()));
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn new_entries_are_requested_after_the_clock_was_set_back() {
         for has_seen_it in [true, false] {
-            let mut recent = Recent::new(true);
+            let mut recent = RecentLines::new(true);
             assert!(is_new(&mut recent, at(40, 0), "before\n"));
             if has_seen_it {
                 assert!(is_new(&mut recent, at(20, 0), "zzz"));
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn a_gap_is_found_when_the_end_of_the_log_does_not_reach_back_to_a_known_entry() {
         for (first, has_gap) in [("known", false), ("unknown", true)] {
-            let mut recent = Recent::new(true);
+            let mut recent = RecentLines::new(true);
             assert!(is_new(&mut recent, at(20, 0), "known"));
             recent.resume(None);
             recent.expect_overlap();
@@ -297,6 +297,6 @@ mod tests {
 
     #[test]
     fn an_empty_log_is_requested_from_its_beginning() {
-        assert_eq!(Recent::new(false).resume(None), None);
+        assert_eq!(RecentLines::new(false).resume(None), None);
     }
 }

@@ -8,9 +8,9 @@ use ncaas_core::engine::container::container_from_inspect;
 use ncaas_core::failure::{Kind, Result};
 use tokio::time::sleep;
 
-use super::entry::{LogEntry, Stamp};
+use super::entry::{LogEntry, LogTime};
 use super::query::Query;
-use super::recent::Recent;
+use super::recent::RecentLines;
 use super::stream::{EngineStream, LoggedContainer};
 
 /// Time between two inspections of a container that does not run.
@@ -56,7 +56,7 @@ impl ResumableStream {
     }
 
     /// Waits for entries and gives the new ones. Returns false at the end. It may be dropped at any time and called again.
-    pub(super) async fn read(&mut self, recent: &mut Recent, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
+    pub(super) async fn read(&mut self, recent: &mut RecentLines, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         let ResumableStream { request, given, .. } = self;
         let Some(request) = request else { return self.resume(recent).await };
         let count_and_give = |entry: &LogEntry<'_>| {
@@ -83,7 +83,7 @@ impl ResumableStream {
     }
 
     /// Inspects the container and requests the entries that are missing. Returns false if the container was removed.
-    async fn resume(&mut self, recent: &mut Recent) -> Result<bool> {
+    async fn resume(&mut self, recent: &mut RecentLines) -> Result<bool> {
         let inspected = match self.container.engine.inspect(&self.container.id).await {
             Ok(inspected) => inspected,
             Err(failure) if failure.kind == Kind::ContainerNotFound => return Ok(false),
@@ -104,11 +104,11 @@ impl ResumableStream {
     }
 
     /// Requests the entries that were not seen yet, out of the last `tail` ones.
-    fn request_since_last(&self, recent: &mut Recent, tail: Option<u64>) -> EngineStream {
+    fn request_since_last(&self, recent: &mut RecentLines, tail: Option<u64>) -> EngineStream {
         let mut query = Query { follow: !self.is_last, ..self.query.clone() };
-        let now = if self.container.engine.is_remote() { None } else { Some(Stamp::at(Timestamp::now())) };
+        let now = if self.container.engine.is_remote() { None } else { Some(LogTime::at(Timestamp::now())) };
         if let Some(since) = recent.resume(now) {
-            query.since = Some(since.max(self.query.since.unwrap_or(Stamp::MIN)));
+            query.since = Some(since.max(self.query.since.unwrap_or(LogTime::MIN)));
             // Podman leaves out lines when it is asked for a number of them.
             query.tail = tail.filter(|_| !self.container.is_podman);
             if query.tail.is_some() {

@@ -8,7 +8,7 @@ use memchr::memchr;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use tokio::task::yield_now;
 
-use super::entry::{LogEntry, STAMP, Stamp, Stream};
+use super::entry::{LogEntry, LogTime, STAMP, Stream};
 use super::line::EntrySource;
 use super::query::Query;
 
@@ -28,7 +28,7 @@ pub(crate) struct SavedLog {
     buffer: Vec<u8>,
     filled: usize,
     /// The line of which a piece was given.
-    open: Option<(Stamp, Stream)>,
+    open: Option<(LogTime, Stream)>,
     /// The number of the current line, from 1.
     number: u64,
 }
@@ -90,10 +90,10 @@ impl EntrySource for SavedLog {
     }
 }
 
-fn parse_head(line: &[u8]) -> Option<(Stamp, Stream)> {
+fn parse_head(line: &[u8]) -> Option<(LogTime, Stream)> {
     let head = line.get(..HEAD)?;
     let is_spaced = head[STAMP] == b' ' && head[HEAD - 1] == b' ';
-    Some((Stamp::parse(&head[..STAMP])?, Stream::from_name(&head[STAMP + 1..HEAD - 1])?)).filter(|_| is_spaced)
+    Some((LogTime::parse(&head[..STAMP])?, Stream::from_name(&head[STAMP + 1..HEAD - 1])?)).filter(|_| is_spaced)
 }
 
 #[cfg(test)]

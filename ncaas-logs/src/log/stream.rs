@@ -13,7 +13,7 @@ use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, Kind, Result};
 use tokio::time::Instant;
 
-use super::entry::{LogEntry, STAMP, Stamp, Stream};
+use super::entry::{LogEntry, LogTime, STAMP, Stream};
 use super::http_response::HttpResponse;
 use super::k8s_file::{Fragments, LoggedText};
 use super::query::Query;
@@ -205,7 +205,7 @@ fn decode_terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Opti
 
 /// An entry's head, `<time> [<details> ]`, and its text.
 struct Head<'a> {
-    stamp: Stamp,
+    stamp: LogTime,
     details: &'a [u8],
     text: &'a [u8],
     length: usize,
@@ -222,8 +222,8 @@ impl<'a> Head<'a> {
 }
 
 /// Splits off the time. Podman's times have no decimals.
-fn split_stamp(bytes: &[u8]) -> Option<(Stamp, &[u8])> {
-    let split = |end: usize| Some((Stamp::parse(&bytes[..end])?, &bytes[end + 1..]));
+fn split_stamp(bytes: &[u8]) -> Option<(LogTime, &[u8])> {
+    let split = |end: usize| Some((LogTime::parse(&bytes[..end])?, &bytes[end + 1..]));
     let usual = if bytes.get(STAMP) == Some(&b' ') { split(STAMP) } else { None };
     usual.or_else(|| split(memchr(b' ', &bytes[..bytes.len().min(STAMP)])?))
 }

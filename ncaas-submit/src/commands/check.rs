@@ -14,7 +14,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::CheckArgs;
 use crate::setup_log::SetupLog;
-use crate::submission::{self, Reach, Submission};
+use crate::submission::{self, AllowedKeys, Submission};
 use crate::validation;
 
 /// How many records are checked at once.
@@ -52,8 +52,8 @@ impl Context {
         Ok(Context { bucket: Some(Bucket::open(&target.bucket).await?), group: target.group.clone() })
     }
 
-    fn reach(&self, bypass: &[String]) -> Reach {
-        Reach::new(self.bucket.as_ref().map_or("", Bucket::address), &self.group, bypass)
+    fn reach(&self, bypass: &[String]) -> AllowedKeys {
+        AllowedKeys::new(self.bucket.as_ref().map_or("", Bucket::address), &self.group, bypass)
     }
 
     /// Adds the reasons for a refusal that need the bucket.

@@ -22,7 +22,7 @@ use crate::args::LsArgs;
 use crate::bucket_job::{self, BucketJob, ResultsFolder};
 use crate::group::{check_groups, open_bucket};
 use crate::job_state::JobFacts;
-use crate::submission::{Name, Reach, Submission};
+use crate::submission::{AllowedKeys, Name, Submission};
 use crate::submit_files::Lister;
 use crate::watchers::dead_watchers::DeadWatchers;
 
@@ -143,7 +143,7 @@ async fn describe(
     lost: &DeadWatchers,
 ) -> Result<Option<(Record, SubmissionFields)>> {
     let group = entry.key.group().to_owned();
-    let reach = Reach::everywhere(bucket.address(), &group);
+    let reach = AllowedKeys::everywhere(bucket.address(), &group);
     let Some(submission) = Submission::load(bucket, &entry.key, &reach).await? else { return Ok(None) };
     let job = find_job(bucket, buckets, &entry, group, &submission).await?;
     let mut facts = job.facts().await?;

@@ -36,7 +36,7 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     let usage = "ncaas-submit send BUCKET/GROUP ... | ncaas-submit wait";
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();
-    let waits = Waits::default();
+    let waits = WaitedSubmissions::default();
     let status = Pipe { explains_interruption: true, ..Pipe::for_args(tool, &args.pipe, AT_ONCE) }
         .for_each(input, async |record: &mut Record, output: &Output| {
             for ended in waits.wait_for_end(tool, record, &buckets).await? {
@@ -51,10 +51,10 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
 
 /// The submissions that are waited for.
 #[derive(Default)]
-pub(crate) struct Waits(RefCell<BTreeMap<String, BTreeSet<String>>>);
+pub(crate) struct WaitedSubmissions(RefCell<BTreeMap<String, BTreeSet<String>>>);
 
-impl Waits {
-    /// Waits for the end of a record's submission, reports each change, and returns the records of its datasets.
+impl WaitedSubmissions {
+    /// WaitedSubmissions for the end of a record's submission, reports each change, and returns the records of its datasets.
     pub(crate) async fn wait_for_end(&self, tool: Tool, record: &Record, buckets: &Buckets) -> Result<Vec<Record>> {
         let job = record.job().unwrap_or_default();
         let group = format!("{}/{}", job.bucket.unwrap_or_default(), job.group.unwrap_or_default());

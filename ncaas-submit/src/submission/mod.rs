@@ -17,7 +17,7 @@ use ncaas_core::record::fields::{Datasets, Job, RecordFields};
 use ncaas_core::text;
 use serde_json::{Map, Value};
 
-pub(crate) use names::{Name, Reach};
+pub(crate) use names::{AllowedKeys, Name};
 
 /// The largest submit file that is read, in bytes: room for some 10,000 datasets.
 pub(crate) const MAX_SIZE: u64 = 1 << 20;
@@ -48,7 +48,7 @@ pub(crate) struct Submission {
 
 impl Submission {
     /// Reads the content of a submit file. `reasons` says what is wrong with it.
-    pub(crate) fn read(content: &[u8], reach: &Reach) -> Self {
+    pub(crate) fn read(content: &[u8], reach: &AllowedKeys) -> Self {
         let content = text::without_bom(content);
         if let Some(encoding) = foreign_encoding(content) {
             return Submission::refused(format!("the submit file is encoded in {encoding}: save it as UTF-8"));
@@ -78,7 +78,7 @@ impl Submission {
             }
             Ok(other) => Submission {
                 is_json: true,
-                ..Submission::refused(format!("the submit file is {}, not a JSON object", shown(&other)))
+                ..Submission::refused(format!("the submit file is {}, not a JSON object", quote_value(&other)))
             },
             Err(error) if content.trim_ascii().is_empty() => {
                 Submission::refused(format!("the submit file is empty ({error})"))
@@ -88,7 +88,7 @@ impl Submission {
     }
 
     /// Reads the submit file at a key; none where it is gone.
-    pub(crate) async fn load(bucket: &Bucket, key: &Key, reach: &Reach) -> Result<Option<Self>> {
+    pub(crate) async fn load(bucket: &Bucket, key: &Key, reach: &AllowedKeys) -> Result<Option<Self>> {
         match bucket.read(key, MAX_SIZE).await {
             Ok((content, _)) => Ok(Some(Submission::read(&content, reach))),
             Err(failure) if failure.kind == Kind::ObjectNotFound => Ok(None),
@@ -103,7 +103,7 @@ impl Submission {
     }
 
     /// Reads the fields of a submit file, or of a record that has them.
-    pub(crate) fn from_fields(mut fields: Map<String, Value>, reach: &Reach) -> Self {
+    pub(crate) fn from_fields(mut fields: Map<String, Value>, reach: &AllowedKeys) -> Self {
         let mut submission = Submission { is_json: true, ..Submission::default() };
         submission.read_timestamp(fields.shift_remove("timestamp"));
         submission.read_datasets(fields.shift_remove("dataname"), reach);
@@ -202,7 +202,9 @@ impl Submission {
             None | Some(Value::Null) => return self.refuse("`timestamp` is missing"),
             Some(Value::String(text)) => text,
             Some(Value::Number(number)) => number.to_string(),
-            Some(other) => return self.refuse(format!("`timestamp` is {}, not a string or a number", shown(&other))),
+            Some(other) => {
+                return self.refuse(format!("`timestamp` is {}, not a string or a number", quote_value(&other)));
+            }
         };
         // Only the length of the job id depends on the analysis.
         match layout::job_id("", &text) {
@@ -211,7 +213,7 @@ impl Submission {
         }
     }
 
-    fn read_datasets(&mut self, value: Option<Value>, reach: &Reach) {
+    fn read_datasets(&mut self, value: Option<Value>, reach: &AllowedKeys) {
         match value {
             None | Some(Value::Null) => self.refuse("`dataname` is missing"),
             Some(Value::String(name)) => self.read_dataset("`dataname`", name, reach),
@@ -221,22 +223,24 @@ impl Submission {
                     let field = format!("`dataname[{at}]`");
                     match name {
                         Value::String(name) => self.read_dataset(&field, name, reach),
-                        other => self.refuse(format!("{field} is {}, not a string", shown(&other))),
+                        other => self.refuse(format!("{field} is {}, not a string", quote_value(&other))),
                     }
                 }
             }
-            Some(other) => self.refuse(format!("`dataname` is {}, not a string or a list of strings", shown(&other))),
+            Some(other) => {
+                self.refuse(format!("`dataname` is {}, not a string or a list of strings", quote_value(&other)))
+            }
         }
     }
 
-    fn read_dataset(&mut self, field: &str, name: String, reach: &Reach) {
+    fn read_dataset(&mut self, field: &str, name: String, reach: &AllowedKeys) {
         match Name::parse(name, reach) {
             Ok(name) => self.datasets.push(name),
             Err(reason) => self.refuse(format!("{field}: {reason}")),
         }
     }
 
-    fn read_config(&mut self, value: Option<Value>, reach: &Reach) {
+    fn read_config(&mut self, value: Option<Value>, reach: &AllowedKeys) {
         match value {
             None | Some(Value::Null) => self.refuse("`configname` is missing"),
             Some(Value::String(name)) => match Name::parse(name, reach) {
@@ -244,12 +248,12 @@ impl Submission {
                 Ok(name) => self.config = Some(name),
                 Err(reason) => self.refuse(format!("`configname`: {reason}")),
             },
-            Some(other) => self.refuse(format!("`configname` is {}, not a string", shown(&other))),
+            Some(other) => self.refuse(format!("`configname` is {}, not a string", quote_value(&other))),
         }
     }
 
     /// Either all names are `s3://` paths of one bucket, or none is one.
-    fn check_bypass(&mut self, reach: &Reach) {
+    fn check_bypass(&mut self, reach: &AllowedKeys) {
         let mut buckets: Vec<Option<&str>> = self.datasets.iter().chain(&self.config).map(Name::other_bucket).collect();
         buckets.sort_unstable();
         buckets.dedup();
@@ -268,14 +272,14 @@ impl Submission {
         }
     }
 
-    fn read_result_path(&mut self, value: Option<Value>, reach: &Reach) {
+    fn read_result_path(&mut self, value: Option<Value>, reach: &AllowedKeys) {
         match value {
             None | Some(Value::Null) => {}
             Some(Value::String(path)) => match reach.may_write(&path) {
                 Ok(()) => self.result_path = Some(path),
                 Err(reason) => self.refuse(format!("`resultpath`: {reason}")),
             },
-            Some(other) => self.refuse(format!("`resultpath` is {}, not a string", shown(&other))),
+            Some(other) => self.refuse(format!("`resultpath` is {}, not a string", quote_value(&other))),
         }
     }
 }
@@ -349,7 +353,7 @@ impl WrittenFields {
 }
 
 /// The beginning of a value, for a reason.
-fn shown(value: &Value) -> String {
+fn quote_value(value: &Value) -> String {
     match value {
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),

@@ -7,7 +7,7 @@ use ncaas_core::layout::{LOGS, RESULTS, SUBMISSIONS};
 
 /// The bucket and group of a submission, and so the objects that it may name.
 #[derive(Debug, Clone)]
-pub(crate) struct Reach {
+pub(crate) struct AllowedKeys {
     /// The bucket's address, as in records.
     bucket: String,
     group: String,
@@ -15,14 +15,14 @@ pub(crate) struct Reach {
     others: Option<Vec<String>>,
 }
 
-impl Reach {
+impl AllowedKeys {
     pub(crate) fn new(bucket: &str, group: &str, others: &[String]) -> Self {
-        Reach { bucket: bucket.to_owned(), group: group.to_owned(), others: Some(others.to_vec()) }
+        AllowedKeys { bucket: bucket.to_owned(), group: group.to_owned(), others: Some(others.to_vec()) }
     }
 
     /// For reading a submission that was accepted or refused before: any bucket is allowed.
     pub(crate) fn everywhere(bucket: &str, group: &str) -> Self {
-        Reach { bucket: bucket.to_owned(), group: group.to_owned(), others: None }
+        AllowedKeys { bucket: bucket.to_owned(), group: group.to_owned(), others: None }
     }
 
     fn includes(&self, bucket: &str) -> bool {
@@ -89,7 +89,7 @@ pub(crate) struct Name {
 impl Name {
     /// Checks a name. The error is the reason for a refusal. What a job wrote is not a dataset: a record or log in
     /// `results/` would be taken for the tools' own when it is downloaded.
-    pub(super) fn parse(text: String, reach: &Reach) -> Result<Self, String> {
+    pub(super) fn parse(text: String, reach: &AllowedKeys) -> Result<Self, String> {
         let (key, bucket) = match s3_address(&text)? {
             Some(address) => (address.key, Some(address.bucket)),
             None => (text.clone(), None),

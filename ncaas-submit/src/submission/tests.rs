@@ -3,8 +3,8 @@
 use super::*;
 use serde_json::json;
 
-fn reach() -> Reach {
-    Reach::new("s3://pca", "lab", &["open".to_owned()])
+fn reach() -> AllowedKeys {
+    AllowedKeys::new("s3://pca", "lab", &["open".to_owned()])
 }
 
 fn read(value: Value) -> Submission {

@@ -71,8 +71,8 @@ struct Verifier<'v> {
     args: &'v VerifyArgs,
 }
 
-/// The two places where the files of one job are looked up.
-struct Places {
+/// The two copies where the files of one job are looked up.
+struct Copies {
     job: Job,
     /// The io-dir, unless only the bucket is verified. A folder that does not exist has none of the files.
     io_dir: Option<Option<Folder>>,
@@ -124,10 +124,10 @@ impl Verifier<'_> {
             return Err(Failure::new(Kind::BadRecord, format!("`{}` does not come from a bucket", job.id)));
         }
         let io_dir = if self.args.bucket_only { None } else { Some(Folder::open(io_dir).ok()) };
-        let places = Places { job, io_dir, bucket };
+        let copies = Copies { job, io_dir, bucket };
         let results = match &listed {
             None => ResultList::from_results(record.results().unwrap_or_default()),
-            Some(listed) => places.open_list(listed).await?,
+            Some(listed) => copies.open_list(listed).await?,
         };
         // The list is itself a file of the job.
         let list = listed.map(|listed| ResultFile {
@@ -136,8 +136,8 @@ impl Verifier<'_> {
             sha256: Some(listed.sha256),
             ..ResultFile::default()
         });
-        let places = &places;
-        let checks = results.chain(list.map(Ok)).map(async |result| places.check(&result?).await);
+        let copies = &copies;
+        let checks = results.chain(list.map(Ok)).map(async |result| copies.check(&result?).await);
         let mut checks = stream::iter(checks).buffer_unordered(FILES_AT_ONCE);
         let mut faults: BTreeMap<String, usize> = BTreeMap::new();
         let (mut first, mut files) = (None, 0);
@@ -156,23 +156,23 @@ impl Verifier<'_> {
             }
         }
         let Some(first) = first else {
-            self.tool.note(&places.summary(files));
+            self.tool.note(&copies.summary(files));
             return Ok(());
         };
         let faults: Vec<String> = faults.into_iter().map(|(fault, count)| format!("{count} {fault}")).collect();
-        let message = format!("of {files} files of `{}`, {} (`{first}`)", places.job.id, faults.join(", "));
+        let message = format!("of {files} files of `{}`, {} (`{first}`)", copies.job.id, faults.join(", "));
         Err(Failure::new(Kind::ChecksumMismatch, message).hint("`ncaas-sync verify --files` shows each file"))
     }
 }
 
-impl Places {
+impl Copies {
     /// The summary of a verification, for people.
     fn summary(&self, files: usize) -> String {
         let files = format_count(files, "file");
         let io_dir = self.io_dir.as_ref().map(|_| "the io-dir".to_owned());
         let bucket = self.bucket.as_ref().map(|(bucket, _)| format!("`{}`", bucket.address()));
-        let places: Vec<String> = io_dir.into_iter().chain(bucket).collect();
-        format!("`{}`: {files} verified by SHA-256 in {}", self.job.id, places.join(" and "))
+        let copies: Vec<String> = io_dir.into_iter().chain(bucket).collect();
+        format!("`{}`: {files} verified by SHA-256 in {}", self.job.id, copies.join(" and "))
     }
 
     /// Opens the file that lists the results: the one in the io-dir if it matches the record, else the one in the

@@ -39,10 +39,10 @@ const AHEAD: usize = 32;
 
 /// The folders that the engine may read.
 #[derive(Debug, Clone)]
-pub(super) struct Folders(Arc<Shared>);
+pub(super) struct Folders(Arc<SyncState>);
 
 #[derive(Debug)]
-struct Shared {
+struct SyncState {
     context: PathBuf,
     /// Patterns of files of the context that are excluded before those of the engine.
     excluded: Vec<String>,
@@ -54,7 +54,7 @@ struct Shared {
 
 impl Folders {
     pub(super) fn new(context: &Path, excluded: &[String], dockerfile: &Path, sent_files: SentFiles) -> Self {
-        Folders(Arc::new(Shared {
+        Folders(Arc::new(SyncState {
             context: context.to_owned(),
             excluded: excluded.to_vec(),
             dockerfile: dockerfile.to_owned(),
@@ -201,7 +201,7 @@ struct FolderTransfer {
     /// The files that the engine has after it.
     files: Mutex<Files>,
     sender: mpsc::Sender<Result<Packet, Status>>,
-    shared: Arc<Shared>,
+    shared: Arc<SyncState>,
 }
 
 impl FolderTransfer {

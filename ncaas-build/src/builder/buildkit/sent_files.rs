@@ -47,7 +47,7 @@ impl SentFile {
 pub(super) type Files = HashMap<String, SentFile>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Memory {
+struct RememberedFiles {
     /// A part of the key under which the engine keeps the files.
     key: String,
     /// When the files were last compared with those of the context, in nanoseconds since 1970.
@@ -60,7 +60,7 @@ struct Memory {
 #[derive(Debug)]
 pub(super) struct SentFiles {
     path: Option<PathBuf>,
-    memory: Mutex<Memory>,
+    memory: Mutex<RememberedFiles>,
     /// Requests that have begun and not ended.
     open_requests: Mutex<usize>,
 }
@@ -76,7 +76,7 @@ impl SentFiles {
             let memory = read(&file?)?;
             still_right(memory, &root)
         });
-        let memory = compared.await.ok().flatten().unwrap_or_else(|| Memory {
+        let memory = compared.await.ok().flatten().unwrap_or_else(|| RememberedFiles {
             key: random_id(),
             compared: now(),
             requests: HashMap::new(),
@@ -128,7 +128,7 @@ pub(super) fn checksum() -> Digest {
     Digest::new(CrcAlgorithm::Crc64Nvme)
 }
 
-fn read(path: &Path) -> Option<Memory> {
+fn read(path: &Path) -> Option<RememberedFiles> {
     let text = std::fs::read(path).ok()?;
     // Until the build has ended, it is not known what the engine has.
     std::fs::remove_file(path).ok()?;
@@ -136,7 +136,7 @@ fn read(path: &Path) -> Option<Memory> {
 }
 
 /// The memory, if no file has changed in a way that the engine cannot see.
-fn still_right(mut memory: Memory, root: &Path) -> Option<Memory> {
+fn still_right(mut memory: RememberedFiles, root: &Path) -> Option<RememberedFiles> {
     let compared = now();
     for (path, sent) in memory.requests.values_mut().flatten() {
         let path = root.join(path);
@@ -178,11 +178,11 @@ mod tests {
 
     use super::*;
 
-    fn memory(root: &Path, compared: i64) -> Memory {
+    fn memory(root: &Path, compared: i64) -> RememberedFiles {
         let path = root.join("f");
         let sent = SentFile { checksum: checksum_of(&path), ..SentFile::new(&path.metadata().unwrap()) };
         let files = Files::from([("f".to_owned(), sent)]);
-        Memory { key: "k".to_owned(), compared, requests: [("context".to_owned(), files)].into() }
+        RememberedFiles { key: "k".to_owned(), compared, requests: [("context".to_owned(), files)].into() }
     }
 
     fn write(root: &Path, content: &str) {

@@ -103,18 +103,18 @@ fn without_password(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn shown(text: &str) -> String {
+    fn normalised(text: &str) -> String {
         endpoint(text, None).unwrap().to_string()
     }
 
     #[test]
     fn addresses_are_read_as_the_cli_reads_them() {
-        assert_eq!(shown("unix:///run/podman.sock"), "unix:///run/podman.sock");
-        assert_eq!(shown("unix://"), "unix:///var/run/docker.sock");
-        assert_eq!(shown("tcp://localhost"), "tcp://localhost:2375");
-        assert_eq!(shown("tcp://:1"), "tcp://localhost:1");
-        assert_eq!(shown("127.0.0.1:1"), "tcp://127.0.0.1:1");
-        assert_eq!(shown("http://[::1]:1/"), "tcp://[::1]:1");
+        assert_eq!(normalised("unix:///run/podman.sock"), "unix:///run/podman.sock");
+        assert_eq!(normalised("unix://"), "unix:///var/run/docker.sock");
+        assert_eq!(normalised("tcp://localhost"), "tcp://localhost:2375");
+        assert_eq!(normalised("tcp://:1"), "tcp://localhost:1");
+        assert_eq!(normalised("127.0.0.1:1"), "tcp://127.0.0.1:1");
+        assert_eq!(normalised("http://[::1]:1/"), "tcp://[::1]:1");
     }
 
     #[test]
@@ -126,15 +126,15 @@ mod tests {
             };
             assert_eq!((authority.as_str(), found.as_ref()), ("h:2376", Some(&tls)));
         }
-        assert_eq!(shown("https://h"), "https://h:2376");
+        assert_eq!(normalised("https://h"), "https://h:2376");
     }
 
     #[test]
     fn every_form_of_an_ssh_address_is_understood() {
         for text in ["ssh://h", "ssh://me@h", "ssh://me@h:2222", "ssh://h:2222/run/docker.sock", "ssh://me@[::1]:22"] {
-            assert_eq!(shown(text), text);
+            assert_eq!(normalised(text), text);
         }
-        assert_eq!(shown("ssh://h/"), "ssh://h");
+        assert_eq!(normalised("ssh://h/"), "ssh://h");
     }
 
     #[test]

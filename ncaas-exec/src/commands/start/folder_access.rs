@@ -24,7 +24,7 @@ const READ_WRITE_EXECUTE: u16 = 7;
 
 /// One entry of an access control list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
+struct AclEntry {
     tag: u16,
     permissions: u16,
     id: u32,
@@ -56,22 +56,22 @@ pub(crate) fn grant_access(folder: &Path, uid: u32) -> Result<()> {
 }
 
 /// The entries, or those that a file's mode stands for, with read and write access for some users.
-fn with_user(mut entries: Vec<Entry>, mode: u32, users: &[u32]) -> Vec<Entry> {
+fn with_user(mut entries: Vec<AclEntry>, mode: u32, users: &[u32]) -> Vec<AclEntry> {
     if entries.is_empty() {
         let bits = |shift: u32| u16::try_from(mode >> shift & 7).unwrap_or_default();
         for (tag, permissions) in [(OWNER, READ_WRITE_EXECUTE), (GROUP, bits(3)), (OTHER, bits(0))] {
-            entries.push(Entry { tag, permissions, id: NO_ID });
+            entries.push(AclEntry { tag, permissions, id: NO_ID });
         }
     }
     entries.retain(|entry| entry.tag != MASK && !(entry.tag == USER && users.contains(&entry.id)));
-    let user = |id: &u32| Entry { tag: USER, permissions: READ_WRITE_EXECUTE, id: *id };
+    let user = |id: &u32| AclEntry { tag: USER, permissions: READ_WRITE_EXECUTE, id: *id };
     entries.extend(users.iter().map(user));
-    entries.push(Entry { tag: MASK, permissions: READ_WRITE_EXECUTE, id: NO_ID });
+    entries.push(AclEntry { tag: MASK, permissions: READ_WRITE_EXECUTE, id: NO_ID });
     entries.sort_by_key(|entry| (entry.tag, entry.id));
     entries
 }
 
-fn encode(entries: &[Entry]) -> Vec<u8> {
+fn encode(entries: &[AclEntry]) -> Vec<u8> {
     let mut bytes = VERSION.to_le_bytes().to_vec();
     for entry in entries {
         bytes.extend(entry.tag.to_le_bytes());
@@ -81,9 +81,9 @@ fn encode(entries: &[Entry]) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Vec<Entry> {
+fn decode(bytes: &[u8]) -> Vec<AclEntry> {
     let entries = bytes.get(4..).unwrap_or_default().as_chunks::<8>().0;
-    let entry = |[a, b, c, d, e, f, g, h]: &[u8; 8]| Entry {
+    let entry = |[a, b, c, d, e, f, g, h]: &[u8; 8]| AclEntry {
         tag: u16::from_le_bytes([*a, *b]),
         permissions: u16::from_le_bytes([*c, *d]),
         id: u32::from_le_bytes([*e, *f, *g, *h]),

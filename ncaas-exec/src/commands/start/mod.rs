@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerInspectResponse, ImageInspect};
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Owner, Subject, labels};
+use ncaas_core::engine::{Engine, EngineContext, FileOwner, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::files;
 use ncaas_core::layout;
@@ -210,7 +210,7 @@ async fn grant_user_access(engine: &Engine, container: &str, user: &ContainerUse
     };
     let mut writable = IO_DIR_FOLDERS.into_iter().filter(|(_, read_only_copy)| !read_only_copy);
     let failure = writable.find_map(|(folder, _)| grant_access(&io_dir.join(folder), uid).err())?;
-    Some(format!("{failure}; use `--user {}:{}`", Owner::current().uid, Owner::current().gid))
+    Some(format!("{failure}; use `--user {}:{}`", FileOwner::current().uid, FileOwner::current().gid))
 }
 
 /// The folders of the io-dir, writable. They are mounted one by one, so that the container cannot write above them, where

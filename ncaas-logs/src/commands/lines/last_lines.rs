@@ -7,14 +7,14 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::Result;
 
-use crate::log::{Line, LineReader, Log, Query, Stamp, Stream};
+use crate::log::{Line, LineReader, Log, LogTime, Query, Stream};
 
 /// How many more entries than lines are requested at first.
 const MARGIN: usize = 64;
 
 /// A copy of a line.
 pub(super) struct OwnedLine {
-    stamp: Stamp,
+    stamp: LogTime,
     stream: Stream,
     bytes: Vec<u8>,
     begins: bool,

@@ -14,7 +14,7 @@ use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LinesArgs;
-use crate::log::{LineReader, Log, Query, Stamp, Stream};
+use crate::log::{LineReader, Log, LogTime, Query, Stream};
 use crate::saved_files::{SavedFiles, SavedLogPath};
 use crate::targets::{MAX_FOLLOWED, Target, find_target};
 pub(crate) use writer::LineRecord;
@@ -97,7 +97,7 @@ impl Printer<'_> {
 
     fn query(&self) -> Query {
         let LinesArgs { follow, since, until, details, stdout, stderr, .. } = *self.args;
-        let (since, until) = (since.map(Stamp::at), until.map(Stamp::at));
+        let (since, until) = (since.map(LogTime::at), until.map(LogTime::at));
         let only = match (stdout, stderr) {
             (true, _) => Some(Stream::Stdout),
             (_, true) => Some(Stream::Stderr),

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use jiff::tz::TimeZone;
 use ncaas_core::text;
 
-use crate::log::{Line, Stamp, Stream, last_state};
+use crate::log::{Line, LogTime, Stream, last_state};
 
 /// The length of a stamp up to its seconds.
 const SECONDS: usize = 19;
@@ -63,7 +63,7 @@ impl TextFormat {
         }
     }
 
-    fn push_time(&mut self, stamp: Stamp, out: &mut Vec<u8>) {
+    fn push_time(&mut self, stamp: LogTime, out: &mut Vec<u8>) {
         let text = stamp.as_bytes();
         if self.second.0 != text[..SECONDS] {
             self.second.0.copy_from_slice(&text[..SECONDS]);
@@ -91,12 +91,12 @@ fn without_control_sequences(line: &[u8]) -> Cow<'_, [u8]> {
 mod tests {
     use super::*;
 
-    fn shown(lines: &[(&str, Stream, &[u8])], colour: bool) -> String {
+    fn rendered(lines: &[(&str, Stream, &[u8])], colour: bool) -> String {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
         let mut text = TextFormat { zone, colour, details: false, second: ([0; SECONDS], Vec::new()) };
         let mut out = Vec::new();
         for &(time, stream, bytes) in lines {
-            let stamp = Stamp::parse(time.as_bytes()).unwrap();
+            let stamp = LogTime::parse(time.as_bytes()).unwrap();
             text.push(&Line::whole(stamp, stream, bytes), b"", &mut out);
         }
         String::from_utf8(out).unwrap()
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn control_sequences_are_left_out() {
         let line = b"\x1b]52;c;ZXZpbA==\x07a\x1b[2J\xc2\x9b31mb \xffc";
-        let shown = shown(&[("2026-11-22T22:59:59Z", Stream::Stdout, line)], false);
+        let shown = rendered(&[("2026-11-22T22:59:59Z", Stream::Stdout, line)], false);
         assert_eq!(shown, "2026-11-22 23:59:59.000 ab \u{FFFD}c\n");
     }
 
@@ -117,7 +117,7 @@ mod tests {
             ("2026-11-22T23:00:00.5Z", Stream::Stdout, b""),
         ];
         let expected = "2026-11-22 23:59:59.999 a\n2026-11-23 00:00:00.001 100 %\n2026-11-23 00:00:00.500 \n";
-        assert_eq!(shown(&lines, false), expected);
-        assert!(shown(&lines, true).contains("\x1b[31m100 %\x1b[0m\n"));
+        assert_eq!(rendered(&lines, false), expected);
+        assert!(rendered(&lines, true).contains("\x1b[31m100 %\x1b[0m\n"));
     }
 }

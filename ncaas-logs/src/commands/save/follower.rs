@@ -20,7 +20,7 @@ use super::log_file::LogFile;
 use super::output_excerpt::OutputExcerpt;
 use super::report::{JobProgress, Report};
 use crate::job_files::JobFiles;
-use crate::log::{GAP, Line, LineReader, Log, Lost, Query, SavedLog, Stamp, Stream};
+use crate::log::{GAP, Line, LineReader, Log, LogTime, MissingOutput, Query, SavedLog, Stream};
 use crate::usage::Sampler;
 
 /// How long the engine's stream may be silent after the container's end before it is requested again.
@@ -38,10 +38,10 @@ pub(crate) struct Follower {
     /// Why the log could not be read, or not to its end.
     unreadable: Option<Failure>,
     /// Output that the log's sources have lost so far.
-    lost: Lost,
+    missing: MissingOutput,
     output: JobOutput,
     /// The log that an earlier run has saved, when the container was created, and from which time on the engine still has the output.
-    earlier: Option<(LineReader<SavedLog>, Stamp, Stamp)>,
+    earlier: Option<(LineReader<SavedLog>, LogTime, LogTime)>,
     sampler: Sampler,
     container: Container,
     written: Option<WrittenState>,
@@ -61,18 +61,18 @@ impl JobOutput {
 }
 
 /// Warnings about output that a log lacks.
-fn describe_losses(lost: Lost) -> Vec<String> {
+fn describe_losses(missing: MissingOutput) -> Vec<String> {
     let counts = [
         (
-            lost.replaced,
+            missing.replaced,
             "bytes of its output were not valid UTF-8; the engine's log driver `json-file` has replaced them",
         ),
-        (lost.damaged, "lines of the engine's log files are damaged and left out"),
+        (missing.damaged, "lines of the engine's log files are damaged and left out"),
     ];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     counts
         .map(|(count, what)| format!("{count} {what}"))
-        .chain((lost.gaps > 0).then(|| missing_output(lost.gaps)))
+        .chain((missing.gaps > 0).then(|| missing_output(missing.gaps)))
         .collect()
 }
 
@@ -114,8 +114,8 @@ impl Follower {
         let folder = files.open()?;
         let saved = folder.open_file(folder.relative(&files.log)).ok();
         let saved = saved.map(|(file, _)| LineReader::new(SavedLog::new(file, &files.log, Query::default())));
-        let created = inspected.created.as_deref().and_then(|time| Stamp::parse(time.as_bytes()));
-        let created = created.unwrap_or(Stamp::MIN);
+        let created = inspected.created.as_deref().and_then(|time| LogTime::parse(time.as_bytes()));
+        let created = created.unwrap_or(LogTime::MIN);
         Ok(Follower {
             engine: engine.clone(),
             output: JobOutput { file: LogFile::new(&folder, &files.log)?, excerpt },
@@ -123,7 +123,7 @@ impl Follower {
             report: Report::new(record, files, Some(inspected), certificates),
             log,
             unreadable,
-            lost: Lost::default(),
+            missing: MissingOutput::default(),
             sampler: Sampler::new(engine, &container),
             container,
             written: None,
@@ -175,7 +175,7 @@ impl Follower {
         if let Some(stamp) = last.filter(|last| *last < first) {
             let bytes = GAP.trim_ascii_end();
             self.output.push(&Line::whole(stamp, Stream::Stderr, bytes));
-            self.lost.gaps += 1;
+            self.missing.gaps += 1;
         }
     }
 
@@ -291,12 +291,12 @@ impl Follower {
     fn finish_log(&mut self) {
         let Some(mut log) = self.log.take() else { return };
         log.finish(|line| self.output.push(line));
-        self.lost.add(log.source.lost());
+        self.missing.add(log.source.missing());
     }
 
     /// A warning about output that the job's log lacks, and why it could not be read.
     pub(crate) fn losses(&self) -> Option<String> {
-        let mut losses = describe_losses(self.lost);
+        let mut losses = describe_losses(self.missing);
         losses.extend(self.unreadable.as_ref().map(|failure| failure.message.clone()));
         (!losses.is_empty()).then(|| losses.join("; "))
     }
@@ -382,11 +382,11 @@ mod tests {
 
     #[test]
     fn a_log_with_gaps_is_described_with_its_other_losses() {
-        let lost = Lost { replaced: 3, damaged: 2, gaps: 1 };
-        let words = describe_losses(lost).join("; ");
+        let missing = MissingOutput { replaced: 3, damaged: 2, gaps: 1 };
+        let words = describe_losses(missing).join("; ");
         for part in ["3 bytes of its output", "2 lines of the engine's log files", "lacks output in 1 place"] {
             assert!(words.contains(part), "{words}");
         }
-        assert!(describe_losses(Lost::default()).is_empty());
+        assert!(describe_losses(MissingOutput::default()).is_empty());
     }
 }

@@ -109,10 +109,10 @@ impl LogFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Stamp;
+    use crate::log::LogTime;
 
     fn line(stream: Stream, bytes: &[u8]) -> Line<'_> {
-        Line::whole(Stamp::MIN, stream, bytes)
+        Line::whole(LogTime::MIN, stream, bytes)
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ncaas_core::outcome::find_cause;
 use ncaas_core::status_file::OutputPart;
 use ncaas_core::text;
 
-use crate::log::{Line, Stamp, Stream, last_state};
+use crate::log::{Line, LogTime, Stream, last_state};
 
 /// The maximum numbers of lines and bytes that are kept of the beginning and of the end.
 const HEAD: usize = 100;
@@ -28,7 +28,7 @@ pub(crate) struct OutputExcerpt {
     /// The number of bytes on both streams, including line breaks.
     pub(crate) bytes: u64,
     /// The latest time of a line.
-    pub(crate) last: Option<Stamp>,
+    pub(crate) last: Option<LogTime>,
     head: Vec<Vec<u8>>,
     head_bytes: usize,
     head_is_full: bool,
@@ -127,7 +127,7 @@ mod tests {
     fn excerpt<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> OutputExcerpt {
         let mut excerpt = OutputExcerpt::default();
         for bytes in lines {
-            excerpt.push(&Line::whole(Stamp::MIN, Stream::Stdout, bytes));
+            excerpt.push(&Line::whole(LogTime::MIN, Stream::Stdout, bytes));
         }
         excerpt
     }
@@ -156,9 +156,9 @@ mod tests {
         let mut excerpt = excerpt([b"step 1".as_slice()]);
         assert_eq!(excerpt.cause().as_deref(), Some("step 1"));
         for bytes in [b"Traceback (most recent call last):".as_slice(), b"\x1b[31mValueError: x\x1b[0m", b" "] {
-            excerpt.push(&Line::whole(Stamp::MIN, Stream::Stderr, bytes));
+            excerpt.push(&Line::whole(LogTime::MIN, Stream::Stderr, bytes));
         }
-        excerpt.push(&Line::whole(Stamp::MIN, Stream::Stdout, b"bye"));
+        excerpt.push(&Line::whole(LogTime::MIN, Stream::Stdout, b"bye"));
         assert_eq!(excerpt.cause().as_deref(), Some("ValueError: x"));
     }
 

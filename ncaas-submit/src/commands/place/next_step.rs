@@ -11,7 +11,7 @@ pub(super) const MISSING_LIMIT: u32 = 3;
 
 /// The facts about one record.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts<'a> {
+pub(super) struct PlacementState<'a> {
     /// The record's job in the newest listing, or its end as the scheduler's accounting has it.
     pub(super) entry: Option<&'a QueueEntry>,
     /// In how many successive listings it has been missing.
@@ -39,7 +39,7 @@ pub(super) enum NextStep<S> {
 
 /// Decides what to do next. `saved` is the saved record of this attempt, which is looked up only when the job has ended or is
 /// missing.
-pub(super) fn next_step<S>(facts: Facts<'_>, saved: Option<S>) -> NextStep<S> {
+pub(super) fn next_step<S>(facts: PlacementState<'_>, saved: Option<S>) -> NextStep<S> {
     if let Some(saved) = saved {
         return NextStep::Finish(saved);
     }
@@ -96,7 +96,7 @@ mod tests {
         ];
         for (state, missing, is_saved, submissions, retries, expected) in table {
             let entry = state.map(entry);
-            let facts = Facts { entry: entry.as_ref(), missing, submissions, retries };
+            let facts = PlacementState { entry: entry.as_ref(), missing, submissions, retries };
             assert_eq!(next_step(facts, is_saved.then_some(())), expected, "{facts:?} {is_saved}");
         }
     }

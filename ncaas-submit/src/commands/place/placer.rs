@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
 use super::batch_script::NodeOptions;
-use super::next_step::{Facts, MISSING_LIMIT, NextStep, next_step};
+use super::next_step::{MISSING_LIMIT, NextStep, PlacementState, next_step};
 use super::queue::QueuePoller;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
@@ -138,7 +138,7 @@ impl Placer {
             } else {
                 None
             };
-            let facts = Facts {
+            let facts = PlacementState {
                 entry: entry.as_ref(),
                 missing: placed.missing,
                 submissions: placed.submissions,

@@ -8,7 +8,7 @@ use ncaas_core::failure::Result;
 use ncaas_core::layout::SUBMISSIONS;
 
 use crate::commands::ls::find_job;
-use crate::submission::{Name, Reach, Submission};
+use crate::submission::{AllowedKeys, Name, Submission};
 use crate::submit_files::is_submit_file;
 
 /// How many submissions of the group are read, all at once: the latest ones.
@@ -37,7 +37,7 @@ pub(super) async fn find_unfinished(
     let buckets = Buckets::default();
     let unfinished = stream::iter(entries).map(async |entry| {
         let earlier =
-            Submission::load(bucket, &entry.key, &Reach::everywhere(bucket.address(), group)).await.ok()??;
+            Submission::load(bucket, &entry.key, &AllowedKeys::everywhere(bucket.address(), group)).await.ok()??;
         if names(&earlier) != names(submission) {
             return None;
         }

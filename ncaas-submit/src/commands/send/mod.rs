@@ -18,10 +18,10 @@ use serde_json::{Map, Value, json};
 
 use crate::args::SendArgs;
 use crate::bucket_job::submitted_job;
-use crate::commands::wait::Waits;
+use crate::commands::wait::WaitedSubmissions;
 use crate::group::open_group;
 use crate::setup_log::SetupLog;
-use crate::submission::{Reach, Submission};
+use crate::submission::{AllowedKeys, Submission};
 use crate::validation;
 use duplicate::find_unfinished;
 use upload::{InputSource, Uploader};
@@ -29,7 +29,7 @@ use upload::{InputSource, Uploader};
 pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
     check_fields(&args.set)?;
     let (bucket, group) = open_group(&args.target).await?;
-    let waits = Waits::default();
+    let waits = WaitedSubmissions::default();
     let status = Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             let record = submit(tool, &args, &bucket, &group).await?;
@@ -65,7 +65,7 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
     let fields = submit_fields(args, &timestamp, &datasets, &config);
     // Whether `s3://` paths may name another bucket is decided by the watcher.
     let others: Vec<String> = other_buckets(&fields);
-    let reach = Reach::new(bucket.address(), group, &others);
+    let reach = AllowedKeys::new(bucket.address(), group, &others);
     let mut submission = Submission::from_fields(fields.clone(), &reach);
     submission.refusal().map_or(Ok(()), Err)?;
     for source in datasets.iter().chain([&config]) {

@@ -24,7 +24,7 @@ use super::session::Session;
 use super::submit_queue::QueuedFile;
 use crate::bucket_job::{self, ResultsFolder};
 use crate::setup_log::SetupLog;
-use crate::submission::{Reach, Submission};
+use crate::submission::{AllowedKeys, Submission};
 use crate::validation;
 use crate::watchers::process;
 
@@ -59,7 +59,7 @@ enum Claiming {
 }
 
 /// A submission that was read, and its job.
-struct Candidate {
+struct CheckedSubmission {
     submission: Submission,
     job: Job,
     results: ResultsFolder,
@@ -94,7 +94,7 @@ pub(crate) async fn process(
         Claiming::Not(outcome) => return Ok(outcome),
         Claiming::OtherSubmission(_) => return Ok(Outcome::Settled),
     };
-    let Candidate { mut submission, mut job, results } = candidate;
+    let CheckedSubmission { mut submission, mut job, results } = candidate;
     let (group, id) = (found.key.group().to_owned(), job.id.clone());
     set_claim(&mut job, &claim);
     let emitted = async {
@@ -125,7 +125,7 @@ pub(crate) async fn emit_again(session: &Session, found: &QueuedFile, output: &O
     let name = (request.group.clone(), request.id.clone());
     let Some(held) = session.claimed.borrow().get(&name).cloned() else { return Ok(Outcome::Settled) };
     let Some(submission) = read(session, found).await? else { return Ok(Outcome::Settled) };
-    let Candidate { submission, mut job, results } = candidate(session, found, submission).await?;
+    let CheckedSubmission { submission, mut job, results } = candidate(session, found, submission).await?;
     if job.id != request.id || results.ended_at().await?.is_some() {
         return Ok(Outcome::Settled);
     }
@@ -154,7 +154,7 @@ fn is_unlimited(request: &RetryRequest) -> bool {
 }
 
 async fn read(session: &Session, found: &QueuedFile) -> Result<Option<Submission>> {
-    let reach = Reach::new(session.bucket.address(), found.key.group(), &session.bypass);
+    let reach = AllowedKeys::new(session.bucket.address(), found.key.group(), &session.bypass);
     Submission::load(&session.bucket, &found.key, &reach).await
 }
 
@@ -170,7 +170,7 @@ async fn is_being_written(session: &Session, found: &QueuedFile) -> Result<bool>
 }
 
 /// The job of a submission, and where its results go.
-async fn candidate(session: &Session, found: &QueuedFile, mut submission: Submission) -> Result<Candidate> {
+async fn candidate(session: &Session, found: &QueuedFile, mut submission: Submission) -> Result<CheckedSubmission> {
     let id = match submission.timestamp.as_deref().map(|timestamp| layout::job_id(session.bucket.name(), timestamp)) {
         Some(Ok(id)) => id,
         refused => {
@@ -180,7 +180,7 @@ async fn candidate(session: &Session, found: &QueuedFile, mut submission: Submis
     };
     let job = bucket_job::submitted_job(&session.bucket, &found.key, id, submission.timestamp.clone());
     let results = find_results(session, &job, &mut submission).await?;
-    Ok(Candidate { submission, job, results })
+    Ok(CheckedSubmission { submission, job, results })
 }
 
 /// Where the job's results go. A `resultpath` in a bucket that does not exist is a reason for a refusal.
@@ -200,12 +200,12 @@ async fn find_results(session: &Session, job: &Job, submission: &mut Submission)
 /// Claims a job, if it has not ended and no other watcher has it.
 async fn claim(
     session: &Session,
-    candidate: &Candidate,
+    candidate: &CheckedSubmission,
     found: &QueuedFile,
     may_claim: bool,
     log: &mut SetupLog,
 ) -> Result<Claiming> {
-    let Candidate { job, results, submission } = candidate;
+    let CheckedSubmission { job, results, submission } = candidate;
     let (key, group, id) = (&found.key, found.key.group(), job.id.as_str());
     if results.ended_at().await?.is_some() {
         return match claim::read(&session.bucket, group, id).await? {

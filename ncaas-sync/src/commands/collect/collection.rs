@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::engine::path::{PathInfo, PathKind};
-use ncaas_core::engine::{Engine, Owner};
+use ncaas_core::engine::{Engine, FileOwner};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::{LOGS, RESULTS};
 use ncaas_core::record::Record;
@@ -121,7 +121,7 @@ impl Collection<'_> {
         let stage = run_blocking(move || directory.create_stage()).await?;
         let mounted = self.directory.mounted()?;
         if inspected.is_some() {
-            engine.repair_ownership(&self.container.id, &mounted, Owner::current()).await?;
+            engine.repair_ownership(&self.container.id, &mounted, FileOwner::current()).await?;
         }
         let paths = selection.paths.clone();
         let mut findings = self.find_mounted_files(&selection).await?;

@@ -21,7 +21,7 @@ use super::findings::{Content, Findings};
 use super::image_files::{ImageLayers, has_same_file, has_same_link};
 use super::selection::Selection;
 use super::staging::{Attributes, BUFFER_SIZE, StagedFile, Staging, StagingFolder, open_file};
-use super::walk::{Start, Visitor, WalkedEntry, WalkedFolder, walk};
+use super::walk::{Visitor, WalkRoot, WalkedEntry, WalkedFolder, walk};
 use crate::container_paths::ENGINE_FILES;
 use crate::path_text::file_name;
 
@@ -53,7 +53,8 @@ impl OverlayDiff {
 
     /// Copies the selected files into the staging folder.
     pub(crate) fn copy(&self, staging: &Staging, selection: &Selection) -> Result<Findings> {
-        let start = Start { root: &self.upper, root_path: &self.upper_path, path: Path::new(""), container_path: "" };
+        let start =
+            WalkRoot { root: &self.upper, root_path: &self.upper_path, path: Path::new(""), container_path: "" };
         let mut visitor = CopyVisitor {
             overlay: self,
             staging,
@@ -112,7 +113,7 @@ impl Visitor for CopyVisitor<'_> {
         if unchanged.map_err(|error| entry.failure("read", &error))? {
             return Ok(None);
         }
-        file.seek(SeekFrom::Start(0)).map_err(|error| entry.failure("read", &error))?;
+        file.seek(SeekFrom::WalkRoot(0)).map_err(|error| entry.failure("read", &error))?;
         let folder = match &mut self.folder {
             Some(folder) => folder,
             none => none.insert(self.staging.create_folder()?),

@@ -20,7 +20,7 @@ use ncaas_core::files::hash_rest;
 
 /// Where a walk starts.
 #[derive(Debug)]
-pub(crate) struct Start<'s> {
+pub(crate) struct WalkRoot<'s> {
     pub(crate) root: &'s Dir,
     /// Absolute path of the root, for messages.
     pub(crate) root_path: &'s Path,
@@ -83,7 +83,7 @@ pub(crate) trait Visitor {
 }
 
 /// Walks through a folder, if it exists.
-pub(crate) fn walk(start: &Start<'_>, selection: &Selection, visitor: &mut impl Visitor) -> Result<Findings> {
+pub(crate) fn walk(start: &WalkRoot<'_>, selection: &Selection, visitor: &mut impl Visitor) -> Result<Findings> {
     let mut findings = Findings::default();
     let mut waiting = vec![(start.path.to_owned(), start.container_path.to_owned())];
     while let Some((path, container_path)) = waiting.pop() {
@@ -193,7 +193,7 @@ pub(crate) fn walk_mounted(
     container_path: &str,
     selection: &Selection,
 ) -> Result<Findings> {
-    let start = Start { root: work, root_path: work_path, path: Path::new(name), container_path };
+    let start = WalkRoot { root: work, root_path: work_path, path: Path::new(name), container_path };
     walk(&start, selection, &mut MountedVisitor { top: Path::new(name), buffer: vec![0; BUFFER_SIZE] })
 }
 
