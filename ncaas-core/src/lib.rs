@@ -32,6 +32,7 @@ pub mod outcome;
 pub mod pipe;
 pub mod quantity;
 pub mod record;
+pub mod resources;
 pub mod saved_record;
 pub mod schema;
 pub mod shebang;

@@ -40,16 +40,13 @@ impl DefaultSettings {
         let settings = RunSettings {
             env: (!env.is_empty()).then_some(env),
             secret_env: non_empty(args.secret_env),
-            memory: args.memory,
-            cpus: args.cpus,
             shm_size: args.shm_size,
-            gpus: args.gpus,
             network: args.network,
             user: args.user,
             platform: args.platform,
             mount,
             mounts,
-            ..RunSettings::default()
+            ..args.resources.settings()
         };
         let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
         Ok(DefaultSettings { settings, io_dir })

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use ncaas_core::image_labels::parse_path;
-use ncaas_core::quantity::{parse_bytes, parse_memory};
-use ncaas_core::record::fields::{Gpus, MountPaths, Protocol};
+use ncaas_core::quantity::parse_bytes;
+use ncaas_core::record::fields::{MountPaths, Protocol};
+use ncaas_core::resources::ResourceArgs;
 
 /// Options that `start` and `run` share.
 #[derive(Debug, ClapArgs)]
@@ -32,21 +33,12 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) secret_env: Vec<String>,
 
-    /// Memory limit, for example 512m or 4g
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
-    pub(crate) memory: Option<u64>,
-
-    /// CPU limit in CPUs, for example 2 or 0.5
-    #[arg(long, value_name = "N", value_parser = parse_cpus)]
-    pub(crate) cpus: Option<f64>,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
 
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) shm_size: Option<u64>,
-
-    /// Give the container one GPU
-    #[arg(long, value_name = "WHEN", value_enum)]
-    pub(crate) gpus: Option<Gpus>,
 
     /// Network: none, host, bridge, or the name of a network [default: the engine's]
     #[arg(long, value_name = "NAME")]
@@ -147,14 +139,6 @@ fn parse_mount(text: &str) -> Result<MountArg, String> {
     Ok(MountArg::Parts(parts))
 }
 
-/// A number of CPUs.
-fn parse_cpus(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(cpus) if (0.01..1e6).contains(&cpus) => Ok(cpus),
-        _ => Err(format!("`{text}` is not a number of CPUs: write for example `2` or `0.5`")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +155,5 @@ mod tests {
 
     #[test]
     fn a_cpu_limit_can_be_a_fraction() {
-        assert_eq!(parse_cpus("0.5"), Ok(0.5));
-        assert!(parse_cpus("0").is_err() && parse_cpus("two").is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ncaas_core::pipe::PipeArgs;
 use ncaas_core::quantity;
+use ncaas_core::resources::ResourceArgs;
 
 /// Run the rest of the pipe for each record as a job of a cluster's scheduler
 ///
@@ -40,17 +41,8 @@ pub(crate) struct PlaceArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) engine: NodeEngine,
 
-    /// Processors for records that set none
-    #[arg(long, value_name = "N")]
-    pub(crate) cpus: Option<f64>,
-
-    /// Memory for records that set none: `512m`, `4g`
-    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_memory)]
-    pub(crate) memory: Option<u64>,
-
-    /// Request one GPU for records that set none
-    #[arg(long)]
-    pub(crate) gpus: bool,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
 
     /// Resubmit a job whose node failed, at most N times
     #[arg(long, value_name = "N", default_value_t = 2)]

@@ -112,7 +112,7 @@ fn a_container_gets_the_gpu_that_slurm_has_allotted() {
         &format!("FROM ncaas/fixture\nENTRYPOINT [\"sh\", \"-c\", \"{analysis}\", \"gpu\"]\nCMD []\n"),
     );
     lab.submit("1", &[("a.txt", "a"), ("b.txt", "b")]);
-    assert_eq!(lab.place("--image lab/gpu --gpus"), 0, "{}", lab.describe());
+    assert_eq!(lab.place("--image lab/gpu --gpus auto"), 0, "{}", lab.describe());
     let mut gpus = ["a.txt", "b.txt"].map(|name| lab.read("1", &format!("process_results/{name}/out.txt")));
     gpus.sort();
     assert_eq!(gpus, ["gpu=0\n", "gpu=1\n"], "{}", lab.describe());

@@ -28,7 +28,6 @@ use batch_disabled as batch;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Gpus, RunSettings};
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::{PlaceArgs, SchedulerName};
@@ -61,13 +60,7 @@ pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
         engine: args.engine.name().to_owned(),
         command: args.command,
     };
-    let flags = RunSettings {
-        cpus: args.cpus,
-        memory: args.memory,
-        gpus: args.gpus.then_some(Gpus::Auto),
-        ..RunSettings::default()
-    };
-    let placer = Placer::new(tool, node, flags, scheduler, args.retries, args.poll);
+    let placer = Placer::new(tool, node, args.resources.settings(), scheduler, args.retries, args.poll);
     let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS)
         .filter(input, async |record: &mut Record, output: &Output| placer.place(record, output).await);
     tokio::select! {
