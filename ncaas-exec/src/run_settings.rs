@@ -9,6 +9,7 @@ use ncaas_core::image_labels::parse_path;
 use ncaas_core::io_dir::{DEFAULT_IO_DIR, fill_io_dir};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{MountPaths, RunSettings};
+use serde::Deserialize;
 
 use crate::args::{JobSettingsArgs, MountArg, SettingsArgs};
 
@@ -24,7 +25,8 @@ pub(crate) struct DefaultSettings {
 }
 
 impl DefaultSettings {
-    /// Settings of development containers. Fails for an invalid variable name, or if a file of variables cannot be read.
+    /// Settings of development containers. Fails for an invalid variable name, or if a file of variables cannot be
+    /// read.
     pub(crate) fn for_development(args: SettingsArgs) -> Result<Self> {
         let mut env = BTreeMap::new();
         for file in &args.env_file {
@@ -95,37 +97,16 @@ impl DefaultSettings {
     pub(crate) fn complete(&self, record: &mut Record) -> Result<RunSettings> {
         fill_io_dir(record, &self.io_dir)?;
         let own = record.fields()?.run.unwrap_or_default();
-        let flags = self.settings.clone();
-        let mut env = flags.env.unwrap_or_default();
-        env.extend(own.env.unwrap_or_default());
-        for name in env.keys() {
+        let mounts = own.mounts.clone().or_else(|| self.settings.mounts.clone());
+        // Of the environment, each variable that the record lacks.
+        let mut completed = Record::new(&self.settings);
+        completed.merge(&own);
+        let completed = RunSettings::deserialize(completed.as_map())
+            .map_err(|error| Failure::new(Kind::BadRecord, format!("`run`: {error}")))?;
+        let settings = RunSettings { mounts, ..completed };
+        for name in settings.env.iter().flatten().map(|(name, _)| name) {
             check_name(name)?;
         }
-        let settings = RunSettings {
-            env: (!env.is_empty()).then_some(env),
-            secret_env: own.secret_env.or(flags.secret_env),
-            timeout_s: own.timeout_s.or(flags.timeout_s),
-            memory: own.memory.or(flags.memory),
-            cpus: own.cpus.or(flags.cpus),
-            shm_size: own.shm_size.or(flags.shm_size),
-            gpus: own.gpus.or(flags.gpus),
-            network: own.network.or(flags.network),
-            user: own.user.or(flags.user),
-            platform: own.platform.or(flags.platform),
-            mount: own.mount.or(flags.mount),
-            mounts: own.mounts.or(flags.mounts),
-            volumes: own.volumes.or(flags.volumes),
-            entrypoint: own.entrypoint.or(flags.entrypoint),
-            workdir: own.workdir.or(flags.workdir),
-            read_only: own.read_only.or(flags.read_only),
-            tmpfs: own.tmpfs.or(flags.tmpfs),
-            protocol: own.protocol.or(flags.protocol),
-            pids: own.pids.or(flags.pids),
-            log_size: own.log_size.or(flags.log_size),
-            new_privileges: own.new_privileges.or(flags.new_privileges),
-            cap_add: own.cap_add.or(flags.cap_add),
-            storage: own.storage.or(flags.storage),
-        };
         let parts = settings.mounts.clone().unwrap_or_default();
         let paths = [&settings.mount, &parts.data, &parts.config, &parts.results, &parts.logs].into_iter().flatten();
         // No folder for logs is mounted if its path is empty.
@@ -181,7 +162,8 @@ impl Environment {
     }
 }
 
-/// Parses `NAME=value`, or `NAME` for its value in this environment. As in the docker CLI, an unset `NAME` gives `None`.
+/// Parses `NAME=value`, or `NAME` for its value in this environment. As in the docker CLI, an unset `NAME` gives
+/// `None`.
 pub(crate) fn parse_variable(text: &str) -> Result<Option<(String, String)>> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
