@@ -2,7 +2,7 @@
 
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::{Engine, LazyEngine};
-use ncaas_core::failure::{Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::Record;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub(crate) async fn find_target(engines: &LazyEngine, record: &mut Record) -> Re
     }
     let inspected = async {
         let engine = engines.get().await?;
-        Ok(Target::Container(engine.clone(), engine.inspect_target(record).await?))
+        Ok::<_, Failure>(Target::Container(engine.clone(), engine.inspect_target(record).await?))
     };
     match inspected.await {
         Err(failure) if failure.kind != Kind::WrongContainer => {

@@ -6,12 +6,10 @@
 use std::fmt;
 
 use crate::failure::{Failure, Kind, Result};
+use crate::files::TEMPORARY_PREFIX;
 
 /// The longest key that S3 accepts, in bytes of UTF-8.
 const MAX_LENGTH: usize = 1024;
-
-/// The prefix of the tools' own names: unfinished files, and the lock of a directory bucket. Listings do not show them.
-pub(super) const RESERVED: &str = ".ncaas-";
 
 /// The name of an object in a bucket, for example `lab/inputs/session1.npy`; with a `/` at its end, the name of a folder.
 ///
@@ -104,7 +102,9 @@ fn find_fault(text: &str) -> Option<&'static str> {
     path.split('/').find_map(|component| match component {
         "" => Some("it has an empty component"),
         "." | ".." => Some("it has a component `.` or `..`"),
-        name if name.starts_with(RESERVED) => Some("names that begin with `.ncaas-` are reserved for temporary files"),
+        name if name.starts_with(TEMPORARY_PREFIX) => {
+            Some("names that begin with `.ncaas-` are reserved for temporary files")
+        }
         _ => None,
     })
 }

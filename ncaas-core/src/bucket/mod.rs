@@ -25,7 +25,6 @@ use std::path::Path;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use crate::blocking::run_blocking;
 use crate::failure::{Failure, Kind, Result};
 
 pub use address::{S3Address, Target};
@@ -185,11 +184,8 @@ impl Bucket {
     /// # Errors
     /// If the bucket does not answer.
     pub async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>> {
-        match self.0.clone() {
-            Storage::Dir(dir) => {
-                let key = key.clone();
-                run_blocking(move || dir.head(&key)).await
-            }
+        match &self.0 {
+            Storage::Dir(dir) => dir.run(key, |dir, key| dir.head(key)).await,
             Storage::S3(s3) => s3.head(key).await,
         }
     }
@@ -200,11 +196,8 @@ impl Bucket {
     /// [`Kind::ObjectNotFound`]; [`Kind::TooLarge`] if it is larger than `limit` bytes: no more than that is read.
     pub async fn read(&self, key: &Key, limit: u64) -> Result<(Vec<u8>, Version)> {
         key.must_name_an_object()?;
-        match self.0.clone() {
-            Storage::Dir(dir) => {
-                let key = key.clone();
-                run_blocking(move || dir.read(&key, limit)).await
-            }
+        match &self.0 {
+            Storage::Dir(dir) => dir.run(key, move |dir, key| dir.read(key, limit)).await,
             Storage::S3(s3) => s3.read(key, limit).await,
         }
     }
@@ -216,11 +209,8 @@ impl Bucket {
     pub async fn put(&self, key: &Key, bytes: impl Into<Vec<u8>>) -> Result<()> {
         let bytes = bytes.into();
         check_folder_is_empty(key, &bytes)?;
-        match self.0.clone() {
-            Storage::Dir(dir) => {
-                let key = key.clone();
-                run_blocking(move || dir.put(&key, &bytes)).await
-            }
+        match &self.0 {
+            Storage::Dir(dir) => dir.run(key, move |dir, key| dir.put(key, &bytes)).await,
             Storage::S3(s3) => s3.put(key, bytes).await,
         }
     }
@@ -232,11 +222,8 @@ impl Bucket {
     pub async fn put_new(&self, key: &Key, bytes: impl Into<Vec<u8>>) -> Result<Option<Version>> {
         let bytes = bytes.into();
         check_folder_is_empty(key, &bytes)?;
-        match self.0.clone() {
-            Storage::Dir(dir) => {
-                let key = key.clone();
-                run_blocking(move || dir.put_new(&key, &bytes)).await
-            }
+        match &self.0 {
+            Storage::Dir(dir) => dir.run(key, move |dir, key| dir.put_new(key, &bytes)).await,
             Storage::S3(s3) => s3.put_new(key, bytes).await,
         }
     }
@@ -249,10 +236,10 @@ impl Bucket {
     pub async fn put_if(&self, key: &Key, bytes: impl Into<Vec<u8>>, version: &Version) -> Result<Option<Version>> {
         key.must_name_an_object()?;
         let bytes = bytes.into();
-        match self.0.clone() {
+        match &self.0 {
             Storage::Dir(dir) => {
-                let (key, version) = (key.clone(), version.clone());
-                run_blocking(move || dir.put_if(&key, &bytes, &version)).await
+                let version = version.clone();
+                dir.run(key, move |dir, key| dir.put_if(key, &bytes, &version)).await
             }
             Storage::S3(s3) => s3.put_if(key, bytes, version).await,
         }
@@ -263,11 +250,8 @@ impl Bucket {
     /// # Errors
     /// If the bucket does not answer.
     pub async fn delete(&self, key: &Key) -> Result<()> {
-        match self.0.clone() {
-            Storage::Dir(dir) => {
-                let key = key.clone();
-                run_blocking(move || dir.delete(&key)).await
-            }
+        match &self.0 {
+            Storage::Dir(dir) => dir.run(key, DirBucket::delete).await,
             Storage::S3(s3) => s3.delete(key).await,
         }
     }

@@ -69,7 +69,7 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
         summary.push_str(&format!("{INDENT}{line}\n"));
     }
     if let Some(results_line) = results_line {
-        summary.push_str(&format!("{INDENT}{place}\n"));
+        summary.push_str(&format!("{INDENT}{results_line}\n"));
     }
     if let Some(command) = record.as_map().get("dry_run").and_then(|dry_run| dry_run["docker_run"].as_str()) {
         summary.push_str(&format!("{}\n", one_line(command)));

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::models::{HostConfig, Mount, MountType};
-use ncaas_core::engine::Owner;
+use ncaas_core::engine::FileOwner;
 use ncaas_core::failure::Kind;
 use tempfile::TempDir;
 
 use crate::test_container::{ContainerOptions, TestContainer};
 
 /// Somebody else than the container's users: us, or where we are root, anybody.
-fn owner() -> Owner {
-    match Owner::current() {
-        Owner { uid: 0, .. } => Owner { uid: 1234, gid: 2345 },
+fn owner() -> FileOwner {
+    match FileOwner::current() {
+        FileOwner { uid: 0, .. } => FileOwner { uid: 1234, gid: 2345 },
         user => user,
     }
 }
@@ -106,14 +106,14 @@ async fn without_files_of_others_no_container_is_needed() {
     let (container, folder) = ended("true").await;
     fs::write(folder.path().join("ours"), "x").unwrap();
     let folders = [folder.path().to_owned()];
-    container.engine.repair_ownership("ncaas-no-such-container", &folders, Owner::current()).await.unwrap();
+    container.engine.repair_ownership("ncaas-no-such-container", &folders, FileOwner::current()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_folder_that_is_not_mounted_is_not_changed() {
     let (container, _) = ended("true").await;
     let other = TempDir::new().unwrap();
-    let nobody = Owner { uid: 77, gid: 77 };
+    let nobody = FileOwner { uid: 77, gid: 77 };
     let failure =
         container.engine.repair_ownership(&container.name, &[other.path().to_owned()], nobody).await.unwrap_err();
     assert_eq!(failure.kind, Kind::EngineError);

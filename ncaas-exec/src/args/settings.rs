@@ -154,6 +154,5 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_limit_can_be_a_fraction() {
-    }
+    fn a_cpu_limit_can_be_a_fraction() {}
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::pipe::{self, Output, Pipe};
+use ncaas_core::pipe::{self, Input, Output, Pipe};
 use ncaas_core::quantity::{format_age, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{RecordFields, Status};

@@ -156,7 +156,7 @@ fn stat_fields(pid: u32) -> Option<Vec<String>> {
 }
 
 /// Whether a process has the file open for writing. Processes of other users are not visible.
-pub(super) fn is_open_for_writing(path: &Path) -> bool {
+pub(crate) fn is_open_for_writing(path: &Path) -> bool {
     pids().any(|pid| open_files(pid, path).any(|about| has_write_flag(&about)))
 }
 

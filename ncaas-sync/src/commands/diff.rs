@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use ncaas_core::engine::archive::archive_interrupted;
 use ncaas_core::engine::{Engine, LazyEngine, reference};
-use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
+use ncaas_core::failure::{Kind, NoneIf, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;

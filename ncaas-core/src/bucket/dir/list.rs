@@ -11,9 +11,10 @@ use std::path::Path;
 use cap_std::fs::{Dir, FileType, FileTypeExt};
 
 use crate::bucket::PAGE;
-use crate::bucket::key::{Key, RESERVED, quoted};
+use crate::bucket::key::{Key, quoted};
 use crate::bucket::object::{Page, Unusable};
 use crate::failure::{Failure, Kind, Result};
+use crate::files::TEMPORARY_PREFIX;
 use crate::folder::open_real_folder;
 
 use super::{DirBucket, entry, is_escape, is_missing};
@@ -204,7 +205,7 @@ impl OpenFolder {
         for item in self.dir.entries().map_err(|error| failed(&error))? {
             let item = item.map_err(|error| failed(&error))?;
             let mut name = item.file_name().as_bytes().to_vec();
-            if name.starts_with(RESERVED.as_bytes()) {
+            if name.starts_with(TEMPORARY_PREFIX.as_bytes()) {
                 continue;
             }
             is_empty = false;

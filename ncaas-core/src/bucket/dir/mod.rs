@@ -9,7 +9,6 @@
 //! with `.ncaas-` belong to the tools: `.ncaas-part-*` is the remains of a killed process and can be deleted, and
 //! `.ncaas-bucket/lock` orders conditional writes.
 
-mod hidden_file;
 mod list;
 mod write;
 
@@ -23,6 +22,7 @@ use cap_std::fs::{Dir, File, Metadata, OpenOptions, OpenOptionsExt};
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 
+use crate::blocking::run_blocking;
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::folder::open_real_folder;
 
@@ -52,6 +52,16 @@ impl DirBucket {
     pub(super) fn create(path: &Path) -> Result<DirBucket> {
         fs::create_dir_all(path).doing("create the bucket", path)?;
         Self::open(path)
+    }
+
+    /// Does blocking work on a key, off the runtime's thread.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        key: &Key,
+        work: impl FnOnce(&DirBucket, &Key) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (dir, key) = (self.clone(), key.clone());
+        run_blocking(move || work(&dir, &key)).await
     }
 
     /// Opens the directory for one operation, so that a directory that was moved or mounted again is noticed.

@@ -4,18 +4,18 @@
 //! Other programs (`cp`, an editor) do not know it: what they write between the comparison and the replacement, which are
 //! microseconds apart, is lost.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 
-use cap_std::fs::{Dir, File, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::FlockOperation;
 
 use crate::bucket::key::Key;
 use crate::bucket::object::Version;
 use crate::failure::{Failure, Kind, NoneIf, Result};
+use crate::folder::PartialFile;
 
 use super::DirBucket;
-use super::hidden_file::HiddenFile;
 
 /// Listings do not show it, as every name that begins with `.ncaas-`.
 const OWN_FOLDER: &str = ".ncaas-bucket";
@@ -32,7 +32,7 @@ impl DirBucket {
         if key.is_folder() {
             return self.create_folder(&root, key);
         }
-        self.write(&root, key, bytes, Lock::Shared, |hidden, name| hidden.rename_over(name))
+        self.write(&root, key, bytes, Lock::Shared, PartialFile::rename)
     }
 
     pub(in crate::bucket) fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<Option<Version>> {
@@ -41,7 +41,7 @@ impl DirBucket {
             let exists = self.metadata(&root, key)?.is_some();
             return self.create_folder(&root, key).map(|()| (!exists).then(|| Version::from_content(bytes)));
         }
-        let created = self.write(&root, key, bytes, Lock::Shared, |hidden, name| hidden.rename_if_free(name))?;
+        let created = self.write(&root, key, bytes, Lock::Shared, PartialFile::rename_if_free)?;
         if !created && self.metadata(&root, key)?.is_some_and(|metadata| metadata.is_dir()) {
             return Err(self.failure("write", key, &io::ErrorKind::IsADirectory.into()));
         }
@@ -59,9 +59,9 @@ impl DirBucket {
             return Ok(None);
         }
         let mut verdict = Ok(true);
-        self.write(&root, key, bytes, Lock::Exclusive, |hidden, name| {
+        self.write(&root, key, bytes, Lock::Exclusive, |part| {
             verdict = unchanged();
-            if matches!(verdict, Ok(true)) { hidden.rename_over(name) } else { Ok(()) }
+            if matches!(verdict, Ok(true)) { part.rename() } else { Ok(()) }
         })?;
         Ok(verdict?.then(|| Version::from_content(bytes)))
     }
@@ -94,28 +94,28 @@ impl DirBucket {
         let root = self.root()?;
         let failed = |error: &io::Error| self.failure("write", key, error);
         let (folder, name) = self.open_parent(&root, key)?;
-        let mut hidden = HiddenFile::create(&folder).map_err(|error| failed(&error))?;
-        let filled = fill(&mut hidden.file, &failed)?;
+        let mut part = PartialFile::in_folder(folder, name).map_err(|error| failed(&error))?;
+        let filled = fill(&mut part.file, &failed)?;
         let _lock = self.lock(&root, Lock::Shared)?;
-        hidden.rename_over(name).map_err(|error| failed(&error))?;
+        part.rename().map_err(|error| failed(&error))?;
         Ok(filled)
     }
 
-    /// Writes a hidden file with this content and, while it holds the lock, calls `rename` with the object's file name.
+    /// Writes a partial file with this content and, while it holds the lock, calls `rename`.
     fn write<T>(
         &self,
         root: &Dir,
         key: &Key,
         bytes: &[u8],
         lock: Lock,
-        rename: impl FnOnce(HiddenFile<'_>, &str) -> io::Result<T>,
+        rename: impl FnOnce(&mut PartialFile) -> io::Result<T>,
     ) -> Result<T> {
         let failed = |error: io::Error| self.failure("write", key, &error);
         let (folder, name) = self.open_parent(root, key)?;
-        let mut hidden = HiddenFile::create(&folder).map_err(failed)?;
-        hidden.file.write_all(bytes).map_err(failed)?;
+        let mut part = PartialFile::in_folder(folder, name).map_err(failed)?;
+        part.file.write_all(bytes).map_err(failed)?;
         let _lock = self.lock(root, lock)?;
-        rename(hidden, name).map_err(failed)
+        rename(&mut part).map_err(failed)
     }
 
     /// Opens the folder of a key's file, or creates it, and returns it with the file's name.

@@ -80,7 +80,7 @@ impl Printer<'_> {
 
     /// Prints a log that was saved: its container is gone, or the engine is unreachable.
     async fn print_saved(&self, record: &mut Record, saved: SavedFiles, output: &Output) -> Result<()> {
-        let SavedFiles { log: path, record: ended } = saved;
+        let SavedFiles { log: path, record: ended, .. } = saved;
         match ended {
             Some(ended) => *record = ended,
             None => self

@@ -17,7 +17,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::lease;
 use ncaas_core::outcome::outcome_line;
-use ncaas_core::pipe::{FollowedJobs, Output, Pipe};
+use ncaas_core::pipe::{FollowedJobs, Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, ErrorInfo, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};

@@ -3,7 +3,7 @@
 use ncaas_core::record::Record;
 
 /// The node's part of the pipe, the same for every record. `make install` puts a copy into `libexec/ncaas/job`.
-const NODE_SCRIPT: &str = include_str!("../../serve/job");
+const NODE_SCRIPT: &str = include_str!("../../../serve/job");
 
 /// How the node's part is run.
 #[derive(Debug, Clone, Default)]

@@ -35,7 +35,6 @@ use batch::BatchQueue;
 use batch_script::NodeOptions;
 use placer::Placer;
 use scheduler::Scheduler;
-use slurm;
 
 /// How many records are placed at once where `--jobs` does not say. A record costs no request while its job
 /// waits.

@@ -33,7 +33,7 @@ use crate::group::{check_groups, open_bucket};
 use crate::sqs::{self, SqsQueue};
 use crate::submit_files::Lister;
 use crate::watchers::heartbeat::{HolderState, READ_INTERVAL, probe_key};
-use hand_over::{self, Outcome};
+use hand_over::Outcome;
 use maintenance::maintain;
 use notifications::Notifications;
 use session::Session;

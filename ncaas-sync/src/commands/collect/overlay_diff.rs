@@ -113,7 +113,7 @@ impl Visitor for CopyVisitor<'_> {
         if unchanged.map_err(|error| entry.failure("read", &error))? {
             return Ok(None);
         }
-        file.seek(SeekFrom::WalkRoot(0)).map_err(|error| entry.failure("read", &error))?;
+        file.seek(SeekFrom::Start(0)).map_err(|error| entry.failure("read", &error))?;
         let folder = match &mut self.folder {
             Some(folder) => folder,
             none => none.insert(self.staging.create_folder()?),
