@@ -15,7 +15,7 @@ pub(crate) const MAX_FOLLOWED: usize = 1024;
 
 /// What a record or an argument stands for.
 pub(crate) enum Target {
-    Container(Engine, ContainerInspectResponse),
+    Container(Engine, Box<ContainerInspectResponse>),
     /// The files that `save` wrote for a job: the argument names one, the container is gone, or the engine does not answer.
     Saved(SavedFiles),
 }
@@ -29,7 +29,7 @@ pub(crate) async fn find_target(engines: &LazyEngine, record: &mut Record) -> Re
     }
     let inspected = async {
         let engine = engines.get().await?;
-        Ok::<_, Failure>(Target::Container(engine.clone(), engine.inspect_target(record).await?))
+        Ok::<_, Failure>(Target::Container(engine.clone(), engine.inspect_target(record).await?.into()))
     };
     match inspected.await {
         Err(failure) if failure.kind != Kind::WrongContainer => {
