@@ -15,7 +15,8 @@ use crate::record::Record;
 pub fn named_file(argument: &str) -> Option<PathBuf> {
     let log = argument.strip_suffix(LOG_SUFFIX).map(|stem| format!("{stem}{RECORD_SUFFIX}"));
     let file = log.unwrap_or_else(|| argument.to_owned());
-    (argument.contains('/') && file.ends_with(".json")).then(|| file.into())
+    let path = file.strip_prefix("./").unwrap_or(&file);
+    (argument.contains('/') && file.ends_with(".json")).then(|| path.into())
 }
 
 /// Finds the saved record of an ended job whose container may be gone: by the path of the job folder, or in the default io-dir

@@ -133,10 +133,10 @@ impl SavedFiles {
     /// The files that a path names: `<dataset>.log`, `<dataset>.record.json`, a status file, or the folder of a job with one
     /// dataset. None if the argument is not a path, or the folder has no saved record.
     pub(crate) fn from_path(argument: &str) -> Result<Option<Self>> {
-        let path = Path::new(argument);
         if !argument.contains('/') {
             return Ok(None);
         }
+        let path = Path::new(argument.strip_prefix("./").unwrap_or(argument));
         if path.is_dir() {
             return Self::of_ended_job(argument);
         }

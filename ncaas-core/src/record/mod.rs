@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Kind, Result};
-use crate::layout::{LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX};
+use crate::layout::{LOG_SUFFIX, STATUS_SUFFIX};
 use crate::quantity::format_duration;
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
@@ -63,9 +63,9 @@ impl Record {
     /// A record that contains only a container, with an argument in the place of its id, until the engine or a saved record
     /// says what the argument names. Only arguments are paths: [`Record::parse`] refuses an id with a `/`.
     pub fn for_argument(argument: &str) -> Self {
-        let suffixes = [RECORD_SUFFIX, LOG_SUFFIX, STATUS_SUFFIX];
-        let is_file = || suffixes.iter().any(|suffix| argument.ends_with(suffix)) && Path::new(argument).exists();
-        let id = if !argument.contains('/') && is_file() { format!("./{argument}") } else { argument.to_owned() };
+        let is_log = || [LOG_SUFFIX, STATUS_SUFFIX].iter().any(|suffix| argument.ends_with(suffix));
+        let is_file = argument.ends_with(".json") || is_log() && Path::new(argument).exists();
+        let id = if !argument.contains('/') && is_file { format!("./{argument}") } else { argument.to_owned() };
         Record::new(&RecordFields {
             container: Some(Container { id, ..Container::default() }),
             ..RecordFields::default()

@@ -162,7 +162,9 @@ fn a_container_is_named_by_its_job_or_dataset_in_every_tool() {
         let run = |tool: &str, verb: &str| Run::tool(tool).args([verb, name]).dir(workspace.path()).run();
         assert_eq!(run("ncaas-logs", "lines").ok().json()[0]["line"], "hello", "{name}");
         for (tool, verb) in [("ncaas-logs", "state"), ("ncaas-exec", "wait"), ("ncaas-sync", "collect")] {
-            let found = run(tool, verb).ok().json();
+            let ran = run(tool, verb);
+            assert_eq!(ran.status, 0, "{tool} {verb} {name}: {}", ran.stderr);
+            let found = ran.json();
             assert_eq!(found[0]["job"]["id"], job.as_str(), "{tool} {verb} {name}");
             assert_eq!(found[0]["container"]["exit_code"], 0, "{tool} {verb} {name}");
         }

@@ -36,5 +36,5 @@ fn lines_and_state_read_saved_files_after_the_container_is_removed() {
     assert!(part.stderr.contains("its job was not followed to its end"), "{}", part.stderr);
     lines(&["certificate.txt"]).ended_saying(1, "container `certificate.txt` does not exist");
     lines(&["./certificate.txt"]).ended_saying(1, "is not a log that `ncaas-logs save` wrote: line 1 has no time");
-    lines(&["./missing.log"]).ended_saying(1, "cannot read `./missing.log`");
+    lines(&["./missing.log"]).ended_saying(1, "cannot read `missing.log`");
 }
