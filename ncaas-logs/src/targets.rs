@@ -17,7 +17,7 @@ pub(crate) const MAX_FOLLOWED: usize = 1024;
 pub(crate) enum Target {
     Container(Engine, Box<ContainerInspectResponse>),
     /// The files that `save` wrote for a job: the argument names one, the container is gone, or the engine does not answer.
-    Saved(SavedFiles),
+    Saved(Box<SavedFiles>),
 }
 
 /// Finds the container of a record or of an argument, and updates the record, or finds its saved files.
@@ -25,16 +25,17 @@ pub(crate) async fn find_target(engines: &LazyEngine, record: &mut Record) -> Re
     if record.has_only_container()
         && let Some(saved) = SavedFiles::from_path(&record.container_id()?)?
     {
-        return Ok(Target::Saved(saved));
+        return Ok(Target::Saved(saved.into()));
     }
     let inspected = async {
         let engine = engines.get().await?;
         Ok::<_, Failure>(Target::Container(engine.clone(), engine.inspect_target(record).await?.into()))
     };
     match inspected.await {
-        Err(failure) if failure.kind != Kind::WrongContainer => {
-            SavedFiles::for_record(record).filter(SavedFiles::exist).map(Target::Saved).ok_or(failure)
-        }
+        Err(failure) if failure.kind != Kind::WrongContainer => SavedFiles::for_record(record)
+            .filter(SavedFiles::exist)
+            .map(|saved| Target::Saved(saved.into()))
+            .ok_or(failure),
         found => found,
     }
 }

@@ -95,7 +95,7 @@ async fn read_job(engines: &LazyEngine, argument: &str) -> Result<ComparedJob> {
     let mut record = Record::for_argument(argument);
     let saved = match find_target(engines, &mut record).await? {
         Target::Container(..) => SavedFiles::for_record(&record),
-        Target::Saved(saved) => Some(saved),
+        Target::Saved(saved) => Some(*saved),
     };
     saved.and_then(ComparedJob::new).ok_or_else(|| {
         Failure::new(Kind::BadRecord, format!("no record is saved for `{argument}`"))

@@ -48,7 +48,7 @@ impl Printer<'_> {
     async fn print(&self, record: &mut Record, output: &Output) -> Result<()> {
         match find_target(&self.engines, record).await? {
             Target::Container(engine, inspected) => self.print_container(record, &engine, &inspected, output).await,
-            Target::Saved(saved) => self.print_saved(record, saved, output).await,
+            Target::Saved(saved) => self.print_saved(record, *saved, output).await,
         }
     }
 
