@@ -304,12 +304,13 @@ impl Record {
     }
 
     /// Fills the fields about the end of the job from the saved record of the same container: a record of an argument has neither
-    /// the log that `ncaas-logs save` has saved nor the results that `ncaas-sync collect` has collected.
+    /// the log that `ncaas-logs save` has saved nor the results that `ncaas-sync collect` has collected. An error is not filled: the
+    /// work on the record begins again.
     pub fn fill_end(&mut self, saved: &Record) {
         let container = |record: &Record| record.container().map(|container| container.id);
         if container(self) == container(saved) {
-            for field in END_FIELDS {
-                if let Some(value) = saved.fields.get(field) {
+            for field in END_FIELDS.iter().filter(|field| **field != "error") {
+                if let Some(value) = saved.fields.get(*field) {
                     self.fill(field, value);
                 }
             }
