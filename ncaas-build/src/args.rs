@@ -9,7 +9,7 @@ use ncaas_core::pipe::{PipeArgs, RecordArgs};
 
 /// Build, save, pull and push the images of analyses
 #[derive(Debug, Parser)]
-#[command(name = "ncaas-build", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "ncaas-build", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -56,8 +56,8 @@ pub(crate) struct BaseArgs {
 
 /// Build an image from a Dockerfile
 ///
-/// Uses BuildKit if the engine has it, otherwise the classic builder. Files that `.dockerignore` names are left out of
-/// the context, by the rules of `docker build`.
+/// Uses BuildKit if the engine has it, otherwise the classic builder. `.dockerignore` excludes files from the context, as in
+/// `docker build`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     ncaas-build image . | ncaas-exec run --data d.npy --config c.yaml |\n      ncaas-logs save")]
@@ -74,13 +74,13 @@ pub(crate) struct ImageArgs {
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
 
-    /// Set an ARG of the Dockerfile. `K` alone takes the value of the environment variable K. The proxies in the docker
-    /// CLI's config.json are set too
-    #[arg(long, value_name = "K=V")]
+    /// Set an ARG of the Dockerfile; NAME alone copies the value from this environment. The proxies in the docker CLI's
+    /// config.json are set too
+    #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_arg: Vec<String>,
 
     /// Set a label of the image
-    #[arg(long, value_name = "K=V", value_parser = pair)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub(crate) label: Vec<(String, String)>,
 
     #[command(flatten)]
@@ -110,7 +110,7 @@ pub(crate) struct ImageArgs {
     pub(crate) records: RecordArgs,
 }
 
-/// The flags that say in labels of the image how its jobs are run.
+/// The flags that set the image's labels about its jobs.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct JobLabelArgs {
     /// Command line of jobs, with placeholders such as `{data}`, `{config}` and `{results}`
@@ -179,9 +179,9 @@ pub(crate) struct CommitArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) script: Option<String>,
 
-    /// Set an environment variable of the image
-    #[arg(long, value_name = "K=V", value_parser = pair)]
-    pub(crate) env: Vec<(String, String)>,
+    /// Set an environment variable of the image; NAME alone copies the value from this environment
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
 
     #[command(flatten)]
     pub(crate) job: JobLabelArgs,
@@ -240,7 +240,7 @@ pub(crate) struct TagArgs {
     /// The image
     pub(crate) source: String,
 
-    /// The new name. It is moved from the image that has it now, if there is one
+    /// The new name. If another image has it, the name moves to this image
     pub(crate) target: String,
 
     #[command(flatten)]
@@ -286,7 +286,7 @@ pub(crate) struct SaveArgs {
     /// The image
     pub(crate) image: String,
 
-    /// The file: a tar archive that `docker load` reads too
+    /// The file to write: a tar archive, which `docker load` can read too
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 
@@ -298,7 +298,7 @@ pub(crate) struct SaveArgs {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  ncaas-build load pca.tar")]
 pub(crate) struct LoadArgs {
-    /// A file that `ncaas-build save` or `docker save` made
+    /// A file made by `ncaas-build save` or `docker save`
     pub(crate) file: PathBuf,
 
     #[command(flatten)]
@@ -312,11 +312,11 @@ fn checked<T>(
     move |text| parse(text).map(|_| text.to_owned())
 }
 
-/// Parses `K=V`.
-fn pair(text: &str) -> std::result::Result<(String, String), String> {
+/// Parses `NAME=VALUE`.
+fn parse_pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected `K=V`".to_owned()),
+        _ => Err("expected `NAME=VALUE`".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_with::skip_serializing_none;
 
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::Input;
-use ncaas_core::quantity::format_bytes;
+use ncaas_core::quantity::{format_bytes, format_count};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::tool::Tool;
@@ -91,11 +91,10 @@ impl LeftOut {
     pub(crate) fn warning(&self) -> String {
         let kind = if self.kind == "volume" { "volume".to_owned() } else { format!("{} mount", self.kind) };
         let count = match (self.files, self.bytes) {
-            (Some(1), Some(bytes)) => format!(" (1 file, {})", format_bytes(bytes)),
-            (Some(files), Some(bytes)) => format!(" ({files} files, {})", format_bytes(bytes)),
+            (Some(files), Some(bytes)) => format!(" ({}, {})", format_count(files, "file"), format_bytes(bytes)),
             _ => String::new(),
         };
-        format!("the files in `{}`{count} are not in the image: it is a {kind}; {}", self.path, self.hint)
+        format!("`{}`{count} is a {kind}, so its files are not in the image; {}", self.path, self.hint)
     }
 }
 

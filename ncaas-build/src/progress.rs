@@ -1,5 +1,5 @@
 //! Progress and the output of the engine on stderr. On a terminal: bars, and the current step on the last line.
-//! Elsewhere: a line now and then.
+//! Elsewhere: a line now and then. With `-q`: nothing.
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
@@ -145,7 +145,7 @@ pub(crate) fn last_state(line: &str) -> String {
 }
 
 fn write(text: &str) {
-    // Nothing can be told about a stderr that cannot be written.
+    // A failure to write to stderr cannot be reported.
     std::io::stderr().lock().write_all(text.as_bytes()).unwrap_or(());
 }
 

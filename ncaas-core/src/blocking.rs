@@ -22,7 +22,7 @@ pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + 
 /// Waits for blocking work, or a task, that was started before.
 ///
 /// # Errors
-/// As [`run_blocking`].
+/// Same as [`run_blocking`].
 pub async fn join_blocking<T>(work: impl Future<Output = Result<Result<T>, JoinError>>) -> Result<T> {
     work.await.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
@@ -30,7 +30,7 @@ pub async fn join_blocking<T>(work: impl Future<Output = Result<Result<T>, JoinE
     })
 }
 
-/// As [`run_blocking`], for long work such as copying a large file. The work checks whether its caller still waits, so that an
+/// Same as [`run_blocking`], for long work such as copying a large file. The work checks whether its caller still waits, so that an
 /// interrupted tool does not wait for it.
 pub(crate) async fn run_cancellable<T: Send + 'static>(
     work: impl FnOnce(&CancelCheck) -> Result<T> + Send + 'static,
@@ -47,7 +47,7 @@ pub(crate) async fn run_cancellable<T: Send + 'static>(
 pub struct CancelCheck(Weak<()>);
 
 impl CancelCheck {
-    /// Fails if the caller does not wait any more.
+    /// Fails if the caller has stopped waiting.
     ///
     /// # Errors
     /// [`Kind::Interrupted`].

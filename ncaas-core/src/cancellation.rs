@@ -1,4 +1,4 @@
-//! The marker of a cancelled submission. It lies in the group's own folder, wherever the results go.
+//! The marker of a cancelled submission. It is in the group's own folder, wherever the results go.
 
 use crate::bucket::{Bucket, Key};
 use crate::failure::Result;

@@ -28,7 +28,7 @@ const MAX_LOSSES: u32 = 1 << 24;
 pub struct Claim {
     /// Key of the submit file.
     pub submission: String,
-    /// Id of the watcher; empty where no watcher has it.
+    /// Id of the watcher; empty if no watcher has it.
     pub watcher: String,
     /// The watcher's host name and process id, for people.
     pub owner: String,
@@ -90,7 +90,7 @@ impl Claim {
 
     /// Whether the work of a job's record has been superseded by another watcher's claim or by a new attempt.
     ///
-    /// A scheduler's job outlives the watcher that handed its record on, and the next watcher's placer finds it again.
+    /// A scheduler's job outlives the watcher that emitted its record, and the next watcher's placer finds it again.
     /// It is superseded by a later run of the same dataset and by a new attempt only.
     pub fn supersedes(&self, job: &Job) -> bool {
         let Some(own) = &job.claim else { return false };
@@ -99,7 +99,7 @@ impl Claim {
                 self.attempt > job.attempt.unwrap_or(1)
                     || self.runs.get(&job.dataset).is_some_and(|newest| *newest > run)
             }
-            // A claim that was deleted is numbered anew: then the watcher tells the two apart.
+            // After a claim was deleted, numbers start again: then the watcher distinguishes the two.
             None => self.number > own.number || !self.is_free() && self.watcher != own.watcher,
         }
     }
@@ -132,7 +132,7 @@ fn parse(content: &[u8]) -> Claim {
 /// claim is gone.
 ///
 /// # Errors
-/// [`Kind::Superseded`] if another watcher has the submission by now; a failure of the bucket.
+/// [`Kind::Superseded`] if another watcher now has the submission; a failure of the bucket.
 pub async fn check_current(bucket: &Bucket, job: &Job) -> Result<()> {
     let (Some(group), Some(_)) = (&job.group, &job.claim) else { return Ok(()) };
     match read(bucket, group, &job.id).await? {

@@ -152,14 +152,14 @@ impl Kind {
             Kind::BucketNotFound => Some("check the name; `ncaas-submit init BUCKET --group G` creates a bucket"),
             Kind::AccessDenied => Some("check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) or the permissions"),
             Kind::ScriptNotExecutable => Some("`chmod +x` the script, and build or commit the image again"),
-            Kind::Cancelled => Some("`ncaas-submit retry` runs the submission again"),
-            Kind::DiskFull => Some("free disk space, and run the same command again: it resumes"),
+            Kind::Cancelled => Some("`ncaas-submit retry BUCKET/GROUP JOB` runs the submission again"),
+            Kind::DiskFull => Some("free disk space: `docker system df` and `ncaas-exec du` show what uses it"),
             Kind::OutOfMemory => Some("give the job more memory (`--memory`), or make it use less"),
             _ => None,
         }
     }
 
-    /// The kind's name as it stands in records, for example `image-not-found`.
+    /// The kind's name in records, for example `image-not-found`.
     pub fn name(self) -> String {
         text::serialized_name(&self)
     }

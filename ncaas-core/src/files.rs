@@ -93,7 +93,7 @@ pub fn open_named(path: &Path) -> Result<File> {
 /// Reads a text file that the user names, without its byte order mark. Only UTF-16 and UTF-32 are refused.
 ///
 /// # Errors
-/// As [`open_named`] and [`check_not_utf16`].
+/// Same as [`open_named`] and [`check_not_utf16`].
 pub fn read_named(path: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut file = open_named(path).map_err(|failure| suggest_file(failure, path))?;

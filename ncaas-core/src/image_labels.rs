@@ -47,7 +47,7 @@ const KERNEL_FOLDERS: [&str; 3] = ["dev", "proc", "sys"];
 const MAX_GLOB: usize = 1000;
 /// The labels that the author of an image may set.
 const AUTHOR_KEYS: [&str; 5] = [IO_DIR, EXPECT, COMMAND, MOUNTS, PROTOCOL];
-/// The placeholders that may stand in braces in a command.
+/// The placeholders that a command may have in braces.
 pub const PLACEHOLDERS: [&str; 10] =
     ["data", "config", "results", "out", "inputs", "logs", "dataset", "job", "cpus", "memory"];
 /// The parts of an io-dir that can be mounted elsewhere.
@@ -162,7 +162,7 @@ pub fn parse_path(path: &str) -> Result<String, String> {
     Ok(format!("/{}", parts.join("/")))
 }
 
-/// The words of a command: a JSON array, or words as a shell takes them apart. Only known placeholders may stand in braces.
+/// The words of a command: a JSON array, or words as a shell splits them. Only known placeholders are allowed in braces.
 ///
 /// # Errors
 /// A message that says what is wrong.

@@ -26,7 +26,7 @@ pub struct InputPath {
 /// The paths of the input with this name. `folder` is [`crate::layout::INPUTS`] for a dataset, and
 /// [`crate::layout::CONFIGS`] for a config.
 ///
-/// A dataset of another bucket (`s3://bucket/path`) lies in `<io-dir>/<folder>/s3/<bucket>/<path>`, and a file of the group's
+/// A dataset of another bucket (`s3://bucket/path`) is in `<io-dir>/<folder>/s3/<bucket>/<path>`, and a file of the group's
 /// `results` or `logs` in `<io-dir>/.ncaas/<folder>/<path>`.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ pub mod config;
 pub mod emission_order;
 #[cfg(feature = "engine")]
 pub mod engine;
+pub mod environment;
 mod exit_status;
 pub mod failure;
 pub mod file_stamp;

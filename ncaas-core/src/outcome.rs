@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_end_stands_on_one_line_with_its_remedy() {
+    fn each_outcome_is_one_line_with_its_remedy() {
         let results =
             r#"},"results":[{"path":"a","size":4000000,"source":"x"},{"path":"b","size":100000,"source":"x"}]"#;
         let (log, cause) = ("; log: /io/x.log", "ValueError: x; log: /io/x.log");
@@ -209,7 +209,7 @@ mod tests {
         let container = Container { status: Some(Status::Success), duration_s: Some(3.5), ..Container::default() };
         record.set_container(container);
         let warnings = record.fields().unwrap().warnings.unwrap_or_default();
-        assert_eq!(warnings, ["the job succeeded after 3.5 s, although its time limit is 2.0 s"]);
+        assert_eq!(warnings, ["the job succeeded, but ran for 3.5 s, longer than its time limit of 2.0 s"]);
     }
 
     #[test]

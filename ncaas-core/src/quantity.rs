@@ -25,7 +25,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// As [`parse_bytes`], for a memory limit. The engine refuses less than 6 MB. A user who writes `32` means gigabytes.
+/// Same as [`parse_bytes`], for a memory limit. The engine refuses less than 6 MB. A user who writes `32` means gigabytes.
 ///
 /// # Errors
 /// A message with an example.
@@ -50,7 +50,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As [`parse_duration`], and accepts `0s`.
+/// Same as [`parse_duration`], and accepts `0s`.
 ///
 /// # Errors
 /// A message with an example.
@@ -68,7 +68,7 @@ pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As [`parse_duration_or_zero`], and requires a unit: somebody who means 7 days must not remove what is older than 7 seconds.
+/// Same as [`parse_duration_or_zero`], and requires a unit: `7`, meant as days, must not remove everything older than 7 seconds.
 ///
 /// # Errors
 /// A message with an example.
@@ -126,7 +126,8 @@ pub fn format_age(seconds: i64) -> String {
 }
 
 /// A number with its noun: `1 job`, `12 jobs`.
-pub fn format_count(number: usize, noun: &str) -> String {
+pub fn format_count(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 

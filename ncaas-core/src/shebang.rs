@@ -110,9 +110,7 @@ pub fn examine(head: &[u8]) -> Result<Executable, ShebangDefect> {
     }
     let shebang = parse(&head[..head.len().min(HEAD)])?;
     if [Some(&shebang.interpreter), shebang.argument.as_ref()].into_iter().flatten().any(|word| word.ends_with('\r')) {
-        let remedy =
-            "convert the line endings: `sed -i 's/\\r$//' SCRIPT`; in git: `*.sh text eol=lf` in .gitattributes";
-        return Err(ShebangDefect::new("has Windows line endings (CR LF)", remedy));
+        return Err(ShebangDefect::new("has Windows line endings (CR LF)", line_ending_remedy("SCRIPT")));
     }
     if !shebang.interpreter.starts_with('/') {
         let reason = format!("names the interpreter `{}`, which is not an absolute path", shebang.interpreter);
@@ -123,7 +121,12 @@ pub fn examine(head: &[u8]) -> Result<Executable, ShebangDefect> {
     Ok(Executable::Script(shebang))
 }
 
-/// The interpreter and its argument, as the kernel takes them apart.
+/// The remedy for Windows line endings in a script.
+pub fn line_ending_remedy(script: &str) -> String {
+    format!("convert the line endings: `sed -i 's/\\r$//' {script}`; in git: `*.sh text eol=lf` in .gitattributes")
+}
+
+/// The interpreter and its argument, as the kernel splits them.
 fn parse(head: &[u8]) -> Result<Shebang, ShebangDefect> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let is_cut = head.len() == HEAD && !head.contains(&b'\n');
@@ -151,7 +154,7 @@ fn parse(head: &[u8]) -> Result<Shebang, ShebangDefect> {
 }
 
 /// Refuses several words that an interpreter gets as one: `env` looks for a program of that whole name, shells and
-/// Python take it for one option that they do not have. Other interpreters (Perl, awk) take such a word apart.
+/// Python read it as one option that they do not have. Other interpreters (Perl, awk) split such a word.
 fn refuse_joined_options(shebang: &Shebang) -> Result<(), ShebangDefect> {
     let Some(argument) = shebang.argument.as_deref().filter(|argument| argument.contains([' ', '\t'])) else {
         return Ok(());
@@ -171,7 +174,7 @@ fn refuse_joined_options(shebang: &Shebang) -> Result<(), ShebangDefect> {
     Ok(())
 }
 
-/// Refuses a line with which the script starts itself again, for ever: the interpreter takes the script's path for a command.
+/// Refuses a line with which the script starts itself without end: the interpreter reads the script's path as a command.
 fn refuse_endless(shebang: &Shebang) -> Result<(), ShebangDefect> {
     if let Some(words) = shebang.env_words()
         && !words.iter().any(|word| is_command(word))
@@ -182,7 +185,7 @@ fn refuse_endless(shebang: &Shebang) -> Result<(), ShebangDefect> {
     let is_cluster =
         |argument: &str| argument.starts_with('-') && !argument.starts_with("--") && argument.contains('c');
     if shebang.is_shell() && shebang.argument.as_deref().is_some_and(is_cluster) {
-        let reason = format!("has the line `{}`, which would start the script itself again and again", shebang.line());
+        let reason = format!("has the line `{}`, which starts the script itself, without end", shebang.line());
         return Err(ShebangDefect::new(reason, format!("write `#!{}`", shebang.interpreter)));
     }
     Ok(())
@@ -227,7 +230,7 @@ mod tests {
             assert!(reason(line).starts_with("names no program after"), "{line}");
         }
         for line in ["#!/bin/bash -c\n", "#!/bin/sh -ec\n"] {
-            assert!(reason(line).contains("start the script itself"), "{line}");
+            assert!(reason(line).contains("starts the script itself"), "{line}");
         }
         assert_eq!(reason("#!/bin/bash --rcfile=x\n"), "");
         assert_eq!(reason("#!/bin/bash\0x\n"), "has a NUL character in its `#!` line");

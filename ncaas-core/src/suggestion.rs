@@ -15,13 +15,13 @@ pub fn nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Opti
     all_nearest(text, names).first().copied()
 }
 
-/// As [`nearest`], for things with several spellings: the thing whose spelling is nearest.
+/// Same as [`nearest`], for things with several spellings: the thing whose spelling is nearest.
 pub fn nearest_spelling<'n, T>(text: &str, spellings: impl IntoIterator<Item = (&'n str, T)>) -> Option<T> {
     let errors = spellings.into_iter().filter_map(|(name, thing)| Some((typing_errors(text, name)?, thing)));
     errors.min_by_key(|(errors, _)| *errors).map(|(_, thing)| thing)
 }
 
-/// As [`nearest`]: all names with the fewest typing errors.
+/// Same as [`nearest`]: all names with the fewest typing errors.
 pub fn all_nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
     let errors = names.into_iter().filter_map(|name| Some((typing_errors(text, name)?, name)));
     let mut similar: Vec<(usize, &str)> = errors.collect();

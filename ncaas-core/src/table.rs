@@ -45,13 +45,13 @@ impl Table {
     }
 
     /// Limits lines to this many characters. The first column is never cut, because people type the names in it. The
-    /// other columns are shortened, or stand on a second line.
+    /// other columns are shortened, or are on a second line.
     #[must_use]
     pub fn fit(self, width: usize) -> Self {
         Table { width: Some(width), ..self }
     }
 
-    /// Leaves the last column out where the table would be too wide.
+    /// Leaves the last column out if the table would be too wide.
     #[must_use]
     pub fn with_optional_last(self) -> Self {
         Table { is_last_optional: true, ..self }

@@ -30,7 +30,7 @@ pub fn strip_control(text: &str) -> Cow<'_, str> {
     Cow::Owned(stripped.chars().filter(|character| !is_hidden(*character)).collect())
 }
 
-/// As [`strip_control`], on one line: line breaks and tabs become spaces.
+/// Same as [`strip_control`], on one line: line breaks and tabs become spaces.
 pub fn one_line(text: &str) -> String {
     let is_break = |c: char| matches!(c, '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let breaks_kept: String = text.chars().map(|c| if is_break(c) { '\n' } else { c }).collect();
@@ -65,7 +65,7 @@ pub fn base_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// The word that stands in records for a value, such as `out-of-memory` for a status; empty if it is not a word.
+/// The name of a value in records, such as `out-of-memory` for a status; empty if it is not a word.
 pub fn serialized_name(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
@@ -102,23 +102,22 @@ pub fn shell_line(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// At most so many characters of a text, with `…` where something is left out.
-pub fn shorten(text: &str, characters: usize) -> String {
-    match text.char_indices().nth(characters) {
+/// At most `max` characters of a text, with `…` if the rest is left out.
+pub fn shorten(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
 }
 
-/// The beginning and end of a text, at most so many characters, with `…` between them where something is left out. Names
-/// often begin alike.
-pub fn shorten_middle(text: &str, characters: usize) -> String {
+/// The beginning and end of a text, at most `max` characters, with `…` in place of the middle. Names often begin alike.
+pub fn shorten_middle(text: &str, max: usize) -> String {
     let length = text.chars().count();
-    if length <= characters {
+    if length <= max {
         return text.to_owned();
     }
-    let end = characters.saturating_sub(1) / 2;
-    let start = characters.saturating_sub(1) - end;
+    let end = max.saturating_sub(1) / 2;
+    let start = max.saturating_sub(1) - end;
     text.chars().take(start).chain(['…']).chain(text.chars().skip(length - end)).collect()
 }
 

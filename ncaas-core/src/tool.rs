@@ -32,6 +32,9 @@ static SIGNALLED: Notify = Notify::const_new();
 /// The flag of verbs that can print failures only.
 const QUIET: &str = "quiet";
 
+/// The longest line of `--help`, in characters.
+const HELP_WIDTH: usize = 100;
+
 /// The running program.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
@@ -63,12 +66,12 @@ impl Tool {
         }
     }
 
-    /// Prints a line about an event, and a hint on a second line, unless the tool is quiet.
+    /// Prints a message with a hint on a second line, unless the tool is quiet.
     pub fn note_with_hint(self, words: &str, hint: &str) {
         self.note(&with_hint(words, Some(hint)));
     }
 
-    /// Prints a line of a job's output on stderr, also if the tool is quiet.
+    /// Prints a line of a job's or a build's output on stderr, even if the tool is quiet.
     pub fn print_output(self, line: &str) {
         self.write_stderr(&format!("{line}\n"));
     }
@@ -146,7 +149,8 @@ pub fn run<A: Parser>(
         std::process::exit(101);
     }));
     let outcome = handle_signals().and_then(|()| {
-        let mut command = with_negative_values(schema::with_flag(A::command()));
+        let command = A::command().propagate_version(true).max_term_width(HELP_WIDTH);
+        let mut command = with_negative_values(schema::with_flag(command));
         if let Some(generated) = crate::generate::run_if_requested(command.clone()) {
             return generated;
         }

@@ -184,7 +184,7 @@ impl Exec {
         self.send_signal(signal, "").await
     }
 
-    /// As [`Exec::signal`], and sends KILL after `grace`, in one request: with ssh each request is a login.
+    /// Same as [`Exec::signal`], and sends KILL after `grace`, in one request: with ssh each request is a login.
     pub(crate) async fn terminate(&self, signal: &str, grace: Duration) -> Result<()> {
         self.send_signal(signal, &grace.as_secs_f64().to_string()).await
     }
@@ -278,8 +278,10 @@ async fn not_running(engine: &Engine, container: &str) -> Failure {
     let state = engine.container(container).await.map(|container| container.state).unwrap_or_default();
     let (word, hint) = match state.as_str() {
         "paused" => ("paused", format!("`docker unpause {container}` continues it")),
-        "restarting" => ("restarting", "try again when it runs; `docker logs` shows why it restarts".to_owned()),
-        _ => ("not running", format!("`ncaas-exec start` or `docker start {container}` starts it again")),
+        "restarting" => {
+            ("restarting", format!("try again when it is running; `docker logs {container}` shows why it restarts"))
+        }
+        _ => ("not running", format!("`docker start {container}` starts it again")),
     };
     Failure::new(Kind::EngineError, format!("the container `{container}` is {word}")).hint(hint)
 }

@@ -28,21 +28,9 @@ pub(crate) async fn create_container(engine: &Engine, spec: &ContainerSpec) -> R
     let sharing = FileSharing::new(engine, spec).await?;
     let name = spec.name.as_deref().unwrap_or("a container");
     let created = engine.docker().create_container(Some(options), spec.create_body(&sharing.mounted)).await;
-    match created {
-        Ok(created) => Ok(created.id),
-        Err(error) if is_taken_name(&error) => {
-            let message = format!("cannot create `{name}`: a container with this name exists");
-            Err(Failure::new(Kind::NameInUse, message)
-                .hint("choose another name, or remove that container with `ncaas-exec rm`"))
-        }
-        Err(error) => Err(refusal(&error, "create", Subject::NewContainer { name, image: &spec.image })),
-    }
-}
-
-/// Podman (4.3) reports a taken name with status 500.
-fn is_taken_name(error: &Error) -> bool {
-    let Error::DockerResponseServerError { status_code: 500, message } = error else { return false };
-    message.contains("is already in use")
+    let created =
+        created.map_err(|error| refusal(&error, "create", Subject::NewContainer { name, image: &spec.image }));
+    created.map(|created| created.id)
 }
 
 /// Starts a created container, after copying the inputs that cannot be mounted. A container that cannot be started is
@@ -82,7 +70,7 @@ pub(crate) async fn start_prepared(engine: &Engine, id: &str, name: &str) -> Res
         }
         _ => failure,
     };
-    Err(start_failure::explain_start(engine, id, failure).await)
+    Err(start_failure::find_start_cause(engine, id).await.unwrap_or(failure))
 }
 
 /// Removes a container and its anonymous volumes. Does nothing if it does not exist.

@@ -10,6 +10,7 @@ mod file_sharing;
 mod gpu;
 mod image;
 mod lifecycle;
+mod listed_records;
 mod outcome;
 mod run_settings;
 mod start_failure;

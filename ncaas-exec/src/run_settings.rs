@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ncaas_core::environment::{check_name, parse_variables};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::image_labels::parse_path;
@@ -32,9 +33,7 @@ impl DefaultSettings {
         for file in &args.env_file {
             env.extend(read_env_file(file)?);
         }
-        for text in &args.env {
-            env.extend(parse_variable(text)?);
-        }
+        env.extend(parse_variables(&args.env)?);
         for name in &args.secret_env {
             check_name(name)?;
         }
@@ -98,7 +97,7 @@ impl DefaultSettings {
         fill_io_dir(record, &self.io_dir)?;
         let own = record.fields()?.run.unwrap_or_default();
         let mounts = own.mounts.clone().or_else(|| self.settings.mounts.clone());
-        // Of the environment, each variable that the record lacks.
+        // Each variable of the environment that the record lacks.
         let mut completed = Record::new(&self.settings);
         completed.merge(&own);
         let completed = RunSettings::deserialize(completed.as_map())
@@ -162,24 +161,6 @@ impl Environment {
     }
 }
 
-/// Parses `NAME=value`, or `NAME` for its value in this environment. As in the docker CLI, an unset `NAME` gives
-/// `None`.
-pub(crate) fn parse_variable(text: &str) -> Result<Option<(String, String)>> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (text, std::env::var(text).ok()),
-    };
-    check_name(name)?;
-    Ok(value.map(|value| (name.to_owned(), value)))
-}
-
-fn check_name(name: &str) -> Result<()> {
-    if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
-        return Err(Failure::new(Kind::Usage, format!("`{name}` is not a valid variable name")));
-    }
-    Ok(())
-}
-
 /// Reads a file in the docker CLI's format: lines `NAME=value` or `NAME`, comments from `#`, no quoting.
 fn read_env_file(path: &Path) -> Result<Vec<(String, String)>> {
     let content = files::read_named(path)?;
@@ -190,8 +171,7 @@ fn read_env_file(path: &Path) -> Result<Vec<(String, String)>> {
         )
     })?;
     let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let variables = lines.map(|line| parse_variable(line).map_err(|failure| failure.context(path.display())));
-    Ok(variables.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    parse_variables(lines).map_err(|failure| failure.context(path.display()))
 }
 
 /// The path of the io-dir and the paths of single parts, from all `--mount` options.

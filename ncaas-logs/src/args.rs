@@ -16,7 +16,7 @@ pub(crate) const REMOVE_HELPER: &str = "remove-helper";
 
 /// Read the logs, state and resource usage of containers, and save them in the file formats of NeuroCAAS
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "ncaas-logs", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -61,7 +61,7 @@ pub(crate) enum Verb {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LinesArgs {
     /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; or files of jobs: `<dataset>.log`,
-    /// `<dataset>.record.json` or a status file, also of the platform; default: the records on stdin
+    /// `<dataset>.record.json` or a status file, even one of the platform; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -69,7 +69,7 @@ pub(crate) struct LinesArgs {
     #[arg(short, long)]
     pub(crate) follow: bool,
 
-    /// Print only lines from this time on: 2026-11-22T10:24:55.5Z, a local time without zone, `10m ago`, `2d`, or Unix
+    /// Print only lines since this time: 2026-11-22T10:24:55.5Z, a local time without zone, `10m ago`, `2d`, or Unix
     /// seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) since: Option<Timestamp>,
@@ -113,7 +113,7 @@ pub(crate) struct LinesArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StateArgs {
     /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; or files of jobs: `<dataset>.log`,
-    /// `<dataset>.record.json` or a status file, also of the platform; default: the records on stdin
+    /// `<dataset>.record.json` or a status file, even one of the platform; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -182,8 +182,8 @@ pub(crate) struct SaveArgs {
     #[command(flatten)]
     pub(crate) targets: ContainersArgs,
 
-    /// Emit the record of a running job whenever its files have changed, at most once every TIME; without this option, the record
-    /// of a job from a bucket is emitted once when it runs
+    /// Emit the record of a running job whenever its files have changed, at most once every TIME; without this option, the
+    /// record of a job from a bucket is emitted once while the job runs
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = quantity::parse_duration)]
     pub(crate) live: Option<Duration>,
 

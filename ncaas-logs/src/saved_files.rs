@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_file_of_the_platform_stands_for_a_record() {
+    fn a_status_file_of_the_platform_can_replace_a_record() {
         let folder = tempfile::tempdir().unwrap();
         let logs = folder.path().join("results/job__pca_1/logs");
         std::fs::create_dir_all(&logs).unwrap();

@@ -1,4 +1,4 @@
-//! The folders of a submission's job in its bucket, and what lies in them.
+//! The folders of a submission's job in its bucket, and their contents.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -72,7 +72,7 @@ pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
     if !text.starts_with("s3://") && is_bucket_folder(Path::new(text)) {
         let groups = list_groups(&Bucket::open(text).await?).await?;
         let group = groups.first().map_or("GROUP", String::as_str);
-        return Err(Failure::new(Kind::Usage, format!("`{text}` is a bucket, and names no group in it"))
+        return Err(Failure::new(Kind::Usage, format!("`{text}` is a bucket without a group"))
             .hint(format!("write for example `{}/{group}`", text.trim_end_matches('/'))));
     }
     let Target { bucket: address, group } = Target::parse(text)?;

@@ -1,4 +1,4 @@
-//! The state of a submission and of its datasets, decided from what lies in the bucket.
+//! The state of a submission and of its datasets, decided from the bucket's contents.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use ncaas_core::text::serialized_name;
 /// The facts about a job in its bucket.
 #[derive(Debug, Default)]
 pub(crate) struct JobFacts {
-    /// The claim, where a watcher has one.
+    /// The claim, if a watcher has one.
     pub(crate) claim: Option<Claim>,
     /// When the last dataset ended; none before.
     pub(crate) ended_at: Option<Timestamp>,
     /// The saved records of the datasets that have ended, by dataset.
     pub(crate) saved: BTreeMap<u64, Record>,
-    /// The certificate's lines about the datasets, where no saved records say how they ended.
+    /// The certificate's lines about the datasets, if no saved records say how they ended.
     pub(crate) certificate: Vec<DatasetLine>,
     pub(crate) is_cancelled: bool,
     /// Whether the watcher that has the claim is gone.

@@ -22,7 +22,7 @@ pub(crate) async fn read_targets(args: &TargetArgs, tool: Tool, usage: &str) -> 
     if args.job.is_empty() {
         let hint =
             format!("name jobs by id or timestamp; `ncaas-submit ls {} --group {group}` lists them", bucket.address());
-        return Err(Failure::new(Kind::Usage, format!("`{target}` names a group, and no job in it")).hint(hint));
+        return Err(Failure::new(Kind::Usage, format!("`{target}` is a group without a job")).hint(hint));
     }
     let mut records = Vec::new();
     for name in &args.job {

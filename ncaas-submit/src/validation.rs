@@ -4,6 +4,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use ncaas_core::bucket::Bucket;
 use ncaas_core::config;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::quantity::format_count;
 
 use crate::setup_log::SetupLog;
 use crate::submission::{Name, Submission};
@@ -62,19 +63,19 @@ async fn check_datasets(bucket: &Bucket, names: &[Name], log: &mut SetupLog) -> 
         }
     }
     if checked < own.len() {
-        reasons.push(format!("{} more datasets were not looked up", own.len() - checked));
+        reasons.push(format!("not checked: {}", format_count(own.len() - checked, "more dataset")));
     } else if own.len() > MAX_MISSING && reasons.is_empty() {
-        log.add(format!("found {} datasets", own.len()));
+        log.add(format!("found {}", format_count(own.len(), "dataset")));
     }
     Ok(reasons)
 }
 
-/// Whether a name lies in that bucket.
+/// Whether a name is in that bucket.
 fn is_in_bucket(bucket: &Bucket, name: &Name) -> bool {
     name.other_bucket().is_none_or(|other| bucket.address().strip_prefix("s3://") == Some(other))
 }
 
-/// The event for the set-up log where a dataset exists, or the reason for a refusal.
+/// The event for the set-up log if a dataset exists, or the reason for a refusal.
 async fn find_dataset(bucket: &Bucket, name: &Name) -> Result<Result<String, String>> {
     let key = name.key();
     let found = if key.is_folder() {
@@ -121,7 +122,7 @@ async fn check_config(bucket: &Bucket, name: &Name, log: &mut SetupLog) -> Resul
 }
 
 /// Whether there is an object in the folder; an empty folder is not a dataset. In a directory, every name is looked at: a
-/// link may lead out of it. Of a bucket on S3, the listing up to the first object suffices. Fails for a name in the folder
+/// link may lead out of it. For a bucket on S3, the listing up to the first object suffices. Fails for a name in the folder
 /// that cannot be pulled.
 async fn has_objects(bucket: &Bucket, folder: &str) -> Result<bool> {
     let mut listing = bucket.list(folder, None);

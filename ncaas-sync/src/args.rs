@@ -11,7 +11,7 @@ use ncaas_core::quantity;
 
 /// Collect what containers wrote, and synchronise io-dirs with buckets
 #[derive(Debug, Parser)]
-#[command(name = "ncaas-sync", version, arg_required_else_help = true)]
+#[command(name = "ncaas-sync", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -31,10 +31,14 @@ pub(crate) enum Verb {
     Uploads(UploadsArgs),
 }
 
-/// The io-dir for records without one.
+/// The help of `-j` in verbs that work on records or on the files of a folder.
+const JOBS_OR_FILES: &str =
+    "Work on at most N records of a group at once [default: 8], or with arguments on N files [default: 64]";
+
+/// The io-dir.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct IoDirArgs {
-    /// The io-dir for records without one; the files of a group are in DIR/<group>
+    /// The io-dir, which contains a group's files in DIR/<group>; an io-dir in a record takes precedence
     #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = DEFAULT_IO_DIR)]
     pub(crate) io_dir: PathBuf,
 }
@@ -42,7 +46,7 @@ pub(crate) struct IoDirArgs {
 /// Which files are selected.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub(crate) struct SelectArgs {
-    /// Select only files that match: `*.npy` matches a name anywhere, `out/**` a path; can be repeated
+    /// Select only files that match: `*.npy` matches a name in any folder, `out/**` matches a path; can be repeated
     #[arg(long, value_name = "GLOB")]
     pub(crate) include: Vec<String>,
 
@@ -170,7 +174,7 @@ pub(crate) struct UploadsArgs {
     #[arg(value_name = "BUCKET/PREFIX")]
     pub(crate) target: String,
 
-    /// Only uploads that were started longer ago than this: `90m`, `12h`, `7d`
+    /// List only uploads that were started more than AGE ago: `90m`, `12h`, `7d`
     #[arg(long, value_name = "AGE", value_parser = quantity::parse_age)]
     pub(crate) older_than: Option<Duration>,
 
@@ -202,7 +206,8 @@ pub(crate) struct CollectArgs {
     #[command(flatten)]
     pub(crate) target: ContainerArg,
 
-    /// Collect only what is below PATH, changed or not; relative to the working directory; can be repeated
+    /// Collect everything below PATH, changed or not, and nothing else; a relative PATH starts at the working directory;
+    /// can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) from: Vec<String>,
 
@@ -228,8 +233,8 @@ pub(crate) struct CollectArgs {
 
 /// Download datasets, configs or results from a bucket into the io-dir
 ///
-/// As a filter, downloads each job's dataset, config and submit file. Files that are there with the same content are
-/// not downloaded again. Interrupted downloads resume.
+/// As a filter, downloads each job's dataset, config and submit file. Existing files with the same content are not
+/// downloaded again. Interrupted downloads resume.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
@@ -237,7 +242,7 @@ Examples:
   ncaas-sync pull s3://pca/lab --data lab/inputs/d.npy \\
       --config lab/configs/c.yaml
   ncaas-sync pull s3://pca/lab --results job__pca_1606753161
-  ncaas-sync pull ./bucket/lab")]
+  ncaas-sync pull ./bucket/lab", mut_arg("jobs", |jobs| jobs.help(JOBS_OR_FILES)))]
 pub(crate) struct PullArgs {
     /// The group, as `s3://bucket/group` or `dir/group`; without it, read records from stdin
     #[arg(value_name = "BUCKET/GROUP")]
@@ -276,7 +281,7 @@ pub(crate) struct PullArgs {
 /// Upload results and logs of jobs to their bucket, or any folder to any prefix
 ///
 /// As a filter, uploads the logs of a running job, and the results and logs of an ended one; then `end.txt`, if all
-/// datasets of its submission have ended. Files that are there with the same content are not uploaded again.
+/// datasets of its submission have ended. Existing files with the same content are not uploaded again.
 /// Interrupted uploads resume. `--checksum` applies to folders: results of a job are always read.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
@@ -284,7 +289,7 @@ Examples:
   ncaas-sync collect | ncaas-sync push
   ncaas-sync push ./data s3://pca/lab/inputs/data
   ncaas-sync push ./data s3://pca/lab/inputs/data --delete --files |
-      jq -r 'select(.outcome == \"deleted\") | .path'")]
+      jq -r 'select(.outcome == \"deleted\") | .path'", mut_arg("jobs", |jobs| jobs.help(JOBS_OR_FILES)))]
 pub(crate) struct PushArgs {
     /// The folder to upload; without it, read records from stdin
     #[arg(value_name = "DIR", requires = "target")]

@@ -5,13 +5,15 @@ use std::path::Path;
 
 use ncaas_core::failure::{Failure, Kind};
 use ncaas_core::pipe::Output;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::fields::ErrorInfo;
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;
+use ncaas_core::transfer::{TransferOutcome, Transferred};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::path_text::escape_path;
-use ncaas_core::transfer::{TransferOutcome, Transferred};
 
 /// The outcome of one file: a line of `--files`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -160,7 +162,7 @@ impl<'t> Tally<'t> {
     /// Reports the failures that were not reported one by one, and returns the total.
     pub(crate) fn finish(self) -> TreeRecord {
         if self.unreported > 0 {
-            self.tool.note(&format!("{} more files failed for the same reason", self.unreported));
+            self.tool.note(&format!("{} failed for the same reason", format_count(self.unreported, "more file")));
         }
         self.total
     }
@@ -168,7 +170,8 @@ impl<'t> Tally<'t> {
     /// Reports that none of the `candidates` was deleted, and why.
     pub(crate) fn report_no_deletion(&mut self, candidates: &str, reason: &str) {
         let message = format!("deleted none of {candidates}: {reason}");
-        let failure = Failure::new(Kind::Usage, message).hint("`ncaas-sync status` shows them");
+        let status = shell_line(["ncaas-sync", "status", &self.total.place, &self.total.folder]);
+        let failure = Failure::new(Kind::Usage, message).hint(format!("`{status}` lists them"));
         self.tool.report_failure(&failure);
         self.total.error.get_or_insert_with(|| ErrorInfo::new(self.tool.name(), &failure));
     }

@@ -128,7 +128,7 @@ impl Tree<'_> {
         }
     }
 
-    /// Deletes what only the destination has, unless that is not certain. What lies below a path that was left out may come
+    /// Deletes files that only the destination has, unless that is not certain. Files below a path that was left out may come
     /// from elsewhere and is kept.
     async fn delete_surplus(self, mut surplus: Vec<String>, left_out: &[String], tally: &mut Tally<'_>) {
         let is_upload = self.direction == Direction::Upload;

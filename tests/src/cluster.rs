@@ -107,7 +107,7 @@ impl Cluster {
         self.script(&["node"], &[node]);
     }
 
-    /// Cuts a node off from the network, or connects it again. Its processes go on.
+    /// Cuts a node off from the network, or connects it again. Its processes continue.
     pub fn link(&self, node: &str, is_up: bool) {
         self.script(&["link"], &[node, if is_up { "up" } else { "down" }]);
     }

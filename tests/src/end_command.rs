@@ -1,4 +1,4 @@
-//! A command that runs when a test ends, also when the test is killed or its runner is.
+//! A command that runs when a test ends, even if the test or its runner is killed.
 
 use std::ffi::OsStr;
 use std::io::PipeWriter;

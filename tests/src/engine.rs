@@ -1,4 +1,4 @@
-//! Containers and images of a test, removed when it ends, also when it fails. The docker CLI is the second opinion
+//! Containers and images of a test, removed when it ends, even if it fails. The docker CLI is the second opinion
 //! here: what it sees is what is there.
 
 use std::process::{Command, Stdio};

@@ -32,7 +32,7 @@ impl EngineWorkspace {
     /// Starts a job. Its record.
     pub fn start(&self, flags: &[&str], script: &str) -> Value {
         let ran = self.exec(&["run", FIXTURE]).args(flags).args(["--", "sh", "-c", script]).run();
-        // A job that has failed by now is told by status 1.
+        // Status 1 means that a job has already failed.
         assert_eq!(ran.stderr, "");
         ran.json().remove(0)
     }

@@ -1,4 +1,4 @@
-//! A machine for tests of several: processes with names, process ids and a runtime folder of their own, which run `serve`.
+//! A machine for tests of several: processes with names, separate names, process ids and runtime folders, which run `serve`.
 //! Needs root.
 
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl Machine {
     /// # Panics
     /// When the namespaces cannot be made.
     pub fn new(name: &str, environment: &[(&str, &str)]) -> Self {
-        // It ends with this thread, also when the test is killed.
+        // It ends with this thread, even if the test is killed.
         let holder = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "unshare", "--pid", "--mount-proc", "--uts", "--fork", "--kill-child"])
             .args(["bash", "-c"])

@@ -38,7 +38,7 @@ impl Registry {
              auth: {{htpasswd: {{realm: test, path: {path}/htpasswd}}}}\n"
         );
         write_file(folder.path(), "config.yml", &config);
-        // It ends with this thread, also when the test is killed.
+        // It ends with this thread, even if the test is killed.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "docker-registry", "serve"])
             .arg(folder.path().join("config.yml"))

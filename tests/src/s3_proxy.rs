@@ -93,7 +93,7 @@ impl ProxyDirection {
         self.passed.load(Ordering::Relaxed)
     }
 
-    /// Holds still as soon as so many bytes have passed.
+    /// Stops as soon as this number of bytes has passed.
     pub fn hold_after(&self, bytes: u64) {
         self.limit.store(bytes, Ordering::Relaxed);
     }

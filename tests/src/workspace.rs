@@ -39,7 +39,7 @@ impl Workspace {
     /// `run FIXTURE [FLAGS] -- COMMAND`, to the record of the job that runs.
     pub fn start(&self, flags: &[&str], command: &[&str]) -> Vec<u8> {
         let ran = self.run(flags, command);
-        // A job that has failed by now is told by status 1.
+        // Status 1 means that a job has already failed.
         assert_eq!(ran.record().error_kind(), "", "{}", ran.stderr);
         ran.stdout
     }
@@ -72,7 +72,7 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // Every job has a folder here that is named as it is, also where the test failed.
+        // Every job has a folder here that is named as it is, even if the test failed.
         let mut clean_up = CleanUp::new();
         for job in self.job_folders() {
             clean_up.labelled(&format!("org.neurocaas.job={job}"));

@@ -10,7 +10,7 @@ use ncaas_core::quantity::format_bytes;
 use walkdir::WalkDir;
 
 use super::dockerfile::{Instruction, copy_sources};
-use super::dockerignore::{Descend, Ignore, Matched};
+use super::dockerignore::{Descend, DockerIgnore, Matched};
 
 /// A larger context draws a warning, in bytes.
 const LARGE: u64 = 500_000_000;
@@ -43,7 +43,7 @@ pub(crate) struct Size {
 /// excluded folders that are entered.
 pub(crate) fn walk(
     root: &Path,
-    ignore: &Ignore,
+    ignore: &DockerIgnore,
     descend: Descend,
     mut visit: impl FnMut(ContextEntry) -> Result<()>,
 ) -> Result<()> {
@@ -73,7 +73,7 @@ pub(crate) fn walk(
 }
 
 /// The size of all files that are not excluded.
-pub(crate) fn measure(root: &Path, ignore: &Ignore, descend: Descend) -> Result<Size> {
+pub(crate) fn measure(root: &Path, ignore: &DockerIgnore, descend: Descend) -> Result<Size> {
     let mut size = Size::default();
     // The top-level entry that the walk is in: the walk visits all of it before the next one.
     let mut top = (String::new(), 0);

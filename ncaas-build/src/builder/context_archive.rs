@@ -11,12 +11,12 @@ use ncaas_core::failure::{IoContext, Result};
 use tokio::sync::mpsc;
 
 use super::context::{self, ContextEntry, walk};
-use super::dockerignore::{Descend, Ignore};
+use super::dockerignore::{Descend, DockerIgnore};
 
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) root: PathBuf,
-    pub(crate) ignore: Ignore,
+    pub(crate) ignore: DockerIgnore,
     /// Files that are not taken from the folder, by their path in the archive.
     pub(crate) generated: Vec<(String, Vec<u8>)>,
 }

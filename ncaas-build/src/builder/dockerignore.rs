@@ -15,7 +15,7 @@ use regex::Regex;
 
 /// The patterns of one `.dockerignore`, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Ignore {
+pub(crate) struct DockerIgnore {
     patterns: Vec<Pattern>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) enum Descend {
     IfReachable,
 }
 
-impl Ignore {
+impl DockerIgnore {
     /// Reads a `.dockerignore`; a file that does not exist has no patterns. The patterns `first` come before those of the
     /// file, which may so include again what they exclude.
     pub(crate) fn read(path: &Path, first: &[String]) -> Result<Self> {
@@ -51,12 +51,12 @@ impl Ignore {
         };
         let text = String::from_utf8_lossy(&content);
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let patterns = Ignore::new(first.iter().map(String::as_str).chain(lines));
+        let patterns = DockerIgnore::parse(first.iter().map(String::as_str).chain(lines));
         patterns.map_err(|failure| failure.context(format!("`{}`", path.display())))
     }
 
     /// Parses patterns, one a line, without comments.
-    pub(crate) fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+    pub(crate) fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut patterns = Vec::new();
         for line in lines {
             let line = line.trim();
@@ -70,21 +70,21 @@ impl Ignore {
             if text.is_empty() {
                 return Err(Failure::new(Kind::Usage, "`!` alone is not a valid pattern"));
             }
-            let clean = clean(text);
-            let text = if clean.len() > 1 { clean.trim_start_matches('/').to_owned() } else { clean };
-            let regex = regex(&text).map_err(|_| {
+            let path = clean_path(text);
+            let text = if path.len() > 1 { path.trim_start_matches('/').to_owned() } else { path };
+            let regex = pattern_regex(&text).map_err(|_| {
                 Failure::new(Kind::Usage, format!("`{text}` is not a valid pattern: a bracket is not closed"))
             })?;
             patterns.push(Pattern { text, includes, regex });
         }
-        Ok(Ignore { patterns })
+        Ok(DockerIgnore { patterns })
     }
 
     /// Includes these files whatever the patterns say: the classic builder needs them, and excludes them itself.
     pub(crate) fn always_include(&mut self, files: &[&str]) -> Result<()> {
         let exceptions: Vec<String> =
             files.iter().filter(|file| self.excludes(file)).map(|file| format!("!{file}")).collect();
-        self.patterns.extend(Ignore::new(exceptions.iter().map(String::as_str))?.patterns);
+        self.patterns.extend(DockerIgnore::parse(exceptions.iter().map(String::as_str))?.patterns);
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl Ignore {
         (out, Matched(matched))
     }
 
-    /// Whether an excluded folder has to be entered.
+    /// Whether an excluded folder must be entered.
     pub(crate) fn enters(&self, folder: &str, descend: Descend) -> bool {
         let folder = format!("{folder}/");
         self.patterns.iter().filter(|pattern| pattern.includes).any(|pattern| {
@@ -124,7 +124,7 @@ impl Ignore {
 }
 
 /// Normalises a path as Go's `filepath.Clean`: removes `.`, resolvable `..`, doubled and trailing slashes.
-fn clean(path: &str) -> String {
+fn clean_path(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -142,7 +142,7 @@ fn clean(path: &str) -> String {
     }
 }
 
-fn regex(pattern: &str) -> std::result::Result<Regex, regex::Error> {
+fn pattern_regex(pattern: &str) -> std::result::Result<Regex, regex::Error> {
     let mut regex = String::from("(?s)^");
     let mut chars = pattern.chars().peekable();
     let mut in_brackets = false;
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn excluded(patterns: &[&str], path: &str) -> bool {
-        Ignore::new(patterns.iter().copied()).unwrap().excludes(path)
+        DockerIgnore::parse(patterns.iter().copied()).unwrap().excludes(path)
     }
 
     #[test]
@@ -212,24 +212,24 @@ mod tests {
 
     #[test]
     fn files_that_the_engine_needs_are_included() {
-        let mut ignore = Ignore::new(["*"]).unwrap();
+        let mut ignore = DockerIgnore::parse(["*"]).unwrap();
         ignore.always_include(&["Dockerfile", ".dockerignore"]).unwrap();
         assert!(!ignore.excludes("Dockerfile"));
         assert!(ignore.excludes("x"));
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_pattern() {
+    fn a_byte_order_mark_is_not_part_of_the_first_pattern() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "\u{feff}data\r\n!io-dir/results\r\n").unwrap();
-        let ignore = Ignore::read(file.path(), &["io-dir".to_owned()]).unwrap();
+        let ignore = DockerIgnore::read(file.path(), &["io-dir".to_owned()]).unwrap();
         assert!(ignore.excludes("data/x") && ignore.excludes("io-dir/logs"));
         assert!(!ignore.excludes("io-dir/results/x"), "patterns of the file come last");
     }
 
     #[test]
     fn invalid_patterns_are_refused() {
-        assert_eq!(Ignore::new(["!"]).unwrap_err().kind, Kind::Usage);
-        assert_eq!(Ignore::new(["a["]).unwrap_err().kind, Kind::Usage);
+        assert_eq!(DockerIgnore::parse(["!"]).unwrap_err().kind, Kind::Usage);
+        assert_eq!(DockerIgnore::parse(["a["]).unwrap_err().kind, Kind::Usage);
     }
 }

@@ -17,7 +17,7 @@ use bollard::query_parameters::RemoveImageOptions;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::image_labels::{ImageLabels, is_of_the_tools};
-use ncaas_core::quantity::format_bytes;
+use ncaas_core::quantity::{format_bytes, format_count};
 use ncaas_core::tool::Tool;
 
 use crate::git_revision::{self, Revision};
@@ -29,7 +29,7 @@ use buildkit::Sources;
 use context::Size;
 use context_archive::Contents;
 use dockerfile::{DOCKERIGNORE, Dockerfile, Instruction};
-use dockerignore::{Descend, Ignore};
+use dockerignore::{Descend, DockerIgnore};
 pub(crate) use options::BuildOptions;
 pub(crate) use outcome::{BuildFailure, write_record};
 use outcome::{BuiltImage, TOO_MANY_LAYERS};
@@ -64,12 +64,15 @@ impl Plan {
         refuse_tool_labels(&steps)?;
         let io_dirs = context::io_dir_patterns(&self.context, &steps);
         let own_ignore = dockerfile.own_ignore.clone();
-        let ignore = Ignore::read(&own_ignore.unwrap_or_else(|| self.context.join(DOCKERIGNORE)), &io_dirs)?;
+        let ignore = DockerIgnore::read(&own_ignore.unwrap_or_else(|| self.context.join(DOCKERIGNORE)), &io_dirs)?;
         let size = context::measure(&self.context, &ignore, Descend::IfReachable)?;
         let warning = size.warning();
         match &warning {
             Some(warning) => tool.note(&format!("warning: {warning}")),
-            None => tool.note(&format!("the build context is {} in {} files", format_bytes(size.bytes), size.files)),
+            None => {
+                let (bytes, files) = (format_bytes(size.bytes), format_count(size.files, "file"));
+                tool.note(&format!("the build context is {bytes} in {files}"));
+            }
         }
         for folder in io_dirs.iter().filter(|folder| ignore.excludes(folder)) {
             tool.note(&format!("the io-dir `{folder}` is left out of the build context; `COPY {folder}` includes it"));
@@ -136,7 +139,7 @@ impl Plan {
     /// The context as the classic builder takes it, and the path of the Dockerfile in it.
     fn contents(&self, dockerfile: &Dockerfile, io_dirs: &[String]) -> Result<(Contents, String)> {
         let ignore_file = self.context.join(DOCKERIGNORE);
-        let mut ignore = Ignore::read(&ignore_file, io_dirs)?;
+        let mut ignore = DockerIgnore::read(&ignore_file, io_dirs)?;
         let (name, generated) = match &dockerfile.path_in_context {
             Some(path) => (path.clone(), Vec::new()),
             None => {
@@ -163,7 +166,7 @@ impl Plan {
         let checked = if layers > MAX_LAYERS {
             Err(Failure::new(
                 Kind::BuildFailed,
-                format!("the image has {layers} layers: the engine starts no container with more than {MAX_LAYERS}"),
+                format!("the image has {layers} layers, and the engine starts containers with at most {MAX_LAYERS}"),
             )
             .hint(TOO_MANY_LAYERS))
         } else {

@@ -33,7 +33,7 @@ impl BuildOptions {
             .append_pair("dockerfile", &self.dockerfile)
             .append_pair("buildargs", &json(&self.arguments))
             .append_pair("labels", &json(&self.labels))
-            // Remove the container of every step, also of one that failed.
+            // Remove the container of every step, even if it failed.
             .append_pair("rm", "1")
             .append_pair("forcerm", "1")
             .extend_pairs(more);

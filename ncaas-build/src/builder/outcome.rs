@@ -140,7 +140,7 @@ fn hint(step: &FailedStep, reason: &str) -> Option<&'static str> {
         return Some(TOO_MANY_LAYERS);
     }
     if reason.contains("no space left on device") {
-        return Some("the engine's disk is full: `docker system df` shows what takes the space");
+        return Some("the engine's disk is full: `docker system df` shows what uses the space");
     }
     if reason.contains("pull access denied") || reason.contains("repository does not exist") {
         return Some("check the name of the base image; for a private one, run `docker login` first");
@@ -158,6 +158,10 @@ pub(crate) async fn write_record(tool: Tool, record: &mut Record, output: &Outpu
     match built {
         Ok(image) => record.merge(&image),
         Err(BuildFailure { failure, step }) => {
+            if tool.is_quiet() {
+                // Without `-q` the whole output has been printed.
+                step.iter().flat_map(|step| &step.output).for_each(|line| tool.print_output(line));
+            }
             output.report_failure(tool, &failure);
             record.fail(tool.name(), &failure);
             if let Some(step) = step {

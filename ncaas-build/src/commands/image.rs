@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ncaas_core::engine::{Engine, reference};
+use ncaas_core::environment::parse_variables;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::image_labels::ImageLabels;
 use ncaas_core::pipe::{Input, Output, Pipe};
@@ -44,7 +45,7 @@ fn plan_build(tool: Tool, args: &ImageArgs) -> Result<Plan> {
     let options = BuildOptions {
         image: named.image,
         dockerfile: String::new(),
-        arguments: args.build_arg.iter().filter_map(|text| build_argument(text)).collect(),
+        arguments: parse_variables(&args.build_arg)?.into_iter().collect(),
         labels,
         target: args.target.clone(),
         platform: args.platform.clone(),
@@ -53,12 +54,4 @@ fn plan_build(tool: Tool, args: &ImageArgs) -> Result<Plan> {
     };
     let secrets = args.secret.iter().map(|text| Secret::parse(text)).collect::<Result<_>>()?;
     Ok(Plan { context, dockerfile, options, revision: named.revision, secrets, warnings: named.warnings })
-}
-
-/// Parses `K=V`, or `K` with its value in the environment. A variable that is not set is left out, as with the docker CLI.
-fn build_argument(text: &str) -> Option<(String, String)> {
-    match text.split_once('=') {
-        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-        None => Some((text.to_owned(), std::env::var(text).ok()?)),
-    }
 }

@@ -39,7 +39,7 @@ async fn send(engine: &Engine, file: &Path) -> Result<Vec<String>> {
     let headers = [("Content-Type", "application/x-tar")];
     let refused = |message: &str| {
         Failure::new(Kind::EngineError, format!("cannot load `{}`: {message}", file.display()))
-            .hint("the file has to be an archive made by `ncaas-build save` or `docker save`")
+            .hint("the file must be an archive made by `ncaas-build save` or `docker save`")
     };
     let posted = engine_stream::post(engine, "/images/load?quiet=1", &headers, body).await;
     let mut messages = posted.map_err(|refusal| refusal.into_failure(|_, message| refused(message)))?;

@@ -66,7 +66,7 @@ fn failure(server: &str, error: &CredentialRetrievalError) -> Failure {
         _ => "the configuration of the docker CLI cannot be read".to_owned(),
     };
     Failure::new(Kind::RegistryError, format!("no credentials for `{server}`: {reason}"))
-        .hint("check `auths`, `credsStore` and `credHelpers` in ~/.docker/config.json; a helper has to be in PATH")
+        .hint("check `auths`, `credsStore` and `credHelpers` in ~/.docker/config.json; a helper must be in PATH")
 }
 
 /// Credentials in the form of the engine's header: JSON in URL-safe base64.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::engine_stream::Message;
 use crate::progress::{Bar, LINE_INTERVAL, Progress};
-use ncaas_core::quantity::format_bytes;
+use ncaas_core::quantity::{format_bytes, format_count};
 
 /// The progress of the layers of one image.
 #[derive(Debug)]
@@ -78,7 +78,8 @@ impl<'a> Layers<'a> {
         self.written = Instant::now();
         let sum = |bytes: fn(&Layer<'_>) -> u64| self.layers.values().map(bytes).sum::<u64>();
         let [done, all] = [sum(|layer| layer.current), sum(|layer| layer.total)].map(format_bytes);
-        self.progress.print(&format!("{}: {done} of {all} in {} layers\n", self.name, self.layers.len()));
+        let layers = format_count(self.layers.len(), "layer");
+        self.progress.print(&format!("{}: {done} of {all} in {layers}\n", self.name));
     }
 }
 

@@ -80,7 +80,7 @@ impl Bucket {
     /// Opens a bucket on S3 with a client that the caller has configured, and checks that it exists.
     ///
     /// # Errors
-    /// As [`Bucket::open`].
+    /// Same as [`Bucket::open`].
     pub async fn with_client(client: aws_sdk_s3::Client, name: &str) -> Result<Bucket> {
         S3Bucket::with_client(client, name).await.map(Storage::S3).map(Bucket)
     }
@@ -151,7 +151,7 @@ impl Bucket {
         Listing::new(self, prefix, start_after, false)
     }
 
-    /// As [`Bucket::list`], but keys with a `/` after `prefix` are reported once, as their folder.
+    /// Same as [`Bucket::list`], but keys with a `/` after `prefix` are reported once, as their folder.
     ///
     /// `list_folder("")` has the groups as folders, `list_folder("lab/submissions/")` the submit files as entries. The
     /// folders themselves are not read.
@@ -261,8 +261,10 @@ impl Bucket {
 fn s3_name(address: &str) -> Result<Option<String>> {
     match S3Address::parse(address)? {
         Some(S3Address { bucket, key }) if key.is_empty() => Ok(Some(bucket)),
-        Some(_) => Err(Failure::new(Kind::Usage, format!("{} names more than a bucket", key::quoted(address)))
-            .hint("a bucket is `s3://name`, without a folder")),
+        Some(_) => {
+            Err(Failure::new(Kind::Usage, format!("{} has a path after the bucket's name", key::quoted(address)))
+                .hint("a bucket is `s3://name`, without a folder"))
+        }
         None => Ok(None),
     }
 }

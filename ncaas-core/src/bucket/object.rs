@@ -19,10 +19,10 @@ pub struct ObjectInfo {
     /// S3: the ETag without its quotes: the MD5 of the content, unless it was uploaded in parts or is encrypted. Directory:
     /// none.
     pub etag: Option<String>,
-    /// SHA-256 of the content as lower-case hex, where it was stored when the object was uploaded. Listings and directories
+    /// SHA-256 of the content as lower-case hex, if it was stored when the object was uploaded. Listings and directories
     /// do not have it.
     pub sha256: Option<String>,
-    /// CRC-64/NVME of the content, where the server computed it or it was stored when the object was uploaded. Listings and
+    /// CRC-64/NVME of the content, if the server computed it or it was stored when the object was uploaded. Listings and
     /// directories do not have it.
     pub crc64nvme: Option<u64>,
     /// When the content was last modified at its origin, where that was stored when the object was uploaded. Listings do

@@ -27,7 +27,7 @@ impl Buckets {
     /// The bucket at an address, as in a record's `job.bucket`.
     ///
     /// # Errors
-    /// As [`Bucket::open`].
+    /// Same as [`Bucket::open`].
     pub async fn open(&self, address: &str) -> Result<Bucket> {
         let cell = Rc::clone(self.open.borrow_mut().entry(address.to_owned()).or_default());
         cell.get_or_try_init(|| Bucket::open(address)).await.cloned()
@@ -48,7 +48,7 @@ impl Buckets {
     /// bucket at `own`, or where the submission's `result_path` says.
     ///
     /// # Errors
-    /// As [`Bucket::open`].
+    /// Same as [`Bucket::open`].
     pub async fn find_results(
         &self,
         own: &str,

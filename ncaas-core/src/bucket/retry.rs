@@ -18,7 +18,7 @@ use crate::failure::{Failure, Kind, Result};
 use crate::quantity::{format_duration, parse_duration_or_zero};
 use crate::tool::Tool;
 
-/// How often an operation is attempted where no patience is set.
+/// How often an operation is attempted if no patience is set.
 const MIN_TRIES: u32 = 3;
 /// How long to retry while no server has answered yet and the user has set no patience.
 const FIRST_CONTACT: Duration = Duration::from_secs(3);
@@ -183,7 +183,7 @@ pub(crate) struct Retries {
 impl Retries {
     const PAUSE: Duration = Duration::from_millis(200);
 
-    /// Waits before the next attempt. Returns the failure where no further attempt is worthwhile.
+    /// Waits before the next attempt. Returns the failure if no further attempt is worthwhile.
     pub(crate) async fn wait_after(&mut self, failure: Failure) -> Result<()> {
         self.failed += 1;
         if failure.kind != Kind::BucketUnreachable || !self.is_worthwhile() {
@@ -206,7 +206,7 @@ impl Retries {
         state.policy.is_some() && is_worthwhile && self.failed < state.max_tries()
     }
 
-    /// Starts counting anew: the operation has made progress.
+    /// Restarts the count: the operation has made progress.
     pub(crate) fn reset(&mut self) {
         self.failed = 0;
     }

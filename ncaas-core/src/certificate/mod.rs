@@ -216,7 +216,7 @@ pub fn datasets_of_record(record: &Record) -> RangeInclusive<usize> {
     }
 }
 
-/// Changes the certificate in a job's folder, which is created if there is none, under the lock of its writers.
+/// Locks the certificate of a job, applies `change`, and writes it. Creates it if it does not exist.
 ///
 /// # Errors
 /// When the job's logs cannot be written.

@@ -13,7 +13,7 @@ fn entry(dataname: &str, last_command: &str) -> DatasetEntry {
     }
 }
 
-/// The text after a change to the certificate of so many datasets.
+/// The text after a change to a certificate with this number of datasets.
 fn changed(old: &str, datasets: usize, number: usize, entry: &DatasetEntry) -> String {
     let mut certificate = Certificate::parse(old);
     certificate.add_datasets(&[], datasets);

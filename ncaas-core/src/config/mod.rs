@@ -120,7 +120,7 @@ impl ConfigFields {
 
     fn duplicate_warnings(&self, name: &str) -> Vec<String> {
         let warning = |key: &String| {
-            format!("the config `{name}` has `{}` more than once: the last one counts", text::shorten(key, SHOWN))
+            format!("the config `{name}` has `{}` more than once; the last value is used", text::shorten(key, SHOWN))
         };
         let mut warnings: Vec<String> = self.duplicates.iter().take(MAX_WARNINGS).map(warning).collect();
         if self.duplicates.len() > MAX_WARNINGS {

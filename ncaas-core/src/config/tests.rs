@@ -119,7 +119,7 @@ fn other_encodings_than_utf_8_are_named() {
 
 #[test]
 fn the_last_of_duplicate_keys_counts_with_a_warning() {
-    let expected = ["the config `c` has `__duration__` more than once: the last one counts"];
+    let expected = ["the config `c` has `__duration__` more than once; the last value is used"];
     for (name, text) in [
         ("c.yaml", "__duration__: 1\n__duration__: 2\n"),
         ("c.json", r#"{"__duration__": 1, "__duration__": 2}"#),

@@ -25,9 +25,9 @@ pub(super) fn scalar_kind(text: &str, is_plain: bool, tag: Option<&str>) -> Resu
         Some("bool") => Ok(ScalarKind::Bool),
         Some("int") if number(text).is_some() && !text.contains('.') => Ok(ScalarKind::Number),
         Some("float") if number(text).is_some() || text.parse::<f64>().is_ok() => Ok(ScalarKind::Number),
-        Some(name @ ("int" | "float")) => Err(format!("`!!{name}` stands before a value that is not a number")),
+        Some(name @ ("int" | "float")) => Err(format!("`!!{name}` must be followed by a number")),
         Some("timestamp") if is_valid_timestamp(text) != Some(true) => {
-            Err("`!!timestamp` stands before a value that is not a date".to_owned())
+            Err("`!!timestamp` must be followed by a date".to_owned())
         }
         Some(_) => Ok(ScalarKind::Text),
         None if !is_plain => Ok(ScalarKind::Text),

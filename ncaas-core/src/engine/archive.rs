@@ -112,7 +112,7 @@ impl Engine {
 
     #[boxed]
     async fn send_archive(&self, id: &str, into: &str, mut pieces: Receiver<Result<Bytes>>) -> Result<(), Error> {
-        // A failure ends the request with an error, so that the engine does not take a part for the whole.
+        // A failure ends the request with an error, so that the engine does not mistake a part for the whole.
         let body = bollard::body_try_stream(stream::poll_fn(move |context| {
             pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map_err(io::Error::other)))
         }));

@@ -40,7 +40,7 @@ impl Engine {
     /// The state of a container, with the cause of its exit.
     ///
     /// # Errors
-    /// As [`Engine::inspect`].
+    /// Same as [`Engine::inspect`].
     #[boxed]
     pub async fn container(&self, id: &str) -> Result<Container> {
         let mut container = container_from_inspect(&self.inspect(id).await?);
@@ -51,7 +51,7 @@ impl Engine {
     /// The paths that differ between a container and its image, with mount points and the folders above each change.
     ///
     /// # Errors
-    /// As [`Engine::inspect`].
+    /// Same as [`Engine::inspect`].
     #[boxed]
     pub async fn changes(&self, id: &str) -> Result<Vec<FilesystemChange>> {
         let changes = self.docker().container_changes(id).await;

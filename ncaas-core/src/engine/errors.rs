@@ -92,9 +92,12 @@ fn refusal(status: u16, message: &str, cannot: &str, about: Subject<'_>) -> Fail
         (404, Subject::Image(image)) => image_not_found(image),
         (404, Subject::NewContainer { image, .. }) => image_not_found(image).context(cannot),
         (404, Subject::Container(name)) => container_not_found(name),
-        (409, Subject::NewContainer { .. }) => {
-            Failure::new(Kind::NameInUse, format!("{cannot}: a container of this name exists"))
-                .hint("choose another name, or remove that container with `ncaas-exec rm`")
+        // Podman (4.3) reports a name in use with status 500.
+        (status, Subject::NewContainer { name, .. })
+            if status == 409 || status == 500 && message.contains("is already in use") =>
+        {
+            Failure::new(Kind::NameInUse, format!("{cannot}: a container with this name exists"))
+                .hint(format!("choose another name, or remove that container with `ncaas-exec rm {name}`"))
         }
         (401 | 403, _) => Failure::new(Kind::AccessDenied, format!("{cannot}: {message}")),
         _ if message.contains("no space left on device") => {
@@ -138,7 +141,7 @@ fn cause<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
 fn bounded(message: &str) -> String {
     Some(bound_message(message, MESSAGE_LIMIT))
         .filter(|words| !words.is_empty())
-        .unwrap_or("the engine gives no reason".to_owned())
+        .unwrap_or("the engine did not give a reason".to_owned())
 }
 
 #[cfg(test)]

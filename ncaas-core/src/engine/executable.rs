@@ -89,7 +89,7 @@ impl<'a> CommandLookup<'a> {
                 }
                 failure.hint(format!("install the interpreter in one of the folders of PATH: {}", self.path))
             };
-            // `env` has to exist as well as the program that it starts.
+            // `env` and the program that it starts must both exist.
             let program = shebang.program();
             if program != shebang.interpreter && !self.is_program(&shebang.interpreter).await? {
                 return Err(missing(&shebang.interpreter));
@@ -99,9 +99,7 @@ impl<'a> CommandLookup<'a> {
                 _ => return Err(missing(program)),
             };
         }
-        let message = format!(
-            "{subject} has an interpreter that is a script, as its interpreter is, more than {MAX_SCRIPTS} times"
-        );
+        let message = format!("{subject} has a chain of more than {MAX_SCRIPTS} scripts as interpreters");
         Err(Failure::new(Kind::BadInterpreter, message).hint("name a program in the `#!` line"))
     }
 

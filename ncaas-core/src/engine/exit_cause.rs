@@ -26,7 +26,7 @@ pub(super) struct Evidence {
     pub(super) start_event: bool,
     /// Whether the kernel's log shows that a process of the container was killed for memory. `None` if it is not known.
     pub(super) kernel_log: Option<bool>,
-    /// The kernel has killed no process of this machine for memory since before the exit.
+    /// The kernel's count of OOM kills on this machine has not changed since before the exit.
     pub(super) no_oom_kills: bool,
     pub(super) die_event: bool,
     /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that was
@@ -88,7 +88,7 @@ impl Evidence {
         } else if !self.needs_kernel() {
             Oom::Known(false)
         } else if self.no_oom_kills {
-            oom_evidence.push("the kernel has killed no process of this machine for memory meanwhile".to_owned());
+            oom_evidence.push("the kernel's count of OOM kills on this machine did not change".to_owned());
             Oom::Known(false)
         } else if self.kernel_log == Some(false) && self.signal != Some(KILL) {
             // If the kernel kills many processes at once it logs only some, so its log proves nothing about a KILL.
@@ -115,7 +115,7 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    /// The evidence about a process that was ended by KILL while the engine's events go back to its start.
+    /// The evidence about a process that was ended by KILL, with events since its start.
     fn killed() -> Evidence {
         let (status, exit_code, signal) = (Some(Status::Killed), Some(128 + KILL), Some(KILL));
         Evidence { status, exit_code, signal, start_event: true, ..Evidence::default() }
@@ -173,7 +173,7 @@ mod tests {
         let all = Evidence { oom_flag: true, oom_event: true, ..killed() };
         assert_eq!(all.verdict().oom_evidence, ["the engine's flag OOMKilled", "the engine's event oom"]);
         let none = Evidence { no_oom_kills: true, ..killed() };
-        let named = "the kernel has killed no process of this machine for memory meanwhile";
+        let named = "the kernel's count of OOM kills on this machine did not change";
         assert_eq!(none.verdict().oom_evidence, [named]);
         assert!(killed().verdict().oom_evidence.is_empty());
     }

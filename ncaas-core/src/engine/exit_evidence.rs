@@ -36,8 +36,8 @@ const PODMAN_READ_AFTER_DIE: Duration = Duration::from_millis(150);
 const PODMAN_ATTRIBUTE: &str = "containerExitCode";
 
 impl Engine {
-    /// Adds the cause of its exit to an ended container. `killed_before` is the kernel's count from when the container still
-    /// seemed to run.
+    /// Adds the cause of its exit to an ended container. `killed_before` is the kernel's count of OOM kills, read while the
+    /// container was running.
     #[boxed]
     pub(super) async fn add_exit_cause(&self, container: &mut Container, killed_before: Option<OomKillCount>) {
         if !container.has_ended() || container.started_at.is_none() {
@@ -167,7 +167,7 @@ fn has_daemon_started(container: &Container) -> bool {
     times.is_some_and(|(started, finished)| daemon_started_between(started, finished))
 }
 
-/// The time since the container's start, at least.
+/// The time since the container's start; the maximum if unknown.
 fn time_since_start(container: &Container) -> Duration {
     let started = time(container.started_at.as_deref());
     let ago = started.and_then(|started| Timestamp::now().duration_since(started).try_into().ok());
@@ -186,7 +186,7 @@ fn attribute<'e>(event: &'e EventMessage, name: &str) -> Option<&'e str> {
     event.actor.as_ref()?.attributes.as_ref()?.get(name).map(String::as_str)
 }
 
-/// Whether somebody asked the engine to end the container. Podman does not report the signal.
+/// Whether a client asked the engine to end the container. Podman does not report the signal.
 fn is_deadly_kill(event: &EventMessage) -> bool {
     match event.action.as_deref() {
         Some("kill") => attribute(event, "signal").is_none_or(|signal| ENDING_SIGNALS.contains(&signal)),

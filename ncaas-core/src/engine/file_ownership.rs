@@ -1,4 +1,4 @@
-//! Gives the files that a job left in folders of this machine to the user, whatever user the job ran as in its container.
+//! Changes the owner of a job's files on this machine to the user, whichever user the job ran as.
 //!
 //! Only the engine may change owners. It does so through the job's own container, which has the folders mounted and need not
 //! run: an archive written into a container carries owners and modes, and the engine applies them. A folder in the archive
@@ -79,8 +79,8 @@ impl OwnershipScan {
 
 impl Engine {
     /// Gives everything in `folders` of this machine to `owner`, to read and to remove. The folders are mounted in the ended
-    /// container `id`, or are below its mounts. A folder without files of others only costs a walk through it. With a remote
-    /// engine there is nothing to do.
+    /// container `id`, or are below its mounts. A folder that contains only files of `owner` is only walked. Does nothing for a
+    /// remote engine.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::AccessDenied`] if the engine cannot do it, because it maps users to
@@ -92,7 +92,7 @@ impl Engine {
     /// The same, except for entries of `folders` whose names `except` selects.
     ///
     /// # Errors
-    /// As [`Engine::repair_ownership`].
+    /// Same as [`Engine::repair_ownership`].
     pub async fn repair_ownership_except(
         &self,
         id: &str,
@@ -200,7 +200,7 @@ async fn survey(folder: &Path, owner: FileOwner, except: fn(&OsStr) -> bool) -> 
                 Ok((file, path)) if owner.owns(&file) => survey.opened += u64::from(grant_access(&path, &file)?),
                 Ok(_) => survey.foreign += 1,
                 Err(error) if is_refused(&error) => survey.unreadable += 1,
-                // Nested deeper than the longest path: nobody can use it, whoever owns it.
+                // Nested deeper than the longest path: no user can access it.
                 Err(error) if is_too_long(&error) => {}
                 Err(error) => {
                     let path = error.path().unwrap_or(&folder).to_owned();
@@ -221,7 +221,7 @@ fn is_too_long(error: &walkdir::Error) -> bool {
     error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::InvalidFilename)
 }
 
-/// Removes the second links of an earlier round, also of one that was interrupted.
+/// Removes the second links of an earlier round, even if it was interrupted.
 fn remove_links(folder: &Path) -> Result<()> {
     // No links were created in a folder that cannot be read.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -313,7 +313,7 @@ fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path, is_podman: bo
         let within = wanted.strip_prefix(&source).ok()?.to_str()?.to_owned();
         Some((mount.destination.as_deref()?.trim_end_matches('/'), within))
     });
-    // Of nested mounts, the innermost counts.
+    // The innermost of nested mounts is the relevant one.
     let (destination, within) = targets.min_by_key(|(_, within)| within.len()).ok_or_else(|| {
         let name = reference::container_name(inspected);
         Failure::new(Kind::EngineError, format!("`{}` is not mounted in container `{name}`", folder.display()))

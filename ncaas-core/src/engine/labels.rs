@@ -127,7 +127,7 @@ impl Engine {
     /// record without a bucket: the user wrote that record.
     ///
     /// # Errors
-    /// As [`Engine::inspect`]; [`Kind::WrongContainer`] if the container does not belong to the record's job.
+    /// Same as [`Engine::inspect`]; [`Kind::WrongContainer`] if the container does not belong to the record's job.
     #[boxed]
     pub async fn inspect_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
         let inspected = self.inspect(id).await?;
@@ -136,11 +136,11 @@ impl Engine {
         Ok(inspected)
     }
 
-    /// As [`Engine::inspect_for`], but a container without a record label never belongs to the record. For work that cannot be
+    /// Same as [`Engine::inspect_for`], but a container without a record label never belongs to the record. For work that cannot be
     /// undone, and for records that the user did not write.
     ///
     /// # Errors
-    /// As [`Engine::inspect_for`].
+    /// Same as [`Engine::inspect_for`].
     #[boxed]
     pub async fn inspect_labelled_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
         let inspected = self.inspect(id).await?;

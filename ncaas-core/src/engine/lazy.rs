@@ -31,12 +31,12 @@ impl LazyEngine {
     /// The engine.
     ///
     /// # Errors
-    /// As [`Engine::connect`].
+    /// Same as [`Engine::connect`].
     pub async fn get(&self) -> Result<&Engine> {
         self.engine.get_or_try_init(Engine::connect).await
     }
 
-    /// Does `work` and connects meanwhile, so that a stage that waits for its first record is connected when it comes.
+    /// Runs `work` and connects in the background, so that the connection is ready when the first record arrives.
     pub async fn connect_during<T>(&self, work: impl Future<Output = T>) -> T {
         let connect = async {
             // The first record that needs the engine tries again, and reports the failure.
@@ -46,14 +46,14 @@ impl LazyEngine {
         tokio::select! { biased; done = work => done, never = connect => never }
     }
 
-    /// Does a record's work with the engine. If the engine becomes unreachable, waits for it and does the work again, which
+    /// Runs a record's work with the engine. If the engine becomes unreachable, waits for it and repeats the work, which
     /// must be harmless.
     ///
     /// It fails immediately if the engine has never answered and the record shows no running container: the engine may not
     /// have been started.
     ///
     /// # Errors
-    /// What `work` fails with; [`Kind::EngineUnreachable`] if the engine stays away for longer than [`OUTAGE_LIMIT`].
+    /// What `work` fails with; [`Kind::EngineUnreachable`] if the engine is unreachable for longer than [`OUTAGE_LIMIT`].
     pub async fn with_retry<T>(
         &self,
         tool: Tool,

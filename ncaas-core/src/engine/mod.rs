@@ -92,7 +92,7 @@ impl Engine {
     /// Connects to the engine at an address, and checks that it answers.
     ///
     /// # Errors
-    /// As [`Engine::connect`].
+    /// Same as [`Engine::connect`].
     #[boxed]
     pub async fn connect_to(address: Address) -> Result<Self> {
         let docker = client(&address).map_err(|failure| unanswered(&address, failure))?;

@@ -101,10 +101,10 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::stat`], but follows symlinks. Returns the final path too.
+    /// Same as [`Engine::stat`], but follows symlinks. Returns the final path too.
     ///
     /// # Errors
-    /// As [`Engine::stat`].
+    /// Same as [`Engine::stat`].
     #[boxed]
     pub async fn stat_target(&self, id: &str, path: &str) -> Result<Option<(String, PathInfo)>> {
         match self.stat(id, path).await? {

@@ -7,8 +7,7 @@ pub(super) fn start_hint() -> String {
     let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let is_installed = ["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"];
     let is_installed = is_installed.iter().any(|program| Path::new(program).exists());
-    let system = if cfg!(target_os = "macos") { "ID=macos" } else { &os_release };
-    hint_for(system, is_installed, Path::new("/run/systemd/system").exists())
+    hint_for(&os_release, is_installed, Path::new("/run/systemd/system").exists())
 }
 
 /// The command for a system with this `/etc/os-release` (os-release(5)).
@@ -20,9 +19,7 @@ fn hint_for(os_release: &str, is_installed: bool, has_systemd: bool) -> String {
         .collect();
     let is_like = |names: &[&str]| names.iter().any(|name| ids.contains(name));
     let start = if has_systemd { "sudo systemctl enable --now docker" } else { "sudo service docker start" };
-    if is_like(&["macos"]) {
-        "start Docker Desktop, then `docker context use desktop-linux`".to_owned()
-    } else if is_installed {
+    if is_installed {
         format!("start it: `{start}`")
     } else if is_like(&["debian", "ubuntu"]) {
         "install it: `sudo apt-get install docker.io`".to_owned()
@@ -48,7 +45,6 @@ mod tests {
                 true,
                 "install it: `sudo dnf install moby-engine && sudo systemctl enable --now docker`",
             ),
-            ("ID=macos", true, false, "start Docker Desktop, then `docker context use desktop-linux`"),
             ("ID=debian\n", true, true, "start it: `sudo systemctl enable --now docker`"),
             ("ID=alpine\n", true, false, "start it: `sudo service docker start`"),
             ("", false, false, "install it: https://docs.docker.com/engine/install"),

@@ -127,7 +127,8 @@ impl Engine {
         let of_dataset: Vec<_> = found.iter().filter(|container| container.record().is_some_and(is_dataset)).collect();
         let running: Vec<_> = of_dataset.iter().filter(|container| container.state == "running").collect();
         if let [first, second, ..] = running.as_slice() {
-            let message = format!("several jobs with `{name}` run: `{}`, `{}`, ...", first.name, second.name);
+            let message =
+                format!("several running jobs have the dataset `{name}`: `{}`, `{}`, ...", first.name, second.name);
             return Err(Failure::new(Kind::Usage, message).hint("name one of these containers"));
         }
         Ok(running.first().copied().or(of_dataset.first()).map(|container| container.id.clone()))

@@ -29,7 +29,7 @@ const INSPECTION: Duration = Duration::from_secs(30);
 const INSPECT_INTERVAL: Duration = Duration::from_secs(30);
 /// The same for a container that is not started yet: it may run and end between an inspection and the `wait` request.
 const INSPECT_INTERVAL_UNSTARTED: Duration = Duration::from_secs(1);
-/// The pause before another inspection where `wait` reports an end and the inspection does not.
+/// Pause before the next inspection, if `wait` reports an exit that the inspection does not show yet.
 const REINSPECT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Engine {
@@ -40,8 +40,8 @@ impl Engine {
     /// it with a ticker.
     ///
     /// # Errors
-    /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound) where it has been removed;
-    /// [`EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where the engine stays away for longer than
+    /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound) if it has been removed;
+    /// [`EngineUnreachable`](crate::failure::Kind::EngineUnreachable) if the engine is unreachable for longer than
     /// [`OUTAGE_LIMIT`](crate::engine::OUTAGE_LIMIT).
     #[boxed]
     pub async fn wait(&self, id: &str) -> Result<Container> {

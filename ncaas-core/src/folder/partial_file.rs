@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_given_once_by_rename_and_by_link_and_a_dropped_file_is_removed() {
+    fn rename_and_link_never_replace_an_existing_name_and_a_dropped_file_is_removed() {
         let temp = tempfile::tempdir().unwrap();
         let folder = Dir::open_ambient_dir(temp.path(), ambient_authority()).unwrap();
         let part = |name: &str| PartialFile::in_folder(folder.try_clone().unwrap(), name).unwrap();

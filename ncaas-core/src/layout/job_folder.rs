@@ -275,13 +275,13 @@ impl JobFolder {
         self.logs().join(format!("{}{RESULTS_SUFFIX}", self.label))
     }
 
-    /// The record that was saved when this job ended. A stage that runs again finds the result of its first run here, also after
+    /// The record that was saved when this job ended. A stage that runs again finds the result of its first run here, even after
     /// the container was removed.
     pub fn saved_record(&self) -> Option<Record> {
         self.saved_record_in(&self.open_existing().ok()??)
     }
 
-    /// As [`Self::saved_record`], in the job's open folder.
+    /// Same as [`Self::saved_record`], in the job's open folder.
     pub fn saved_record_in(&self, folder: &Folder) -> Option<Record> {
         let line = folder.read(folder.relative(&self.record_file()), MAX_LINE as u64)?;
         Record::parse(&line).ok().filter(|saved| self.is_of_this_attempt(saved))

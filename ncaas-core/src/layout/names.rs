@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_no_folder_of_an_io_dir_and_no_path() {
+    fn a_group_is_one_folder_name_that_the_tools_do_not_use() {
         for group in ["lab", "lab 2", "job__pca_1", "Results", "a..b", "ünï"] {
             assert!(check_group(group).is_ok(), "{group}");
         }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_analysis_stands_in_the_tag() {
+    fn the_tag_names_the_analysis() {
         assert_eq!(analysis_of_image("neurocaas/contrib:pca.356d78a"), "pca");
         assert_eq!(analysis_of_image("neurocaas/contrib:pca"), "pca");
         assert_eq!(analysis_of_image("neurocaas/contrib"), "contrib");

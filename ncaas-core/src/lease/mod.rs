@@ -3,11 +3,11 @@
 //! A stage that cannot read the bucket has to know whether its work still counts: after the machine slept, another watcher
 //! may have taken the submission over. Each watcher has its folder on this machine. `lease.json` in it has a
 //! deadline that the watcher moves on after it has confirmed its claims in the bucket, and the claims that it has lost. The
-//! deadline counts in CLOCK_BOOTTIME, which goes on while the machine sleeps and which nobody sets. A file `lock` is locked
-//! while the watcher runs. Stages ask through `retry/` for a record to be emitted again.
+//! deadline counts in CLOCK_BOOTTIME, which keeps counting while the machine is suspended and cannot be set. A file `lock` is
+//! locked while the watcher runs. Stages ask through `retry/` for a record to be emitted again.
 //!
-//! The folder is found by the watcher's id, never by a path in a record. Where it does not exist the record comes from
-//! another machine, and nothing is known against it.
+//! The folder is found by the watcher's id, never by a path in a record. Without such a folder the record comes from another
+//! machine, and its claim is assumed to be held.
 
 mod watcher;
 
@@ -124,11 +124,11 @@ pub fn check(record: &Record) -> Result<()> {
     }
 }
 
-/// Makes sure that the claim on a record's job is held, for a stage that is about to start something. Waits where the
+/// Makes sure that the claim on a record's job is held, for a stage that is about to start something. Waits if the
 /// watcher has not confirmed its claims in time.
 ///
 /// # Errors
-/// [`Kind::Superseded`], also where the watcher has died or does not confirm its claims.
+/// [`Kind::Superseded`] if the claim is lost, or the watcher has died or does not confirm its claims in time.
 pub async fn wait_until_held(record: &Record) -> Result<()> {
     let Some(job) = record.job() else { return Ok(()) };
     let began = Instant::now();
@@ -142,7 +142,7 @@ pub async fn wait_until_held(record: &Record) -> Result<()> {
 }
 
 /// Whether a superseded job belongs to another machine now, so that nothing on this machine is in use for it. Waits for a
-/// watcher that has slept and has not noticed it yet.
+/// watcher that was suspended and has not noticed the loss yet.
 pub async fn is_lost_to_another_machine(job: &Job) -> bool {
     if claim_with_lease(&lease_folders(), job).is_none() {
         return false;
@@ -216,7 +216,7 @@ fn claim_with_lease<'j>(leases: &[PathBuf], job: &'j Job) -> Option<(&'j JobClai
     Some((claim, watcher_folder(leases, claim)?))
 }
 
-/// The folder of the watcher of a claim, where it has one that belongs to this user.
+/// The folder of the watcher of a claim, if it has one that belongs to this user.
 fn watcher_folder(leases: &[PathBuf], claim: &JobClaim) -> Option<PathBuf> {
     let is_id = !claim.watcher.is_empty() && claim.watcher.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut folders =
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn work_counts_until_the_watcher_has_lost_the_claim_or_died() {
+    fn a_lease_is_held_until_the_watcher_loses_the_claim_or_dies() {
         let parent = tempfile::tempdir().unwrap();
         let leases = &parent.path().join("leases");
         let folders = [leases.to_owned()];

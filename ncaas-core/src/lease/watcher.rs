@@ -65,7 +65,7 @@ impl LeaseWriter {
         Ok(LeaseWriter { folder, lease: Lease::default(), _lock: lock })
     }
 
-    /// Whether the deadline has passed: the machine slept, or the bucket was away.
+    /// Whether the deadline has passed: the machine was suspended, or the bucket was unreachable.
     pub fn has_expired(&self) -> bool {
         self.lease.deadline_ms != 0 && now_ms() >= self.lease.deadline_ms
     }

@@ -1,21 +1,17 @@
-//! The flags of every verb that reads records.
+//! The flags of verbs that read or write records.
 
 use clap::Args;
 
-/// How a verb works on its records, and what it prints.
+/// The flags of a verb that reads records. `run` and other verbs give `-j` their own help.
 #[derive(Debug, Clone, Args)]
 pub struct PipeArgs {
     /// Work on at most N records of a group at once
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
-    /// Print only failures of the tool itself: no notes, no outcomes of jobs, no progress
-    #[arg(short, long)]
-    pub quiet: bool,
-
-    /// Print records as JSON on a terminal too, instead of summaries or a table
-    #[arg(long)]
-    pub json: bool,
+    /// What the verb prints.
+    #[command(flatten)]
+    pub records: RecordArgs,
 }
 
 impl PipeArgs {
@@ -25,9 +21,13 @@ impl PipeArgs {
     }
 }
 
-/// The flag of a verb that writes records and reads none.
+/// The flags of every verb that writes records.
 #[derive(Debug, Clone, Args)]
 pub struct RecordArgs {
+    /// Print failures only: no notes, outcomes or progress
+    #[arg(short, long)]
+    pub quiet: bool,
+
     /// Print records as JSON on a terminal too, instead of summaries or a table
     #[arg(long)]
     pub json: bool,

@@ -1,4 +1,4 @@
-//! The words about an interruption: what still runs, and how to resume.
+//! The messages about an interruption: how many jobs are still running, and how to resume.
 
 use crate::record::fields::Job;
 
@@ -21,12 +21,12 @@ pub fn resume_advice(job: Option<&Job>) -> &'static str {
     }
 }
 
-/// The words that a number of jobs still run.
+/// The message that this number of jobs is still running.
 pub fn describe_running(jobs: u64) -> String {
     match jobs {
-        0 => "no job runs".to_owned(),
-        1 => "1 job runs in the background".to_owned(),
-        jobs => format!("{jobs} jobs run in the background"),
+        0 => "no job is running".to_owned(),
+        1 => "1 job is running in the background".to_owned(),
+        jobs => format!("{jobs} jobs are running in the background"),
     }
 }
 

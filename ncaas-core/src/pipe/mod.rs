@@ -59,11 +59,11 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
 /// How a verb works on its records.
 #[derive(Debug)]
 pub struct Pipe {
-    /// The tool, whose name stands in messages.
+    /// The tool, whose name is in messages.
     pub tool: Tool,
-    /// How many records of a group may be in work.
+    /// How many records of a group may be in progress.
     pub jobs: usize,
-    /// How many records beyond `jobs` may be in work, so that one group does not occupy every place; 1 by default.
+    /// How many records beyond `jobs` may be in progress, so that one group does not occupy every place; 1 by default.
     pub room_for_others: usize,
     /// For verbs that report failures: they also work on records with an error.
     pub takes_errors: bool,
@@ -95,7 +95,7 @@ impl Pipe {
     /// A pipe of a verb with these flags, which works on `default_jobs` records of a group at once unless the user
     /// chose a number.
     pub fn for_args(tool: Tool, args: &PipeArgs, default_jobs: usize) -> Self {
-        Pipe { summarises: !args.json, ..Pipe::new(tool, args.jobs_or(default_jobs)) }
+        Pipe { jobs: args.jobs_or(default_jobs), ..Pipe::for_records(tool, &args.records) }
     }
 
     /// A pipe of a verb with these flags, which writes records and reads none.
@@ -114,10 +114,10 @@ impl Pipe {
         self.filter_then(input, work, |_| {}).await
     }
 
-    /// As [`Pipe::filter`], and calls `at_end` after the last record, unless the run is interrupted or stdout is closed.
+    /// Same as [`Pipe::filter`], and calls `at_end` after the last record, unless the run is interrupted or stdout is closed.
     ///
     /// # Errors
-    /// As [`Pipe::filter`].
+    /// Same as [`Pipe::filter`].
     pub async fn filter_then<W>(self, input: Input, work: W, at_end: impl FnOnce(&Output)) -> Result<ExitStatus>
     where
         W: AsyncFn(&mut Record, &Output) -> Result<()>,
@@ -129,7 +129,7 @@ impl Pipe {
     /// Runs `work` on each record. `work` writes the output; the record itself is written only if it failed.
     ///
     /// # Errors
-    /// As [`Pipe::filter`].
+    /// Same as [`Pipe::filter`].
     pub async fn for_each<W>(self, input: Input, work: W) -> Result<ExitStatus>
     where
         W: AsyncFn(&mut Record, &Output) -> Result<()>,
@@ -259,7 +259,7 @@ impl Pipe {
                 Err(mut failure) => {
                     if !record.is_pushed() && lease::will_retry(&record, &failure) {
                         let remedy = if failure.kind == Kind::DiskFull { "free disk space; " } else { "" };
-                        failure.hint = Some(format!("{remedy}the job is tried again while this pipe runs"));
+                        failure.hint = Some(format!("{remedy}this pipe retries the job"));
                     }
                     // A record as JSON on the same terminal contains it.
                     if !output.shows_json_beside_messages() {
@@ -308,8 +308,8 @@ impl RepeatedFailures {
 
     fn report_counts(&self, tool: Tool) {
         for (message, count) in self.0.borrow().iter().filter(|(_, count)| **count > 0) {
-            let records = if *count == 1 { "1 more record".to_owned() } else { format!("{count} more records") };
-            tool.note(&format!("{records} failed in the same way: {message}"));
+            let records = format_count(*count, "more record");
+            tool.note(&format!("{records} failed with the same error: {message}"));
         }
     }
 }

@@ -91,7 +91,7 @@ impl Output {
         }
     }
 
-    /// As [`Output::json`]. On a terminal, it writes a summary of each record of this tool.
+    /// Same as [`Output::json`]. On a terminal, it writes a summary of each record of this tool.
     pub(super) fn summaries(tool: Tool, notes_only: bool) -> Self {
         let output = Self::json();
         Output { summarises_for: output.is_terminal.then_some(tool), notes_only, ..output }

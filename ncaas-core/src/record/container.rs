@@ -66,7 +66,8 @@ impl Container {
     /// A warning about a success: a process that it started was killed for memory.
     pub fn warning(&self) -> Option<&'static str> {
         let lost_a_child = self.status == Some(Status::Success) && self.oom == Some(Oom::Known(true));
-        lost_a_child.then_some("a process of the job was killed for memory, and the job went on without it")
+        lost_a_child
+            .then_some("a process of the job was killed because memory ran out, and the job continued without it")
     }
 }
 
@@ -100,7 +101,7 @@ impl<'de> Deserialize<'de> for Oom {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StoppedBy {
-    /// Somebody who asked the engine to: `ncaas-exec stop`, `docker kill`.
+    /// A user or another program: `ncaas-exec stop`, `docker kill`.
     User,
     /// The time limit.
     Timeout,
@@ -117,8 +118,8 @@ pub struct DetachedExec {
     pub name: String,
     /// Command and arguments.
     pub command: Vec<String>,
-    /// File in the container that holds its output; none if that is in the container's own log. What it wrote to
-    /// stderr is beside it, in `.err`.
+    /// File in the container that holds its output; none if that is in the container's own log. Stderr is in the same path
+    /// with the suffix `.err`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// File in the container that holds its exit code when it has ended.
@@ -140,6 +141,6 @@ pub enum Status {
     OutOfMemory,
     /// Ended by a signal, without being out of memory.
     Killed,
-    /// Ran longer than it may, and was stopped.
+    /// Exceeded its time limit and was stopped.
     Timeout,
 }

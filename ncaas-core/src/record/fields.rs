@@ -53,18 +53,17 @@ pub struct RecordFields {
     /// The resources that it used. The engine samples a running container about once a second: absent for a job that was too
     /// short, or had ended before it was followed.
     pub usage: Option<Usage>,
-    /// The files that it produced; none of them where `results_file` lists them.
+    /// The files that it produced; empty if `results_file` lists them.
     pub results: Option<Vec<ResultFile>>,
-    /// The file that lists all that it produced, if that is too much for a record.
+    /// The file that lists its results, if they are too many for a record.
     pub results_file: Option<ResultsFile>,
     /// How many files of a successful job without any result `ncaas-sync collect` left out, such as files in `/tmp`.
     pub uncollected: Option<u64>,
-    /// True when the bucket has the job's saved record of this attempt: nothing is left to do for the job.
+    /// True when the bucket has the job's saved record of this attempt: only its container has to be removed.
     pub pushed: Option<bool>,
     /// True when a stage has printed how the job ended: later stages do not print it again.
     pub outcome_reported: Option<bool>,
-    /// How many jobs `ncaas-exec run` has not started yet, for the stage that shows it on a terminal. Only there, and while there
-    /// are any.
+    /// How many jobs `ncaas-exec run` has not started yet: for the stage that shows it on a terminal; absent if there are none.
     pub jobs_waiting: Option<u64>,
     /// Id of the job that `run --replay` repeats.
     pub replay_of: Option<String>,
@@ -110,8 +109,8 @@ pub struct Job {
     pub datasets: u64,
     /// The label in the names of its log and status files; absent if it is the dataset's base name.
     pub label: Option<String>,
-    /// Which attempt at the submission this is, from 2 on; none for the first. `ncaas-submit retry` begins a new one: what
-    /// was saved of an earlier one no longer counts.
+    /// Which attempt at the submission this is, from 2 on; none for the first. `ncaas-submit retry` begins a new one; results
+    /// saved by an earlier attempt are ignored.
     pub attempt: Option<u64>,
     /// The claim under which a watcher emitted it; none for a job that no watcher emitted.
     pub claim: Option<JobClaim>,
@@ -133,7 +132,7 @@ fn first_dataset() -> u64 {
     1
 }
 
-/// A dataset's name, or (only in a submit file and where it was refused) several.
+/// A dataset's name; several only in a submit file, and in the record of a refused one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Datasets {
@@ -166,10 +165,10 @@ impl Datasets {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RunSettings {
-    /// Environment variables, beside the image's own and `data` and `config`.
+    /// Environment variables, in addition to the image's own and `data` and `config`.
     pub env: Option<BTreeMap<String, String>>,
     /// Names of environment variables whose values are secret. The values come from the environment of the tool each
-    /// time, and stand in no record.
+    /// time, and are not stored in any record.
     pub secret_env: Option<Vec<String>>,
     /// How long the job may run, in seconds.
     pub timeout_s: Option<u64>,
@@ -209,7 +208,7 @@ pub struct RunSettings {
     pub log_size: Option<u64>,
     /// Whether processes may gain privileges, as `sudo` does.
     pub new_privileges: Option<bool>,
-    /// Capabilities beside those that a job has by default: `NET_RAW`, ...
+    /// Capabilities in addition to those that a job has by default: `NET_RAW`, ...
     pub cap_add: Option<Vec<String>>,
     /// Size limit of the container's own layer, in bytes, if the engine's storage driver supports one.
     pub storage: Option<u64>,
@@ -226,7 +225,7 @@ pub struct MountPaths {
     pub config: Option<String>,
     /// Path of the folder for results.
     pub results: Option<String>,
-    /// Of the folder for logs; empty if the container gets none.
+    /// Path of the folder for logs; empty if the container gets none.
     pub logs: Option<String>,
 }
 
@@ -248,10 +247,10 @@ pub enum Gpus {
 pub struct InputFile {
     /// Its name: what `dataname` or `configname` says.
     pub name: String,
-    /// Size in bytes; of a folder, that of all files in it.
+    /// Size in bytes; for a folder, the size of all files in it.
     pub size: u64,
-    /// SHA-256 of its content in hex. Of a folder, that of a line `<sha256>  <path in the folder>` for each file in it,
-    /// in the order of their paths: `(cd FOLDER && find -L . -type f -printf '%P\0' | LC_ALL=C sort -z |
+    /// SHA-256 of its content in hex. For a folder, SHA-256 of the list of its files, one line
+    /// `<sha256>  <path in the folder>` for each, in the order of their paths: `(cd FOLDER && find -L . -type f -printf '%P\0' | LC_ALL=C sort -z |
     /// xargs -0 sha256sum) | sha256sum`.
     pub sha256: String,
 }
@@ -288,7 +287,7 @@ pub struct Usage {
     pub sent_bytes: u64,
     /// The most processes and threads at any sample.
     pub processes_peak: u64,
-    /// The use over time, in about a hundred points: `[seconds since the start, percent of one CPU, bytes]`.
+    /// The use of resources over time, in about a hundred points: `[seconds since the start, percent of one CPU, bytes]`.
     pub series: Vec<(f64, f64, u64)>,
 }
 
@@ -304,12 +303,12 @@ pub struct ResultFile {
     pub sha256: Option<String>,
     /// Absolute path in the container that it came from.
     pub source: String,
-    /// True where the job did not succeed: the file may not be whole.
+    /// True if the job did not succeed: the file may be incomplete.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
 }
 
-/// A file that lists a job's results, a line of JSON each, as they would stand in its record.
+/// A file that lists a job's results: one JSON object a line, as in `results`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResultsFile {

@@ -26,9 +26,9 @@ use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile
 /// is not held in memory.
 pub const MAX_LINE: usize = 64 << 20;
 
-/// How much of a line that is not a record stands in its error record, in bytes.
+/// How much of a line that is not a record is copied into its error record, in bytes.
 const BAD_LINE_START: usize = 200;
-/// How long the words about a wrong field may be, in characters: the value itself may be among them.
+/// Maximum length of the message about an invalid field, in characters. It may contain the value.
 const WORDS_LIMIT: usize = 200;
 
 /// The fields of a saved record that say how the job ended, beside its warnings.
@@ -247,7 +247,7 @@ impl Record {
     }
 
     /// Sets the fields that `known` names; within an object (`job`, `container`, ...) those that it names, and no
-    /// others. New fields stand before `error`.
+    /// others. New fields are inserted before `error`.
     pub fn merge(&mut self, known: &impl Serialize) {
         if let Ok(Value::Object(new)) = serde_json::to_value(known) {
             for (name, value) in new {
@@ -327,7 +327,7 @@ impl Record {
             && duration > limit as f64
         {
             let (duration, limit) = (format_duration(duration), format_duration(limit as f64));
-            self.warn(format!("the job succeeded after {duration}, although its time limit is {limit}"));
+            self.warn(format!("the job succeeded, but ran for {duration}, longer than its time limit of {limit}"));
         }
         self.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     }
@@ -369,7 +369,7 @@ impl Record {
     }
 }
 
-/// The cause of a wrong field in words for people.
+/// The cause of an invalid field, for people.
 fn field_cause(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let types = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
@@ -390,18 +390,18 @@ fn field_cause(error: &serde_json::Error) -> String {
             expected if expected.starts_with("struct ") => "an object",
             expected => expected,
         };
-        return format!("it is {found}, and must be {expected}");
+        return format!("expected {expected}, found {found}");
     }
     if let Some(field) = message.strip_prefix("missing field ") {
         return format!("the field {field} is missing");
     }
     if message.starts_with("data did not match any variant") {
-        return "it must be a string or an array of strings".to_owned();
+        return "expected a string or an array of strings".to_owned();
     }
     message.replace("unknown variant ", "").replace(", expected one of ", " is not one of ")
 }
 
-/// The cause of a JSON error in words for people, with its position.
+/// The cause of a JSON error with its position, for people.
 pub(crate) fn json_cause(error: &serde_json::Error) -> String {
     let words = match error.classify() {
         serde_json::error::Category::Eof => "the text ends too early".to_owned(),

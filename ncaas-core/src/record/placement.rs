@@ -13,7 +13,7 @@ pub struct Placement {
     pub id: Option<String>,
     /// The job's name at the scheduler. It is derived from the record's job, so that a second placer finds the same job.
     pub name: String,
-    /// The scheduler's word for the job's state, in lower case: `pending`, `running`, `completed`, `node_fail`, ...
+    /// The scheduler's state of the job, in lower case: `pending`, `running`, `completed`, `node_fail`, ...
     pub state: String,
     /// Why the job waits or ended, in the scheduler's words.
     pub reason: Option<String>,

@@ -40,7 +40,7 @@ fn flags_fill_in_and_never_override() {
 }
 
 #[test]
-fn the_failure_of_a_line_that_is_no_object_names_its_type() {
+fn the_failure_of_a_line_that_is_not_an_object_names_its_type() {
     let failure = Record::parse(b"[1]").unwrap_err();
     assert_eq!(failure.kind, Kind::BadRecord);
     assert_eq!(failure.message, "the line is an array, not a JSON object");
@@ -55,17 +55,17 @@ fn a_field_of_another_type_is_named_with_its_path() {
     };
     let long = format!(r#"{{"logs":{{"lines":"{}"}}}}"#, "é".repeat(5000));
     let cases = [
-        (r#"{"command":"ls"}"#, "`command`: it is the string \"ls\", and must be an array"),
+        (r#"{"command":"ls"}"#, "`command`: expected an array, found the string \"ls\""),
         (
             r#"{"image":"i","run":{"timeout_s":"5"}}"#,
-            "`run.timeout_s`: it is the string \"5\", and must be a whole number from 0",
+            "`run.timeout_s`: expected a whole number from 0, found the string \"5\"",
         ),
         (
             r#"{"results":[{"path":"a","size":1,"source":"b"},{"path":7}]}"#,
-            "`results[1].path`: it is a number, and must be a string",
+            "`results[1].path`: expected a string, found a number",
         ),
         (r#"{"job":{"dataset":1}}"#, "`job`: the field `id` is missing"),
-        (&long, "`logs.lines`: it is the string \"éé"),
+        (&long, "`logs.lines`: expected a whole number from 0, found the string \"éé"),
     ];
     for (line, words) in cases {
         let message = said(line);

@@ -166,7 +166,7 @@ impl EtagStream {
     }
 }
 
-/// Reads up to `limit` bytes of a file from its beginning and hands on each piece.
+/// Reads up to `limit` bytes of a file from its beginning and passes each piece on.
 pub(super) fn read_pieces(file: &File, limit: u64, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
     check_plausible_size(file)?;
     let mut buffer = vec![0; PIECE];

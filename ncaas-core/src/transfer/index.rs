@@ -23,7 +23,7 @@ const MAGIC: &[u8; 8] = b"ncaas-i1";
 pub(super) struct KnownFile {
     pub(super) stamp: FileStamp,
     pub(super) sha256: Sha256Sum,
-    /// The version of the object with the same content; empty where there is none.
+    /// The version of the object with the same content; empty if there is none.
     pub(super) version: Box<str>,
 }
 

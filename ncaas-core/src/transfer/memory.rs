@@ -14,7 +14,7 @@ const UNIT: u64 = 1024;
 /// The size of a part, in bytes.
 pub(super) const PART_SIZE: u64 = 8 << 20;
 
-/// Unused buffers of the usual part size: allocating one anew costs more than filling it.
+/// Unused buffers of the usual part size: allocating a buffer costs more than filling it.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 const USUAL: usize = PART_SIZE as usize;
 

@@ -67,7 +67,7 @@ pub struct Transfer {
     index: Arc<Mutex<Index>>,
     /// Whether files are read even if the index knows them.
     reread: bool,
-    /// Whether somebody may append to files while they are read. Then the size at their opening is uploaded.
+    /// Whether other processes may append to files while they are read. Then the size at their opening is uploaded.
     may_grow: bool,
 }
 
@@ -84,7 +84,7 @@ impl Transfer {
         Transfer { bucket, folder: Arc::new(folder), index: Arc::default(), reread: false, may_grow: false }
     }
 
-    /// The same transfer for files that somebody may be appending to and whose beginning is of use: logs.
+    /// The same transfer for files to which other processes may be appending, and whose beginning is useful: logs.
     pub fn for_growing_files(&self) -> Transfer {
         Transfer { may_grow: true, ..self.clone() }
     }
@@ -109,7 +109,7 @@ impl Transfer {
     }
 
     /// Uploads a file unless the object has the same content. `existing` is the object under the key, if there is one;
-    /// `stamp` is the file's, where it is known; `expected` is the SHA-256 that the file must have.
+    /// `stamp` is the file's, if it is known; `expected` is the SHA-256 that the file must have.
     ///
     /// # Errors
     /// [`Kind::ChecksumMismatch`](crate::failure::Kind::ChecksumMismatch), and nothing is stored, if the file changes
@@ -134,8 +134,8 @@ impl Transfer {
         Ok(transferred)
     }
 
-    /// Creates an empty folder. False if the bucket cannot hold one: of the servers that store objects as files, some drop
-    /// it, and some create a file of that name, which would block the folder's later content.
+    /// Creates an empty folder. Returns false if the bucket cannot hold one: some servers that store objects as files drop
+    /// it, others create a file with that name, which would block later keys below it.
     ///
     /// # Errors
     /// When the bucket fails.
@@ -152,7 +152,7 @@ impl Transfer {
     }
 
     /// Downloads an object into a file, which gets its name when it is complete, unless the file has the same content.
-    /// `stamp` is the file's, where it is known.
+    /// `stamp` is the file's, if it is known.
     ///
     /// # Errors
     /// [`Kind::ChecksumMismatch`](crate::failure::Kind::ChecksumMismatch) if the content does not match the stored
@@ -173,7 +173,7 @@ impl Transfer {
     /// Downloads an object into a file that does not exist.
     ///
     /// # Errors
-    /// As [`Transfer::download_if_changed`].
+    /// Same as [`Transfer::download_if_changed`].
     pub async fn download_new(&self, entry: &ObjectInfo, path: &Path) -> Result<Transferred> {
         self.download_as(entry, path, TransferOutcome::New).await
     }

@@ -1,6 +1,6 @@
 //! Requests for an object's content.
 //!
-//! A large object is requested in ranges: several connections are faster than one where the server or the network is slow
+//! A large object is requested in ranges: several connections are faster than one if the server or the network is slow
 //! for each connection, and some servers send a whole object at twice the cost of its ranges. But some servers read a whole
 //! object before they send any of it: a server that takes longer to answer than to send is asked for the entire rest.
 
@@ -28,7 +28,7 @@ const RANGES_IN_FLIGHT: usize = 4;
 const RANGE_BESIDE_OTHERS: u64 = 64 << 20;
 /// An answer that takes longer than this, and longer than its body, is slow.
 const SLOW: Duration = Duration::from_secs(1);
-/// How much is handed on at once of a range that arrives piece by piece, in bytes.
+/// How much of a range that arrives piece by piece is passed on at once, in bytes.
 const BATCH: u64 = 1 << 20;
 
 /// Reads one object of a bucket on S3, as it was when it was listed.
@@ -91,7 +91,7 @@ impl ObjectReader<'_> {
         Ok(Some(from))
     }
 
-    /// Reads a range and hands it on while it arrives. `None` if the receiver is gone: it says why.
+    /// Reads a range and passes it on while it arrives. `None` if the receiver is gone, which reports the reason.
     async fn read_in_batches(&self, range: Range<u64>, to: &mpsc::Sender<Pieces>) -> Result<Option<Answer>> {
         let mut batch = Pieces::with_capacity(BATCH).await;
         let take = async |piece| {
@@ -195,7 +195,7 @@ impl ObjectReader<'_> {
         let is_part = range != (0..self.entry.size);
         let request = client.get_object().bucket(bucket).key(self.entry.key.as_str());
         let bytes = is_part.then(|| format!("bytes={}-{}", range.start, range.end - 1));
-        // Also for a whole object: if a shorter one took its place for a moment, the rest of this one would be appended to it.
+        // Even for a whole object: if a shorter one replaced it for a moment, the rest of this one would be appended to it.
         let same = self.entry.etag.as_ref().map(|etag| format!("\"{etag}\""));
         let asked = Instant::now();
         // The client then compares a whole object with the checksum that S3 has stored.

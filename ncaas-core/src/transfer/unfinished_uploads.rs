@@ -21,7 +21,7 @@ pub(super) struct PendingUpload {
     pub(super) size: u64,
     /// The size of its parts, in bytes.
     pub(super) part: u64,
-    /// Of the whole file, in hex.
+    /// SHA-256 of the whole file, in hex.
     pub(super) sha256: String,
 }
 
@@ -77,7 +77,7 @@ pub struct StoredPart {
     pub size: u64,
     /// As the server gave it.
     pub etag: String,
-    /// CRC-32 in Base64, where the server has one.
+    /// CRC-32 in Base64, if the server has one.
     pub crc32: Option<String>,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct UploadSource {
     pub(super) stamp: FileStamp,
     /// For messages only.
     pub(super) path: PathBuf,
-    /// Whether somebody may append to the file meanwhile. Then the size at its opening is the size that is stored.
+    /// Whether other processes may append to the file during the upload. Then the size at its opening is the size that is stored.
     pub(super) may_grow: bool,
 }
 
@@ -43,7 +43,7 @@ impl UploadSource {
         stream.finish().map(|sums| (bytes, sums)).ok_or_else(|| self.differs())
     }
 
-    /// Reads the file from end to end, hands on each piece, and returns the checksums, if the SHA-256 is the expected one.
+    /// Reads the whole file, passes each piece on, and returns the checksums, if the SHA-256 is the expected one.
     pub(super) fn read_through(
         &self,
         expected: Option<Sha256Sum>,
@@ -85,7 +85,7 @@ impl UploadSource {
         self.stamp.size + u64::from(!self.may_grow)
     }
 
-    /// Fails if somebody has written to the file since it was opened.
+    /// Fails if the file has changed since it was opened.
     pub(super) fn check_unchanged(&self) -> Result<()> {
         let now = FileStamp::from_metadata(&self.file.metadata().map_err(|error| self.failure(&error))?);
         let is_unchanged = self.stamp.has_same_content(&now) || self.may_grow && now.size >= self.stamp.size;
@@ -99,7 +99,8 @@ impl UploadSource {
 
     pub(super) fn differs(&self) -> Failure {
         let message = format!("the SHA-256 of `{}` is not the one in its record", self.path.display());
-        Failure::new(Kind::ChecksumMismatch, message).hint("`ncaas-sync verify` shows all files that differ")
+        Failure::new(Kind::ChecksumMismatch, message)
+            .hint("`ncaas-sync verify BUCKET/GROUP JOB --files` lists every file of the job")
     }
 
     fn failure(&self, error: &io::Error) -> Failure {

@@ -189,7 +189,7 @@ async fn one_name_is_not_an_object_and_a_folder_at_once() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_moved_away_is_a_missing_bucket() {
+async fn a_directory_that_is_moved_is_a_missing_bucket() {
     on_directory(async |bucket: Bucket| {
         bucket.put(&key("a"), "x").await.unwrap();
         let away = root(&bucket).with_extension("away");
@@ -203,7 +203,7 @@ async fn a_directory_that_is_moved_away_is_a_missing_bucket() {
 }
 
 #[tokio::test]
-async fn a_directory_has_its_own_name_also_behind_a_link() {
+async fn a_link_to_a_bucket_has_the_name_of_the_directory() {
     let temp = tempfile::tempdir().unwrap();
     let temp = temp.path().canonicalize().unwrap();
     fs::create_dir(temp.join("pca")).unwrap();

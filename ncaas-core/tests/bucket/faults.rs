@@ -102,7 +102,7 @@ async fn having_lost_all(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn an_object_is_missing_also_if_the_answer_404_breaks_off() {
+async fn an_object_is_missing_even_if_the_404_response_is_incomplete() {
     let listener = listener().await;
     let client = client_of(&listener).await;
     let read = async {

@@ -1,4 +1,4 @@
-//! A bucket of each kind, empty at the start of a test and gone at its end, also when the test fails.
+//! A bucket of each kind, empty at the start of a test and gone at its end, even if the test fails.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;

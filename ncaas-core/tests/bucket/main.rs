@@ -1,4 +1,4 @@
-//! Buckets behave the same whether they are a directory or lie on a server: the same suite runs over both.
+//! Buckets behave the same whether they are a directory or on a server: the same suite runs over both.
 //!
 //! The server is a real one, over HTTP: AWS_ENDPOINT_URL says where (`make test` starts LocalStack). Without it these
 //! tests fail.

@@ -78,7 +78,7 @@ async fn a_job_that_ignores_the_signal_is_killed_after_the_grace_period() {
 }
 
 #[tokio::test]
-async fn a_container_that_is_removed_meanwhile_is_not_found() {
+async fn a_container_that_is_removed_during_a_request_is_not_found() {
     let container = TestContainer::running("sleep 60", &[]).await;
     let remove = async {
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -1,4 +1,4 @@
-//! Fixtures: an engine, an image, and containers that are removed at the end of a test, also if it fails.
+//! Fixtures: an engine, an image, and containers that are removed at the end of a test, even if it fails.
 
 use std::collections::HashMap;
 use std::process::Command;

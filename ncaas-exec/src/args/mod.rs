@@ -5,7 +5,7 @@ mod settings;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::pipe::{ContainerArg, ContainersArgs, PipeArgs, RecordArgs};
 use ncaas_core::quantity::{parse_age, parse_duration};
 use ncaas_core::record::fields::Status;
@@ -16,7 +16,7 @@ pub(crate) use settings::{JobSettingsArgs, MountArg, SettingsArgs};
 /// Each verb works on the containers or the image given as arguments. Without arguments it reads records from stdin, one
 /// JSON object per line, adds what it learns, and writes them to stdout.
 #[derive(Debug, Parser)]
-#[command(name = "ncaas-exec", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "ncaas-exec", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -55,8 +55,7 @@ Examples:
       --config c.yaml --follow
   echo '{\"image\":\"neurocaas/contrib:base\",\"command\":[\"ls\"]}' | ncaas-exec run
 
-The command gets the paths of dataset and config in the container as $1 and $2, and in the environment variables data
-and config.")]
+The command gets the dataset as $1 and $data, and the config as $2 and $config: paths in the container.")]
     Run(Box<RunArgs>),
     /// Wait until jobs have ended and report how they ended
     #[command(after_help = "\
@@ -79,8 +78,8 @@ Examples:
   ncaas-exec rm --older-than 7d --status success
   ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
 
-Keeps containers that run, containers of records with an error, and containers whose log was not saved or in which files were
-written that were not collected; --force discards them. In a pipe, put `ncaas-logs save | ncaas-sync collect` before it.
+Keeps running containers, containers whose record has an error, and containers whose log was not saved or with files that
+were not collected; --force discards them. In a pipe, put `ncaas-logs save | ncaas-sync collect` before it.
 Development containers are removed by name only. The exit status is 1 if all jobs are still running.")]
     Rm(RmArgs),
     /// List the containers that ncaas-exec started
@@ -89,19 +88,19 @@ Examples:
   ncaas-exec ls
   ncaas-exec ls --all | jq -r '.container | [.name, .status] | @tsv'")]
     Ls(LsArgs),
-    /// Show what jobs take on disk: containers, work folders, results and images
+    /// Show the disk space that jobs use: containers, work folders, results and images
     #[command(after_help = "\
 Examples:
   ncaas-exec du
   ncaas-exec du --json | jq -c 'select(.results_bytes > 1e9) | .job'
 
-`ncaas-exec rm --older-than 7d --dry-run` says which containers a clean-up would remove.")]
+`ncaas-exec rm --older-than 7d --dry-run` lists the containers that a clean-up would remove.")]
     Du(DuArgs),
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StartArgs {
-    /// The image; without it, --name names an existing container, or records on stdin name the image
+    /// The image; without it, starts the existing container of --name, or reads records from stdin
     pub(crate) image: Option<String>,
 
     /// Name of the container; a stopped development container with this name is started again
@@ -138,7 +137,7 @@ pub(crate) struct InArgs {
     #[arg(short, long)]
     pub(crate) interactive: bool,
 
-    /// Leave the command running; its output and exit code stay in the container for `ncaas-exec wait`
+    /// Run the command in the background; `ncaas-exec wait` reports its exit code
     #[arg(short, long, conflicts_with_all = ["interactive", "timeout"])]
     pub(crate) detach: bool,
 
@@ -167,12 +166,15 @@ pub(crate) struct InArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("jobs", |jobs| {
+    jobs.help("Run at most N jobs at once [default: as many as the engine's CPUs, memory and GPUs allow]")
+}))]
 pub(crate) struct RunArgs {
     /// The image; without it, records on stdin are run
     #[arg(value_name = "IMAGE")]
     pub(crate) target: Option<String>,
 
-    /// Image for records on stdin that name none
+    /// Image for records on stdin without one
     #[arg(long = "image", value_name = "IMAGE", env = "NCAAS_IMAGE")]
     pub(crate) image: Option<String>,
 
@@ -258,15 +260,15 @@ pub(crate) struct RmArgs {
     #[command(flatten)]
     pub(crate) targets: ContainersArgs,
 
-    /// Remove containers of this user whose job ended longer ago than TIME, for example 7d
+    /// Remove this user's containers whose jobs ended more than TIME ago, for example 7d
     #[arg(long, value_name = "TIME", value_parser = parse_age, conflicts_with = "containers")]
     pub(crate) older_than: Option<Duration>,
 
-    /// Remove containers of this user whose job ended with STATUS; can be repeated
+    /// Remove this user's containers whose jobs ended with STATUS; can be repeated
     #[arg(long, value_enum, conflicts_with = "containers")]
     pub(crate) status: Vec<Status>,
 
-    /// Let --older-than and --status select containers of all users: those whose io-dir belongs to another user, too
+    /// Let --older-than and --status also select containers of other users
     #[arg(long, conflicts_with_all = ["containers", "placement"])]
     pub(crate) all_users: bool,
 
@@ -274,7 +276,7 @@ pub(crate) struct RmArgs {
     #[arg(long, value_name = "SCHEDULER:ID", conflicts_with = "containers")]
     pub(crate) placement: Option<String>,
 
-    /// Say what would be removed, and remove nothing
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 
@@ -292,17 +294,13 @@ pub(crate) struct LsArgs {
     #[arg(short, long)]
     pub(crate) all: bool,
 
-    /// Show how much each container has written to its own layer, which the engine has to compute
+    /// Show the size of each container's own layer; the engine computes it, which takes time
     #[arg(long)]
     pub(crate) size: bool,
 
     /// List only the containers of a scheduler's job, for example slurm:720
     #[arg(long, value_name = "SCHEDULER:ID")]
     pub(crate) placement: Option<String>,
-
-    /// Output format [default: table on a terminal, else json]
-    #[arg(long, value_enum, conflicts_with = "json")]
-    pub(crate) format: Option<Format>,
 
     /// List only containers whose io-dir belongs to this user
     #[arg(long)]
@@ -314,18 +312,12 @@ pub(crate) struct LsArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DuArgs {
-    /// The io-dir whose jobs are measured, beside those that have a container [default: ./io-dir]
+    /// io-dir to measure, in addition to those of existing containers [default: ./io-dir]
     #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR")]
     pub(crate) io_dir: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) records: RecordArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Json,
-    Table,
 }
 
 /// A duration in whole seconds, rounded up.

@@ -98,7 +98,7 @@ pub(crate) struct JobSettingsArgs {
     #[arg(long, value_name = "N", env = "NCAAS_PIDS_LIMIT")]
     pub(crate) pids_limit: Option<u64>,
 
-    /// How much output of the job the engine keeps; 0 for no limit [default: 10g]
+    /// Limit of the output that the engine keeps for a job; 0 for no limit [default: 10g]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes_or_zero, env = "NCAAS_LOG_SIZE")]
     pub(crate) log_size: Option<u64>,
 

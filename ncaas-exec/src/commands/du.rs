@@ -1,4 +1,4 @@
-//! `ncaas-exec du`: what jobs and their images take on disk.
+//! `ncaas-exec du`: the disk space that jobs and their images use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -21,9 +21,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use walkdir::WalkDir;
 
-use super::ls::inspect_record;
 use crate::args::DuArgs;
 use crate::image::inspect_image;
+use crate::listed_records::inspect_record;
 
 /// The disk space of a job, or of an image of jobs.
 #[derive(Debug, Default, Clone, Serialize, JsonSchema)]

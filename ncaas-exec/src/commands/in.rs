@@ -7,6 +7,7 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use futures_util::StreamExt;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
+use ncaas_core::environment::parse_variables;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe, RecordArgs, describe_interruption, stdout_hang_up};
 use ncaas_core::record::Record;
@@ -21,8 +22,7 @@ use crate::detached_exec::start_detached;
 use crate::docker_exec::{
     Exec, ExecEnd, ExecRequest, OutputStream, Streams, maybe_connection_error, maybe_start_error,
 };
-use crate::run_settings::parse_variable;
-use crate::start_failure::explain_exec;
+use crate::start_failure::find_exec_cause;
 
 /// Exit status if the tool itself failed.
 const TOOL_FAILED: u8 = 125;
@@ -51,16 +51,17 @@ pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitSta
 }
 
 fn interrupted(container: &str, has_ended: bool) -> Failure {
-    let end = if has_ended { "was ended too" } else { "may still run: it could not be ended" };
-    Failure::new(Kind::Interrupted, describe_interruption([format!("the command in `{container}` {end}")]))
+    let end = if has_ended { format!("the command in `{container}` was stopped") } else { not_stopped(container) };
+    Failure::new(Kind::Interrupted, describe_interruption([end]))
+}
+
+fn not_stopped(container: &str) -> String {
+    format!("could not stop the command in `{container}`; it may still be running")
 }
 
 async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     let engine = Engine::connect().await?;
-    let mut env = Vec::new();
-    for text in &args.env {
-        env.extend(parse_variable(text)?.map(|(name, value)| format!("{name}={value}")));
-    }
+    let env = parse_variables(&args.env)?.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     let inspected = engine.inspect_named(&args.container).await?;
     let container = reference::container_name(&inspected).to_owned();
     let request = ExecRequest {
@@ -91,7 +92,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
             // The engine notices the end of the process only if its remaining output can be discarded.
             drop(output);
             if !exec.kill().await {
-                tool.note(&format!("the command may still run in `{}`: it could not be ended", container));
+                tool.note(&not_stopped(&container));
             }
             return Ok(ExitStatus::SUCCESS);
         }
@@ -102,8 +103,12 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         Copied::Interrupted { has_ended } => return Err(interrupted(&container, has_ended)),
         Copied::TimedOut { has_ended } => {
             let seconds = args.timeout.unwrap_or_default();
-            let end = if has_ended { "was ended" } else { "may still run: it could not be ended" };
-            let message = format!("the command in `{}` ran longer than {seconds} s, and {end}", container);
+            let exceeded = format!("the command in `{container}` exceeded its time limit of {seconds} s");
+            let message = if has_ended {
+                format!("{exceeded} and was stopped")
+            } else {
+                format!("{exceeded}: {}", not_stopped(&container))
+            };
             return Err(Failure::new(Kind::Timeout, message));
         }
     }
@@ -111,7 +116,7 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
         Ok(end) => end,
         // The connection was lost: the command may still run, and its exit code is unknown.
         Err(failure) => {
-            let hint = "run it again; `ncaas-exec in --detach` does not depend on a connection";
+            let hint = "run it again; a command started with `--detach` survives a lost connection";
             return Err(exec.abandon("KILL", failure, hint).await);
         }
     };
@@ -169,10 +174,15 @@ async fn copy_streams(
 async fn start_failure(engine: &Engine, container: &str, output: &OutputCopy, args: &InArgs) -> Option<Failure> {
     let command = args.command.first().cloned().unwrap_or_default();
     let text: Vec<_> = output.held.iter().map(|piece| String::from_utf8_lossy(piece.as_ref())).collect();
-    let failure = Failure::new(Kind::EngineError, format!("cannot start `{command}`: {}", text.concat().trim()));
-    let explained = explain_exec(engine, container, &command, args.workdir.as_deref(), failure.clone()).await;
-    // On Podman, a command without a visible cause has run.
-    (explained != failure || !engine.is_podman().await).then_some(explained)
+    match find_exec_cause(engine, container, &command, args.workdir.as_deref()).await {
+        // On Podman, a command without a visible cause has run.
+        None if engine.is_podman().await => None,
+        None => {
+            let message = format!("cannot start `{command}`: {}", text.concat().trim());
+            Some(Failure::new(Kind::EngineError, message))
+        }
+        cause => cause,
+    }
 }
 
 /// Starts a detached command, and writes the record with which `ncaas-exec wait` finds it.
@@ -182,7 +192,7 @@ async fn detach(tool: Tool, engine: &Engine, request: ExecRequest, args: &Record
     let detached = start_detached(engine, request).await?;
     if shows_table(args.json) {
         let DetachedExec { name, exit_file, .. } = &detached;
-        tool.note(&format!("started `{name}`; at its end, `{exit_file}` in the container has its exit code"));
+        tool.note(&format!("started `{name}`; when it ends, `{exit_file}` in the container contains its exit code"));
     }
     record.merge(&RecordFields { exec: Some(detached), ..RecordFields::default() });
     Pipe::for_records(tool, args).filter(Input::record(record), async |_: &mut Record, _: &Output| Ok(())).await

@@ -1,21 +1,19 @@
 //! `ncaas-exec ls`: list the tool's containers, each with the record that it was started from and its current state.
 
-use bollard::query_parameters::InspectContainerOptions;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::labels::{self, LabelledContainer};
-use ncaas_core::engine::{Engine, EngineContext, StateFiles, Subject};
+use ncaas_core::engine::{Engine, StateFiles, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::Pipe;
 use ncaas_core::quantity::{format_age, format_bytes};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Container, RecordFields};
+use ncaas_core::record::fields::Container;
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text;
 use ncaas_core::tool::{ExitStatus, Tool};
 
-use crate::args::{Format, LsArgs};
+use crate::args::LsArgs;
+use crate::listed_records::{inspect_record, record_with_state};
 use crate::targets;
 
 /// How many containers are inspected at once.
@@ -25,19 +23,17 @@ const INSPECTIONS: usize = 16;
 const MANY: usize = 32;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
-    let format = args.format.unwrap_or(if shows_table(args.records.json) { Format::Table } else { Format::Json });
     let engine = Engine::connect().await?;
     Pipe::for_records(tool, &args.records)
         .source(async |output| {
             let records = list_records(&engine, &args).await?;
-            match format {
+            if shows_table(args.records.json) {
+                output.write(table(&records, args.size, terminal_width()).into_bytes()).await;
+            } else {
                 // Written directly: a failed job in the list must not change the exit status.
-                Format::Json => {
-                    for record in &records {
-                        output.write_lines(record.to_line()).await;
-                    }
+                for record in &records {
+                    output.write_lines(record.to_line()).await;
                 }
-                Format::Table => output.write(table(&records, args.size, terminal_width()).into_bytes()).await,
             }
             Ok(())
         })
@@ -59,24 +55,6 @@ async fn list_records(engine: &Engine, args: &LsArgs) -> Result<Vec<Record>> {
         });
     let records: Vec<Option<Record>> = stream::iter(inspections).buffered(INSPECTIONS).try_collect().await?;
     Ok(records.into_iter().flatten().filter(|record| !args.mine || targets::belongs_to_user(record)).collect())
-}
-
-/// The record of a listed container with its current state; `None` if it was removed meanwhile.
-pub(super) async fn inspect_record(engine: &Engine, listed: LabelledContainer, size: bool) -> Result<Option<Record>> {
-    let options = InspectContainerOptions { size };
-    let inspected = match engine.docker().inspect_container(&listed.id, Some(options)).await {
-        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
-        inspected => inspected.engine_context("inspect", Subject::Container(&listed.id))?,
-    };
-    let mut container = container_from_inspect(&inspected);
-    container.size_bytes = inspected.size_rw.and_then(|bytes| u64::try_from(bytes).ok());
-    Ok(Some(record_with_state(&listed, container)))
-}
-
-fn record_with_state(listed: &LabelledContainer, container: Container) -> Record {
-    let mut record = listed.record().unwrap_or_default();
-    record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
-    record
 }
 
 /// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown. The job's id is in the

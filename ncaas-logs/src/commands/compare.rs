@@ -109,7 +109,7 @@ impl ComparedJob {
         let record = files.record.clone()?;
         let path = files.path.as_path();
         let listed = record.results_file().and_then(|listed| {
-            // It lies beside the record, and in the record's io-dir.
+            // It is beside the record, and in the record's io-dir.
             let beside = path.parent()?.join(base_name(&listed.path));
             let of_record = record.text("io_dir").map(|io_dir| Path::new(io_dir).join(&listed.path));
             std::fs::read(beside).ok().or_else(|| std::fs::read(of_record?).ok())

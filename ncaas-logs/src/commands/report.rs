@@ -101,7 +101,7 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
     let page = render(&jobs, &timeline)?;
     files::write_whole(&path, page.as_bytes())?;
     let failed = jobs.iter().filter(|job| job.has_failed).count();
-    if !shows_table(args.pipe.json) {
+    if !shows_table(args.pipe.records.json) {
         tool.note(&format!("wrote `{}`: {}, {failed} failed", path.display(), format_count(jobs.len(), "job")));
     }
     let written = ReportRecord { report: path.to_string_lossy().into_owned(), jobs: jobs.len(), failed };

@@ -23,7 +23,7 @@ pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStat
     let input = Input::arguments_or_stdin(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
     let engines = LazyEngine::default();
     let pipe = Pipe::for_args(tool, &args.pipe, 8);
-    if !shows_table(args.pipe.json) {
+    if !shows_table(args.pipe.records.json) {
         return pipe.filter(input, async |record: &mut Record, _: &Output| add_state(record, &engines).await).await;
     }
     let rows: RefCell<Vec<[String; 4]>> = RefCell::default();
@@ -90,7 +90,7 @@ async fn add_state(record: &mut Record, engines: &LazyEngine) -> Result<()> {
 fn missing_record(log: &Path) -> Failure {
     Failure::new(
         Kind::BadRecord,
-        format!("no record is saved beside `{}`: its job was not followed to its end", log.display()),
+        format!("no record is saved beside `{}`: `ncaas-logs save` did not follow the job to its end", log.display()),
     )
     .hint("`ncaas-logs state CONTAINER` asks the engine; `ncaas-logs save` saves the record when the job ends")
 }

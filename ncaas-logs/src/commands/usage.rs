@@ -39,7 +39,7 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
     let input = Input::arguments_or_stdin(tool, &args.targets.containers, "ncaas-exec ls | ncaas-logs usage")?;
     let engines = LazyEngine::default();
     let several = args.targets.containers.len() != 1;
-    let is_table = shows_table(args.pipe.json);
+    let is_table = shows_table(args.pipe.records.json);
     let has_header = Cell::new(false);
     let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED);
     pipe.for_each(input, async |record: &mut Record, output: &Output| {

@@ -37,16 +37,33 @@ pub(crate) struct Sample {
     pub(crate) processes: u64,
 }
 
+/// What the engine's statistics say about a running container.
+#[derive(Debug, Clone)]
+struct Reading {
+    time: Timestamp,
+    /// CPU time since the start, in nanoseconds.
+    cpu_nanos: u64,
+    memory_bytes: u64,
+    read_bytes: u64,
+    written_bytes: u64,
+    received_bytes: u64,
+    sent_bytes: u64,
+    processes: u64,
+}
+
+/// A point of the series in [`Usage`]: seconds since the start, percent of one CPU, bytes of memory.
+type Point = (f64, f64, u64);
+
 /// Summarises samples.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     started: Option<Timestamp>,
-    before: Option<(Timestamp, u64)>,
+    before: Option<Reading>,
     last: Option<Sample>,
     usage: Usage,
     /// How many samples make a point of the series, and the samples of the next point.
     per_point: usize,
-    next_point: Vec<(f64, f64, u64)>,
+    next_point: Vec<Point>,
 }
 
 impl Gauge {
@@ -57,49 +74,33 @@ impl Gauge {
 
     /// Adds the engine's statistics. Returns none if there are none, because the container does not run.
     pub(crate) fn add(&mut self, stats: &ContainerStatsResponse) -> Option<&Sample> {
-        let time: Timestamp = stats.read.as_deref()?.parse().ok()?;
-        let nanos = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
-        let is_running = time > Timestamp::UNIX_EPOCH && (nanos > 0 || stats.memory_stats.as_ref()?.usage.is_some());
-        if !is_running {
-            return None;
-        }
-        let interval = self.before.map(|(before, used)| {
-            let wall = time.duration_since(before).as_secs_f64();
-            (nanos.saturating_sub(used) as f64 / 1e9, wall)
-        });
-        let cpu_percent = interval.filter(|(_, wall)| *wall > 0.0).map(|(cpu, wall)| round(cpu / wall * 100.0, 10.0));
-        self.before = Some((time, nanos));
-        let memory = stats.memory_stats.as_ref().map(memory).unwrap_or_default();
-        let (read, written) = stats.blkio_stats.as_ref().map(blocks).unwrap_or_default();
-        let networks = stats.networks.iter().flat_map(HashMap::values);
-        let (received, sent) = networks.fold((0, 0), |(received, sent), network| {
-            (received + network.rx_bytes.unwrap_or_default(), sent + network.tx_bytes.unwrap_or_default())
-        });
-        let processes = stats.pids_stats.as_ref().and_then(|pids| pids.current).unwrap_or_default();
-        let usage = &mut self.usage;
-        usage.cpu_s = round(nanos as f64 / 1e9, 1000.0);
-        usage.cpu_peak_percent = usage.cpu_peak_percent.max(cpu_percent.unwrap_or_default());
-        usage.memory_peak_bytes = usage.memory_peak_bytes.max(memory);
-        usage.read_bytes = usage.read_bytes.max(read);
-        usage.written_bytes = usage.written_bytes.max(written);
-        usage.received_bytes = usage.received_bytes.max(received);
-        usage.sent_bytes = usage.sent_bytes.max(sent);
-        usage.processes_peak = usage.processes_peak.max(processes);
-        let offset = self.started.map_or(0.0, |started| round(time.duration_since(started).as_secs_f64(), 10.0));
-        self.next_point.push((offset.max(0.0), cpu_percent.unwrap_or_default(), memory));
+        let reading = Reading::from_stats(stats)?;
+        let cpu_percent = self.before.as_ref().and_then(|before| reading.cpu_percent_since(before));
+        let offset = self.started.map_or(0.0, |started| reading.time.duration_since(started).as_secs_f64());
+        self.next_point.push((round(offset.max(0.0), 10.0), cpu_percent.unwrap_or_default(), reading.memory_bytes));
         self.merge_points();
+        let usage = &mut self.usage;
+        usage.cpu_s = round(reading.cpu_nanos as f64 / 1e9, 1000.0);
+        usage.cpu_peak_percent = usage.cpu_peak_percent.max(cpu_percent.unwrap_or_default());
+        usage.memory_peak_bytes = usage.memory_peak_bytes.max(reading.memory_bytes);
+        usage.read_bytes = usage.read_bytes.max(reading.read_bytes);
+        usage.written_bytes = usage.written_bytes.max(reading.written_bytes);
+        usage.received_bytes = usage.received_bytes.max(reading.received_bytes);
+        usage.sent_bytes = usage.sent_bytes.max(reading.sent_bytes);
+        usage.processes_peak = usage.processes_peak.max(reading.processes);
         self.last = Some(Sample {
-            time,
+            time: reading.time,
             cpu_percent,
-            cpu_s: self.usage.cpu_s,
-            memory_bytes: memory,
-            memory_peak_bytes: self.usage.memory_peak_bytes,
-            read_bytes: read,
-            written_bytes: written,
-            received_bytes: received,
-            sent_bytes: sent,
-            processes,
+            cpu_s: usage.cpu_s,
+            memory_bytes: reading.memory_bytes,
+            memory_peak_bytes: usage.memory_peak_bytes,
+            read_bytes: reading.read_bytes,
+            written_bytes: reading.written_bytes,
+            received_bytes: reading.received_bytes,
+            sent_bytes: reading.sent_bytes,
+            processes: reading.processes,
         });
+        self.before = Some(reading);
         self.last.as_ref()
     }
 
@@ -127,8 +128,40 @@ impl Gauge {
     }
 }
 
+impl Reading {
+    /// None if the container does not run.
+    fn from_stats(stats: &ContainerStatsResponse) -> Option<Self> {
+        let time: Timestamp = stats.read.as_deref()?.parse().ok()?;
+        let cpu_nanos = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
+        let is_running =
+            time > Timestamp::UNIX_EPOCH && (cpu_nanos > 0 || stats.memory_stats.as_ref()?.usage.is_some());
+        if !is_running {
+            return None;
+        }
+        let (read_bytes, written_bytes) = stats.blkio_stats.as_ref().map(blocks).unwrap_or_default();
+        let networks = || stats.networks.iter().flat_map(HashMap::values);
+        Some(Reading {
+            time,
+            cpu_nanos,
+            memory_bytes: stats.memory_stats.as_ref().map(memory).unwrap_or_default(),
+            read_bytes,
+            written_bytes,
+            received_bytes: networks().filter_map(|network| network.rx_bytes).sum(),
+            sent_bytes: networks().filter_map(|network| network.tx_bytes).sum(),
+            processes: stats.pids_stats.as_ref().and_then(|pids| pids.current).unwrap_or_default(),
+        })
+    }
+
+    /// Percent of one CPU since an earlier reading; none if both have the same time.
+    fn cpu_percent_since(&self, before: &Reading) -> Option<f64> {
+        let wall = self.time.duration_since(before.time).as_secs_f64();
+        let cpu = self.cpu_nanos.saturating_sub(before.cpu_nanos) as f64 / 1e9;
+        (wall > 0.0).then(|| round(cpu / wall * 100.0, 10.0))
+    }
+}
+
 /// Merges points: the time of the first, the mean CPU, the maximum memory.
-fn merged(points: &[(f64, f64, u64)]) -> Option<(f64, f64, u64)> {
+fn merged(points: &[Point]) -> Option<Point> {
     let first = points.first()?;
     let cpu = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;
     let memory = points.iter().map(|point| point.2).max()?;
@@ -189,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_series_of_a_long_run_is_short_and_spans_it() {
+    fn the_series_of_a_long_run_is_bounded_and_covers_the_run() {
         let mut gauge = Gauge::new("2026-11-22T10:00:00.5Z".parse().ok());
         for second in 0..3500 {
             gauge.add(&stats(second, u64::from(second) * 500, 100));

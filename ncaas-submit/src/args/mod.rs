@@ -13,7 +13,7 @@ pub(crate) use place::{ClaimArgs, PlaceArgs, SchedulerName};
 
 /// Put submissions into a bucket, and watch a bucket for submissions
 ///
-/// A bucket is `s3://name`, or a directory with the same layout.
+/// A bucket is `s3://name`, or a directory with the same folders.
 #[derive(Debug, Parser)]
 #[command(name = "ncaas-submit", version)]
 pub(crate) struct Args {
@@ -70,7 +70,7 @@ pub(crate) struct SendArgs {
     pub(crate) result_path: Option<String>,
 
     /// Add a field to the submit file; the value is read as JSON if it is JSON, otherwise as text
-    #[arg(long, value_name = "K=V", value_parser = parse_field)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_field)]
     pub(crate) set: Vec<(String, serde_json::Value)>,
 
     /// Overwrite objects in the bucket that differ from the local files
@@ -108,17 +108,17 @@ pub(crate) struct WatchArgs {
 
     /// Keep the claims on unfinished submissions for this long after the exit [default: 5m, with `--once` 1h]
     ///
-    /// Another watch on the same host takes them over at once, those of `--once` when its pipe has ended.
+    /// A new `watch` on the same host takes the claims over immediately; after `--once`, when the pipe has ended.
     #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration_or_zero)]
     pub(crate) hold: Option<Duration>,
 
-    /// Claim no more submissions while N jobs of this watcher have not ended
+    /// Stop claiming while N jobs of this watcher are unfinished
     ///
     /// Several machines then share a backlog. The oldest submissions come first.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "once")]
     pub(crate) at_most: Option<u16>,
 
-    /// How often to run a submission again after its machine was lost or its jobs could not be run
+    /// Run a submission again at most N times after its machine was lost or its jobs could not start
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) retries: u32,
 
@@ -130,11 +130,11 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "URL", conflicts_with_all = ["once", "notify"])]
     pub(crate) queue: Option<String>,
 
-    /// Create such a queue and the bucket's notification, and use them; other notifications are kept
+    /// Create an SQS queue and the bucket's notification, and use them; existing notifications are kept
     #[arg(long, conflicts_with = "once")]
     pub(crate) notify: bool,
 
-    /// How often to list the bucket, where no notifications are available
+    /// Time between two listings of the bucket, without notifications
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = quantity::parse_duration)]
     pub(crate) poll: Duration,
 
@@ -230,7 +230,7 @@ pub(crate) struct WaitArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Cancel submissions: stop their running jobs, and start no more of them
+/// Cancel submissions: stop running jobs and do not start the others
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -244,7 +244,7 @@ pub(crate) struct CancelArgs {
     pub(crate) pipe: PipeArgs,
 }
 
-/// Run submissions again that have ended, were refused or were cancelled
+/// Run ended, refused or cancelled submissions again
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -279,7 +279,7 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<String>,
 
-    /// Create an SQS queue for the bucket's events too, for `watch --queue`
+    /// Also create an SQS queue for the bucket's events, for `watch --queue`
     #[arg(long)]
     pub(crate) queue: bool,
 
@@ -287,7 +287,7 @@ pub(crate) struct InitArgs {
     pub(crate) records: RecordArgs,
 }
 
-/// `K=V`, where the value is JSON or else text.
+/// `NAME=VALUE`, where the value is JSON or else text.
 fn parse_field(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned()));

@@ -9,8 +9,8 @@ use ncaas_core::resources::ResourceArgs;
 
 /// Run the rest of the pipe for each record as a job of a cluster's scheduler
 ///
-/// A node downloads the dataset, runs the container on its own engine and uploads the results. Records leave whenever
-/// their job at the scheduler changes, and at the end as the node saved them in the bucket.
+/// A node downloads the dataset, runs the container on its own engine and uploads the results. Emits a record whenever the
+/// state of its scheduler job changes, and at the end the record that the node saved in the bucket.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -19,17 +19,18 @@ Examples:
       --with --partition=gpu |
     ncaas-logs save | ncaas-sync push
 
-The last two stages report only jobs that no node could report.")]
+The last two stages report only jobs that no node could report.",
+    mut_arg("jobs", |jobs| jobs.help("Place at most N records of a group at once [default: 1000]")))]
 pub(crate) struct PlaceArgs {
     /// The scheduler: `slurm`, or `batch:QUEUE/DEFINITION` for a queue and a job definition of AWS Batch
     #[arg(long, value_name = "SCHEDULER", default_value = "slurm", value_parser = SchedulerName::parse)]
     pub(crate) on: SchedulerName,
 
-    /// Hand an option to the scheduler's submit command as it is; can be repeated
+    /// Pass an option to the scheduler's submit command unchanged; can be repeated
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     pub(crate) with: Vec<String>,
 
-    /// The image for records that name none
+    /// The image for records without one
     #[arg(long, value_name = "IMAGE", env = "NCAAS_IMAGE")]
     pub(crate) image: Option<String>,
 
@@ -48,7 +49,7 @@ pub(crate) struct PlaceArgs {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) retries: u64,
 
-    /// How often to list the scheduler's queue
+    /// Time between two listings of the scheduler's queue
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::parse_duration)]
     pub(crate) poll: Duration,
 
@@ -102,9 +103,9 @@ impl NodeEngine {
     }
 }
 
-/// Number this run of a placed record, so that an earlier run of it is superseded
+/// Register a run of a placed record, so that earlier runs can no longer write
 ///
-/// The first stage of the pipe on a cluster's node. A run that was cut off and comes back writes nothing any more.
+/// The first stage of the pipe on a cluster node. If a node is cut off and comes back, its run writes nothing more.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

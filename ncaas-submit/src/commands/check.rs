@@ -67,7 +67,7 @@ impl Context {
 
 struct SubmitFile {
     context: Context,
-    /// Its key in the bucket, where it has one.
+    /// Its key in the bucket, if it has one.
     key: Option<String>,
     content: Result<Vec<u8>>,
 }

@@ -57,7 +57,7 @@ async fn start_attempt(job: &BucketJob, submission: Option<String>, force: bool)
     };
     if is_running && !is_over && !force {
         return Err(Failure::new(Kind::Usage, format!("`{}` has not ended", job.id)).hint(
-            "the jobs of a dead watcher are taken over automatically; `--force` takes a job from a watcher that runs",
+            "the jobs of a dead watcher are taken over automatically; `--force` takes a job from a running watcher",
         ));
     }
     // Read first: without its submit file it cannot be run again, and then nothing is removed.

@@ -64,13 +64,13 @@ impl WaitedSubmissions {
         ended
     }
 
-    /// Says after an interruption how to wait again: the program that began the pipe, such as `send`, must not run again.
+    /// Prints after an interruption how to wait again: the program that began the pipe, such as `send`, must not run again.
     pub(crate) fn note_interruption(&self, tool: Tool, status: ExitStatus) {
         let groups = self.0.borrow();
         for (group, jobs) in groups.iter().filter(|(_, jobs)| status.is_interrupted() && !jobs.is_empty()) {
             let words = ["ncaas-submit", "wait", group].into_iter().chain(jobs.iter().map(String::as_str));
-            let left = format!("{} not ended", format_count(jobs.len(), "submission"));
-            tool.note(&describe_interruption([left, format!("`{}` waits again", shell_line(words))]));
+            let (left, wait) = (format_count(jobs.len(), "submission"), shell_line(words));
+            tool.note(&describe_interruption([format!("{left} still running"), format!("`{wait}` waits again")]));
         }
     }
 }

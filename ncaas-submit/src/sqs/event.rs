@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_decoded_also_from_a_topic() {
+    fn keys_are_decoded_in_events_from_a_topic() {
         let put = event("ObjectCreated:Put", "pca", "lab/submissions/a+b%2B%C3%BCsubmit.json");
         let expected = Some(vec!["lab/submissions/a b+üsubmit.json".to_owned()]);
         assert_eq!(keys(&put), expected);

@@ -12,6 +12,7 @@ use jiter::Jiter;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields};
 use ncaas_core::text;
@@ -68,11 +69,9 @@ impl Submission {
                     submission.warnings.push("`NaN` and `Infinity` in the submit file are read as `null`".to_owned());
                 }
                 submission.warnings.extend(
-                    written
-                        .duplicates
-                        .iter()
-                        .take(MAX_REASONS)
-                        .map(|name| format!("the submit file has `{}` more than once: the last one counts", cut(name))),
+                    written.duplicates.iter().take(MAX_REASONS).map(|name| {
+                        format!("the submit file has `{}` more than once; the last value is used", cut(name))
+                    }),
                 );
                 submission
             }
@@ -87,7 +86,7 @@ impl Submission {
         }
     }
 
-    /// Reads the submit file at a key; none where it is gone.
+    /// Reads the submit file at a key; none if it is gone.
     pub(crate) async fn load(bucket: &Bucket, key: &Key, reach: &AllowedKeys) -> Result<Option<Self>> {
         match bucket.read(key, MAX_SIZE).await {
             Ok((content, _)) => Ok(Some(Submission::read(&content, reach))),
@@ -135,10 +134,12 @@ impl Submission {
         }
         let mut reasons = self.reasons.iter().take(MAX_REASONS).map(String::as_str).collect::<Vec<_>>().join("; ");
         if self.reasons.len() > MAX_REASONS {
-            reasons = format!("{reasons}; and {} more reasons", self.reasons.len() - MAX_REASONS);
+            let more = format_count(self.reasons.len() - MAX_REASONS, "more reason");
+            reasons = format!("{reasons}; and {more}");
         }
         Some(Failure::new(Kind::BadSubmission, reasons).hint(
-            "correct it and submit it with a new timestamp, or upload what is missing and run `ncaas-submit retry`",
+            "correct it and submit it with a new timestamp; if only a file is missing, upload it and run \
+             `ncaas-submit retry BUCKET/GROUP JOB`",
         ))
     }
 

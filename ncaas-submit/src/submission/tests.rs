@@ -52,7 +52,7 @@ fn a_submit_file_is_read_as_python_reads_it_with_warnings() {
     assert_eq!((submission.reasons.as_slice(), submission.timestamp.as_deref()), (&[][..], Some("2")));
     let expected = [
         "`NaN` and `Infinity` in the submit file are read as `null`",
-        "the submit file has `timestamp` more than once: the last one counts",
+        "the submit file has `timestamp` more than once; the last value is used",
     ];
     assert_eq!(submission.warnings, expected);
     let line = submission.records(&Job { id: "job__pca_1".into(), ..Job::default() }, "t")[0].to_line();

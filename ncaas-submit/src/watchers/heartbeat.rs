@@ -1,7 +1,7 @@
 //! Heartbeats: which watchers of a bucket run, and which have stopped or died.
 //!
 //! A watcher that has claims keeps an object at the bucket's root and changes it every few seconds. Another watcher
-//! takes it for dead after it has seen no change for [`ALIVE`]. Clocks of two machines are never compared. While the bucket
+//! considers it dead after it has seen no change for [`ALIVE`]. Clocks of two machines are never compared. While the bucket
 //! does not answer, silence does not count. On the same machine a watcher is dead as soon as its process is.
 //!
 //! A watcher that stops in good order leaves a heartbeat that holds its claims for a time. It is measured by the bucket's
@@ -23,13 +23,14 @@ use super::process::{self, Process, ProcessGroup};
 /// How often a watcher changes its heartbeat.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a heartbeat can stay unchanged until its watcher is taken for dead: two missed changes and some time more.
+/// How long a heartbeat can stay unchanged until its watcher is considered dead: two missed updates plus a margin.
 pub(crate) const ALIVE: Duration = Duration::from_secs(30);
 
 /// How often another watcher's heartbeat is read.
 pub(crate) const READ_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The longest time between two reads that counts as silence. After a longer one this watcher slept, or the bucket was away.
+/// The longest time between two reads that counts as silence. After a longer one this watcher was suspended, or the bucket was
+/// unreachable.
 const MAX_GAP: Duration = Duration::from_secs(15);
 
 /// The age at which a heartbeat is removed.
@@ -50,14 +51,14 @@ pub(super) struct Heartbeat {
     pub(super) process: Option<Process>,
     /// Identity of the host, for a watcher that starts again there.
     host: String,
-    /// Rises with every change.
+    /// Increases with every update.
     beat: u64,
-    /// The watcher has stopped, and holds its claims for so many seconds.
+    /// Set when the watcher has stopped: for how many seconds it holds its claims.
     pub(super) hold_s: Option<u64>,
-    /// Whether the next watcher on the same host takes the held claims over at once.
+    /// Whether the next watcher on the same host takes the held claims over immediately.
     resumable: bool,
     /// The pipe that works on the records of a watcher that has ended. When it has ended too, the next watcher on the same
-    /// host takes the held claims over at once.
+    /// host takes the held claims over immediately.
     pipe: Option<ProcessGroup>,
 }
 
@@ -71,7 +72,7 @@ pub(crate) enum HolderState {
     Held,
     /// It has stopped or died on this host, where its containers still run.
     Resumable,
-    /// It is dead, and its jobs with it.
+    /// The watcher and its host are dead.
     Gone,
 }
 
@@ -239,7 +240,7 @@ impl Watchers {
         Ok(seen.state(&self.host, seen.heartbeat.process.as_ref().and_then(Process::is_alive), now))
     }
 
-    /// Reads a heartbeat; false where there is none.
+    /// Reads a heartbeat; false if there is none.
     async fn read(&self, id: &str, key: &Key) -> Result<bool> {
         let Some(entry) = self.bucket.head(key).await? else {
             self.observations.borrow_mut().remove(id);
@@ -275,7 +276,7 @@ impl Watchers {
             while let Some(page) = listing.next_page().await? {
                 for entry in page.entries {
                     let probe = entry.key.as_str().strip_prefix(PROBE_PREFIX);
-                    if now.duration_since(entry.modified) > age || probe.is_some_and(process::has_died) {
+                    if now.duration_since(entry.modified) > age || probe.is_some_and(process::names_dead_process) {
                         self.bucket.delete(&entry.key).await?;
                     }
                 }
@@ -362,7 +363,7 @@ mod tests {
         let later = read(Some(&first), "{}", 10);
         assert_eq!((later.silent, later.has_changed), (Duration::from_secs(10), false));
         let after_outage = read(Some(&later), "{}", 100);
-        assert_eq!(after_outage.silent, Duration::ZERO, "the bucket was away for everybody");
+        assert_eq!(after_outage.silent, Duration::ZERO, "the bucket was unreachable for everybody");
         let changed = read(Some(&after_outage), r#"{"beat":2}"#, 105);
         assert_eq!((changed.silent, changed.has_changed), (Duration::ZERO, true));
     }

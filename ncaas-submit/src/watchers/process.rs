@@ -22,30 +22,31 @@ impl Process {
     /// This process; none on systems other than Linux.
     pub(super) fn current() -> Option<Self> {
         let pid = std::process::id();
-        Some(Process { machine: machine()?, pid, started: start_time(pid)? })
+        Some(Process { machine: boot_id()?, pid, started: start_time(pid)? })
     }
 
-    /// The process in the name of an object.
+    /// The part of an object's name that identifies the process.
     pub(super) fn name(&self) -> String {
         format!("{}-{}-{}", layout::short_hash(&self.machine), self.pid, self.started)
     }
 
     /// Whether it runs; none for a process of another machine.
     pub(super) fn is_alive(&self) -> Option<bool> {
-        (machine()? == self.machine).then(|| start_time(self.pid) == Some(self.started))
+        (boot_id()? == self.machine).then(|| start_time(self.pid) == Some(self.started))
     }
 }
 
 /// Whether a name begins with a process of this machine that has ended.
-pub(super) fn has_died(name: &str) -> bool {
+pub(super) fn names_dead_process(name: &str) -> bool {
     let mut parts = name.split('-');
-    let is_here = machine().is_some_and(|machine| parts.next() == Some(&layout::short_hash(&machine)));
+    let is_here = boot_id().is_some_and(|machine| parts.next() == Some(&layout::short_hash(&machine)));
     let mut number = || parts.next()?.parse::<u64>().ok();
     let process = number().and_then(|pid| u32::try_from(pid).ok()).zip(number());
     is_here && process.is_some_and(|(pid, started)| start_time(pid) != Some(started))
 }
 
-fn machine() -> Option<String> {
+/// The boot id of this machine and the PID namespace of this process.
+fn boot_id() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{} {}", boot.trim(), namespace.display()))
@@ -73,27 +74,30 @@ fn forever() -> u64 {
 }
 
 impl ProcessGroup {
-    /// The group of this process, where its stdout is a pipe.
+    /// The group of this process, if its stdout is a pipe.
     pub(super) fn of_pipe() -> Option<Self> {
         if !stdout_is_pipe() {
             return None;
         }
         let own = std::process::id();
-        let id = group(&stat_fields(own)?).filter(|id| *id > 0)?;
+        let id = process_group_of(&stat_fields(own)?).filter(|id| *id > 0)?;
         let (began, complete) = (start_time(own)?, ticks_since_boot());
-        Some(ProcessGroup { machine: machine()?, id, began, complete, readers: readers_of_stdout() })
+        Some(ProcessGroup { machine: boot_id()?, id, began, complete, readers: readers_of_stdout() })
     }
 
-    /// Whether all stages have ended; a zombie has. False for a group of another machine.
+    /// Whether all stages have ended. A zombie counts as ended. False for a group of another machine.
     pub(super) fn has_ended(&self) -> bool {
+        if boot_id().as_ref() != Some(&self.machine) {
+            return false;
+        }
         let shells = ancestors();
-        let is_member = |pid: &u32| stat_fields(*pid).is_some_and(|fields| group(&fields) == Some(self.id));
+        let is_member = |pid: &u32| stat_fields(*pid).is_some_and(|fields| process_group_of(&fields) == Some(self.id));
         let is_stage = |pid: u32| {
             start_time(pid).is_some_and(|started| (self.began..self.complete).contains(&started))
                 && !shells.contains(&pid)
         };
         let has_reader = self.readers.iter().any(|reader| reader.is_alive() == Some(true));
-        machine().as_ref() == Some(&self.machine) && !has_reader && !pids().filter(is_member).any(is_stage)
+        !has_reader && !pids().filter(is_member).any(is_stage)
     }
 }
 
@@ -106,8 +110,8 @@ fn ticks_since_boot() -> u64 {
 
 /// The processes that have the other end of this one's stdout, a pipe. Processes of other users are not visible.
 fn readers_of_stdout() -> Vec<Process> {
-    let (Some(machine), Ok(stdout)) = (machine(), fs::read_link("/proc/self/fd/1")) else { return Vec::new() };
-    let readers = pids().filter(|pid| open_files(*pid, &stdout).any(|about| !has_write_flag(&about)));
+    let (Some(machine), Ok(stdout)) = (boot_id(), fs::read_link("/proc/self/fd/1")) else { return Vec::new() };
+    let readers = pids().filter(|pid| open_files(*pid, &stdout).any(|fdinfo| !has_write_flag(&fdinfo)));
     readers.filter_map(|pid| Some(Process { machine: machine.clone(), pid, started: start_time(pid)? })).collect()
 }
 
@@ -127,7 +131,7 @@ fn open_files(pid: u32, path: &Path) -> impl Iterator<Item = String> {
 }
 
 /// proc(5): the process group is the third field after the program's name. It is 0 for a group of another PID namespace.
-fn group(fields: &[String]) -> Option<u32> {
+fn process_group_of(fields: &[String]) -> Option<u32> {
     fields.get(2)?.parse().ok()
 }
 
@@ -137,7 +141,7 @@ fn ancestors() -> Vec<u32> {
     std::iter::successors(Some(std::process::id()), parent).collect()
 }
 
-/// When a process started; none where it does not exist or is a zombie.
+/// When a process started; none if it does not exist or is a zombie.
 fn start_time(pid: u32) -> Option<u64> {
     let fields = stat_fields(pid)?;
     if matches!(fields.first()?.as_str(), "Z" | "X") {
@@ -157,12 +161,12 @@ fn stat_fields(pid: u32) -> Option<Vec<String>> {
 
 /// Whether a process has the file open for writing. Processes of other users are not visible.
 pub(crate) fn is_open_for_writing(path: &Path) -> bool {
-    pids().any(|pid| open_files(pid, path).any(|about| has_write_flag(&about)))
+    pids().any(|pid| open_files(pid, path).any(|fdinfo| has_write_flag(&fdinfo)))
 }
 
 /// proc(5): the flags are octal. The last two bits are the access mode; 0 is read-only.
-fn has_write_flag(about: &str) -> bool {
-    let flags = about.lines().find_map(|line| line.strip_prefix("flags:"));
+fn has_write_flag(fdinfo: &str) -> bool {
+    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
     flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).is_some_and(|flags| flags & 0o3 != 0)
 }
 
@@ -194,7 +198,7 @@ mod tests {
         let started = start_time(child.id()).unwrap();
         let process = Process { pid: child.id(), started, ..this.clone() };
         assert_eq!(process.is_alive(), Some(true));
-        assert!(!has_died(&format!("{}-0a", process.name())));
+        assert!(!names_dead_process(&format!("{}-0a", process.name())));
         child.kill().unwrap();
         let mut end = Vec::new();
         std::io::Read::read_to_end(child.stdout.as_mut().unwrap(), &mut end).unwrap();
@@ -203,9 +207,9 @@ mod tests {
         }
         child.wait().unwrap();
         assert_eq!(process.is_alive(), Some(false));
-        assert!(has_died(&format!("{}-0a", process.name())));
+        assert!(names_dead_process(&format!("{}-0a", process.name())));
         let elsewhere = Process { machine: "elsewhere".into(), ..process };
-        assert!(!has_died(&elsewhere.name()) && !has_died("0a") && !has_died(""));
+        assert!(!names_dead_process(&elsewhere.name()) && !names_dead_process("0a") && !names_dead_process(""));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::table::{Table, shows_table, terminal_width};
-use ncaas_core::text::serialized_name;
+use ncaas_core::text::{serialized_name, shell_line};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -83,9 +83,10 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
     };
     let bucket = Bucket::open(&prefix.bucket).await?;
     let opened = Folder::open(&folder).map_err(|failure| match failure.kind {
-        Kind::FileNotFound => {
-            failure.hint("`ncaas-sync pull` downloads a group; a second argument names another folder")
-        }
+        Kind::FileNotFound if args.folder.is_none() => failure.hint(format!(
+            "`{}` downloads the group; a second argument names another folder",
+            shell_line(["ncaas-sync", "pull", &args.target])
+        )),
         _ => failure,
     })?;
     let transfer = Transfer::new(bucket, opened, &prefix.prefix, args.checksum.reread);

@@ -7,9 +7,11 @@ use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, stream};
+use ncaas_core::blocking::run_blocking;
 use ncaas_core::bucket::{Bucket, Buckets, Key, Target};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
+use ncaas_core::folder::Folder;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{LOGS, RESULTS, job_prefix};
 use ncaas_core::pipe::{Input, Output, Pipe};
@@ -17,15 +19,14 @@ use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, ResultFile, ResultsFile};
 use ncaas_core::saved_record;
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::{ExitStatus, Tool};
+use ncaas_core::transfer::{download_into, object_sha256};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
 use crate::result_list::ResultList;
-use ncaas_core::blocking::run_blocking;
-use ncaas_core::folder::Folder;
-use ncaas_core::transfer::{download_into, object_sha256};
 
 /// Jobs that are verified at once.
 const DEFAULT_JOBS: usize = 2;
@@ -160,8 +161,17 @@ impl Verifier<'_> {
             return Ok(());
         };
         let faults: Vec<String> = faults.into_iter().map(|(fault, count)| format!("{count} {fault}")).collect();
-        let message = format!("of {files} files of `{}`, {} (`{first}`)", copies.job.id, faults.join(", "));
-        Err(Failure::new(Kind::ChecksumMismatch, message).hint("`ncaas-sync verify --files` shows each file"))
+        let Job { id, bucket, group, .. } = &copies.job;
+        let files = format_count(files, "file");
+        let message = format!("`{id}`: {}, of {files}; the first is `{first}`", faults.join(", "));
+        let hint = match (bucket, group) {
+            (Some(bucket), Some(group)) => {
+                let verify = shell_line(["ncaas-sync", "verify", &format!("{bucket}/{group}"), id, "--files"]);
+                format!("`{verify}` lists every file")
+            }
+            _ => "`--files` lists every file".to_owned(),
+        };
+        Err(Failure::new(Kind::ChecksumMismatch, message).hint(hint))
     }
 }
 
@@ -172,7 +182,7 @@ impl Copies {
         let io_dir = self.io_dir.as_ref().map(|_| "the io-dir".to_owned());
         let bucket = self.bucket.as_ref().map(|(bucket, _)| format!("`{}`", bucket.address()));
         let copies: Vec<String> = io_dir.into_iter().chain(bucket).collect();
-        format!("`{}`: {files} verified by SHA-256 in {}", self.job.id, copies.join(" and "))
+        format!("`{}`: {files} verified in {}", self.job.id, copies.join(" and "))
     }
 
     /// Opens the file that lists the results: the one in the io-dir if it matches the record, else the one in the

@@ -46,7 +46,7 @@ fn datasets_run_as_jobs_of_batch_and_a_killed_placer_finds_them_again() {
         assert!(began.elapsed() < Duration::from_secs(30), "the jobs do not run: {}", batch.log());
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(placements(), 2, "the records lie in the bucket");
+    assert_eq!(placements(), 2, "the records are in the bucket");
     let group = format!("-{}", first.id());
     assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
     first.wait().unwrap();

@@ -1,5 +1,5 @@
 //! A cluster whose machines, network and daemons fail. `make test-cluster` runs it; it takes some minutes.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue has failed")]
 
 mod batch;
 mod killed_test;
@@ -320,7 +320,7 @@ fn a_node_that_was_cut_off_and_comes_back_writes_nothing() {
 }
 
 #[test]
-fn each_job_has_a_podman_of_its_own_where_nodes_have_no_engine() {
+fn each_job_has_a_separate_podman_if_nodes_have_no_engine() {
     let mut lab = Lab::new(&["n1"]);
     place_with_podman(&mut lab, "1", "root");
 }
@@ -329,7 +329,7 @@ fn each_job_has_a_podman_of_its_own_where_nodes_have_no_engine() {
 fn a_user_without_privileges_has_a_podman_for_each_job() {
     let mut lab = Lab::on_s3(&["n1"]);
     lab.user = "lab";
-    // The output of jobs goes to the folder of `place`, and the tools may lie below a folder that only root may enter.
+    // The output of jobs goes to the folder of `place`, and the tools may be below a folder that only root may enter.
     lab.cluster.run(CONTROLLER, lab.cluster.folder(), &["chmod", "777", "."]);
     for machine in [CONTROLLER, "n1"] {
         let mount = format!("mkdir /run/tools; mount --bind {} /run/tools; chown lab /mnt", tools().display());

@@ -1,4 +1,4 @@
-//! The examples that `--help` prints are accepted by the tools.
+//! `--help`: its examples are accepted by the tools, and the tools have the same options.
 
 use ncaas_tests::verbs::{TOOLS, verbs_of};
 use ncaas_tests::{Run, pipe_in};
@@ -65,4 +65,19 @@ fn every_verb_has_help_examples_that_its_tool_accepts() {
         tools.into_iter().flat_map(|tool| tool.join().unwrap()).collect()
     });
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_verb_has_help_a_version_and_a_quiet_mode() {
+    for tool in TOOLS {
+        for verb in verbs_of(tool).iter().map(|verb| verb.name.as_str()) {
+            let by_name = Run::tool(tool).args(["help", verb]).run().ok().text();
+            assert_eq!(by_name, help(tool, verb));
+            assert!(
+                Run::tool(tool).args([verb, "--version"]).run().ok().text().starts_with(&format!("{tool}-{verb} "))
+            );
+            // A shell prints nothing besides its own output.
+            assert!(verb == "shell" || by_name.contains("-q, --quiet"), "{tool} {verb}: {by_name}");
+        }
+    }
 }

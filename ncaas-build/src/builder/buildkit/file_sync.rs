@@ -30,7 +30,7 @@ use super::follow_links::resolve_links;
 use super::sent_files::{self, Files, SentFiles};
 use crate::builder::context::{self, ContextEntry, walk};
 use crate::builder::dockerfile::DOCKERIGNORE;
-use crate::builder::dockerignore::{Descend, Ignore, Matched};
+use crate::builder::dockerignore::{Descend, DockerIgnore, Matched};
 
 /// Size of the pieces of a file that go into one packet, in bytes.
 const PIECE: usize = 128 << 10;
@@ -163,7 +163,7 @@ impl SyncRequest {
     }
 
     fn selection(&self, root: &Path, excluded: &[String]) -> Result<Selection> {
-        let patterns = |values: &[String]| Ignore::new(values.iter().map(String::as_str));
+        let patterns = |values: &[String]| DockerIgnore::parse(values.iter().map(String::as_str));
         let mut wanted = self.all("include-patterns").to_vec();
         match resolve_links(root, self.all("followpaths")) {
             Some(paths) => wanted.extend(paths),
@@ -181,9 +181,9 @@ fn unescape(value: &str) -> String {
 
 /// Which entries of a folder are sent.
 struct Selection {
-    excluded: Ignore,
+    excluded: DockerIgnore,
     /// None for everything.
-    wanted: Option<Ignore>,
+    wanted: Option<DockerIgnore>,
 }
 
 /// An entry that the engine may ask for: its path on this machine, and its path in the folder.

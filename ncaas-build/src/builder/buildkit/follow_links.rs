@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use crate::builder::dockerignore::Ignore;
+use crate::builder::dockerignore::DockerIgnore;
 
 /// The longest chain of links.
 const LINKS: usize = 255;
@@ -58,7 +58,7 @@ fn expand(root: &Path, folder: &[String], part: &str) -> Vec<String> {
     if !part.contains(['*', '?', '[']) {
         return vec![part.to_owned()];
     }
-    let Ok(pattern) = Ignore::new([part]) else { return Vec::new() };
+    let Ok(pattern) = DockerIgnore::parse([part]) else { return Vec::new() };
     let entries = std::fs::read_dir(root.join(folder.join("/"))).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| pattern.matches(name, &Default::default()).0).collect()

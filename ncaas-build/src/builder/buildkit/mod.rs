@@ -1,7 +1,7 @@
 //! BuildKit: the engine asks for the files, secrets and credentials that it needs, in a session that runs beside the
 //! build request.
 //!
-//! It is used wherever the engine has it, also where the engine itself would prefer the classic builder (before 23.0).
+//! It is used wherever the engine has it, even if the engine itself would prefer the classic builder (before 23.0).
 //! An unchanged rebuild of a large context costs a hundredth of the first build, because nothing is sent again; with the
 //! classic builder the whole context is sent each time. Labels are not steps either.
 
@@ -103,7 +103,7 @@ pub(crate) async fn build(
 
 /// A folder that holds only the Dockerfile and its `.dockerignore`: the Dockerfile may be a pipe or a link. The context's
 /// `.dockerignore` may be a link too: its content is then sent as the Dockerfile's `.dockerignore`. The modification time of
-/// the Dockerfile is always new, so that the engine never takes it for an earlier one of the same size.
+/// the Dockerfile is always new, so that the engine never mistakes it for an earlier one of the same size.
 fn dockerfile_folder(dockerfile: &Dockerfile, context: &Path) -> Result<tempfile::TempDir> {
     let folder =
         tempfile::tempdir().map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;

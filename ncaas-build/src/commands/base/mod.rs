@@ -42,7 +42,7 @@ pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
             Ok(())
         })
         .await;
-    // Also after a signal, which ends the build at any point.
+    // Even after a signal, which ends the build at any point.
     base.remove_temporary_name().await?;
     ended
 }
@@ -127,7 +127,7 @@ fn explain(failed: BuildFailure, from: &str) -> BuildFailure {
         return failed;
     };
     let failure = Failure::new(Kind::BuildFailed, format!("cannot build a base on `{from}`: {reason}"));
-    let failure = failure.hint("use the image of a distribution, which has a shell, and bash or a package manager");
+    let failure = failure.hint("use a base image that has `/bin/sh`, and bash or a package manager");
     BuildFailure { failure, ..failed }
 }
 
@@ -143,8 +143,7 @@ fn dockerfile_on(from: &str) -> String {
 }
 
 fn without_registry(failure: Failure) -> Failure {
-    failure
-        .hint("without access to a registry, build on a root file system: `--rootfs DIR`, for example from debootstrap")
+    failure.hint("to build without a registry, use `--rootfs DIR`, for example a folder made by debootstrap")
 }
 
 /// Imports a root file system, a folder or a tar archive, as an image.

@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 
 use ncaas_core::failure::Result;
 use ncaas_core::image_labels;
-use ncaas_core::quantity::format_bytes;
+use ncaas_core::quantity::{format_bytes, format_count};
 use regex::Regex;
 
 use super::finding::{Finding, Report, Trap};
 use super::script;
 use crate::builder::context::{ContextEntry, io_dir_patterns, walk};
 use crate::builder::dockerfile::{DOCKERFILE, DOCKERIGNORE, Instruction, copy_sources, instructions};
-use crate::builder::dockerignore::{Descend, Ignore, Matched};
+use crate::builder::dockerignore::{Descend, DockerIgnore, Matched};
 
 /// Names of files that hold secrets, and endings of such names and paths.
 const SECRETS: [&str; 10] = [
@@ -53,7 +53,7 @@ pub(super) fn check(root: &Path) -> Result<Report> {
     let text = if has_dockerfile { script::read(&dockerfile)?.unwrap_or_default() } else { String::new() };
     let steps = instructions(&text);
     let has_protocol = steps.iter().any(|step| step.word == "LABEL" && step.rest.contains(image_labels::PROTOCOL));
-    let ignore = Ignore::read(&root.join(DOCKERIGNORE), &io_dir_patterns(root, &steps))?;
+    let ignore = DockerIgnore::read(&root.join(DOCKERIGNORE), &io_dir_patterns(root, &steps))?;
     let mut files = Vec::new();
     let mut mentions_io_dir = text.contains("io-dir/results");
     walk(root, &ignore, Descend::IfReachable, |entry| {
@@ -109,13 +109,13 @@ fn check_file(
         // A step of the build may set the bit.
         let made =
             steps.iter().any(|step| step.rest.contains("--chmod") || step.word == "RUN" && step.rest.contains("chmod"));
-        findings = script::check_start(&entry.host, text, made || script::is_executable(&entry.host)?);
+        findings = script::check_as_entrypoint(&entry.host, text, made || script::is_executable(&entry.host)?);
     }
     let text = text.unwrap_or_default();
     if is_argument && !is_program && is_shell {
         findings.extend(script::relative_path(&entry.host, text));
     }
-    findings.extend(script::check_text(&entry.host, text));
+    findings.extend(script::check_content(&entry.host, text));
     Ok((findings, script::is_workflow(text)))
 }
 
@@ -151,7 +151,7 @@ fn secret(entry: &ContextEntry, text: Option<&str>) -> Option<Finding> {
         return None;
     }
     let message = "this looks like a secret, and is sent to the engine with the context";
-    let remedy = format!("add `{}` to `.dockerignore`; `--secret` gives it to a build that needs it", entry.path);
+    let remedy = format!("add `{}` to `.dockerignore`; if the build needs it, pass it with `--secret`", entry.path);
     Some(Finding::new(&entry.host, line.map(|line| line + 1), Trap::Secret, message, remedy))
 }
 
@@ -179,7 +179,7 @@ fn missing_sources(root: &Path, file: &Path, steps: &[Instruction], files: &[Fil
             }
             let real = resolve_links(root, pattern);
             let found = |pattern: &str| -> Result<bool> {
-                let wanted = Ignore::new([pattern])?;
+                let wanted = DockerIgnore::parse([pattern])?;
                 Ok(files.iter().any(|file| wanted.matches(&file.path, &Matched::default()).0))
             };
             if found(pattern)?
@@ -254,7 +254,7 @@ fn unwanted_files(file: &Path, steps: &[Instruction], files: &[File]) -> Result<
             if pattern.contains('$') {
                 continue;
             }
-            let wanted = Ignore::new([if matches!(pattern, "" | ".") { "**" } else { pattern }])?;
+            let wanted = DockerIgnore::parse([if matches!(pattern, "" | ".") { "**" } else { pattern }])?;
             copied.extend(files.iter().filter(|file| wanted.excludes(&file.path)));
         }
         if copied.iter().any(|file| file.path == ".git" || file.path.starts_with(".git/")) {
@@ -272,10 +272,10 @@ fn unwanted_files(file: &Path, steps: &[Instruction], files: &[File]) -> Result<
         let data: Vec<&File> = copied.iter().filter(is_data).copied().collect();
         let bytes: u64 = data.iter().map(|file| file.size).sum();
         if let Some(largest) = data.iter().max_by_key(|file| file.size).filter(|_| bytes >= MUCH_DATA) {
-            let count = data.len();
             let message = format!(
-                "the step copies {} of data in {count} files into the image; the largest is `{}`",
+                "the step copies {} of data in {} into the image; the largest is `{}`",
                 format_bytes(bytes),
+                format_count(data.len(), "file"),
                 largest.path
             );
             let remedy = "name the files in `.dockerignore`: jobs get their dataset through the io-dir";

@@ -7,21 +7,22 @@ use ncaas_core::failure::{IoContext, Result};
 use ncaas_core::shebang::{self, ShebangDefect};
 
 use super::finding::{Finding, Report, Trap};
-use super::shell_commands::commands;
+use super::shell_commands::{Command, commands};
 
 /// A larger file is not a script, in bytes.
 const LARGE: u64 = 1 << 20;
 /// Endings of files that scripts of analyses use.
-const CALLED: [&str; 12] = [".py", ".sh", ".m", ".R", ".r", ".jl", ".json", ".yaml", ".yml", ".npy", ".mat", ".csv"];
+const SCRIPT_FILE_ENDINGS: [&str; 12] =
+    [".py", ".sh", ".m", ".R", ".r", ".jl", ".json", ".yaml", ".yml", ".npy", ".mat", ".csv"];
 /// The command by which a script enters its own folder.
 const OWN_FOLDER: &str = r#"cd -- "$(dirname -- "${BASH_SOURCE[0]}")""#;
 
 /// The mistakes in a script that is named on the command line.
 pub(super) fn check(path: &Path) -> Result<Report> {
     let text = read(path)?;
-    let mut findings = check_start(path, text.as_deref(), is_executable(path)?);
+    let mut findings = check_as_entrypoint(path, text.as_deref(), is_executable(path)?);
     let text = text.unwrap_or_default();
-    findings.extend(check_text(path, &text));
+    findings.extend(check_content(path, &text));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_workflow = is_workflow(&text);
@@ -54,11 +55,11 @@ pub(super) fn workflow_note(path: &Path) -> String {
 
 /// Whether a word names a file that scripts of analyses use, by its ending.
 pub(super) fn is_called_file(word: &str) -> bool {
-    CALLED.iter().any(|end| word.len() > end.len() && word.ends_with(end))
+    SCRIPT_FILE_ENDINGS.iter().any(|end| word.len() > end.len() && word.ends_with(end))
 }
 
 /// The mistakes in a script as the one that the engine starts. A program has no text.
-pub(super) fn check_start(path: &Path, text: Option<&str>, executable: bool) -> Vec<Finding> {
+pub(super) fn check_as_entrypoint(path: &Path, text: Option<&str>, executable: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let name = path.display();
     if !executable {
@@ -77,18 +78,21 @@ pub(super) fn check_start(path: &Path, text: Option<&str>, executable: bool) -> 
 }
 
 /// The mistakes in a script, whether the engine or another script starts it.
-pub(super) fn check_text(path: &Path, text: &str) -> Vec<Finding> {
+pub(super) fn check_content(path: &Path, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(line) = text.split('\n').position(|line| line.ends_with('\r')) {
         let message = "the script has Windows line endings (CR LF): its interpreter is not found";
-        let remedy = format!("`sed -i 's/\\r$//' {}`; in git: `*.sh text eol=lf` in .gitattributes", path.display());
+        let remedy = shebang::line_ending_remedy(&path.display().to_string());
         findings.push(Finding::new(path, Some(line + 1), Trap::Crlf, message, remedy));
     }
-    let mut hooked = false;
+    let mut conda_is_loaded = false;
     for command in commands(text) {
         // It works after the shell functions of conda are loaded.
-        hooked = hooked || command.words.iter().any(|word| word.contains("conda.sh") || word.contains("shell.bash"));
-        if !hooked && matches!(command.program(), [conda, activate, ..] if conda == "conda" && activate == "activate") {
+        conda_is_loaded = conda_is_loaded
+            || command.words.iter().any(|word| word.contains("conda.sh") || word.contains("shell.bash"));
+        if !conda_is_loaded
+            && matches!(command.program(), [conda, activate, ..] if conda == "conda" && activate == "activate")
+        {
             let message = "`conda activate` works only in an interactive shell";
             let remedy = "write `source activate ENVIRONMENT`";
             findings.push(Finding::new(path, Some(command.line), Trap::CondaActivate, message, remedy));
@@ -103,29 +107,27 @@ pub(super) fn relative_path(path: &Path, text: &str) -> Option<Finding> {
         if command.words.first().is_some_and(|first| first == "cd" || first == "pushd") {
             return None;
         }
-        // A path behind `>` or an option for the output is written, not read.
-        let is_output = |at: usize| {
-            at > 0 && {
-                let before = &command.words[at - 1];
-                before.ends_with('>') || matches!(before.as_str(), "-o" | "--out" | "--output" | "-O" | "tee")
-            }
+        let is_relative = |word: &str| {
+            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c));
+            plain && !word.starts_with(['/', '-']) && is_called_file(word)
         };
-        let written = ["touch", "tee", "rm", "mkdir", "mv"];
-        let writes = command.program().first().is_some_and(|program| written.contains(&program.as_str()));
-        let relative =
-            command.words.iter().enumerate().filter(|(at, _)| !writes && !is_output(*at)).map(|(_, word)| word).find(
-                |word| {
-                    let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c));
-                    plain && !word.starts_with(['/', '-']) && is_called_file(word)
-                },
-            );
-        if let Some(word) = relative {
+        let mut words = command.words.iter().enumerate();
+        if let Some((_, word)) = words.find(|(at, word)| is_relative(word) && !is_written(&command, *at)) {
             let message = format!("`{word}` is relative to the working directory of the job, not to the script");
             let remedy = format!("change to the folder of the script before it: `{OWN_FOLDER}`");
             return Some(Finding::new(path, Some(command.line), Trap::RelativePath, message, remedy));
         }
     }
     None
+}
+
+/// Whether a command writes the file that the word at a position names, and does not read it.
+fn is_written(command: &Command, at: usize) -> bool {
+    let writes = |program: &String| matches!(program.as_str(), "touch" | "tee" | "rm" | "mkdir" | "mv");
+    let is_output = |before: &String| {
+        before.ends_with('>') || matches!(before.as_str(), "-o" | "--out" | "--output" | "-O" | "tee")
+    };
+    command.program().first().is_some_and(writes) || at > 0 && is_output(&command.words[at - 1])
 }
 
 /// The note that no file mentions the io-dir, which is not a mistake: `ncaas-sync collect` finds results elsewhere.
@@ -162,7 +164,7 @@ mod tests {
 
     fn traps(text: &str) -> Vec<(Trap, Option<usize>)> {
         let path = Path::new("run.sh");
-        let findings = check_start(path, Some(text), true).into_iter().chain(check_text(path, text));
+        let findings = check_as_entrypoint(path, Some(text), true).into_iter().chain(check_content(path, text));
         findings.map(|finding| (finding.trap, finding.line)).collect()
     }
 
@@ -171,8 +173,9 @@ mod tests {
         let good = "#!/bin/bash\n# conda activate x\ncat <<END\nrun.sh DATASET\nEND\ncd \"$(dirname \"$0\")\"\n\
                     source activate x\npython3 pca.py \"$1\"\n";
         assert_eq!(traps(good), []);
-        let hooked = "#!/bin/bash\nsource /opt/conda/etc/profile.d/conda.sh\nconda activate x\npython3 /x/pca.py\n";
-        assert_eq!(traps(hooked), []);
+        let loads_conda =
+            "#!/bin/bash\nsource /opt/conda/etc/profile.d/conda.sh\nconda activate x\npython3 /x/pca.py\n";
+        assert_eq!(traps(loads_conda), []);
     }
 
     #[test]
@@ -189,8 +192,8 @@ mod tests {
         let file = tempfile::NamedTempFile::with_suffix(".sh").unwrap();
         std::fs::write(file.path(), b"\x7fELF\0\r\n").unwrap();
         let text = read(file.path()).unwrap();
-        assert_eq!(check_start(file.path(), text.as_deref(), true), []);
-        assert_eq!(check_text(file.path(), &text.unwrap_or_default()), []);
+        assert_eq!(check_as_entrypoint(file.path(), text.as_deref(), true), []);
+        assert_eq!(check_content(file.path(), &text.unwrap_or_default()), []);
     }
 
     #[test]
@@ -204,7 +207,7 @@ mod tests {
         assert_eq!(traps("#!/bin/sh\npython3 'lib/pca.py' $1\n"), [(Trap::RelativePath, Some(2))]);
         let path = Path::new("run.sh");
         assert_eq!(
-            check_start(path, Some("#!/bin/sh\n"), false).first().map(|found| found.trap),
+            check_as_entrypoint(path, Some("#!/bin/sh\n"), false).first().map(|found| found.trap),
             Some(Trap::NotExecutable)
         );
     }

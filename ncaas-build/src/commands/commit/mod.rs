@@ -11,6 +11,7 @@ use bollard::models::{ContainerConfig, ContainerInspectResponse, ImageConfig};
 use bollard::query_parameters::CommitContainerOptions;
 use ncaas_core::engine::executable::CommandLookup;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
+use ncaas_core::environment::parse_variables;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::image_labels::{COMMITTED, ImageLabels, is_of_the_tools};
 use ncaas_core::pipe::{Input, Pipe};
@@ -22,9 +23,9 @@ use crate::git_revision::{self, ImageName, Revision, name_image};
 use crate::image_name::split;
 use crate::image_record::{Image, LeftOut};
 
-/// Starts a script with the arguments that it is given. Without any, it gets those in the environment. The platform's client
-/// passes `data` and `config` only as variables. For development it passes a shell as the command, which cannot be confused
-/// with a dataset.
+/// Starts the script with the container's arguments. Without arguments, it passes the variables `data` and `config`: the
+/// platform's client sets only these. For development the client passes a shell as the command, which cannot be confused with
+/// a dataset.
 const START_SCRIPT: &str = r#"case "${1-}" in /bin/bash | /bin/sh) exec "$@" ;; esac
 if [ "$#" -eq 0 ] && [ -n "${data-}" ]; then set -- "$data" "${config-}"; fi; exec "$0" "$@""#;
 
@@ -33,10 +34,11 @@ pub(crate) async fn commit(tool: Tool, args: CommitArgs) -> Result<ExitStatus> {
     reference::image(&named.image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
     let known =
         Image { image: Some(named.image.clone()), container_id: Some(args.container.clone()), ..Image::default() };
+    let env = parse_variables(&args.env)?.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     Pipe::for_records(tool, &args.records)
         .filter(Input::record(Record::new(&known)), async |record: &mut Record, _: &_| {
             let engine = Engine::connect().await?;
-            Commit { engine: &engine, args: &args, named: &named }.run(tool, record).await
+            Commit { engine: &engine, args: &args, named: &named, env: &env }.run(tool, record).await
         })
         .await
 }
@@ -45,6 +47,8 @@ struct Commit<'a> {
     engine: &'a Engine,
     args: &'a CommitArgs,
     named: &'a ImageName,
+    /// Variables of the new image, as `NAME=VALUE`.
+    env: &'a Vec<String>,
 }
 
 impl Commit<'_> {
@@ -139,8 +143,13 @@ impl Commit<'_> {
             }
             None => (container.entrypoint, container.cmd),
         };
-        let env = self.args.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        Ok(ContainerConfig { labels: Some(labels), env: Some(env), entrypoint, cmd, ..ContainerConfig::default() })
+        Ok(ContainerConfig {
+            labels: Some(labels),
+            env: Some(self.env.clone()),
+            entrypoint,
+            cmd,
+            ..ContainerConfig::default()
+        })
     }
 
     /// The entrypoint that starts a script with its arguments, or with those in the environment if there is a shell.
@@ -158,7 +167,8 @@ impl Commit<'_> {
         Ok(image.config.unwrap_or_default())
     }
 
-    /// The warning about variables that the container has and its image has not: in the new image others can read them.
+    /// A warning about environment variables of the container that the image did not have: everybody who has the new image
+    /// can read them.
     async fn added_environment(&self, inspected: &ContainerInspectResponse) -> Result<Option<String>> {
         let of_image = self.config_of_image(inspected).await.map(|image| image.env.unwrap_or_default());
         // An image that has been removed cannot be compared.
@@ -170,7 +180,11 @@ impl Commit<'_> {
             .filter_map(|variable| variable.split_once('=').map(|(name, _)| format!("`{name}`")))
             .collect();
         Ok((!names.is_empty()).then(|| {
-            format!("the image has variables of the container, which others can read in it: {}", names.join(", "))
+            format!(
+                "the image contains environment variables of the container, and everybody who has the image can read \
+                 them: {}",
+                names.join(", ")
+            )
         }))
     }
 }

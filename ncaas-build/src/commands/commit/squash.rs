@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_survive_as_instructions() {
+    fn image_settings_are_kept_as_dockerfile_instructions() {
         let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
         let labels = |pairs: &[(&str, &str)]| {
             Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())

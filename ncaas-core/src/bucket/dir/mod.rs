@@ -100,7 +100,7 @@ impl DirBucket {
         }
     }
 
-    /// As [`Self::locate`], and creates the group's folder if it does not exist.
+    /// Same as [`Self::locate`], and creates the group's folder if it does not exist.
     fn locate_or_create<'k>(&self, root: &Dir, key: &'k Key) -> Result<(Dir, &'k str)> {
         if let Some(located) = self.locate(root, key)? {
             return Ok(located);

@@ -1,7 +1,7 @@
 //! Conditional writes: `If-None-Match: *` and `If-Match`.
 //!
 //! If the answer to such a request is lost, the next attempt finds that the first one has made its condition false. So each
-//! write stores a unique mark, and where an earlier attempt may have succeeded, the object's mark decides.
+//! write stores a unique mark, and if an earlier attempt may have succeeded, the object's mark decides.
 
 use std::time::Duration;
 

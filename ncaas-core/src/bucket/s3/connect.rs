@@ -105,7 +105,7 @@ fn http_client() -> Result<SharedHttpClient> {
 fn tls_context() -> Result<TlsContext> {
     let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let unusable = |cause: &str| {
-        let words = format!("cannot load the certificates of the server's authority: {cause}");
+        let words = format!("cannot load the certificates of trusted CAs: {cause}");
         Failure::new(Kind::Usage, words).hint("set AWS_CA_BUNDLE to a file of certificates in PEM")
     };
     let mut trusted = TrustStore::default();
@@ -124,7 +124,7 @@ fn check_certificates(pem: &[u8]) -> Result<(), String> {
         let certificate = certificate.map_err(|error| error.to_string())?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
-    if roots.is_empty() { Err("it holds no certificate in PEM".to_owned()) } else { Ok(()) }
+    if roots.is_empty() { Err("it contains no PEM certificate".to_owned()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -55,7 +55,9 @@ impl S3Bucket {
         let words = format!("{cannot}: no connection to {}: {cause}", self.server);
         let failure = Failure::new(Kind::BucketUnreachable, words);
         if cause.contains("certificate") {
-            return failure.hint("set AWS_CA_BUNDLE to the file with the certificate of the server's authority");
+            return failure.hint(
+                "set AWS_CA_BUNDLE to a file with the certificate of the CA that signed the server's certificate",
+            );
         }
         failure
     }
@@ -85,7 +87,7 @@ impl S3Bucket {
             }
             ("", 404) => fail(Kind::BucketError).hint("check that AWS_ENDPOINT_URL names an S3 server"),
             ("InvalidObjectState", _) => self.archived(cannot, key),
-            ("RequestTimeTooSkewed", _) => fail(Kind::AccessDenied).hint("set this machine's clock"),
+            ("RequestTimeTooSkewed", _) => fail(Kind::AccessDenied).hint("correct this machine's clock"),
             ("ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired", _)
             | (_, 401 | 403) => fail(Kind::AccessDenied),
             ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
@@ -129,7 +131,7 @@ fn no_credentials(cannot: &str, fault: &CredentialsError) -> Failure {
         cause => format!("{cannot}: no AWS credentials: {cause}"),
     };
     Failure::new(Kind::AccessDenied, words)
-        .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; LocalStack takes any")
+        .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; LocalStack accepts any")
 }
 
 /// Whether a conditional request was refused because its condition does not hold.

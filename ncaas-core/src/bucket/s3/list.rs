@@ -19,7 +19,7 @@ pub(in crate::bucket) struct S3Listing {
     delimiter: Option<String>,
     /// How many objects to ask for at once.
     pub(super) limit: usize,
-    /// Where the server goes on; `None` before the first page.
+    /// Where the server continues; `None` before the first page.
     token: Option<String>,
     ended: bool,
 }
@@ -62,7 +62,7 @@ impl S3Listing {
 
         let next = response.next_continuation_token().map(str::to_owned);
         if response.is_truncated() == Some(true) {
-            // Taking this for the end would hide objects from whoever deletes what is not listed.
+            // Treating this as the end would hide objects from callers that delete unlisted files.
             if next.is_none() || next == self.token {
                 let words = format!(
                     "cannot list `{}`: {} returned no continuation token",
@@ -116,7 +116,7 @@ fn entry(key: Key, object: &Object) -> ObjectInfo {
     }
 }
 
-/// A server's time; 1970 where it does not say.
+/// A server's time; 1970 if it does not say.
 pub(super) fn timestamp(time: Option<&DateTime>) -> Timestamp {
     time.and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok()).unwrap_or_default()
 }

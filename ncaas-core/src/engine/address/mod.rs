@@ -113,7 +113,7 @@ impl Address {
     /// `HTTP_PROXY`, `http_proxy`, ... They may hold a password.
     ///
     /// # Errors
-    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) where the configuration cannot be read.
+    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) if the configuration cannot be read.
     pub fn proxies(&self) -> Result<BTreeMap<String, String>> {
         let host = match &self.endpoint {
             Endpoint::Tcp { authority, .. } => format!("tcp://{authority}"),

@@ -90,7 +90,7 @@ fn bad(text: &str, why: &str) -> Failure {
         .hint("for example unix:///var/run/docker.sock, tcp://host:2376 or ssh://user@host")
 }
 
-/// An address as messages show it: what stands before the host may be a password.
+/// An address as messages show it, without the part before the host, which may be a password.
 fn without_password(text: &str) -> String {
     let begin = text.find("://").map_or(0, |at| at + 3);
     match text.rfind('@') {

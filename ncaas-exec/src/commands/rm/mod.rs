@@ -48,7 +48,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         is_filter,
         is_named: !args.targets.containers.is_empty(),
         // In a pipe, the record of a job says more than that its container is gone.
-        is_explained: !is_filter && shows_table(args.pipe.json),
+        is_explained: !is_filter && shows_table(args.pipe.records.json),
         force: args.force,
         dry_run: args.dry_run,
         jobs: RunningJobs::default(),
@@ -276,7 +276,7 @@ async fn remove_target(engine: &Engine, record: &Record, container: &Container, 
 
 fn still_running(container: &Container) -> Failure {
     Failure::new(Kind::Usage, format!("cannot remove `{}`: it is {}", container.name, container.state))
-        .hint("stop it first (`ncaas-exec stop`), or remove it with --force")
+        .hint(format!("stop it first with `ncaas-exec stop {0}`, or use `ncaas-exec rm --force {0}`", container.name))
 }
 
 /// Selects ended jobs by owner, age and status.

@@ -1,9 +1,9 @@
 //! How many jobs run at once.
 //!
-//! With `-j N`, at most N jobs of this command. Otherwise as many as the machine has CPUs: a job counts as one CPU, or as
-//! `--cpus` says. Jobs with a memory limit or a GPU are also counted against the memory and the GPUs of the engine's
-//! machine, together with jobs that other commands have started there. A job holds its slot from before its start until
-//! it has ended, and so does a running job of an earlier command that this one takes up.
+//! With `-j N`, at most N jobs of this command run at once. Otherwise the machine's CPUs limit the number: a job counts as one
+//! CPU, or as `--cpus` says. Jobs with a memory limit or a GPU are also counted against the memory and the GPUs of the
+//! engine's machine, together with jobs that other commands have started there. A job holds its slot from before its start
+//! until it has ended, and so does a running job of an earlier command that this one adopts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -30,14 +30,14 @@ pub(super) struct Admission {
     /// `-j`.
     jobs: Option<u16>,
     permits: OnceCell<(Arc<Semaphore>, u32)>,
-    ledger: Arc<Ledger>,
+    reservations: Arc<Reservations>,
     /// Counts running jobs: each holds one reference, and this field holds another.
     running: Arc<()>,
 }
 
 /// Memory and GPUs reserved by the jobs of this command, from before their start until their end.
 #[derive(Debug, Default)]
-struct Ledger {
+struct Reservations {
     /// By container name.
     reserved: Mutex<HashMap<String, Reservation>>,
     changed: Notify,
@@ -54,7 +54,7 @@ struct Reservation {
 #[derive(Debug)]
 pub(super) struct Slot {
     _permit: Option<OwnedSemaphorePermit>,
-    entry: Option<(Arc<Ledger>, String)>,
+    entry: Option<(Arc<Reservations>, String)>,
     /// The job's GPU.
     pub(super) gpu: Option<String>,
     /// A warning for the user.
@@ -63,7 +63,7 @@ pub(super) struct Slot {
 
 impl Admission {
     pub(super) fn new(jobs: Option<u16>) -> Self {
-        Admission { jobs, permits: OnceCell::new(), ledger: Arc::default(), running: Arc::default() }
+        Admission { jobs, permits: OnceCell::new(), reservations: Arc::default(), running: Arc::default() }
     }
 
     /// Waits until a job may start. Fails with [`Kind::GpuUnavailable`](ncaas_core::failure::Kind::GpuUnavailable) if the
@@ -78,7 +78,7 @@ impl Admission {
         let gpu = GpuRequest::new(settings.gpus, info)?;
         let needs_gpu = gpu == GpuRequest::One;
         let (permits, total) = self.permits(info).await;
-        let permit = Arc::clone(permits).acquire_many_owned(self.needed(settings).min(*total)).await.ok();
+        let permit = Arc::clone(permits).acquire_many_owned(self.permits_for(settings).min(*total)).await.ok();
         let memory = settings.memory.unwrap_or_default();
         let warning = gpu.warning().map(str::to_owned);
         let mut slot = Slot { _permit: permit, entry: None, gpu: None, warning };
@@ -86,13 +86,13 @@ impl Admission {
             return Ok(slot);
         }
         loop {
-            let changed = self.ledger.changed.notified();
+            let changed = self.reservations.changed.notified();
             if let Some(reservation) = self.reserve(engine, info, name, memory, needs_gpu).await? {
                 slot.gpu = reservation.gpu;
-                slot.entry = Some((Arc::clone(&self.ledger), name.to_owned()));
+                slot.entry = Some((Arc::clone(&self.reservations), name.to_owned()));
                 return Ok(slot);
             }
-            // Either way it is time to check again.
+            // Check again after a change, and after the interval.
             let _ = tokio::time::timeout(CHECK_INTERVAL, changed).await;
         }
     }
@@ -100,7 +100,7 @@ impl Admission {
     /// A slot for a job that runs already; an empty one if none is free.
     pub(super) async fn slot_for_running(&self, info: &SystemInfo, settings: &RunSettings) -> Slot {
         let (permits, total) = self.permits(info).await;
-        let permit = Arc::clone(permits).try_acquire_many_owned(self.needed(settings).min(*total)).ok();
+        let permit = Arc::clone(permits).try_acquire_many_owned(self.permits_for(settings).min(*total)).ok();
         Slot { _permit: permit, entry: None, gpu: None, warning: None }
     }
 
@@ -122,10 +122,10 @@ impl Admission {
     /// The limits on the number of jobs, in words.
     pub(super) fn describe_limit(&self, info: &SystemInfo) -> String {
         match self.jobs {
-            Some(jobs) => format!("at most {} at once (`-j`)", format_count(jobs.into(), "job")),
+            Some(jobs) => format!("at most {} at once (`-j`)", format_count(jobs, "job")),
             None => format!(
                 "jobs share {} (`-j` sets another limit), the engine's memory and its GPUs",
-                format_count(info.ncpu.and_then(|cpus| usize::try_from(cpus).ok()).unwrap_or(1), "CPU")
+                format_count(info.ncpu.unwrap_or(1), "CPU")
             ),
         }
     }
@@ -139,7 +139,7 @@ impl Admission {
         self.permits.get_or_init(make).await
     }
 
-    fn needed(&self, settings: &RunSettings) -> u32 {
+    fn permits_for(&self, settings: &RunSettings) -> u32 {
         match self.jobs {
             Some(_) => 1,
             None => (settings.cpus.unwrap_or(1.0) * f64::from(PERMITS_PER_CPU)).ceil().max(1.0) as u32,
@@ -156,7 +156,7 @@ impl Admission {
         needs_gpu: bool,
     ) -> Result<Option<Reservation>> {
         let others = engine.list_labelled(&[labels::JOB]).await?;
-        let mut reserved = lock(&self.ledger.reserved);
+        let mut reserved = lock(&self.reservations.reserved);
         let mut all: Vec<Reservation> = reserved.values().cloned().collect();
         for other in others.iter().filter(|other| other.state == "running" && !reserved.contains_key(&other.name)) {
             let settings = other.record().and_then(|record| record.fields().ok()?.run).unwrap_or_default();
@@ -164,7 +164,7 @@ impl Admission {
             all.push(Reservation { memory: settings.memory.unwrap_or_default(), gpu });
         }
         let total_memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(u64::MAX);
-        let reservation = fit(&all, memory, total_memory, needs_gpu.then(|| gpu_ids(engine)).as_deref());
+        let reservation = reserve_from_rest(&all, memory, total_memory, needs_gpu.then(|| gpu_ids(engine)).as_deref());
         if let Some(reservation) = &reservation {
             reserved.insert(name.to_owned(), reservation.clone());
         }
@@ -174,16 +174,21 @@ impl Admission {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some((ledger, name)) = &self.entry {
-            lock(&ledger.reserved).remove(name);
-            ledger.changed.notify_waiters();
+        if let Some((reservations, name)) = &self.entry {
+            lock(&reservations.reserved).remove(name);
+            reservations.changed.notify_waiters();
         }
     }
 }
 
 /// A reservation from the resources that the others leave, if they suffice. `gpus` are all GPUs, for a job that needs
 /// one.
-fn fit(others: &[Reservation], memory: u64, total_memory: u64, gpus: Option<&[String]>) -> Option<Reservation> {
+fn reserve_from_rest(
+    others: &[Reservation],
+    memory: u64,
+    total_memory: u64,
+    gpus: Option<&[String]>,
+) -> Option<Reservation> {
     let used: u64 = others.iter().map(|other| other.memory).sum();
     if memory > 0 && used > 0 && used.saturating_add(memory) > total_memory {
         return None;
@@ -198,7 +203,7 @@ fn fit(others: &[Reservation], memory: u64, total_memory: u64, gpus: Option<&[St
     Some(Reservation { memory, gpu })
 }
 
-/// The GPUs of the engine's machine that jobs may use. The engine does not report them: a remote one is taken to have one.
+/// The GPUs of the engine's machine that jobs may use. The engine does not report them: a remote one is assumed to have one.
 fn gpu_ids(engine: &Engine) -> Vec<String> {
     if let Some(visible) = visible_gpus() {
         return visible;
@@ -218,17 +223,20 @@ mod tests {
 
     #[test]
     fn memory_limits_are_counted_against_the_machines_memory() {
-        assert!(fit(&[job(6, None)], 4, 10, None).is_some());
-        assert!(fit(&[job(6, None), job(1, None)], 4, 10, None).is_none());
-        assert!(fit(&[job(0, None)], 40, 10, None).is_some(), "a job above the machine's memory runs alone");
-        assert!(fit(&[job(10, None)], 0, 10, None).is_some(), "a job without a limit is not counted");
+        assert!(reserve_from_rest(&[job(6, None)], 4, 10, None).is_some());
+        assert!(reserve_from_rest(&[job(6, None), job(1, None)], 4, 10, None).is_none());
+        assert!(
+            reserve_from_rest(&[job(0, None)], 40, 10, None).is_some(),
+            "a job above the machine's memory runs alone"
+        );
+        assert!(reserve_from_rest(&[job(10, None)], 0, 10, None).is_some(), "a job without a limit is not counted");
     }
 
     #[test]
     fn each_job_gets_its_own_gpu() {
         let two: &[String] = &["0".to_owned(), "1".to_owned()];
-        assert_eq!(fit(&[], 0, 1, Some(two)), Some(job(0, Some("0"))));
-        assert_eq!(fit(&[job(0, Some("0"))], 0, 1, Some(two)), Some(job(0, Some("1"))));
-        assert_eq!(fit(&[job(0, Some("0")), job(0, Some("1"))], 0, 1, Some(two)), None);
+        assert_eq!(reserve_from_rest(&[], 0, 1, Some(two)), Some(job(0, Some("0"))));
+        assert_eq!(reserve_from_rest(&[job(0, Some("0"))], 0, 1, Some(two)), Some(job(0, Some("1"))));
+        assert_eq!(reserve_from_rest(&[job(0, Some("0")), job(0, Some("1"))], 0, 1, Some(two)), None);
     }
 }

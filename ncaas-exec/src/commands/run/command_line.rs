@@ -179,7 +179,7 @@ fn texts_before_all_arguments(script: &str) -> Vec<&str> {
     names.filter(takes_all).map(|(at, _)| script[..at].trim_end_matches('"').trim_end()).collect()
 }
 
-/// Whether a shell takes the word after this text for a command.
+/// Whether a shell reads the word after this text as a command.
 fn is_end_of_command(text: &str) -> bool {
     text.is_empty() || text.ends_with([';', '&', '|', '(', '\n']) || text.split_whitespace().next_back() == Some("exec")
 }

@@ -18,9 +18,10 @@ pub(super) fn explain_start(tool: Tool, verb: &str, record: &Record, spec: &Cont
     }
     for shared in &spec.shared {
         let access = if shared.read_only { "read-only" } else { "writable" };
-        tool.note(&format!("`{name}` has `{}` at `{}` ({access})", shared.host.display(), shared.container));
+        let host = shared.host.display();
+        tool.note(&format!("`{name}`: `{host}` is mounted at `{}` ({access})", shared.container));
     }
-    tool.note(&format!("`{name}` has the limits: {}", describe_limits(spec)));
+    tool.note(&format!("limits of `{name}`: {}", describe_limits(spec)));
 }
 
 fn describe_limits(spec: &ContainerSpec) -> String {

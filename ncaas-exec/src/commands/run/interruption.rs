@@ -1,4 +1,4 @@
-//! The messages at the end of `ncaas-exec run`, or at its interruption, about jobs that go on.
+//! The messages at the end of `ncaas-exec run`, or at its interruption, about jobs that are still running.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -59,12 +59,12 @@ impl Counts {
         (self.backlog.get() + self.begun.get()).saturating_sub(self.started.get() + self.failed.get())
     }
 
-    /// Says that `running` jobs run on after the end of the command.
+    /// Prints that `running` jobs are still running at the end of the command.
     pub(super) fn note_running(&self, tool: Tool, running: usize) {
         match running {
             0 => {}
             1 => tool.note(
-                "1 job runs in the background: `ncaas-exec wait last` waits for it, `ncaas-logs lines --follow last` \
+                "1 job is running in the background: `ncaas-exec wait last` waits for it, `ncaas-logs lines --follow last` \
                  shows its output",
             ),
             running => {
@@ -77,7 +77,7 @@ impl Counts {
         }
     }
 
-    /// Says what an interruption means for the jobs, of which `running` have not ended.
+    /// Prints what an interruption means for the jobs, of which `running` have not ended.
     pub(super) fn note_interruption(&self, tool: Tool, running: usize) {
         let left = self.waiting();
         if left == 0 && running == 0 {

@@ -54,7 +54,7 @@ impl MadeFolders {
 
     fn make_job_folders(&mut self, folder: &JobFolder) -> Result<()> {
         let root = folder.work_root();
-        // The root lies in `.ncaas/work`.
+        // The root is in `.ncaas/work`.
         let above = root.ancestors().skip(1).take(2).map(Path::to_owned).collect::<Vec<_>>().into_iter().rev();
         let own = [folder.root().to_owned(), root, folder.work(), folder.work_results(), folder.work_logs()];
         let missing = above.chain(own).filter(|path| path.symlink_metadata().is_err());

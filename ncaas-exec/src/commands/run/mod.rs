@@ -1,7 +1,7 @@
 //! `ncaas-exec run`: run an image as a detached job.
 //!
 //! A record, from stdin or from arguments ([`job_arguments`]), becomes the specification of a container ([`resolve`]), which
-//! is printed ([`dry_run`]) or started ([`launch`]). A job that an earlier run has started is taken up again ([`previous_run`]).
+//! is printed ([`dry_run`]) or started ([`launch`]). A job that an earlier run has started is adopted ([`previous_run`]).
 
 mod admission;
 mod command_line;
@@ -61,13 +61,13 @@ use previous_run::{
 use staged_inputs::stage_inputs;
 use start_order::{StartOrder, Ticket};
 
-/// How many records of a group are in work at once. How many jobs run at once is decided by [`admission`].
+/// How many records of a group are in progress at once. [`admission`] decides how many jobs run at once.
 const MIN_RECORDS: usize = 128;
 
 /// The field with the number of jobs that have not been started.
 const JOBS_WAITING: &str = "jobs_waiting";
 
-/// How many records of other groups are in work beside them, so that groups can take turns.
+/// How many records of other groups are in progress in addition, so that groups can take turns.
 const ROOM_FOR_OTHERS: usize = 128;
 
 pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
@@ -106,7 +106,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         settings: DefaultSettings::for_jobs(args.settings, args.job_settings, args.timeout)?,
         placement: args.placement,
         dry_run: args.dry_run,
-        explains_dry_run: shows_table(args.pipe.json),
+        explains_dry_run: shows_table(args.pipe.records.json),
         follow: args.follow,
         replays: args.replay.is_some(),
         connection: LazyEngine::default(),
@@ -200,7 +200,7 @@ impl Runner {
         JobCounts { waiting, running, ended, ..JobCounts::default() }
     }
 
-    /// Starts the job of a record, or takes up the one that an earlier run has started.
+    /// Starts the job of a record, or adopts the one that an earlier run has started.
     async fn start_record(&self, record: &mut Record) -> Result<()> {
         let ticket = Cell::new(Some(self.order.ticket(record.group())));
         self.fields.complete(record);
@@ -235,7 +235,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts the job, or takes up the container that an earlier run or attempt has started.
+    /// Starts the job, or adopts the container that an earlier run or attempt has started.
     async fn start_job(
         &self,
         engine: &Engine,

@@ -33,7 +33,7 @@ pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<O
     Ok(Some((container_from_inspect(&inspected), io_dir)))
 }
 
-/// As [`find_container`]; none if the container was never started.
+/// Same as [`find_container`]; none if the container was never started.
 pub(super) async fn find_started(engine: &Engine, record: &Record) -> Result<Option<(Container, Option<String>)>> {
     Ok(find_container(engine, record).await?.filter(|(container, _)| !is_unstarted(container)))
 }
@@ -47,10 +47,11 @@ pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container
     if !Path::new(io_dir).is_dir() {
         let message =
             format!("the job's container `{container}` writes to the io-dir `{io_dir}`, which does not exist");
-        return Err(Failure::new(Kind::FileNotFound, message)
-            .hint("run this on the machine that started the job, or remove the container with `ncaas-exec rm`"));
+        return Err(Failure::new(Kind::FileNotFound, message).hint(format!(
+            "run this on the machine that started the job, or remove the container with `ncaas-exec rm {container}`"
+        )));
     }
-    tool.warn(record, Some(&format!("the job was started with the io-dir `{io_dir}`, which is used again")));
+    tool.warn(record, Some(&format!("using the io-dir `{io_dir}`, with which the job was started")));
     record.set("io_dir", &io_dir);
     Ok(())
 }

@@ -103,7 +103,7 @@ impl Source {
 
 /// The entries of a folder, in the order of their names.
 fn entries(path: &Path, folder: &File) -> Result<Vec<PathBuf>> {
-    // By handle: the path could lead elsewhere by now.
+    // By handle: the path may now lead elsewhere.
     let handle = format!("/proc/self/fd/{}", folder.as_raw_fd());
     let names = fs::read_dir(handle).and_then(|entries| {
         entries.map(|entry| entry.map(|entry| path.join(entry.file_name()))).collect::<io::Result<Vec<_>>>()

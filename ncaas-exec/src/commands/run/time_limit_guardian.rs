@@ -1,8 +1,8 @@
-//! A process that enforces a job's time limit after this tool has ended, also after a logout.
+//! A process that enforces a job's time limit after this tool has ended, even after a logout.
 //!
-//! The engine has no time limits: whoever waits for the container stops it. The guardian is `ncaas-exec wait CONTAINER` in a
+//! The engine has no time limits: the tool that waits for the container stops it. The guardian is `ncaas-exec wait CONTAINER` in a
 //! separate session. It ends with the container. A service manager can end it with its control group: `run` starts it again
-//! for a job that it takes up, and `wait` and `ncaas-logs save` hold the limit themselves.
+//! for a job that it adopts, and `wait` and `ncaas-logs save` hold the limit themselves.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -25,6 +25,9 @@ pub(crate) fn start(tool: Tool, container: &str) {
     in_own_group.args(["wait", container]);
     detached(&mut in_own_group);
     if let Err(error) = in_own_group.spawn() {
-        tool.note(&format!("the time limit of `{container}` holds only while a tool waits for it: {error}"));
+        tool.note(&format!(
+            "cannot start the process that enforces the time limit of `{container}`: {error}; the limit applies only \
+             while a tool waits for the job"
+        ));
     }
 }

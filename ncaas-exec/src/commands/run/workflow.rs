@@ -62,7 +62,7 @@ pub(super) async fn write_workflow_files(
                 header.set_size(content.len() as u64);
                 archive.append_data(&mut header, path.trim_start_matches('/'), content).doing("write", path.as_ref())
             };
-            // The commands write their copies there, whoever they run as.
+            // The commands write their copies there, whichever user they run as.
             for folder in ["", "/inputs", "/configs", "/results", "/logs"] {
                 append(tar::EntryType::Directory, &format!("{WORKFLOW_FOLDER}{folder}/"), 0o1777, b"")?;
             }

@@ -55,7 +55,7 @@ pub(crate) fn grant_access(folder: &Path, uid: u32) -> Result<()> {
     grant().map_err(std::io::Error::from).doing("give the container's user access to", folder)
 }
 
-/// The entries, or those that a file's mode stands for, with read and write access for some users.
+/// Adds read and write access for `users` to the ACL entries; if there are none, starts from the file's mode.
 fn with_user(mut entries: Vec<AclEntry>, mode: u32, users: &[u32]) -> Vec<AclEntry> {
     if entries.is_empty() {
         let bits = |shift: u32| u16::try_from(mode >> shift & 7).unwrap_or_default();

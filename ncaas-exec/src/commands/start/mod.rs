@@ -100,7 +100,7 @@ async fn start_container(
     record.merge(&RecordFields { image_id: image.id.clone(), ..RecordFields::default() });
     let io_dir = Path::new(record.require("io_dir")?).to_owned();
     if !io_dir.is_absolute() {
-        return Err(Failure::missing_field("io_dir").hint("an absolute path"));
+        return Err(Failure::missing_field("io_dir").hint("set it to an absolute path"));
     }
     let gpu = match settings.gpus {
         None => GpuRequest::None,
@@ -206,7 +206,8 @@ fn folders_of_container(record: &Record, inspected: &ContainerInspectResponse) -
 /// Lets the container's user write in the folders of the io-dir that it writes to. Returns a warning if that is not possible.
 async fn grant_user_access(engine: &Engine, container: &str, user: &ContainerUser, io_dir: &Path) -> Option<String> {
     let Some(uid) = user.uid(engine, container).await else {
-        return Some("the number of the container's user is not known: it may be unable to write results".to_owned());
+        let warning = "the uid of the container's user is unknown; the user may be unable to write results";
+        return Some(warning.to_owned());
     };
     let mut writable = IO_DIR_FOLDERS.into_iter().filter(|(_, read_only_copy)| !read_only_copy);
     let failure = writable.find_map(|(folder, _)| grant_access(&io_dir.join(folder), uid).err())?;

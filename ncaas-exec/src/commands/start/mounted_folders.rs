@@ -57,13 +57,12 @@ impl MountedFolders {
         let Some(replaced) = self.0.iter().find(|folder| !folder.is_mounted(root.as_ref())) else { return Ok(()) };
         lifecycle::remove_container(engine, id, true).await?;
         let message = format!("`{}` was replaced while the container started", replaced.host.display());
-        Err(Failure::new(Kind::UnsafePath, message)
-            .hint("another program has put something in its place: move that away"))
+        Err(Failure::new(Kind::UnsafePath, message).hint("another program replaced it: remove the replacement"))
     }
 }
 
 impl MountedFolder {
-    /// Whether the folder is what the container has; where the container's root is not accessible, whether its path still
+    /// Whether the folder is what the container has; if the container's root is not accessible, whether its path still
     /// leads to it.
     fn is_mounted(&self, root: Option<&OwnedFd>) -> bool {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -21,7 +21,7 @@ pub(crate) use writer::LineRecord;
 use writer::Writer;
 
 pub(crate) async fn print_lines(tool: Tool, mut args: LinesArgs) -> Result<ExitStatus> {
-    args.text |= shows_table(args.pipe.json) && !args.raw;
+    args.text |= shows_table(args.pipe.records.json) && !args.raw;
     let input = Input::arguments_or_stdin(tool, &args.containers, "ncaas-exec ls | ncaas-logs lines")?;
     let several = args.containers.len() != 1;
     // Logs that are not followed are printed one after the other.
@@ -32,7 +32,7 @@ pub(crate) async fn print_lines(tool: Tool, mut args: LinesArgs) -> Result<ExitS
     let status =
         pipe.for_each(input, async |record: &mut Record, output: &Output| printer.print(record, output).await).await?;
     if status.is_interrupted() && args.follow {
-        tool.note("interrupted: the jobs go on; `--tail 0` with `--follow` shows new lines only");
+        tool.note("interrupted: the jobs continue; `--tail 0` with `--follow` shows new lines only");
     }
     Ok(status)
 }
@@ -83,9 +83,10 @@ impl Printer<'_> {
         let SavedFiles { log: path, record: ended, .. } = saved;
         match ended {
             Some(ended) => *record = ended,
-            None => self
-                .tool
-                .note(&format!("`{}` may be incomplete: its job was not followed to its end", path.path().display())),
+            None => self.tool.note(&format!(
+                "`{}` may be incomplete: `ncaas-logs save` did not follow the job to its end",
+                path.path().display()
+            )),
         }
         let query = self.query();
         let left_out = match self.args.tail {

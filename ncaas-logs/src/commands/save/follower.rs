@@ -79,7 +79,7 @@ fn describe_losses(missing: MissingOutput) -> Vec<String> {
 fn missing_output(gaps: u64) -> String {
     format!(
         "the log lacks output in {}, which the engine removed before it was read: `--log-size` is too small",
-        format_count(usize::try_from(gaps).unwrap_or(usize::MAX), "place")
+        format_count(gaps, "place")
     )
 }
 
@@ -316,7 +316,7 @@ impl Follower {
         self.output.file.may_publish() && (changed || turn - written.turn >= IDLE_TURNS)
     }
 
-    /// Writes the files. If the user removes their folder at this moment, it is made anew.
+    /// Writes the files. If the user removes their folder at this moment, it is created again.
     async fn write(&mut self, turn: u32) -> Result<()> {
         match self.write_files(turn).await {
             Err(failure) if failure.kind == Kind::FileNotFound => {

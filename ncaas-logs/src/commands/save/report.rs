@@ -119,7 +119,7 @@ impl Report {
         self.certificates.update(&self.files.logs, || self.files.open(), change).await
     }
 
-    /// Saves the record. It is written last: where it exists, the other files are complete.
+    /// Saves the record. It is written last: if it exists, the other files are complete.
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
         let folder = self.files.open()?;
         folder.write_whole(folder.relative(&self.files.record), &record.to_line())

@@ -1,6 +1,6 @@
 //! A queue of AWS Batch.
 //!
-//! SubmitJob takes a few kilobytes and has no token against a second submission. So the record lies in the bucket while its
+//! SubmitJob takes a few kilobytes and has no idempotency token. So the record is in the bucket while its
 //! job is placed, and jobs are looked up by name before one is submitted. All jobs of a run are described together.
 
 use std::cell::RefCell;

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_build_without_batch_says_which_build_has_it() {
+    async fn a_build_without_batch_names_the_build_that_has_it() {
         let Err(refused) = BatchQueue::open("queue", "job").await;
         assert_eq!(refused.message, "this `ncaas-submit` was built without AWS Batch");
         assert!(refused.hint.unwrap().contains("make install FEATURES=ncaas-submit/batch"));

@@ -4,7 +4,7 @@
 //! - [`request`]: what a record asks of the scheduler
 //! - [`batch_script`]: the script that runs the rest of the pipe on a node
 //! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
-//! - [`batch`]: a queue of AWS Batch; [`batch_disabled`] stands in for it in a build without the feature `batch`
+//! - [`batch`]: a queue of AWS Batch; [`batch_disabled`] replaces it in a build without the feature `batch`
 //! - [`scheduler`]: one of the two
 //! - [`next_step`]: the decision what to do next about a record
 //! - [`placer`]: one record from its submission to its end
@@ -48,8 +48,8 @@ pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
             Scheduler::Slurm { options: args.with }
         }
         SchedulerName::Batch { .. } if !args.with.is_empty() || !args.command.is_empty() => {
-            let message = "`--with` and a command are for Slurm: a job of AWS Batch is described by its job definition";
-            return Err(Failure::new(Kind::Usage, message));
+            let message = "`--with` and COMMAND work with Slurm only";
+            return Err(Failure::new(Kind::Usage, message).hint("for AWS Batch, change the job definition"));
         }
         SchedulerName::Batch { queue, definition } => Scheduler::Batch(BatchQueue::open(queue, definition).await?),
     };

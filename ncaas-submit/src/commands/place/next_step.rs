@@ -1,6 +1,6 @@
-//! What a placer does next about a record: a pure decision from what the scheduler and the bucket say.
+//! What a placer does next about a record: a pure decision from the scheduler's and the bucket's answers.
 //!
-//! The bucket decides: a saved record is the result. The scheduler's word counts only where there is none, and a job
+//! The bucket decides: a saved record is the result. The scheduler's state is used only if there is none, and a job
 //! that is missing from the queue has not necessarily ended: Slurm forgets ended jobs after `MinJobAge`, and lists
 //! nothing right after its controller has started.
 
@@ -18,7 +18,7 @@ pub(super) struct PlacementState<'a> {
     pub(super) missing: u32,
     /// How many times the record has been submitted to the scheduler.
     pub(super) submissions: u64,
-    /// How many times more than once it may be submitted.
+    /// How often it may be submitted again.
     pub(super) retries: u64,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum NextStep<S> {
     /// The job is lost: submit it again. The text says how it ended.
     SubmitAgain(String),
     /// The job is lost, and was submitted as often as it may be. The text says how it ended.
-    GiveUp(String),
+    OutOfRetries(String),
 }
 
 /// Decides what to do next. `saved` is the saved record of this attempt, which is looked up only when the job has ended or is
@@ -53,7 +53,7 @@ pub(super) fn next_step<S>(facts: PlacementState<'_>, saved: Option<S>) -> NextS
         None if facts.missing < MISSING_LIMIT => return NextStep::Wait,
         None => "missing from the queue".to_owned(),
     };
-    if facts.submissions <= facts.retries { NextStep::SubmitAgain(how) } else { NextStep::GiveUp(how) }
+    if facts.submissions <= facts.retries { NextStep::SubmitAgain(how) } else { NextStep::OutOfRetries(how) }
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn the_bucket_decides_before_the_scheduler() {
-        let lost = |state: &str| NextStep::GiveUp(state.to_owned());
+        let lost = |state: &str| NextStep::OutOfRetries(state.to_owned());
         let again = |state: &str| NextStep::SubmitAgain(state.to_owned());
         let table = [
             // state in the queue, missing listings, saved, submissions, retries -> next step

@@ -6,6 +6,7 @@ use ncaas_core::bucket::Buckets;
 use ncaas_core::config;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Placement, RecordFields, RunSettings};
 use ncaas_core::tool::Tool;
@@ -130,7 +131,7 @@ impl Placer {
                     self.emit(record, output, &placed.placement).await;
                 }
             }
-            // A controller that was away can take a job for running that has ended.
+            // After an outage, the scheduler can report an ended job as running.
             placed.listings += 1;
             let is_due = placed.listings.is_multiple_of(LISTINGS_TO_LOOK_UP) && placed.placement.node.is_some();
             let saved = if is_due || !entry.as_ref().is_some_and(QueueEntry::is_active) {
@@ -151,30 +152,31 @@ impl Placer {
                     return Ok(());
                 }
                 NextStep::Cancelled => {
-                    let message = format!("{} was cancelled before it could report", job_name(&placed.placement));
+                    let message = format!("{} was cancelled before it reported a result", job_name(&placed.placement));
                     return Err(Failure::new(Kind::Cancelled, message));
                 }
                 NextStep::SubmitAgain(how) => {
                     let lost = job_name(&placed.placement);
-                    self.tool.note(&format!("{lost} is lost ({how}) and is submitted again"));
+                    self.tool.note(&format!("{lost} ended without a result ({how}): submitting it again"));
                     placed = self.submit(request, record, placed.submissions + 1).await?;
                     self.emit(record, output, &placed.placement).await;
                 }
-                NextStep::GiveUp(how) => {
+                NextStep::OutOfRetries(how) => {
                     let lost = job_name(&placed.placement);
-                    let message = format!("{lost} is lost ({how}) after {} submissions", placed.submissions);
+                    let submissions = format_count(placed.submissions, "submission");
+                    let message = format!("{lost} ended without a result ({how}), after {submissions}");
                     return Err(Failure::new(Kind::PlacementLost, message).hint(self.scheduler.output_hint()));
                 }
             }
         }
     }
 
-    /// Submits the record's job. While a scheduler that has answered before is away, it tries again.
+    /// Submits the record's job. It tries again while a scheduler that has answered before is unreachable.
     async fn submit(&self, request: &JobRequest, record: &Record, submissions: u64) -> Result<PlacedJob> {
         self.settings_checked
             .get_or_init(async || {
-                for trap in self.scheduler.find_traps(request, self.poll).await {
-                    self.tool.note(&trap);
+                for (warning, hint) in self.scheduler.check_settings(request, self.poll).await {
+                    self.tool.note_with_hint(&warning, hint);
                 }
             })
             .await;

@@ -43,7 +43,7 @@ pub(super) struct QueuePoller {
     /// A record that is not submitted yet waits for a listing.
     urgent: Notify,
     has_answered: AtomicBool,
-    /// The person knows that the scheduler is away.
+    /// The user has been told that the scheduler is unreachable.
     outage_noted: AtomicBool,
 }
 
@@ -121,7 +121,7 @@ impl QueuePoller {
 }
 
 impl QueuePoller {
-    /// Says once that the scheduler is away, and once that it is back.
+    /// Prints once that the scheduler is unreachable, and once that it answers again.
     fn note_outage(&self, failure: Option<&Failure>) {
         match failure {
             None => {

@@ -30,7 +30,7 @@ pub(super) struct QueueEntry {
 }
 
 impl QueueEntry {
-    /// Reads a line of `squeue --noheader --Format=FORMAT`; none where it is not one.
+    /// Reads a line of `squeue --noheader --Format=FORMAT`; none if it is not one.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let characters: Vec<char> = line.chars().collect();
         let mut columns = Vec::with_capacity(WIDTHS.len());
@@ -57,7 +57,7 @@ impl QueueEntry {
         })
     }
 
-    /// Reads a line of `sacct --noheader --parsable2 --format=ACCOUNTING_FORMAT`; none where it is not one.
+    /// Reads a line of `sacct --noheader --parsable2 --format=ACCOUNTING_FORMAT`; none if it is not one.
     pub(super) fn parse_accounting(line: &str) -> Option<Self> {
         let columns: Vec<&str> = line.split('|').collect();
         let [id, name, state, exit_code, node, submitted, ended] = columns.try_into().ok()?;
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_somebody_else_submitted_counts_as_the_first() {
+    fn a_job_submitted_by_another_placer_counts_as_the_first_submission() {
         let entry =
             QueueEntry::parse(&line(["7", "x", "PENDING", "BeginTime", "", "0", "", "NONE", "(null)"])).unwrap();
         assert_eq!((entry.submissions, entry.reason.as_deref()), (1, Some("BeginTime")));

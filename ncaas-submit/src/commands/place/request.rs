@@ -12,7 +12,7 @@ const MARGIN_S: u64 = 600;
 pub(super) struct JobRequest {
     /// Derived from the record's job and its attempt alone: every placer gives the same record the same name.
     pub(super) name: String,
-    /// Processors, at least 1; none where the record does not say.
+    /// Processors, at least 1; none if the record does not say.
     pub(super) cpus: Option<u64>,
     pub(super) memory_mib: Option<u64>,
     pub(super) gpu: bool,
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_fill_in_and_the_shorter_time_limit_holds() {
+    fn flags_supply_missing_settings_and_the_shorter_time_limit_applies() {
         let flags = RunSettings { cpus: Some(0.5), timeout_s: Some(7200), ..RunSettings::default() };
         let request = JobRequest::new(&record("}}"), &flags, Some(60)).unwrap();
         assert_eq!((request.cpus, request.minutes, request.gpu), (Some(1), Some(11), false));

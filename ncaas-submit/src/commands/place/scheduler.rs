@@ -9,10 +9,10 @@ use super::batch::BatchQueue;
 use super::batch_script::{NodeOptions, batch_script};
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
-use super::slurm;
+use super::slurm::{self, SettingWarning};
 
 pub(crate) enum Scheduler {
-    /// Slurm, with options that are handed to `sbatch` as they are.
+    /// Slurm, with options that are passed to `sbatch` unchanged.
     Slurm { options: Vec<String> },
     /// A queue and a job definition of AWS Batch.
     Batch(BatchQueue),
@@ -44,7 +44,7 @@ impl Scheduler {
         }
     }
 
-    /// The end of a job that listings no longer have, where the scheduler keeps accounts.
+    /// The end of a job that listings no longer have, if the scheduler keeps accounts.
     pub(super) async fn ended_job(&self, id: &str) -> Option<QueueEntry> {
         match self {
             Scheduler::Slurm { .. } => slurm::ended_job(id).await,
@@ -77,12 +77,12 @@ impl Scheduler {
     }
 
     /// What in the scheduler's configuration makes a job wait or lose its results.
-    pub(super) async fn find_traps(&self, request: &JobRequest, poll: Duration) -> Vec<String> {
+    pub(super) async fn check_settings(&self, request: &JobRequest, poll: Duration) -> Vec<SettingWarning> {
         match self {
             Scheduler::Slurm { options } => {
                 let sets_memory =
                     request.memory_mib.is_some() || options.iter().any(|option| option.starts_with("--mem"));
-                slurm::find_traps(sets_memory, poll).await
+                slurm::check_settings(sets_memory, poll).await
             }
             Scheduler::Batch(_) => Vec::new(),
         }
@@ -91,8 +91,10 @@ impl Scheduler {
     /// Where the output of a job's script is.
     pub(super) fn output_hint(&self) -> &'static str {
         match self {
-            Scheduler::Slurm { .. } => "the output of the job says more: `slurm-ID.out` in the folder of `place`",
-            Scheduler::Batch(_) => "the output of the job says more: its log stream in CloudWatch",
+            Scheduler::Slurm { .. } => {
+                "see the job's output, `slurm-ID.out` in the directory where `ncaas-submit place` was started"
+            }
+            Scheduler::Batch(_) => "see the job's log stream in CloudWatch",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use ncaas_core::failure::{Failure, Kind, Result, with_hint};
+use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::text::one_line;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::queue_entry::{self, QueueEntry};
 use super::request::JobRequest;
 
-/// How long one of its commands may take. They give up by themselves earlier where the controller does not answer.
+/// How long one of its commands may take. They give up by themselves earlier if the controller does not answer.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long a node needs to stop a container, and to upload its log and a few results.
@@ -50,7 +50,7 @@ pub(super) async fn list() -> Result<Vec<QueueEntry>> {
     Ok(output.lines().filter_map(QueueEntry::parse).collect())
 }
 
-/// The end of a job that `squeue` has forgotten, where the cluster has an accounting database that knows it.
+/// The end of a job that `squeue` has forgotten, if the cluster has an accounting database that knows it.
 pub(super) async fn ended_job(id: &str) -> Option<QueueEntry> {
     let format = format!("--format={}", queue_entry::ACCOUNTING_FORMAT);
     let jobs = format!("--jobs={id}");
@@ -81,44 +81,47 @@ pub(super) async fn submit(request: &JobRequest, script: &str, submissions: u64,
     Ok(id)
 }
 
-/// The settings of Slurm that make jobs wait or lose their results. Empty if its configuration cannot be read.
-pub(super) async fn find_traps(sets_memory: bool, poll: Duration) -> Vec<String> {
+/// A message about a setting of Slurm, and a hint.
+pub(super) type SettingWarning = (String, &'static str);
+
+/// Warnings about settings of Slurm that make jobs wait or lose their results. None if its configuration cannot be read.
+pub(super) async fn check_settings(sets_memory: bool, poll: Duration) -> Vec<SettingWarning> {
     let config = run("scontrol", &["show", "config"], None).await.unwrap_or_default();
-    traps(&config, sets_memory, poll)
+    setting_warnings(&config, sets_memory, poll)
 }
 
-fn traps(config: &str, sets_memory: bool, poll: Duration) -> Vec<String> {
+fn setting_warnings(config: &str, sets_memory: bool, poll: Duration) -> Vec<SettingWarning> {
     let value = |name: &str| {
         let settings = config.lines().filter_map(|line| line.split_once('='));
         settings.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| *key == name).map(|(_, value)| value)
     };
     let seconds = |name: &str| value(name)?.split(' ').next()?.parse::<u64>().ok().map(Duration::from_secs);
-    let mut traps = Vec::new();
+    let mut warnings = Vec::new();
     let defaults = [value("DefMemPerNode"), value("DefMemPerCPU")];
     if !sets_memory && defaults.iter().flatten().count() > 0 && defaults.iter().flatten().all(|it| *it == "UNLIMITED") {
-        traps.push(with_hint(
-            "a job without a memory limit takes all memory of a node here (Slurm's DefMemPerNode and DefMemPerCPU are \
-             unlimited)",
-            Some("`--memory 4g` sets a limit"),
-        ));
+        let message = "a job without a memory limit takes all memory of a node here (Slurm's DefMemPerNode and \
+                       DefMemPerCPU are unlimited)";
+        warnings.push((message.to_owned(), "`--memory 4g` sets a limit"));
     }
     if let Some(wait) = seconds("KillWait").filter(|wait| *wait < SHORTEST_KILL_WAIT) {
-        traps.push(format!(
-            "Slurm kills a job {} s after it was told to end (KillWait): a node may not have uploaded its results by then",
+        let message = format!(
+            "Slurm kills a job {} s after it asked it to end (KillWait): this may be too short to upload the results",
             wait.as_secs()
-        ));
+        );
+        warnings.push((message, "set `KillWait=60` in slurm.conf"));
     }
     if let Some(age) = seconds("MinJobAge").filter(|age| *age < poll) {
-        traps.push(format!(
-            "Slurm forgets a job {} s after its end (MinJobAge), which is less than `--poll`: a cancelled job may be taken for \
-             a lost one",
+        let message = format!(
+            "Slurm forgets a job {} s after its end (MinJobAge), which is less than `--poll`: `place` may submit a \
+             cancelled job again",
             age.as_secs()
-        ));
+        );
+        warnings.push((message, "use a shorter `--poll`, or raise `MinJobAge` in slurm.conf"));
     }
-    traps
+    warnings
 }
 
-/// Checks options that are handed to `sbatch`.
+/// Checks options that are passed to `sbatch`.
 ///
 /// # Errors
 /// [`Kind::Usage`] for an option with which the placer would lose sight of its job.
@@ -129,12 +132,11 @@ pub(crate) fn check_options(options: &[String]) -> Result<()> {
             name == *long || name == *short || short.len() == 2 && !name.starts_with("--") && name.starts_with(short)
         };
         if OWN_OPTIONS.iter().any(|own| is_own(&own)) {
-            let message =
-                format!("`--with {option}`: `place` sets this option, and would not find its job with another value");
+            let message = format!("`--with {option}` is not allowed: `place` finds its job by this option");
             return Err(Failure::new(Kind::Usage, message));
         }
         if name == "--signal" && !value.contains("B:") {
-            let message = format!("`--with {option}`: the signal would go to job steps, and the script has none");
+            let message = format!("`--with {option}` would send the signal to job steps, and the job has none");
             return Err(Failure::new(Kind::Usage, message).hint(format!("write `--with --signal=B:{value}`")));
         }
     }
@@ -197,18 +199,19 @@ mod tests {
         let poll = Duration::from_secs(10);
         let sound = "DefMemPerNode = UNLIMITED\nDefMemPerCPU = 100\nKillWait = 30 sec\nMinJobAge = 300 sec";
         let cases = [
-            // Slurm's settings, whether jobs set their memory, the words of the traps
+            // Slurm's settings, whether jobs set their memory, the words of the warnings
             (sound, false, &[][..]),
             ("DefMemPerNode           = UNLIMITED", false, &["takes all memory of a node"]),
             ("DefMemPerNode           = UNLIMITED", true, &[]),
-            ("KillWait                = 5 sec", true, &["5 s after it was told to end"]),
+            ("KillWait                = 5 sec", true, &["5 s after it asked it to end"]),
             ("MinJobAge               = 2 sec", true, &["2 s after its end"]),
             ("", false, &[]),
         ];
         for (settings, sets_memory, words) in cases {
-            let traps = traps(&config(settings), sets_memory, poll);
-            assert_eq!(traps.len(), words.len(), "{settings}: {traps:?}");
-            assert!(traps.iter().zip(words).all(|(trap, words)| trap.contains(words)), "{settings}: {traps:?}");
+            let warnings = setting_warnings(&config(settings), sets_memory, poll);
+            assert_eq!(warnings.len(), words.len(), "{settings}: {warnings:?}");
+            let has_words = |(warning, words): (&SettingWarning, &&str)| warning.0.contains(words);
+            assert!(warnings.iter().zip(words).all(has_words), "{settings}: {warnings:?}");
         }
     }
 
@@ -219,9 +222,9 @@ mod tests {
             assert_eq!(check(accepted), Ok(()), "{accepted}");
         }
         for refused in ["--job-name=x", "-Jx", "-J", "--dependency=afterok:1", "--array=1-3", "--no-requeue"] {
-            assert!(check(refused).is_err_and(|message| message.contains("would not find its job")), "{refused}");
+            assert!(check(refused).is_err_and(|message| message.contains("finds its job by this option")), "{refused}");
         }
-        assert!(check("--signal=TERM@30").is_err_and(|message| message.contains("the script has none")));
+        assert!(check("--signal=TERM@30").is_err_and(|message| message.contains("the job has none")));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::folder::Folder;
+use ncaas_core::quantity::format_count;
 use ncaas_core::suggestion::suggest_file;
 use ncaas_core::tool::Tool;
 use ncaas_core::transfer::Transfer;
@@ -88,7 +89,8 @@ impl<'a> Uploader<'a> {
             .try_for_each_concurrent(AT_ONCE, async |(path, key)| self.upload_file(path, key).await)
             .await?;
         if source.files.len() > 1 {
-            self.tool.note(&format!("`{}` is in the bucket: {} files", source.name, source.files.len()));
+            let files = format_count(source.files.len(), "file");
+            self.tool.note(&format!("`{}` is in the bucket: {files}", source.name));
         }
         Ok(())
     }
@@ -108,9 +110,9 @@ impl<'a> Uploader<'a> {
             if !self.force {
                 return Err(Failure::new(
                     Kind::NameInUse,
-                    format!("`{key}` exists in the bucket, and `{}` differs from it", path.display()),
+                    format!("`{key}` exists in the bucket with other content than `{}`", path.display()),
                 )
-                .hint("`--force` overwrites it; jobs with this dataset that have not started get the new one"));
+                .hint("`--force` overwrites it; jobs that have not started yet then use the new file"));
             }
         }
         transfer.upload_if_changed(name, key, None, None, None).await.map(drop)

@@ -30,10 +30,10 @@ pub(crate) enum ClaimOutcome {
 /// The next step for a submission's claim.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
-    /// Write a claim with this number of losses. `after` tells whether it replaces another watcher's claim.
+    /// Write a claim with this number of losses. `replaces_claim` tells whether it replaces another watcher's claim.
     Write {
         losses: u32,
-        after: bool,
+        replaces_claim: bool,
     },
     /// It is ours already.
     Keep,
@@ -55,26 +55,26 @@ fn decide(
 ) -> Decision {
     match old {
         None if has_certificate => Decision::OnPlatform,
-        None => Decision::Write { losses: 0, after: false },
+        None => Decision::Write { losses: 0, replaces_claim: false },
         Some(old) if !old.submission.is_empty() && old.submission != submission => Decision::OtherSubmission,
-        Some(old) if old.is_free() => Decision::Write { losses: 0, after: false },
+        Some(old) if old.is_free() => Decision::Write { losses: 0, replaces_claim: false },
         Some(old) if old.watcher == watcher => Decision::Keep,
         Some(old) => match holder {
-            HolderState::Resumable => Decision::Write { losses: old.losses, after: true },
-            HolderState::Gone => Decision::Write { losses: old.losses + 1, after: true },
+            HolderState::Resumable => Decision::Write { losses: old.losses, replaces_claim: true },
+            HolderState::Gone => Decision::Write { losses: old.losses + 1, replaces_claim: true },
             HolderState::Alive | HolderState::Unconfirmed | HolderState::Held => Decision::Leave,
         },
     }
 }
 
-/// Claims a job for this watcher. `lost` is the number of the claim on it that this watcher has lost, or 0.
+/// Claims a job for this watcher. `superseded_number` is the number of the claim on it that this watcher has lost, or 0.
 pub(crate) async fn acquire(
     bucket: &Bucket,
     id: &str,
     submission: &Key,
     results: &ResultsFolder,
     watchers: &Watchers,
-    lost: u64,
+    superseded_number: u64,
 ) -> Result<ClaimOutcome> {
     watchers.renew().await?;
     let group = submission.group();
@@ -87,8 +87,9 @@ pub(crate) async fn acquire(
         };
         let has_certificate = old.is_none() && results.has_foreign_certificate().await?;
         let claim = old.as_ref().map(|(claim, _)| claim);
-        let (losses, after) = match decide(claim, submission.as_str(), watchers.id(), holder, has_certificate) {
-            Decision::Write { losses, after } => (losses, after),
+        let (losses, replaces_claim) = match decide(claim, submission.as_str(), watchers.id(), holder, has_certificate)
+        {
+            Decision::Write { losses, replaces_claim } => (losses, replaces_claim),
             Decision::OnPlatform => return Ok(ClaimOutcome::OnPlatform),
             decision => {
                 let old = old.map_or_else(|| Claim::free("", 1, 0), |(claim, _)| claim);
@@ -106,7 +107,7 @@ pub(crate) async fn acquire(
             host: watchers.host().to_owned(),
             claimed_at: Timestamp::now(),
             attempt: claim.map_or(1, |old| old.attempt),
-            number: claim.map_or(0, |old| old.number).max(lost) + 1,
+            number: claim.map_or(0, |old| old.number).max(superseded_number) + 1,
             losses,
             runs: claim.map(|old| old.runs.clone()).unwrap_or_default(),
         };
@@ -116,7 +117,7 @@ pub(crate) async fn acquire(
         };
         // Otherwise another watcher was faster, or the answer to our own earlier request was lost: read it again.
         if written.is_some() {
-            let previous = old.filter(|_| after).map(|(old, _)| old.owner);
+            let previous = old.filter(|_| replaces_claim).map(|(old, _)| old.owner);
             return Ok(ClaimOutcome::Ours { claim: mine, previous });
         }
         tokio::time::sleep(PAUSE).await;
@@ -136,7 +137,7 @@ mod tests {
             let free = Claim::free(submission, 1, 4);
             Some(Claim { watcher: watcher.to_owned(), losses, ..free })
         };
-        let write = |losses, after| Decision::Write { losses, after };
+        let write = |losses, replaces_claim| Decision::Write { losses, replaces_claim };
         let cases = [
             (None, Gone, false, write(0, false)),
             (None, Gone, true, Decision::OnPlatform),

@@ -28,8 +28,8 @@ use crate::submission::{AllowedKeys, Submission};
 use crate::validation;
 use crate::watchers::process;
 
-/// How long after its last change a file in a directory that is not complete JSON may still be being written, by a process
-/// that is not visible here.
+/// A file with incomplete JSON counts as still being written until this long after its last change, because its writer may be
+/// invisible from here.
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);
 
 /// How many status files are written at once.
@@ -41,14 +41,15 @@ pub(crate) enum Outcome {
     /// Its records were emitted, now or before, by this watcher.
     Emitted,
     /// There is nothing to do: the submission has ended, or the file is gone.
-    Settled,
-    /// It can be claimed, and has to wait for that.
-    Ready,
+    NothingToDo,
+    /// It is unclaimed, but this watcher has as many jobs as `--at-most` allows.
+    AtLimit,
     /// Another watcher has it.
-    Elsewhere(String),
-    /// It is still being written.
-    NotYet,
-    Again,
+    ClaimedElsewhere(String),
+    /// It is still being written, or a submission with the same timestamp is being processed.
+    NotReady,
+    /// The claim was lost: process the file again.
+    Reprocess,
 }
 
 /// Whether a job could be claimed.
@@ -74,13 +75,13 @@ pub(crate) async fn process(
     output: &Output,
 ) -> Result<Outcome> {
     let ticket = may_claim.then(|| session.order.ticket(found.key.group()));
-    let Some(submission) = read(session, found).await? else { return Ok(Outcome::Settled) };
+    let Some(submission) = read(session, found).await? else { return Ok(Outcome::NothingToDo) };
     if !submission.is_json && is_being_written(session, found).await? {
-        return Ok(Outcome::NotYet);
+        return Ok(Outcome::NotReady);
     }
     let mut log = SetupLog::default();
     log.add_at(found.noticed, format!("noticed `{}` ({})", found.key, found.how));
-    let mut candidate = candidate(session, found, submission).await?;
+    let mut candidate = prepare(session, found, submission).await?;
     let mut claiming = claim(session, &candidate, found, may_claim, &mut log).await?;
     if let Claiming::OtherSubmission(other) = &claiming {
         // The other submission's folder is not touched: the refusal gets another folder.
@@ -92,7 +93,7 @@ pub(crate) async fn process(
     let claim = match claiming {
         Claiming::Ours(claim) => claim,
         Claiming::Not(outcome) => return Ok(outcome),
-        Claiming::OtherSubmission(_) => return Ok(Outcome::Settled),
+        Claiming::OtherSubmission(_) => return Ok(Outcome::NothingToDo),
     };
     let CheckedSubmission { mut submission, mut job, results } = candidate;
     let (group, id) = (found.key.group().to_owned(), job.id.clone());
@@ -121,24 +122,24 @@ fn set_claim(job: &mut Job, claim: &Claim) {
 
 /// Emits the record of one dataset again, because a later stage has asked for it.
 pub(crate) async fn emit_again(session: &Session, found: &QueuedFile, output: &Output) -> Result<Outcome> {
-    let Some(request) = &found.retry else { return Ok(Outcome::Settled) };
+    let Some(request) = &found.retry else { return Ok(Outcome::NothingToDo) };
     let name = (request.group.clone(), request.id.clone());
-    let Some(held) = session.claimed.borrow().get(&name).cloned() else { return Ok(Outcome::Settled) };
-    let Some(submission) = read(session, found).await? else { return Ok(Outcome::Settled) };
-    let CheckedSubmission { submission, mut job, results } = candidate(session, found, submission).await?;
+    let Some(held) = session.claimed.borrow().get(&name).cloned() else { return Ok(Outcome::NothingToDo) };
+    let Some(submission) = read(session, found).await? else { return Ok(Outcome::NothingToDo) };
+    let CheckedSubmission { submission, mut job, results } = prepare(session, found, submission).await?;
     if job.id != request.id || results.ended_at().await?.is_some() {
-        return Ok(Outcome::Settled);
+        return Ok(Outcome::NothingToDo);
     }
     let claim = match claim::read(&session.bucket, &request.group, &request.id).await? {
         Some((claim, _)) if claim.watcher == session.watchers.id() => claim,
-        _ => return Ok(Outcome::Settled),
+        _ => return Ok(Outcome::NothingToDo),
     };
     set_claim(&mut job, &claim);
     let tried = held.retries.get(&request.dataset).copied().unwrap_or_default();
     for mut record in submission.records(&job, session.tool.name()) {
         if record.job().is_some_and(|job| job.dataset == request.dataset) {
             if !is_unlimited(request) && tried > session.retries {
-                let message = format!("`{}` failed {tried} times: {}", request.id, request.message);
+                let message = format!("`{}` failed {}: {}", request.id, format_count(tried, "time"), request.message);
                 record.fail(session.tool.name(), &Failure::new(Kind::Lost, message));
             }
             output.emit(&record).await;
@@ -169,8 +170,8 @@ async fn is_being_written(session: &Session, found: &QueuedFile) -> Result<bool>
     Ok(is_young || process::is_open_for_writing(&path))
 }
 
-/// The job of a submission, and where its results go.
-async fn candidate(session: &Session, found: &QueuedFile, mut submission: Submission) -> Result<CheckedSubmission> {
+/// Determines the job of a submission, and where its results go.
+async fn prepare(session: &Session, found: &QueuedFile, mut submission: Submission) -> Result<CheckedSubmission> {
     let id = match submission.timestamp.as_deref().map(|timestamp| layout::job_id(session.bucket.name(), timestamp)) {
         Some(Ok(id)) => id,
         refused => {
@@ -210,17 +211,17 @@ async fn claim(
     if results.ended_at().await?.is_some() {
         return match claim::read(&session.bucket, group, id).await? {
             Some((claim, _)) if claim.submission != key.as_str() => Ok(Claiming::OtherSubmission(claim.submission)),
-            _ => Ok(Claiming::Not(Outcome::Settled)),
+            _ => Ok(Claiming::Not(Outcome::NothingToDo)),
         };
     }
     if !may_claim && !session.claimed.borrow().contains_key(&(group.to_owned(), id.to_owned())) {
-        return Ok(Claiming::Not(Outcome::Ready));
+        return Ok(Claiming::Not(Outcome::AtLimit));
     }
     // Noted before it is claimed: of two tasks that process the same file at once, one continues.
     if let Some(other) = session.begin_claim(id, results, key) {
         return claimed_before(session, &other, key, id).await;
     }
-    // Records of a claim that this watcher has lost stay superseded, also if the claim was deleted and is numbered anew.
+    // Records of a claim that this watcher has lost stay superseded, even if the claim was deleted and numbers start again.
     let lost = session.lease.borrow().as_ref().map_or(0, |lease| lease.superseded_number(group, id));
     let claimed = claims::acquire(&session.bucket, id, key, results, &session.watchers, lost).await;
     let owner = session.watchers.owner();
@@ -228,7 +229,7 @@ async fn claim(
         Ok(ClaimOutcome::Ours { claim, previous }) => {
             // After a takeover the submission may have ended since it was checked.
             if previous.is_some() && results.ended_at().await?.is_some() {
-                Ok(Claiming::Not(Outcome::Settled))
+                Ok(Claiming::Not(Outcome::NothingToDo))
             } else {
                 let after = previous.map(|previous| format!(" after `{previous}`")).unwrap_or_default();
                 log.add(format!("claimed it as `{id}` for `{owner}`{after}"));
@@ -241,14 +242,14 @@ async fn claim(
                 return Ok(Claiming::Ours(claim));
             }
         }
-        Ok(ClaimOutcome::Elsewhere { watcher }) => Ok(Claiming::Not(Outcome::Elsewhere(watcher))),
+        Ok(ClaimOutcome::Elsewhere { watcher }) => Ok(Claiming::Not(Outcome::ClaimedElsewhere(watcher))),
         Ok(ClaimOutcome::OtherSubmission { submission }) => Ok(Claiming::OtherSubmission(submission)),
         Ok(ClaimOutcome::OnPlatform) => {
-            session.tool.note_with_hint(
-                &format!("skipped `{id}`: it has a certificate but no claim, so the platform runs it"),
-                "`ncaas-submit retry --force` runs it here",
-            );
-            Ok(Claiming::Not(Outcome::Settled))
+            let target = format!("{}/{group}", session.bucket.address());
+            let retry = text::shell_line(["ncaas-submit", "retry", "--force", &target, id]);
+            let message = format!("skipped `{id}`: it has a certificate but no claim, so the platform runs it");
+            session.tool.note_with_hint(&message, &format!("`{retry}` runs it here"));
+            Ok(Claiming::Not(Outcome::NothingToDo))
         }
         Err(failure) => Err(failure),
     };
@@ -264,12 +265,12 @@ async fn claimed_before(session: &Session, other: &Key, key: &Key, id: &str) -> 
             return Ok(Claiming::Not(Outcome::Emitted));
         }
         session.release(group, id);
-        return Ok(Claiming::Not(Outcome::Again));
+        return Ok(Claiming::Not(Outcome::Reprocess));
     }
     Ok(match claim::read(&session.bucket, group, id).await? {
         Some((claim, _)) if claim.submission != key.as_str() => Claiming::OtherSubmission(claim.submission),
         // Another submission with the same timestamp is being processed: the claim shows later which one has it.
-        _ => Claiming::Not(Outcome::NotYet),
+        _ => Claiming::Not(Outcome::NotReady),
     })
 }
 
@@ -312,8 +313,11 @@ async fn make_records(
         Some(Failure::new(Kind::Cancelled, format!("`{}` was cancelled", job.id)))
     } else if claim.losses > session.retries {
         log.add("given up");
-        let message = format!("`{}` was lost {} times with the machine that ran it", job.id, claim.losses);
-        Some(Failure::new(Kind::Lost, message).hint("`ncaas-submit retry` runs it again"))
+        let losses = format_count(claim.losses, "time");
+        let message = format!("`{}` was lost {losses} with the machine that ran it", job.id);
+        let target = format!("{}/{}", session.bucket.address(), job.group.as_deref().unwrap_or_default());
+        let retry = text::shell_line(["ncaas-submit", "retry", &target, &job.id]);
+        Some(Failure::new(Kind::Lost, message).hint(format!("`{retry}` runs it again")))
     } else {
         None
     };

@@ -1,5 +1,4 @@
-//! Maintenance of claims: renew those of this watcher, let go of submissions that have ended, and take over those of dead
-//! watchers.
+//! Maintenance of claims: renew those of this watcher, release ended submissions, and take over those of dead watchers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +37,7 @@ pub(crate) async fn maintain(session: &Session) {
 
 async fn run_round(session: &Session, round: usize, position: &mut usize) -> Result<()> {
     if session.is_lease_expired() {
-        // This machine slept, or the bucket was away: other watchers may have taken claims over.
+        // This machine was suspended, or the bucket was unreachable: other watchers may have taken claims over.
         confirm_claims(session).await?;
     }
     if !session.claimed.borrow().is_empty() {

@@ -111,7 +111,7 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
     status
 }
 
-/// Holds the claims on unfinished submissions for a time, or leaves where there are none.
+/// Holds the claims on unfinished submissions for a time, or leaves if there are none.
 async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
     // The end of a submission may not have been noticed yet.
     let claimed = session.claimed.borrow().clone();
@@ -135,7 +135,7 @@ async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
         let more = jobs.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         session.tool.note(&format!(
-            "the claim on {named}{more} is kept for {} s; a watcher that starts on this host takes it over at once",
+            "the claim on {named}{more} is kept for {} s; a watcher that starts on this host takes it over immediately",
             hold.as_secs()
         ));
     }
@@ -174,7 +174,7 @@ async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) 
     if elsewhere > 0 {
         let list = shell_line(["ncaas-submit", "ls", session.bucket.address()]);
         session.tool.note_with_hint(
-            &format!("left {} to the watchers that have claimed them", format_count(elsewhere, "submission")),
+            &format!("skipped {}: other watchers have claimed them", format_count(elsewhere, "submission")),
             &format!("`{list}` shows their owners; `ncaas-submit retry --force BUCKET/GROUP JOB` takes one over"),
         );
     }
@@ -206,7 +206,7 @@ async fn process_existing(session: &Session, output: &Output) -> Result<()> {
     }
 }
 
-/// Processes a submit file, and waits a little where it is still being written. After that it is left to the next watch.
+/// Processes a submit file, and waits a little if it is still being written. After that it is left to the next watch.
 async fn process_until_written(session: &Session, found: QueuedFile, output: &Output) -> Result<()> {
     let began = Instant::now();
     loop {
@@ -219,9 +219,9 @@ async fn process_until_written(session: &Session, found: QueuedFile, output: &Ou
             outcome => outcome?,
         };
         match outcome {
-            Outcome::NotYet if began.elapsed() < WRITING_LIMIT => sleep(WRITING_PAUSE).await,
-            Outcome::Again => {}
-            Outcome::Elsewhere(watcher) => {
+            Outcome::NotReady if began.elapsed() < WRITING_LIMIT => sleep(WRITING_PAUSE).await,
+            Outcome::Reprocess => {}
+            Outcome::ClaimedElsewhere(watcher) => {
                 session.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
                 return Ok(());
             }
@@ -328,17 +328,17 @@ async fn process_found(
         hand_over::process(session, &found, may_claim, output).await
     };
     match outcome {
-        Ok(Outcome::NotYet) => Some((found, WRITING_PAUSE)),
-        Ok(Outcome::Again) => Some((found, Duration::ZERO)),
-        Ok(Outcome::Ready) => {
+        Ok(Outcome::NotReady) => Some((found, WRITING_PAUSE)),
+        Ok(Outcome::Reprocess) => Some((found, Duration::ZERO)),
+        Ok(Outcome::AtLimit) => {
             session.queue.push_ready(found);
             None
         }
-        Ok(Outcome::Elsewhere(watcher)) => {
+        Ok(Outcome::ClaimedElsewhere(watcher)) => {
             session.elsewhere.borrow_mut().entry(watcher).or_default().push(found);
             None
         }
-        Ok(Outcome::Emitted | Outcome::Settled) => None,
+        Ok(Outcome::Emitted | Outcome::NothingToDo) => None,
         Err(failure) if session.bucket.is_about_one_object(&failure) => {
             let is_over = !failure.kind.is_transient() || found.failures >= MAX_FAILURES;
             session.report_submission(&found.key, failure);

@@ -29,7 +29,7 @@ pub(crate) struct Notifications {
 }
 
 impl Notifications {
-    /// Opens the notifications of a bucket, where it has any.
+    /// Opens the notifications of a bucket, if it has any.
     pub(crate) fn open(tool: Tool, bucket: &Bucket, poll: Duration, sqs: Option<SqsQueue>) -> Self {
         let opened = match bucket.as_s3() {
             Some(_) => Ok(None),

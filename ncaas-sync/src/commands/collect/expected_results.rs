@@ -6,6 +6,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::globs::parse_globs;
 use ncaas_core::image_labels::EXPECT;
 use ncaas_core::layout::PROCESS_RESULTS;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::fields::ResultFile;
 
 /// Globs of which each must match at least one result.
@@ -31,15 +32,16 @@ impl ExpectedResults {
         ExpectedResults::new(&patterns)
     }
 
-    /// Starts a check of one job's results.
-    pub(crate) fn check(self) -> Check {
-        Check { unmatched: self.globs, results: 0 }
+    /// Starts a check of the results of the job in a container.
+    pub(crate) fn check(self, container: &str) -> Check {
+        Check { container: container.to_owned(), unmatched: self.globs, results: 0 }
     }
 }
 
 /// A check of results that are seen one by one.
 #[derive(Debug)]
 pub(crate) struct Check {
+    container: String,
     unmatched: Vec<(String, GlobSet)>,
     results: u64,
 }
@@ -56,12 +58,10 @@ impl Check {
         if unmatched.is_empty() {
             return Ok(());
         }
-        let message = format!(
-            "the job exited with 0, but none of its {} results matches {}",
-            self.results,
-            unmatched.join(" or ")
-        );
-        Err(Failure::new(Kind::ResultsMissing, message).hint("read its log: `ncaas-logs lines`"))
+        let results = format_count(self.results, "result");
+        let message = format!("the job exited with 0 and has {results}, but none matches {}", unmatched.join(" or "));
+        Err(Failure::new(Kind::ResultsMissing, message)
+            .hint(format!("read its log: `ncaas-logs lines {}`", self.container)))
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
         let result = ResultFile { path: "results/job__a_1/process_results/out/a.npy".into(), ..Default::default() };
         let outcome = |patterns: &[&str]| {
             let patterns: Vec<String> = patterns.iter().map(|&p| p.to_owned()).collect();
-            let mut check = ExpectedResults::new(&patterns).unwrap().check();
+            let mut check = ExpectedResults::new(&patterns).unwrap().check("pca");
             check.add(&result);
             check.finish()
         };

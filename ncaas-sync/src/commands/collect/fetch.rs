@@ -22,7 +22,7 @@ use ncaas_core::blocking::run_blocking;
 use ncaas_core::text::strip_folder;
 
 /// Copies the selected files into the staging folder, from `overlay` if that is readable, and leaves out files that are
-/// as in the `image`. With `from`, copies what lies below these paths, whether it changed or not. Also returns what was left
+/// as in the `image`. With `from`, copies everything below these paths, whether it changed or not. Also returns what was left
 /// out, where that is known without another request.
 pub(crate) async fn fetch(
     engine: &Engine,
@@ -129,9 +129,10 @@ impl Fetcher<'_> {
         match entries {
             Ok(entries) => drop_unchanged(&mut self.findings, kept, &entries),
             Err(failure) if failure.kind == Kind::EngineUnreachable => return Err(failure),
-            Err(failure) => {
-                self.findings.warnings.add(format!("unchanged files of the image may be results: {failure}"))
-            }
+            Err(failure) => self.findings.warnings.add(format!(
+                "cannot compare files with those of the image ({failure}): unchanged files of the image may be among \
+                     the results"
+            )),
         }
         Ok(())
     }

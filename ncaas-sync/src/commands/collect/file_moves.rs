@@ -56,7 +56,7 @@ impl<'m> Mover<'m> {
         Mover { root, work, to: OpenFolder::default(), from: OpenFolder::default() }
     }
 
-    /// Moves a folder as a whole. False if another folder has the name by now: then its files move one by one.
+    /// Moves a whole folder. Returns false if a folder with that name exists; its files must then be moved one by one.
     pub(super) fn move_folder(&self, from: &Path, to: &Path) -> io::Result<bool> {
         self.root.create_dir_all(parent(to))?;
         match ignore_missing(self.work.rename(from, self.root, to)) {

@@ -165,7 +165,7 @@ impl Collector {
         } else {
             ExpectedResults::default()
         };
-        Ok(expected.check())
+        Ok(expected.check(&container.name))
     }
 
     /// The container of a record's job, unless it was removed, and its engine.

@@ -93,21 +93,21 @@ impl LeftOutFiles {
     /// The warning about a successful job without results.
     pub(crate) fn warning(&self) -> String {
         if self.0.is_empty() {
-            return "the job succeeded without any result, and no file that it wrote was found".to_owned();
+            return "the job succeeded, but wrote no file that could be found".to_owned();
         }
         let mut parts: Vec<String> = self.0.iter().take(5).map(describe).collect();
         if self.0.len() > parts.len() {
-            parts.push(format!("and files in {} more folders", self.0.len() - parts.len()));
+            parts.push(format!("and files in {}", format_count(self.0.len() - parts.len(), "more folder")));
         }
         let has_noise = self.0.keys().any(|(reason, _)| *reason == LeftOut::Noise);
         let advice = if has_noise { " (`--all` collects them)" } else { "" };
-        format!("the job succeeded without any result: {}{advice}", parts.join(", "))
+        format!("the job succeeded, but has no results: {}{advice}", parts.join(", "))
     }
 }
 
 /// How many files were left out, and where.
 fn describe(((reason, folder), count): (&(LeftOut, String), &u64)) -> String {
-    let files = format_count(usize::try_from(*count).unwrap_or(usize::MAX), "file");
+    let files = format_count(*count, "file");
     match reason {
         LeftOut::Noise => format!("{files} under `{folder}` left out"),
         LeftOut::Excluded => format!("{files} under `{folder}` left out by `--exclude`"),
@@ -138,24 +138,37 @@ mod tests {
             (left_out.total(), left_out.warning())
         };
         let flags = ("", "", false);
-        let nothing = ", and no file that it wrote was found";
-        let two = ": 2 files under `/tmp` left out, 1 file under `/w/.cache` left out (`--all` collects them)";
+        let nothing = "wrote no file that could be found";
+        let two =
+            "has no results: 2 files under `/tmp` left out, 1 file under `/w/.cache` left out (`--all` collects them)";
         let cases = [
             ("nothing written", flags, vec![], 0, nothing),
             ("selected", flags, vec!["/w/a"], 0, nothing),
-            ("temporary", flags, vec!["/tmp/out/x"], 1, ": 1 file under `/tmp` left out (`--all` collects them)"),
+            (
+                "temporary",
+                flags,
+                vec!["/tmp/out/x"],
+                1,
+                "has no results: 1 file under `/tmp` left out (`--all` collects them)",
+            ),
             ("two folders", flags, vec!["/tmp/a", "/tmp/b/c", "/w/.cache/x"], 3, two),
             (
                 "excluded",
                 ("", "raw", true),
                 vec!["/w/raw/a", "/x"],
                 1,
-                ": 1 file under `/w/raw` left out by `--exclude`",
+                "has no results: 1 file under `/w/raw` left out by `--exclude`",
             ),
-            ("not included", ("*.npy", "", true), vec!["/w/a", "/w/b.npy"], 1, ": 1 file not matched by `--include`"),
+            (
+                "not included",
+                ("*.npy", "", true),
+                vec!["/w/a", "/w/b.npy"],
+                1,
+                "has no results: 1 file not matched by `--include`",
+            ),
         ];
         for (case, flags, paths, total, rest) in cases {
-            let message = format!("the job succeeded without any result{rest}");
+            let message = format!("the job succeeded, but {rest}");
             assert_eq!(count(flags, &paths), (total, message), "{case}");
         }
     }

@@ -165,7 +165,7 @@ fn cannot_write(error: io::Error) -> Failure {
     Failure::new(io_kind(&error), message)
 }
 
-/// Opens a file for reading, but not a link to one. Does not block if it is a FIFO by now.
+/// Opens a file for reading, but not a link to one. Does not block if it is now a FIFO.
 pub(crate) fn open_file(dir: &Dir, name: &OsStr) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed());

@@ -1,7 +1,7 @@
 //! Walks through a folder of this machine that holds files written by a container, whatever its depth and content.
 //!
 //! Folders are opened one at a time by their path from the top, so that open files and stack do not grow with a depth
-//! that the job chose. What lies too deep to have a path here is left out.
+//! that the job chose. Files whose path is too long here are left out.
 
 use std::ffi::OsStr;
 use std::io;

@@ -155,6 +155,6 @@ async fn download_folder(transfer: &Transfer, key: &Key, to: &Path) -> Result<()
 }
 
 async fn not_found(bucket: &Bucket, key: &Key) -> Result<Failure> {
-    let hint = format!("`ncaas-submit ls {}` lists the bucket", bucket.address());
+    let hint = format!("`ncaas-submit ls {}` lists the bucket's submissions", bucket.address());
     Ok(bucket.missing(key).await?.hint(hint))
 }

@@ -112,7 +112,7 @@ impl Request<'_> {
         let mut total = tree.run(pipe.jobs_or(DEFAULT_FILES), *delete, *files, self.output).await?;
         if total.files == 0 && total.error.is_none() {
             let failure = Failure::new(Kind::ObjectNotFound, format!("`{}` is empty or does not exist", total.place))
-                .hint(format!("`ncaas-submit ls {}` lists the bucket", self.bucket.address()));
+                .hint(format!("`ncaas-submit ls {}` lists the bucket's submissions", self.bucket.address()));
             self.tool.report_failure(&failure);
             total.error = Some(ErrorInfo::new(self.tool.name(), &failure));
         }

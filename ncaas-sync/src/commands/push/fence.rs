@@ -38,7 +38,7 @@ impl Fence {
         &self.bucket
     }
 
-    /// Fails with [`Kind::Superseded`] if another watcher or attempt has the submission by now.
+    /// Fails with [`Kind::Superseded`] if another watcher or attempt now has the submission.
     pub(super) async fn check(&self) -> Result<()> {
         let start = now();
         if self.confirmed.get().is_none_or(|confirmed| start.saturating_sub(confirmed) > FRESH) {

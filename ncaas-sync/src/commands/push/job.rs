@@ -20,6 +20,7 @@ use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CERTIFICATE, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS};
 use ncaas_core::lease;
 use ncaas_core::pipe::Output;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 use ncaas_core::status_file::{self, ReadStatus};
@@ -76,7 +77,7 @@ impl Pusher<'_> {
             return Ok(());
         }
         match self.push_job(record, &job, output, has_ended || has_failed).await {
-            // The bucket has the job. The end of its submission is written by the watcher that has the claim by now.
+            // The bucket has the job. The watcher that now has the claim writes the end of its submission.
             Err(failure) if failure.kind == Kind::Superseded && record.is_pushed() => Ok(()),
             pushed => pushed,
         }
@@ -232,7 +233,9 @@ impl JobUpload<'_> {
         match first {
             None => Ok(()),
             Some(failure) if failed == 1 => Err(failure),
-            Some(failure) => Err(failure.context(format!("cannot push {failed} files; the first failure"))),
+            Some(failure) => {
+                Err(failure.context(format!("cannot push {}; the first failure", format_count(failed, "file"))))
+            }
         }
     }
 
@@ -275,7 +278,7 @@ impl JobUpload<'_> {
     }
 
     /// Merges the lines of the record's datasets into the bucket's certificate, which machines share: read, merge, and
-    /// write only if nobody else has written meanwhile.
+    /// write only if no other process has written since.
     async fn push_certificate(&self, record: &Record) -> Result<()> {
         let path = Path::new(LOGS).join(CERTIFICATE);
         let key = self.key(&path.to_string_lossy())?;

@@ -21,7 +21,7 @@ fn each_finding_is_a_record_with_its_line_and_remedy() {
 }
 
 #[test]
-fn a_script_that_writes_beside_the_io_dir_is_no_mistake() {
+fn a_script_that_writes_beside_the_io_dir_is_not_a_mistake() {
     let folder = tempfile::tempdir().unwrap();
     write_file(folder.path(), "run.sh", "#!/bin/bash\ncp \"$1\" out.txt\n");
     let script = folder.path().join("run.sh");

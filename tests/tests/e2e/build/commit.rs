@@ -122,12 +122,12 @@ fn commit_warns_about_files_in_mounts_and_environment_variables() {
     );
     if !is_remote() {
         assert_eq!((&of_bind["files"], &of_bind["bytes"]), (&json!(2), &json!(5)));
-        assert!(ran.stderr.contains("the files in `/mounted` (2 files, 5 B) are not in the image: it is a bind mount"));
+        assert!(ran.stderr.contains("`/mounted` (2 files, 5 B) is a bind mount, so its files are not in the image"));
     }
     assert_eq!((&of_volume["path"], &of_volume["name"]), (&json!("/home/neurocaasdev/v"), &json!(volume)));
     assert_eq!((&of_volume["type"], &of_volume["files"]), (&json!("volume"), &json!(null)));
 
-    let variables = "the image has variables of the container, which others can read in it: `PASSWORD`";
+    let variables = "the image contains environment variables of the container, and everybody who has the image can read them: `PASSWORD`";
     assert_eq!(record["warnings"], json!([variables]));
     assert!(ran.stderr.contains(variables) && !ran.stderr.contains("sesame") && !ran.text().contains("sesame"));
 }

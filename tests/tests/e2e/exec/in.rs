@@ -46,7 +46,7 @@ fn in_timeout_ends_the_process_and_its_children() {
     let dev = DevContainer::new();
     let began = Instant::now();
     let ran = dev.exec_in(&["--timeout", "1"], &["sh", "-c", "sleep 7777 & sleep 7777"]).run();
-    ran.ended_saying(125, "ran longer than 1 s, and was ended");
+    ran.ended_saying(125, "exceeded its time limit of 1 s and was stopped");
     assert!(began.elapsed() < Duration::from_secs(8));
     assert_eq!(dev.count_processes("sleep 7777"), 0);
 }
@@ -128,7 +128,7 @@ fn in_on_a_remote_engine_passes_streams_and_status_and_reports_a_broken_connecti
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), &b"up\n"[..]), "{words}");
     let expected = format!(
         "ncaas-exec: lost the connection to the process in `{name}`, and it was ended\n\
-         hint: run it again; `ncaas-exec in --detach` does not depend on a connection\n"
+         hint: run it again; a command started with `--detach` survives a lost connection\n"
     );
     assert_eq!(words, expected);
     wait_until("its end", Duration::from_secs(30), || !runs());
@@ -140,7 +140,7 @@ fn in_timeout_ends_a_process_that_replaced_its_environment() {
     for command in [&["env", "-i", "/bin/sleep", "3117"][..], &["sh", "-c", "env -i /bin/sleep 3117 & wait"]] {
         let ran = dev.exec_in(&["--timeout", "1s"], command).run();
         assert_eq!(ran.status, 125, "{}", ran.stderr);
-        assert!(ran.stderr.contains("was ended"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("was stopped"), "{}", ran.stderr);
         assert!(!docker(&["top", &dev.name]).contains("sleep 3117"), "{command:?}");
     }
 }
@@ -169,5 +169,5 @@ fn an_interrupted_in_says_that_the_command_may_still_run_if_the_engine_does_not_
     let ended = child.wait_with_output().unwrap();
     let words = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(130), "{words}");
-    assert!(words.contains("may still run: it could not be ended"), "{words}");
+    assert!(words.contains("could not stop the command in `"), "{words}");
 }

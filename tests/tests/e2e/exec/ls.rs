@@ -14,7 +14,7 @@ fn ls_shows_disk_use_and_rm_older_than_keeps_young_containers() {
     let job = workspace.start(&[], &["sh", "-c", "head -c 3000000 /dev/zero > out"]);
     let ended = workspace.exec(&["wait"]).stdin(job).run().ended_saying(0, " succeeded");
     let id = ended.record().container.unwrap().id;
-    let listed = workspace.exec(&["ls", "--all", "--size", "--format", "json"]).run().ok().json();
+    let listed = workspace.exec(&["ls", "--all", "--size", "--json"]).run().ok().json();
     let ours = listed.iter().find(|record| record["container"]["id"] == id.as_str()).unwrap();
     let size = ours["container"]["size_bytes"].as_u64().unwrap();
     assert!((3_000_000..4_000_000).contains(&size), "{ours}");

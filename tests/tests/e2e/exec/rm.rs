@@ -34,7 +34,7 @@ fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
 }
 
 #[test]
-fn two_rm_of_the_same_containers_at_once_both_succeed() {
+fn two_concurrent_rm_of_the_same_containers_succeed() {
     let workspace = Workspace::new();
     for _ in 0..3 {
         let jobs = format!("{{\"image\":\"{FIXTURE}\",\"command\":[\"true\"]}}\n").repeat(8);
@@ -72,7 +72,7 @@ fn rm_removes_the_work_folder_of_a_container_that_is_gone() {
 }
 
 #[test]
-fn rm_is_silent_about_a_running_job_whose_end_follows() {
+fn rm_does_not_report_a_running_job_if_its_final_record_follows() {
     let workspace = Workspace::new();
     let running = workspace.start(&[], &["sleep", "1"]);
     let ended = workspace.exec(&["wait", "-q"]).stdin(running.clone()).run().ok().stdout;

@@ -1,4 +1,4 @@
-//! `ncaas-logs report`, also in a browser.
+//! `ncaas-logs report`, and its page in a browser.
 
 use std::path::Path;
 use std::process::Command;

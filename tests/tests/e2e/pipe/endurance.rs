@@ -34,7 +34,7 @@ const SHORT: usize = 6;
 const MIN_KILLS: usize = 2;
 /// How long the run of one setting may take.
 const LIMIT: Duration = Duration::from_secs(540);
-/// After so many kills of its stages, a machine's `serve` is stopped in good order and started again.
+/// After this number of kills of its stages, a machine's `serve` is stopped cleanly and started again.
 const KILLS_OF_SERVE: usize = 3;
 
 /// Half of its results are in its folder for results, half anywhere else. It has no spaces within quotes.

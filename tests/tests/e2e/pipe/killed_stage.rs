@@ -7,7 +7,7 @@ use ncaas_tests::engine::{docker, is_podman};
 use ncaas_tests::pipeline::{ANALYSIS, SubmittedJob};
 use ncaas_tests::wait_until;
 
-/// The time so many seconds from now, as the engine takes it.
+/// The time `seconds` from now, in the engine's format.
 fn engine_time_in(seconds: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     format!("{}.{:09}", now.as_secs() + seconds, now.subsec_nanos())

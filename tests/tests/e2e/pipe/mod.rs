@@ -1,6 +1,6 @@
 //! The seven stages as one pipe, from submit files in a bucket to results in it.
 
-mod bucket_away;
+mod bucket_outage;
 mod endurance;
 mod forged_record;
 mod hostile_s3;
@@ -86,7 +86,7 @@ fn is_left_and_removed(change: impl Fn(&SubmittedJob, &str)) {
 }
 
 #[test]
-fn the_next_rm_of_a_pipe_removes_what_a_killed_one_has_left() {
+fn a_restarted_pipe_removes_containers_left_by_a_killed_rm() {
     is_left_and_removed(|_, _| {});
 }
 
@@ -145,7 +145,7 @@ fn a_full_disk_under_the_io_dir_is_reported_and_the_next_run_succeeds() {
     assert_eq!((ran.status, record["error"]["kind"].as_str()), (1, Some("disk-full")), "{}", ran.stderr);
     assert!(record["error"]["hint"].as_str().unwrap().contains("free disk space"), "{record}");
     assert!(!ran.stderr.contains("big.bin\n"), "half a dataset under its final name: {}", ran.stderr);
-    // With room, the same goes on.
+    // With free space, the same pipe continues.
     let ran = pipe_in(folder.path(), &pull, &[]).ok();
     assert_eq!(ran.json()[0]["error"], Value::Null);
 }

@@ -55,7 +55,7 @@ fn cancel_stops_a_job_that_prints_nothing_in_a_pipe_without_live() {
 }
 
 #[test]
-fn a_pipe_that_was_down_during_cancel_stops_the_running_job_when_it_starts_again() {
+fn a_restarted_pipe_stops_a_job_cancelled_while_it_was_down() {
     let job = SubmittedJob::new("down");
     let pipe = job.start_pipe("sleep 600");
     job.wait_for_container();

@@ -10,7 +10,7 @@ use ncaas_tests::submissions::{ncaas_submit, watch_once, with_inputs};
 use ncaas_tests::wait_until;
 use serde_json::{Value, json};
 
-fn what_is_sent_is_handed_on(bucket: &TestBucket) {
+fn a_sent_submission_is_emitted(bucket: &TestBucket) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(path("it's $(x).npy"), "data").unwrap();
@@ -38,13 +38,13 @@ fn what_is_sent_is_handed_on(bucket: &TestBucket) {
         assert_eq!(record["job"]["bucket"], bucket.address());
         assert_eq!(record["note"]["n"].to_string(), "1.50");
     }
-    assert_eq!(watch_once(bucket).ended_saying(0, "left 1 submission ").text(), "", "what was handed on is held");
+    assert_eq!(watch_once(bucket).ended_saying(0, "skipped 1 submission: ").text(), "", "what was emitted is held");
     // Nothing has changed: nothing is sent again, but for the submit file under another timestamp.
     let sent = ncaas_submit(&["send", &target, "--data", &path("many"), "--config", &path("c.json")]).run().ok();
     let earlier = format!("`{}` has the same datasets and config", sent.json()[0]["job"]["id"].as_str().unwrap());
     std::fs::write(path("many/1.npy"), "2").unwrap();
     let again = ["send", &target, "--data", &path("many"), "--config", &path("c.json")];
-    ncaas_submit(&again).run().ended_saying(1, "`lab/inputs/many/1.npy` exists in the bucket, and");
+    ncaas_submit(&again).run().ended_saying(1, "`lab/inputs/many/1.npy` exists in the bucket with other content than");
     let again_sent = ncaas_submit(&again).arg("--force").run().ended_saying(0, &earlier);
     assert_eq!(again_sent.stderr.lines().count(), 1, "{}", again_sent.stderr);
     let cancel = again_sent.stderr.split('`').rfind(|words| words.starts_with("ncaas-submit cancel ")).unwrap();
@@ -58,12 +58,12 @@ fn what_is_sent_is_handed_on(bucket: &TestBucket) {
 
 #[test]
 fn a_submission_sent_to_a_directory_is_emitted_by_watch() {
-    what_is_sent_is_handed_on(&with_inputs(TestBucket::directory("pca")));
+    a_sent_submission_is_emitted(&with_inputs(TestBucket::directory("pca")));
 }
 
 #[test]
 fn a_submission_sent_to_s3_is_emitted_by_watch() {
-    what_is_sent_is_handed_on(&with_inputs(TestBucket::s3("send")));
+    a_sent_submission_is_emitted(&with_inputs(TestBucket::s3("send")));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_link_is_sent_under_its_own_name() {
 }
 
 #[test]
-fn send_outlasts_a_server_that_is_busy_or_away_for_its_patience() {
+fn send_waits_for_a_busy_or_unreachable_server_within_its_patience() {
     let bucket = with_inputs(TestBucket::s3("busy"));
     let proxy = S3Proxy::new();
     let target = format!("{}/lab", bucket.address());

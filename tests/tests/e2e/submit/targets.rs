@@ -32,7 +32,7 @@ fn an_unknown_job_is_refused_with_the_nearest_one() {
 fn a_bucket_is_not_taken_for_a_group_or_a_group_for_a_bucket() {
     let bucket = with_inputs(TestBucket::directory("pca"));
     submit_one_dataset(&bucket, "1");
-    let ran = send_to(&bucket.address()).ended_saying(2, "is a bucket, and names no group in it");
+    let ran = send_to(&bucket.address()).ended_saying(2, "is a bucket without a group");
     assert!(ran.stderr.contains("/pca/lab`"), "{}", ran.stderr);
     let group = format!("{}/lab", bucket.address());
     for verb in ["watch", "ls"] {
@@ -66,7 +66,5 @@ fn an_unknown_bucket_is_refused_with_the_nearest_one_beside_it() {
 fn a_verb_that_needs_jobs_names_the_bucket_as_a_bucket() {
     let bucket = with_inputs(TestBucket::directory("pca"));
     submit_one_dataset(&bucket, "1");
-    ncaas_submit(&["retry", "--force", &bucket.address()])
-        .run()
-        .ended_saying(2, "is a bucket, and names no group in it");
+    ncaas_submit(&["retry", "--force", &bucket.address()]).run().ended_saying(2, "is a bucket without a group");
 }

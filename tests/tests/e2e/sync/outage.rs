@@ -1,4 +1,4 @@
-//! A bucket whose server is away or busy for a while.
+//! A bucket whose server is unreachable or busy for a while.
 
 use std::fs;
 use std::io::Write;
@@ -45,7 +45,7 @@ fn push_through_outage(outage: fn(&S3Proxy) -> &AtomicBool) {
 }
 
 #[test]
-fn a_push_outlasts_a_server_that_is_away_for_twelve_seconds() {
+fn push_continues_after_a_server_outage_of_twelve_seconds() {
     push_through_outage(|proxy| &proxy.outage.is_away);
 }
 
@@ -100,7 +100,7 @@ fn a_machine_that_was_cut_off_writes_nothing_after_another_has_taken_over() {
     let mut child = push.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(record.to_string().as_bytes()).unwrap();
     proxy.begin_outage(&proxy.outage.is_away);
-    // Longer than a write goes on without a confirmed claim.
+    // Longer than a write continues without a confirmed claim.
     std::thread::sleep(Duration::from_secs(25));
     claim(4);
     let before = jobs.results_in_bucket();

@@ -250,6 +250,6 @@ fn a_repeated_failure_is_reported_once_with_a_count() {
     let lines: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{}", ran.stderr);
     assert!(lines[0].contains("the line is not JSON"), "{}", ran.stderr);
-    let counted = "ncaas-sync: 299 more records failed in the same way: the line is not JSON";
+    let counted = "ncaas-sync: 299 more records failed with the same error: the line is not JSON";
     assert!(lines[1].starts_with(counted), "{}", ran.stderr);
 }

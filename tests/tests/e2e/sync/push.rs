@@ -35,7 +35,7 @@ fn push_deletes_nothing_if_the_source_is_empty_or_incomplete() {
     let ran = ncaas_sync(&home, &["push", source, &target, "--delete"]).run();
     let ran = ran.ended_saying(1, "deleted none of 2 objects that have no file: the folder is empty");
     assert_eq!(count(&ran.json()[0], "deleted"), 0);
-    // A link to a folder stands for what may lie below it.
+    // A link to a folder stands for anything below it.
     write_below(&folder, "c", "1");
     fs::create_dir(home.path().join("elsewhere")).unwrap();
     symlink(home.path().join("elsewhere"), folder.join("sub")).unwrap();
@@ -114,7 +114,7 @@ fn end_txt_is_written_for_two_groups_whose_submissions_have_one_id() {
 }
 
 #[test]
-fn a_pushed_job_whose_claim_is_stale_is_no_failure() {
+fn a_stale_claim_on_a_pushed_job_is_not_a_failure() {
     let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
     let mut record = jobs.ended(1, 1);
     record["job"]["claim"] = json!({"watcher": "w", "number": 3});
@@ -245,7 +245,7 @@ fn an_empty_result_folder_gets_no_key_that_ends_in_a_slash() {
     assert!(keys.iter().all(|key| !key.ends_with('/')), "{keys:?}");
     let verified =
         jobs.run(&["verify"], &json!({"job": record["job"], "io_dir": record["io_dir"], "results": record["results"]}));
-    verified.ended_saying(0, "`job__pca_1`: 2 files verified by SHA-256 in the io-dir and `s3://folders");
+    verified.ended_saying(0, "`job__pca_1`: 2 files verified in the io-dir and `s3://folders");
     assert_eq!(pushed.record().pushed, Some(true));
 }
 

@@ -35,12 +35,12 @@ fn verify_finds_damaged_files_in_the_io_dir_and_the_bucket() {
     ncaas_sync(&home, &["verify"])
         .stdin(record(&["good"]))
         .run()
-        .ended_saying(0, "`job__pca_1`: 1 file verified by SHA-256 in the io-dir and `");
+        .ended_saying(0, "`job__pca_1`: 1 file verified in the io-dir and `");
     let all = record(&["good", "bad-here", "bad-there", "gone-there"]);
     let ran = ncaas_sync(&home, &["verify", "--files"]).stdin(all).run();
     let ran = ran.ended_saying(
         1,
-        "of 4 files of `job__pca_1`, 1 different in the bucket, 1 different in the io-dir, 1 missing in the bucket",
+        "`job__pca_1`: 1 different in the bucket, 1 different in the io-dir, 1 missing in the bucket, of 4 files; the first is `",
     );
     let lines = ran.json();
     assert_eq!(lines.last().unwrap()["error"]["kind"], "checksum-mismatch");
@@ -60,7 +60,7 @@ fn the_bucket_is_verified(jobs: &BucketJob) {
         record["results"].as_array_mut().unwrap().push(result);
     }
     jobs.run(&["push"], &record).ok();
-    jobs.run(&["verify"], &record).ended_saying(0, "`job__pca_1`: 4 files verified by SHA-256 in the io-dir and `");
+    jobs.run(&["verify"], &record).ended_saying(0, "`job__pca_1`: 4 files verified in the io-dir and `");
     let key = |name: &str| format!("lab/results/job__pca_1/process_results/{name}");
     jobs.bucket.put(&key("changed"), "123");
     jobs.bucket.put(&key("same_size"), "1234x");
@@ -68,7 +68,7 @@ fn the_bucket_is_verified(jobs: &BucketJob) {
     moved["path"] = "results/job__pca_1/process_results/never".into();
     record["results"][3] = moved;
     let ran = jobs.run(&["verify", "--bucket-only", "--files"], &record);
-    let told = "of 4 files of `job__pca_1`, 2 different in the bucket, 1 missing in the bucket";
+    let told = "`job__pca_1`: 2 different in the bucket, 1 missing in the bucket, of 4 files; the first is `";
     let lines = ran.ended_saying(1, told).json();
     let mut found: Vec<String> = lines
         .iter()
@@ -77,7 +77,8 @@ fn the_bucket_is_verified(jobs: &BucketJob) {
         .collect();
     found.sort();
     assert_eq!(found, ["changed different", "never missing", "result1 same", "same_size different"]);
-    jobs.run(&["verify", "--io-dir-only"], &record).ended_saying(1, "1 missing in the io-dir (`");
+    jobs.run(&["verify", "--io-dir-only"], &record)
+        .ended_saying(1, "1 missing in the io-dir, of 4 files; the first is `");
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn a_damaged_record_in_the_bucket_is_a_failure_that_names_it() {
     jobs.run(&["push"], &record).ok();
     let target = format!("{}/lab", jobs.bucket.address());
     let verify = || ncaas_sync(&jobs.home, &["verify", &target, "job__pca_1"]).dir(jobs.home.path()).run();
-    verify().ended_saying(0, "verified by SHA-256");
+    verify().ended_saying(0, "verified");
     let key = "lab/results/job__pca_1/logs/set2.record.json";
     jobs.bucket.put(key, "{\"job\":");
     verify().ended_saying(1, &format!("/{key}` is not a record that the tools wrote"));

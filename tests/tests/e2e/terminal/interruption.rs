@@ -52,7 +52,7 @@ fn an_interrupted_pipe_of_run_names_a_command_that_saves_the_results() {
         ),
     ] {
         let screen = interrupt_after(Terminal::start(folder.path(), 110, &line), seen);
-        let words = format!("interrupted: 1 job runs in the background{not_started}; `");
+        let words = format!("interrupted: 1 job is running in the background{not_started}; `");
         assert!(screen.matches("interrupted").count() == 1 && screen.contains(&words), "{line}: {screen}");
         let advised = commands(&screen);
         assert!(advised.contains(&"ncaas-exec ls"), "{line}: {screen}");

@@ -100,7 +100,7 @@ fn a_dry_run_on_a_terminal_says_what_would_run() {
     let workspace = Workspace::new();
     workspace.write("a.npy", "a");
     let lines = shown(workspace.path(), &format!("ncaas-exec run {FIXTURE} --data a.npy --dry-run -- true"));
-    for expected in ["would start `job__", "a.npy` at `", "has the limits: time none", "docker run --detach"] {
+    for expected in ["would start `job__", "a.npy` is mounted at `", "limits of `job__", "docker run --detach"] {
         assert!(lines.iter().any(|line| line.contains(expected)), "{expected}: {lines:#?}");
     }
     assert!(!lines.iter().any(|line| is_json(line)), "{lines:#?}");
@@ -189,7 +189,7 @@ fn a_dataset_names_the_job_that_runs_and_not_one_of_several() {
     };
     let names = [start(&["sh", "-c", "sleep 60"]), start(&["sh", "-c", "sleep 60"])];
     let refused = stop(&data).json()[0]["error"]["message"].to_string();
-    assert!(refused.contains(&format!("several jobs with `{data}` run: ")), "{refused}");
+    assert!(refused.contains(&format!("several running jobs have the dataset `{data}`: ")), "{refused}");
     stop(&names[1]);
     let ended = workspace.start(&["--data", &data], &["sh", "-c", "true"]);
     workspace.exec(&["wait"]).stdin(ended).run();
@@ -295,13 +295,13 @@ fn advice_and_limits_have_units_and_commands_that_work() {
 }
 
 #[test]
-fn run_says_what_goes_on_when_no_other_program_reads_its_records() {
+fn run_names_the_running_jobs_if_no_other_program_reads_its_records() {
     let workspace = Workspace::new();
     let run = |flag: &str, output: &str| {
         pipe_in(workspace.path(), &format!("ncaas-exec run {FIXTURE} {flag} -- sleep 60 >{output}"), &[])
     };
     for output in ["record.json", "/dev/null"] {
-        run("", output).ended_saying(0, "1 job runs in the background: `ncaas-exec wait last` waits for it");
+        run("", output).ended_saying(0, "1 job is running in the background: `ncaas-exec wait last` waits for it");
         run("--quiet", output).ok();
     }
 }

@@ -1,6 +1,6 @@
 //! Assigns each finding its path in the results.
 //!
-//! The results of the only dataset of a submission lie in `process_results` itself; those of several datasets each in a
+//! The results of the only dataset of a submission are in `process_results` itself; those of several datasets each in a
 //! folder with the dataset's label, so that nothing has to be decided between them, on whatever machine they run. A name
 //! may still be taken, for example by the config: a file with the same content is kept once, one with other content gets
 //! another folder. The assignment is a pure function of the findings and of the destination's content. Only the index of the
@@ -184,13 +184,13 @@ struct Assigner<'a, D> {
     naming: &'a Naming,
     /// Assigned paths, relative to the job's folder.
     taken: PathSet,
-    /// Folders that assigned paths lie in, and assigned empty folders.
+    /// Folders that contain assigned paths, and assigned empty folders.
     folders: HashSet<String>,
     /// Whether the destination lacks a folder, for each folder that was looked up.
     lacking: RefCell<HashMap<String, bool>>,
 }
 
-/// A set of paths, stored as keyed hashes: a million paths take little memory. Of two paths with the same hash the
+/// A set of paths, stored as keyed hashes: a million paths need little memory. If two paths have the same hash, the
 /// second would only get another name.
 #[derive(Debug, Default)]
 struct PathSet {

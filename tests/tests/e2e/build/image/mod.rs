@@ -89,6 +89,21 @@ fn a_failed_step_is_reported_with_its_last_lines() {
 }
 
 #[test]
+fn a_quiet_build_prints_only_the_output_of_a_failed_step() {
+    let image = unique("build");
+    let mut clean_up = CleanUp::new();
+    clean_up.image(&image);
+    let build = |command: &str| {
+        let folder = build_context(&format!("FROM {FIXTURE}\n{NOT_CACHED}{image}\nRUN {command}\n"));
+        ncaas_build().args(["image", "-q", "-t", &image]).arg(folder.path()).run()
+    };
+    assert_eq!(build("echo hello").ok().stderr, "");
+    let failed = build("seq 50; exit 42");
+    let lines: String = (31..=50).map(|number| format!("{number}\n")).collect();
+    assert!(failed.stderr.starts_with(&format!("{lines}ncaas-build: ")), "{}", failed.stderr);
+}
+
+#[test]
 fn cache_and_secret_mounts_use_buildkit_without_a_flag() {
     let image = unique("build");
     let mut clean = CleanUp::new();

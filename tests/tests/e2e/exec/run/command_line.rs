@@ -306,6 +306,6 @@ fn an_image_with_a_label_of_the_tools_is_refused_and_its_containers_are_not_list
     let (name, mut clean_up) = (unique("forged"), CleanUp::new());
     clean_up.container(&name);
     docker(&["create", "--name", &name, &image.tag]);
-    let listed = Run::tool("ncaas-exec").args(["ls", "--all", "--format", "json"]).run();
+    let listed = Run::tool("ncaas-exec").args(["ls", "--all", "--json"]).run();
     assert!(!listed.text().contains(&name), "{}", listed.text());
 }

@@ -30,7 +30,7 @@ fn an_interrupted_run_leaves_its_job_running_and_ls_lists_it() {
     assert_eq!(ended.status.code(), Some(130));
     let message = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(
-        message.starts_with("ncaas-exec: interrupted: 1 job runs in the background; 1 was not started; "),
+        message.starts_with("ncaas-exec: interrupted: 1 job is running in the background; 1 was not started; "),
         "{message}"
     );
     let listed = of_this_test();

@@ -149,7 +149,7 @@ fn a_terminal_gets_a_summary_of_each_job_and_json_on_request() {
     let lines: Vec<&str> = started.lines().map(str::trim_end).collect();
     assert!(lines[0] == "shown: running" && lines[1].starts_with("  shown-1-"), "{started}");
     assert!(lines[..2].iter().all(|line| line.chars().count() <= 80), "{started}");
-    assert!(lines[2].contains("1 job runs in the background"), "{started}");
+    assert!(lines[2].contains("1 job is running in the background"), "{started}");
     assert_eq!(lines.len(), 4, "the last message needs two lines: {started}");
     let stopped = on_terminal("stop --grace 1 shown");
     assert!(stopped.starts_with("shown: killed"), "{stopped}");

@@ -26,8 +26,8 @@ fn verbose_says_what_is_started_and_what_a_job_waits_for() {
     let ran = workspace.exec(&flags).stdin(line.repeat(2)).run();
     for expected in [
         " runs: sleep 1 /home/neurocaasdev/io-dir/inputs/x.npy",
-        "/x.npy` at `/home/neurocaasdev/io-dir/inputs/x.npy` (read-only)",
-        " has the limits: time 50.0 s, memory 64m, CPUs none, processes 2048, log 10g",
+        "/x.npy` is mounted at `/home/neurocaasdev/io-dir/inputs/x.npy` (read-only)",
+        ": time 50.0 s, memory 64m, CPUs none, processes 2048, log 10g",
         " waits for a slot: at most 1 job at once (`-j`)",
     ] {
         assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);

@@ -19,13 +19,13 @@ fn a_job_taken_up_from_another_directory_keeps_its_io_dir() {
     clean_up.labelled(&format!("org.neurocaas.job={}", job["id"].as_str().unwrap()));
     let started = first.exec(&["run"]).stdin(record.clone()).run().ok().json().remove(0);
     let again = second.exec(&["run"]).stdin(record).run();
-    assert!(again.stderr.contains("is used again"), "{}", again.stderr);
+    assert!(again.stderr.contains(": using the io-dir `"), "{}", again.stderr);
     let again = again.json().remove(0);
     assert_eq!((&again["io_dir"], &again["container"]["id"]), (&started["io_dir"], &started["container"]["id"]));
 }
 
 #[test]
-fn a_job_that_another_run_starts_meanwhile_is_taken_up() {
+fn run_adopts_a_job_that_another_run_started() {
     let (first, second) = (Workspace::new(), Workspace::new());
     let id = unique("job__meanwhile");
     let job = json!({"id": id, "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1});
@@ -49,7 +49,7 @@ fn a_job_that_another_run_starts_meanwhile_is_taken_up() {
     drop(lock);
     let ended = waiting.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success() && message.contains("is used again"), "{message}");
+    assert!(ended.status.success() && message.contains(": using the io-dir `"), "{message}");
     let taken_up: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!((&taken_up["io_dir"], &taken_up["container"]["id"]), (&started["io_dir"], &started["container"]["id"]));
 }
@@ -74,7 +74,7 @@ fn two_runs_of_one_job_at_once_start_one_container() {
 }
 
 #[test]
-fn a_container_that_an_earlier_run_created_and_did_not_start_is_created_anew() {
+fn run_replaces_a_container_that_an_earlier_run_did_not_start() {
     let workspace = Workspace::new();
     let id = unique("job__created");
     let job = json!({"id": id, "bucket": "s3://pca", "group": "lab", "dataset": 1, "datasets": 1});
@@ -141,7 +141,7 @@ fn rm_keeps_a_container_whose_results_were_not_collected() {
 
 /// A service manager or a scheduler kills the guardian with the control group of the pipe.
 #[test]
-fn a_run_that_takes_a_job_up_enforces_a_time_limit_whose_guardian_was_killed() {
+fn a_run_that_adopts_a_job_enforces_its_time_limit() {
     let workspace = Workspace::new();
     let id = unique("job__guarded");
     let record = json!({"job": {"id": id}, "image": FIXTURE, "command": ["sleep", "60"]}).to_string();

@@ -33,7 +33,7 @@ fn lines_and_state_read_saved_files_after_the_container_is_removed() {
     std::fs::remove_file(submission.logs().join("session 1.npy.record.json")).unwrap();
     let part = lines(&["session 1.npy.log"]);
     assert_eq!((part.status, part.json().len()), (0, printed.len()));
-    assert!(part.stderr.contains("its job was not followed to its end"), "{}", part.stderr);
+    assert!(part.stderr.contains("`ncaas-logs save` did not follow the job to its end"), "{}", part.stderr);
     lines(&["certificate.txt"]).ended_saying(1, "container `certificate.txt` does not exist");
     lines(&["./certificate.txt"]).ended_saying(1, "is not a log that `ncaas-logs save` wrote: line 1 has no time");
     lines(&["./missing.log"]).ended_saying(1, "cannot read `missing.log`");

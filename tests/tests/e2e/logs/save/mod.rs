@@ -125,7 +125,7 @@ fn a_running_job_whose_results_folder_is_removed_is_saved_whole() {
     let results = submission.logs().ancestors().nth(2).unwrap().to_owned();
     let removed = results.with_extension("removed");
     std::fs::rename(&results, &removed).unwrap();
-    // A write may still be going on in it.
+    // A write to it may still be in progress.
     wait_until("its removal", LIMIT, || std::fs::remove_dir_all(&removed).is_ok());
     let saved = saving.join().unwrap().ok().submission_records().pop().unwrap();
     assert_eq!(saved.container.unwrap().status.as_deref(), Some("success"));

@@ -30,7 +30,7 @@ fn save_tells_how_a_job_ended_once_with_the_cause() {
 }
 
 #[test]
-fn each_end_is_reported_once_in_a_pipe_also_if_the_job_ended_before_its_record_came() {
+fn each_end_is_reported_once_in_a_pipe_even_if_the_job_ended_before_its_record_arrived() {
     let workspace = Workspace::new();
     let started = workspace.start(&[], &["true"]);
     let record = workspace.exec(&["wait", "-q"]).stdin(started).run().ok();

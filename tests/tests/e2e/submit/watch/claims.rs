@@ -21,7 +21,7 @@ fn each_once(bucket: &TestBucket, arguments: &[&str]) {
     // A name that sorts before all others is found as well.
     let early = submit_one_dataset(bucket, "a");
     let all = || [first.ids(), second.ids()].concat();
-    wait_until("all to be handed on", SOON, || all().len() >= 12);
+    wait_until("all to be emitted", SOON, || all().len() >= 12);
     let mut handed_on = all();
     handed_on.sort();
     let mut expected: Vec<String> = ids.into_iter().chain([before, early]).collect();
@@ -47,7 +47,7 @@ fn one_watcher_claims_each_submission_announced_by_a_queue() {
     // Polled once an hour: what comes, comes by the queue.
     each_once(&bucket, &["--notify", "--poll", "1h"]);
     let watching = WatchProcess::start(&bucket, &["--notify", "--poll", "1h"]);
-    // When something that was there before is handed on, what comes from then on is told of by the queue.
+    // When an earlier submission is emitted, the queue reports those that come later.
     watching.wait_for(&submit_one_dataset(&bucket, "there before"));
     let told = submit_one_dataset(&bucket, "told of");
     watching.wait_for(&told);
@@ -133,7 +133,7 @@ fn watchers_are_killed(
     // In whatever order their readers come to run: all but one of those that were handed a job have been killed.
     for (id, by) in &jobs.handed_on {
         let alive = by.iter().filter(|number| !jobs.dead.contains(number)).count();
-        assert!(alive <= 1, "{id} was handed on by {by:?}, dead: {:?}", jobs.dead);
+        assert!(alive <= 1, "{id} was emitted by {by:?}, dead: {:?}", jobs.dead);
     }
 }
 

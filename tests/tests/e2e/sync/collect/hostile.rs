@@ -30,7 +30,7 @@ fn folders_nested_too_deeply_for_a_path_are_left_out_with_a_warning() {
         // It cannot list the changes where one path among them is too long.
         let refused = job.collect(flags).record();
         assert_eq!(refused.error_kind(), "engine-error");
-        assert!(refused.error.unwrap().hint.unwrap().starts_with("`--from PATH` takes what lies there"));
+        assert!(refused.error.unwrap().hint.unwrap().starts_with("`--from PATH` collects a folder"));
         (flags, places) = (&["--from", "ok"], &places[..1]);
     }
     let record = job.collect(flags).ok().record();

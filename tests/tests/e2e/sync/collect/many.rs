@@ -28,7 +28,7 @@ fn a_long_list_of_results_is_stored_in_a_file_beside_them() {
     let saved: Value = serde_json::from_slice(&fs::read(job.folder().join("logs/a.npy.record.json")).unwrap()).unwrap();
     assert_eq!(saved["results_file"]["count"], COUNT);
     let again = job.collect(&["--expect", "*1501"]);
-    let again = again.ended_saying(1, "none of its 1500 results matches `*1501`").record();
+    let again = again.ended_saying(1, "has 1500 results, but none matches `*1501`").record();
     assert_eq!(
         (again.results_file.clone(), again.error_kind()),
         (Some(told.clone()), "results-missing"),
@@ -49,11 +49,11 @@ fn a_long_list_of_results_is_stored_in_a_file_beside_them() {
     let list_key = format!("lab/{}", told.path);
     assert!(bucket.keys().contains(&list_key));
     assert!(bucket.keys().iter().any(|key| key.ends_with("/end.txt")));
-    run(&["verify"]).ended_saying(0, "1501 files verified by SHA-256 in the io-dir and `");
-    run(&["verify", "--bucket-only"]).ended_saying(0, "1501 files verified by SHA-256 in `");
+    run(&["verify"]).ended_saying(0, "1501 files verified in the io-dir and `");
+    run(&["verify", "--bucket-only"]).ended_saying(0, "1501 files verified in `");
     let one = results[COUNT / 2]["path"].as_str().unwrap();
     bucket.put(&format!("lab/{one}"), "something");
-    run(&["verify"]).ended_saying(1, "of 1501 files of");
+    run(&["verify"]).ended_saying(1, ", of 1501 files; the first is `");
     // A list that was shortened would hide what is missing.
     bucket.put(&list_key, &list[..list.len() / 2]);
     run(&["verify", "--bucket-only"]).ended_saying(1, "is not the list of results that the record names");

@@ -108,12 +108,12 @@ fn results_of_a_failed_job_are_kept_and_marked_partial() {
 #[test]
 fn a_successful_job_without_its_expected_results_is_an_error() {
     let job = EndedJob::after("echo x > io-dir/results/x.txt", &["--label", "org.neurocaas.expect=*.npy"]);
-    let ran = job.collect(&[]).ended_saying(1, "the job exited with 0, but none of its 1 results matches `*.npy`");
+    let ran = job.collect(&[]).ended_saying(1, "the job exited with 0 and has 1 result, but none matches `*.npy`");
     let record = ran.record();
     assert_eq!(record.error_kind(), "results-missing");
     assert_eq!(result_paths(&record), ["x.txt"], "what it has made is kept");
     let certificate = fs::read_to_string(job.folder().join("logs/certificate.txt")).unwrap();
-    assert!(certificate.contains("none of its 1 results matches `*.npy`"), "{certificate}");
+    assert!(certificate.contains("has 1 result, but none matches `*.npy`"), "{certificate}");
     job.collect(&["--expect", "*.txt"]).ok();
 }
 
@@ -205,7 +205,7 @@ fn files_that_are_as_in_the_image_are_not_results() {
 #[test]
 fn a_job_without_results_names_the_files_that_were_left_out() {
     let job = EndedJob::after("mkdir /tmp/out; echo x > /tmp/out/res.csv", &[]);
-    let expected = "the job succeeded without any result: 1 file under `/tmp` left out (`--all` collects them)";
+    let expected = "the job succeeded, but has no results: 1 file under `/tmp` left out (`--all` collects them)";
     for attempt in ["first", "again"] {
         let record = job.collect(&[]).ended_saying(0, expected).record();
         assert_eq!(record.warnings.as_deref(), Some(&[expected.to_owned()][..]), "{attempt}");
@@ -219,7 +219,7 @@ fn a_job_without_results_names_the_files_that_were_left_out() {
     let named = ncaas_sync(&failed.home, &["collect", &failed.container]).dir(failed.home.path()).run();
     named.ended_saying(1, "1 file under `/tmp` left out (`--all` collects them)");
     let nothing = EndedJob::after("true", &[]);
-    nothing.collect(&[]).ended_saying(0, "the job succeeded without any result, and no file that it wrote was found");
+    nothing.collect(&[]).ended_saying(0, "the job succeeded, but wrote no file that could be found");
 }
 
 #[test]

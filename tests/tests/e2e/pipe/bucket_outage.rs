@@ -1,4 +1,4 @@
-//! The pipe goes on after its bucket was away while a job ended.
+//! The pipe continues after an outage of its bucket while a job ended.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use ncaas_tests::pipeline::{SubmittedJob, pipeline_script};
 use ncaas_tests::wait_until;
 
 #[test]
-fn a_job_that_ends_while_its_bucket_is_away_is_pushed_when_the_bucket_is_back() {
+fn a_job_that_ends_during_a_bucket_outage_is_pushed_afterwards() {
     let job = SubmittedJob::new("away");
     let bucket = PathBuf::from(job.bucket.address());
     let away = bucket.with_extension("away");
@@ -21,7 +21,7 @@ fn a_job_that_ends_while_its_bucket_is_away_is_pushed_when_the_bucket_is_back() 
     std::fs::rename(&bucket, &away).unwrap();
     std::fs::remove_file(&hold).unwrap();
     let stderr = || std::fs::read_to_string(job.folder.path().join("stderr")).unwrap();
-    let is_retried = || stderr().contains("the job is tried again while this pipe runs");
+    let is_retried = || stderr().contains("this pipe retries the job");
     wait_until("the failed push", Duration::from_secs(60), is_retried);
     std::fs::rename(&away, &bucket).unwrap();
     let end = job.key("process_results/end.txt");
