@@ -6,6 +6,7 @@
 pub mod bounds;
 mod container;
 pub mod fields;
+mod json_cause;
 mod placement;
 pub mod submission;
 
@@ -21,6 +22,7 @@ use crate::layout::{LOG_SUFFIX, STATUS_SUFFIX};
 use crate::quantity::format_duration;
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
+use json_cause::{describe_type, field_cause, json_cause};
 
 /// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a `bad-record` and
 /// is not held in memory.
@@ -102,8 +104,11 @@ impl Record {
         let value: Value = serde_json::from_slice(text::without_bom(line))
             .map_err(|error| Failure::new(Kind::BadRecord, format!("the line is not JSON: {}", json_cause(&error))))?;
         let Value::Object(fields) = value else {
-            return Err(Failure::new(Kind::BadRecord, format!("the line is {}, not a JSON object", kind_of(&value)))
-                .hint("one record is one JSON object on one line; `jq -c '.[]'` splits an array into its records"));
+            return Err(Failure::new(
+                Kind::BadRecord,
+                format!("the line is {}, not a JSON object", describe_type(&value)),
+            )
+            .hint("one record is one JSON object on one line; `jq -c '.[]'` splits an array into its records"));
         };
         let record = Record { fields };
         bounds::check(&record.fields()?)?;
@@ -366,70 +371,6 @@ impl Record {
         } else {
             self.fields.insert(name.to_owned(), value);
         }
-    }
-}
-
-/// The cause of an invalid field, for people.
-fn field_cause(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let types = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
-    if let Some((found, expected)) = types.and_then(|types| types.rsplit_once(", expected ")) {
-        let found = match found {
-            "sequence" => "an array".to_owned(),
-            "map" => "an object".to_owned(),
-            "unit value" | "null" => "null".to_owned(),
-            "number" => "a number".to_owned(),
-            found => format!("the {found}"),
-        };
-        let expected = match expected {
-            "a sequence" => "an array",
-            "a map" => "an object",
-            "u64" | "u32" | "usize" => "a whole number from 0",
-            "i64" | "i32" => "a whole number",
-            "f64" => "a number",
-            expected if expected.starts_with("struct ") => "an object",
-            expected => expected,
-        };
-        return format!("expected {expected}, found {found}");
-    }
-    if let Some(field) = message.strip_prefix("missing field ") {
-        return format!("the field {field} is missing");
-    }
-    if message.starts_with("data did not match any variant") {
-        return "expected a string or an array of strings".to_owned();
-    }
-    message.replace("unknown variant ", "").replace(", expected one of ", " is not one of ")
-}
-
-/// The cause of a JSON error with its position, for people.
-pub(crate) fn json_cause(error: &serde_json::Error) -> String {
-    let words = match error.classify() {
-        serde_json::error::Category::Eof => "the text ends too early".to_owned(),
-        serde_json::error::Category::Syntax => {
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
-            match message {
-                "expected ident" | "expected value" => "this is not a JSON value".to_owned(),
-                "key must be a string" => "a key must be in double quotes".to_owned(),
-                "trailing characters" => "text follows the end of the value".to_owned(),
-                "recursion limit exceeded" => "it is nested too deeply".to_owned(),
-                "trailing comma" => "`,` is not allowed before the closing bracket".to_owned(),
-                message => message.replace("expected", "it needs"),
-            }
-        }
-        _ => return error.to_string(),
-    };
-    format!("{words} (line {}, column {})", error.line(), error.column())
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
     }
 }
 

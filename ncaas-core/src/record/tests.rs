@@ -105,6 +105,8 @@ fn fields_out_of_bounds_are_refused_where_a_record_enters() {
         format!(r#"{{"job":{{"id":"{long}"}}}}"#),
         format!(r#"{{"job":{{"id":"j","label":"{long}"}}}}"#),
         format!(r#"{{"container":{{"name":"{long}"}}}}"#),
+        r#"{"container":{"id":"/io/s1.record.json"}}"#.to_owned(),
+        r#"{"container":{"name":"../s1.record.json"}}"#.to_owned(),
         r#"{"io_dir":"relative"}"#.to_owned(),
         r#"{"io_dir":"/io/../etc"}"#.to_owned(),
         r#"{"configname":"a\u0000b"}"#.to_owned(),

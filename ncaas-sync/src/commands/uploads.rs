@@ -19,7 +19,7 @@ pub(crate) struct UploadRecord {
     key: String,
     /// The id that the server gave it.
     upload: String,
-    /// WalkRoot time, RFC 3339 in UTC.
+    /// Start time, RFC 3339 in UTC.
     begun: String,
     /// Seconds since then.
     age_s: i64,

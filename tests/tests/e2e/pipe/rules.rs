@@ -91,6 +91,7 @@ fn a_record_with_a_name_that_leads_elsewhere_is_refused_by_every_filter() {
         r#"{"job":{"id":"j","bucket":"/tmp","group":"lab"},"dataname":"lab/../other/x"}"#,
         r#"{"job":{"id":"j","bucket":"/tmp","group":"lab"},"dataname":"lab/x\u0000"}"#,
         r#"{"job":{"id":"j","bucket":"/tmp","group":"lab"},"configname":"lab/../../x"}"#,
+        r#"{"container":{"id":"/tmp/ncaas-none/s1.record.json"}}"#,
     ];
     for &verb in FILTERS.iter() {
         let ran = filter(verb).stdin(lines.join("\n")).run();
