@@ -30,8 +30,8 @@ pub async fn join_blocking<T>(work: impl Future<Output = Result<Result<T>, JoinE
     })
 }
 
-/// Same as [`run_blocking`], for long work such as copying a large file. The work checks whether its caller still waits, so that an
-/// interrupted tool does not wait for it.
+/// Same as [`run_blocking`], for long work such as copying a large file. The work checks whether its caller still
+/// waits, so that an interrupted tool does not wait for it.
 pub(crate) async fn run_cancellable<T: Send + 'static>(
     work: impl FnOnce(&CancelCheck) -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -1,8 +1,9 @@
 //! Claims: which watcher is responsible for a submission.
 //!
-//! A claim is an object in the job's folder of the bucket. Watchers create it and take it over with conditional writes only,
-//! and each time its number rises. A record carries the number and the watcher of the claim under which it was emitted, so a stage
-//! can find out that its work has been superseded. The claim stays when the submission has ended, and shows whose folder it is.
+//! A claim is an object in the job's folder of the bucket. Watchers create it and take it over with conditional writes
+//! only, and each time its number rises. A record carries the number and the watcher of the claim under which it was
+//! emitted, so a stage can find out that its work has been superseded. The claim stays when the submission has ended,
+//! and shows whose folder it is.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The order in which a stage emits what it works on at the same time: within a group, that in which it came, so that jobs start in
-//! that order.
+//! The order in which a stage emits what it works on at the same time: within a group, that in which it came, so that
+//! jobs start in that order.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// How long complete work waits for slower work before it. A large dataset delays the small ones behind it by this time, once.
+/// How long complete work waits for slower work before it. A large dataset delays the small ones behind it by this
+/// time, once.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The order of the records, or submissions, in work.
@@ -105,7 +106,8 @@ mod tests {
 
     use super::*;
 
-    /// The order in which work for these groups leaves, which is complete at once, or when all other work has left (`slow`).
+    /// The order in which work for these groups leaves, which is complete at once, or when all other work has left
+    /// (`slow`).
     async fn order_of(longest_wait: Duration, groups: &[&str], slow: Option<usize>) -> Vec<String> {
         let order = EmissionOrder { longest_wait, ..EmissionOrder::default() };
         let (left, changed) = (RefCell::new(Vec::new()), Notify::new());

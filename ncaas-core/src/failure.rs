@@ -1,7 +1,7 @@
 //! The kinds of failure, with their names in records, exit statuses and hints.
 //!
-//! A message is in lower case, with its subject in backticks and the cause after a colon. The hint says what to do. The same
-//! failure is stored in a record (`error`) and printed on stderr.
+//! A message is in lower case, with its subject in backticks and the cause after a colon. The hint says what to do. The
+//! same failure is stored in a record (`error`) and printed on stderr.
 
 use std::error::Error;
 use std::fmt;
@@ -120,8 +120,8 @@ impl Kind {
         }
     }
 
-    /// Whether the job may succeed later without a change of the submission or its image. Such a failure does not end a submission:
-    /// the job is run again.
+    /// Whether the job may succeed later without a change of the submission or its image. Such a failure does not end a
+    /// submission: the job is run again.
     pub fn is_transient(self) -> bool {
         matches!(
             self,

@@ -16,13 +16,15 @@ use crate::quantity::format_bytes;
 use crate::suggestion::suggest_file;
 use crate::text;
 
-/// The beginning of the names of the tools' own files: incomplete files and locks. They are never listed, collected or uploaded.
+/// The beginning of the names of the tools' own files: incomplete files and locks. They are never listed, collected or
+/// uploaded.
 pub const TEMPORARY_PREFIX: &str = ".ncaas-";
 
 /// Disk space that jobs and downloads leave free, in bytes.
 pub const MIN_FREE: u64 = 64 << 20;
 
-/// The folder for files that may be lost: `$XDG_CACHE_HOME/ncaas`, by default `~/.cache/ncaas`. None without a home directory.
+/// The folder for files that may be lost: `$XDG_CACHE_HOME/ncaas`, by default `~/.cache/ncaas`. None without a home
+/// directory.
 pub fn cache_folder() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
@@ -184,7 +186,8 @@ fn is_hole(bytes: &[u8]) -> bool {
     bytes.len() >= BLOCK && bytes.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()])
 }
 
-/// Writes bytes at the file's position; zeros become a hole. Returns whether they did: the last hole does not extend the file.
+/// Writes bytes at the file's position; zeros become a hole. Returns whether they did: the last hole does not extend
+/// the file.
 ///
 /// # Errors
 /// If the disk is full.

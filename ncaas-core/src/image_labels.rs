@@ -1,7 +1,7 @@
 //! The labels by which the author of an image says how its jobs are run.
 //!
-//! They are read by `run` and written by `image` and `commit`. Other labels belong to the tools, which find their containers
-//! by them: an image that has one could pass any container off as a job.
+//! They are read by `run` and written by `image` and `commit`. Other labels belong to the tools, which find their
+//! containers by them: an image that has one could pass any container off as a job.
 
 use std::collections::HashMap;
 

@@ -67,8 +67,8 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
     Ok(InputPath { host, inside, is_folder })
 }
 
-/// Whether an input is a folder. For a job of a group, links that lead out of the io-dir are refused; a job from arguments may
-/// read any path. `what` is the input's name in messages.
+/// Whether an input is a folder. For a job of a group, links that lead out of the io-dir are refused; a job from
+/// arguments may read any path. `what` is the input's name in messages.
 ///
 /// # Errors
 /// [`Kind::FileNotFound`]; [`Kind::UnsafePath`] if a link leads out of the io-dir, or the input is a pipe.

@@ -1,7 +1,7 @@
 //! The line on a terminal that says how many jobs wait, run and have ended.
 //!
-//! The stages of a pipe write to the same terminal. A lock on the terminal lets one of them draw the line, and every message of a
-//! stage first removes it; it is drawn again a moment later.
+//! The stages of a pipe write to the same terminal. A lock on the terminal lets one of them draw the line, and every
+//! message of a stage first removes it; it is drawn again a moment later.
 
 use std::io::{IsTerminal, Write};
 use std::os::fd::BorrowedFd;

@@ -1,5 +1,5 @@
-//! The library of the five ncaas tools. ARCHITECTURE.md lists its modules. Those about containers and the Docker Engine belong
-//! to the feature `engine`, those about buckets to the feature `bucket`.
+//! The library of the five ncaas tools. ARCHITECTURE.md lists its modules. Those about containers and the Docker Engine
+//! belong to the feature `engine`, those about buckets to the feature `bucket`.
 
 #![warn(clippy::missing_errors_doc)]
 

@@ -64,8 +64,8 @@ pub fn is_reported(record: &Record) -> bool {
     record.fields().is_ok_and(|known| known.outcome_reported == Some(true))
 }
 
-/// The dataset's name, else the job's id, else the container's name. A dataset label that is not the name of the dataset's file is
-/// followed by the path of the file.
+/// The dataset's name, else the job's id, else the container's name. A dataset label that is not the name of the
+/// dataset's file is followed by the path of the file.
 fn subject_of_record(record: &Record, container: &Container) -> String {
     let Some(name) = record.dataset_name() else {
         return one_line(&record.job().map_or_else(|| container.name.clone(), |job| job.id));
@@ -85,7 +85,8 @@ fn shorten_cause(cause: &str) -> String {
     shorten(one_line(cause).trim(), LONGEST_CAUSE)
 }
 
-/// How an ended container ended, to follow its name: `failed (exit 1)`. `limit` is its time limit in seconds, if it is known.
+/// How an ended container ended, to follow its name: `failed (exit 1)`. `limit` is its time limit in seconds, if it is
+/// known.
 pub fn describe_end(container: &Container, limit: Option<u64>) -> String {
     let code = container.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
     match container.status {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo, Unit};
 
-/// Parses a size above 0 as the docker CLI does: a number with an optional unit (`b`, `k`, `m`, `g`, `t`) in powers of 1024.
+/// Parses a size above 0 as the docker CLI does: a number with an optional unit (`b`, `k`, `m`, `g`, `t`) in powers of
+/// 1024.
 ///
 /// # Errors
 /// A message with an example.
@@ -68,7 +69,8 @@ pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Same as [`parse_duration_or_zero`], and requires a unit: `7`, meant as days, must not remove everything older than 7 seconds.
+/// Same as [`parse_duration_or_zero`], and requires a unit: `7`, meant as days, must not remove everything older than 7
+/// seconds.
 ///
 /// # Errors
 /// A message with an example.

@@ -10,8 +10,8 @@ use crate::io_dir::{default_io_dir, find_io_dirs};
 use crate::layout::{LOG_SUFFIX, LOGS, RECORD_SUFFIX, RESULTS};
 use crate::record::Record;
 
-/// The saved record that an argument names by a path: the record's file, or the log beside it. `None` if the argument is the
-/// path of another file, or not a path.
+/// The saved record that an argument names by a path: the record's file, or the log beside it. `None` if the argument
+/// is the path of another file, or not a path.
 pub fn named_file(argument: &str) -> Option<PathBuf> {
     let log = argument.strip_suffix(LOG_SUFFIX).map(|stem| format!("{stem}{RECORD_SUFFIX}"));
     let file = log.unwrap_or_else(|| argument.to_owned());
@@ -19,8 +19,8 @@ pub fn named_file(argument: &str) -> Option<PathBuf> {
     (argument.contains('/') && file.ends_with(".json")).then(|| path.into())
 }
 
-/// Finds the saved record of an ended job whose container may be gone: by the path of the job folder, or in the default io-dir
-/// by the job's id or else the name of its dataset, of which it returns the newest.
+/// Finds the saved record of an ended job whose container may be gone: by the path of the job folder, or in the default
+/// io-dir by the job's id or else the name of its dataset, of which it returns the newest.
 ///
 /// # Errors
 /// [`Kind::Usage`] if the job has several datasets.

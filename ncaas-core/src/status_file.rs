@@ -92,8 +92,8 @@ impl<'a> StatusFile<'a> {
     }
 }
 
-/// The content of a status file after its job failed in a step after its end: its status is FAILED, with the reason. None for
-/// what is not a status file.
+/// The content of a status file after its job failed in a step after its end: its status is FAILED, with the reason.
+/// None for what is not a status file.
 pub fn with_failure(content: &[u8], reason: &str) -> Option<Vec<u8>> {
     let mut file: Map<String, Value> = serde_json::from_slice(content).ok()?;
     *file.get_mut("status")? = DatasetStatus::Failed.name().into();

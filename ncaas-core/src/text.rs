@@ -1,7 +1,7 @@
 //! Text from outside, made safe to show.
 //!
-//! Keys, file names, job output, image metadata and messages of servers may contain control sequences. A terminal would obey
-//! them: set its title, write to the clipboard, clear the screen.
+//! Keys, file names, job output, image metadata and messages of servers may contain control sequences. A terminal would
+//! obey them: set its title, write to the clipboard, clear the screen.
 
 use std::borrow::Cow;
 
@@ -37,8 +37,8 @@ pub fn one_line(text: &str) -> String {
     strip_control(&breaks_kept).replace('\n', " ")
 }
 
-/// A message of another program on one line of at most `limit` characters, with `…` where something is left out. Most messages
-/// have their cause at the end, so more is kept of it.
+/// A message of another program on one line of at most `limit` characters, with `…` where something is left out. Most
+/// messages have their cause at the end, so more is kept of it.
 pub fn bound_message(message: &str, limit: usize) -> String {
     let words = message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let words = words.collect::<Vec<_>>().join(" ");

@@ -8,7 +8,8 @@ use crate::quantity::parse_duration;
 
 const NANOSECONDS: i128 = 1_000_000_000;
 
-/// Nanoseconds since 1970 as seconds with a fraction of nine digits. The fraction of a time before 1970 leads away from zero.
+/// Nanoseconds since 1970 as seconds with a fraction of nine digits. The fraction of a time before 1970 leads away from
+/// zero.
 pub(crate) fn format_seconds(nanoseconds: i128) -> String {
     let (sign, size) = (if nanoseconds < 0 { "-" } else { "" }, nanoseconds.abs());
     format!("{sign}{}.{:09}", size / NANOSECONDS, size % NANOSECONDS)

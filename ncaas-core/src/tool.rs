@@ -134,8 +134,9 @@ impl Tool {
     }
 }
 
-/// Runs a program: parses its arguments as `A`, runs `verb` on a current-thread runtime (1.6 times as fast as a multi-threaded
-/// one for the engine's streams), and returns the exit status. `schema` is the JSON Schema of the records of a verb.
+/// Runs a program: parses its arguments as `A`, runs `verb` on a current-thread runtime (1.6 times as fast as a
+/// multi-threaded one for the engine's streams), and returns the exit status. `schema` is the JSON Schema of the
+/// records of a verb.
 pub fn run<A: Parser>(
     name: &'static str,
     schema: fn(&str) -> Schema,
@@ -191,8 +192,8 @@ fn with_negative_values(command: Command) -> Command {
     })
 }
 
-/// Parses the command line, or ends the program with clap's message. The message repeats arguments, which may contain file names from
-/// outside: control characters in them are replaced.
+/// Parses the command line, or ends the program with clap's message. The message repeats arguments, which may contain
+/// file names from outside: control characters in them are replaced.
 fn parse_arguments(command: &mut Command) -> ArgMatches {
     command.try_get_matches_from_mut(std::env::args_os()).unwrap_or_else(|error| {
         let shown = std::env::args_os().map(|argument| text::mark_control(&argument.to_string_lossy()));

@@ -128,7 +128,8 @@ impl Bucket {
         }
     }
 
-    /// The failure for an error of the S3 client. `verb` completes "cannot ... `KEY`"; without a key it is about the bucket.
+    /// The failure for an error of the S3 client. `verb` completes "cannot ... `KEY`"; without a key it is about the
+    /// bucket.
     pub(crate) fn s3_failure<E>(&self, verb: &str, key: Option<&Key>, error: &SdkError<E, HttpResponse>) -> Failure
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -139,8 +140,8 @@ impl Bucket {
         }
     }
 
-    /// Whether a failure is about one object or folder only, so that the rest of the bucket can be worked on: in a directory
-    /// also one that this user may not read.
+    /// Whether a failure is about one object or folder only, so that the rest of the bucket can be worked on: in a
+    /// directory also one that this user may not read.
     pub fn is_about_one_object(&self, failure: &Failure) -> bool {
         let is_directory = matches!(self.0, Storage::Dir(_));
         !failure.kind.is_transient() || is_directory && matches!(failure.kind, Kind::AccessDenied | Kind::Io)

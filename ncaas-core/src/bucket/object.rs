@@ -50,8 +50,8 @@ pub struct Page {
     pub entries: Vec<ObjectInfo>,
     /// The folders directly below the prefix. Only [`super::Bucket::list_folder`] fills it.
     pub folders: Vec<Key>,
-    /// Items without a usable key. They are never left out silently: a caller that deletes unlisted objects, or reports that
-    /// all are present, has to know of them.
+    /// Items without a usable key. They are never left out silently: a caller that deletes unlisted objects, or reports
+    /// that all are present, has to know of them.
     pub unusable: Vec<Unusable>,
 }
 

@@ -15,8 +15,8 @@ use crate::failure::{Failure, Kind, Result};
 const PAGES: usize = 20;
 
 impl Bucket {
-    /// The failure for a missing object, or for a folder without content. It names a key that looks the same and differs only
-    /// in its Unicode normalisation.
+    /// The failure for a missing object, or for a folder without content. It names a key that looks the same and
+    /// differs only in its Unicode normalisation.
     ///
     /// # Errors
     /// If the bucket cannot be listed.

@@ -20,8 +20,8 @@ impl Bucket {
     /// the object as it is. It may be called several times. Returns whether the object was written.
     ///
     /// # Errors
-    /// A failure of `change`; [`Kind::TooLarge`]; a failure of the bucket, even if other writers change the object again and
-    /// again.
+    /// A failure of `change`; [`Kind::TooLarge`]; a failure of the bucket, even if other writers change the object
+    /// again and again.
     pub async fn update(
         &self,
         key: &Key,

@@ -150,8 +150,9 @@ fn a_yaml_that_unfolds_without_end_is_refused() {
     assert_eq!(parse("c.yaml", &huge).unwrap_err().kind, Kind::TooLarge);
 }
 
-/// Cases and what Python made of them: the extension, the content, and the seconds of `__duration__`, `none` or `refused`.
-/// The verdicts are those of Python 3.11 (`json.loads`) and PyYAML 6.0.3 (`safe_load`), with the platform's rules for fields.
+/// Cases and what Python made of them: the extension, the content, and the seconds of `__duration__`, `none` or
+/// `refused`. The verdicts are those of Python 3.11 (`json.loads`) and PyYAML 6.0.3 (`safe_load`), with the platform's
+/// rules for fields.
 const PYTHON_VERDICTS: &str = include_str!("python_verdicts.jsonl");
 
 #[test]

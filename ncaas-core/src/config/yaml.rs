@@ -85,8 +85,8 @@ fn anchor_name(event: &Event<'_>, text: &[char]) -> Option<String> {
     }
 }
 
-/// Refuses a tab that is neither in a comment nor in a quoted scalar, one of `quoted` (in characters): for PyYAML, a tab does
-/// not separate anything.
+/// Refuses a tab that is neither in a comment nor in a quoted scalar, one of `quoted` (in characters): for PyYAML, a
+/// tab does not separate anything.
 fn refuse_tabs(text: &str, quoted: &[Range<usize>]) -> Result<(), String> {
     let (mut line, mut is_comment, mut before) = (1, false, '\n');
     for (at, character) in text.chars().enumerate() {

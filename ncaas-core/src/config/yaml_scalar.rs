@@ -63,8 +63,8 @@ fn is_valid_timestamp(text: &str) -> Option<bool> {
     Some(is_date && number(7) * 60 + number(8) < 24 * 60)
 }
 
-/// The value of a number: with underscores, in binary, octal, hexadecimal or to the base 60 (`1:30` is 90). An exponent needs
-/// a fraction before it, and a sign.
+/// The value of a number: with underscores, in binary, octal, hexadecimal or to the base 60 (`1:30` is 90). An exponent
+/// needs a fraction before it, and a sign.
 pub(super) fn number(text: &str) -> Option<f64> {
     static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let whole = "0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]+|0|[1-9][0-9_]*(?::[0-5]?[0-9])*";

@@ -37,8 +37,8 @@ impl Engine {
     /// another thread and may stop before the end. The names in the archive begin with the last part of `path`;
     /// a symlink at its end is not followed.
     ///
-    /// An incomplete archive is an error of `read`, never an end. The engine ends its response normally if it fails half-way,
-    /// so the end of the archive itself is checked.
+    /// An incomplete archive is an error of `read`, never an end. The engine ends its response normally if it fails
+    /// half-way, so the end of the archive itself is checked.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::FileNotFound`] if the container has no such path; what `read` returns.

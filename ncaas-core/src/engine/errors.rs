@@ -1,8 +1,8 @@
 //! The engine's errors as [`Failure`]s.
 //!
-//! The kind of a failure follows from the HTTP status and the subject of the request, not from the engine's message: engines
-//! change their messages from version to version. Only a full disk is recognised by the message, because no status stands
-//! for it.
+//! The kind of a failure follows from the HTTP status and the subject of the request, not from the engine's message:
+//! engines change their messages from version to version. Only a full disk is recognised by the message, because no
+//! status stands for it.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! The verdict on a container's exit, a pure function of the evidence about it. Where the evidence does not decide, the cause is
-//! reported as unknown.
+//! The verdict on a container's exit, a pure function of the evidence about it. Where the evidence does not decide, the
+//! cause is reported as unknown.
 
 use crate::record::fields::{Oom, Status, StoppedBy};
 

@@ -1,8 +1,8 @@
 //! The evidence for the cause of a container's exit: whether it was killed for memory, and who stopped it.
 //!
-//! An exit code of 137 stands for the signal KILL and does not show who sent it. Other sources show more: the engine's flag
-//! `OOMKilled`, its events (it keeps the last 256, until it is restarted), and on this machine the kernel's log and its count
-//! of processes killed for memory. [`super::exit_cause`] judges the evidence.
+//! An exit code of 137 stands for the signal KILL and does not show who sent it. Other sources show more: the engine's
+//! flag `OOMKilled`, its events (it keeps the last 256, until it is restarted), and on this machine the kernel's log
+//! and its count of processes killed for memory. [`super::exit_cause`] judges the evidence.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Changes the owner of a job's files on this machine to the user, whichever user the job ran as.
 //!
-//! Only the engine may change owners. It does so through the job's own container, which has the folders mounted and need not
-//! run: an archive written into a container carries owners and modes, and the engine applies them. A folder in the archive
-//! changes the existing folder and keeps its content. A file is not sent: the archive creates a second, hard link to it in a
-//! temporary folder with the new owner, and the owner belongs to the file under all of its names. The user can then change
-//! modes that deny access. So nothing is copied or started, and the image needs no `chown`.
+//! Only the engine may change owners. It does so through the job's own container, which has the folders mounted and
+//! need not run: an archive written into a container carries owners and modes, and the engine applies them. A folder in
+//! the archive changes the existing folder and keeps its content. A file is not sent: the archive creates a second,
+//! hard link to it in a temporary folder with the new owner, and the owner belongs to the file under all of its names.
+//! The user can then change modes that deny access. So nothing is copied or started, and the image needs no `chown`.
 //!
 //! (moby, `pkg/archive`, `createTarFile`: a link is made with `link(2)`, then its owner and mode are set. Podman does
 //! the same, buildah's `copier`.)
@@ -78,9 +78,9 @@ impl OwnershipScan {
 }
 
 impl Engine {
-    /// Gives everything in `folders` of this machine to `owner`, to read and to remove. The folders are mounted in the ended
-    /// container `id`, or are below its mounts. A folder that contains only files of `owner` is only walked. Does nothing for a
-    /// remote engine.
+    /// Gives everything in `folders` of this machine to `owner`, to read and to remove. The folders are mounted in the
+    /// ended container `id`, or are below its mounts. A folder that contains only files of `owner` is only walked. Does
+    /// nothing for a remote engine.
     ///
     /// # Errors
     /// [`Kind::ContainerNotFound`]; [`Kind::AccessDenied`] if the engine cannot do it, because it maps users to

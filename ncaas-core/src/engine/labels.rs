@@ -2,9 +2,9 @@
 //!
 //! A container's label contains the record that it was started from, so that any later run of any tool finds both.
 //!
-//! A container also inherits the labels of its image, which the image's author chose. The tools trust only labels that are not
-//! inherited. A record that names a container is not proof either, because it may come from a bucket: a tool acts for a record
-//! only on a container whose own label names the same job.
+//! A container also inherits the labels of its image, which the image's author chose. The tools trust only labels that
+//! are not inherited. A record that names a container is not proof either, because it may come from a bucket: a tool
+//! acts for a record only on a container whose own label names the same job.
 
 use std::collections::HashMap;
 
@@ -136,8 +136,8 @@ impl Engine {
         Ok(inspected)
     }
 
-    /// Same as [`Engine::inspect_for`], but a container without a record label never belongs to the record. For work that cannot be
-    /// undone, and for records that the user did not write.
+    /// Same as [`Engine::inspect_for`], but a container without a record label never belongs to the record. For work
+    /// that cannot be undone, and for records that the user did not write.
     ///
     /// # Errors
     /// Same as [`Engine::inspect_for`].
@@ -176,8 +176,9 @@ impl Engine {
     }
 }
 
-/// Removes the labels that a container has from its image. If the image no longer exists, the labels are trusted only if the
-/// container has the name of the job in its record: the author of an image does not choose the names of containers.
+/// Removes the labels that a container has from its image. If the image no longer exists, the labels are trusted only
+/// if the container has the name of the job in its record: the author of an image does not choose the names of
+/// containers.
 fn remove_inherited(labels: &mut HashMap<String, String>, name: &str, of_image: Option<&HashMap<String, String>>) {
     if has_name_of_record(labels, name) {
         return;

@@ -1,7 +1,7 @@
 //! The Docker Engine: its address, and the requests that several tools make.
 //!
-//! [`Engine`] is the connection. A tool makes its other requests with [`Engine::docker`], and turns errors into failures with
-//! [`EngineContext::engine_context`].
+//! [`Engine`] is the connection. A tool makes its other requests with [`Engine::docker`], and turns errors into
+//! failures with [`EngineContext::engine_context`].
 //!
 //! - [`address`]: where the engine is, resolved as the docker CLI does it
 //! - [`Engine::is_podman`]: Podman answers the same requests, some of them differently

@@ -31,8 +31,8 @@ pub trait RawConnection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> RawConnection for T {}
 
 impl Engine {
-    /// Opens an HTTP/1.1 connection. Returns the sender of its requests, and the connection, which makes progress only while
-    /// it is polled.
+    /// Opens an HTTP/1.1 connection. Returns the sender of its requests, and the connection, which makes progress only
+    /// while it is polled.
     ///
     /// # Errors
     /// [`Kind::EngineUnreachable`].

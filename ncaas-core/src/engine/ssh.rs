@@ -1,8 +1,8 @@
 //! An engine on another machine, reached through the `ssh` of this one.
 //!
-//! Each connection is a process `ssh HOST docker system dial-stdio`, as in the docker CLI, whose stdin and stdout are the
-//! engine's socket. Connections are kept and reused, since each costs a login. bollard's own transport supports neither port,
-//! user nor socket, starts a master process for every connection, and does not show ssh's error messages.
+//! Each connection is a process `ssh HOST docker system dial-stdio`, as in the docker CLI, whose stdin and stdout are
+//! the engine's socket. Connections are kept and reused, since each costs a login. bollard's own transport supports
+//! neither port, user nor socket, starts a master process for every connection, and does not show ssh's error messages.
 
 use std::io;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! The state of containers that do not run, from the engine's own files: for root, with a Docker Engine on this machine. The
-//! engine needs some 2 ms for each inspection, and a list may have thousands of containers.
+//! The state of containers that do not run, from the engine's own files: for root, with a Docker Engine on this
+//! machine. The engine needs some 2 ms for each inspection, and a list may have thousands of containers.
 
 use std::fs;
 use std::path::PathBuf;

@@ -17,23 +17,23 @@ const LAST: &str = "last";
 impl Engine {
     /// Inspects the container of a record, and updates the record with its state.
     ///
-    /// A record that was made from an argument is replaced by the record that the argument names: that of a container, by its
-    /// name or id, by its job's id or folder, by the name of its dataset, or by `last`; or a saved record, by its file. Of
-    /// several jobs with the same dataset, it is the one that runs, or else the newest. If the container does not exist, the
-    /// record becomes the saved one of the job in the io-dir, and the call fails.
+    /// A record that was made from an argument is replaced by the record that the argument names: that of a container,
+    /// by its name or id, by its job's id or folder, by the name of its dataset, or by `last`; or a saved record, by
+    /// its file. Of several jobs with the same dataset, it is the one that runs, or else the newest. If the container
+    /// does not exist, the record becomes the saved one of the job in the io-dir, and the call fails.
     ///
     /// A record from stdin that has no job gets the fields that it lacks from its container's label.
     ///
     /// # Errors
-    /// [`Kind::ContainerNotFound`]; [`Kind::WrongContainer`] if the record's job has another container; [`Kind::Usage`] if an
-    /// argument names several containers or records.
+    /// [`Kind::ContainerNotFound`]; [`Kind::WrongContainer`] if the record's job has another container; [`Kind::Usage`]
+    /// if an argument names several containers or records.
     #[boxed]
     pub async fn inspect_target(&self, record: &mut Record) -> Result<ContainerInspectResponse> {
         self.inspect_and_update(record, false).await
     }
 
-    /// Same as [`Engine::inspect_target`], for verbs that stop or remove the container: its own label must name the record's
-    /// job. A record that has no job passes: the user named the container.
+    /// Same as [`Engine::inspect_target`], for verbs that stop or remove the container: its own label must name the
+    /// record's job. A record that has no job passes: the user named the container.
     ///
     /// # Errors
     /// Same as [`Engine::inspect_target`].
@@ -74,8 +74,8 @@ impl Engine {
         Ok(inspected)
     }
 
-    /// Inspects the container of a record that was made from an argument. The record becomes a saved one if the argument names
-    /// its file, or if the container does not exist.
+    /// Inspects the container of a record that was made from an argument. The record becomes a saved one if the
+    /// argument names its file, or if the container does not exist.
     async fn inspect_of_argument(&self, record: &mut Record) -> Result<ContainerInspectResponse> {
         let argument = record.container_id()?;
         if let Some(file) = saved_record::named_file(&argument) {

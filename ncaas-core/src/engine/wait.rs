@@ -1,7 +1,7 @@
 //! Waiting for a container to end, also while the engine restarts or its connections break.
 //!
-//! The engine's `wait` request only triggers an inspection, and the inspection alone decides. So a broken stream, a restarted
-//! engine or a dead connection costs only a moment, and there is one source of exit codes.
+//! The engine's `wait` request only triggers an inspection, and the inspection alone decides. So a broken stream, a
+//! restarted engine or a dead connection costs only a moment, and there is one source of exit codes.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ impl Engine {
     /// Waits until a container has ended or its start has failed, and returns its state. It enforces the time limit in the
     /// container's label ([`TIMEOUT`]), unless its image has that label, by stopping the container.
     ///
-    /// The future can be dropped at any time, and a later call starts again. To do other work meanwhile, pin it and `select!`
-    /// it with a ticker.
+    /// The future can be dropped at any time, and a later call starts again. To do other work meanwhile, pin it and
+    /// `select!` it with a ticker.
     ///
     /// # Errors
     /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound) if it has been removed;
@@ -98,8 +98,8 @@ impl Engine {
         }
     }
 
-    /// Stops a container: the stop signal, and KILL after `grace` seconds, or at once if the signal has no effect on it. Does
-    /// nothing if it has ended.
+    /// Stops a container: the stop signal, and KILL after `grace` seconds, or at once if the signal has no effect on
+    /// it. Does nothing if it has ended.
     ///
     /// # Errors
     /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer or cannot do it.

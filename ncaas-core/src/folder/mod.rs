@@ -1,7 +1,8 @@
 //! A folder of this machine that no path and no symbolic link can leave.
 //!
-//! A container can replace files and folders that it sees by links. So only the io-dir itself is opened by its path, which the
-//! user chose. Everything below is opened by handle: a link that stays in the io-dir is followed, and any other is refused.
+//! A container can replace files and folders that it sees by links. So only the io-dir itself is opened by its path,
+//! which the user chose. Everything below is opened by handle: a link that stays in the io-dir is followed, and any
+//! other is refused.
 
 mod partial_file;
 
@@ -169,8 +170,8 @@ impl Folder {
         Some(content)
     }
 
-    /// Waits for the lock of this name in a folder below it, and holds it until the file is dropped. The system releases it when
-    /// the process dies.
+    /// Waits for the lock of this name in a folder below it, and holds it until the file is dropped. The system
+    /// releases it when the process dies.
     ///
     /// # Errors
     /// If the folder cannot be written, or a link leads out.

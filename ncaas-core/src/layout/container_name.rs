@@ -5,8 +5,8 @@ use crate::failure::Result;
 use crate::record::Record;
 use crate::record::fields::Job;
 
-/// The name of a job's container. It is the same whenever the job is started, so that the engine refuses to run the job twice.
-/// Characters of the id that are not valid in a container's name are replaced.
+/// The name of a job's container. It is the same whenever the job is started, so that the engine refuses to run the job
+/// twice. Characters of the id that are not valid in a container's name are replaced.
 pub fn container_name(job: &Job, io_dir: &str) -> String {
     let readable: String =
         job.id.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).take(80).collect();
@@ -15,8 +15,8 @@ pub fn container_name(job: &Job, io_dir: &str) -> String {
 }
 
 impl Record {
-    /// The name of the container of the record's job; none without a job. That of a job from a bucket does not depend on the
-    /// io-dir.
+    /// The name of the container of the record's job; none without a job. That of a job from a bucket does not depend
+    /// on the io-dir.
     ///
     /// # Errors
     /// [`Kind::BadRecord`](crate::failure::Kind::BadRecord) if it depends on the io-dir and the record has none.

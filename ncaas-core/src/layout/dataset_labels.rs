@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::names::{MAX_LABEL, base_name, short_hash};
 
-/// A unique label for each dataset: its base name, or with its number (`session1.npy.2`) if an earlier dataset has that name.
+/// A unique label for each dataset: its base name, or with its number (`session1.npy.2`) if an earlier dataset has that
+/// name.
 pub fn dataset_labels(datasets: &[&str]) -> Vec<String> {
     let bases: Vec<String> = datasets.iter().map(|dataset| file_label(base_name(dataset))).collect();
     // All base names are in use, so that no numbered label equals one of them.

@@ -72,8 +72,8 @@ impl JobFolder {
         self.root.ancestors().nth(2).unwrap_or(&self.root)
     }
 
-    /// Opens it, and makes it if it does not exist. A development container can replace its folders by links: nothing opened
-    /// here follows a link out of the io-dir.
+    /// Opens it, and makes it if it does not exist. A development container can replace its folders by links: nothing
+    /// opened here follows a link out of the io-dir.
     ///
     /// # Errors
     /// [`Kind::UnsafePath`] if a link leads out of the io-dir, or one of the job's own folders out of the job's.
@@ -188,10 +188,11 @@ impl JobFolder {
         }
     }
 
-    /// Removes this dataset's work folder after its container was removed: the staged inputs, and the folders that are empty.
-    /// Files that were not collected stay, unless `discard` is set.
+    /// Removes this dataset's work folder after its container was removed: the staged inputs, and the folders that are
+    /// empty. Files that were not collected stay, unless `discard` is set.
     ///
-    /// While the container exists, its mounts have to exist too: otherwise the engine neither starts it nor reads files in it.
+    /// While the container exists, its mounts have to exist too: otherwise the engine neither starts it nor reads files
+    /// in it.
     pub fn remove_work(&self, discard: bool) {
         self.remove_staged_inputs();
         let Ok(Some(root)) = self.open_work_root() else { return };
@@ -229,8 +230,8 @@ impl JobFolder {
         self.root.join(LOGS)
     }
 
-    /// `.ncaas/work/<job id>`: the folders that are mounted in the job's containers. No container can write in a folder above
-    /// them: `ncaas-exec start` mounts the other folders of the io-dir one by one.
+    /// `.ncaas/work/<job id>`: the folders that are mounted in the job's containers. No container can write in a folder
+    /// above them: `ncaas-exec start` mounts the other folders of the io-dir one by one.
     pub fn work_root(&self) -> PathBuf {
         self.io_dir().join(WORK).join(self.root.file_name().unwrap_or_default())
     }
@@ -275,8 +276,8 @@ impl JobFolder {
         self.logs().join(format!("{}{RESULTS_SUFFIX}", self.label))
     }
 
-    /// The record that was saved when this job ended. A stage that runs again finds the result of its first run here, even after
-    /// the container was removed.
+    /// The record that was saved when this job ended. A stage that runs again finds the result of its first run here,
+    /// even after the container was removed.
     pub fn saved_record(&self) -> Option<Record> {
         self.saved_record_in(&self.open_existing().ok()??)
     }

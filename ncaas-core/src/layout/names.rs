@@ -110,8 +110,8 @@ pub fn job_prefix(group: &str, job_id: &str) -> String {
     format!("{group}/{RESULTS}/{job_id}/")
 }
 
-/// The analysis in an image: `pca` for `neurocaas/contrib:pca.356d78a` and `neurocaas/contrib:pca`, else the last part of the
-/// repository.
+/// The analysis in an image: `pca` for `neurocaas/contrib:pca.356d78a` and `neurocaas/contrib:pca`, else the last part
+/// of the repository.
 pub fn analysis_of_image(image: &str) -> String {
     let image = image.split('@').next().unwrap_or(image);
     let last = image.rsplit('/').next().unwrap_or(image);

@@ -1,13 +1,14 @@
-//! Leases: they tell the stages on this machine whether their watcher still holds the claims of the records that it emitted.
+//! Leases: they tell the stages on this machine whether their watcher still holds the claims of the records that it
+//! emitted.
 //!
-//! A stage that cannot read the bucket has to know whether its work still counts: after the machine slept, another watcher
-//! may have taken the submission over. Each watcher has its folder on this machine. `lease.json` in it has a
-//! deadline that the watcher moves on after it has confirmed its claims in the bucket, and the claims that it has lost. The
-//! deadline counts in CLOCK_BOOTTIME, which keeps counting while the machine is suspended and cannot be set. A file `lock` is
-//! locked while the watcher runs. Stages ask through `retry/` for a record to be emitted again.
+//! A stage that cannot read the bucket has to know whether its work still counts: after the machine slept, another
+//! watcher may have taken the submission over. Each watcher has its folder on this machine. `lease.json` in it has a
+//! deadline that the watcher moves on after it has confirmed its claims in the bucket, and the claims that it has lost.
+//! The deadline counts in CLOCK_BOOTTIME, which keeps counting while the machine is suspended and cannot be set. A file
+//! `lock` is locked while the watcher runs. Stages ask through `retry/` for a record to be emitted again.
 //!
-//! The folder is found by the watcher's id, never by a path in a record. Without such a folder the record comes from another
-//! machine, and its claim is assumed to be held.
+//! The folder is found by the watcher's id, never by a path in a record. Without such a folder the record comes from
+//! another machine, and its claim is assumed to be held.
 
 mod watcher;
 

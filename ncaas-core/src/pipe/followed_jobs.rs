@@ -22,7 +22,8 @@ impl FollowedJobs {
         self.counts.get()
     }
 
-    /// Counts a record that has arrived. Removes from it the number of jobs that wait for their start, which is true only now.
+    /// Counts a record that has arrived. Removes from it the number of jobs that wait for their start, which is true
+    /// only now.
     pub fn note_record(&self, record: &mut Record) {
         self.last.replace(record.job());
         let waiting = record.fields().ok().and_then(|known| known.jobs_waiting).unwrap_or_default();

@@ -13,8 +13,8 @@ use crate::text;
 use crate::tool::Tool;
 use crate::turns::Turns;
 
-/// How many bytes of stdin are read ahead of the work: the records of some 16,000 datasets. Groups take turns among them, so
-/// that a record of one group does not wait for all earlier records of another group.
+/// How many bytes of stdin are read ahead of the work: the records of some 16,000 datasets. Groups take turns among
+/// them, so that a record of one group does not wait for all earlier records of another group.
 const READ_AHEAD: usize = 16 << 20;
 
 type InputLine = Result<Record, BadLine>;

@@ -1,9 +1,9 @@
 //! The rules of the pipe: reads records, runs a verb on several at once, and writes them.
 //!
-//! A verb gives its work to a [`Pipe`] as an async function of one record. The pipe reads stdin or takes the records made from
-//! arguments, works on at most `jobs` of a group at once and on records of the same job one after the other, stores failures
-//! in their records, passes records with an error on, writes each record when its work is complete, and returns the exit
-//! status. A signal drops the futures that are running: at every await, nothing may be half-written.
+//! A verb gives its work to a [`Pipe`] as an async function of one record. The pipe reads stdin or takes the records
+//! made from arguments, works on at most `jobs` of a group at once and on records of the same job one after the other,
+//! stores failures in their records, passes records with an error on, writes each record when its work is complete, and
+//! returns the exit status. A signal drops the futures that are running: at every await, nothing may be half-written.
 
 mod args;
 mod followed_jobs;
@@ -114,7 +114,8 @@ impl Pipe {
         self.filter_then(input, work, |_| {}).await
     }
 
-    /// Same as [`Pipe::filter`], and calls `at_end` after the last record, unless the run is interrupted or stdout is closed.
+    /// Same as [`Pipe::filter`], and calls `at_end` after the last record, unless the run is interrupted or stdout is
+    /// closed.
     ///
     /// # Errors
     /// Same as [`Pipe::filter`].

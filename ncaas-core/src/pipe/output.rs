@@ -1,5 +1,5 @@
-//! Writes records to stdout. A separate thread writes and flushes one record at a time, so that the tool handles signals even if
-//! the reader is slow or gone.
+//! Writes records to stdout. A separate thread writes and flushes one record at a time, so that the tool handles
+//! signals even if the reader is slow or gone.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -102,8 +102,8 @@ impl Output {
         self.has_messages_beside && self.summarises_for.is_none()
     }
 
-    /// Writes a record. If stdout is closed, it does nothing: the pipe notices that and ends. The summary of a record with a
-    /// failure is left out if the message about the failure is on the same terminal.
+    /// Writes a record. If stdout is closed, it does nothing: the pipe notices that and ends. The summary of a record
+    /// with a failure is left out if the message about the failure is on the same terminal.
     pub async fn emit(&self, record: &Record) {
         let is_told = |error: &ErrorInfo| {
             self.summarises_for.is_some_and(|tool| tool.name() == error.tool || is_reported(record))

@@ -29,8 +29,9 @@ const SHORT_ID: usize = 12;
 ///   3 results, 4.1 MB in io-dir/results/job__pca_2026_11_27_10_00_00_123456/process_results
 /// ```
 ///
-/// If a message on the same terminal has said how the job ended (`is_told`), one line is left: `DATASET: RESULTS`, or its container.
-/// Any other record as `SUBJECT: STATE, AMOUNT, ...`. A record of a dry run is followed by its `docker run` command.
+/// If a message on the same terminal has said how the job ended (`is_told`), one line is left: `DATASET: RESULTS`, or
+/// its container. Any other record as `SUBJECT: STATE, AMOUNT, ...`. A record of a dry run is followed by its `docker
+/// run` command.
 pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String {
     let (job, container, error) = (record.job(), record.container(), record.error());
     let error = error.map(|error| format!("error {}", serialized_name(&error.kind)));

@@ -50,8 +50,8 @@ pub struct RecordFields {
     pub logs: Option<Logs>,
     /// The line of a failed job's output that most likely says why it failed.
     pub cause: Option<String>,
-    /// The resources that it used. The engine samples a running container about once a second: absent for a job that was too
-    /// short, or had ended before it was followed.
+    /// The resources that it used. The engine samples a running container about once a second: absent for a job that
+    /// was too short, or had ended before it was followed.
     pub usage: Option<Usage>,
     /// The files that it produced; empty if `results_file` lists them.
     pub results: Option<Vec<ResultFile>>,
@@ -63,7 +63,8 @@ pub struct RecordFields {
     pub pushed: Option<bool>,
     /// True when a stage has printed how the job ended: later stages do not print it again.
     pub outcome_reported: Option<bool>,
-    /// How many jobs `ncaas-exec run` has not started yet: for the stage that shows it on a terminal; absent if there are none.
+    /// How many jobs `ncaas-exec run` has not started yet: for the stage that shows it on a terminal; absent if there
+    /// are none.
     pub jobs_waiting: Option<u64>,
     /// Id of the job that `run --replay` repeats.
     pub replay_of: Option<String>,
@@ -109,8 +110,8 @@ pub struct Job {
     pub datasets: u64,
     /// The label in the names of its log and status files; absent if it is the dataset's base name.
     pub label: Option<String>,
-    /// Which attempt at the submission this is, from 2 on; none for the first. `ncaas-submit retry` begins a new one; results
-    /// saved by an earlier attempt are ignored.
+    /// Which attempt at the submission this is, from 2 on; none for the first. `ncaas-submit retry` begins a new one;
+    /// results saved by an earlier attempt are ignored.
     pub attempt: Option<u64>,
     /// The claim under which a watcher emitted it; none for a job that no watcher emitted.
     pub claim: Option<JobClaim>,
@@ -249,9 +250,9 @@ pub struct InputFile {
     pub name: String,
     /// Size in bytes; for a folder, the size of all files in it.
     pub size: u64,
-    /// SHA-256 of its content in hex. For a folder, SHA-256 of the list of its files, one line
-    /// `<sha256>  <path in the folder>` for each, in the order of their paths: `(cd FOLDER && find -L . -type f -printf '%P\0' | LC_ALL=C sort -z |
-    /// xargs -0 sha256sum) | sha256sum`.
+    /// SHA-256 of its content in hex. For a folder, SHA-256 of the list of its files, one line `<sha256>  <path in the
+    /// folder>` for each, in the order of their paths: `(cd FOLDER && find -L . -type f -printf '%P\0' | LC_ALL=C sort
+    /// -z | xargs -0 sha256sum) | sha256sum`.
     pub sha256: String,
 }
 

@@ -1,7 +1,8 @@
 //! A record: everything known about one job so far, as one JSON object on one line.
 //!
-//! A [`Record`] keeps the JSON object, so that unknown fields pass through unchanged, in order and to the digit. The types in
-//! [`fields`] are views of it: the getters read them, and [`Record::merge`] writes only the fields that it names.
+//! A [`Record`] keeps the JSON object, so that unknown fields pass through unchanged, in order and to the digit. The
+//! types in [`fields`] are views of it: the getters read them, and [`Record::merge`] writes only the fields that it
+//! names.
 
 pub mod bounds;
 mod container;
@@ -24,8 +25,8 @@ use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
 use json_cause::{describe_type, field_cause, json_cause};
 
-/// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a `bad-record` and
-/// is not held in memory.
+/// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a
+/// `bad-record` and is not held in memory.
 pub const MAX_LINE: usize = 64 << 20;
 
 /// How much of a line that is not a record is copied into its error record, in bytes.
@@ -132,8 +133,8 @@ impl Record {
         RecordFields::deserialize(&self.fields).map_err(|_| self.wrong_field())
     }
 
-    /// The failure of a record with a field of a wrong type. To find that field takes longer than to read the record, so it is
-    /// searched only when there is one.
+    /// The failure of a record with a field of a wrong type. To find that field takes longer than to read the record,
+    /// so it is searched only when there is one.
     fn wrong_field(&self) -> Failure {
         let found = serde_path_to_error::deserialize::<_, RecordFields>(&self.fields);
         let words =
@@ -215,7 +216,8 @@ impl Record {
         self.fields.get("pushed").and_then(Value::as_bool).unwrap_or_default()
     }
 
-    /// Whether a scheduler has the job and nothing is known of its container yet: another machine runs it and saves its files.
+    /// Whether a scheduler has the job and nothing is known of its container yet: another machine runs it and saves its
+    /// files.
     pub fn is_placed(&self) -> bool {
         self.fields.contains_key("placement") && self.container().is_none() && !self.has_error()
     }
@@ -235,8 +237,8 @@ impl Record {
         self.job().is_none() && self.container().is_some() && self.text("image").is_some()
     }
 
-    /// The job and its dataset, else the container: records with the same identity are worked on one after the other. None for
-    /// a record that names neither.
+    /// The job and its dataset, else the container: records with the same identity are worked on one after the other.
+    /// None for a record that names neither.
     pub fn identity(&self) -> Option<String> {
         let container = || self.fields.get("container")?.get("id")?.as_str().map(str::to_owned);
         match self.job() {
@@ -308,9 +310,9 @@ impl Record {
         }
     }
 
-    /// Fills the fields about the end of the job from the saved record of the same container: a record of an argument has neither
-    /// the log that `ncaas-logs save` has saved nor the results that `ncaas-sync collect` has collected. An error is not filled: the
-    /// work on the record begins again.
+    /// Fills the fields about the end of the job from the saved record of the same container: a record of an argument
+    /// has neither the log that `ncaas-logs save` has saved nor the results that `ncaas-sync collect` has collected. An
+    /// error is not filled: the work on the record begins again.
     pub fn fill_end(&mut self, saved: &Record) {
         let container = |record: &Record| record.container().map(|container| container.id);
         if container(self) == container(saved) {

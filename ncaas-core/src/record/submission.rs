@@ -63,8 +63,8 @@ pub struct DatasetState {
     pub dataset: u64,
     /// Its key.
     pub dataname: String,
-    /// `waiting`; while it runs, the certificate's status (`initializing`, `in-progress`); then the container's status or the
-    /// kind of the error that ended it. `not-run` if the submission ended without it.
+    /// `waiting`; while it runs, the certificate's status (`initializing`, `in-progress`); then the container's status
+    /// or the kind of the error that ended it. `not-run` if the submission ended without it.
     pub status: String,
 }
 

@@ -4,12 +4,13 @@
 //! keeps as long as the file's size, times and inode stay; an object's by the SHA-256 and CRC-64/NVME that were stored with
 //! it, or by its ETag.
 //!
-//! Why not the `aws-sdk-s3-transfer-manager` crate (0.3.1, compared by its source): it cannot resume an upload or a download
-//! in another process; it neither stores nor checks a SHA-256 of the whole, nor notices a source file that changes; it has no
-//! conditional range requests and no way around servers that answer slowly, send the whole object for a range, or name the
-//! answer's XML element differently; it writes to paths, and a container can replace those by links. It starts a runtime of
-//! several threads, sizes its memory by the machine, and brings a second TLS library (aws-lc, built with CMake) and
-//! DNS resolver into every tool. Its README calls it a preview that is not for production.
+//! Why not the `aws-sdk-s3-transfer-manager` crate (0.3.1, compared by its source): it cannot resume an upload or a
+//! download in another process; it neither stores nor checks a SHA-256 of the whole, nor notices a source file that
+//! changes; it has no conditional range requests and no way around servers that answer slowly, send the whole object
+//! for a range, or name the answer's XML element differently; it writes to paths, and a container can replace those by
+//! links. It starts a runtime of several threads, sizes its memory by the machine, and brings a second TLS library
+//! (aws-lc, built with CMake) and DNS resolver into every tool. Its README calls it a preview that is not for
+//! production.
 
 mod checksums;
 mod comparison;

@@ -111,8 +111,8 @@ impl ObjectReader<'_> {
         answer.map(|answer| is_taken.then_some(answer))
     }
 
-    /// Reads a small object into memory. After a lost connection it is read from its beginning: a server that is not atomic may
-    /// have sent the beginning of another version.
+    /// Reads a small object into memory. After a lost connection it is read from its beginning: a server that is not
+    /// atomic may have sent the beginning of another version.
     pub(super) async fn read_whole(&self) -> Result<(Pieces, Answer)> {
         let mut retries = Retries::default();
         loop {

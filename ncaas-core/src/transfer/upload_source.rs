@@ -18,7 +18,8 @@ pub(super) struct UploadSource {
     pub(super) stamp: FileStamp,
     /// For messages only.
     pub(super) path: PathBuf,
-    /// Whether other processes may append to the file during the upload. Then the size at its opening is the size that is stored.
+    /// Whether other processes may append to the file during the upload. Then the size at its opening is the size that
+    /// is stored.
     pub(super) may_grow: bool,
 }
 

@@ -29,8 +29,8 @@ pub(crate) const ALIVE: Duration = Duration::from_secs(30);
 /// How often another watcher's heartbeat is read.
 pub(crate) const READ_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The longest time between two reads that counts as silence. After a longer one this watcher was suspended, or the bucket was
-/// unreachable.
+/// The longest time between two reads that counts as silence. After a longer one this watcher was suspended, or the
+/// bucket was unreachable.
 const MAX_GAP: Duration = Duration::from_secs(15);
 
 /// The age at which a heartbeat is removed.

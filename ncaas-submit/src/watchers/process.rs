@@ -52,8 +52,8 @@ fn boot_id() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
-/// The processes that a shell started together with this one, as the stages of one pipe. A shell without job control is itself
-/// in the group, and so are the pipes that it starts later.
+/// The processes that a shell started together with this one, as the stages of one pipe. A shell without job control is
+/// itself in the group, and so are the pipes that it starts later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessGroup {
     machine: String,

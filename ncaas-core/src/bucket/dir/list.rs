@@ -1,7 +1,7 @@
 //! Listings of a directory: the objects in the order of their keys' bytes, as S3 lists them, a page at a time.
 //!
-//! Memory is bounded: only the next few thousand names of each folder on the path are held, and the folder is read again for
-//! the names that follow.
+//! Memory is bounded: only the next few thousand names of each folder on the path are held, and the folder is read
+//! again for the names that follow.
 
 use std::collections::BinaryHeap;
 use std::io;

@@ -1,8 +1,8 @@
 //! A directory that is laid out as a bucket: keys are paths below it.
 //!
-//! Neither keys nor links in the directory are trusted. Every access goes through the [`cap_std::fs::Dir`] of the key's group,
-//! which resolves paths beneath the group's folder and refuses `..` and links that lead out of it: a link of one group does
-//! not reach another. A link in place of a group's folder is not followed.
+//! Neither keys nor links in the directory are trusted. Every access goes through the [`cap_std::fs::Dir`] of the key's
+//! group, which resolves paths beneath the group's folder and refuses `..` and links that lead out of it: a link of one
+//! group does not reach another. A link in place of a group's folder is not followed.
 //!
 //! It differs from S3 in three points: a folder exists by itself, and is listed as a key that ends in `/` while it is
 //! empty; a key cannot be an object and a folder at once; one name in a key has at most 255 bytes. Hidden names that begin
@@ -81,8 +81,8 @@ impl DirBucket {
         }
     }
 
-    /// Opens the folder that no link on a key's path can leave, and returns it with the path in it. It is the group's folder,
-    /// or the bucket's for an object at its root. None if the group does not exist.
+    /// Opens the folder that no link on a key's path can leave, and returns it with the path in it. It is the group's
+    /// folder, or the bucket's for an object at its root. None if the group does not exist.
     fn locate<'k>(&self, root: &Dir, key: &'k Key) -> Result<Option<(Dir, &'k str)>> {
         let located = match key.as_str().split_once('/') {
             Some((group, "")) => open_real_folder(root, group).map(|folder| (folder, ".")),

@@ -1,9 +1,9 @@
 //! The Docker Engine's address, resolved as in the docker CLI.
 //!
 //! The order is that of docker/cli (`cli/command/cli.go`, `resolveContextName`): `DOCKER_HOST`, the context in
-//! `DOCKER_CONTEXT`, the config's `currentContext`, the socket of this machine. An empty variable counts as not set. With
-//! `DOCKER_TLS_VERIFY` or `DOCKER_TLS`, a `tcp://` address always uses TLS. Unlike the CLI, this module verifies the server's
-//! certificate in every case.
+//! `DOCKER_CONTEXT`, the config's `currentContext`, the socket of this machine. An empty variable counts as not set.
+//! With `DOCKER_TLS_VERIFY` or `DOCKER_TLS`, a `tcp://` address always uses TLS. Unlike the CLI, this module verifies
+//! the server's certificate in every case.
 
 mod context;
 mod parse;

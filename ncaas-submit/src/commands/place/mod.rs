@@ -1,5 +1,5 @@
-//! `ncaas-submit place`: run the rest of the pipe for each record as a job of the lab's scheduler, on a node with an engine.
-//! The data travels through the bucket.
+//! `ncaas-submit place`: run the rest of the pipe for each record as a job of the lab's scheduler, on a node with an
+//! engine. The data travels through the bucket.
 //!
 //! - [`request`]: what a record asks of the scheduler
 //! - [`batch_script`]: the script that runs the rest of the pipe on a node

@@ -37,8 +37,8 @@ pub(super) enum NextStep<S> {
     OutOfRetries(String),
 }
 
-/// Decides what to do next. `saved` is the saved record of this attempt, which is looked up only when the job has ended or is
-/// missing.
+/// Decides what to do next. `saved` is the saved record of this attempt, which is looked up only when the job has ended
+/// or is missing.
 pub(super) fn next_step<S>(facts: PlacementState<'_>, saved: Option<S>) -> NextStep<S> {
     if let Some(saved) = saved {
         return NextStep::Finish(saved);

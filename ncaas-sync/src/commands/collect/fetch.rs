@@ -22,8 +22,8 @@ use ncaas_core::blocking::run_blocking;
 use ncaas_core::text::strip_folder;
 
 /// Copies the selected files into the staging folder, from `overlay` if that is readable, and leaves out files that are
-/// as in the `image`. With `from`, copies everything below these paths, whether it changed or not. Also returns what was left
-/// out, where that is known without another request.
+/// as in the `image`. With `from`, copies everything below these paths, whether it changed or not. Also returns what
+/// was left out, where that is known without another request.
 pub(crate) async fn fetch(
     engine: &Engine,
     selection: Arc<Selection>,

@@ -1,4 +1,5 @@
-//! The results that were found: files, links and empty folders, each with its path in the container and its present location.
+//! The results that were found: files, links and empty folders, each with its path in the container and its present
+//! location.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;

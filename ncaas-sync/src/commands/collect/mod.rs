@@ -2,9 +2,9 @@
 //!
 //! Everything that the job wrote becomes a list of [`findings`]: files in mounted folders are found by [`walk`]; all
 //! others are copied into the [`staging`] folder, from the engine's storage ([`overlay_diff`]) or from its archives
-//! ([`fetch`], [`unpack`]). Files that are as in the image are left out ([`image_files`]). Then [`result_names`] assigns each
-//! a path in the results, and [`journal`] records the moves before [`file_moves`] carries them out, so that a collection that
-//! was interrupted at any point can be finished.
+//! ([`fetch`], [`unpack`]). Files that are as in the image are left out ([`image_files`]). Then [`result_names`]
+//! assigns each a path in the results, and [`journal`] records the moves before [`file_moves`] carries them out, so
+//! that a collection that was interrupted at any point can be finished.
 
 mod collection;
 mod expected_results;

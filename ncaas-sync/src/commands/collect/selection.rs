@@ -76,8 +76,9 @@ impl LeftOutFiles {
         self.0.values().sum()
     }
 
-    /// The warning about temporary files of a job whose container may be removed: a program may write its results there. Caches
-    /// are not results. In a pipe, `ncaas-exec rm` removes the container before somebody reads the warning.
+    /// The warning about temporary files of a job whose container may be removed: a program may write its results
+    /// there. Caches are not results. In a pipe, `ncaas-exec rm` removes the container before somebody reads the
+    /// warning.
     pub(crate) fn warning_beside_results(&self, in_pipe: bool) -> Option<String> {
         let is_temporary = |folder: &str| folder == "/tmp" || folder == "/var/tmp";
         let temporary = self.0.iter().filter(|((reason, folder), _)| *reason == LeftOut::Noise && is_temporary(folder));

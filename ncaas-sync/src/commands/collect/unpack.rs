@@ -204,8 +204,8 @@ fn attributes(entry: &mut Entry<'_, ArchiveReader>) -> Attributes {
     Attributes { mode: entry.header().mode().unwrap_or(0o644), mtime }
 }
 
-/// The time in a PAX header. A plain header has no fraction, and no times before 1970 or after 2242 (POSIX, `pax`, "pax Header
-/// Block").
+/// The time in a PAX header. A plain header has no fraction, and no times before 1970 or after 2242 (POSIX, `pax`, "pax
+/// Header Block").
 fn parse_mtime(text: &str) -> Option<Timespec> {
     let nanoseconds = parse_seconds(text)?;
     // The fraction of a `timespec` is never negative.
