@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use ncaas_core::bucket::Buckets;
 use ncaas_core::emission_order::EmissionOrder;
 use ncaas_core::failure::Result;
-use ncaas_core::pipe::{Input, Pipe};
+use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
@@ -35,11 +35,13 @@ pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     };
     let pipe = Pipe { takes_errors: true, skips_pushed: true, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     let order = EmissionOrder::default();
-    let work = async |record: &mut Record, _: &_| {
+    let work = async |record: &mut Record, output: &Output| {
         let ticket = order.ticket(record.group());
-        let pulled = puller.pull(record).await;
+        puller.pull(record).await?;
         ticket.wait_for_turn().await;
-        pulled
+        // The next record waits until this one is written.
+        output.emit(record).await;
+        Ok(())
     };
-    pipe.filter(input, work).await
+    pipe.for_each(input, work).await
 }

@@ -32,6 +32,26 @@ fn pull_downloads_datasets_and_a_config_from_arguments() {
 }
 
 #[test]
+fn records_leave_pull_in_the_order_in_which_they_came() {
+    let jobs = BucketJob::in_bucket(TestBucket::directory("pca"));
+    let records: Vec<String> = (1..=300)
+        .map(|dataset| {
+            let mut record = jobs.record(dataset, 300);
+            record["dataname"] = format!("lab/inputs/{dataset}").into();
+            // Every tenth one takes longer.
+            jobs.bucket.put(&format!("lab/inputs/{dataset}"), vec![1; if dataset % 10 == 0 { 1 << 20 } else { 1 }]);
+            format!("{record}\n")
+        })
+        .collect();
+    // The second time, nothing is downloaded.
+    for _ in 0..2 {
+        let pulled = ncaas_sync(&jobs.home, &["pull"]).dir(jobs.home.path()).stdin(records.concat()).run().ok().json();
+        let order: Vec<u64> = pulled.iter().map(|record| record["job"]["dataset"].as_u64().unwrap()).collect();
+        assert_eq!(order, (1..=300).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn pull_emits_a_record_for_a_dataset_that_cannot_be_downloaded() {
     let bucket = TestBucket::directory("pca");
     let home = tempfile::tempdir().unwrap();
