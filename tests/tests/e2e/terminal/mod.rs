@@ -212,7 +212,7 @@ fn a_development_container_is_compared_and_collected_from() {
 fn a_command_that_runs_in_the_background_says_so_on_a_terminal() {
     let dev = DevContainer::new();
     let lines = shown(dev.dir.path(), &format!("ncaas-exec in --detach {} -- true", dev.name));
-    assert!(lines.iter().any(|line| line.contains("has its exit code")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("contains its exit code")), "{lines:#?}");
     assert!(lines.iter().any(|line| line.starts_with(&dev.name)) && !lines.iter().any(|line| is_json(line)));
 }
 
