@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::io_dir::{DEFAULT_IO_DIR, environment_io_dir};
+use ncaas_core::layout::STATE_FOLDER;
 use ncaas_core::quantity::format_bytes;
 use walkdir::WalkDir;
 
@@ -177,10 +178,12 @@ pub(crate) fn io_dir_patterns(root: &Path, steps: &[Instruction]) -> Vec<String>
         .collect()
 }
 
-/// Whether a folder is laid out as the io-dir of a bucket's group or a development container.
+/// Whether a folder is an io-dir: `run` and `collect` make the tools' own folder in it. One of an earlier version, or of a
+/// development container, is known by its layout.
 fn is_io_dir(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_dir();
-    has("results") && (has("logs") || has("inputs") || has("configs"))
+    has(STATE_FOLDER)
+        || has("results") && (has("logs") || has("inputs") || has("configs"))
         || folder
             .read_dir()
             .is_ok_and(|mut groups| groups.any(|group| group.is_ok_and(|group| group.path().join("results").is_dir())))

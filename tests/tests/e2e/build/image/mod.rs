@@ -400,13 +400,16 @@ fn the_io_dir_is_not_part_of_the_context_unless_it_is_named() {
     let image = unique("build");
     let mut clean = CleanUp::new();
     clean.image(&image);
-    for (dockerfile, ignore, expected) in [
-        ("COPY . /d/", "", "x"),
-        ("COPY . /d/", "!io-dir/configs", "io-dir\nx"),
-        ("COPY x /d/\nCOPY io-dir /d/io-dir", "", "io-dir\nx"),
+    let development = ["io-dir/results/r.npy", "io-dir/logs/l", "io-dir/configs/c.json"];
+    let jobs = ["io-dir/results/job/process_results/r.npy", "io-dir/.ncaas/work/job/x", "io-dir/.ncaas/lock"];
+    for (files, dockerfile, ignore, expected) in [
+        (development, "COPY . /d/", "", "x"),
+        (jobs, "COPY . /d/", "", "x"),
+        (development, "COPY . /d/", "!io-dir/configs", "io-dir\nx"),
+        (development, "COPY x /d/\nCOPY io-dir /d/io-dir", "", "io-dir\nx"),
     ] {
         let folder = build_context(&format!("FROM {FIXTURE}\n{dockerfile}\n"));
-        for name in ["x", "io-dir/results/job/r.npy", "io-dir/logs/l", "io-dir/configs/c.json"] {
+        for name in files.into_iter().chain(["x"]) {
             write_file(folder.path(), name, "");
         }
         write_file(folder.path(), ".dockerignore", &format!("Dockerfile\n.dockerignore\n{ignore}"));
