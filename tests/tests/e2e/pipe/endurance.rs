@@ -333,6 +333,10 @@ impl Pipes for OwnEngines {
     fn run_last(&mut self, machine: usize) {
         self.serve(machine);
         wait_until("the last submission", Duration::from_secs(60), || (self.last)(machine));
+        // `rm` removes containers after the end of their submission.
+        let containers = || describe_containers(&|words| self.engines[machine].docker(words), "org.neurocaas.job");
+        let is_clear = || containers().is_empty() && left_in(&self.io_dir(machine)).is_empty();
+        wait_until("the removal of what killed stages have left", Duration::from_secs(60), is_clear);
         self.machines[machine].stop();
     }
 
