@@ -48,7 +48,7 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
         (None, None) => {}
     }
     if let Some(log) = log {
-        line.push_str(&format!("; log: {}", one_line(&log.to_string_lossy())));
+        line.push_str(&format!("; log: {}", one_line(&files::relative_to_working_directory(log).to_string_lossy())));
     }
     Some(line)
 }

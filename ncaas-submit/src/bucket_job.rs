@@ -1,7 +1,7 @@
 //! The folders of a submission's job in its bucket, and their contents.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Buckets, Key};
@@ -9,7 +9,6 @@ use ncaas_core::cancellation;
 use ncaas_core::certificate::{self, Certificate, DatasetLine, DatasetStatus};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
-use ncaas_core::files;
 use ncaas_core::layout::{
     self, CERTIFICATE, END_FILE, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
 };
@@ -94,11 +93,10 @@ impl ResultsFolder {
         Ok(ResultsFolder { bucket, prefix })
     }
 
-    /// The path or address of a dataset's log, as a user can type it.
+    /// The path or address of a dataset's log.
     pub(crate) fn log(&self, label: &str) -> PathBuf {
         let log = format!("{}{LOGS}/{label}{LOG_SUFFIX}", self.prefix);
-        let address = format!("{}/{log}", self.bucket.address().trim_end_matches('/'));
-        files::relative_to_working_directory(Path::new(&address))
+        PathBuf::from(format!("{}/{log}", self.bucket.address().trim_end_matches('/')))
     }
 
     fn key(&self, path: &str) -> Result<Key> {

@@ -37,7 +37,8 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     let input = read_targets(&args.targets, tool, usage).await?;
     let buckets = Buckets::default();
     let waits = WaitedSubmissions::default();
-    let status = Pipe { explains_interruption: true, ..Pipe::for_args(tool, &args.pipe, AT_ONCE) }
+    let pipe = Pipe::for_args(tool, &args.pipe, AT_ONCE);
+    let status = Pipe { explains_interruption: true, notes_only: !tool.is_quiet(), ..pipe }
         .for_each(input, async |record: &mut Record, output: &Output| {
             for ended in waits.wait_for_end(tool, record, &buckets).await? {
                 output.emit(&ended).await;

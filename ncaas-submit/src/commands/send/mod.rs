@@ -30,14 +30,14 @@ pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
     check_fields(&args.set)?;
     let (bucket, group) = open_group(&args.target).await?;
     let waits = WaitedSubmissions::default();
-    let status = Pipe::for_records(tool, &args.records)
+    let status = Pipe { notes_only: args.wait, ..Pipe::for_records(tool, &args.records) }
         .source(async |output: &Output| {
             let record = submit(tool, &args, &bucket, &group).await?;
             if !args.wait {
                 output.emit(&record).await;
                 if shows_table(args.records.json) {
                     let id = record.job().unwrap_or_default().id;
-                    let wait = shell_line(["ncaas-submit", "wait", &format!("{}/{group}", bucket.address()), &id]);
+                    let wait = shell_line(["ncaas-submit", "wait", &args.target, &id]);
                     tool.note(&format!("`{wait}` waits until its jobs have ended"));
                 }
                 return Ok(());
@@ -84,7 +84,7 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
             .hint("use another `--timestamp`, or none for the current time"));
     }
     if let Some(earlier) = earlier {
-        let cancel = shell_line(["ncaas-submit", "cancel", &format!("{}/{group}", bucket.address()), &id]);
+        let cancel = shell_line(["ncaas-submit", "cancel", &args.target, &id]);
         tool.note(&format!(
             "`{earlier}` has the same datasets and config and has not ended: both will run; `{cancel}` cancels this one"
         ));
