@@ -4,12 +4,14 @@ use async_recursion::async_recursion as boxed;
 use bollard::models::ContainerInspectResponse;
 
 use super::container::container_from_inspect;
+use super::labels::LabelledContainer;
 use super::{Engine, labels};
 use crate::failure::{Failure, Kind, Result};
 use crate::layout::base_name;
 use crate::record::Record;
 use crate::record::fields::RecordFields;
 use crate::saved_record;
+use crate::suggestion::nearest;
 
 /// The argument that means the newest container.
 const LAST: &str = "last";
@@ -98,39 +100,64 @@ impl Engine {
             Err(failure)
                 if failure.kind == Kind::ContainerNotFound || failure.message.contains("Multiple IDs found") =>
             {
-                let found = self.find_by_job(name).await?.ok_or(failure)?;
+                let listed = self.list_labelled(&[labels::TOOL]).await?;
+                let found = find_by_job(name, &listed)?.ok_or_else(|| explain_missing(failure, name, &listed))?;
                 self.inspect(&found).await
             }
             inspected => inspected,
         }
     }
+}
 
-    /// The newest container of a job or dataset. `None` if there is none.
-    async fn find_by_job(&self, name: &str) -> Result<Option<String>> {
-        let found = self.list_labelled(&[labels::TOOL]).await?;
-        if name == LAST {
-            return Ok(found.into_iter().next().map(|container| container.id));
-        }
-        let name = base_name(name);
-        let of_job: Vec<_> =
-            found.iter().filter(|container| container.labels.get(labels::JOB).is_some_and(|id| id == name)).collect();
-        if let [first, second, ..] = of_job.as_slice() {
-            let message = format!("the job `{name}` has several containers: `{}`, `{}`, ...", first.name, second.name);
-            return Err(Failure::new(Kind::Usage, message).hint("name one of them, or a dataset"));
-        }
-        let is_dataset = |record: Record| {
-            record.dataname().is_some_and(|data| data.names().iter().any(|data| base_name(data) == name))
+/// The newest container of a job or dataset. `None` if there is none.
+fn find_by_job(name: &str, found: &[LabelledContainer]) -> Result<Option<String>> {
+    if name == LAST {
+        return Ok(found.first().map(|container| container.id.clone()));
+    }
+    let name = base_name(name);
+    let of_job: Vec<_> =
+        found.iter().filter(|container| container.labels.get(labels::JOB).is_some_and(|id| id == name)).collect();
+    if let [first, second, ..] = of_job.as_slice() {
+        let message = format!("the job `{name}` has several containers: `{}`, `{}`, ...", first.name, second.name);
+        return Err(Failure::new(Kind::Usage, message).hint("name one of them, or a dataset"));
+    }
+    let is_dataset =
+        |record: Record| record.dataname().is_some_and(|data| data.names().iter().any(|data| base_name(data) == name));
+    if let [container] = of_job.as_slice() {
+        return Ok(Some(container.id.clone()));
+    }
+    let of_dataset: Vec<_> = found.iter().filter(|container| container.record().is_some_and(is_dataset)).collect();
+    let running: Vec<_> = of_dataset.iter().filter(|container| container.state == "running").collect();
+    if let [first, second, ..] = running.as_slice() {
+        let message =
+            format!("several running jobs have the dataset `{name}`: `{}`, `{}`, ...", first.name, second.name);
+        return Err(Failure::new(Kind::Usage, message).hint("name one of these containers"));
+    }
+    Ok(running.first().copied().or(of_dataset.first()).map(|container| container.id.clone()))
+}
+
+/// The failure for an argument that names no container. Its hint has the most similar name of a container, job or dataset.
+fn explain_missing(failure: Failure, name: &str, found: &[LabelledContainer]) -> Failure {
+    if failure.kind != Kind::ContainerNotFound {
+        return failure;
+    }
+    if name == LAST {
+        return Failure {
+            message: "the tools have started no container on this engine".to_owned(),
+            hint: None,
+            ..failure
         };
-        if let [container] = of_job.as_slice() {
-            return Ok(Some(container.id.clone()));
-        }
-        let of_dataset: Vec<_> = found.iter().filter(|container| container.record().is_some_and(is_dataset)).collect();
-        let running: Vec<_> = of_dataset.iter().filter(|container| container.state == "running").collect();
-        if let [first, second, ..] = running.as_slice() {
-            let message =
-                format!("several running jobs have the dataset `{name}`: `{}`, `{}`, ...", first.name, second.name);
-            return Err(Failure::new(Kind::Usage, message).hint("name one of these containers"));
-        }
-        Ok(running.first().copied().or(of_dataset.first()).map(|container| container.id.clone()))
+    }
+    let names_in_record = |record: Record| {
+        let datasets =
+            record.dataname().map(|data| data.names().into_iter().map(base_name).map(str::to_owned).collect());
+        datasets.unwrap_or_else(Vec::new).into_iter().chain(record.job().map(|job| job.id))
+    };
+    let in_records: Vec<String> =
+        found.iter().filter_map(LabelledContainer::record).flat_map(names_in_record).collect();
+    let names = found.iter().map(|container| container.name.as_str()).chain(in_records.iter().map(String::as_str));
+    match nearest(base_name(name), names) {
+        Some(similar) => failure.hint(format!("did you mean `{similar}`? `ncaas-exec ls --all` lists all containers")),
+        None => failure,
     }
 }

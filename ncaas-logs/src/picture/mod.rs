@@ -236,3 +236,27 @@ fn ticks(timeline: &Timeline) -> Vec<(f64, String)> {
     };
     if count < 0.0 { Vec::new() } else { (0..=count as u32).map(|tick| (at(tick), label(at(tick)))).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ncaas_core::record::Record;
+
+    #[test]
+    fn small_cpu_use_has_a_number_and_long_names_have_room() {
+        assert_eq!([0.0, 0.3, 9.96, 97.2].map(format_percent), ["0 %", "0.30 %", "9.96 %", "97 %"]);
+        let row = |id: &str| {
+            let record = format!(
+                r#"{{"job":{{"id":"job__an_2026_11_27_23_{id}"}},"dataname":"/d/session01.npy","container":{{"status":"success",
+                "started_at":"2026-11-27T23:00:00Z","finished_at":"2026-11-27T23:00:01Z"}}}}"#
+            );
+            Row::from_record(&Record::parse(record.as_bytes()).unwrap()).unwrap()
+        };
+        let svg = draw_svg(&Timeline::new(vec![row("41_26_868153"), row("41_27_868153")]));
+        assert!(
+            svg.contains(">session01.npy …26_868153</text>") && svg.contains(">session01.npy …27_868153<"),
+            "{svg}"
+        );
+        assert!(svg.contains("<title>session01.npy job__an_2026_11_27_23_41_26_868153: succeeded"), "{svg}");
+    }
+}

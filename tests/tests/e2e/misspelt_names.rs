@@ -1,6 +1,7 @@
 //! Misspelt names of verbs, images and files get the nearest right name; wrong values are refused with an example.
 
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
+use ncaas_tests::own_engine::OwnEngine;
 use ncaas_tests::workspace::Workspace;
 use ncaas_tests::{Run, unique};
 
@@ -44,6 +45,30 @@ fn a_misspelt_image_gets_the_nearest_name_on_the_engine_as_a_hint() {
     {
         Run::tool("ncaas-build").args(arguments).run().ended_saying(1, &suggestion);
     }
+}
+
+#[test]
+fn a_misspelt_container_job_or_dataset_gets_the_nearest_name_as_a_hint() {
+    let workspace = Workspace::new();
+    let id = unique("named-job");
+    let dataset = workspace.write(&format!("{id}.npy"), "1");
+    let ended = workspace.exec(&["run", FIXTURE, "--name", &id, "--data", &dataset, "--follow", "--", "true"]).run();
+    let container = ended.json()[0]["container"]["name"].as_str().unwrap().to_owned();
+    for name in [id.as_str(), &container, &format!("{id}.npy")] {
+        let (typo, hint) =
+            (name.replace("named", "nmaed"), format!("hint: did you mean `{name}`? `ncaas-exec ls --all`"));
+        workspace.exec(&["stop", &typo]).run().ended_saying(1, &hint);
+        let state = Run::tool("ncaas-logs").args(["state", &typo]).dir(workspace.path()).run();
+        state.ended_saying(1, &hint);
+    }
+    workspace.exec(&["rm", "--force", &id]).run();
+}
+
+#[test]
+fn last_on_an_engine_without_containers_of_the_tools_says_so() {
+    let engine = OwnEngine::start(&[]);
+    let ran = Run::tool("ncaas-exec").args(["stop", "last"]).env("DOCKER_HOST", engine.host()).run();
+    ran.ended_saying(1, "the tools have started no container on this engine\n");
 }
 
 #[test]
