@@ -29,9 +29,9 @@ const SHORT_ID: usize = 12;
 ///   3 results, 4.1 MB in io-dir/results/job__pca_2026_11_27_10_00_00_123456/process_results
 /// ```
 ///
-/// If a message on the same terminal has said how the job ended (`is_told`), one line is left: `DATASET: RESULTS`, or
-/// its container. Any other record as `SUBJECT: STATE, AMOUNT, ...`. A record of a dry run is followed by its `docker
-/// run` command.
+/// If a message on the same terminal has said how the job ended (`is_told`), one line is left: `DATASET: RESULTS` (or
+/// `no results`), or its container if nothing was collected yet. Any other record as `SUBJECT: STATE, AMOUNT, ...`. A
+/// record of a dry run is followed by its `docker run` command.
 pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String {
     let (job, container, error) = (record.job(), record.container(), record.error());
     let error = error.map(|error| format!("error {}", serialized_name(&error.kind)));
@@ -50,7 +50,10 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
     let results = record.results().filter(|results| !results.is_empty());
     let results_line = results
         .and_then(|results| Some(format!("{} in {}", describe_results(&results), one_line(&results_folder(record)?))));
-    if let Some(detail) = results_line.as_ref().or(container_name.as_ref()).filter(|_| is_told && error.is_none()) {
+    // After `collect`, the container's name says nothing: the next stage removes it.
+    let is_collected = record.results().is_some() && !record.has_results();
+    let without_results = if is_collected { Some("no results".to_owned()) } else { container_name.clone() };
+    if let Some(detail) = results_line.as_ref().or(without_results.as_ref()).filter(|_| is_told && error.is_none()) {
         let subject = dataset.or_else(|| job.map(|job| one_line(&job.id)));
         return title_line(subject.as_deref().unwrap_or("job"), detail);
     }
@@ -172,6 +175,9 @@ mod tests {
         let told = r#"{"job":{"id":"job__pca_1"},"dataname":"/d/s1.npy","container":{"name":"job__pca_1-1-aabb","state":"exited"}}"#;
         record.merge(&serde_json::from_str::<Value>(told).unwrap());
         assert_eq!(summarise(&record, 80, true), "s1.npy: job__pca_1-1-aabb\n");
+        let mut collected = record.clone();
+        collected.set("results", &Vec::<String>::new());
+        assert_eq!(summarise(&collected, 80, true), "s1.npy: no results\n");
         let results = r#"{"io_dir":"/io","results":[{"path":"results/x","size":1,"source":"/x"}]}"#;
         record.merge(&serde_json::from_str::<Value>(results).unwrap());
         assert_eq!(summarise(&record, 80, true), "s1.npy: 1 result, 1 B in /io/results/job__pca_1/process_results\n");
