@@ -149,9 +149,10 @@ fn explain_missing(failure: Failure, name: &str, found: &[LabelledContainer]) ->
         };
     }
     let names_in_record = |record: Record| {
-        let datasets =
-            record.dataname().map(|data| data.names().into_iter().map(base_name).map(str::to_owned).collect());
-        datasets.unwrap_or_else(Vec::new).into_iter().chain(record.job().map(|job| job.id))
+        let datasets = record
+            .dataname()
+            .map(|data| data.names().into_iter().map(base_name).map(str::to_owned).collect::<Vec<_>>());
+        datasets.unwrap_or_default().into_iter().chain(record.job().map(|job| job.id))
     };
     let in_records: Vec<String> =
         found.iter().filter_map(LabelledContainer::record).flat_map(names_in_record).collect();
