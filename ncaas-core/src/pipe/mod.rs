@@ -249,7 +249,11 @@ impl Pipe {
             last_job.replace(Some(job));
         }
         let queued = queues.enter(&record);
-        let held = queued.lock.lock().await;
+        // Without a wait, work begins in the order of the records: tokio interrupts a task that takes many locks in a row.
+        let held = match queued.lock.try_lock() {
+            Ok(held) => held,
+            Err(_) => queued.lock.lock().await,
+        };
         let passes = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
         if passes {
             output.pass_on(&record).await;
