@@ -38,8 +38,12 @@ pub(super) struct Unsaved {
 impl Unsaved {
     /// What would be lost with this ended container; none if nothing would.
     pub(super) async fn find(engine: &Engine, record: &Record, container: &Container) -> Result<Option<Self>> {
-        let saved = saved_record(record);
         let is_job = record.job().is_some();
+        // A container that the tools did not start is removed as the user says.
+        if !is_job && !record.is_development() {
+            return Ok(None);
+        }
+        let saved = saved_record(record);
         let has_log = is_job && record.logs().is_none() && saved.as_ref().is_none_or(|saved| saved.logs().is_none());
         let is_collected = is_collected(record, saved.as_ref());
         if !has_log && is_collected {

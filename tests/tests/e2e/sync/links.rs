@@ -186,6 +186,8 @@ fn a_link_in_place_of_a_config_or_results_list_is_not_followed() {
     record["job"]["bucket"] = job.home.path().join("bucket").to_str().unwrap().into();
     record["job"]["group"] = "lab".into();
     fs::create_dir_all(job.home.path().join("bucket")).unwrap();
+    let saved = Run::tool("ncaas-logs").arg("save").stdin(job.record().to_string()).run();
+    assert_eq!(saved.status, 0, "{}", saved.stderr);
     is_refused(&ncaas_sync(&job.home, &["push"]).stdin(record.to_string()).run(), "the list of results");
     is_refused(
         &ncaas_sync(&job.home, &["verify", "--io-dir-only"]).stdin(record.to_string()).run(),
