@@ -10,11 +10,12 @@ mod followed_jobs;
 mod input;
 mod interruption;
 mod output;
+mod repeated_failures;
 mod running_jobs;
 mod summary;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use futures_util::StreamExt;
@@ -29,6 +30,7 @@ pub use interruption::{describe_interruption, describe_running, resume_advice};
 pub use output::{Output, stdout_hang_up, stdout_is_pipe};
 pub use running_jobs::RunningJobs;
 
+use self::repeated_failures::RepeatedFailures;
 use crate::failure::{Failure, Kind, Result};
 use crate::lease;
 use crate::quantity::format_count;
@@ -287,34 +289,6 @@ fn leave_group(of_groups: &mut HashMap<String, usize>, group: &str) {
         *count -= 1;
         if *count == 0 {
             of_groups.remove(group);
-        }
-    }
-}
-
-/// The failures that were reported, by message. One that occurs again is counted and reported once more at the end.
-#[derive(Default)]
-struct RepeatedFailures(RefCell<BTreeMap<String, u64>>);
-
-impl RepeatedFailures {
-    /// The most messages that are remembered.
-    const LIMIT: usize = 100;
-
-    fn report(&self, tool: Tool, failure: &Failure) {
-        let mut reported = self.0.borrow_mut();
-        if let Some(count) = reported.get_mut(&failure.message) {
-            *count += 1;
-            return;
-        }
-        if reported.len() < Self::LIMIT {
-            reported.insert(failure.message.clone(), 0);
-        }
-        tool.report_failure(failure);
-    }
-
-    fn report_counts(&self, tool: Tool) {
-        for (message, count) in self.0.borrow().iter().filter(|(_, count)| **count > 0) {
-            let records = format_count(*count, "more record");
-            tool.note(&format!("{records} failed with the same error: {message}"));
         }
     }
 }

@@ -24,6 +24,7 @@ use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Job;
 use ncaas_core::status_file::{self, ReadStatus};
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;
 use ncaas_core::usage_record::usage_record;
 
@@ -48,6 +49,8 @@ pub(crate) struct Pusher<'p> {
     pub(crate) counts: Counts,
     /// The submissions whose end was checked because records show that the bucket has their jobs.
     pub(crate) completed: RefCell<HashSet<SubmissionName>>,
+    /// The submissions of which a job could not be run.
+    pub(crate) failed: RefCell<HashSet<SubmissionName>>,
 }
 
 /// Numbers of jobs.
@@ -118,7 +121,19 @@ impl Pusher<'_> {
         upload.push_file(&upload.relative(&upload.folder.record_file()), None, None).await?;
         upload.end(job).await?;
         record.set("pushed", &true);
+        self.note_failed_submission(record, job);
         Ok(())
+    }
+
+    /// Prints, once for each submission, how to run it again if one of its jobs could not be run.
+    fn note_failed_submission(&self, record: &Record, job: &Job) {
+        let could_run = record.error().is_none_or(|error| error.kind == Kind::Cancelled);
+        let (Some(bucket), Some(group)) = (&job.bucket, &job.group) else { return };
+        if could_run || record.container().is_some() || !self.failed.borrow_mut().insert(submission_name(job)) {
+            return;
+        }
+        let command = shell_line(["ncaas-submit", "retry", &format!("{bucket}/{group}"), &job.id]);
+        self.tool.note(&format!("`{}` has failed; when the cause is corrected, `{command}` runs it again", job.id));
     }
 
     /// Reports jobs that do not come from a bucket. The exit status is 1 if there were no others.

@@ -40,6 +40,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
         files: args.files,
         counts: job::Counts::default(),
         completed: RefCell::default(),
+        failed: RefCell::default(),
     };
     let pipe = Pipe { takes_errors: true, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     let work = async |record: &mut Record, output: &Output| {

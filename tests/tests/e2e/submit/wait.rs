@@ -6,7 +6,7 @@ use std::path::Path;
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::FIXTURE;
 use ncaas_tests::submissions::{run_verb, watch_once, with_inputs};
-use ncaas_tests::{Run, pipe_in};
+use ncaas_tests::{Ran, Run, pipe_in};
 
 #[test]
 fn a_submission_with_a_result_path_ends_there() {
@@ -27,7 +27,7 @@ fn a_submission_with_a_result_path_ends_there() {
 }
 
 /// A directory bucket with three datasets of one submission, whose jobs the pipe has run in an image; one of them fails.
-fn run_submission(folder: &Path, image: &str) {
+fn run_submission(folder: &Path, image: &str) -> Ran {
     for (name, content) in [("a.npy", "fail"), ("b.npy", "b"), ("c.npy", "fail"), ("c.yaml", "n: 1\n")] {
         fs::write(folder.join(name), content).unwrap();
     }
@@ -39,7 +39,7 @@ fn run_submission(folder: &Path, image: &str) {
         "ncaas-submit watch ./pca --once | ncaas-sync pull | ncaas-exec run --image {image} -- sh -c '{job}' sh | \
          ncaas-logs save | ncaas-sync collect | ncaas-sync push | ncaas-exec rm"
     );
-    pipe_in(folder, &pipe, &[]);
+    pipe_in(folder, &pipe, &[])
 }
 
 #[test]
@@ -60,7 +60,10 @@ fn the_submitter_sees_why_each_job_failed_and_where_its_log_is() {
 #[test]
 fn a_failure_of_several_datasets_is_told_to_the_submitter_once_with_its_hint() {
     let folder = tempfile::tempdir().unwrap();
-    run_submission(folder.path(), "nosuch/image:1");
+    let pipe = run_submission(folder.path(), "nosuch/image:1");
+    let advice: Vec<&str> = pipe.stderr.lines().filter(|line| line.contains("runs it again")).collect();
+    assert_eq!(advice.len(), 1, "once for three datasets: {}", pipe.stderr);
+    let retry = advice[0].split('`').nth(3).unwrap();
     let ran = pipe_in(folder.path(), "ncaas-submit wait ./pca/lab 1", &[]);
     let hint = "pull it with `ncaas-build pull nosuch/image:1`, or build it with `ncaas-build image`";
     let message = "ncaas-submit: 3 datasets: image `nosuch/image:1` does not exist on this engine";
@@ -69,4 +72,5 @@ fn a_failure_of_several_datasets_is_told_to_the_submitter_once_with_its_hint() {
     let screen = pipe_in(folder.path(), command, &[]);
     let screen = String::from_utf8_lossy(&screen.stdout).replace('\r', "");
     assert_eq!(screen.trim(), format!("{message}\nhint: {hint}"), "and nothing else on a terminal");
+    assert_eq!(pipe_in(folder.path(), retry, &[]).status, 0, "{retry}");
 }

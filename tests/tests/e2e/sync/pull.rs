@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use ncaas_tests::Run;
 use ncaas_tests::bucket::{TestBucket, files_below};
 use ncaas_tests::bucket_job::BucketJob;
+use ncaas_tests::engine::FIXTURE;
 use ncaas_tests::sync::ncaas_sync;
 use serde_json::json;
 
@@ -272,4 +274,14 @@ fn a_repeated_failure_is_reported_once_with_a_count() {
     assert!(lines[0].contains("the line is not JSON"), "{}", ran.stderr);
     let counted = "ncaas-sync: 299 more records failed with the same error: the line is not JSON";
     assert!(lines[1].starts_with(counted), "{}", ran.stderr);
+    // Failures that differ only in a name are reported ten times.
+    let missing =
+        |number| format!("{}\n", serde_json::json!({"image": FIXTURE, "dataname": format!("/nowhere/{number}")}));
+    let records: String = (0..300).map(missing).collect();
+    let ran = Run::tool("ncaas-exec").arg("run").dir(home.path()).stdin(records).run();
+    assert_eq!((ran.status, ran.json().len()), (1, 300));
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(lines.iter().filter(|line| line.contains("/nowhere/")).count(), 11, "{}", ran.stderr);
+    let counted = "ncaas-exec: 290 more records failed with errors such as: ";
+    assert!(lines.last().unwrap().starts_with(counted), "{}", ran.stderr);
 }
