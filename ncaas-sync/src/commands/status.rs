@@ -45,7 +45,7 @@ impl StatusRecord {
     /// The row of a table.
     fn cells(&self) -> [String; 4] {
         let size = |size: Option<u64>| size.map_or_else(String::new, |size| size.to_string());
-        [serialized_name(&self.status), size(self.size), size(self.bucket_size), self.path.clone()]
+        [self.path.clone(), serialized_name(&self.status), size(self.size), size(self.bucket_size)]
     }
 }
 
@@ -96,7 +96,7 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
         pair => Ok(Some(compare_pair(tool, &transfer, pair).await)),
     });
     let is_table = shows_table(args.records.json);
-    let mut table = is_table.then(|| Table::new(&["STATUS", "SIZE", "IN BUCKET", "PATH"]));
+    let mut table = is_table.then(|| Table::new(&["PATH", "STATUS", "SIZE", "IN BUCKET"]));
     let mut records = pin!(records.buffer_unordered(DEFAULT_JOBS));
     while let Some(record) = records.next().await {
         let record: Option<StatusRecord> = record?;

@@ -125,9 +125,10 @@ impl Pusher<'_> {
         Ok(())
     }
 
-    /// Prints, once for each submission, how to run it again if one of its jobs could not be run.
+    /// Prints, once for each submission, how to run it again if one of its jobs could not be run. A refused submit file has a
+    /// hint of another kind.
     fn note_failed_submission(&self, record: &Record, job: &Job) {
-        let could_run = record.error().is_none_or(|error| error.kind == Kind::Cancelled);
+        let could_run = record.error().is_none_or(|error| matches!(error.kind, Kind::Cancelled | Kind::BadSubmission));
         let (Some(bucket), Some(group)) = (&job.bucket, &job.group) else { return };
         if could_run || record.container().is_some() || !self.failed.borrow_mut().insert(submission_name(job)) {
             return;

@@ -81,9 +81,9 @@ fn status_is_a_table_on_a_terminal() {
         let output = script.args(["-qec", &inner, "/dev/null"]).current_dir(home.path()).output().unwrap();
         String::from_utf8(output.stdout).unwrap().replace('\r', "")
     };
-    assert_eq!(
-        shown(""),
-        "STATUS   SIZE  IN BUCKET  PATH\nnew      1                new\nmissing        5          old\n"
-    );
+    assert_eq!(shown(""), "PATH  STATUS   SIZE  IN BUCKET\nnew   new      1\nold   missing        5\n");
+    let long = format!("{}.npy", "x".repeat(76));
+    write_below(&home.path().join("tree"), &long, "1");
+    assert!(shown("").contains(&format!("{long}\n")), "a long path has a line to itself: {}", shown(""));
     assert!(shown("--json").starts_with("{\"path\":\"new\",\"status\":\"new\""), "{}", shown("--json"));
 }
