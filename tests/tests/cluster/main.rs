@@ -170,7 +170,10 @@ fn jobs_that_slurm_has_forgotten_are_explained_by_its_accounts() {
     assert_eq!((&placement["state"], &placement["node"]), (&"failed".into(), &"n1".into()));
     let error = &lab.saved_record("1", "killed.txt")["error"];
     assert_eq!(error["kind"], "placement-lost");
-    assert!(error["message"].as_str().unwrap().contains(&format!("is lost (failed: {reason})")), "{error}");
+    assert!(
+        error["message"].as_str().unwrap().contains(&format!("ended without a result (failed: {reason})")),
+        "{error}"
+    );
 
     // A cancelled job is not submitted again.
     lab.cluster.bash(CONTROLLER, "scontrol update NodeName=n1 State=DRAIN Reason=test").ok();
