@@ -1,5 +1,5 @@
-//! The order in which a stage emits what it works on at the same time: within a group, that in which it came, so that
-//! jobs start in that order.
+//! The order in which a stage emits the records that it works on at the same time: within a group, the order in which
+//! they arrived, so that jobs start in that order.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -30,9 +30,7 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     if container.status == Some(Status::Success) {
         let time = duration.map(|duration| format!(" in {duration}")).unwrap_or_default();
         let results = record.results().map(|results| format!(": {}", describe_results(&results)));
-        let over = limit
-            .map(|limit| limit as f64)
-            .filter(|limit| container.duration_s.is_some_and(|duration| duration > *limit));
+        let over = container.exceeded_limit(limit);
         let over = over.map(|limit| format!(", over its time limit of {}", format_duration(limit))).unwrap_or_default();
         return Some(format!("{name} {end}{time}{over}{}", results.unwrap_or_default()));
     }

@@ -93,7 +93,7 @@ impl<'a> StatusFile<'a> {
 }
 
 /// The content of a status file after its job failed in a step after its end: its status is FAILED, with the reason.
-/// None for what is not a status file.
+/// None if the file is not a status file.
 pub fn with_failure(content: &[u8], reason: &str) -> Option<Vec<u8>> {
     let mut file: Map<String, Value> = serde_json::from_slice(content).ok()?;
     *file.get_mut("status")? = DatasetStatus::Failed.name().into();
@@ -131,7 +131,7 @@ pub struct ReadStatus {
 }
 
 impl ReadStatus {
-    /// Reads a status file, ours or the platform's. None for what is not a status file.
+    /// Reads a status file, ours or the platform's. None if the file is not a status file.
     pub fn parse(content: &[u8]) -> Option<ReadStatus> {
         let fields: Map<String, Value> = serde_json::from_slice(text::without_bom(content)).ok()?;
         let known = |field: &str| fields.get(field)?.as_str().filter(|text| !matches!(*text, "" | UNKNOWN));

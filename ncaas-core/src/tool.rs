@@ -180,7 +180,8 @@ pub fn run<A: Parser>(
     ExitCode::from(status)
 }
 
-/// Lets times and sizes begin with `-`, so that their parsers say what is wrong with them; clap would take them for flags.
+/// Accepts values that begin with `-` for times and sizes: their parsers explain the error, and clap would take them for
+/// flags.
 fn with_negative_values(command: Command) -> Command {
     let is_amount = |argument: &Arg| {
         let name = argument.get_value_names().and_then(|names| names.first()).map(|name| name.as_str());

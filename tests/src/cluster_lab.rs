@@ -357,9 +357,16 @@ impl<'l> Mixture<'l> {
                     continue;
                 }
                 let folder = if names.len() > 1 { format!("{name}/") } else { String::new() };
-                let result = self.lab.read(timestamp, &format!("process_results/{folder}out.txt"));
-                assert_eq!(result, format!("{seconds}\n{name}"), "{timestamp}");
                 let log = self.lab.read(timestamp, &format!("logs/{name}.log"));
+                let record = self.lab.read(timestamp, &format!("logs/{name}.record.json"));
+                let key = format!("lab/results/job__pca_{timestamp}/process_results/{folder}out.txt");
+                let expected = format!("{seconds}\n{name}").into_bytes();
+                assert_eq!(
+                    self.lab.bucket.get(&key),
+                    Some(expected),
+                    "{key}\n{record}\n{log}\n{}",
+                    self.lab.describe()
+                );
                 assert_eq!(log.lines().filter(|line| line.ends_with("run")).count(), 1, "{timestamp} {name}: {log}");
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::record::fields::Job;
 
-/// The message about an interruption: what is left, each in a few words, and what to do.
+/// The message about an interruption: the work that is left, and how to continue it.
 pub fn describe_interruption(left: impl IntoIterator<Item = String>) -> String {
     format!("interrupted: {}", left.into_iter().collect::<Vec<_>>().join("; "))
 }

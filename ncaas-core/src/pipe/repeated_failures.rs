@@ -69,7 +69,7 @@ impl RepeatedFailures {
     }
 }
 
-/// A message without what is quoted in it.
+/// The message without its quoted parts.
 fn pattern(message: &str) -> String {
     message.split('`').step_by(2).collect::<Vec<_>>().join("`")
 }

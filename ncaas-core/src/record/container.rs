@@ -58,6 +58,12 @@ impl Container {
         self.state == "created"
     }
 
+    /// The time limit in seconds that the job exceeded although it succeeded. `limit` is its time limit.
+    pub fn exceeded_limit(&self, limit: Option<u64>) -> Option<f64> {
+        let limit = limit? as f64;
+        (self.status == Some(Status::Success) && self.duration_s? > limit).then_some(limit)
+    }
+
     /// Its id, or else its name; empty if it has neither.
     pub fn reference(&self) -> &str {
         if self.id.is_empty() { &self.name } else { &self.id }

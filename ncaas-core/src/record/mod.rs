@@ -315,7 +315,7 @@ impl Record {
     /// error is not filled: the work on the record begins again.
     pub fn fill_end(&mut self, saved: &Record) {
         let container = |record: &Record| record.container().map(|container| container.id);
-        if container(self) == container(saved) {
+        if container(self).is_some_and(|id| container(saved) == Some(id)) {
             for field in END_FIELDS.iter().filter(|field| **field != "error") {
                 if let Some(value) = saved.fields.get(*field) {
                     self.fill(field, value);
@@ -330,10 +330,8 @@ impl Record {
             self.warn(warning);
         }
         let limit = self.fields().ok().and_then(|known| known.run?.timeout_s);
-        if let (Some(Status::Success), Some(limit), Some(duration)) = (container.status, limit, container.duration_s)
-            && duration > limit as f64
-        {
-            let (duration, limit) = (format_duration(duration), format_duration(limit as f64));
+        if let (Some(limit), Some(duration)) = (container.exceeded_limit(limit), container.duration_s) {
+            let (duration, limit) = (format_duration(duration), format_duration(limit));
             self.warn(format!("the job succeeded, but ran for {duration}, longer than its time limit of {limit}"));
         }
         self.merge(&RecordFields { container: Some(container), ..RecordFields::default() });

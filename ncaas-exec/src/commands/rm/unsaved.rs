@@ -44,13 +44,13 @@ impl Unsaved {
             return Ok(None);
         }
         let saved = saved_record(record);
-        let has_log = is_job && record.logs().is_none() && saved.as_ref().is_none_or(|saved| saved.logs().is_none());
+        let is_log_saved = !is_job || is_log_saved(record, saved.as_ref());
         let is_collected = is_collected(record, saved.as_ref());
-        if !has_log && is_collected {
+        if is_log_saved && is_collected {
             return Ok(None);
         }
         let inspected = engine.inspect(&container.id).await?;
-        let log = has_log && has_output(engine, &inspected).await?;
+        let log = !is_log_saved && has_output(engine, &inspected).await?;
         let files = !is_collected && has_written(engine, record, &inspected).await?;
         // The work in a development container is saved by a commit.
         let files = files && (is_job || !is_committed(engine, &inspected).await?);
@@ -98,8 +98,11 @@ impl Unsaved {
 /// results.
 pub(super) fn is_saved(record: &Record) -> bool {
     let saved = saved_record(record);
-    let has_log = record.logs().is_some() || saved.as_ref().is_some_and(|saved| saved.logs().is_some());
-    has_log && is_collected(record, saved.as_ref())
+    is_log_saved(record, saved.as_ref()) && is_collected(record, saved.as_ref())
+}
+
+fn is_log_saved(record: &Record, saved: Option<&Record>) -> bool {
+    record.logs().is_some() || saved.is_some_and(|saved| saved.logs().is_some())
 }
 
 /// The saved record is newer than one that an earlier stage or command printed.
