@@ -11,6 +11,7 @@
 //! - [`archive`]: files in and out of containers; [`path`]: a single path in a container
 //! - [`Engine::open_http_connection`]: a connection for requests that the client cannot make
 //! - [`Engine::repair_ownership`]: gives the files that a job left on this machine to the user
+//! - [`Engine::remove_unused_work`]: removes the work folder of a job after its container
 //! - [`reference`](mod@reference): the names that may be part of a request
 //!
 //! The client sends its requests without an API version (bollard 0.21.1), so each engine answers with its newest version:
@@ -42,6 +43,7 @@ mod state_file;
 mod stop_signal;
 mod target;
 mod wait;
+mod work_folder;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! A job's folders and files in an io-dir.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, Permissions, PermissionsExt};
@@ -11,6 +13,7 @@ use super::names::{
     RESULTS_SUFFIX, STATE_FOLDER, WORK, base_name, status_file_name,
 };
 use crate::failure::{Failure, Kind, NoneIf, Result};
+use crate::files::lock_folder;
 use crate::folder::{Folder, open_real_folder};
 use crate::record::fields::{Datasets, Job};
 use crate::record::{MAX_LINE, Record, check_io_dir};
@@ -188,11 +191,28 @@ impl JobFolder {
         }
     }
 
+    /// Locks this dataset's work folder between processes until the file is dropped. `None` if the folder does not exist, or
+    /// if the file system cannot lock folders (NFS).
+    ///
+    /// A run of the job holds the lock from making the folder until the container is started. Whoever removes container and
+    /// folder holds it meanwhile: otherwise the next run of the job could start in the folder that is being removed.
+    pub async fn lock_work(&self) -> Option<File> {
+        let work = self.work();
+        loop {
+            let lock = lock_folder(work.clone()).await?;
+            let (locked, current) = (lock.metadata().ok()?, work.metadata().ok()?);
+            // The process that had the lock may have removed this folder, and another one may have made it again.
+            if (locked.dev(), locked.ino()) == (current.dev(), current.ino()) {
+                return Some(lock);
+            }
+        }
+    }
+
     /// Removes this dataset's work folder after its container was removed: the staged inputs, and the folders that are
     /// empty. Files that were not collected stay, unless `discard` is set.
     ///
     /// While the container exists, its mounts have to exist too: otherwise the engine neither starts it nor reads files
-    /// in it.
+    /// in it, and a job that runs loses its results. The caller makes sure of that.
     pub fn remove_work(&self, discard: bool) {
         self.remove_staged_inputs();
         let Ok(Some(root)) = self.open_work_root() else { return };

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::labels;
-use ncaas_core::failure::{Kind, Result};
+use ncaas_core::failure::Result;
 use ncaas_core::layout::{END_FILE, JobFolder, PROCESS_RESULTS};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
@@ -59,16 +59,6 @@ fn is_left_over(record: &Record, state: &str) -> bool {
         // In a new attempt, `run` may be about to start it.
         "created" => is_over() && !matches!(try_lock(&folder.work()), Some(Err(Errno::WOULDBLOCK))),
         _ => false,
-    }
-}
-
-/// Removes the work folder of a record's job whose container was removed by an `rm` that was interrupted then.
-pub(crate) async fn remove_left_work(engine: &Engine, record: &Record) {
-    let (Ok(folder), Ok(Some(name))) = (JobFolder::for_record(record), record.container_name()) else { return };
-    // While it is locked here, no run of the same job uses it.
-    let Some(Ok(_lock)) = try_lock(&folder.work()) else { return };
-    if matches!(engine.inspect(&name).await, Err(failure) if failure.kind == Kind::ContainerNotFound) {
-        folder.remove_work(false);
     }
 }
 

@@ -20,7 +20,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
 use crate::{lifecycle, targets};
-use leftover_containers::{LeftoverContainers, remove_left_work};
+use leftover_containers::LeftoverContainers;
 use unsaved::{Unsaved, is_saved};
 
 const DEFAULT_JOBS: usize = 8;
@@ -134,7 +134,11 @@ impl Remover {
             record.set("container", &known);
         }
         if !is_removing && !self.dry_run {
-            remove_left_work(engine, record).await;
+            // An `rm` that was interrupted may have removed the container only.
+            if let Ok(folder) = JobFolder::for_record(record) {
+                let _lock = folder.lock_work().await;
+                engine.remove_unused_work(&folder, record, false).await;
+            }
         }
         Ok(())
     }
@@ -267,9 +271,14 @@ async fn remove_target(engine: &Engine, record: &Record, container: &Container, 
     if was_started {
         targets::take_ownership(engine, record, id).await?;
     }
+    let folder = JobFolder::for_record(record).ok();
+    let _lock = match &folder {
+        Some(folder) => folder.lock_work().await,
+        None => None,
+    };
     lifecycle::remove_container(engine, id, force).await?;
-    if let Ok(job) = JobFolder::for_record(record) {
-        job.remove_work(force);
+    if let Some(folder) = folder {
+        engine.remove_unused_work(&folder, record, force).await;
     }
     Ok(())
 }

@@ -2,11 +2,9 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{IoContext, Result};
-use ncaas_core::files::lock_folder;
 use ncaas_core::layout::JobFolder;
 
 /// The folders made for a job. Dropping this removes those that are empty, unless they are in use.
@@ -36,15 +34,11 @@ impl MadeFolders {
     /// Makes the folders that the job's container writes to, and locks its work folder between processes until the file is
     /// dropped. None if the file system cannot lock folders.
     pub(super) async fn make_locked(&mut self, folder: &JobFolder) -> Result<Option<File>> {
-        let work = folder.work();
         loop {
             self.make_job_folders(folder)?;
-            let lock = lock_folder(work.clone()).await;
-            let locked = lock.as_ref().map(File::metadata).transpose().doing("inspect", &work)?;
-            // The run that had the lock may have removed this folder or those in it, and another one may have made it again.
-            if let Ok(current) = work.metadata()
-                && locked.is_none_or(|locked| (locked.dev(), locked.ino()) == (current.dev(), current.ino()))
-            {
+            let lock = folder.lock_work().await;
+            // The process that had the lock may have removed this folder or those in it.
+            if folder.work().exists() {
                 self.make_job_folders(folder)?;
                 self.job = Some(folder.clone());
                 return Ok(lock);

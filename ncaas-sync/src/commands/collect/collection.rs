@@ -45,17 +45,26 @@ pub(super) struct Collection<'c> {
 impl Collection<'_> {
     /// Moves the files of the job into its results, unless that was done before. Finishes what another process began.
     pub(super) async fn collect(&self, inspected: Inspected<'_>) -> Result<()> {
-        let exists = !matches!(inspected, Ok((_, None)));
+        let without_container = if let Ok((engine, None)) = &inspected { Some(*engine) } else { None };
         let lock = self.directory.lock("collect").await?;
         let (directory, id) = (Arc::clone(self.directory), self.container.id.clone());
         let widens = self.widens_selection();
         // Somebody who names the container wants more of its files. A pipe that runs again must not do its work twice.
-        let recollects = widens && exists && self.args.target.container.is_some();
-        let progress = run_blocking(move || resume(&directory, &id, exists, widens, recollects)).await?;
+        let recollects = widens && without_container.is_none() && self.args.target.container.is_some();
+        let progress = run_blocking(move || resume(&directory, &id, widens, recollects)).await?;
         drop(lock);
-        if progress == CollectProgress::Collected {
-            return Ok(());
+        if progress != CollectProgress::Collected {
+            self.find_and_move_files(inspected).await?;
         }
+        // The work folder is removed with the container, here if that no longer exists.
+        if let Some(engine) = without_container {
+            let _lock = self.directory.job().lock_work().await;
+            engine.remove_unused_work(self.directory.job(), self.record, false).await;
+        }
+        Ok(())
+    }
+
+    async fn find_and_move_files(&self, inspected: Inspected<'_>) -> Result<()> {
         let (findings, paths) = match self.find_files(inspected).await {
             Ok(found) => found,
             Err(failure) => {
@@ -68,13 +77,13 @@ impl Collection<'_> {
             }
         };
         let lock = self.directory.lock("collect").await?;
-        self.move_files(findings, paths, exists).await?;
+        self.move_files(findings, paths).await?;
         drop(lock);
         Ok(())
     }
 
     /// Assigns names, writes the journal and moves the files.
-    async fn move_files(&self, findings: Findings, paths: ContainerPaths, exists: bool) -> Result<()> {
+    async fn move_files(&self, findings: Findings, paths: ContainerPaths) -> Result<()> {
         let (directory, id) = (Arc::clone(self.directory), self.container.id.clone());
         let partial = self.container.status != Some(Status::Success);
         let has_own_folder = self.record.job().is_some_and(|job| job.datasets > 1);
@@ -93,7 +102,7 @@ impl Collection<'_> {
             journal::begin(&directory, dataset, &id, named.moves(partial).chain(kept), &named)?;
             drop(named);
             journal::finish(&directory, dataset)?;
-            directory.clean_up(exists);
+            directory.remove_stage();
             Ok(())
         })
         .await
@@ -226,13 +235,7 @@ impl Collection<'_> {
 
 /// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards. With
 /// `widens`, a job whose files were all left out is collected again; with `recollects`, any job.
-fn resume(
-    directory: &JobDirectory,
-    container: &str,
-    exists: bool,
-    widens: bool,
-    recollects: bool,
-) -> Result<CollectProgress> {
+fn resume(directory: &JobDirectory, container: &str, widens: bool, recollects: bool) -> Result<CollectProgress> {
     let dataset = directory.job().dataset();
     journal::finish_all(directory)?;
     let progress = journal::progress(directory, dataset, container)?;
@@ -244,7 +247,7 @@ fn resume(
         if recollects || widens && has_left_out() {
             return Ok(CollectProgress::NotStarted);
         }
-        directory.clean_up(exists);
+        directory.remove_stage();
     }
     Ok(progress)
 }

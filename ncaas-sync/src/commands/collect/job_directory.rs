@@ -80,15 +80,7 @@ impl JobDirectory {
         root.dir().open_dir(&path).map_err(|error| failure("open", &error))
     }
 
-    /// Removes what the collection does not need any more. The work folder is removed with the container, here if it no
-    /// longer exists.
-    pub(crate) fn clean_up(&self, container_exists: bool) {
-        self.remove_stage();
-        if !container_exists {
-            self.job.remove_work(false);
-        }
-    }
-
+    /// Removes the staging folder.
     pub(crate) fn remove_stage(&self) {
         if let Ok(Some(root)) = self.job.open_work_root() {
             // A folder that cannot be removed does no harm.

@@ -3,12 +3,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use ncaas_tests::dev_container::DevContainer;
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::engine_workspace::EngineWorkspace;
 use ncaas_tests::record::JobRecord;
+use ncaas_tests::tcp_engine::tcp_engine_that_holds_answers;
 use ncaas_tests::workspace::Workspace;
 use ncaas_tests::{Ran, Run, pipe_in, unique, wait_until};
 use serde_json::{Value, json};
@@ -69,6 +71,44 @@ fn rm_removes_the_work_folder_of_a_container_that_is_gone() {
     docker(&["rm", &record.container.as_ref().unwrap().id]);
     workspace.exec(&["rm"]).stdin(ended.stdout).run().ok();
     assert!(is_remote() || folder_of(&record).join("1/results/r").exists());
+}
+
+/// A cluster's node starts a job again while what its killed run has left is being removed.
+#[test]
+fn a_run_that_starts_while_rm_removes_the_last_one_keeps_its_results() {
+    if is_remote() {
+        return;
+    }
+    let workspace = Workspace::new();
+    let job = json!({"image": FIXTURE, "command": ["sh", "-c", "echo r >io-dir/results/r; sleep 2"],
+        "io_dir": workspace.path().join("io-dir"), "job": {"id": unique("job__again"), "dataset": 1, "datasets": 1}});
+    let run = || workspace.exec(&["run"]).stdin(job.to_string()).run().ok();
+    let first = run().stdout;
+    let ended = workspace.exec(&["wait", "-q"]).stdin(first).run().ok();
+    let id = ended.record().container.unwrap().id;
+
+    let (host, is_held) = tcp_engine_that_holds_answers("DELETE ");
+    std::thread::scope(|scope| {
+        let removing = workspace.exec(&["rm", "--force"]).env("DOCKER_HOST", host).stdin(ended.stdout);
+        let removing = scope.spawn(|| removing.run().ok());
+        wait_until("the engine has removed the container", Duration::from_secs(30), || {
+            is_held.load(Ordering::SeqCst)
+                && docker(&["ps", "--all", "--quiet", "--no-trunc"]).lines().all(|left| left != id)
+        });
+        let second = scope.spawn(run);
+        // The answer comes when the next run has started, or waits for the end of the removal.
+        let started = Instant::now();
+        while !second.is_finished() && started.elapsed() < Duration::from_secs(1) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        is_held.store(false, Ordering::SeqCst);
+        removing.join().unwrap();
+        let ended = workspace.exec(&["wait", "-q"]).stdin(second.join().unwrap().stdout).run().ok();
+        let collected = Run::tool("ncaas-sync").args(["collect"]).dir(workspace.path()).stdin(ended.stdout).run().ok();
+        let results = collected.record().results.unwrap();
+        assert_eq!(results.len(), 1, "{results:?}");
+        workspace.exec(&["rm", "--force"]).stdin(collected.stdout).run().ok();
+    });
 }
 
 #[test]
