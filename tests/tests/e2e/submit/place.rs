@@ -1,10 +1,15 @@
 //! `ncaas-submit place`: jobs of a real Slurm, each of whose nodes has an engine.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ncaas_tests::cluster::CONTROLLER;
 use ncaas_tests::cluster_lab::{Lab, Mixture};
-use ncaas_tests::wait_until;
+use ncaas_tests::engine::{CleanUp, FIXTURE};
+use ncaas_tests::{Run, tools, unique, wait_until};
 use serde_json::Value;
 
 #[test]
@@ -71,4 +76,55 @@ fn each_submission_ends_once_although_watcher_placer_and_controller_are_killed()
     lab.end_pipe(pipe);
     mixture.check(1);
     lab.check_nodes_are_clean();
+}
+
+/// A node comes back after a power failure, and Slurm starts there the job that ran before and another one at once.
+#[test]
+fn a_job_that_clears_a_node_does_not_touch_the_next_run_of_a_killed_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut clean_up = CleanUp::new();
+    let job = unique("requeued");
+    let placement = format!("slurm:{job}");
+    let killed = Run::tool("ncaas-exec").args(["run", FIXTURE, "--placement", &placement, "--", "sleep", "600"]);
+    let killed = killed.dir(folder.path()).run().ok().record().container.unwrap().id;
+    clean_up.container(&killed);
+    let node = String::from_utf8(Command::new("hostname").output().unwrap().stdout).unwrap();
+    let marks = folder.path().join("io-dir/.ncaas/placements").join(node.trim());
+    fs::create_dir_all(&marks).unwrap();
+    fs::write(marks.join(&placement), "1").unwrap();
+
+    // The engine of such a node is slow.
+    let slow = folder.path().join("ncaas-exec");
+    let removing = folder.path().join("removing");
+    let real = tools().join("ncaas-exec");
+    let script = format!(
+        "#!/bin/sh\ncase $*:$SLURM_JOB_ID in rm*{placement}:other) touch {0}; sleep 4;; esac\nexec {1} \"$@\"\n",
+        removing.display(),
+        real.display()
+    );
+    fs::write(&slow, script).unwrap();
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let mut other = node_job(folder.path(), "other", "true");
+    wait_until("another job removes what is left", Duration::from_secs(60), || removing.exists());
+    let run = format!("ncaas-exec run {FIXTURE} --placement {placement} -- sleep 6 | ncaas-exec wait -q >ended.json");
+    let mut requeued = node_job(folder.path(), &job, &run);
+    assert!(other.wait().unwrap().success());
+    let status = requeued.wait().unwrap();
+    let ended: Value = serde_json::from_slice(&fs::read(folder.path().join("ended.json")).unwrap()).unwrap();
+    let container = &ended["container"];
+    clean_up.container(container["id"].as_str().unwrap());
+    assert_eq!((container["status"].as_str(), status.code()), (Some("success"), Some(0)), "{ended}");
+    assert_ne!(container["id"], killed, "the killed run was not removed");
+    assert_eq!(fs::read_dir(&marks).unwrap().count(), 0);
+}
+
+/// Starts the script of a node for the job `id` of Slurm, with `command` for the pipe.
+fn node_job(folder: &Path, id: &str, command: &str) -> Child {
+    let script = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../ncaas-submit/serve/job")).unwrap();
+    let script = format!("ncaas_record={{}} ncaas_command=(sh -c '{command}')\n{script}");
+    let path = format!("{}:{}:{}", folder.display(), tools().display(), std::env::var("PATH").unwrap());
+    let mut job = Command::new("bash");
+    job.args(["-c", &script]).current_dir(folder).env("PATH", path).env("SLURM_JOB_ID", id);
+    job.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
 }
