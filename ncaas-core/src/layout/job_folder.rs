@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, Permissions, PermissionsExt};
+use jiff::Timestamp;
 
 use super::dataset_labels::file_label;
 use super::names::{
@@ -164,6 +165,33 @@ impl JobFolder {
             made.map_err(|error| root.failure("set the permissions of", below, &error))?;
         }
         Ok(())
+    }
+
+    /// Moves the files that an earlier run of this dataset has left in the folders of [`Self::make_work`], which are empty then.
+    /// Its container was removed before they were collected. The folder to which they were moved; none if there are none.
+    ///
+    /// # Errors
+    /// [`Kind::UnsafePath`] if something else is in the place of a folder; a file system that refuses.
+    pub fn set_aside_earlier_files(&self) -> Result<Option<PathBuf>> {
+        let root = self.make_work_root()?;
+        let aside = self.work().join(format!("earlier-{}", Timestamp::now().as_millisecond()));
+        let mut has_moved = false;
+        for path in [self.work_results(), self.work_logs()] {
+            let (from, to) = (root.relative(&path), root.relative(&aside));
+            let mut entries = open_real_folder(root.dir(), from)
+                .and_then(|folder| folder.entries())
+                .map_err(|error| root.path_failure("list", from, &error))?;
+            if entries.next().is_some() {
+                root.create_folder(to)?;
+                let moved = root.dir().rename(from, root.dir(), to.join(path.file_name().unwrap_or_default()));
+                moved.map_err(|error| root.path_failure("move", from, &error))?;
+                has_moved = true;
+            }
+        }
+        if has_moved {
+            self.make_work()?;
+        }
+        Ok(has_moved.then_some(aside))
     }
 
     /// The existing folders that are mounted in the job's container.

@@ -297,6 +297,13 @@ impl Runner {
                 return Ok(None);
             }
             folders.in_use = false;
+            if let Some(aside) = folder.set_aside_earlier_files()? {
+                let message = format!(
+                    "an earlier run of `{name}` left files that were not collected: they were moved to `{}`",
+                    aside.display()
+                );
+                self.tool.warn(record, Some(&message));
+            }
             preflight::check_disk_space(folder.root(), config.disk_bytes)?;
             // A remote engine gets copies, which every user of the container may read.
             let user = ContainerUser::new(&settings, &image);

@@ -111,6 +111,34 @@ fn a_run_that_starts_while_rm_removes_the_last_one_keeps_its_results() {
     });
 }
 
+/// The engine's storage was cleared, or somebody removed all ended containers.
+#[test]
+fn files_of_an_earlier_run_are_not_results_of_the_next_one() {
+    if is_remote() {
+        return;
+    }
+    let workspace = Workspace::new();
+    let id = unique("job__earlier");
+    let run = |word: &str| {
+        let script = format!("touch io-dir/results/{word}");
+        let job = json!({"image": FIXTURE, "command": ["sh", "-c", script], "io_dir": workspace.path().join("io-dir"),
+            "job": {"id": id, "dataset": 1, "datasets": 1}});
+        let started = workspace.exec(&["run"]).stdin(job.to_string()).run();
+        (workspace.exec(&["wait", "-q"]).stdin(started.stdout.clone()).run().ok(), started)
+    };
+    let (first, _) = run("first");
+    docker(&["rm", &first.record().container.unwrap().id]);
+    let (second, started) = run("second");
+    let aside = started.record().warnings.unwrap().concat();
+    let (_, path) = aside.split_once("left files that were not collected: they were moved to `").unwrap();
+    assert!(Path::new(path.trim_end_matches('`')).join("results/first").exists(), "{aside}");
+    let collected = Run::tool("ncaas-sync").args(["collect"]).dir(workspace.path()).stdin(second.stdout).run().ok();
+    let results = collected.record().results.unwrap();
+    let paths: Vec<&str> = results.iter().map(|result| result.path.as_str()).collect();
+    assert_eq!(paths, [format!("results/{id}/process_results/second")]);
+    workspace.exec(&["rm", "--force"]).stdin(collected.stdout).run().ok();
+}
+
 #[test]
 fn rm_does_not_report_a_running_job_if_its_final_record_follows() {
     let workspace = Workspace::new();
