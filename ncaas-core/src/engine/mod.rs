@@ -6,6 +6,7 @@
 //! - [`address`]: where the engine is, resolved as the docker CLI does it
 //! - [`Engine::is_podman`]: Podman answers the same requests, some of them differently
 //! - [`container`]: the state of a container, as a record has it
+//! - [`container_layer`]: the files of a container that differ from its image
 //! - [`labels`]: the labels by which the tools find their containers
 //! - [`Engine::inspect_target`]: the container and the record that an argument names
 //! - [`archive`]: files in and out of containers; [`path`]: a single path in a container
@@ -22,6 +23,7 @@ pub mod address;
 pub mod archive;
 mod backoff;
 pub mod container;
+pub mod container_layer;
 mod daemon_start;
 mod errors;
 pub mod executable;

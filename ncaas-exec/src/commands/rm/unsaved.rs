@@ -6,6 +6,7 @@ use bollard::models::{ChangeType, ContainerInspectResponse};
 use bollard::query_parameters::{ListImagesOptions, LogsOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use ncaas_core::engine::container_layer::{has_only_mount_points, mount_points};
 use ncaas_core::engine::path::{PathInfo, PathKind};
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -14,7 +15,6 @@ use ncaas_core::layout::JobFolder;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use ncaas_core::text::strip_folder;
-use walkdir::WalkDir;
 
 /// Files that a shell or an editor writes in the home directory. They are not the user's work.
 const HISTORIES: [&str; 5] = [".ash_history", ".bash_history", ".python_history", ".lesshst", ".viminfo"];
@@ -145,11 +145,10 @@ async fn has_written(engine: &Engine, record: &Record, inspected: &ContainerInsp
         return Ok(true);
     }
     let id = inspected.id.as_deref().unwrap_or_default();
-    let mounts = mount_points(inspected);
-    let layer = inspected.graph_driver.as_ref().filter(|driver| driver.name == "overlay2");
-    if layer.and_then(|driver| has_only_mount_points(driver.data.get("UpperDir")?, &mounts)) == Some(true) {
+    if has_only_mount_points(inspected) {
         return Ok(false);
     }
+    let mounts = mount_points(inspected);
     let changes = engine.changes(id).await?;
     // The engine lists the folders above each change.
     let is_parent = |path: &str| changes.iter().any(|other| other.path != path && is_above(path, &other.path));
@@ -186,11 +185,6 @@ async fn is_committed(engine: &Engine, inspected: &ContainerInspectResponse) -> 
     stats.buffer_unordered(STATS_AT_ONCE).and_then(is_later).try_any(std::future::ready).await.map(|is_later| !is_later)
 }
 
-/// The paths of a container at which something is mounted.
-fn mount_points(inspected: &ContainerInspectResponse) -> Vec<&str> {
-    inspected.mounts.iter().flatten().filter_map(|mount| mount.destination.as_deref()).collect()
-}
-
 /// Whether a changed path is neither a mount point, nor above or below one, nor a history of commands.
 fn is_work(path: &str, mounts: &[&str]) -> bool {
     let is_history = Path::new(path).file_name().is_some_and(|name| HISTORIES.iter().any(|history| name == *history));
@@ -199,17 +193,4 @@ fn is_work(path: &str, mounts: &[&str]) -> bool {
 
 fn is_above(path: &str, below: &str) -> bool {
     strip_folder(below, path).is_some()
-}
-
-/// Whether a container's own layer has nothing but folders for its mounts. None if the layer cannot be read here. The
-/// engine takes 25 ms or more to compare the layer with the image.
-fn has_only_mount_points(layer: &str, mounts: &[&str]) -> Option<bool> {
-    for entry in WalkDir::new(layer).min_depth(1) {
-        let entry = entry.ok()?;
-        let path = entry.path().to_str()?.strip_prefix(layer)?;
-        if !mounts.iter().any(|mount| is_above(path, mount)) {
-            return Some(false);
-        }
-    }
-    Some(true)
 }

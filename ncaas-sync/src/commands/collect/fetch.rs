@@ -49,6 +49,7 @@ pub(crate) async fn fetch(
         return Ok((fetcher.findings, None));
     }
     match overlay {
+        Some(overlay) if overlay.is_unchanged() => fetcher.left_out = Some(LeftOutFiles::default()),
         Some(overlay) => {
             let (staging, selection) = (Arc::clone(&fetcher.staging), Arc::clone(&fetcher.selection));
             fetcher.findings.append(run_blocking(move || overlay.copy(&staging, &selection)).await?);

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use bollard::models::ContainerInspectResponse;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
+use ncaas_core::engine::container_layer::has_only_mount_points;
 use ncaas_core::failure::Result;
 use rustix::fs::Timespec;
 
@@ -31,6 +32,7 @@ pub(crate) struct OverlayDiff {
     upper: Dir,
     upper_path: PathBuf,
     image: ImageLayers,
+    is_unchanged: bool,
 }
 
 impl OverlayDiff {
@@ -48,7 +50,12 @@ impl OverlayDiff {
         let image = ImageLayers(driver.data.get("LowerDir")?.split(':').map(PathBuf::from).collect());
         let upper = Dir::open_ambient_dir(&upper_path, ambient_authority()).ok()?;
         upper.entries().ok()?;
-        Some(OverlayDiff { upper, upper_path, image })
+        Some(OverlayDiff { upper, upper_path, image, is_unchanged: has_only_mount_points(inspected) })
+    }
+
+    /// Whether the container wrote nothing outside its mounts.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.is_unchanged
     }
 
     /// Copies the selected files into the staging folder.
