@@ -1,13 +1,14 @@
 //! The words for people that say how a job ended.
 //!
-//! In a pipe, the first stage that waits for jobs prints it and marks the record. Later stages see the mark.
+//! In a pipe, the stage that knows most about an end prints it and marks the record. Later stages see the mark.
 
 use std::path::Path;
 
 use crate::files;
+use crate::layout::{JobFolder, PROCESS_RESULTS};
 use crate::quantity::{format_bytes, format_count, format_duration, format_limit};
 use crate::record::Record;
-use crate::record::fields::{Container, ResultFile, Status, StoppedBy};
+use crate::record::fields::{Container, Status, StoppedBy};
 use crate::text::{base_name, one_line, shorten};
 
 /// The maximum length of the cause, in characters.
@@ -15,7 +16,7 @@ pub const LONGEST_CAUSE: usize = 200;
 
 /// The line about how the job of a record ended, without control characters; none if it has not ended.
 ///
-/// `log` is the path or the address of its saved log.
+/// `log` is the path or the address of its saved log. The results of a successful job are counted if they were collected.
 ///
 /// ```text
 /// session01.npy succeeded in 12.3 s: 3 results, 4.1 MB
@@ -29,7 +30,7 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     let end = describe_end(&container, limit);
     if container.status == Some(Status::Success) {
         let time = duration.map(|duration| format!(" in {duration}")).unwrap_or_default();
-        let results = record.results().map(|results| format!(": {}", describe_results(&results)));
+        let results = describe_results(record).map(|results| format!(": {results}"));
         let over = container.exceeded_limit(limit);
         let over = over.map(|limit| format!(", over its time limit of {}", format_duration(limit))).unwrap_or_default();
         return Some(format!("{name} {end}{time}{over}{}", results.unwrap_or_default()));
@@ -46,15 +47,32 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
         (None, None) => {}
     }
     if let Some(log) = log {
-        line.push_str(&format!("; log: {}", one_line(&files::relative_to_working_directory(log).to_string_lossy())));
+        line.push_str(&format!("; log: {}", shown_path(log)));
     }
     Some(line)
 }
 
-/// The number and size of results: `3 results, 4.1 MB`.
-pub(crate) fn describe_results(results: &[ResultFile]) -> String {
+/// The number and size of results, `3 results, 4.1 MB`; none if there are none.
+pub(crate) fn describe_results(record: &Record) -> Option<String> {
+    if let Some(listed) = record.results_file() {
+        return Some(format_count(listed.count, "result"));
+    }
+    let results = record.results().filter(|results| !results.is_empty())?;
     let size = results.iter().map(|result| result.size).sum();
-    format!("{}, {}", format_count(results.len(), "result"), format_bytes(size))
+    Some(format!("{}, {}", format_count(results.len(), "result"), format_bytes(size)))
+}
+
+/// The folder with the results of a job, as it is shown on a terminal; none if it has no results in an io-dir.
+pub fn results_folder(record: &Record) -> Option<String> {
+    let job = JobFolder::for_record(record).ok().filter(|_| record.has_results())?;
+    let folder = job.root().join(PROCESS_RESULTS);
+    let has_own_folder = record.job().is_some_and(|job| job.datasets > 1);
+    Some(shown_path(&if has_own_folder { folder.join(job.label()) } else { folder }))
+}
+
+/// A path relative to the working directory, on one line.
+fn shown_path(path: &Path) -> String {
+    one_line(&files::relative_to_working_directory(path).to_string_lossy())
 }
 
 /// Whether an earlier stage has printed how a record's job ended.

@@ -62,13 +62,18 @@ impl Tool {
     /// Prints a message on stderr, unless the tool is quiet.
     pub fn note(self, words: &str) {
         if !self.is_quiet {
-            self.write_stderr(&format!("{}: {words}\n", self.name));
+            self.note_failure(words);
         }
     }
 
     /// Prints a message with a hint on a second line, unless the tool is quiet.
     pub fn note_with_hint(self, words: &str, hint: &str) {
         self.note(&with_hint(words, Some(hint)));
+    }
+
+    /// Prints a message about the failure of a job on stderr, even if the tool is quiet.
+    pub fn note_failure(self, words: &str) {
+        self.write_stderr(&format!("{}: {words}\n", self.name));
     }
 
     /// Prints a line of a job's or a build's output on stderr, even if the tool is quiet.

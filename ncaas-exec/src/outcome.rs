@@ -3,7 +3,7 @@
 use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use ncaas_core::engine::Engine;
-use ncaas_core::outcome::{find_cause, is_reported, outcome_line};
+use ncaas_core::outcome::{find_cause, outcome_line};
 use ncaas_core::pipe::FollowedJobs;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
@@ -12,13 +12,10 @@ use ncaas_core::tool::Tool;
 /// How many lines of output are searched for the cause of a failure.
 const TAIL: &str = "20";
 
-/// Reports the end of a record's job, if it has ended, with the likely cause of a failure; unless an earlier stage has.
+/// Reports the end of a record's job, if it has ended, with the likely cause of a failure; unless another stage does.
 pub(crate) async fn report_outcome(jobs: &FollowedJobs, tool: Tool, engine: &Engine, record: &mut Record) {
     let Some(container) = record.container().filter(|container| container.has_ended()) else { return };
-    if tool.is_quiet() || is_reported(record) {
-        return;
-    }
-    if record.is_failed() && record.text("cause").is_none() {
+    if record.is_failed() && record.text("cause").is_none() && jobs.reports_end(tool, record) {
         let cause = last_line(engine, &container.id).await;
         record.merge(&RecordFields { cause, ..RecordFields::default() });
     }

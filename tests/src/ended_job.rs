@@ -73,12 +73,13 @@ impl EndedJob {
         self.folder().join("process_results")
     }
 
-    /// The record of its first dataset.
+    /// The record of its first dataset, whose end an earlier stage has reported.
     pub fn record(&self) -> Value {
         let code: i64 = docker(&["inspect", "--format", "{{.State.ExitCode}}", &self.container]).parse().unwrap();
         let status = if code == 0 { "success" } else { "failed" };
         json!({"job": {"id": self.id, "dataset": 1, "datasets": 1, "label": "a.npy"}, "io_dir": self.home.path().join("io-dir"),
-            "container": {"id": self.container, "name": "x", "state": "exited", "status": status, "exit_code": code, "oom_killed": false}})
+            "container": {"id": self.container, "name": "x", "state": "exited", "status": status, "exit_code": code, "oom_killed": false},
+            "outcome_reported": true})
     }
 
     /// Runs `ncaas-sync collect` on its record.

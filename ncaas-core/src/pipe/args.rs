@@ -24,7 +24,7 @@ impl PipeArgs {
 /// The flags of every verb that writes records.
 #[derive(Debug, Clone, Args)]
 pub struct RecordArgs {
-    /// Print failures only: no notes, outcomes or progress
+    /// Print failures only, of tools and of jobs: no notes, successes or progress
     #[arg(short, long)]
     pub quiet: bool,
 

@@ -1,22 +1,31 @@
-//! The jobs whose end a stage waits for.
+//! The jobs whose end a stage sees.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use super::interruption::{describe_interruption, describe_running, resume_advice};
+use super::later_stages::LaterStages;
 use crate::outcome::is_reported;
 use crate::record::Record;
 use crate::record::fields::{Job, RecordFields, StoppedBy};
 use crate::tool::{JobCounts, Tool};
 
-/// Counts the jobs whose end a stage waits for.
+/// Counts the jobs whose end a stage sees, and reports each end once in a pipe.
 #[derive(Debug, Default)]
 pub struct FollowedJobs {
     counts: Cell<JobCounts>,
+    later: OnceCell<LaterStages>,
+    /// Whether the total contains jobs whose end an earlier stage has reported.
+    counts_reported: bool,
     /// The job of the last record.
     last: RefCell<Option<Job>>,
 }
 
 impl FollowedJobs {
+    /// For the last stage of a pipe that reports ends: its total contains those that earlier stages have reported.
+    pub fn with_reported() -> Self {
+        FollowedJobs { counts_reported: true, ..FollowedJobs::default() }
+    }
+
     /// The numbers of jobs at this moment.
     pub fn counts(&self) -> JobCounts {
         self.counts.get()
@@ -39,11 +48,17 @@ impl FollowedJobs {
         done
     }
 
-    /// Prints how a record's job has ended, unless an earlier stage has.
+    /// Whether this stage reports how a record's job has ended: no earlier stage has, and no later one knows more. A failure
+    /// is reported when its log is known: it does not wait for the results.
+    pub fn reports_end(&self, tool: Tool, record: &Record) -> bool {
+        let later = self.later();
+        let is_failed = record.is_failed();
+        !is_reported(record) && (is_failed || !tool.is_quiet() && !later.collects) && !later.saves
+    }
+
+    /// Counts a job that has ended, and prints how, if this stage reports it.
     pub fn report(&self, tool: Tool, record: &mut Record, outcome: &str) {
-        if !tool.is_quiet() && !is_reported(record) {
-            tool.note(outcome);
-            record.merge(&RecordFields { outcome_reported: Some(true), ..RecordFields::default() });
+        if self.counts_reported || !is_reported(record) {
             self.change(|counts| {
                 counts.ended += 1;
                 let stopped_by = record.container().and_then(|container| container.stopped_by);
@@ -52,12 +67,21 @@ impl FollowedJobs {
                 counts.failed += u64::from(record.is_failed() && !is_cancelled);
             });
         }
+        if self.reports_end(tool, record) {
+            if record.is_failed() {
+                tool.note_failure(outcome)
+            } else {
+                tool.note(outcome)
+            }
+            record.merge(&RecordFields { outcome_reported: Some(true), ..RecordFields::default() });
+        }
     }
 
-    /// Prints how many jobs have ended, if there were several, or what an interruption means for those that run.
+    /// Prints how many jobs have ended, if there were several and no later stage does, or what an interruption means for those
+    /// that run.
     pub fn note_end(&self, tool: Tool, is_interrupted: bool) {
         let counts = self.counts.get();
-        if let Some(total) = counts.total() {
+        if let Some(total) = counts.total().filter(|_| self.later() == LaterStages::default()) {
             tool.note(&total);
         }
         // While jobs wait, the stage that starts them says it.
@@ -65,6 +89,10 @@ impl FollowedJobs {
             let advice = resume_advice(self.last.borrow().as_ref());
             tool.note(&describe_interruption([describe_running(counts.running), advice.to_owned()]));
         }
+    }
+
+    fn later(&self) -> LaterStages {
+        *self.later.get_or_init(LaterStages::find)
     }
 
     fn change(&self, change: impl FnOnce(&mut JobCounts)) {

@@ -9,6 +9,7 @@ mod args;
 mod followed_jobs;
 mod input;
 mod interruption;
+mod later_stages;
 mod output;
 mod repeated_failures;
 mod running_jobs;

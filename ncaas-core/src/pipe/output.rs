@@ -124,9 +124,10 @@ impl Output {
 
     async fn write_record(&self, record: &Record) {
         match self.summarises_for {
-            Some(_) if self.notes_only => {}
+            // A message on the same terminal has said how the job ended.
+            Some(_) if self.notes_only || self.has_messages_beside && is_reported(record) => {}
             Some(_) => {
-                let summary = summarise(record, terminal_width(), self.has_messages_beside && is_reported(record));
+                let summary = summarise(record, terminal_width());
                 self.write(format!("{}{summary}", line_start(&std::io::stdout())).into_bytes()).await;
             }
             None => {

@@ -2,9 +2,7 @@
 
 use serde_json::Value;
 
-use crate::files;
-use crate::layout::{JobFolder, PROCESS_RESULTS};
-use crate::outcome::describe_results;
+use crate::outcome::{describe_results, results_folder};
 use crate::quantity::{format_age, format_bytes, format_duration};
 use crate::record::Record;
 use crate::text::{one_line, serialized_name, shorten_middle};
@@ -29,10 +27,8 @@ const SHORT_ID: usize = 12;
 ///   3 results, 4.1 MB in io-dir/results/job__pca_2026_11_27_10_00_00_123456/process_results
 /// ```
 ///
-/// If a message on the same terminal has said how the job ended (`is_told`), one line is left: `DATASET: RESULTS` (or
-/// `no results`), or its container if nothing was collected yet. Any other record as `SUBJECT: STATE, AMOUNT, ...`. A
-/// record of a dry run is followed by its `docker run` command.
-pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String {
+/// Any other record as `SUBJECT: STATE, AMOUNT, ...`. A record of a dry run is followed by its `docker run` command.
+pub(super) fn summarise(record: &Record, width: usize) -> String {
     let (job, container, error) = (record.job(), record.container(), record.error());
     let error = error.map(|error| format!("error {}", serialized_name(&error.kind)));
     if job.is_none() && container.is_none() {
@@ -47,16 +43,6 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
         one_line(name)
     });
     let dataset = datasets(record);
-    let results = record.results().filter(|results| !results.is_empty());
-    let results_line = results
-        .and_then(|results| Some(format!("{} in {}", describe_results(&results), one_line(&results_folder(record)?))));
-    // After `collect`, the container's name says nothing: the next stage removes it.
-    let is_collected = record.results().is_some() && !record.has_results();
-    let without_results = if is_collected { Some("no results".to_owned()) } else { container_name.clone() };
-    if let Some(detail) = results_line.as_ref().or(without_results.as_ref()).filter(|_| is_told && error.is_none()) {
-        let subject = dataset.or_else(|| job.map(|job| one_line(&job.id)));
-        return title_line(subject.as_deref().unwrap_or("job"), detail);
-    }
     let subject = job.map(|job| one_line(&job.id)).or_else(|| container_name.clone()).unwrap_or_default();
     let state = container.map(|container| container.status.map_or(container.state, |status| serialized_name(&status)));
     // A submission's own record has its state beside the job.
@@ -72,8 +58,8 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
     for line in lines.iter().filter(|line| !line.is_empty()) {
         summary.push_str(&format!("{INDENT}{line}\n"));
     }
-    if let Some(results_line) = results_line {
-        summary.push_str(&format!("{INDENT}{results_line}\n"));
+    if let (Some(results), Some(folder)) = (describe_results(record), results_folder(record)) {
+        summary.push_str(&format!("{INDENT}{results} in {folder}\n"));
     }
     if let Some(command) = record.as_map().get("dry_run").and_then(|dry_run| dry_run["docker_run"].as_str()) {
         summary.push_str(&format!("{}\n", one_line(command)));
@@ -84,15 +70,6 @@ pub(super) fn summarise(record: &Record, width: usize, is_told: bool) -> String 
 /// `SUBJECT: DETAILS`.
 fn title_line(subject: &str, details: &str) -> String {
     if details.is_empty() { format!("{subject}\n") } else { format!("{subject}: {details}\n") }
-}
-
-/// The folder with the results of a job, relative to the working directory.
-fn results_folder(record: &Record) -> Option<String> {
-    let job = JobFolder::for_record(record).ok()?;
-    let folder = job.root().join(PROCESS_RESULTS);
-    let has_own_folder = record.job().is_some_and(|job| job.datasets > 1);
-    let folder = if has_own_folder { folder.join(job.label()) } else { folder };
-    Some(files::relative_to_working_directory(&folder).to_string_lossy().into_owned())
 }
 
 /// The dataset of a job, or the datasets of a submission.
@@ -144,7 +121,7 @@ mod tests {
     fn summary(line: &str) -> String {
         let mut record = Record::default();
         record.merge(&serde_json::from_str::<Value>(line).unwrap_or_default());
-        summarise(&record, 80, false)
+        summarise(&record, 80)
     }
 
     #[test]
@@ -167,20 +144,6 @@ mod tests {
         assert!(summary_of_one.ends_with("in /io/results/job__pca_1/process_results/a_.npy\n"), "{summary_of_one}");
         let submission = r#"{"job":{"id":"job__pca_1"},"dataname":["lab/inputs/a.npy","lab/inputs/b.npy"]}"#;
         assert_eq!(summary(submission), "job__pca_1\n  a.npy, b.npy\n");
-    }
-
-    #[test]
-    fn a_job_whose_end_was_reported_has_one_line() {
-        let mut record = Record::default();
-        let told = r#"{"job":{"id":"job__pca_1"},"dataname":"/d/s1.npy","container":{"name":"job__pca_1-1-aabb","state":"exited"}}"#;
-        record.merge(&serde_json::from_str::<Value>(told).unwrap());
-        assert_eq!(summarise(&record, 80, true), "s1.npy: job__pca_1-1-aabb\n");
-        let mut collected = record.clone();
-        collected.set("results", &Vec::<String>::new());
-        assert_eq!(summarise(&collected, 80, true), "s1.npy: no results\n");
-        let results = r#"{"io_dir":"/io","results":[{"path":"results/x","size":1,"source":"/x"}]}"#;
-        record.merge(&serde_json::from_str::<Value>(results).unwrap());
-        assert_eq!(summarise(&record, 80, true), "s1.npy: 1 result, 1 B in /io/results/job__pca_1/process_results\n");
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub struct RecordFields {
     pub results: Option<Vec<ResultFile>>,
     /// The file that lists its results, if they are too many for a record.
     pub results_file: Option<ResultsFile>,
-    /// How many files of a successful job without any result `ncaas-sync collect` left out, such as files in `/tmp`.
+    /// How many files of a job without any result `ncaas-sync collect` left out, such as files in `/tmp`. `ncaas-exec rm` keeps
+    /// such a container.
     pub uncollected: Option<u64>,
     /// True when the bucket has the job's saved record of this attempt: only its container has to be removed.
     pub pushed: Option<bool>,

@@ -181,7 +181,7 @@ impl Collection<'_> {
         .await
     }
 
-    /// Adds to the findings what was left out. It matters most for a successful job without results: its container is kept.
+    /// Adds to the findings what was left out. It matters most for a job without results: its container is kept.
     async fn add_left_out(
         &self,
         engine: &Engine,
@@ -189,17 +189,21 @@ impl Collection<'_> {
         left_out: Option<LeftOutFiles>,
         findings: &mut Findings,
     ) -> Result<()> {
+        let has_results =
+            !findings.list.is_empty() || self.directory.saved_record().is_some_and(|saved| saved.has_results());
         // A job that failed need not have results.
-        let may_be_removed = self.container.status != Some(Status::Success)
-            || !findings.list.is_empty()
-            || self.directory.saved_record().is_some_and(|saved| saved.has_results());
+        let may_be_removed = has_results || self.container.status != Some(Status::Success);
         let left_out = match left_out {
             Some(left_out) => Ok(left_out),
             None => fetch::count_left_out(engine, selection).await,
         };
         match left_out {
             Ok(left_out) if may_be_removed => {
-                if let Some(warning) = left_out.warning_beside_results(self.args.target.container.is_none()) {
+                if !has_results {
+                    findings.uncollected = left_out.count_temporary();
+                }
+                let is_removed = has_results && self.args.target.container.is_none();
+                if let Some(warning) = left_out.temporary_warning(is_removed) {
                     if self.jobs_with_left_out.replace(self.jobs_with_left_out.get() + 1) == 0 {
                         self.tool.note(&format!("`{}`: {warning}", self.directory.job().label()));
                     }

@@ -116,7 +116,7 @@ pub(crate) struct Findings {
     /// Folders that contain nothing but listed files, relative to the dataset's work folder.
     pub(crate) folders: Vec<RawPath>,
     pub(crate) warnings: Warnings,
-    /// Files that were left out of a successful job without results.
+    /// Files that were left out of a job without results.
     pub(crate) uncollected: u64,
 }
 

@@ -50,7 +50,7 @@ impl CollectProgress {
 pub(crate) struct Journal {
     container: String,
     pub(crate) warnings: Vec<String>,
-    /// Files that were left out of a successful job without results.
+    /// Files that were left out of a job without results.
     pub(crate) uncollected: u64,
     /// Folders to move as a whole, before all else.
     folders: Vec<FolderMove>,

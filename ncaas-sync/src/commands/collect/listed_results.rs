@@ -18,7 +18,7 @@ pub(super) struct ListedResults {
     /// The file that lists them instead.
     file: Option<ResultsFile>,
     pub(super) warnings: Vec<String>,
-    /// Files that were left out of a successful job without results.
+    /// Files that were left out of a job without results.
     uncollected: u64,
     /// Whether everything expected is among them.
     pub(super) expectation: Result<()>,

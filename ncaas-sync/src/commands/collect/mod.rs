@@ -34,7 +34,8 @@ use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CONFIGS, PROCESS_RESULTS};
 use ncaas_core::lease;
-use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
+use ncaas_core::outcome::{outcome_line, results_folder};
+use ncaas_core::pipe::{FollowedJobs, Input, Output, Pipe, RunningJobs};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Job, Status};
@@ -46,6 +47,7 @@ use collection::{Collection, Inspected};
 use expected_results::{Check, ExpectedResults};
 use job_directory::JobDirectory;
 use listed_results::ListedResults;
+use selection::NO_RESULTS;
 
 /// Containers that are collected at once. More would not make an engine faster.
 const DEFAULT_JOBS: usize = 4;
@@ -58,6 +60,7 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
         expected: ExpectedResults::new(&args.expect)?,
         args,
         running: RunningJobs::default(),
+        jobs: FollowedJobs::with_reported(),
         jobs_with_left_out: Cell::default(),
     };
     let input =
@@ -71,7 +74,9 @@ pub(crate) async fn collect(tool: Tool, args: CollectArgs) -> Result<ExitStatus>
         }
         collector.running.report(tool, output, consequence);
     };
-    pipe.filter_then(input, work, report).await
+    let collected = pipe.filter_then(input, work, report).await;
+    collector.jobs.note_end(tool, false);
+    collected
 }
 
 struct Collector {
@@ -81,6 +86,7 @@ struct Collector {
     expected: ExpectedResults,
     args: CollectArgs,
     running: RunningJobs,
+    jobs: FollowedJobs,
     /// The number of jobs of which temporary files were left out. Only the first one is reported by name.
     jobs_with_left_out: Cell<usize>,
 }
@@ -127,7 +133,27 @@ impl Collector {
             }
         }
         drop(lock);
+        // Somebody who names a container sees the summary of its record.
+        if self.args.target.container.is_none() {
+            self.report(record, &directory, collected.is_ok());
+        }
         collected
+    }
+
+    /// Prints how a job ended and where its results are, unless an earlier stage has.
+    fn report(&self, record: &mut Record, directory: &JobDirectory, is_collected: bool) {
+        let log = directory.job().log_file();
+        let Some(mut outcome) = outcome_line(record, record.logs().map(|_| log.as_path())) else { return };
+        if is_collected && !record.is_failed() {
+            let warnings = record.fields().ok().and_then(|known| known.warnings).unwrap_or_default();
+            let no_results = warnings.iter().find_map(|warning| warning.strip_prefix(NO_RESULTS));
+            match (results_folder(record), no_results) {
+                (Some(folder), _) => outcome.push_str(&format!(" in {folder}")),
+                (None, Some(reason)) => outcome.push_str(&format!(", but {reason}")),
+                (None, None) => outcome.push_str(": no results"),
+            }
+        }
+        self.jobs.report(self.tool, record, &outcome);
     }
 
     /// Collects the results and lists them in the record.
@@ -149,9 +175,12 @@ impl Collector {
             run_blocking(move || ListedResults::read(&directory, check)).await?
         };
         listed.set_in(record);
+        // The outcome of the job, if this stage reports it, contains the reason for its lack of results.
+        let has_outcome = args.target.container.is_none() && self.jobs.reports_end(tool, record);
+        let is_noted = |warning: &&String| !has_outcome || !warning.starts_with(NO_RESULTS);
         if !record.has_results() && container.status == Some(Status::Success) {
-            let job = directory.job().id();
-            listed.warnings.iter().for_each(|warning| tool.note(&format!("`{job}`: {warning}")));
+            let job = directory.job().label();
+            listed.warnings.iter().filter(is_noted).for_each(|warning| tool.note(&format!("`{job}`: {warning}")));
         }
         listed.warnings.into_iter().for_each(|warning| record.warn(warning));
         self.running.note_done();

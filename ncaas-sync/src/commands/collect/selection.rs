@@ -8,6 +8,9 @@ use crate::container_changes::Change;
 use crate::container_paths::{ContainerPaths, ResultPath, path_fault};
 use crate::file_filter::{FileFilter, LeftOut};
 
+/// The beginning of the warning about a successful job without results.
+pub(crate) const NO_RESULTS: &str = "the job succeeded, but ";
+
 /// Decides which files are collected.
 #[derive(Debug)]
 pub(crate) struct Selection {
@@ -76,14 +79,22 @@ impl LeftOutFiles {
         self.0.values().sum()
     }
 
-    /// The warning about temporary files of a job whose container may be removed: a program may write its results
-    /// there. Caches are not results. In a pipe, `ncaas-exec rm` removes the container before somebody reads the
-    /// warning.
-    pub(crate) fn warning_beside_results(&self, in_pipe: bool) -> Option<String> {
+    /// The files in folders for temporary files: a program may write its results there. Caches are not results.
+    fn temporary(&self) -> impl Iterator<Item = (&(LeftOut, String), &u64)> {
         let is_temporary = |folder: &str| folder == "/tmp" || folder == "/var/tmp";
-        let temporary = self.0.iter().filter(|((reason, folder), _)| *reason == LeftOut::Noise && is_temporary(folder));
-        let described = temporary.map(describe).collect::<Vec<_>>();
-        let advice = if in_pipe {
+        self.0.iter().filter(move |((reason, folder), _)| *reason == LeftOut::Noise && is_temporary(folder))
+    }
+
+    /// The number of temporary files.
+    pub(crate) fn count_temporary(&self) -> u64 {
+        self.temporary().map(|(_, count)| count).sum()
+    }
+
+    /// The warning about temporary files of a job that failed or has results. `is_removed`: `ncaas-exec rm` in the same pipe
+    /// removes the container before somebody reads the warning.
+    pub(crate) fn temporary_warning(&self, is_removed: bool) -> Option<String> {
+        let described = self.temporary().map(describe).collect::<Vec<_>>();
+        let advice = if is_removed {
             "`ncaas-sync collect --all` in the pipe collects such files before `ncaas-exec rm` discards them"
         } else {
             "`--all` collects them"
@@ -94,7 +105,7 @@ impl LeftOutFiles {
     /// The warning about a successful job without results.
     pub(crate) fn warning(&self) -> String {
         if self.0.is_empty() {
-            return "the job succeeded, but wrote no file that could be found".to_owned();
+            return format!("{NO_RESULTS}wrote no file that could be found");
         }
         let mut parts: Vec<String> = self.0.iter().take(5).map(describe).collect();
         if self.0.len() > parts.len() {
@@ -102,7 +113,7 @@ impl LeftOutFiles {
         }
         let has_noise = self.0.keys().any(|(reason, _)| *reason == LeftOut::Noise);
         let advice = if has_noise { " (`--all` collects them)" } else { "" };
-        format!("the job succeeded, but has no results: {}{advice}", parts.join(", "))
+        format!("{NO_RESULTS}has no results: {}{advice}", parts.join(", "))
     }
 }
 

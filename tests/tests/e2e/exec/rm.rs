@@ -218,7 +218,7 @@ fn rm_keeps_a_container_whose_log_was_only_shown() {
     let kept = workspace.exec(&["rm"]).stdin(ran.stdout).run();
     let both = "its log was not saved, and files that its job wrote were not collected\nhint: `ncaas-logs save";
     kept.ended_saying(1, &format!("{both} {name} | ncaas-sync collect` saves both"));
-    let script = format!("ncaas-logs save -q {name} | ncaas-sync collect | ncaas-exec rm");
+    let script = format!("ncaas-logs save -q {name} | ncaas-sync collect -q | ncaas-exec rm");
     pipe_in(workspace.path(), &script, &[]).ok();
     assert_eq!(docker(&["ps", "-aq", "--filter", &format!("name={name}")]), "");
 }
@@ -233,7 +233,7 @@ fn a_log_that_is_saved_after_the_results_were_collected_keeps_them_in_the_record
         pipe_in(workspace.path(), stages, &[]).ended_saying(1, ": its log was not saved\nhint: `ncaas-logs save ");
     let name = kept.record().container.unwrap().name;
     let run = |tool: &str, verb: &[&str]| Run::tool(tool).args(verb).arg(&name).dir(workspace.path()).run();
-    for (tool, verb) in [("ncaas-logs", &["save", "-q"][..]), ("ncaas-sync", &["collect"])] {
+    for (tool, verb) in [("ncaas-logs", &["save", "-q"][..]), ("ncaas-sync", &["collect", "-q"])] {
         let record = run(tool, verb).ok().record();
         assert_eq!((record.logs.unwrap().lines, record.results.unwrap().len()), (1, 1), "{tool}");
     }

@@ -28,7 +28,7 @@ fn a_broken_connection_to_a_remote_engine_loses_no_line_and_no_result() {
     let id = started.record().container.unwrap().id;
 
     fs::write(folder.path().join("started"), &started.stdout).unwrap();
-    let stages = "ncaas-logs save -q --live < started | ncaas-sync collect | ncaas-exec rm";
+    let stages = "ncaas-logs save -q --live < started | ncaas-sync collect -q | ncaas-exec rm";
     let ran: Ran = std::thread::scope(|scope| {
         let pipe = scope.spawn(|| pipe_in(folder.path(), stages, &remote.environment()));
         let log = folder.path().join("io-dir/results").join(&job).join("logs");

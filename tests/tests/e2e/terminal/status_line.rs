@@ -52,19 +52,27 @@ fn run_on_terminal(workspace: &Workspace, width: usize, line: &str) -> Vec<Strin
 fn the_stage_that_waits_for_jobs_shows_how_many_wait_run_and_have_ended() {
     let workspace = Workspace::new();
     let run = run_jobs(&workspace, "");
+    let rest = "ncaas-logs save --live=0.1 | ncaas-sync collect | ncaas-exec rm >records";
+    let follow = run_jobs(&workspace, "--follow");
     for (line, stage) in [
         (format!("{run} | ncaas-exec wait >records"), "ncaas-exec"),
-        (format!("{run} | ncaas-logs save --live=0.1 | ncaas-sync collect | ncaas-exec rm >records"), "ncaas-logs"),
-        (format!("{} >records", run_jobs(&workspace, "--follow")), "ncaas-exec"),
-        (format!("{} | ncaas-logs save | ncaas-exec wait >records", run_jobs(&workspace, "--follow")), "ncaas-exec"),
+        (format!("{run} | {rest}"), "ncaas-sync"),
+        (format!("{run} | ncaas-exec wait | jq -c . | {rest}"), "ncaas-sync"),
+        (format!("{follow} >records"), "ncaas-exec"),
+        (format!("{follow} | ncaas-logs save | ncaas-exec wait >records"), "ncaas-logs"),
+        (format!("{follow} | {rest}"), "ncaas-sync"),
     ] {
         close_gates(&workspace);
         let screen = run_on_terminal(&workspace, 80, &line);
         let ended: Vec<&String> = screen.iter().filter(|line| line.contains(".npy succeeded in ")).collect();
         assert_eq!(ended.len(), 3, "{line}: {screen:#?}");
         assert!(ended.iter().all(|line| line.starts_with(stage)), "{line}: {screen:#?}");
-        let failed = screen.iter().filter(|line| line.contains("c.npy failed (exit 3) after ")).count();
-        assert_eq!(failed, 1, "{line}: {screen:#?}");
+        let failed: Vec<&String> = screen.iter().filter(|line| line.contains("c.npy failed (exit 3) after ")).collect();
+        // A failure does not wait for the results.
+        let first = if line.contains("ncaas-logs save") { "ncaas-logs" } else { "ncaas-exec" };
+        assert!(failed.len() == 1 && failed[0].starts_with(first), "{line}: {screen:#?}");
+        let with_results = ended.iter().filter(|line| line.contains(": 1 result, 4 B in io-dir/results/")).count();
+        assert_eq!(with_results, if stage == "ncaas-sync" { 3 } else { 0 }, "{line}: {screen:#?}");
         let total = format!("{stage}: 4 jobs ended: 3 succeeded, 1 failed");
         assert_eq!(screen.last(), Some(&total), "{line}: {screen:#?}");
     }
@@ -97,7 +105,8 @@ fn the_line_is_neither_in_a_log_file_nor_shown_if_quiet() {
     workspace.write("end/a.npy", "");
     workspace.write("end/b.npy", "");
     let mut terminal = Terminal::start(workspace.path(), 80, &format!("{quiet} | ncaas-exec wait -q >records"));
-    assert_eq!(terminal.screen(), Vec::<String>::new());
+    let screen = terminal.screen();
+    assert!(screen.len() == 1 && screen[0].starts_with("ncaas-exec: c.npy failed (exit 3) after "), "{screen:#?}");
     assert!(!terminal.written().contains(RUNNING), "{}", terminal.written());
     let in_file = pipe_in(workspace.path(), &format!("({run}) 2>log | ncaas-exec wait 2>>log"), &[]);
     assert!(in_file.text().lines().count() == 4 && !in_file.text().contains("jobs_waiting"));

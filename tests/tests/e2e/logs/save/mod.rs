@@ -79,7 +79,15 @@ fn each_way_a_job_can_end_has_its_own_status() {
         submission.start(5, &["--label=org.neurocaas.timeout=1"], "trap 'exit 3' TERM; while :; do sleep 0.1; done"),
     ];
     let ran = save_logs(&[], &records.concat());
-    assert_eq!((ran.status, ran.stderr.as_str()), (1, ""), "a job that failed is no failure of a tool");
+    assert_eq!(ran.status, 1);
+    let expected = [
+        "failed (exit 3) after",
+        "was killed by signal 9 after",
+        "ran out of memory after",
+        "exceeded its time limit and was stopped after",
+    ];
+    assert_eq!(ran.stderr.lines().count(), expected.len(), "each failed job is one line with -q too: {}", ran.stderr);
+    assert!(expected.iter().all(|end| ran.stderr.contains(&format!(" {end} "))), "{}", ran.stderr);
     let mut statuses: Vec<(u64, String)> = ran
         .json()
         .iter()

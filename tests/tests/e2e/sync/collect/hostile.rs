@@ -265,7 +265,8 @@ fn inputs_are_not_results_if_the_image_has_a_link_in_place_of_its_io_dir() {
     let script = "cp $1 io-dir/results/r; echo 2 >out";
     let started = workspace.exec(&["run", &image, "--data", &data, "--", "sh", "-c", script, "sh"]).run();
     let ended = workspace.exec(&["wait", "-q"]).stdin(started.stdout).run().ok();
-    let collected = Run::tool("ncaas-sync").arg("collect").stdin(ended.stdout).dir(workspace.path()).run().ok();
+    let collected =
+        Run::tool("ncaas-sync").args(["collect", "-q"]).stdin(ended.stdout).dir(workspace.path()).run().ok();
     let mut found = result_paths(&collected.record());
     found.sort();
     assert_eq!(found, ["out", "r"]);

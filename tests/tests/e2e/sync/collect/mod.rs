@@ -214,10 +214,11 @@ fn a_job_without_results_names_the_files_that_were_left_out() {
     let record = job.collect(&["--all"]).ok().record();
     assert_eq!((result_paths(&record), record.uncollected), (vec!["outside/tmp/out/res.csv".to_owned()], None));
     let failed = EndedJob::after("mkdir /tmp/out; echo x > /tmp/out/res.csv; exit 1", &[]);
-    let advice = "(`ncaas-sync collect --all` in the pipe collects such files before `ncaas-exec rm` discards them)";
-    failed.collect(&[]).ended_saying(1, &format!("1 file under `/tmp` left out {advice}"));
+    let left_out = "1 file under `/tmp` left out (`--all` collects them)";
+    let record = failed.collect(&[]).ended_saying(1, left_out).record();
+    assert_eq!(record.uncollected, Some(1), "`rm` keeps the container");
     let named = ncaas_sync(&failed.home, &["collect", &failed.container]).dir(failed.home.path()).run();
-    named.ended_saying(1, "1 file under `/tmp` left out (`--all` collects them)");
+    named.ended_saying(1, left_out);
     let nothing = EndedJob::after("true", &[]);
     nothing.collect(&[]).ended_saying(0, "the job succeeded, but wrote no file that could be found");
 }
@@ -243,11 +244,33 @@ fn the_temporary_files_of_several_jobs_are_reported_once() {
 #[test]
 fn rm_keeps_a_container_whose_only_files_were_left_out() {
     let workspace = Workspace::new();
-    let started = workspace.start(&[], &["sh", "-c", "mkdir /tmp/out; echo x > /tmp/out/res.csv"]);
-    let ended = workspace.exec(&["wait", "-q"]).stdin(started).run().ok();
-    let collected = Run::tool("ncaas-sync").args(["collect", "-q"]).dir(workspace.path()).stdin(ended.stdout).run();
-    let kept = workspace.exec(&["rm"]).stdin(collected.stdout).run();
-    kept.ended_saying(1, "files that its job wrote were not collected\nhint: `ncaas-sync collect --all ");
+    for end in ["true", "exit 3"] {
+        let script = format!("mkdir /tmp/out; echo x > /tmp/out/res.csv; {end}");
+        let started = workspace.start(&[], &["sh", "-c", &script]);
+        let ended = workspace.exec(&["wait", "-q"]).stdin(started).run();
+        let collected = Run::tool("ncaas-sync").args(["collect", "-q"]).dir(workspace.path()).stdin(ended.stdout).run();
+        let kept = workspace.exec(&["rm"]).stdin(collected.stdout).run();
+        kept.ended_saying(1, "files that its job wrote were not collected\nhint: `ncaas-sync collect --all ");
+    }
+}
+
+#[test]
+fn the_outcome_of_a_job_has_its_results_or_the_reason_why_there_are_none() {
+    let outcome = |script: &str| {
+        let job = EndedJob::after(script, &[]);
+        let mut record = job.record();
+        record["outcome_reported"] = Value::Null;
+        record["dataname"] = "/data/a.npy".into();
+        let ran = ncaas_sync(&job.home, &["collect"]).dir(job.home.path()).stdin(record.to_string()).run();
+        assert_eq!(ran.record().outcome_reported, Some(true));
+        ran.stderr.replace(&job.id, "ID")
+    };
+    let line = |end: &str| format!("ncaas-sync: a.npy {end}\n");
+    let results = line("succeeded: 1 result, 2 B in io-dir/results/ID/process_results");
+    assert_eq!(outcome("echo x >io-dir/results/x"), results);
+    assert_eq!(outcome("true"), line("succeeded, but wrote no file that could be found"));
+    let left_out = "succeeded, but has no results: 1 file under `/tmp` left out (`--all` collects them)";
+    assert_eq!(outcome("echo x >/tmp/x"), line(left_out));
 }
 
 #[test]
@@ -268,7 +291,7 @@ fn more_files_are_collected_from_a_named_container_and_earlier_results_stay() {
     for attempt in ["first", "again"] {
         assert_eq!(collect(&[&name, "--all"], Vec::new()), all, "{attempt}");
     }
-    assert_eq!(collect(&[], ended.clone()), all, "a pipe that runs again keeps them");
+    assert_eq!(collect(&["--quiet"], ended.clone()), all, "a pipe that runs again keeps them");
     let results = workspace.path().join("io-dir/results").join(&workspace.job_folders()[0]).join("process_results");
     for (path, content) in [("mounted", "m\n"), ("layer", "l\n"), ("outside/tmp/out/left", "t\n")] {
         assert_eq!(fs::read_to_string(results.join(path)).unwrap(), content, "{path}");
@@ -349,7 +372,7 @@ fn two_datasets_that_wrote_the_same_path_keep_both_files() {
     }
     records[1]["container"]["id"] = second.into();
     let input = records.iter().map(|record| format!("{record}\n")).collect::<String>();
-    let records = ncaas_sync(&job.home, &["collect", "-j", "1"]).stdin(input).run().ok().records();
+    let records = ncaas_sync(&job.home, &["collect", "-q", "-j", "1"]).stdin(input).run().ok().records();
     assert_eq!(result_paths(&records[0]), ["set1/other", "set1/out/x", "set1/same"]);
     assert_eq!(result_paths(&records[1]), ["set2/link", "set2/other", "set2/out", "set2/same"]);
     assert_eq!(fs::read_to_string(job.results().join("set2/link")).unwrap(), "2\n", "a link leads to what it led to");
