@@ -37,19 +37,25 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     }
     let time = duration.map(|duration| format!(" after {duration}")).unwrap_or_default();
     let mut line = format!("{name} {end}{time}");
-    // The output of a job that a user or the engine has ended does not say why it ended.
-    let is_stopped = matches!(container.stopped_by, Some(StoppedBy::User | StoppedBy::Cancelled | StoppedBy::Engine));
-    let cause = record.text("cause").filter(|_| !is_stopped).map(shorten_cause).filter(|cause| !cause.is_empty());
-    match (cause, remedy(record, &container)) {
-        (Some(cause), Some(remedy)) => line.push_str(&format!("; {remedy}; last output: {cause}")),
-        (Some(cause), None) => line.push_str(&format!(": {cause}")),
-        (None, Some(remedy)) => line.push_str(&format!("; {remedy}")),
-        (None, None) => {}
+    if let Some(cause) = describe_cause(record, &container, record.text("cause")) {
+        line.push_str(if remedy(record, &container).is_some() { "; " } else { ": " });
+        line.push_str(&cause);
     }
     if let Some(log) = log {
         line.push_str(&format!("; log: {}", shown_path(log)));
     }
     Some(line)
+}
+
+/// Why a job ended badly: the remedy for a limit that has ended it, and `output`, the likely cause in its output. None if a
+/// user or the engine has ended it: then its output does not say why.
+pub fn describe_cause(record: &Record, container: &Container, output: Option<&str>) -> Option<String> {
+    let is_stopped = container.stopped_by.is_some_and(StoppedBy::is_outside);
+    let output = output.filter(|_| !is_stopped).map(shorten_cause).filter(|cause| !cause.is_empty());
+    match (remedy(record, container), output) {
+        (Some(remedy), Some(output)) => Some(format!("{remedy}; last output: {output}")),
+        (remedy, output) => remedy.or(output),
+    }
 }
 
 /// The number and size of results, `3 results, 4.1 MB`; none if there are none.

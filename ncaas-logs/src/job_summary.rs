@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use ncaas_core::layout::{JobFolder, base_name};
-use ncaas_core::outcome::{LONGEST_CAUSE, describe_end};
+use ncaas_core::outcome::{LONGEST_CAUSE, describe_cause, describe_end};
 use ncaas_core::quantity::{format_bytes, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
@@ -57,10 +57,11 @@ impl JobSummary {
         let ended = container.as_ref().filter(|container| container.has_ended());
         let has_failed = !matches!(class.as_str(), "success" | "running" | WAITING);
         let last_lines = saved.filter(|_| has_failed).map(|saved| saved.last_lines()).unwrap_or_default();
-        let error = record.error().map(|error| error.message).or(known.cause);
+        let output = known.cause.or_else(|| find_cause_in(&last_lines));
+        let cause_of_end = || describe_cause(record, ended?, output.as_deref());
         let reason = || record.fields().ok()?.warnings?.last().cloned();
-        let cause = if has_failed { error.or_else(|| find_cause_in(&last_lines)).or_else(reason) } else { None }
-            .unwrap_or_default();
+        let cause = record.error().map(|error| error.message).or_else(cause_of_end).or_else(reason);
+        let cause = cause.filter(|_| has_failed).unwrap_or_default();
         let job_id = record.job().map(|job| job.id).unwrap_or_default();
         let name = record.dataset_name().or_else(|| Some(job_id.clone()).filter(|id| !id.is_empty()));
         let text = |field: &str| record.text(field).map(|text| base_name(text).to_owned()).unwrap_or_default();

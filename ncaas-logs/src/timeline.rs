@@ -19,7 +19,8 @@ pub(crate) struct Row {
     pub(crate) end: f64,
     /// None while it runs.
     pub(crate) status: Option<Status>,
-    usage: Usage,
+    /// None if the engine was not asked while it ran.
+    usage: Option<Usage>,
 }
 
 impl Row {
@@ -27,8 +28,8 @@ impl Row {
     pub(crate) fn from_record(record: &Record) -> Option<Self> {
         let container = record.container()?;
         let start = unix_seconds(container.started_at.as_deref())?;
-        let usage = record.fields().ok().and_then(|known| known.usage).unwrap_or_default();
-        let last_seen = usage.series.last().map_or(start, |point| start + point.0);
+        let usage = record.fields().ok().and_then(|known| known.usage).map(with_peak);
+        let last_seen = usage.as_ref().and_then(|usage| usage.series.last()).map_or(start, |point| start + point.0);
         let end = unix_seconds(container.finished_at.as_deref()).unwrap_or(last_seen).max(start);
         let job_id = record.job().map(|job| job.id);
         let name = record.dataset_name().or_else(|| job_id.clone()).unwrap_or(container.name);
@@ -40,18 +41,31 @@ impl Row {
         self.status.is_some_and(|status| status != Status::Success)
     }
 
-    /// Percent of one CPU and bytes of memory at a moment of its run.
-    fn resources_at(&self, at: f64) -> (f64, f64) {
-        let series = &self.usage.series;
-        let after = series.partition_point(|point| point.0 <= at - self.start);
-        match series.get(after.saturating_sub(1)) {
+    /// Whether the resources that it used are known.
+    pub(crate) fn has_samples(&self) -> bool {
+        self.usage.is_some()
+    }
+
+    /// Percent of one CPU and bytes of memory at a moment of its run; none without samples.
+    fn resources_at(&self, at: f64) -> Option<(f64, f64)> {
+        let usage = self.usage.as_ref()?;
+        let after = usage.series.partition_point(|point| point.0 <= at - self.start);
+        Some(match usage.series.get(after.saturating_sub(1)) {
             Some(&(_, cpu, memory)) => (cpu, memory as f64),
             None => {
                 let length = (self.end - self.start).max(1e-3);
-                (self.usage.cpu_s / length * 100.0, self.usage.memory_peak_bytes as f64)
+                (usage.cpu_s / length * 100.0, usage.memory_peak_bytes as f64)
             }
-        }
+        })
     }
+}
+
+/// The usage with the peak of the memory in its series, whose points are averages.
+fn with_peak(mut usage: Usage) -> Usage {
+    if let Some(largest) = usage.series.iter_mut().max_by_key(|point| point.2) {
+        largest.2 = largest.2.max(usage.memory_peak_bytes);
+    }
+    usage
 }
 
 /// An RFC 3339 time in seconds since 1970.
@@ -80,6 +94,8 @@ pub(crate) struct Slice {
     pub(crate) running: u32,
     pub(crate) cpu: f64,
     pub(crate) memory: f64,
+    /// Whether a job without samples ran: CPU and memory are not known.
+    pub(crate) is_unknown: bool,
 }
 
 impl Timeline {
@@ -101,9 +117,13 @@ impl Timeline {
                 let from = self.start + at as f64 * width;
                 // The part of the slice in which it ran.
                 let share = (row.end.min(from + width) - row.start.max(from)).max(0.0) / width;
-                let (cpu, memory) = row.resources_at(row.start.max(from + width / 2.0).min(row.end));
-                slice.cpu += cpu * share;
-                slice.memory += memory * share;
+                match row.resources_at(row.start.max(from + width / 2.0).min(row.end)) {
+                    Some((cpu, memory)) => {
+                        slice.cpu += cpu * share;
+                        slice.memory += memory * share;
+                    }
+                    None => slice.is_unknown = true,
+                }
             }
         }
         // Jobs within one slice may have run one after the other.
@@ -178,8 +198,17 @@ mod tests {
         let timeline = Timeline::new(vec![row(5, 10, 50.0), row(0, 10, 100.0)]);
         assert_eq!(timeline.rows[0].name, "a.npy #1");
         let slices = timeline.slices(10);
-        assert_eq!(slices[0], Slice { running: 1, cpu: 100.0, memory: 1000.0 });
-        assert_eq!(slices[7], Slice { running: 2, cpu: 150.0, memory: 2000.0 });
+        assert_eq!(slices[0], Slice { running: 1, cpu: 100.0, memory: 1000.0, is_unknown: false });
+        assert_eq!(slices[7], Slice { running: 2, cpu: 150.0, memory: 2000.0, is_unknown: false });
+    }
+
+    #[test]
+    fn a_job_without_samples_is_unknown_and_the_peak_of_memory_is_in_the_series() {
+        let unknown = Row { usage: None, ..row(5, 10, 0.0) };
+        let slices = Timeline::new(vec![row(0, 4, 100.0), unknown]).slices(10);
+        assert_eq!([slices[0].is_unknown, slices[7].is_unknown], [false, true]);
+        let usage = Usage { memory_peak_bytes: 9, series: vec![(0.0, 0.0, 2), (1.0, 0.0, 4)], ..Usage::default() };
+        assert_eq!(with_peak(usage).series, [(0.0, 0.0, 2), (1.0, 0.0, 9)]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use ncaas_core::certificate::{self, Certificate, DatasetLine, DatasetStatus};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::{
-    self, CERTIFICATE, END_FILE, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
+    self, CERTIFICATE, END_CONTENT, END_FILE, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX,
+    SUBMIT_SUFFIX,
 };
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, SetupEvent};
@@ -57,10 +58,14 @@ impl BucketJob {
     pub(crate) async fn facts(&self) -> Result<JobFacts> {
         let ended_at = self.results.ended_at().await?;
         let claim = claim::read(&self.bucket, &self.group, &self.id).await?;
-        let saved = self.results.saved_records().await?;
+        let mut saved = self.results.saved_records().await?;
+        // After a `retry`, the files of the earlier run stay until the next run starts.
+        let is_earlier = |record: &Record| attempt_of(record) < claim.as_ref().map_or(1, |(claim, _)| claim.attempt);
+        let is_retried = saved.values().any(is_earlier);
+        saved.retain(|_, record| !is_earlier(record));
         // A job without saved records was run by the platform: its certificate and status files say how it ended.
         let is_on_platform = ended_at.is_some() && saved.is_empty();
-        let reads_certificate = ended_at.is_none() || is_on_platform;
+        let reads_certificate = ended_at.is_none() && !is_retried || is_on_platform;
         Ok(JobFacts {
             claim: claim.map(|(claim, _)| claim).filter(|claim| !claim.is_free()),
             certificate: if reads_certificate { self.results.certificate().await? } else { Vec::new() },
@@ -105,8 +110,7 @@ impl ResultsFolder {
 
     /// When the last dataset ended; none before.
     pub(crate) async fn ended_at(&self) -> Result<Option<Timestamp>> {
-        let end = self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))?;
-        Ok(self.bucket.head(&end).await?.map(|entry| entry.modified))
+        Ok(self.bucket.head(&self.end_key()?).await?.map(|entry| entry.modified))
     }
 
     /// The saved records of the datasets that have ended, by dataset.
@@ -183,17 +187,44 @@ impl ResultsFolder {
         Ok(false)
     }
 
-    /// Removes the files that show that the job, or a dataset of it, has started or ended.
+    fn end_key(&self) -> Result<Key> {
+        self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))
+    }
+
+    /// Removes the file that shows that the job has ended.
     pub(crate) async fn remove_end(&self) -> Result<()> {
-        // The end first: a job whose records are gone must not look as if it had ended.
-        self.bucket.delete(&self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))?).await?;
-        for suffix in [RECORD_SUFFIX, STATUS_SUFFIX, CERTIFICATE] {
+        self.bucket.delete(&self.end_key()?).await.map(drop)
+    }
+
+    /// Writes the file that shows that the job has ended.
+    pub(crate) async fn restore_end(&self) -> Result<()> {
+        self.bucket.put_new(&self.end_key()?, END_CONTENT).await.map(drop)
+    }
+
+    /// The attempt whose run has left saved records, if that is before `attempt`.
+    pub(crate) async fn earlier_attempt(&self, attempt: u64) -> Result<Option<u64>> {
+        if attempt <= 1 {
+            return Ok(None);
+        }
+        let saved = self.saved_records().await?;
+        Ok(saved.values().map(attempt_of).max().filter(|latest| *latest < attempt))
+    }
+
+    /// Removes the files that show that a dataset of the job has started or ended. The records last: they show that the
+    /// others are those of an earlier run.
+    pub(crate) async fn remove_run(&self) -> Result<()> {
+        for suffix in [STATUS_SUFFIX, CERTIFICATE, RECORD_SUFFIX] {
             for key in self.log_keys(suffix).await? {
                 self.bucket.delete(&key).await?;
             }
         }
         Ok(())
     }
+}
+
+/// The attempt that a record belongs to.
+pub(crate) fn attempt_of(record: &Record) -> u64 {
+    record.job().and_then(|job| job.attempt).unwrap_or(1)
 }
 
 /// The `resultpath` of a job's submission, found through the job's claim; none while no watcher has claimed it.

@@ -6,12 +6,10 @@ use std::path::Path;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::Result;
 use ncaas_core::folder::Folder;
-use ncaas_core::layout::{END_FILE, PROCESS_RESULTS};
+use ncaas_core::layout::{END_CONTENT, END_FILE, PROCESS_RESULTS};
 use ncaas_core::record::fields::Job;
 use ncaas_core::saved_record;
 use ncaas_core::transfer::Transfer;
-
-const CONTENT: &str = "end of analysis\n";
 
 /// Writes `end.txt` into the bucket, then into the job's folder, if the bucket has the saved records of all datasets.
 pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &Job) -> Result<()> {
@@ -20,7 +18,7 @@ pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &
     if !have_all_ended(bucket, prefix, job).await? {
         return Ok(());
     }
-    bucket.put_new(&end, CONTENT).await?;
+    bucket.put_new(&end, END_CONTENT).await?;
     note_end(folder)
 }
 
@@ -28,7 +26,7 @@ pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &
 /// has ended.
 pub(crate) fn note_end(folder: &Folder) -> Result<()> {
     let path = Path::new(PROCESS_RESULTS).join(END_FILE);
-    if folder.has(&path) { Ok(()) } else { folder.write_whole(&path, CONTENT.as_bytes()) }
+    if folder.has(&path) { Ok(()) } else { folder.write_whole(&path, END_CONTENT.as_bytes()) }
 }
 
 async fn have_all_ended(bucket: &Bucket, prefix: &str, job: &Job) -> Result<bool> {

@@ -26,6 +26,8 @@ pub const MODE_SHARED: u32 = 0o777;
 pub const MODE_PRIVATE: u32 = 0o700;
 /// In `process_results`: the file that the platform's pollers wait for, written last.
 pub const END_FILE: &str = "end.txt";
+/// Its content.
+pub const END_CONTENT: &str = "end of analysis\n";
 /// The end of a submit file's name.
 pub const SUBMIT_SUFFIX: &str = "submit.json";
 /// The certificate's file name.

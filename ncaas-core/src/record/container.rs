@@ -117,6 +117,13 @@ pub enum StoppedBy {
     Cancelled,
 }
 
+impl StoppedBy {
+    /// Whether the output of the job says nothing about why it ended: something outside has ended it, and not a limit.
+    pub fn is_outside(self) -> bool {
+        self != StoppedBy::Timeout
+    }
+}
+
 /// A detached command in a running container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DetachedExec {

@@ -19,7 +19,7 @@ const RIGHT: f64 = 20.0;
 const LEGEND: f64 = 60.0;
 /// The height of a job's row, and the maximum height of all rows.
 const ROW: f64 = 18.0;
-const ROWS: f64 = 900.0;
+const ROWS: f64 = 2400.0;
 /// How many characters of names fit beside the rows: enough for the names of the panels, and not more than leaves room for the rows.
 const NAME_ROOM: std::ops::RangeInclusive<usize> = 22..=44;
 /// The height that a name needs.
@@ -54,12 +54,19 @@ struct Panel {
     name: &'static str,
     value: fn(&Slice) -> f64,
     label: fn(f64) -> String,
+    /// Whether the values come from samples of running jobs.
+    is_sampled: bool,
 }
 
 const PANELS: [Panel; 3] = [
-    Panel { name: "running at once", value: |slice| f64::from(slice.running), label: |value| format!("{value:.0}") },
-    Panel { name: "CPU (100 % = 1 core)", value: |slice| slice.cpu, label: format_percent },
-    Panel { name: "memory", value: |slice| slice.memory, label: |value| format_bytes(value as u64) },
+    Panel {
+        name: "running at once",
+        value: |slice| f64::from(slice.running),
+        label: |value| format!("{value:.0}"),
+        is_sampled: false,
+    },
+    Panel { name: "CPU (100 % = 1 core)", value: |slice| slice.cpu, label: format_percent, is_sampled: true },
+    Panel { name: "memory", value: |slice| slice.memory, label: |value| format_bytes(value as u64), is_sampled: true },
 ];
 
 /// The colour of each status; the first is that of a running job. People with colour blindness can distinguish them (the
@@ -136,12 +143,29 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
     }
     draw_names(timeline, theme, &mut svg);
     let slices = timeline.slices(SLICES);
+    let unknown = timeline.rows.iter().filter(|row| !row.has_samples()).count();
     let mut y = theme.top + row * timeline.rows.len() as f64;
-    for Panel { name, value, label } in PANELS {
+    for Panel { name, value, label, is_sampled } in PANELS {
         y += GAP;
         let most = slices.iter().map(value).fold(0.0, f64::max);
-        svg.text(left - 6.0, y + 6.0, Anchor::End, theme.ink, &label(most));
-        svg.text(left - 6.0, y + 24.0, Anchor::End, theme.ink, name);
+        let mut labels = vec![label(most), name.to_owned()];
+        if is_sampled && unknown > 0 {
+            let jobs = format_count(unknown, "job");
+            let is_empty = unknown == timeline.rows.len();
+            if is_empty {
+                labels[0] = "no samples".to_owned()
+            } else {
+                labels.push(format!("no samples: {jobs}"))
+            }
+            // The times at which a job without samples ran: what all jobs used is not known.
+            let gap = width / SLICES as f64;
+            for (at, _) in slices.iter().enumerate().filter(|(_, slice)| slice.is_unknown) {
+                svg.rectangle([left + at as f64 * gap, y, gap + 0.1, PANEL], theme.faint, None);
+            }
+        }
+        for (line, label) in labels.iter().enumerate() {
+            svg.text(left - 6.0, y + 6.0 + line as f64 * 18.0, Anchor::End, theme.ink, label);
+        }
         svg.rectangle([left, y + PANEL, width, 1.0], theme.ink, None);
         let heights = slices.iter().map(|slice| if most > 0.0 { value(slice) / most * PANEL } else { 0.0 });
         svg.steps([left, y + PANEL, width / SLICES as f64], heights, SUM);
@@ -158,7 +182,7 @@ fn title(job: &Row) -> String {
     format!("{}: {}, {:.1} s", job.name, describe_class(&status_word(job.status)), job.end - job.start)
 }
 
-/// Writes the names of all jobs, or of the failed ones if there is not enough room.
+/// Writes the names of all jobs. If there is not enough room, those of the failed ones, and others where no name is near.
 fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let row = row_height(timeline);
     let (left, characters) = name_width(timeline);
@@ -191,6 +215,16 @@ fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
         *y = y.min(last);
         last = *y - NAME_HEIGHT;
         svg.text(right, *y, Anchor::End, theme.failed, &shorten_middle(&job.label, characters));
+    }
+    let mut written: Vec<f64> = names.iter().map(|(y, _)| *y).collect();
+    for (at, job) in timeline.rows.iter().enumerate().filter(|(_, job)| !job.has_failed()) {
+        let y = middle(at);
+        // The last name may be the number of those that were left out.
+        let is_free = left_out == 0 && written.iter().all(|other| (y - other).abs() >= NAME_HEIGHT);
+        if is_free {
+            written.push(y);
+            svg.text(right, y, Anchor::End, theme.ink, &shorten_middle(&job.label, characters));
+        }
     }
 }
 

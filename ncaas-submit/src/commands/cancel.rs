@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use ncaas_core::bucket::Buckets;
 use ncaas_core::cancellation;
 use ncaas_core::certificate::DatasetStatus;
-use ncaas_core::claim;
+use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_count;
@@ -33,6 +33,11 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
             if job.results.ended_at().await?.is_some() {
                 return Err(Failure::new(Kind::Usage, format!("`{}` has already ended", job.id)));
             }
+            if undo_retry(&job).await? {
+                record.set("state", &job.facts().await?.state());
+                tool.note(&format!("`{}`: its retry is cancelled; the results of the earlier run stay", job.id));
+                return Ok(());
+            }
             let marker = json!({"cancelled_at": Timestamp::now(), "by": owner()});
             // The first marker stays.
             job.bucket.put_new(&cancellation::key(&job.group, &job.id)?, marker.to_string()).await?;
@@ -44,6 +49,20 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
             Ok(())
         })
         .await
+}
+
+/// Gives a submission that was to run again, and that no watcher has claimed yet, the end of its earlier run back. False if
+/// there is none.
+async fn undo_retry(job: &BucketJob) -> Result<bool> {
+    let Some((claim, version)) = claim::read(&job.bucket, &job.group, &job.id).await? else { return Ok(false) };
+    let earlier = if claim.is_free() { job.results.earlier_attempt(claim.attempt).await? } else { None };
+    let Some(attempt) = earlier else { return Ok(false) };
+    // Watchers find the records of this attempt complete. A claim that has changed is one of a watcher that runs the jobs.
+    let restored = Claim::free(&claim.submission, attempt, claim.number + 1).to_bytes();
+    if job.bucket.put_if(&claim::key(&job.group, &job.id)?, restored, &version).await?.is_none() {
+        return Ok(false);
+    }
+    job.results.restore_end().await.map(|()| true)
 }
 
 /// A note about the jobs of a cancelled submission that still run. `None` if none runs.

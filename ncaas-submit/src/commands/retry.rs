@@ -49,7 +49,8 @@ async fn start_attempt(job: &BucketJob, submission: Option<String>, force: bool)
         let message = format!("cannot retry `{}`: no watcher has claimed a submission with this id", job.id);
         Failure::new(Kind::ObjectNotFound, message)
     })?;
-    let is_over = job.results.ended_at().await?.is_some() || job.is_cancelled().await?;
+    let has_ended = job.results.ended_at().await?.is_some();
+    let is_over = has_ended || job.is_cancelled().await?;
     let is_running = match &old {
         Some((claim, _)) => !claim.is_free(),
         // The platform runs it.
@@ -63,6 +64,8 @@ async fn start_attempt(job: &BucketJob, submission: Option<String>, force: bool)
     // Read first: without its submit file it cannot be run again, and then nothing is removed.
     let submit_key = Key::new(submission.as_str())?;
     let (content, _) = job.bucket.read(&submit_key, submission::MAX_SIZE).await?;
+    // The attempt of a retry that no watcher has run.
+    let unclaimed = old.as_ref().map(|(claim, _)| claim).filter(|claim| claim.is_free()).map(|claim| claim.attempt);
     let attempt = old.as_ref().map_or(1, |(claim, _)| claim.attempt) + 1;
     let number = old.as_ref().map_or(0, |(claim, _)| claim.number) + 1;
     let free = Claim::free(&submission, attempt, number).to_bytes();
@@ -75,6 +78,12 @@ async fn start_attempt(job: &BucketJob, submission: Option<String>, force: bool)
     }
     job.bucket.delete(&cancellation::key(&job.group, &job.id)?).await?;
     job.results.remove_end().await?;
+    // The records of a complete run stay until the next one starts: `cancel` may come first.
+    let earlier = job.results.earlier_attempt(attempt).await?;
+    let is_complete = earlier.is_some_and(|earlier| has_ended || unclaimed.is_some_and(|retried| earlier < retried));
+    if !is_complete {
+        job.results.remove_run().await?;
+    }
     // Written again unchanged, so that watchers are notified as of a new submission.
     job.bucket.put(&submit_key, content).await
 }

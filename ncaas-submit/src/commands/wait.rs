@@ -20,10 +20,10 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
 use crate::args::WaitArgs;
-use crate::bucket_job::{BucketJob, MACHINE_FIELDS};
+use crate::bucket_job::{BucketJob, MACHINE_FIELDS, attempt_of};
 use crate::targets::read_targets;
 
-/// How often a submission is read, which costs two requests.
+/// How often a submission is read, which costs three requests.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// After how many readings a submission without a claim is reported.
@@ -104,6 +104,12 @@ async fn report_changes(
     reported: &mut BTreeMap<usize, String>,
 ) -> Result<()> {
     let lines = job.results.certificate().await?;
+    let claim = claim::read(&job.bucket, &job.group, &job.id).await?.map(|(claim, _)| claim);
+    let attempt = claim.as_ref().map_or(1, |claim| claim.attempt);
+    if !has_ended && attempt > 1 && claim.is_some_and(|claim| claim.is_free()) {
+        // The lines are those of an earlier run until a watcher runs the submission again.
+        return Ok(());
+    }
     let names: Vec<&str> = lines.iter().map(|line| line.dataname.as_str()).collect();
     for ((number, line), label) in lines.iter().enumerate().zip(dataset_labels(&names)) {
         let status = DatasetStatus::from_name(&line.status);
@@ -112,7 +118,8 @@ async fn report_changes(
             continue;
         }
         if matches!(status, Some(DatasetStatus::Success | DatasetStatus::Failed)) {
-            match job.results.saved_record(&label).await? {
+            let saved = job.results.saved_record(&label).await?;
+            match saved.filter(|saved| attempt_of(saved) >= attempt) {
                 // The failures of tools are reported at the end, each once.
                 Some(record) => {
                     if let Some(outcome) = outcome_line(&record, Some(&job.results.log(&label))) {

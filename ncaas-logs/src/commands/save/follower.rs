@@ -344,9 +344,10 @@ impl Follower {
     fn update_record(&self, record: &mut Record) {
         let dir = self.report.files.logs.to_string_lossy().into_owned();
         record.set_container(self.container.clone());
-        let has_failed = record.is_failed();
+        let is_stopped = self.container.stopped_by.is_some_and(StoppedBy::is_outside);
+        let has_cause = record.is_failed() && !is_stopped;
         record.merge(&RecordFields {
-            cause: if has_failed { self.output.excerpt.cause() } else { None },
+            cause: if has_cause { self.output.excerpt.cause() } else { None },
             logs: Some(Logs { dir, lines: self.output.excerpt.line_count, bytes: self.output.excerpt.bytes }),
             usage: self.sampler.gauge().usage(),
             ..RecordFields::default()

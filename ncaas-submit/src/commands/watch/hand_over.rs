@@ -306,6 +306,9 @@ async fn make_records(
     mut log: SetupLog,
 ) -> Result<Vec<Record>> {
     let datanames: Vec<String> = submission.datasets.iter().map(|name| name.as_str().to_owned()).collect();
+    if results.earlier_attempt(claim.attempt).await?.is_some() {
+        results.remove_run().await?;
+    }
     results.create_certificate(&datanames, &log.events()).await?;
     validation::validate(submission, &session.bucket, &mut log).await?;
     let failure = if is_cancelled(session, job).await? {

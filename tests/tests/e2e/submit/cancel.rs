@@ -40,6 +40,35 @@ fn wait_for_cancelled_end(job: &SubmittedJob) {
 }
 
 #[test]
+fn a_retry_that_is_cancelled_before_a_watcher_runs_it_keeps_the_earlier_run() {
+    let job = SubmittedJob::new("kept");
+    let pipe = |analysis: &str| {
+        let script = pipeline_script(&job.bucket.address(), "--once", analysis);
+        pipe_in(job.folder.path(), &script, &[])
+    };
+    pipe("cp $1 io-dir/results/r").ended_saying(0, "a.txt succeeded in ");
+    let files = ["logs/a.txt.record.json", "logs/certificate.txt", "logs/DATASET_NAME:a.txt_STATUS.txt"];
+    let read = || files.map(|file| job.bucket.text(&job.key(file)));
+    let state = || list_submissions(&job.bucket, &[])[0].clone();
+    let (before, end) = (read(), job.key("process_results/end.txt"));
+    for _ in 0..2 {
+        run_verb(&job.bucket, "retry", &[&job.name])
+            .ended_saying(0, "1 dataset will run again, of which 1 had succeeded");
+        assert_eq!((&state()["state"], &state()["jobs"][0]["status"]), (&json!("waiting"), &json!("waiting")));
+        assert!(job.bucket.get(&end).is_none() && read() == before, "the files of the earlier run stay");
+    }
+    run_verb(&job.bucket, "cancel", &[&job.name]).ended_saying(0, "the results of the earlier run stay");
+    let again = pipe("false");
+    assert_eq!((again.status, again.text()), (0, String::new()), "nothing is left to do");
+    assert_eq!((&state()["state"], read() == before), (&json!("success"), true));
+    assert!(job.bucket.get(&end).is_some());
+    // A retry that is not cancelled runs, and its records replace those of the earlier run.
+    run_verb(&job.bucket, "retry", &[&job.name]);
+    pipe("exit 3").ended_saying(1, "a.txt failed (exit 3) after ");
+    assert_eq!((&state()["state"], &state()["jobs"][0]["status"]), (&json!("failed"), &json!("failed")));
+}
+
+#[test]
 fn cancel_stops_a_job_that_prints_nothing_in_a_pipe_without_live() {
     let job = SubmittedJob::new("silent");
     let script = pipeline_script(&job.bucket.address(), "--once", "sleep 600").replace(" --live", "");
