@@ -56,9 +56,13 @@ fn typing_errors(text: &str, name: &str) -> Option<usize> {
     let is_separator = |character: char| "/:_".contains(character);
     let start =
         text.as_bytes()[..common].iter().rposition(|&byte| is_separator(char::from(byte))).map_or(0, |at| at + 1);
-    let errors = strsim::osa_distance(&text[start..], &name[start..]);
-    let most = (text[start..].chars().count() / 3).clamp(1, MOST_ERRORS).min(text.chars().count().saturating_sub(1));
-    (errors <= most).then_some(errors)
+    let (own, other) = (text[start..].chars().count(), name[start..].chars().count());
+    let most = (own / 3).clamp(1, MOST_ERRORS).min(text.chars().count().saturating_sub(1));
+    // Each missing or additional character is an error. Counting all errors takes much longer.
+    if own.abs_diff(other) > most {
+        return None;
+    }
+    Some(strsim::osa_distance(&text[start..], &name[start..])).filter(|errors| *errors <= most)
 }
 
 #[cfg(test)]
