@@ -1,10 +1,18 @@
 //! The failure for an image that does not exist on the engine, with what the user most likely meant.
 
+use std::time::{Duration, Instant};
+
 use bollard::query_parameters::ListImagesOptions;
 
 use super::Engine;
 use crate::failure::{Failure, Kind};
 use crate::suggestion::nearest_spelling;
+
+/// How old a list of images may be: thousands of records can name the same missing image.
+const LIST_AGE: Duration = Duration::from_secs(5);
+
+/// The names of the engine's images, and when they were listed.
+pub(super) type ListedTags = Option<(Instant, Vec<String>)>;
 
 /// The failure for an image that does not exist on the engine.
 pub(crate) fn image_not_found(image: &str) -> Failure {
@@ -19,10 +27,14 @@ pub(crate) fn image_not_found(image: &str) -> Failure {
 impl Engine {
     /// The failure for a missing image with the most similar name on the engine in its hint, if there is one.
     pub(super) async fn suggest_image(&self, name: &str, failure: Failure) -> Failure {
-        // Without a list, the failure stays as it is.
-        let images = self.docker.list_images(None::<ListImagesOptions>).await.unwrap_or_default();
-        let tags: Vec<&str> = images.iter().flat_map(|image| &image.repo_tags).map(String::as_str).collect();
-        let Some(similar) = similar_image(name, &tags) else { return failure };
+        let mut listed = self.listed_tags.lock().await;
+        if listed.as_ref().is_none_or(|(at, _)| at.elapsed() > LIST_AGE) {
+            // Without a list, the failure stays as it is.
+            let images = self.docker.list_images(None::<ListImagesOptions>).await.unwrap_or_default();
+            *listed = Some((Instant::now(), images.into_iter().flat_map(|image| image.repo_tags).collect()));
+        }
+        let tags = listed.as_ref().map(|(_, tags)| tags.as_slice()).unwrap_or_default();
+        let Some(similar) = similar_image(name, tags) else { return failure };
         let pull = if name.contains('/') && can_be_pulled(name) {
             format!(" Otherwise pull it with `ncaas-build pull {name}`")
         } else {
@@ -33,8 +45,9 @@ impl Engine {
 }
 
 /// The image that a misspelt name, or the end of a name, most likely means.
-fn similar_image<'t>(name: &str, tags: &[&'t str]) -> Option<&'t str> {
-    let spellings = tags.iter().flat_map(|&tag| {
+fn similar_image<'t>(name: &str, tags: &'t [String]) -> Option<&'t str> {
+    let spellings = tags.iter().flat_map(|tag| {
+        let tag = tag.as_str();
         let last = tag.rsplit('/').next().unwrap_or(tag);
         let of_version = last.split_once(':').map(|(_, version)| version).filter(|version| *version != "latest");
         [Some(tag), Some(last), last.strip_suffix(":latest"), of_version]
@@ -60,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_image_or_the_end_of_its_name_finds_it() {
-        let tags = ["neurocaas/contrib:an.demo", "neurocaas/contrib:base", "busybox:latest", "host:5000/lab/pca:1"];
+        let tags = ["neurocaas/contrib:an.demo", "neurocaas/contrib:base", "busybox:latest", "host:5000/lab/pca:1"]
+            .map(str::to_owned);
         let cases = [
             ("an.demo", Some("neurocaas/contrib:an.demo")),
             ("contrib:an.dmo", Some("neurocaas/contrib:an.demo")),

@@ -55,10 +55,11 @@ use async_recursion::async_recursion as boxed;
 use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect, Mount};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::failure::{Failure, Kind, Result};
 use address::{Address, Endpoint, Tls};
+use missing_image::ListedTags;
 
 pub use backoff::{Backoff, OUTAGE_LIMIT};
 pub use errors::{EngineContext, Subject, failure};
@@ -82,6 +83,7 @@ pub struct Engine {
     docker: Docker,
     address: Arc<Address>,
     is_podman: Arc<OnceCell<bool>>,
+    listed_tags: Arc<Mutex<ListedTags>>,
 }
 
 impl Engine {
@@ -100,7 +102,8 @@ impl Engine {
     #[boxed]
     pub async fn connect_to(address: Address) -> Result<Self> {
         let docker = client(&address).map_err(|failure| unanswered(&address, failure))?;
-        let engine = Engine { docker, address: Arc::new(address), is_podman: Arc::default() };
+        let engine =
+            Engine { docker, address: Arc::new(address), is_podman: Arc::default(), listed_tags: Arc::default() };
         let deadline = if engine.is_remote() { FIRST_ANSWER_REMOTE } else { FIRST_ANSWER };
         match engine.ping(deadline).await {
             Ok(()) => Ok(engine),
