@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ncaas_core::bucket::{Bucket, Buckets, Key};
+use ncaas_core::bucket::{Bucket, Buckets, Key, ObjectInfo};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs::locate;
 use ncaas_core::io_dir::{fill_io_dir, make_group_io_dir};
@@ -18,6 +18,9 @@ use ncaas_core::saved_record;
 use super::leftovers::remove_leftovers;
 use crate::cancellation::{cancelled, is_cancelled};
 use ncaas_core::transfer::Transfer;
+
+/// How often an object that is replaced again and again is read.
+const MAX_READS: u32 = 4;
 
 /// Downloads the inputs of jobs into their io-dirs.
 pub(crate) struct Puller<'p> {
@@ -126,8 +129,24 @@ pub(crate) async fn download_input(transfer: &Transfer, key: &Key, to: &Path) ->
 
 async fn download_object(transfer: &Transfer, key: &Key, to: &Path) -> Result<()> {
     match transfer.bucket().head(key).await? {
-        Some(entry) => transfer.download_if_changed(&entry, to, None).await.map(drop),
+        Some(entry) => download_current(transfer, entry, to).await,
         None => Err(not_found(transfer.bucket(), key).await?),
+    }
+}
+
+/// Downloads an object, and starts again if it was replaced while it was read.
+async fn download_current(transfer: &Transfer, mut entry: ObjectInfo, to: &Path) -> Result<()> {
+    let mut reads = 1;
+    loop {
+        let failure = match transfer.download_if_changed(&entry, to, None).await {
+            Err(failure) if failure.kind == Kind::ChecksumMismatch && reads < MAX_READS => failure,
+            downloaded => return downloaded.map(drop),
+        };
+        match transfer.bucket().head(&entry.key).await? {
+            Some(newer) if newer != entry => entry = newer,
+            _ => return Err(failure),
+        }
+        reads += 1;
     }
 }
 
@@ -146,7 +165,7 @@ async fn download_folder(transfer: &Transfer, key: &Key, to: &Path) -> Result<()
             if entry.key.is_folder() {
                 transfer.folder().create_folder(&to)
             } else {
-                transfer.download_if_changed(&entry, &to, None).await.map(drop)
+                download_current(transfer, entry, &to).await
             }
         });
         stream::iter(downloads).buffer_unordered(super::DEFAULT_FILES).try_collect::<()>().await?;

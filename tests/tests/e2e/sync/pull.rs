@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
-use ncaas_tests::Run;
 use ncaas_tests::bucket::{TestBucket, files_below};
 use ncaas_tests::bucket_job::BucketJob;
 use ncaas_tests::engine::FIXTURE;
+use ncaas_tests::s3_proxy::S3Proxy;
 use ncaas_tests::sync::ncaas_sync;
+use ncaas_tests::{Run, wait_until};
 use serde_json::json;
 
 #[test]
@@ -284,4 +287,23 @@ fn a_repeated_failure_is_reported_once_with_a_count() {
     assert_eq!(lines.iter().filter(|line| line.contains("/nowhere/")).count(), 11, "{}", ran.stderr);
     let counted = "ncaas-exec: 290 more records failed with errors such as: ";
     assert!(lines.last().unwrap().starts_with(counted), "{}", ran.stderr);
+}
+
+#[test]
+fn an_object_that_is_replaced_while_it_is_pulled_is_pulled_anew() {
+    let (bucket, home, proxy) = (TestBucket::s3("replaced"), tempfile::tempdir().unwrap(), S3Proxy::new());
+    let key = "lab/inputs/large.bin";
+    bucket.put(key, vec![b'a'; 30 << 20]);
+    proxy.received.hold_after(5 << 20);
+    let (address, io_dir) = (format!("{}/lab", bucket.address()), home.path().join("io"));
+    let pull = ["pull", &address, "--data", key, "--io-dir", io_dir.to_str().unwrap()];
+    let pull = ncaas_sync(&home, &pull).env("AWS_ENDPOINT_URL", &proxy.url);
+    let child = pull.into_command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    wait_until("a part has arrived", Duration::from_secs(60), || proxy.received.limit_reached());
+    bucket.put(key, vec![b'b'; 20 << 20]);
+    proxy.received.hold_after(u64::MAX);
+    let ended = child.unwrap().wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let content = fs::read(io_dir.join(key)).unwrap();
+    assert!(content.len() == 20 << 20 && content.iter().all(|byte| *byte == b'b'), "{} bytes", content.len());
 }
