@@ -9,7 +9,7 @@ use crate::layout::{JobFolder, PROCESS_RESULTS};
 use crate::quantity::{format_bytes, format_count, format_duration, format_limit};
 use crate::record::Record;
 use crate::record::fields::{Container, Status, StoppedBy};
-use crate::text::{base_name, one_line, shorten};
+use crate::text::{base_name, one_line, serialized_name, shorten};
 
 /// The maximum length of the cause, in characters.
 pub const LONGEST_CAUSE: usize = 200;
@@ -79,6 +79,15 @@ pub fn results_folder(record: &Record) -> Option<String> {
 /// A path relative to the working directory, on one line.
 fn shown_path(path: &Path) -> String {
     one_line(&files::relative_to_working_directory(path).to_string_lossy())
+}
+
+/// The state of a record's container in a list or a summary. A development container has no status: it was stopped.
+pub fn describe_state(record: &Record, container: &Container) -> String {
+    match container.status {
+        Some(_) if record.is_development() => "stopped".to_owned(),
+        Some(status) => serialized_name(&status),
+        None => container.state.clone(),
+    }
 }
 
 /// Whether an earlier stage has printed how a record's job ended.

@@ -20,7 +20,7 @@ pub fn named_file(argument: &str) -> Option<PathBuf> {
 }
 
 /// Finds the saved record of an ended job whose container may be gone: by the path of the job folder, or in the default
-/// io-dir by the job's id or else the name of its dataset, of which it returns the newest.
+/// io-dir by the job's id, the name of the container, or else the name of its dataset, of which it returns the newest.
 ///
 /// # Errors
 /// [`Kind::Usage`] if the job has several datasets.
@@ -42,6 +42,15 @@ pub fn find_saved(argument: &str) -> Result<Option<PathBuf>> {
                 Failure::new(Kind::Usage, message).hint(format!("name a record, for example `{}`", first.display()))
             );
         }
+    }
+    // A container's name is made from the job's id.
+    let of_container = |path: &PathBuf| {
+        read_file(path).is_ok_and(|record| record.container().is_some_and(|container| container.name == argument))
+    };
+    let id = argument.rsplitn(3, '-').nth(2).filter(|_| is_name).unwrap_or_default();
+    let folders = io_dirs.iter().filter(|_| !id.is_empty()).map(|io_dir| io_dir.join(RESULTS).join(id));
+    if let Some(path) = folders.flat_map(|folder| records_in_job_folder(&folder)).find(of_container) {
+        return Ok(Some(path));
     }
     let jobs = io_dirs.iter().flat_map(|io_dir| std::fs::read_dir(io_dir.join(RESULTS))).flatten().flatten();
     let records = jobs.map(|job| job.path().join(LOGS).join(format!("{argument}{RECORD_SUFFIX}")));

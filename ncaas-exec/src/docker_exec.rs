@@ -13,7 +13,7 @@ use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
-use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWrite;
@@ -281,9 +281,19 @@ async fn not_running(engine: &Engine, container: &str) -> Failure {
         "restarting" => {
             ("restarting", format!("try again when it is running; `docker logs {container}` shows why it restarts"))
         }
+        _ if is_development(engine, container).await => {
+            ("not running", format!("`ncaas-exec start --name {container}` starts it again"))
+        }
         _ => ("not running", format!("`docker start {container}` starts it again")),
     };
     Failure::new(Kind::EngineError, format!("the container `{container}` is {word}")).hint(hint)
+}
+
+/// Whether `ncaas-exec start` has created a container.
+async fn is_development(engine: &Engine, container: &str) -> bool {
+    let inspected = engine.inspect(container).await.ok();
+    let labels = inspected.and_then(|inspected| inspected.config?.labels).unwrap_or_default();
+    labels.contains_key(labels::TOOL) && !labels.contains_key(labels::JOB)
 }
 
 /// The number that a process of this machine has in its container.

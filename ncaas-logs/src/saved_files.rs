@@ -11,11 +11,13 @@ use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::layout::{LOG_SUFFIX, RECORD_SUFFIX, STATUS_SUFFIX};
 use ncaas_core::outcome::find_cause;
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Datasets, Job, RecordFields, Status};
 use ncaas_core::saved_record;
 use ncaas_core::status_file::ReadStatus;
 use ncaas_core::text::strip_control;
+use ncaas_core::tool::Tool;
 
 use crate::job_files::JobFiles;
 use crate::log::{LogTime, Query, SavedLog, last_state};
@@ -186,12 +188,28 @@ impl SavedFiles {
 }
 
 /// The files that arguments name, with the saved records of a job in place of its folder.
-pub(crate) fn expand_job_folders(files: &[PathBuf]) -> Vec<PathBuf> {
-    let expand = |path: &PathBuf| {
-        let records = if path.is_dir() { saved_record::records_in_job_folder(path) } else { Vec::new() };
-        if records.is_empty() { vec![path.clone()] } else { records }
-    };
-    files.iter().flat_map(expand).collect()
+///
+/// # Errors
+/// If no file is left: folders without a saved record are left out with a note.
+pub(crate) fn expand_job_folders(tool: Tool, files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let (mut expanded, mut empty) = (Vec::new(), Vec::new());
+    for path in files {
+        let records = if path.is_dir() { saved_record::records_in_job_folder(path) } else { vec![path.clone()] };
+        if records.is_empty() {
+            empty.push(path);
+        }
+        expanded.extend(records);
+    }
+    if let Some(first) = empty.first() {
+        let message =
+            format!("no record is saved in {}, such as `{}`", format_count(empty.len(), "folder"), first.display());
+        let hint = "`ncaas-logs save` saves the record of a job when it ends";
+        if expanded.is_empty() {
+            return Err(Failure::new(Kind::FileNotFound, message).hint(hint));
+        }
+        tool.note(&format!("{message}: left out"));
+    }
+    Ok(expanded)
 }
 
 /// Reads the records in a file: a saved record, records one a line, or a status file.

@@ -91,6 +91,11 @@ impl FollowedJobs {
         }
     }
 
+    /// Whether `ncaas-logs save` follows the jobs later in the pipe.
+    pub fn is_followed_later(&self) -> bool {
+        self.later().saves
+    }
+
     fn later(&self) -> LaterStages {
         *self.later.get_or_init(LaterStages::find)
     }

@@ -96,6 +96,11 @@ impl Input {
         Rc::clone(&self.backlog)
     }
 
+    /// Whether records come from stdin, and not from arguments.
+    pub(super) fn is_stdin(&self) -> bool {
+        matches!(self.source, Source::Stdin(_))
+    }
+
     /// Whether there is more to read.
     pub(super) fn may_read(&self) -> bool {
         match &self.source {

@@ -217,7 +217,7 @@ impl Pipe {
         drop(running);
         repeated.report_counts(self.tool);
         if interrupted && jobs > 0 && !self.explains_interruption {
-            let advice = resume_advice(last_job.borrow().as_ref());
+            let advice = resume_advice(last_job.borrow().as_ref().filter(|_| input.is_stdin()));
             let left = [format!("{} not finished", format_count(jobs, "record")), advice.to_owned()];
             self.tool.note(&describe_interruption(left));
         }

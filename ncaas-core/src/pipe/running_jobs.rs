@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
-use super::Output;
+use super::{Output, stdout_is_pipe};
 use crate::record::Record;
 use crate::tool::Tool;
 
@@ -11,6 +11,8 @@ use crate::tool::Tool;
 #[derive(Debug, Default)]
 pub struct RunningJobs {
     running: RefCell<HashSet<String>>,
+    /// Whether one of them was started from a command line.
+    has_own: Cell<bool>,
     done: Cell<u64>,
 }
 
@@ -18,6 +20,7 @@ impl RunningJobs {
     /// The record shows its job running: a later record of the job may show its end.
     pub fn note_running(&self, record: &Record) {
         self.running.borrow_mut().insert(record.identity().unwrap_or_default());
+        self.has_own.set(self.has_own.get() || record.job().is_some_and(|job| job.bucket.is_none()));
     }
 
     /// The record shows that its job has ended.
@@ -38,7 +41,14 @@ impl RunningJobs {
             return;
         }
         let jobs = if running == 1 { "1 job was".to_owned() } else { format!("{running} jobs were") };
-        tool.note(&format!("{jobs} still running at the end of the input and {consequence}"));
+        let message = format!("{jobs} still running at the end of the input and {consequence}");
+        // The same pipe would start the jobs again. The last stage says it.
+        if self.has_own.get() && !stdout_is_pipe() {
+            let rest = "ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | ncaas-exec rm";
+            tool.note_with_hint(&message, &format!("`{rest}` completes the jobs that were started"));
+        } else {
+            tool.note(&message);
+        }
         if self.done.get() == 0 {
             output.note_undone();
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::outcome::{describe_results, results_folder};
+use crate::outcome::{describe_results, describe_state, results_folder};
 use crate::quantity::{format_age, format_bytes, format_duration};
 use crate::record::Record;
 use crate::text::{one_line, serialized_name, shorten_middle};
@@ -44,7 +44,7 @@ pub(super) fn summarise(record: &Record, width: usize) -> String {
     });
     let dataset = datasets(record);
     let subject = job.map(|job| one_line(&job.id)).or_else(|| container_name.clone()).unwrap_or_default();
-    let state = container.map(|container| container.status.map_or(container.state, |status| serialized_name(&status)));
+    let state = container.map(|container| describe_state(record, &container));
     // A submission's own record has its state beside the job.
     let state = state.or_else(|| record.text("state").map(str::to_owned));
     let state = state.map(|state| one_line(&state)).filter(|state| !state.is_empty());
@@ -96,7 +96,11 @@ fn describe_field(field: &str, value: &Value) -> Option<String> {
             } else if field.ends_with("_s") {
                 number.as_f64().map(format_duration)
             } else {
-                count.map(|count| format!("{count} {}", field.replace('_', " ")))
+                let words = field.replace('_', " ");
+                count.map(|count| match words.strip_suffix('s').filter(|_| count == 1) {
+                    Some(word) => format!("1 {word}"),
+                    None => format!("{count} {words}"),
+                })
             }
         }
         Value::String(id) if field == "image_id" => {

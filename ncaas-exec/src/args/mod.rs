@@ -212,10 +212,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Repeat the run of a saved record.json: same image, command and settings, and inputs with the same checksums; with
-    /// --config, a run with another config
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "data", "command"])]
-    pub(crate) replay: Option<PathBuf>,
+    /// Repeat the run of an ended job: same image, command and settings, and inputs with the same checksums; with --config, a
+    /// run with another config. JOB is a saved record.json, a job's id or folder, or the name of its dataset
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["target", "data", "command"])]
+    pub(crate) replay: Option<String>,
 
     /// Print what is started, where its files are mounted, its limits, and what a job waits for
     #[arg(short, long, conflicts_with = "quiet")]

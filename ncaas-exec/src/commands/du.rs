@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use ncaas_core::blocking::run_blocking;
-use ncaas_core::engine::{Engine, labels};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::files;
 use ncaas_core::io_dir::{DEFAULT_IO_DIR, find_io_dirs};
@@ -44,6 +44,8 @@ pub(crate) struct Usage {
     results_bytes: u64,
     /// The image, in bytes.
     image_bytes: u64,
+    /// How much of it are layers of an image before it in the list, in bytes.
+    shared_bytes: u64,
 }
 
 impl Usage {
@@ -103,7 +105,25 @@ async fn measure(engine: &Engine, io_dir: PathBuf) -> Result<Vec<Usage>> {
         usages.push(Usage { image: Some(image), image_bytes, ..Usage::default() });
     }
     usages.sort_by_key(|usage| std::cmp::Reverse(usage.total()));
+    let mut layers = BTreeSet::new();
+    for usage in &mut usages {
+        if let Some(image) = usage.image.as_ref().filter(|_| usage.job.is_none()) {
+            usage.shared_bytes = count_known_layers(engine, image, &mut layers).await?.min(usage.image_bytes);
+        }
+    }
     Ok(usages)
+}
+
+/// The step of a build that made a layer: its place, time, command and size.
+type Layer = (usize, i64, String, i64);
+
+/// The bytes of the layers of an image that are among the known ones. Adds the others to them.
+async fn count_known_layers(engine: &Engine, image: &str, known: &mut BTreeSet<Layer>) -> Result<u64> {
+    let history =
+        engine.docker().image_history(image).await.engine_context("read the layers of", Subject::Image(image))?;
+    let layers = history.into_iter().rev().enumerate().map(|(at, step)| (at, step.created, step.created_by, step.size));
+    let shared = layers.filter(|layer| !known.insert(layer.clone())).map(|(.., size)| u64::try_from(size).unwrap_or(0));
+    Ok(shared.sum())
 }
 
 fn age_of_container(record: &Record) -> Option<i64> {
@@ -152,11 +172,17 @@ fn table(usages: &[Usage], width: usize) -> String {
         all.containers_bytes += usage.containers_bytes;
         all.work_bytes += usage.work_bytes;
         all.results_bytes += usage.results_bytes;
-        all.image_bytes += usage.image_bytes;
+        // Images of the same base share its layers.
+        all.image_bytes += usage.image_bytes - usage.shared_bytes;
+        all.shared_bytes += usage.shared_bytes;
         table.push(cells(usage.job.clone().or(usage.image.clone()).unwrap_or_default(), usage));
     }
     table.push(cells("all".to_owned(), &all));
-    table.to_string()
+    let shared = match all.shared_bytes {
+        0 => String::new(),
+        bytes => format!("{} of layers that several images have count once in `all`\n", format_bytes(bytes)),
+    };
+    format!("{table}{shared}")
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::engine::{Engine, StateFiles, labels};
 use ncaas_core::failure::Result;
+use ncaas_core::outcome::describe_state;
 use ncaas_core::pipe::Pipe;
 use ncaas_core::quantity::{format_age, format_bytes};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use ncaas_core::table::{Table, shows_table, terminal_width};
-use ncaas_core::text;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LsArgs;
@@ -76,7 +76,7 @@ fn table(records: &[Record], size: bool, width: usize) -> String {
 }
 
 fn row(record: &Record, container: &Container) -> [String; 6] {
-    let state = container.status.map_or_else(|| container.state.clone(), |status| text::serialized_name(&status));
+    let state = describe_state(record, container);
     let started = container.started_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
     let age = started.map(|started| format_age(Timestamp::now().duration_since(started).as_secs()));
     let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());

@@ -94,7 +94,10 @@ struct ComparedJob {
 async fn read_job(engines: &LazyEngine, argument: &str) -> Result<ComparedJob> {
     let mut record = Record::for_argument(argument);
     let saved = match find_target(engines, &mut record).await? {
-        Target::Container(..) => SavedFiles::for_record(&record),
+        // The newest container of a dataset may be one of another folder.
+        Target::Container(..) => SavedFiles::for_record(&record)
+            .filter(|files| files.record.is_some())
+            .or_else(|| SavedFiles::for_record(&Record::for_argument(argument))),
         Target::Saved(saved) => Some(*saved),
     };
     saved.and_then(ComparedJob::new).ok_or_else(|| {

@@ -31,7 +31,7 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
         Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs plot")?
     } else {
         let records =
-            expand_job_folders(&args.files).iter().map(|path| read_records(path)).collect::<Result<Vec<_>>>()?;
+            expand_job_folders(tool, &args.files)?.iter().map(|path| read_records(path)).collect::<Result<Vec<_>>>()?;
         Input::records(records.into_iter().flatten())
     };
     let rows: RefCell<Vec<Row>> = RefCell::default();

@@ -54,6 +54,13 @@ struct Page<'a> {
     written: String,
 }
 
+impl Page<'_> {
+    /// The parts of a name between which its line may end.
+    fn breakable(name: &str) -> impl Iterator<Item = &str> {
+        name.split_inclusive(['/', ':', '_', '-', ' '])
+    }
+}
+
 /// How many jobs have a status.
 struct StatusCount {
     class: String,
@@ -83,7 +90,7 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
             return Ok(status);
         }
     }
-    for file in &expand_job_folders(&args.files) {
+    for file in &expand_job_folders(tool, &args.files)? {
         let records = read_records(file)?;
         let saved = if records.len() == 1 { SavedFiles::beside_record(file) } else { None };
         for record in &records {

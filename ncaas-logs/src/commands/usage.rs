@@ -1,6 +1,6 @@
 //! `ncaas-logs usage`: samples the resources that a container uses until it ends.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use ncaas_core::engine::LazyEngine;
@@ -9,7 +9,7 @@ use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::table::{shows_table, terminal_width};
-use ncaas_core::text::{one_line, shorten_middle};
+use ncaas_core::text::one_line;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -40,8 +40,9 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
     let engines = LazyEngine::default();
     let several = args.targets.containers.len() != 1;
     let is_table = shows_table(args.pipe.records.json);
-    let has_header = Cell::new(false);
-    let pipe = Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED);
+    let shown = RefCell::new(None);
+    // An interruption is how it usually ends.
+    let pipe = Pipe { explains_interruption: true, ..Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED) };
     pipe.for_each(input, async |record: &mut Record, output: &Output| {
         let engine = engines.get().await?;
         engine.inspect_target(record).await?;
@@ -64,7 +65,7 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
             if let Some(sample) = sampler.gauge().last().filter(|_| is_due) {
                 last = Some(now);
                 if is_table {
-                    let line = table_line(&container.name, sample, terminal_width(), !has_header.replace(true));
+                    let line = table_line(&container.name, sample, terminal_width(), &mut shown.borrow_mut());
                     output.write(line.into_bytes()).await;
                 } else {
                     output.write_json(&SampleRecord { owner: &owner, sample }).await;
@@ -76,8 +77,8 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
 }
 
 /// A sample as a line of a table, whose columns have fixed widths: it grows while people read it. A narrow terminal shows
-/// fewer of them.
-fn table_line(name: &str, sample: &Sample, width: usize, with_header: bool) -> String {
+/// fewer of them. A name without room is on a line before its samples. `shown` is the name of the last line.
+fn table_line(name: &str, sample: &Sample, width: usize, shown: &mut Option<String>) -> String {
     let cpu = sample.cpu_percent.map_or("-".to_owned(), |percent| format!("{percent:.1} %"));
     let sizes = [sample.memory_bytes, sample.memory_peak_bytes, sample.read_bytes, sample.written_bytes];
     let [memory, peak, read, written] = sizes.map(format_bytes);
@@ -88,11 +89,20 @@ fn table_line(name: &str, sample: &Sample, width: usize, with_header: bool) -> S
     let room = width.saturating_sub(columns.len() * COLUMN).clamp(NARROWEST_NAME, WIDEST_NAME);
     let line = |name: &str, cells: &mut dyn Iterator<Item = &str>| {
         let cells: String = cells.map(|cell| format!("{cell:>COLUMN$}")).collect();
-        format!("{:<room$}{cells}\n", shorten_middle(&one_line(name), room))
+        format!("{name:<room$}{cells}\n")
     };
-    let row = line(name, &mut columns.iter().map(|(_, cell)| cell.as_str()));
-    let header = line("NAME", &mut columns.iter().map(|(title, _)| *title));
-    if with_header { header + &row } else { row }
+    let name = one_line(name);
+    let mut lines = String::new();
+    if shown.is_none() {
+        lines.push_str(&line("NAME", &mut columns.iter().map(|(title, _)| *title)));
+    }
+    let has_room = name.chars().count() <= room;
+    if !has_room && shown.as_ref() != Some(&name) {
+        lines.push_str(&format!("{name}\n"));
+    }
+    lines.push_str(&line(if has_room { &name } else { "" }, &mut columns.iter().map(|(_, cell)| cell.as_str())));
+    *shown = Some(name);
+    lines
 }
 
 #[cfg(test)]
@@ -115,10 +125,16 @@ mod tests {
         };
         for width in [60, 80, 110, 200] {
             let name = "job__pca_2026_11_27_10_00_00_123456-2-aabbccdd";
-            let table = table_line(name, &sample, width, true);
+            let mut shown = None;
+            let table = table_line(name, &sample, width, &mut shown) + &table_line(name, &sample, width, &mut shown);
             let lines: Vec<&str> = table.lines().collect();
-            assert!(lines.len() == 2 && lines.iter().all(|line| line.chars().count() <= width), "{width}: {table}");
-            assert!(lines[1].starts_with("job__pca") && lines[1].contains("ccdd"), "{table}");
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}: {table}");
+            // Whole, and once if it needs a line.
+            assert_eq!(
+                (lines.len(), table.matches(name).count()),
+                if width < 110 { (4, 1) } else { (3, 2) },
+                "{table}"
+            );
             assert_eq!(lines[0].contains("PROCS"), width >= 80);
         }
     }

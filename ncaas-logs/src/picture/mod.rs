@@ -19,7 +19,7 @@ const RIGHT: f64 = 20.0;
 const LEGEND: f64 = 60.0;
 /// The height of a job's row, and the maximum height of all rows.
 const ROW: f64 = 18.0;
-const ROWS: f64 = 2400.0;
+const ROWS: f64 = 1500.0;
 /// How many characters of names fit beside the rows: enough for the names of the panels, and not more than leaves room for the rows.
 const NAME_ROOM: std::ops::RangeInclusive<usize> = 22..=44;
 /// The height that a name needs.
@@ -158,9 +158,13 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
                 labels.push(format!("no samples: {jobs}"))
             }
             // The times at which a job without samples ran: what all jobs used is not known.
-            let gap = width / SLICES as f64;
-            for (at, _) in slices.iter().enumerate().filter(|(_, slice)| slice.is_unknown) {
-                svg.rectangle([left + at as f64 * gap, y, gap + 0.1, PANEL], theme.faint, None);
+            let (step, mut x) = (width / SLICES as f64, left);
+            for run in slices.chunk_by(|one, next| one.is_unknown == next.is_unknown) {
+                let length = run.len() as f64 * step;
+                if run[0].is_unknown {
+                    svg.rectangle([x, y, length, PANEL], theme.faint, None);
+                }
+                x += length;
             }
         }
         for (line, label) in labels.iter().enumerate() {

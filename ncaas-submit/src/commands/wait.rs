@@ -128,20 +128,20 @@ async fn report_changes(
                 }
                 // It comes after the certificate.
                 None if !has_ended => continue,
-                None => note_status(tool, line),
+                None => note_status(tool, &label, line),
             }
         } else {
-            note_status(tool, line);
+            note_status(tool, &label, line);
         }
         reported.insert(number, line.status.clone());
     }
     Ok(())
 }
 
-fn note_status(tool: Tool, line: &DatasetLine) {
+fn note_status(tool: Tool, label: &str, line: &DatasetLine) {
     let output = Some(&line.last_command).filter(|output| *output != UNKNOWN);
     let output = output.map(|output| format!(" ({output})")).unwrap_or_default();
-    tool.note(&format!("`{}`: {}{output}", line.dataname, line.status.to_lowercase()));
+    tool.note(&format!("{label}: {}{output}", line.status.to_lowercase()));
 }
 
 async fn read_results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Vec<Record>> {

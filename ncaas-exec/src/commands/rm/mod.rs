@@ -12,6 +12,7 @@ use ncaas_core::engine::{Engine, LazyEngine, labels};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::lease;
+use ncaas_core::outcome::is_reported;
 use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Status};
@@ -47,8 +48,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         connection,
         is_filter,
         is_named: !args.targets.containers.is_empty(),
-        // In a pipe, the record of a job says more than that its container is gone.
-        is_explained: !is_filter && shows_table(args.pipe.records.json),
+        is_explained: shows_table(args.pipe.records.json),
         force: args.force,
         dry_run: args.dry_run,
         jobs: RunningJobs::default(),
@@ -61,11 +61,11 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         None => "not removed; put `ncaas-logs save | ncaas-sync collect` before `ncaas-exec rm`".to_owned(),
     };
     let report = |output: &Output| {
-        remover.report_kept();
+        remover.report_kept(output);
         remover.jobs.report(tool, output, &consequence);
     };
-    let work = async |record: &mut Record, _: &_| remover.process(record).await;
-    let pipe = Pipe { takes_errors: true, notes_only: !is_filter, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
+    let work = async |record: &mut Record, output: &Output| remover.process(record, output).await;
+    let pipe = Pipe { takes_errors: true, notes_only: true, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     remover.connection.connect_during(pipe.filter_then(input, work, report)).await
 }
 
@@ -90,7 +90,7 @@ struct Remover {
 }
 
 impl Remover {
-    async fn process(&self, record: &mut Record) -> Result<()> {
+    async fn process(&self, record: &mut Record, output: &Output) -> Result<()> {
         if let Some(error) = record.error() {
             self.jobs.note_ended(record);
             if error.kind == Kind::Superseded && !self.dry_run {
@@ -100,6 +100,10 @@ impl Remover {
         }
         // `ncaas-exec ls` lists development containers with the jobs. They are removed by name.
         if record.is_development() {
+            let name = record.container().unwrap_or_default().name;
+            if self.is_explained && self.is_filter {
+                self.tool.note(&format!("kept `{name}`, a development container: `ncaas-exec rm {name}` removes it"));
+            }
             return Ok(());
         }
         // The record counts here, not the container's state: the results of a job that ended after its record was written
@@ -112,7 +116,7 @@ impl Remover {
             return Ok(());
         }
         self.jobs.note_ended(record);
-        let remove = async |engine: &Engine, record: &mut Record| self.remove(engine, record).await;
+        let remove = async |engine: &Engine, record: &mut Record| self.remove(engine, record, output).await;
         self.connection.with_retry(self.tool, record, remove).await?;
         if record.is_pushed() && !self.dry_run {
             remove_leftovers(self.connection.get().await?, &self.leftovers, record).await?;
@@ -121,9 +125,9 @@ impl Remover {
     }
 
     /// Removes the container of a record. One that does not exist is an error only if the user named it.
-    async fn remove(&self, engine: &Engine, record: &mut Record) -> Result<()> {
+    async fn remove(&self, engine: &Engine, record: &mut Record, output: &Output) -> Result<()> {
         let known = record.container();
-        let removed = self.remove_existing(engine, record).await;
+        let removed = self.remove_existing(engine, record, output).await;
         // Another `rm` may be removing it.
         let is_removing = record.container().is_some_and(|container| container.state == "removing");
         let is_gone = is_removing || removed.is_err() && is_removed(engine, record).await;
@@ -143,7 +147,7 @@ impl Remover {
         Ok(())
     }
 
-    async fn remove_existing(&self, engine: &Engine, record: &mut Record) -> Result<()> {
+    async fn remove_existing(&self, engine: &Engine, record: &mut Record, output: &Output) -> Result<()> {
         let container = container_from_inspect(&engine.inspect_labelled_target(record).await?);
         if ["running", "paused", "restarting"].contains(&container.state.as_str()) && !self.force {
             if self.is_named {
@@ -156,41 +160,44 @@ impl Remover {
         let is_checked = container.has_ended() && (self.dry_run || !self.force);
         let unsaved = if is_checked { Unsaved::find(engine, record, &container).await? } else { None };
         if let Some(unsaved) = unsaved.filter(|_| !self.force) {
-            self.keep(record, &container, unsaved);
+            self.keep(record, &container, unsaved, output);
             return Ok(());
         }
         let name = &container.name;
+        let is_stopped = !container.has_ended() && !container.was_never_started();
+        let stop = if is_stopped { "stop and " } else { "" };
         if self.dry_run {
             let discarded = unsaved.map(|unsaved| format!(", and discard its {}", unsaved.describe()));
-            self.tool.note(&format!("would remove `{name}`{}", discarded.unwrap_or_default()));
+            self.tool.note(&format!("would {stop}remove `{name}`{}", discarded.unwrap_or_default()));
             return Ok(());
         }
         remove_target(engine, record, &container, self.force).await?;
-        if self.is_explained {
-            self.tool.note(&format!("removed `{name}`"));
+        // A job whose end was reported in the same pipe has its line.
+        if self.is_explained && !is_reported(record) {
+            self.tool.note(&format!("{}removed `{name}`", if is_stopped { "stopped and " } else { "" }));
         }
         Ok(())
     }
 
     /// Keeps a container with something that was not saved. In a pipe it is reported at once, because the next record may come in
     /// days, and only the first one with its remedy.
-    fn keep(&self, record: &mut Record, container: &Container, unsaved: Unsaved) {
+    fn keep(&self, record: &mut Record, container: &Container, unsaved: Unsaved, output: &Output) {
         let failure = unsaved.failure(&container.name);
         record.fail(self.tool.name(), &failure);
         if self.is_filter {
             let hint = failure.hint.clone().filter(|_| !self.has_reported_kept.replace(true));
-            self.tool.report_failure(&Failure { hint, ..failure });
+            output.report_failure(self.tool, &Failure { hint, ..failure });
         } else {
             self.kept.borrow_mut().push((container.name.clone(), unsaved));
         }
     }
 
     /// Reports the containers that were kept: one with its remedy, several in a list.
-    fn report_kept(&self) {
+    fn report_kept(&self, output: &Output) {
         let mut kept = self.kept.take();
         kept.sort_by(|(one, _), (other, _)| one.cmp(other));
         if let [(name, unsaved)] = kept.as_slice() {
-            return self.tool.report_failure(&unsaved.failure(name));
+            return output.report_failure(self.tool, &unsaved.failure(name));
         }
         if kept.is_empty() {
             return;
@@ -202,7 +209,7 @@ impl Remover {
             "`ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | ncaas-exec rm` saves them and removes the \
              containers; `ncaas-exec rm --force` discards them",
         );
-        self.tool.report_failure(&failure);
+        output.report_failure(self.tool, &failure);
     }
 }
 

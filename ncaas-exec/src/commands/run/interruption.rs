@@ -63,14 +63,14 @@ impl Counts {
     pub(super) fn note_running(&self, tool: Tool, running: usize) {
         match running {
             0 => {}
-            1 => tool.note(
+            1 if self.begun.get() == 1 => tool.note(
                 "1 job is running in the background: `ncaas-exec wait last` waits for it, `ncaas-logs lines --follow last` \
                  shows its output",
             ),
             running => {
                 let advice = match file_of_stdout() {
-                    Some(file) => format!("`ncaas-exec wait <{file}` waits for them"),
-                    None => "`ncaas-exec ls` lists them, `ncaas-exec wait NAME` waits for one".to_owned(),
+                    Some(file) => format!("`ncaas-exec wait <{file}` waits until all have ended"),
+                    None => "`ncaas-exec ls --mine | ncaas-exec wait` waits until your jobs have ended".to_owned(),
                 };
                 tool.note(&format!("{}: {advice}", describe_running(running as u64)));
             }

@@ -74,6 +74,16 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     if args.target.is_none() && !args.data.is_empty() && std::io::stdin().is_terminal() {
         args.target = args.image.take();
     }
+    // Without records, options that describe a job are most likely given without its image.
+    let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
+    let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
+    let no_image = |rest: &str| {
+        Failure::new(Kind::Usage, format!("no image is given{rest}"))
+            .hint("name the image: `ncaas-exec run IMAGE --data FILE`")
+    };
+    if needs_records && std::io::stdin().is_terminal() {
+        return Err(no_image(""));
+    }
     let mut datasets = Vec::new();
     let input = match (&args.replay, &args.target) {
         (Some(file), _) => {
@@ -88,9 +98,6 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         }
         (None, None) => Input::stdin(tool, "ncaas-exec run IMAGE --data FILE")?,
     };
-    // Without records, options that describe a job are most likely given without its image.
-    let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
-    let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
     let pipe = Pipe {
         jobs: args.pipe.jobs_or(0).max(MIN_RECORDS),
         room_for_others: ROOM_FOR_OTHERS,
@@ -136,13 +143,15 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     }
     if status.is_interrupted() {
         runner.launcher.remove_unstarted(&runner.connection).await;
-        runner.counts.note_interruption(tool, runner.launcher.admission.running());
+        // A later stage that waits for the jobs says what becomes of them.
+        if runner.counts.waiting() > 0 || !runner.followed.is_followed_later() {
+            runner.counts.note_interruption(tool, runner.launcher.admission.running());
+        }
     } else if is_last {
         runner.counts.note_running(tool, runner.launcher.admission.running());
     }
     if needs_records && runner.counts.begun.get() == 0 && status == ExitStatus::SUCCESS {
-        return Err(Failure::new(Kind::Usage, "no image is given, and stdin contains no records")
-            .hint("name the image: `ncaas-exec run IMAGE --data FILE`"));
+        return Err(no_image(", and stdin contains no records"));
     }
     Ok(status)
 }

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files;
 use ncaas_core::inputs::{InputPath, locate};
 use ncaas_core::layout::{self, CONFIGS, JobFolder, PROCESS_RESULTS, base_name};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{InputFile, Job, RecordFields};
+use ncaas_core::saved_record;
 use ncaas_core::tool::Tool;
 
 use super::input_checksum::checksum_input;
@@ -16,9 +16,12 @@ use super::resolve::current_timestamp;
 /// The record of a new job with image, command, settings and inputs of a saved record; without its config if another one is
 /// given. A config that has changed since is replaced by the copy in the saved run's results. Fails with
 /// [`Kind::BadRecord`] if the file does not contain the record of a run.
-pub(super) async fn record_to_replay(tool: Tool, path: &Path, has_other_config: bool) -> Result<Record> {
-    let line = files::read_named(path)?;
-    let saved = Record::parse(&line).map_err(|failure| failure.context(path.display()))?;
+pub(super) async fn record_to_replay(tool: Tool, argument: &str, has_other_config: bool) -> Result<Record> {
+    // The dataset of a job is often a file in the working directory.
+    let is_file = argument.contains('/') || argument.ends_with(".json");
+    let found = if is_file && !Path::new(argument).is_dir() { None } else { saved_record::find_saved(argument)? };
+    let path = found.as_deref().unwrap_or(Path::new(argument));
+    let saved = saved_record::read_file(path)?;
     let known = saved.fields()?;
     let (Some(image), Some(image_id)) = (known.image, known.image_id) else {
         let message = format!("`{}` is not the record of a run: it has no `image` or no `image_id`", path.display());

@@ -104,7 +104,8 @@ fn a_run_that_starts_while_rm_removes_the_last_one_keeps_its_results() {
         is_held.store(false, Ordering::SeqCst);
         removing.join().unwrap();
         let ended = workspace.exec(&["wait", "-q"]).stdin(second.join().unwrap().stdout).run().ok();
-        let collected = Run::tool("ncaas-sync").args(["collect"]).dir(workspace.path()).stdin(ended.stdout).run().ok();
+        let collected =
+            Run::tool("ncaas-sync").args(["collect", "-q"]).dir(workspace.path()).stdin(ended.stdout).run().ok();
         let results = collected.record().results.unwrap();
         assert_eq!(results.len(), 1, "{results:?}");
         workspace.exec(&["rm", "--force"]).stdin(collected.stdout).run().ok();
@@ -132,7 +133,8 @@ fn files_of_an_earlier_run_are_not_results_of_the_next_one() {
     let aside = started.record().warnings.unwrap().concat();
     let (_, path) = aside.split_once("left files that were not collected: they were moved to `").unwrap();
     assert!(Path::new(path.trim_end_matches('`')).join("results/first").exists(), "{aside}");
-    let collected = Run::tool("ncaas-sync").args(["collect"]).dir(workspace.path()).stdin(second.stdout).run().ok();
+    let collected =
+        Run::tool("ncaas-sync").args(["collect", "-q"]).dir(workspace.path()).stdin(second.stdout).run().ok();
     let results = collected.record().results.unwrap();
     let paths: Vec<&str> = results.iter().map(|result| result.path.as_str()).collect();
     assert_eq!(paths, [format!("results/{id}/process_results/second")]);
@@ -180,6 +182,30 @@ fn a_dry_run_of_rm_and_du_name_what_a_clean_up_would_free() {
     let bytes = ["containers_bytes", "work_bytes"].map(|field| of_job[field].as_u64().unwrap());
     assert!(bytes[0] >= 3_000_000 && (bytes[1] >= 2_000_000 || is_remote()), "{of_job}");
     assert!(usages.iter().any(|usage| usage["image"] == FIXTURE && usage["image_bytes"].as_u64() > Some(1_000_000)));
+}
+
+#[test]
+fn du_counts_the_layers_that_images_share_once() {
+    let workspace = Workspace::new();
+    let (image, mut clean_up) = (unique("ncaas/derived"), CleanUp::new());
+    clean_up.image(&image);
+    let base = docker(&["run", "-d", FIXTURE, "sh", "-c", "head -c 2000000 /dev/zero >zeros"]);
+    clean_up.container(&base);
+    docker(&["wait", &base]);
+    docker(&["commit", &base, &image]);
+    workspace.start(&[], &["true"]);
+    workspace.exec(&["run", &image, "--", "true"]).run().ok();
+    let usages = workspace.exec(&["du"]).run().ok().json();
+    let field = |name: &str| {
+        usages.iter().find(|usage| usage["image"] == image.as_str() && usage["job"].is_null()).unwrap()[name]
+            .as_u64()
+            .unwrap()
+    };
+    let fixture = usages.iter().find(|usage| usage["image"] == FIXTURE && usage["job"].is_null()).unwrap();
+    let shared = field("shared_bytes") + fixture["shared_bytes"].as_u64().unwrap();
+    assert!(field("image_bytes") > 3_000_000 && shared > 1_000_000, "{usages:?}");
+    let unshared = field("image_bytes") - field("shared_bytes");
+    assert!(unshared >= 2_000_000, "its own layer is not shared: {usages:?}");
 }
 
 /// Runs a job that prints a line and fails, to its end.

@@ -66,7 +66,7 @@ fn verbs_of_buckets_show_no_json_on_a_terminal_unless_it_is_asked_for() {
         ("ncaas-submit watch ./pca --once", "  a.npy"),
         ("ncaas-sync pull ./pca/lab", " files, "),
         ("ncaas-sync pull ./pca/lab --files", "inputs/a.npy: unchanged, 1 B"),
-        ("ncaas-sync push io-dir/lab/inputs pca/lab/inputs/more", ": 1 files, 1 new, 1 B"),
+        ("ncaas-sync push io-dir/lab/inputs pca/lab/inputs/more", ": 1 file, 1 new, 1 B"),
     ];
     for (command, expected) in cases {
         let lines = shown(path, command);
@@ -224,6 +224,20 @@ fn rm_says_on_a_terminal_what_it_has_removed() {
     workspace.exec(&["wait"]).stdin(started).run();
     let lines = shown(workspace.path(), &format!("ncaas-exec rm {job}"));
     assert!(lines.len() == 1 && lines[0].starts_with(&format!("ncaas-exec: removed `{job}-1-")), "{lines:#?}");
+}
+
+#[test]
+fn rm_says_once_on_a_terminal_what_it_keeps() {
+    let workspace = Workspace::new();
+    let job = unique("kept");
+    let started = workspace.start(&["--name", &job], &["sh", "-c", "echo 1 >result"]);
+    workspace.exec(&["wait"]).stdin(started).run();
+    for json in ["", "--json"] {
+        let screen = shown(workspace.path(), &format!("ncaas-exec rm {job} {json}")).concat();
+        assert_eq!(screen.matches("kept the container").count(), 1, "{json}: {screen}");
+    }
+    let more = [format!("ncaas-logs save {job}"), format!("ncaas-sync collect {job}"), format!("ncaas-exec rm {job}")];
+    assert_eq!(on_terminal(workspace.path(), &more.join(" && ")).status, 0);
 }
 
 #[test]

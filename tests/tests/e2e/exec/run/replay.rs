@@ -38,8 +38,17 @@ fn replay_uses_the_saved_copy_of_a_changed_config_or_another_config() {
     fs::write(workspace.path().join("record.json"), &collected.stdout).unwrap();
     workspace.write("c.yaml", "n: 2\n");
     workspace.write("other.yaml", "n: 3\n");
-    for (flags, expected) in [(&[][..], "n: 1"), (&["--config", "other.yaml"], "n: 3")] {
-        let again = workspace.exec(&["run", "--replay", "record.json"]).args(flags).run();
+    let job = collected.record().job.unwrap().id;
+    let folder = format!("io-dir/results/{job}");
+    // The job is named by the file of its record, its id, its dataset or its folder.
+    let cases = [
+        ("record.json", &[][..], "n: 1"),
+        (job.as_str(), &["--config", "other.yaml"], "n: 3"),
+        ("x.npy", &[], "n: 1"),
+        (folder.as_str(), &[], "n: 1"),
+    ];
+    for (argument, flags, expected) in cases {
+        let again = workspace.exec(&["run", "--replay", argument]).args(flags).run();
         assert_eq!(again.status, 0, "{}", again.stderr);
         assert_eq!(again.stderr.contains("has changed since the saved run: using its copy"), flags.is_empty());
         assert_eq!(again.record().replay_of, Some(collected.record().job.unwrap().id));
