@@ -23,6 +23,9 @@ use crate::text;
 /// The depth to which empty folders are removed: a job may nest them without end.
 const MAX_DEPTH: usize = 64;
 
+/// A file in a work folder whose job another machine has ended: the attempt.
+const SUPERSEDED: &str = "superseded";
+
 /// A job's folders in an io-dir.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFolder {
@@ -111,8 +114,33 @@ impl JobFolder {
             .is_some_and(|read| read == note.as_bytes())
     }
 
+    /// Notes in its work folder, if that exists, that another machine has ended this attempt at the job: what was left here is
+    /// not collected any more.
+    ///
+    /// # Errors
+    /// If the note cannot be written.
+    pub fn note_superseded(&self) -> Result<()> {
+        let Some(root) = self.open_work_root()? else { return Ok(()) };
+        let work = self.work();
+        let work = root.relative(&work);
+        let exists = root.has_folder(work)?;
+        if exists { root.write_whole(&work.join(SUPERSEDED), self.attempt_text().as_bytes()) } else { Ok(()) }
+    }
+
+    /// Whether another machine has ended this attempt at the job.
+    pub fn is_superseded(&self) -> bool {
+        let attempt = self.attempt_text();
+        let root = self.open_work_root().ok().flatten();
+        let read = root.and_then(|root| root.read(&root.relative(&self.work()).join(SUPERSEDED), attempt.len() as u64));
+        read.is_some_and(|read| read == attempt.as_bytes())
+    }
+
+    fn attempt_text(&self) -> String {
+        self.attempt.unwrap_or(1).to_string()
+    }
+
     fn cancellation_note(&self) -> String {
-        format!("{{\"attempt\":{}}}\n", self.attempt.unwrap_or(1))
+        format!("{{\"attempt\":{}}}\n", self.attempt_text())
     }
 
     /// Opens it, if it exists.
@@ -249,6 +277,7 @@ impl JobFolder {
         if discard {
             let _ = root.dir().remove_dir_all(work);
         } else {
+            let _ = root.dir().remove_file(work.join(SUPERSEDED));
             if let Ok(dir) = root.dir().open_dir(work) {
                 remove_empty_folders(&dir, MAX_DEPTH);
             }

@@ -55,7 +55,7 @@ fn is_left_over(record: &Record, state: &str) -> bool {
     let Ok(folder) = JobFolder::for_record(record) else { return false };
     let is_over = || folder.root().join(PROCESS_RESULTS).join(END_FILE).is_file();
     match state {
-        "exited" => is_over() && folder.saved_record().is_some(),
+        "exited" => is_over() && folder.saved_record().is_some() || folder.is_superseded(),
         // In a new attempt, `run` may be about to start it.
         "created" => is_over() && !matches!(try_lock(&folder.work()), Some(Err(Errno::WOULDBLOCK))),
         _ => false,

@@ -237,13 +237,14 @@ async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
 async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, record: &Record) -> Result<()> {
     let mut all_removed = Ok(());
     for mut left in leftovers.find(engine, record).await? {
-        if !left.container().unwrap_or_default().was_never_started() && !is_saved(&left) {
+        let is_superseded = JobFolder::for_record(&left).is_ok_and(|folder| folder.is_superseded());
+        if !left.container().unwrap_or_default().was_never_started() && !is_superseded && !is_saved(&left) {
             continue;
         }
         let remove = async {
             let container = container_from_inspect(&engine.inspect_labelled_target(&mut left).await?);
             if container.has_ended() || container.was_never_started() {
-                remove_target(engine, &left, &container, false).await
+                remove_target(engine, &left, &container, is_superseded).await
             } else {
                 Ok(())
             }

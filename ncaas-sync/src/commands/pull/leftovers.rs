@@ -3,14 +3,17 @@
 //! A stage that is killed while it prepares a job leaves the job's work folder, and another pipe may finish the job. A work
 //! folder is removed when the bucket has the submission's end and nothing but staged inputs is in it: results that were not
 //! collected stay. `ncaas-exec rm` does not see the bucket: it learns of the end from `end.txt` in the job's folder, and then
-//! removes the job's container if that is left too.
+//! removes the job's container if that is left too. If another machine has ended the job, after this one lost its power for
+//! example, a note in the work folder tells `rm` that nobody collects what is left here.
 
 use std::path::Path;
 
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::folder::{Folder, open_real_folder};
-use ncaas_core::layout::{END_FILE, PROCESS_RESULTS, RESULTS, WORK, job_prefix, remove_ended_work};
+use ncaas_core::layout::{END_FILE, JobFolder, PROCESS_RESULTS, RESULTS, WORK, job_prefix, remove_ended_work};
+use ncaas_core::record::fields::Job;
+use ncaas_core::saved_record;
 
 use crate::end_file::note_end;
 
@@ -29,9 +32,28 @@ pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Fold
             // The pipe that ended the submission had another io-dir, or was killed before it wrote the file here. A job's folder
             // that cannot be written keeps its container.
             let _ = io_dir.open_below(&Path::new(RESULTS).join(id)).and_then(|folder| note_end(&folder));
+            note_superseded(bucket, group, id, io_dir).await?;
             remove_ended_work(&folder);
             // Fails for a folder that is not empty, which is kept.
             let _ = work.remove_dir(id);
+        }
+    }
+    Ok(())
+}
+
+/// Notes which datasets of an ended job another machine has ended: this io-dir has no saved record of them.
+async fn note_superseded(bucket: &Bucket, group: &str, id: &str, io_dir: &Folder) -> Result<()> {
+    for key in saved_record::list(bucket, &job_prefix(group, id)).await? {
+        let Some(mut saved) = saved_record::read(bucket, &key).await? else { continue };
+        let Some(job) = saved.job() else { continue };
+        // The bucket's content is data: it chooses neither a folder nor a job of this machine.
+        saved.set("job", &Job { id: id.to_owned(), ..job });
+        saved.set("io_dir", &io_dir.path());
+        if let Ok(folder) = JobFolder::for_record(&saved)
+            && folder.saved_record().is_none()
+        {
+            // The note is missing then, and what was left stays.
+            let _ = folder.note_superseded();
         }
     }
     Ok(())

@@ -99,6 +99,19 @@ fn the_next_pipe_learns_from_the_bucket_that_a_left_container_has_ended() {
     });
 }
 
+/// This machine lost its power while the job ran, and another one has run it again and ended it.
+#[test]
+fn a_container_whose_job_another_machine_has_ended_is_removed_with_its_files() {
+    is_left_and_removed(|submitted, _| {
+        let io_dir = submitted.folder.path().join("io-dir");
+        for path in ["logs/a.txt.record.json", "process_results/end.txt"] {
+            std::fs::remove_file(io_dir.join(submitted.key(path))).unwrap();
+        }
+        let results = io_dir.join("lab/.ncaas/work").join(&submitted.id).join("1/results");
+        std::fs::write(results.join("half"), "half").unwrap();
+    });
+}
+
 /// The engine completes the request of a killed `run` after another pipe has ended the job.
 #[test]
 fn the_next_rm_of_a_pipe_removes_a_container_that_was_created_after_the_end() {
