@@ -9,14 +9,18 @@
 //! .ncaas/work/<job id>/<dataset>/  io-dir only: the folders mounted in a job's container, until collect
 //!   results/  logs/          what the container writes
 //!   inputs/                  inputs that are not mounted in place
+//!   superseded               another machine has ended the job
+//!   earlier-<time>/          files of an earlier run that were not collected
 //! ```
 
 mod container_name;
 mod dataset_labels;
 mod job_folder;
 mod names;
+mod work_folder;
 
 pub use container_name::container_name;
 pub use dataset_labels::dataset_labels;
-pub use job_folder::{JobFolder, remove_ended_work};
+pub use job_folder::JobFolder;
 pub use names::*;
+pub use work_folder::remove_ended_work;
