@@ -39,6 +39,10 @@ use crate::record::Record;
 use crate::record::fields::Job;
 use crate::tool::{ExitStatus, Tool};
 
+/// The hint for a line of output in place of a record.
+const OUTPUT_HINT: &str = "this is a line of output: use `ncaas-logs save` in place of `ncaas-logs lines` in the pipe; \
+                           `ncaas-exec ls --all --mine` lists the jobs that were started";
+
 /// Writes complete lines: a table, or one value as JSON.
 ///
 /// # Errors
@@ -265,6 +269,10 @@ impl Pipe {
                 Ok(true) => output.emit(&record).await,
                 Ok(false) => {}
                 Err(mut failure) => {
+                    let is_output = record.text("line").is_some() && record.text("stream").is_some();
+                    if failure.kind == Kind::BadRecord && is_output {
+                        failure.hint = Some(OUTPUT_HINT.to_owned());
+                    }
                     if !record.is_pushed() && lease::will_retry(&record, &failure) {
                         let remedy = if failure.kind == Kind::DiskFull { "free disk space; " } else { "" };
                         failure.hint = Some(format!("{remedy}this pipe retries the job"));

@@ -10,6 +10,7 @@ use ncaas_core::failure::{Kind, NoneIf, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
+use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -85,12 +86,18 @@ pub(crate) async fn diff(tool: Tool, args: DiffArgs) -> Result<ExitStatus> {
     let engine = LazyEngine::default();
     let filter = FileFilter::new(&args.select)?;
     let input = Input::arguments_or_stdin(tool, &args.target.container, "ncaas-exec ls --all | ncaas-sync diff")?;
+    let is_summarised = shows_table(args.pipe.records.json);
     let pipe = Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS);
     pipe.for_each(input, async |record: &mut Record, output: &Output| {
         let engine = engine.get().await?;
         let inspected = engine.inspect_target(record).await?;
-        let left_out =
-            write_changes(engine, ContainerPaths::from_inspect(&inspected), &filter, args.size, output).await?;
+        let paths = ContainerPaths::from_inspect(&inspected);
+        let mounts: Vec<String> = paths.mounts.iter().map(|mount| format!("`{}`", mount.path)).collect();
+        let with_mounts = args.size || !is_summarised;
+        let left_out = write_changes(engine, paths, &filter, (args.size, with_mounts), output).await?;
+        if !with_mounts && !mounts.is_empty() {
+            tool.note(&format!("changes in mounts are not listed: {}", mounts.join(", ")));
+        }
         if let Some(first) = left_out.first() {
             let count = format_count(left_out.len(), "changed path");
             let name = reference::container_name(&inspected);
@@ -106,7 +113,7 @@ async fn write_changes(
     engine: &Engine,
     paths: ContainerPaths,
     filter: &FileFilter,
-    with_size: bool,
+    (with_size, with_mounts): (bool, bool),
     output: &Output,
 ) -> Result<Vec<String>> {
     let changes = list_changes(engine, &paths).await?;
@@ -127,7 +134,7 @@ async fn write_changes(
     for change in selected {
         output.write_json(&change_record(&paths, change, &parents, &details)).await;
     }
-    for mount in &paths.mounts {
+    for mount in paths.mounts.iter().filter(|_| with_mounts) {
         if filter.accepts(&mount.path, mount.path.trim_start_matches('/')) {
             let is_readable = mount.kind != MountKind::Tmpfs;
             let size = if with_size && is_readable { read_size(engine, &paths.id, &mount.path).await? } else { None };

@@ -174,7 +174,8 @@ impl Remover {
         remove_target(engine, record, &container, self.force).await?;
         // A job whose end was reported in the same pipe has its line.
         if self.is_explained && !is_reported(record) {
-            self.tool.note(&format!("{}removed `{name}`", if is_stopped { "stopped and " } else { "" }));
+            let discarded = if is_stopped && record.job().is_some() { "; its log and files are discarded" } else { "" };
+            self.tool.note(&format!("{}removed `{name}`{discarded}", if is_stopped { "stopped and " } else { "" }));
         }
         Ok(())
     }

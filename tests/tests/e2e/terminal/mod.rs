@@ -144,7 +144,8 @@ fn a_container_is_named_by_its_job_or_dataset_in_every_tool() {
     workspace.write(&data, "1");
     let command = ["sh", "-c", "echo hello; echo 1 >result.txt"];
     let started = workspace.start(&["--name", &job, "--data", &data], &command);
-    workspace.exec(&["wait"]).stdin(started).run().ended_saying(0, "succeeded");
+    let waited = workspace.exec(&["wait"]).stdin(started).run().ended_saying(0, "succeeded");
+    let container = waited.record().container.unwrap().name;
     let folder = format!("io-dir/results/{job}/");
     for name in [job.as_str(), data.as_str(), folder.as_str()] {
         let run = |tool: &str, verb: &str| Run::tool(tool).args([verb, name]).dir(workspace.path()).run();
@@ -158,7 +159,7 @@ fn a_container_is_named_by_its_job_or_dataset_in_every_tool() {
     Run::tool("ncaas-exec").args(["rm", &data]).dir(workspace.path()).run().ok();
     // The files that `save` wrote stand for the job without its container.
     let record = format!("{folder}logs/{data}.record.json");
-    for name in [job.as_str(), data.as_str(), folder.as_str(), record.as_str()] {
+    for name in [job.as_str(), data.as_str(), folder.as_str(), record.as_str(), container.as_str()] {
         let run = |tool: &str, verb: &str| Run::tool(tool).args([verb, name]).dir(workspace.path()).run();
         assert_eq!(run("ncaas-logs", "lines").ok().json()[0]["line"], "hello", "{name}");
         for (tool, verb) in [("ncaas-logs", "state"), ("ncaas-exec", "wait"), ("ncaas-sync", "collect")] {
@@ -206,6 +207,41 @@ fn a_development_container_is_compared_and_collected_from() {
     let collected = Run::tool("ncaas-sync").args(["collect", &dev.name]).dir(dev.dir.path()).run();
     let results = collected.json()[0]["results"].to_string();
     assert!(results.contains("result.txt"), "{results} {}", collected.stderr);
+}
+
+#[test]
+fn a_stopped_development_container_is_called_stopped_and_is_removed_by_name() {
+    let dev = DevContainer::new();
+    let (path, name) = (dev.dir.path(), &dev.name);
+    assert_eq!(shown(path, &format!("ncaas-exec stop --grace 1 {name}")), [format!("{name}: stopped")]);
+    let listed = shown(path, "ncaas-exec ls --all");
+    assert!(listed.iter().any(|line| line.contains("stopped")), "{listed:#?}");
+    let command = format!("ncaas-exec ls --all | grep -F {name} | ncaas-exec rm");
+    let kept = shown(path, &command).concat();
+    assert!(
+        kept.contains(&format!("kept `{name}`, a development container: `ncaas-exec rm {name}` removes it")),
+        "{kept}"
+    );
+    let hint = shown(path, &format!("ncaas-exec in {name} -- true")).concat();
+    assert!(hint.contains(&format!("`ncaas-exec start --name {name}` starts it again")), "{hint}");
+}
+
+#[test]
+fn a_stage_that_cannot_work_on_its_input_names_the_command_that_continues() {
+    let line = r#"{"job":{"id":"j","dataset":1},"line":"x","stream":"stdout","time":"t"}"#;
+    let refused = Run::tool("ncaas-sync").arg("collect").stdin(line).run();
+    refused.ended_saying(1, "hint: this is a line of output: use `ncaas-logs save` in place of `ncaas-logs lines`");
+    let workspace = Workspace::new();
+    let id = unique("left");
+    fs::write(workspace.path().join("started"), workspace.start(&["--name", &id], &["sleep", "60"])).unwrap();
+    let rest = "`ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | ncaas-exec rm` completes";
+    let screen = shown(workspace.path(), "ncaas-exec rm <started").concat();
+    assert!(screen.contains(rest), "{screen}");
+    let removed = shown(workspace.path(), &format!("ncaas-exec rm --force {id}")).concat();
+    assert!(
+        removed.contains("stopped and removed `left") && removed.contains("its log and files are discarded"),
+        "{removed}"
+    );
 }
 
 #[test]
