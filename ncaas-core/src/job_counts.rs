@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::fs::{FileType, FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
-use crate::quantity::format_duration;
+use crate::duration::format_duration;
 
 /// Time between two redraws.
 pub(crate) const REDRAW: Duration = Duration::from_millis(250);

@@ -12,6 +12,7 @@ pub mod certificate;
 #[cfg(feature = "bucket")]
 pub mod claim;
 pub mod config;
+pub mod duration;
 pub mod emission_order;
 #[cfg(feature = "engine")]
 pub mod engine;

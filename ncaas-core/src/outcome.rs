@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
+use crate::duration::format_duration;
 use crate::files;
 use crate::layout::{JobFolder, PROCESS_RESULTS};
-use crate::quantity::{format_bytes, format_count, format_duration, format_limit};
+use crate::quantity::{format_bytes, format_count, format_limit};
 use crate::record::Record;
 use crate::record::fields::{Container, Status, StoppedBy};
 use crate::text::{base_name, one_line, serialized_name, shorten};

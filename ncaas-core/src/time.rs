@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::quantity::parse_duration;
+use crate::duration::parse_duration;
 
 const NANOSECONDS: i128 = 1_000_000_000;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
+use ncaas_core::duration::format_duration;
 use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::quantity::format_duration;
 use ncaas_core::record::fields::Container;
 use tokio::time::timeout;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use jiff::Timestamp;
+use ncaas_core::duration;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::pipe::{ContainersArgs, PipeArgs, RecordArgs};
-use ncaas_core::quantity;
 use ncaas_core::time::parse_time;
 use regex::bytes::Regex;
 
@@ -127,7 +127,7 @@ pub(crate) struct UsageArgs {
     pub(crate) targets: ContainersArgs,
 
     /// Time between two samples, like 10s or 1m; the engine takes one a second
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = quantity::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_duration)]
     pub(crate) every: Duration,
 
     #[command(flatten)]
@@ -184,7 +184,7 @@ pub(crate) struct SaveArgs {
 
     /// Emit the record of a running job whenever its files have changed, at most once every TIME; without this option, the
     /// record of a job from a bucket is emitted once while the job runs
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = quantity::parse_duration)]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = duration::parse_duration)]
     pub(crate) live: Option<Duration>,
 
     /// The io-dir for records without one

@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::bucket::PatienceArgs;
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::pipe::{ContainerArg, PipeArgs, RecordArgs};
-use ncaas_core::quantity;
+use ncaas_core::{duration, quantity};
 
 /// Collect what containers wrote, and synchronise io-dirs with buckets
 #[derive(Debug, Parser)]
@@ -175,7 +175,7 @@ pub(crate) struct UploadsArgs {
     pub(crate) target: String,
 
     /// List only uploads that were started more than AGE ago: `90m`, `12h`, `7d`
-    #[arg(long, value_name = "AGE", value_parser = quantity::parse_age)]
+    #[arg(long, value_name = "AGE", value_parser = duration::parse_age)]
     pub(crate) older_than: Option<Duration>,
 
     /// Delete the parts of these uploads

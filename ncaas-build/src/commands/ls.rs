@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use bollard::models::ImageSummary;
 use bollard::query_parameters::ListImagesOptions;
+use ncaas_core::duration::format_age;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::analysis_of_image;
 use ncaas_core::pipe::{Output, Pipe};
-use ncaas_core::quantity::{format_age, format_bytes};
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::tool::{ExitStatus, Tool};

@@ -14,8 +14,8 @@ use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriorit
 use clap::Args;
 
 use crate::blocking::lock;
+use crate::duration::{format_duration, parse_duration_or_zero};
 use crate::failure::{Failure, Kind, Result};
-use crate::quantity::{format_duration, parse_duration_or_zero};
 use crate::tool::Tool;
 
 /// How often an operation is attempted if no patience is set.

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use crate::duration::{format_age, format_duration};
 use crate::outcome::{describe_results, describe_state, results_folder};
-use crate::quantity::{format_age, format_bytes, format_duration};
+use crate::quantity::format_bytes;
 use crate::record::Record;
 use crate::text::{one_line, serialized_name, shorten_middle};
 

@@ -18,9 +18,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::duration::format_duration;
 use crate::failure::{Failure, Kind, Result};
 use crate::layout::{LOG_SUFFIX, STATUS_SUFFIX};
-use crate::quantity::format_duration;
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
 use json_cause::{describe_type, field_cause, json_cause};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use ncaas_core::duration::{parse_age, parse_duration};
 use ncaas_core::pipe::{ContainerArg, ContainersArgs, PipeArgs, RecordArgs};
-use ncaas_core::quantity::{parse_age, parse_duration};
 use ncaas_core::record::fields::Status;
 pub(crate) use settings::{JobSettingsArgs, MountArg, SettingsArgs};
 

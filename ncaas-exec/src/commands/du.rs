@@ -7,13 +7,14 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use ncaas_core::blocking::run_blocking;
+use ncaas_core::duration::format_age;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::files;
 use ncaas_core::io_dir::{DEFAULT_IO_DIR, find_io_dirs};
 use ncaas_core::layout::{RESULTS, WORK};
 use ncaas_core::pipe::{Output, Pipe};
-use ncaas_core::quantity::{format_age, format_bytes};
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::tool::{ExitStatus, Tool};

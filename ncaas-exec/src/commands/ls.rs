@@ -2,11 +2,12 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use ncaas_core::duration::format_age;
 use ncaas_core::engine::{Engine, StateFiles, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::outcome::describe_state;
 use ncaas_core::pipe::Pipe;
-use ncaas_core::quantity::{format_age, format_bytes};
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use ncaas_core::table::{Table, shows_table, terminal_width};

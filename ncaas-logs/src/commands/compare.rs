@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ncaas_core::duration::format_duration;
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::relative_to_working_directory;
 use ncaas_core::layout::base_name;
 use ncaas_core::pipe::{self, json_line};
-use ncaas_core::quantity::{format_bytes, format_duration};
+use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ResultFile;
 use ncaas_core::table::{Table, shows_table, terminal_width};

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use jiff::Timestamp;
+use ncaas_core::duration::{format_age, format_duration};
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{self, Input, Output, Pipe};
-use ncaas_core::quantity::{format_age, format_duration};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{RecordFields, Status};
 use ncaas_core::table::{Table, shows_table, terminal_width};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ncaas_core::bucket::PatienceArgs;
+use ncaas_core::duration;
 use ncaas_core::pipe::{PipeArgs, RecordArgs};
-use ncaas_core::quantity;
 use ncaas_core::record::submission::SubmissionState;
 pub(crate) use place::{ClaimArgs, PlaceArgs, SchedulerName};
 
@@ -109,7 +109,7 @@ pub(crate) struct WatchArgs {
     /// Keep the claims on unfinished submissions for this long after the exit [default: 5m, with `--once` 1h]
     ///
     /// A new `watch` on the same host takes the claims over immediately; after `--once`, when the pipe has ended.
-    #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration_or_zero)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_duration_or_zero)]
     pub(crate) hold: Option<Duration>,
 
     /// Stop claiming while N jobs of this watcher are unfinished
@@ -135,7 +135,7 @@ pub(crate) struct WatchArgs {
     pub(crate) notify: bool,
 
     /// Time between two listings of the bucket, without notifications
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = quantity::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse_duration)]
     pub(crate) poll: Duration,
 
     /// Let submissions name datasets, configs and results in this other bucket by `s3://` paths; separate several by commas

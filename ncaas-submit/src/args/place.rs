@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ncaas_core::duration;
 use ncaas_core::pipe::PipeArgs;
-use ncaas_core::quantity;
 use ncaas_core::resources::ResourceArgs;
 
 /// Run the rest of the pipe for each record as a job of a cluster's scheduler
@@ -50,7 +50,7 @@ pub(crate) struct PlaceArgs {
     pub(crate) retries: u64,
 
     /// Time between two listings of the scheduler's queue
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_duration)]
     pub(crate) poll: Duration,
 
     /// Run this on the node instead of the pipe, with the record on stdin

@@ -1,6 +1,7 @@
 //! `ncaas-exec run --verbose`: what is started, where its files are, and its limits.
 
-use ncaas_core::quantity::{format_duration, format_limit};
+use ncaas_core::duration::format_duration;
+use ncaas_core::quantity::format_limit;
 use ncaas_core::record::Record;
 use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;

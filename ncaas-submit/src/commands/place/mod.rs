@@ -2,19 +2,19 @@
 //! engine. The data travels through the bucket.
 //!
 //! - [`request`]: what a record asks of the scheduler
-//! - [`batch_script`]: the script that runs the rest of the pipe on a node
+//! - [`node_script`]: the script that runs the rest of the pipe on a node
 //! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
-//! - [`batch`]: a queue of AWS Batch; [`batch_disabled`] replaces it in a build without the feature `batch`
+//! - [`aws_batch`]: a queue of AWS Batch; [`aws_batch_disabled`] replaces it in a build without the feature `batch`
 //! - [`scheduler`]: one of the two
 //! - [`next_step`]: the decision what to do next about a record
 //! - [`placer`]: one record from its submission to its end
 
 #[cfg(feature = "batch")]
-mod batch;
+mod aws_batch;
 #[cfg(any(not(feature = "batch"), test))]
-mod batch_disabled;
-mod batch_script;
+mod aws_batch_disabled;
 mod next_step;
+mod node_script;
 mod placer;
 mod queue;
 mod queue_entry;
@@ -23,7 +23,7 @@ mod scheduler;
 mod slurm;
 
 #[cfg(not(feature = "batch"))]
-use batch_disabled as batch;
+use aws_batch_disabled as aws_batch;
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe};
@@ -31,8 +31,8 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::{PlaceArgs, SchedulerName};
-use batch::BatchQueue;
-use batch_script::NodeOptions;
+use aws_batch::BatchQueue;
+use node_script::NodeOptions;
 use placer::Placer;
 use scheduler::Scheduler;
 

@@ -13,8 +13,8 @@ use ncaas_core::tool::Tool;
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
-use super::batch_script::NodeOptions;
 use super::next_step::{MISSING_LIMIT, NextStep, PlacementState, next_step};
+use super::node_script::NodeOptions;
 use super::queue::QueuePoller;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;

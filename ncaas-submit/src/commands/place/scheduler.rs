@@ -5,8 +5,8 @@ use std::time::Duration;
 use ncaas_core::failure::Result;
 use ncaas_core::record::Record;
 
-use super::batch::BatchQueue;
-use super::batch_script::{NodeOptions, batch_script};
+use super::aws_batch::BatchQueue;
+use super::node_script::{NodeOptions, node_script};
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
 use super::slurm::{self, SettingWarning};
@@ -62,7 +62,7 @@ impl Scheduler {
     ) -> Result<String> {
         match self {
             Scheduler::Slurm { options } => {
-                slurm::submit(request, &batch_script(record, node), submissions, options).await
+                slurm::submit(request, &node_script(record, node), submissions, options).await
             }
             Scheduler::Batch(queue) => queue.submit(request, record, node, submissions).await,
         }

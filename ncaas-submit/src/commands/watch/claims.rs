@@ -1,4 +1,4 @@
-//! Claiming a submission: of several watchers that try, one succeeds.
+//! Claiming a submission: of several watchers that try, one succeeds; and noticing that a claim was lost.
 
 use std::time::Duration;
 
@@ -6,8 +6,11 @@ use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::text;
 
+use super::session::Session;
 use crate::bucket_job::ResultsFolder;
+use crate::setup_log::SetupLog;
 use crate::watchers::heartbeat::{HolderState, Watchers};
 
 /// How often a claim is tried again because another watcher was faster.
@@ -15,8 +18,33 @@ const ATTEMPTS: u32 = 20;
 /// The pause before another try.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The outcome for a submit file.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// Its records were emitted, now or before, by this watcher.
+    Emitted,
+    /// There is nothing to do: the submission has ended, or the file is gone.
+    NothingToDo,
+    /// It is unclaimed, but this watcher has as many jobs as `--at-most` allows.
+    AtLimit,
+    /// Another watcher has it.
+    ClaimedElsewhere(String),
+    /// It is still being written, or a submission with the same timestamp is being processed.
+    NotReady,
+    /// The claim was lost: process the file again.
+    Reprocess,
+}
+
+/// Whether a job could be claimed.
+pub(super) enum Claiming {
+    Ours(Claim),
+    /// The job's folder belongs to another submission.
+    OtherSubmission(String),
+    Not(Outcome),
+}
+
 #[derive(Debug)]
-pub(crate) enum ClaimOutcome {
+enum ClaimOutcome {
     /// This watcher has it, by this request or by an earlier one whose answer was lost. `previous` had it before.
     Ours { claim: Claim, previous: Option<String> },
     /// Another watcher has it.
@@ -68,7 +96,7 @@ fn decide(
 }
 
 /// Claims a job for this watcher. `superseded_number` is the number of the claim on it that this watcher has lost, or 0.
-pub(crate) async fn acquire(
+async fn acquire(
     bucket: &Bucket,
     id: &str,
     submission: &Key,
@@ -124,6 +152,106 @@ pub(crate) async fn acquire(
     }
     let message = format!("cannot claim `{}/{key}`: other processes keep changing it", bucket.address());
     Err(Failure::new(Kind::BucketError, message))
+}
+
+/// Claims the job `id` of the submit file `key`, if it has not ended and no other watcher has it. Without `may_claim`, only looks
+/// after a job that this watcher has claimed before.
+pub(super) async fn claim_job(
+    session: &Session,
+    key: &Key,
+    id: &str,
+    datasets: usize,
+    results: &ResultsFolder,
+    may_claim: bool,
+    log: &mut SetupLog,
+) -> Result<Claiming> {
+    let group = key.group();
+    if results.ended_at().await?.is_some() {
+        return match claim::read(&session.bucket, group, id).await? {
+            Some((claim, _)) if claim.submission != key.as_str() => Ok(Claiming::OtherSubmission(claim.submission)),
+            _ => Ok(Claiming::Not(Outcome::NothingToDo)),
+        };
+    }
+    if !may_claim && !session.claimed.borrow().contains_key(&(group.to_owned(), id.to_owned())) {
+        return Ok(Claiming::Not(Outcome::AtLimit));
+    }
+    // Noted before it is claimed: of two tasks that process the same file at once, one continues.
+    if let Some(other) = session.begin_claim(id, results, key) {
+        return claimed_before(session, &other, key, id).await;
+    }
+    // Records of a claim that this watcher has lost stay superseded, even if the claim was deleted and numbers start again.
+    let lost = session.lease.borrow().as_ref().map_or(0, |lease| lease.superseded_number(group, id));
+    let claimed = acquire(&session.bucket, id, key, results, &session.watchers, lost).await;
+    let owner = session.watchers.owner();
+    let claiming = match claimed {
+        Ok(ClaimOutcome::Ours { claim, previous }) => {
+            // After a takeover the submission may have ended since it was checked.
+            if previous.is_some() && results.ended_at().await?.is_some() {
+                Ok(Claiming::Not(Outcome::NothingToDo))
+            } else {
+                let after = previous.map(|previous| format!(" after `{previous}`")).unwrap_or_default();
+                log.add(format!("claimed it as `{id}` for `{owner}`{after}"));
+                session.renew_lease()?;
+                session.update(group, id, |held| {
+                    held.number = claim.number;
+                    held.datasets = datasets.max(1);
+                    held.open_datasets = held.datasets;
+                });
+                return Ok(Claiming::Ours(claim));
+            }
+        }
+        Ok(ClaimOutcome::Elsewhere { watcher }) => Ok(Claiming::Not(Outcome::ClaimedElsewhere(watcher))),
+        Ok(ClaimOutcome::OtherSubmission { submission }) => Ok(Claiming::OtherSubmission(submission)),
+        Ok(ClaimOutcome::OnPlatform) => {
+            let target = format!("{}/{group}", session.bucket.address());
+            let retry = text::shell_line(["ncaas-submit", "retry", "--force", &target, id]);
+            let message = format!("skipped `{id}`: it has a certificate but no claim, so the platform runs it");
+            session.tool.note_with_hint(&message, &format!("`{retry}` runs it here"));
+            Ok(Claiming::Not(Outcome::NothingToDo))
+        }
+        Err(failure) => Err(failure),
+    };
+    session.release(group, id);
+    claiming
+}
+
+/// The outcome for a job that this watcher has claimed, or is claiming, for the submit file `other`.
+async fn claimed_before(session: &Session, other: &Key, key: &Key, id: &str) -> Result<Claiming> {
+    let group = key.group();
+    if other == key {
+        if !is_claim_lost(session, group, id).await? {
+            return Ok(Claiming::Not(Outcome::Emitted));
+        }
+        session.release(group, id);
+        return Ok(Claiming::Not(Outcome::Reprocess));
+    }
+    Ok(match claim::read(&session.bucket, group, id).await? {
+        Some((claim, _)) if claim.submission != key.as_str() => Claiming::OtherSubmission(claim.submission),
+        // Another submission with the same timestamp is being processed: the claim shows later which one has it.
+        _ => Claiming::Not(Outcome::NotReady),
+    })
+}
+
+/// Whether a job whose records this watcher has emitted is no longer its own. Notes that for the other stages.
+pub(crate) async fn is_claim_lost(session: &Session, group: &str, id: &str) -> Result<bool> {
+    let name = (group.to_owned(), id.to_owned());
+    let Some(held) = session.claimed.borrow().get(&name).cloned().filter(|held| held.is_emitted) else {
+        return Ok(false);
+    };
+    let claim = match claim::read(&session.bucket, group, id).await {
+        // Nobody else can have written it.
+        Err(failure) if session.bucket.is_about_one_object(&failure) && failure.kind.is_transient() => {
+            return Ok(false);
+        }
+        // Somebody put something else in the place of its folder.
+        Err(failure) if session.bucket.is_about_one_object(&failure) => None,
+        claim => claim?.map(|(claim, _)| claim),
+    };
+    let is_lost = claim.as_ref().is_none_or(|claim| claim.watcher != session.watchers.id());
+    if is_lost {
+        session.note_superseded(&name, &held, claim.as_ref())?;
+    }
+    Ok(is_lost)
 }
 
 #[cfg(test)]

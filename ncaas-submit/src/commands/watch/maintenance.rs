@@ -8,7 +8,7 @@ use ncaas_core::failure::Result;
 use ncaas_core::lease::LeaseWriter;
 use tokio::time::sleep;
 
-use super::hand_over::is_claim_lost;
+use super::claims::is_claim_lost;
 use super::session::{ClaimedJob, JobName, Session};
 use super::submit_queue::{QueuedFile, backoff};
 

@@ -1,11 +1,11 @@
 //! `ncaas-submit watch`: emit the records of each unfinished submission once, from one of several watchers.
 //!
 //! Submit files are found by listing and by [`notifications`], and wait in a [`submit_queue`]. Each is read, claimed,
-//! validated, and its records are emitted ([`hand_over`]). [`maintenance`] renews this watcher's claims, takes over those of
+//! validated, and its records are emitted ([`emission`]). [`maintenance`] renews this watcher's claims, takes over those of
 //! dead watchers, and releases submissions that have ended. [`session`] is the state that they share.
 
 mod claims;
-mod hand_over;
+mod emission;
 mod inotify;
 mod maintenance;
 mod notifications;
@@ -33,7 +33,7 @@ use crate::group::{check_groups, open_bucket};
 use crate::sqs::{self, SqsQueue};
 use crate::submit_files::Lister;
 use crate::watchers::heartbeat::{HolderState, READ_INTERVAL, probe_key};
-use hand_over::Outcome;
+use claims::Outcome;
 use maintenance::maintain;
 use notifications::Notifications;
 use session::Session;
@@ -210,7 +210,7 @@ async fn process_existing(session: &Session, output: &Output) -> Result<()> {
 async fn process_until_written(session: &Session, found: QueuedFile, output: &Output) -> Result<()> {
     let began = Instant::now();
     loop {
-        let outcome = match hand_over::process(session, &found, true, output).await {
+        let outcome = match emission::process(session, &found, true, output).await {
             Err(failure) if session.bucket.is_about_one_object(&failure) => {
                 output.note_failure(&failure);
                 session.report_submission(&found.key, failure);
@@ -323,9 +323,9 @@ async fn process_found(
         if !due_in.is_zero() {
             return Some((found, due_in));
         }
-        hand_over::emit_again(session, &found, output).await
+        emission::emit_again(session, &found, output).await
     } else {
-        hand_over::process(session, &found, may_claim, output).await
+        emission::process(session, &found, may_claim, output).await
     };
     match outcome {
         Ok(Outcome::NotReady) => Some((found, WRITING_PAUSE)),

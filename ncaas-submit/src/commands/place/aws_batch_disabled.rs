@@ -4,7 +4,7 @@
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::Record;
 
-use super::batch_script::NodeOptions;
+use super::node_script::NodeOptions;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
 

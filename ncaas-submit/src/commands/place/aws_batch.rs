@@ -18,7 +18,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::PLACEMENTS;
 use ncaas_core::record::Record;
 
-use super::batch_script::NodeOptions;
+use super::node_script::NodeOptions;
 use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
 use crate::aws_failure::aws_failure;

@@ -1,4 +1,4 @@
-//! The batch script: what a node runs for one record.
+//! The script that a node runs for one record.
 
 use ncaas_core::record::Record;
 
@@ -19,7 +19,7 @@ pub(crate) struct NodeOptions {
 }
 
 /// The whole script for a record. The record travels in it.
-pub(super) fn batch_script(record: &Record, options: &NodeOptions) -> String {
+pub(super) fn node_script(record: &Record, options: &NodeOptions) -> String {
     let mut lines = vec!["#!/usr/bin/env bash".to_owned()];
     let record = String::from_utf8_lossy(&record.to_line()).trim_end().to_owned();
     let mut set = |name: &str, value: &str| lines.push(format!("{name}={}", quoted(value)));
@@ -54,7 +54,7 @@ mod tests {
             engine: "docker".into(),
             ..NodeOptions::default()
         };
-        let script = batch_script(&record, &options);
+        let script = node_script(&record, &options);
         let head: Vec<&str> = script.lines().take(6).collect();
         let print = "printf '%s\\n' \"$ncaas_record\" \"${ncaas_command[@]}\"";
         let output = Command::new("bash").arg("-c").arg(format!("{}\n{print}", head.join("\n"))).output().unwrap();

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use ncaas_core::bucket::Key;
 use ncaas_core::cancellation;
 use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -19,7 +18,7 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
 use ncaas_core::text;
 
-use super::claims::{self, ClaimOutcome};
+use super::claims::{Claiming, Outcome, claim_job};
 use super::session::Session;
 use super::submit_queue::QueuedFile;
 use crate::bucket_job::{self, ResultsFolder};
@@ -35,35 +34,24 @@ const SETTLING: SignedDuration = SignedDuration::from_secs(2);
 /// How many status files are written at once.
 const STATUS_FILES_AT_ONCE: usize = 16;
 
-/// The outcome for a submit file.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// Its records were emitted, now or before, by this watcher.
-    Emitted,
-    /// There is nothing to do: the submission has ended, or the file is gone.
-    NothingToDo,
-    /// It is unclaimed, but this watcher has as many jobs as `--at-most` allows.
-    AtLimit,
-    /// Another watcher has it.
-    ClaimedElsewhere(String),
-    /// It is still being written, or a submission with the same timestamp is being processed.
-    NotReady,
-    /// The claim was lost: process the file again.
-    Reprocess,
-}
-
-/// Whether a job could be claimed.
-enum Claiming {
-    Ours(Claim),
-    OtherSubmission(String),
-    Not(Outcome),
-}
-
 /// A submission that was read, and its job.
 struct CheckedSubmission {
     submission: Submission,
     job: Job,
     results: ResultsFolder,
+}
+
+impl CheckedSubmission {
+    async fn claim(
+        &self,
+        session: &Session,
+        found: &QueuedFile,
+        may_claim: bool,
+        log: &mut SetupLog,
+    ) -> Result<Claiming> {
+        let (id, datasets) = (&self.job.id, self.submission.datasets.len());
+        claim_job(session, &found.key, id, datasets, &self.results, may_claim, log).await
+    }
 }
 
 /// Reads a submit file, and if the submission is unfinished and `may_claim`, claims it and emits its records. After a
@@ -82,13 +70,13 @@ pub(crate) async fn process(
     let mut log = SetupLog::default();
     log.add_at(found.noticed, format!("noticed `{}` ({})", found.key, found.how));
     let mut candidate = prepare(session, found, submission).await?;
-    let mut claiming = claim(session, &candidate, found, may_claim, &mut log).await?;
+    let mut claiming = candidate.claim(session, found, may_claim, &mut log).await?;
     if let Claiming::OtherSubmission(other) = &claiming {
         // The other submission's folder is not touched: the refusal gets another folder.
         candidate.submission.reasons.push(format!("`timestamp` is already used by the submission `{other}`"));
         candidate.job.id = bucket_job::id_without_timestamp(&session.bucket, &found.key);
         candidate.results = find_results(session, &candidate.job, &mut candidate.submission).await?;
-        claiming = claim(session, &candidate, found, may_claim, &mut log).await?;
+        claiming = candidate.claim(session, found, may_claim, &mut log).await?;
     }
     let claim = match claiming {
         Claiming::Ours(claim) => claim,
@@ -196,104 +184,6 @@ async fn find_results(session: &Session, job: &Job, submission: &mut Submission)
         }
         folder => folder,
     }
-}
-
-/// Claims a job, if it has not ended and no other watcher has it.
-async fn claim(
-    session: &Session,
-    candidate: &CheckedSubmission,
-    found: &QueuedFile,
-    may_claim: bool,
-    log: &mut SetupLog,
-) -> Result<Claiming> {
-    let CheckedSubmission { job, results, submission } = candidate;
-    let (key, group, id) = (&found.key, found.key.group(), job.id.as_str());
-    if results.ended_at().await?.is_some() {
-        return match claim::read(&session.bucket, group, id).await? {
-            Some((claim, _)) if claim.submission != key.as_str() => Ok(Claiming::OtherSubmission(claim.submission)),
-            _ => Ok(Claiming::Not(Outcome::NothingToDo)),
-        };
-    }
-    if !may_claim && !session.claimed.borrow().contains_key(&(group.to_owned(), id.to_owned())) {
-        return Ok(Claiming::Not(Outcome::AtLimit));
-    }
-    // Noted before it is claimed: of two tasks that process the same file at once, one continues.
-    if let Some(other) = session.begin_claim(id, results, key) {
-        return claimed_before(session, &other, key, id).await;
-    }
-    // Records of a claim that this watcher has lost stay superseded, even if the claim was deleted and numbers start again.
-    let lost = session.lease.borrow().as_ref().map_or(0, |lease| lease.superseded_number(group, id));
-    let claimed = claims::acquire(&session.bucket, id, key, results, &session.watchers, lost).await;
-    let owner = session.watchers.owner();
-    let claiming = match claimed {
-        Ok(ClaimOutcome::Ours { claim, previous }) => {
-            // After a takeover the submission may have ended since it was checked.
-            if previous.is_some() && results.ended_at().await?.is_some() {
-                Ok(Claiming::Not(Outcome::NothingToDo))
-            } else {
-                let after = previous.map(|previous| format!(" after `{previous}`")).unwrap_or_default();
-                log.add(format!("claimed it as `{id}` for `{owner}`{after}"));
-                session.renew_lease()?;
-                session.update(group, id, |held| {
-                    held.number = claim.number;
-                    held.datasets = submission.datasets.len().max(1);
-                    held.open_datasets = held.datasets;
-                });
-                return Ok(Claiming::Ours(claim));
-            }
-        }
-        Ok(ClaimOutcome::Elsewhere { watcher }) => Ok(Claiming::Not(Outcome::ClaimedElsewhere(watcher))),
-        Ok(ClaimOutcome::OtherSubmission { submission }) => Ok(Claiming::OtherSubmission(submission)),
-        Ok(ClaimOutcome::OnPlatform) => {
-            let target = format!("{}/{group}", session.bucket.address());
-            let retry = text::shell_line(["ncaas-submit", "retry", "--force", &target, id]);
-            let message = format!("skipped `{id}`: it has a certificate but no claim, so the platform runs it");
-            session.tool.note_with_hint(&message, &format!("`{retry}` runs it here"));
-            Ok(Claiming::Not(Outcome::NothingToDo))
-        }
-        Err(failure) => Err(failure),
-    };
-    session.release(group, id);
-    claiming
-}
-
-/// The outcome for a job that this watcher has claimed, or is claiming, for the submit file `other`.
-async fn claimed_before(session: &Session, other: &Key, key: &Key, id: &str) -> Result<Claiming> {
-    let group = key.group();
-    if other == key {
-        if !is_claim_lost(session, group, id).await? {
-            return Ok(Claiming::Not(Outcome::Emitted));
-        }
-        session.release(group, id);
-        return Ok(Claiming::Not(Outcome::Reprocess));
-    }
-    Ok(match claim::read(&session.bucket, group, id).await? {
-        Some((claim, _)) if claim.submission != key.as_str() => Claiming::OtherSubmission(claim.submission),
-        // Another submission with the same timestamp is being processed: the claim shows later which one has it.
-        _ => Claiming::Not(Outcome::NotReady),
-    })
-}
-
-/// Whether a job whose records this watcher has emitted is no longer its own. Notes that for the other stages.
-pub(crate) async fn is_claim_lost(session: &Session, group: &str, id: &str) -> Result<bool> {
-    let name = (group.to_owned(), id.to_owned());
-    let Some(held) = session.claimed.borrow().get(&name).cloned().filter(|held| held.is_emitted) else {
-        return Ok(false);
-    };
-    let claim = match claim::read(&session.bucket, group, id).await {
-        // Nobody else can have written it.
-        Err(failure) if session.bucket.is_about_one_object(&failure) && failure.kind.is_transient() => {
-            return Ok(false);
-        }
-        // Somebody put something else in the place of its folder.
-        Err(failure) if session.bucket.is_about_one_object(&failure) => None,
-        claim => claim?.map(|(claim, _)| claim),
-    };
-    let is_lost = claim.as_ref().is_none_or(|claim| claim.watcher != session.watchers.id());
-    if is_lost {
-        session.note_superseded(&name, &held, claim.as_ref())?;
-    }
-    Ok(is_lost)
 }
 
 /// Validates a submission that is ours, and makes its records.
