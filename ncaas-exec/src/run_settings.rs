@@ -18,6 +18,11 @@ use crate::args::{JobSettingsArgs, MountArg, SettingsArgs};
 pub(crate) const AWS_CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 const OPTIONAL_AWS_VARIABLES: [&str; 4] = ["AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"];
 
+/// The default limit of processes and threads: more than analyses need, less than a machine has.
+const DEFAULT_PIDS: u64 = 2048;
+/// How much output of a job the engine keeps by default, in bytes.
+const DEFAULT_LOG_SIZE: u64 = 10 << 30;
+
 /// Settings from the command line, for all records.
 #[derive(Debug)]
 pub(crate) struct DefaultSettings {
@@ -119,6 +124,13 @@ impl DefaultSettings {
     }
 }
 
+/// Sets the limits that every job has unless its settings say otherwise.
+pub(crate) fn set_default_limits(record: &mut Record, settings: &mut RunSettings) {
+    settings.pids.get_or_insert(DEFAULT_PIDS);
+    settings.log_size.get_or_insert(DEFAULT_LOG_SIZE);
+    record.set("run", &*settings);
+}
+
 fn non_empty<T>(values: Vec<T>) -> Option<Vec<T>> {
     (!values.is_empty()).then_some(values)
 }
@@ -202,6 +214,9 @@ fn merge_mounts(args: Vec<MountArg>) -> Result<(Option<String>, Option<MountPath
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+    use ncaas_core::quantity::format_limit;
+
     use super::*;
 
     #[test]
@@ -228,5 +243,12 @@ mod tests {
         assert_eq!(read_env_file(file.path()).unwrap(), [("A".into(), "1".into())]);
         std::fs::write(file.path(), "=x\n").unwrap();
         assert_eq!(read_env_file(file.path()).unwrap_err().kind, Kind::Usage);
+    }
+
+    #[test]
+    fn the_help_of_run_states_the_default_limits() {
+        let help = crate::args::Args::command().find_subcommand_mut("run").unwrap().render_long_help().to_string();
+        assert!(help.contains(&format!("[default: {DEFAULT_PIDS}]")), "{help}");
+        assert!(help.contains(&format!("[default: {}]", format_limit(DEFAULT_LOG_SIZE))), "{help}");
     }
 }

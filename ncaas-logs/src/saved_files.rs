@@ -249,7 +249,7 @@ fn record_from_status(path: &Path, status: &ReadStatus) -> Record {
         // The platform does not tell memory from other causes.
         DatasetStatus::Failed => {
             let code = code.filter(|&code| code != 0);
-            Some(code.map_or(Status::Failed, |code| container::status(code, false, false)))
+            Some(code.map_or(Status::Failed, |code| container::status_of_exit(code, false, false)))
         }
         DatasetStatus::Initializing | DatasetStatus::InProgress => None,
     };

@@ -15,15 +15,12 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::engine::errors::{EngineContext, Subject};
+use crate::engine::exit_cause::signal;
+pub use crate::engine::exit_cause::status_of_exit;
 use crate::engine::state_change::request_settled;
 use crate::engine::{Engine, labels, reference};
 use crate::failure::Result;
-use crate::record::fields::{Container, Oom, Status};
-
-/// Shells and the engine report a signal as the exit code 128 plus its number.
-const SIGNALLED: i64 = 128;
-/// The highest number of a signal that ends programs. The real-time signals above it are not used.
-const LAST_SIGNAL: i64 = 31;
+use crate::record::fields::{Container, Oom};
 
 impl Engine {
     /// The engine's full description of a container.
@@ -80,7 +77,7 @@ pub fn container_from_inspect(inspected: &ContainerInspectResponse) -> Container
         id: inspected.id.clone().unwrap_or_default(),
         name: reference::container_name(inspected).to_owned(),
         state: state.status.map(|word| word.to_string()).unwrap_or_default(),
-        status: exit_code.map(|code| status(code, oom_killed, overran)),
+        status: exit_code.map(|code| status_of_exit(code, oom_killed, overran)),
         exit_code,
         oom_killed,
         started_at: started.map(|at| at.to_string()),
@@ -100,29 +97,6 @@ pub fn engine_error(inspected: &ContainerInspectResponse) -> Option<&str> {
 /// The container's time limit in seconds from its start, from its label.
 pub fn time_limit(inspected: &ContainerInspectResponse) -> Option<u64> {
     inspected.config.as_ref()?.labels.as_ref()?.get(labels::TIMEOUT)?.trim().parse().ok()
-}
-
-/// How a job with an exit code ended. `overran`: it ran longer than its limit.
-///
-/// Exit code 0 is a success even if the job ran longer than its limit, or a child process was killed for memory: the job
-/// itself says that it has done its work.
-pub fn status(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
-    if exit_code == 0 {
-        Status::Success
-    } else if overran {
-        Status::Timeout
-    } else if oom_killed {
-        Status::OutOfMemory
-    } else if signal(exit_code).is_some() {
-        Status::Killed
-    } else {
-        Status::Failed
-    }
-}
-
-/// The signal that an exit code stands for.
-fn signal(exit_code: i64) -> Option<i64> {
-    (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&exit_code).then_some(exit_code - SIGNALLED)
 }
 
 /// Whether its process has ended or will never start. The engine leaves a container whose start failed `created`, with the
@@ -148,6 +122,7 @@ mod tests {
     use bollard::models::ContainerConfig;
 
     use super::*;
+    use crate::record::fields::Status;
 
     fn inspected(state: ContainerState) -> ContainerInspectResponse {
         ContainerInspectResponse { name: Some("/pca".to_owned()), state: Some(state), ..Default::default() }

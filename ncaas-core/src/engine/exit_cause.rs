@@ -8,6 +8,11 @@ pub(super) const KILL: i64 = 9;
 /// The exit code that an engine gives a container whose process it does not find when it starts.
 pub(super) const UNKNOWN_EXIT: i64 = 255;
 
+/// Shells and the engine report a signal as the exit code 128 plus its number.
+const SIGNALLED: i64 = 128;
+/// The highest number of a signal that ends programs. The real-time signals above it are not used.
+const LAST_SIGNAL: i64 = 31;
+
 /// The evidence about a container's exit.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Evidence {
@@ -109,6 +114,29 @@ impl Evidence {
         };
         Verdict { status, oom, oom_evidence, stopped_by }
     }
+}
+
+/// How a job with an exit code ended. `overran`: it ran longer than its limit.
+///
+/// Exit code 0 is a success even if the job ran longer than its limit, or a child process was killed for memory: the job
+/// itself says that it has done its work.
+pub fn status_of_exit(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
+    if exit_code == 0 {
+        Status::Success
+    } else if overran {
+        Status::Timeout
+    } else if oom_killed {
+        Status::OutOfMemory
+    } else if signal(exit_code).is_some() {
+        Status::Killed
+    } else {
+        Status::Failed
+    }
+}
+
+/// The signal that an exit code stands for.
+pub(super) fn signal(exit_code: i64) -> Option<i64> {
+    (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&exit_code).then_some(exit_code - SIGNALLED)
 }
 
 #[cfg(test)]

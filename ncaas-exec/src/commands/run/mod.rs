@@ -46,7 +46,7 @@ use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
 use crate::image::{author_labels, complete_from_labels, inspect_image};
 use crate::outcome::report_outcome;
-use crate::run_settings::DefaultSettings;
+use crate::run_settings::{DefaultSettings, set_default_limits};
 use crate::{lifecycle, targets};
 use explanation::explain_start;
 use follow::copy_output;
@@ -272,7 +272,7 @@ impl Runner {
             self.tool.warn(record, Some(warning));
         }
         settings.timeout_s = [settings.timeout_s, config.timeout_s].into_iter().flatten().min();
-        resolve::set_default_limits(record, &mut settings);
+        set_default_limits(record, &mut settings);
         record.merge(&RecordFields { image_id: image.id.clone(), ..RecordFields::default() });
 
         // Declared before the folders: they are removed before it is released.

@@ -21,11 +21,6 @@ use crate::container_spec::{ContainerSpec, SharedPath};
 use crate::image::io_dir_in_container;
 use crate::run_settings::Environment;
 
-/// The default limit of processes and threads: more than analyses need, less than a machine has.
-const DEFAULT_PIDS: u64 = 2048;
-/// How much output of a job the engine keeps by default, in bytes.
-const DEFAULT_LOG_SIZE: u64 = 10 << 30;
-
 /// Gives a record without a job a new one: `job__<analysis>_<time>`. With `folders`, the job's folder is made too, so that
 /// no other job gets the same id.
 pub(super) fn assign_job(record: &mut Record, mut folders: Option<&mut MadeFolders>) -> Result<()> {
@@ -51,13 +46,6 @@ pub(super) fn assign_job(record: &mut Record, mut folders: Option<&mut MadeFolde
 /// The timestamp of a job from the command line, to the microsecond.
 pub(super) fn current_timestamp() -> String {
     Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string()
-}
-
-/// Sets the limits that every job has unless its settings say otherwise.
-pub(super) fn set_default_limits(record: &mut Record, settings: &mut RunSettings) {
-    settings.pids.get_or_insert(DEFAULT_PIDS);
-    settings.log_size.get_or_insert(DEFAULT_LOG_SIZE);
-    record.set("run", &*settings);
 }
 
 /// The specification of a job's container, without its command: see [`set_command`].

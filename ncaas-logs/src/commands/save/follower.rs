@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::certificates::Certificates;
 use super::log_file::LogFile;
 use super::output_excerpt::OutputExcerpt;
-use super::report::{JobProgress, Report};
+use super::status_writer::{JobProgress, StatusWriter};
 use crate::job_files::JobFiles;
 use crate::log::{GAP, Line, LineReader, Log, LogTime, MissingOutput, Query, SavedLog, Stream};
 use crate::usage::Sampler;
@@ -32,7 +32,7 @@ const IDLE_TURNS: u32 = 6;
 /// A job that is being followed.
 pub(crate) struct Follower {
     engine: Engine,
-    report: Report,
+    writer: StatusWriter,
     /// None if its log driver keeps nothing.
     log: Option<LineReader<Log>>,
     /// Why the log could not be read, or not to its end.
@@ -120,7 +120,7 @@ impl Follower {
             engine: engine.clone(),
             output: JobOutput { file: LogFile::new(&folder, &files.log)?, excerpt },
             earlier: saved.and_then(|saved| Some((saved, created, Log::first_kept(engine, inspected)?))),
-            report: Report::new(record, files, Some(inspected), certificates),
+            writer: StatusWriter::new(record, files, Some(inspected), certificates),
             log,
             unreadable,
             missing: MissingOutput::default(),
@@ -248,7 +248,7 @@ impl Follower {
     /// Says who stopped a job of a cancelled submission, which the engine cannot know.
     fn note_cancellation(&mut self) {
         if self.container.status != Some(Status::Success)
-            && self.report.files.job.as_ref().is_some_and(JobFolder::is_cancelled)
+            && self.writer.files.job.as_ref().is_some_and(JobFolder::is_cancelled)
         {
             self.container.stopped_by = Some(StoppedBy::Cancelled);
         }
@@ -307,7 +307,7 @@ impl Follower {
 
     /// Says how the job ended, for people.
     pub(crate) fn outcome(&self, record: &Record) -> Option<String> {
-        outcome_line(record, Some(&self.report.files.log))
+        outcome_line(record, Some(&self.writer.files.log))
     }
 
     fn is_changed(&self, turn: u32) -> bool {
@@ -330,11 +330,11 @@ impl Follower {
     async fn write_files(&mut self, turn: u32) -> Result<()> {
         let bytes = self.output.excerpt.bytes;
         if self.written.as_ref().is_none_or(|written| written.bytes != bytes) {
-            self.output.file.publish(&self.report.files.open()?)?;
+            self.output.file.publish(&self.writer.files.open()?)?;
         }
         let sample = self.sampler.gauge().last();
         let progress = JobProgress { container: Some(&self.container), sample, failure: None };
-        self.report.write(&progress, &self.output.excerpt).await?;
+        self.writer.write(&progress, &self.output.excerpt).await?;
         let started = self.container.started_at.is_some();
         self.written = Some(WrittenState { bytes, state: self.container.state.clone(), started, turn });
         Ok(())
@@ -342,7 +342,7 @@ impl Follower {
 
     /// Adds the job's state so far to the record.
     fn update_record(&self, record: &mut Record) {
-        let dir = self.report.files.logs.to_string_lossy().into_owned();
+        let dir = self.writer.files.logs.to_string_lossy().into_owned();
         record.set_container(self.container.clone());
         let is_stopped = self.container.stopped_by.is_some_and(StoppedBy::is_outside);
         let has_cause = record.is_failed() && !is_stopped;
@@ -361,11 +361,11 @@ impl Follower {
     pub(crate) async fn write_failed(&mut self, record: &Record, failure: &str) -> Result<()> {
         self.finish_log();
         // `publish` leaves an incomplete log where it is.
-        let published = self.report.files.open().and_then(|folder| self.output.file.publish(&folder));
+        let published = self.writer.files.open().and_then(|folder| self.output.file.publish(&folder));
         let sample = self.sampler.gauge().last();
         let progress = JobProgress { container: Some(&self.container), sample, failure: Some(failure) };
-        self.report.write(&progress, &self.output.excerpt).await?;
-        self.report.save(record).and(published)
+        self.writer.write(&progress, &self.output.excerpt).await?;
+        self.writer.save(record).and(published)
     }
 
     async fn write_last(&mut self, record: &mut Record) -> Result<()> {
@@ -373,7 +373,7 @@ impl Follower {
         self.written = None;
         self.write(0).await?;
         self.update_record(record);
-        self.report.save(record)
+        self.writer.save(record)
     }
 }
 

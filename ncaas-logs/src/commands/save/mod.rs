@@ -5,7 +5,7 @@ mod certificates;
 mod follower;
 mod log_file;
 mod output_excerpt;
-mod report;
+mod status_writer;
 mod submission;
 
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
 use output_excerpt::OutputExcerpt;
-use report::{JobProgress, Report};
+use status_writer::{JobProgress, StatusWriter};
 
 /// How often files are updated by default.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -187,11 +187,11 @@ impl Saver {
 
     /// Writes the files of a job for which a tool failed.
     async fn report_failure(&self, record: &Record, files: JobFiles, reason: &str) -> Result<()> {
-        let report = Report::new(record, files, None, &self.certificates);
+        let writer = StatusWriter::new(record, files, None, &self.certificates);
         let container = record.container();
         let progress = JobProgress { container: container.as_ref(), failure: Some(reason), ..JobProgress::default() };
-        report.write(&progress, &OutputExcerpt::default()).await?;
-        report.save(record)
+        writer.write(&progress, &OutputExcerpt::default()).await?;
+        writer.save(record)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::usage::Sample;
 
 /// The facts about a job that do not change while it runs.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct StatusWriter {
     pub(crate) files: JobFiles,
     certificates: Certificates,
     submission: Submission,
@@ -45,7 +45,7 @@ pub(crate) struct JobProgress<'a> {
     pub(crate) failure: Option<&'a str>,
 }
 
-impl Report {
+impl StatusWriter {
     pub(crate) fn new(
         record: &Record,
         files: JobFiles,
@@ -58,7 +58,7 @@ impl Report {
             Some(inspected) => inspected.path.iter().chain(inspected.args.iter().flatten()).cloned().collect(),
             None => record.fields().ok().and_then(|known| known.command).unwrap_or_default(),
         };
-        Report {
+        StatusWriter {
             files,
             certificates: certificates.clone(),
             submission,
