@@ -27,7 +27,7 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     let container = record.container().filter(Container::has_ended)?;
     let name = subject_of_record(record, &container);
     let duration = container.duration_s.map(format_duration);
-    let limit = record.fields().ok().and_then(|known| known.run?.timeout_s);
+    let limit = record.time_limit_s();
     let end = describe_end(&container, limit);
     if container.status == Some(Status::Success) {
         let time = duration.map(|duration| format!(" in {duration}")).unwrap_or_default();

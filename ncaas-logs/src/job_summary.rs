@@ -70,10 +70,8 @@ impl JobSummary {
             number,
             name: name.or_else(|| container.as_ref().map(|container| container.name.clone())).unwrap_or_default(),
             job_id,
-            status: ended.map_or_else(
-                || describe_class(&class),
-                |container| describe_end(container, known.run.as_ref().and_then(|run| run.timeout_s)),
-            ),
+            status: ended
+                .map_or_else(|| describe_class(&class), |container| describe_end(container, record.time_limit_s())),
             class,
             has_failed,
             cause: shorten(&strip_control(&cause), LONGEST_CAUSE),

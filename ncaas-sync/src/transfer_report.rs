@@ -1,11 +1,9 @@
 //! Reports of transfers: a record for each file with `--files`, and one record for a whole tree.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use ncaas_core::failure::{Failure, Kind};
-use ncaas_core::pipe::Output;
-use ncaas_core::quantity::format_count;
+use ncaas_core::pipe::{Output, RepeatedFailures};
 use ncaas_core::record::fields::ErrorInfo;
 use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;
@@ -127,11 +125,7 @@ pub(crate) struct Tally<'t> {
     output: &'t Output,
     /// Whether to write a record for each file.
     files: bool,
-    /// Hints that were printed: a hint for a thousand files is printed once.
-    hints: HashSet<String>,
-    /// Whether a file failed because the bucket does not answer, and how many more did. Only the first is reported.
-    is_unreachable: bool,
-    unreported: u64,
+    failures: RepeatedFailures,
     pub(crate) total: TreeRecord,
 }
 
@@ -139,20 +133,15 @@ impl<'t> Tally<'t> {
     /// A tally for a folder of this machine and its counterpart in a bucket.
     pub(crate) fn new(tool: Tool, output: &'t Output, files: bool, folder: &Path, place: String) -> Tally<'t> {
         let total = TreeRecord { folder: escape_path(folder), place, ..TreeRecord::default() };
-        Tally { tool, output, files, hints: HashSet::new(), is_unreachable: false, unreported: 0, total }
+        Tally { tool, output, files, failures: RepeatedFailures::default(), total }
     }
 
     /// Counts and reports one file.
     pub(crate) async fn note(&mut self, file: &FileRecord) {
         self.total.count(file);
-        if let Some(error) = &file.error
-            && error.kind == Kind::BucketUnreachable
-            && std::mem::replace(&mut self.is_unreachable, true)
-        {
-            self.unreported += 1;
-        } else if let Some(error) = &file.error {
-            let hint = error.hint.clone().filter(|hint| self.hints.insert(hint.clone()));
-            self.tool.report_failure(&Failure { kind: error.kind, message: error.message.clone(), hint });
+        if let Some(error) = &file.error {
+            let (message, hint) = (error.message.clone(), error.hint.clone());
+            self.failures.report(self.tool, &Failure { kind: error.kind, message, hint });
         }
         if self.files {
             self.output.write_json(file).await;
@@ -161,9 +150,7 @@ impl<'t> Tally<'t> {
 
     /// Reports the failures that were not reported one by one, and returns the total.
     pub(crate) fn finish(self) -> TreeRecord {
-        if self.unreported > 0 {
-            self.tool.note(&format!("{} failed for the same reason", format_count(self.unreported, "more file")));
-        }
+        self.failures.report_counts(self.tool, "file");
         self.total
     }
 

@@ -31,7 +31,7 @@ pub use interruption::{describe_interruption, describe_running, resume_advice};
 pub use output::{Output, stdout_hang_up, stdout_is_pipe};
 pub use running_jobs::RunningJobs;
 
-use self::repeated_failures::RepeatedFailures;
+pub use self::repeated_failures::RepeatedFailures;
 use crate::failure::{Failure, Kind, Result};
 use crate::lease;
 use crate::quantity::format_count;
@@ -219,7 +219,7 @@ impl Pipe {
         let jobs = running.len();
         // Their progress lines are removed from the terminal before the next message.
         drop(running);
-        repeated.report_counts(self.tool);
+        repeated.report_counts(self.tool, "record");
         if interrupted && jobs > 0 && !self.explains_interruption {
             let advice = resume_advice(last_job.borrow().as_ref().filter(|_| input.is_stdin()));
             let left = [format!("{} not finished", format_count(jobs, "record")), advice.to_owned()];

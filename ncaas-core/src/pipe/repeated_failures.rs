@@ -1,9 +1,9 @@
-//! Failures of the same kind in one pipe: the first ones are reported, the others counted.
+//! Failures of the same kind in one run: the first ones are reported, the others counted.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::quantity::format_count;
 use crate::tool::Tool;
 
@@ -14,10 +14,14 @@ const MAX_PATTERNS: usize = 100;
 const MAX_SIMILAR: usize = 10;
 
 /// The failures that were reported, by the pattern of their message: the message without the names in it.
-#[derive(Default)]
-pub(super) struct RepeatedFailures(RefCell<BTreeMap<String, SimilarFailures>>);
+#[derive(Debug, Default)]
+pub struct RepeatedFailures {
+    patterns: RefCell<BTreeMap<String, SimilarFailures>>,
+    /// The hints that were printed: a hint for a thousand files is printed once.
+    hints: RefCell<HashSet<String>>,
+}
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct SimilarFailures {
     /// The messages that were reported, and how often each occurred again.
     reported: BTreeMap<String, u64>,
@@ -26,13 +30,13 @@ struct SimilarFailures {
 }
 
 impl SimilarFailures {
-    /// Counts a failure, and returns whether to report it.
-    fn add(&mut self, message: &str) -> bool {
+    /// Counts a failure, and returns whether to report it: at most `most` different messages are.
+    fn add(&mut self, message: &str, most: usize) -> bool {
         if let Some(count) = self.reported.get_mut(message) {
             *count += 1;
             return false;
         }
-        let is_shown = self.reported.len() < MAX_SIMILAR;
+        let is_shown = self.reported.len() < most;
         if is_shown {
             self.reported.insert(message.to_owned(), 0);
         } else {
@@ -44,26 +48,30 @@ impl SimilarFailures {
 
 impl RepeatedFailures {
     /// Reports a failure, or counts it for the end.
-    pub(super) fn report(&self, tool: Tool, failure: &Failure) {
-        let mut patterns = self.0.borrow_mut();
+    pub fn report(&self, tool: Tool, failure: &Failure) {
+        let mut patterns = self.patterns.borrow_mut();
         let pattern = pattern(&failure.message);
+        // A server that does not answer is the same failure for every name.
+        let most = if failure.kind == Kind::BucketUnreachable { 1 } else { MAX_SIMILAR };
         if patterns.len() >= MAX_PATTERNS && !patterns.contains_key(&pattern)
-            || patterns.entry(pattern).or_default().add(&failure.message)
+            || patterns.entry(pattern).or_default().add(&failure.message, most)
         {
-            tool.report_failure(failure);
+            let hint = failure.hint.clone().filter(|hint| self.hints.borrow_mut().insert(hint.clone()));
+            tool.report_failure(&Failure { hint, ..failure.clone() });
         }
     }
 
-    /// Reports how many failures were counted.
-    pub(super) fn report_counts(&self, tool: Tool) {
-        for similar in self.0.borrow().values() {
+    /// Reports how many failures were counted. `noun` is what failed: `record`, `file`.
+    pub fn report_counts(&self, tool: Tool, noun: &str) {
+        let more = format!("more {noun}");
+        for similar in self.patterns.borrow().values() {
             for (message, count) in similar.reported.iter().filter(|(_, count)| **count > 0) {
-                let records = format_count(*count, "more record");
-                tool.note(&format!("{records} failed with the same error: {message}"));
+                let failed = format_count(*count, &more);
+                tool.note(&format!("{failed} failed with the same error: {message}"));
             }
             if let (Some(message), count @ 1..) = (similar.reported.keys().next(), similar.unreported) {
-                let records = format_count(count, "more record");
-                tool.note(&format!("{records} failed with errors such as: {message}"));
+                let failed = format_count(count, &more);
+                tool.note(&format!("{failed} failed with errors such as: {message}"));
             }
         }
     }
@@ -87,7 +95,7 @@ mod tests {
     #[test]
     fn a_failure_is_reported_once_and_ten_similar_ones() {
         let mut similar = SimilarFailures::default();
-        let reported: Vec<bool> = (0..12).map(|number| similar.add(&format!("{}", number % 11))).collect();
+        let reported: Vec<bool> = (0..12).map(|number| similar.add(&format!("{}", number % 11), MAX_SIMILAR)).collect();
         assert_eq!(reported.iter().filter(|reported| **reported).count(), MAX_SIMILAR);
         assert_eq!((similar.reported["0"], similar.unreported), (1, 1));
     }

@@ -324,13 +324,17 @@ impl Record {
         }
     }
 
+    /// The time limit of the job in seconds.
+    pub fn time_limit_s(&self) -> Option<u64> {
+        self.fields().ok().and_then(|known| known.run?.timeout_s)
+    }
+
     /// Sets the state of the container, and adds a warning about its end if there is one.
     pub fn set_container(&mut self, container: Container) {
         if let Some(warning) = container.warning() {
             self.warn(warning);
         }
-        let limit = self.fields().ok().and_then(|known| known.run?.timeout_s);
-        if let (Some(limit), Some(duration)) = (container.exceeded_limit(limit), container.duration_s) {
+        if let (Some(limit), Some(duration)) = (container.exceeded_limit(self.time_limit_s()), container.duration_s) {
             let (duration, limit) = (format_duration(duration), format_duration(limit));
             self.warn(format!("the job succeeded, but ran for {duration}, longer than its time limit of {limit}"));
         }

@@ -72,11 +72,19 @@ struct Verifier<'v> {
     args: &'v VerifyArgs,
 }
 
+/// The io-dir of a job.
+enum LocalCopy {
+    /// Only the bucket is verified.
+    Unchecked,
+    /// It does not exist on this machine, and has none of the files.
+    Absent,
+    Folder(Folder),
+}
+
 /// The two copies where the files of one job are looked up.
 struct Copies {
     job: Job,
-    /// The io-dir, unless only the bucket is verified. A folder that does not exist has none of the files.
-    io_dir: Option<Option<Folder>>,
+    io_dir: LocalCopy,
     /// The bucket and the prefix of the job's folder.
     bucket: Option<(Bucket, String)>,
 }
@@ -112,20 +120,7 @@ impl Verifier<'_> {
         if record.results().is_none() && listed.is_none() {
             return Err(Failure::missing_field("results").hint("`ncaas-sync collect` lists them with their checksums"));
         }
-        fill_io_dir(record, &self.args.io_dir.io_dir)?;
-        let io_dir = Path::new(record.require("io_dir")?);
-        let job = record.job().unwrap_or_default();
-        let bucket = match (&job.bucket, &job.group) {
-            (Some(own), Some(group)) if !self.args.io_dir_only => {
-                Some(self.buckets.find_results(own, group, &job.id, record.text("resultpath")).await?)
-            }
-            _ => None,
-        };
-        if self.args.bucket_only && bucket.is_none() {
-            return Err(Failure::new(Kind::BadRecord, format!("`{}` does not come from a bucket", job.id)));
-        }
-        let io_dir = if self.args.bucket_only { None } else { Some(Folder::open(io_dir).ok()) };
-        let copies = Copies { job, io_dir, bucket };
+        let copies = self.copies(record).await?;
         let results = match &listed {
             None => ResultList::from_results(record.results().unwrap_or_default()),
             Some(listed) => copies.open_list(listed).await?,
@@ -137,32 +132,72 @@ impl Verifier<'_> {
             sha256: Some(listed.sha256),
             ..ResultFile::default()
         });
-        let copies = &copies;
         let checks = results.chain(list.map(Ok)).map(async |result| copies.check(&result?).await);
         let mut checks = stream::iter(checks).buffer_unordered(FILES_AT_ONCE);
-        let mut faults: BTreeMap<String, usize> = BTreeMap::new();
-        let (mut first, mut files) = (None, 0);
+        let mut tally = Tally::default();
         while let Some(checked) = checks.next().await {
             let checked = checked?;
-            files += 1;
-            for (place, state) in [("in the io-dir", checked.io_dir), ("in the bucket", checked.bucket)] {
-                if let Some(state) = state.filter(|state| *state != FileState::Same) {
-                    let word = if state == FileState::Missing { "missing" } else { "different" };
-                    *faults.entry(format!("{word} {place}")).or_default() += 1;
-                    first.get_or_insert_with(|| checked.path.clone());
-                }
-            }
+            tally.add(&checked);
             if self.args.files {
                 output.write_json(&checked).await;
             }
         }
-        let Some(first) = first else {
-            self.tool.note(&copies.summary(files));
-            return Ok(());
+        if let Some(failure) = tally.failure(&copies.job) {
+            return Err(failure);
+        }
+        self.tool.note(&copies.summary(tally.files));
+        Ok(())
+    }
+
+    /// The copies of a job's files that are verified.
+    async fn copies(&self, record: &mut Record) -> Result<Copies> {
+        fill_io_dir(record, &self.args.io_dir.io_dir)?;
+        let job = record.job().unwrap_or_default();
+        let bucket = match (&job.bucket, &job.group) {
+            (Some(own), Some(group)) if !self.args.io_dir_only => {
+                Some(self.buckets.find_results(own, group, &job.id, record.text("resultpath")).await?)
+            }
+            _ => None,
         };
-        let faults: Vec<String> = faults.into_iter().map(|(fault, count)| format!("{count} {fault}")).collect();
-        let Job { id, bucket, group, .. } = &copies.job;
-        let files = format_count(files, "file");
+        let io_dir = if !self.args.bucket_only {
+            Folder::open(Path::new(record.require("io_dir")?)).map_or(LocalCopy::Absent, LocalCopy::Folder)
+        } else if bucket.is_some() {
+            LocalCopy::Unchecked
+        } else {
+            return Err(Failure::new(Kind::BadRecord, format!("`{}` does not come from a bucket", job.id)));
+        };
+        Ok(Copies { job, io_dir, bucket })
+    }
+}
+
+/// The faults that were found in the files of one job.
+#[derive(Default)]
+struct Tally {
+    files: usize,
+    /// The number of files with each fault.
+    faults: BTreeMap<String, usize>,
+    /// A file with a fault.
+    first: Option<String>,
+}
+
+impl Tally {
+    fn add(&mut self, checked: &VerifyRecord) {
+        self.files += 1;
+        for (place, state) in [("in the io-dir", checked.io_dir), ("in the bucket", checked.bucket)] {
+            if let Some(state) = state.filter(|state| *state != FileState::Same) {
+                let word = if state == FileState::Missing { "missing" } else { "different" };
+                *self.faults.entry(format!("{word} {place}")).or_default() += 1;
+                self.first.get_or_insert_with(|| checked.path.clone());
+            }
+        }
+    }
+
+    /// The failure, if a file has a fault.
+    fn failure(&self, job: &Job) -> Option<Failure> {
+        let first = self.first.as_ref()?;
+        let faults: Vec<String> = self.faults.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
+        let Job { id, bucket, group, .. } = job;
+        let files = format_count(self.files, "file");
         let message = format!("`{id}`: {}, of {files}; the first is `{first}`", faults.join(", "));
         let hint = match (bucket, group) {
             (Some(bucket), Some(group)) => {
@@ -171,7 +206,7 @@ impl Verifier<'_> {
             }
             _ => "`--files` lists every file".to_owned(),
         };
-        Err(Failure::new(Kind::ChecksumMismatch, message).hint(hint))
+        Some(Failure::new(Kind::ChecksumMismatch, message).hint(hint))
     }
 }
 
@@ -179,7 +214,8 @@ impl Copies {
     /// The summary of a verification, for people.
     fn summary(&self, files: usize) -> String {
         let files = format_count(files, "file");
-        let io_dir = self.io_dir.as_ref().map(|_| "the io-dir".to_owned());
+        let is_local = !matches!(self.io_dir, LocalCopy::Unchecked);
+        let io_dir = is_local.then(|| "the io-dir".to_owned());
         let bucket = self.bucket.as_ref().map(|(bucket, _)| format!("`{}`", bucket.address()));
         let copies: Vec<String> = io_dir.into_iter().chain(bucket).collect();
         format!("`{}`: {files} verified in {}", self.job.id, copies.join(" and "))
@@ -190,7 +226,7 @@ impl Copies {
     async fn open_list(&self, listed: &ResultsFile) -> Result<ResultList> {
         let message = format!("`{}`, which lists the job's results, does not exist", listed.path);
         let mut opened = Err(Failure::new(Kind::FileNotFound, message));
-        if let Some(Some(io_dir)) = &self.io_dir {
+        if let LocalCopy::Folder(io_dir) = &self.io_dir {
             let path = Path::new(&listed.path);
             let (listed, shown) = (listed.clone(), io_dir.path().join(path));
             opened = match io_dir.open_file(path) {
@@ -224,9 +260,9 @@ impl Copies {
 
     async fn check(&self, result: &ResultFile) -> Result<VerifyRecord> {
         let io_dir = match &self.io_dir {
-            None => None,
-            Some(None) => Some(FileState::Missing),
-            Some(Some(io_dir)) => Some(check_file(result, io_dir).await?),
+            LocalCopy::Unchecked => None,
+            LocalCopy::Absent => Some(FileState::Missing),
+            LocalCopy::Folder(io_dir) => Some(check_file(result, io_dir).await?),
         };
         let bucket = match &self.bucket {
             None => None,
