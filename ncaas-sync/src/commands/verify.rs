@@ -134,18 +134,18 @@ impl Verifier<'_> {
         });
         let checks = results.chain(list.map(Ok)).map(async |result| copies.check(&result?).await);
         let mut checks = stream::iter(checks).buffer_unordered(FILES_AT_ONCE);
-        let mut tally = Tally::default();
+        let mut faults = Faults::default();
         while let Some(checked) = checks.next().await {
             let checked = checked?;
-            tally.add(&checked);
+            faults.add(&checked);
             if self.args.files {
                 output.write_json(&checked).await;
             }
         }
-        if let Some(failure) = tally.failure(&copies.job) {
+        if let Some(failure) = faults.failure(&copies.job) {
             return Err(failure);
         }
-        self.tool.note(&copies.summary(tally.files));
+        self.tool.note(&copies.summary(faults.files));
         Ok(())
     }
 
@@ -172,21 +172,21 @@ impl Verifier<'_> {
 
 /// The faults that were found in the files of one job.
 #[derive(Default)]
-struct Tally {
+struct Faults {
     files: usize,
     /// The number of files with each fault.
-    faults: BTreeMap<String, usize>,
+    counts: BTreeMap<String, usize>,
     /// A file with a fault.
     first: Option<String>,
 }
 
-impl Tally {
+impl Faults {
     fn add(&mut self, checked: &VerifyRecord) {
         self.files += 1;
         for (place, state) in [("in the io-dir", checked.io_dir), ("in the bucket", checked.bucket)] {
             if let Some(state) = state.filter(|state| *state != FileState::Same) {
                 let word = if state == FileState::Missing { "missing" } else { "different" };
-                *self.faults.entry(format!("{word} {place}")).or_default() += 1;
+                *self.counts.entry(format!("{word} {place}")).or_default() += 1;
                 self.first.get_or_insert_with(|| checked.path.clone());
             }
         }
@@ -195,7 +195,7 @@ impl Tally {
     /// The failure, if a file has a fault.
     fn failure(&self, job: &Job) -> Option<Failure> {
         let first = self.first.as_ref()?;
-        let faults: Vec<String> = self.faults.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
+        let faults: Vec<String> = self.counts.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
         let Job { id, bucket, group, .. } = job;
         let files = format_count(self.files, "file");
         let message = format!("`{id}`: {}, of {files}; the first is `{first}`", faults.join(", "));
