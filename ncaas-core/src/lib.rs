@@ -11,6 +11,7 @@ pub mod cancellation;
 pub mod certificate;
 #[cfg(feature = "bucket")]
 pub mod claim;
+mod command_line;
 pub mod config;
 pub mod duration;
 pub mod emission_order;
@@ -38,6 +39,7 @@ pub mod resources;
 pub mod saved_record;
 pub mod schema;
 pub mod shebang;
+mod signals;
 pub mod status_file;
 pub mod suggestion;
 pub mod table;
