@@ -38,7 +38,7 @@ impl LeftoverContainers {
             let is_own = bucket_and_io_dir(&record).as_ref() == Some(&place) && record.identity() != pushed.identity();
             let (id, state) = (container.id.clone(), container.state.clone());
             record.set("container", &Container { id, state, ..Container::default() });
-            (is_own && is_left_over(&record, &container.state)).then_some(record)
+            (is_own && is_left_over(engine, &record, &container.state)).then_some(record)
         });
         Ok(left.collect())
     }
@@ -51,15 +51,25 @@ fn bucket_and_io_dir(record: &Record) -> Option<(String, String)> {
 
 /// Whether no stage comes back to the container of a job: the end of its submission is known on this machine, and the container
 /// has ended or was never started.
-fn is_left_over(record: &Record, state: &str) -> bool {
+fn is_left_over(engine: &Engine, record: &Record, state: &str) -> bool {
     let Ok(folder) = JobFolder::for_record(record) else { return false };
-    let is_over = || folder.root().join(PROCESS_RESULTS).join(END_FILE).is_file();
     match state {
-        "exited" => is_over() && folder.saved_record().is_some() || folder.is_superseded(),
+        "exited" => is_over(&folder) && folder.saved_record().is_some() || has_ended_elsewhere(engine, &folder),
         // In a new attempt, `run` may be about to start it.
-        "created" => is_over() && !matches!(try_lock(&folder.work()), Some(Err(Errno::WOULDBLOCK))),
+        "created" => is_over(&folder) && !matches!(try_lock(&folder.work()), Some(Err(Errno::WOULDBLOCK))),
         _ => false,
     }
+}
+
+/// Whether another machine has ended the job: `ncaas-sync pull` has learnt that from the bucket, and noted it in the work folder,
+/// or removed the work folder because the job wrote no result to it. A job of a remote engine writes none there.
+pub(crate) fn has_ended_elsewhere(engine: &Engine, folder: &JobFolder) -> bool {
+    let is_removed = || !engine.is_remote() && folder.saved_record().is_none() && !folder.work().exists();
+    folder.is_superseded() || is_over(folder) && is_removed()
+}
+
+fn is_over(folder: &JobFolder) -> bool {
+    folder.root().join(PROCESS_RESULTS).join(END_FILE).is_file()
 }
 
 /// Locks a folder, if it exists and no other process has locked it.

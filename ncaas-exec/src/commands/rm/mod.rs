@@ -21,7 +21,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
 use crate::{lifecycle, targets};
-use leftover_containers::LeftoverContainers;
+use leftover_containers::{LeftoverContainers, has_ended_elsewhere};
 use unsaved::{Unsaved, is_saved};
 
 const DEFAULT_JOBS: usize = 8;
@@ -238,7 +238,7 @@ async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
 async fn remove_leftovers(engine: &Engine, leftovers: &LeftoverContainers, record: &Record) -> Result<()> {
     let mut all_removed = Ok(());
     for mut left in leftovers.find(engine, record).await? {
-        let is_superseded = JobFolder::for_record(&left).is_ok_and(|folder| folder.is_superseded());
+        let is_superseded = JobFolder::for_record(&left).is_ok_and(|folder| has_ended_elsewhere(engine, &folder));
         if !left.container().unwrap_or_default().was_never_started() && !is_superseded && !is_saved(&left) {
             continue;
         }

@@ -32,10 +32,11 @@ pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Fold
             // The pipe that ended the submission had another io-dir, or was killed before it wrote the file here. A job's folder
             // that cannot be written keeps its container.
             let _ = io_dir.open_below(&Path::new(RESULTS).join(id)).and_then(|folder| note_end(&folder));
-            note_superseded(bucket, group, id, io_dir).await?;
             remove_ended_work(&folder);
             // Fails for a folder that is not empty, which is kept.
-            let _ = work.remove_dir(id);
+            if work.remove_dir(id).is_err() {
+                note_superseded(bucket, group, id, io_dir).await?;
+            }
         }
     }
     Ok(())

@@ -100,16 +100,27 @@ fn the_next_pipe_learns_from_the_bucket_that_a_left_container_has_ended() {
 }
 
 /// This machine lost its power while the job ran, and another one has run it again and ended it.
-#[test]
-fn a_container_whose_job_another_machine_has_ended_is_removed_with_its_files() {
+fn is_ended_elsewhere_and_removed(has_results: bool) {
     is_left_and_removed(|submitted, _| {
         let io_dir = submitted.folder.path().join("io-dir");
         for path in ["logs/a.txt.record.json", "process_results/end.txt"] {
             std::fs::remove_file(io_dir.join(submitted.key(path))).unwrap();
         }
         let results = io_dir.join("lab/.ncaas/work").join(&submitted.id).join("1/results");
-        std::fs::write(results.join("half"), "half").unwrap();
+        if has_results {
+            std::fs::write(results.join("half"), "half").unwrap();
+        }
     });
+}
+
+#[test]
+fn a_container_whose_job_another_machine_has_ended_is_removed_with_its_files() {
+    is_ended_elsewhere_and_removed(true);
+}
+
+#[test]
+fn a_container_without_files_whose_job_another_machine_has_ended_is_removed() {
+    is_ended_elsewhere_and_removed(false);
 }
 
 /// The engine completes the request of a killed `run` after another pipe has ended the job.
