@@ -14,6 +14,7 @@ use ncaas_core::layout::JobFolder;
 use ncaas_core::lease;
 use ncaas_core::outcome::is_reported;
 use ncaas_core::pipe::{Input, Output, Pipe, RunningJobs};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Status};
 use ncaas_core::table::shows_table;
@@ -54,6 +55,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         jobs: RunningJobs::default(),
         kept: RefCell::default(),
         has_reported_kept: Cell::default(),
+        kept_with_error: RefCell::default(),
         leftovers: LeftoverContainers::default(),
     };
     let consequence = match &args.placement {
@@ -62,6 +64,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     };
     let report = |output: &Output| {
         remover.report_kept(output);
+        remover.report_kept_with_error();
         remover.jobs.report(tool, output, &consequence);
     };
     let work = async |record: &mut Record, output: &Output| remover.process(record, output).await;
@@ -86,6 +89,8 @@ struct Remover {
     kept: RefCell<Vec<(String, Unsaved)>>,
     /// In a pipe, whether one that was kept has been reported.
     has_reported_kept: Cell<bool>,
+    /// The containers of jobs with an error, which are kept and reported together at the end of a pipe.
+    kept_with_error: RefCell<Vec<String>>,
     leftovers: LeftoverContainers,
 }
 
@@ -95,6 +100,8 @@ impl Remover {
             self.jobs.note_ended(record);
             if error.kind == Kind::Superseded && !self.dry_run {
                 remove_superseded(self.connection.get().await?, record).await?;
+            } else if self.is_filter && !error.kind.is_transient() {
+                self.note_kept_with_error(record).await;
             }
             return Ok(());
         }
@@ -190,6 +197,27 @@ impl Remover {
             output.report_failure(self.tool, &Failure { hint, ..failure });
         } else {
             self.kept.borrow_mut().push((container.name.clone(), unsaved));
+        }
+    }
+
+    /// Notes that the container of a job with an error is kept, if it exists: nothing else comes back to it.
+    async fn note_kept_with_error(&self, record: &Record) {
+        if let Some(container) = record.container().filter(Container::has_ended)
+            && container_exists(&self.connection, record).await
+        {
+            self.kept_with_error.borrow_mut().push(container.name);
+        }
+    }
+
+    /// Reports the containers of jobs with an error.
+    fn report_kept_with_error(&self) {
+        match self.kept_with_error.borrow().as_slice() {
+            [] => {}
+            [name] => self.tool.note(&format!("kept the container `{name}`: its job has an error")),
+            [name, more @ ..] => self.tool.note(&format!(
+                "kept the container `{name}` and {}: their jobs have an error",
+                format_count(more.len() as u64, "more container")
+            )),
         }
     }
 

@@ -27,8 +27,10 @@ fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
     assert_eq!((named.status, named.record().error_kind()), (1, "usage"));
     docker(&["kill", &id]);
     let mut failed: Value = serde_json::from_slice(&running).unwrap();
-    failed["error"] = json!({"tool": "x", "kind": "io", "message": "m", "hint": null});
-    assert_eq!(workspace.exec(&["rm"]).stdin(failed.to_string()).run().status, 1);
+    failed["error"] = json!({"tool": "x", "kind": "too-large", "message": "m", "hint": null});
+    (failed["container"]["state"], failed["container"]["status"]) = ("exited".into(), "killed".into());
+    let kept = format!("kept the container `{}`: its job has an error", failed["container"]["name"].as_str().unwrap());
+    workspace.exec(&["rm"]).stdin(failed.to_string()).run().ended_saying(1, &kept);
     docker(&["inspect", "--format", "{{.State.Status}}", &id]);
     workspace.exec(&["rm", &id]).run();
     // For a filter, a container that is gone needs no more work.
@@ -149,7 +151,7 @@ fn rm_does_not_report_a_running_job_if_its_final_record_follows() {
     let removed = workspace.exec(&["rm"]).stdin([running.clone(), ended].concat()).run().ok();
     assert_eq!(removed.json().len(), 2);
     let mut failed: Value = serde_json::from_slice(&running).unwrap();
-    failed["error"] = json!({"tool": "x", "kind": "io", "message": "m", "hint": null});
+    failed["error"] = json!({"tool": "x", "kind": "too-large", "message": "m", "hint": null});
     let both = format!("{}{failed}\n", String::from_utf8(running).unwrap());
     assert_eq!(workspace.exec(&["rm"]).stdin(both).run().stderr, "");
 }

@@ -22,9 +22,10 @@ fn nothing_is_published_without_a_saved_log(bucket: &TestBucket) {
     let end = format!("lab/results/{id}/process_results/end.txt");
     let ran = pipe_in(folder.path(), &script.replace("ncaas-logs save --live", "ncaas-exec wait"), &[]);
     for dataset in ["a.txt", "bad.txt"] {
-        let refused = format!("cannot push `{id}`: the log of `{dataset}` was not saved\nhint: put `ncaas-logs save` ");
+        let refused = format!("cannot push `{id}`: the log of `{dataset}` was not saved\n");
         assert!(ran.stderr.contains(&refused), "{}", ran.stderr);
     }
+    assert_eq!(ran.stderr.matches("\nhint: put `ncaas-logs save` ").count(), 1, "{}", ran.stderr);
     let kinds: Vec<_> = ran.json().iter().map(|record| record["error"]["kind"].clone()).collect();
     assert_eq!((ran.status, kinds), (1, vec![json!("file-not-found"); 2]));
     assert!(bucket.get(&end).is_none(), "{:?}", bucket.keys());
