@@ -68,6 +68,11 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
     let reach = AllowedKeys::new(bucket.address(), group, &others);
     let mut submission = Submission::from_fields(fields.clone(), &reach);
     submission.refusal().map_or(Ok(()), Err)?;
+    let key = submit_key(group, &timestamp)?;
+    // `--force` overwrites datasets: not those of the submission that exists.
+    if args.timestamp.is_some() && bucket.head(&key).await?.is_some() {
+        return Err(submission_exists(&key));
+    }
     for source in datasets.iter().chain([&config]) {
         uploader.upload(source).await?;
     }
@@ -75,13 +80,11 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
     validation::validate(&mut submission, bucket, &mut log).await?;
     submission.refusal().map_or(Ok(()), Err)?;
 
-    let key = submit_key(group, &timestamp)?;
     let mut content = serde_json::to_vec_pretty(&fields).unwrap_or_default();
     content.push(b'\n');
     let earlier = find_unfinished(bucket, group, &submission, (&key, content.len())).await?;
     if bucket.put_new(&key, content).await?.is_none() {
-        return Err(Failure::new(Kind::NameInUse, format!("the submission `{key}` already exists"))
-            .hint("use another `--timestamp`, or none for the current time"));
+        return Err(submission_exists(&key));
     }
     if let Some(earlier) = earlier {
         let cancel = shell_line(["ncaas-submit", "cancel", &args.target, &id]);
@@ -90,6 +93,11 @@ async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Re
         ));
     }
     Ok(submission.whole_record(&submitted_job(bucket, &key, id, Some(timestamp))))
+}
+
+fn submission_exists(key: &Key) -> Failure {
+    Failure::new(Kind::NameInUse, format!("the submission `{key}` already exists"))
+        .hint("use another `--timestamp`, or none for the current time")
 }
 
 fn submit_fields(

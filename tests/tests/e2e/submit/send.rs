@@ -50,10 +50,13 @@ fn a_sent_submission_is_emitted(bucket: &TestBucket) {
     let cancel = again_sent.stderr.split('`').rfind(|words| words.starts_with("ncaas-submit cancel ")).unwrap();
     assert_eq!(ncaas_tests::pipe(cancel).ok().json()[0]["state"], "cancelled");
     assert_eq!(bucket.text("lab/inputs/many/1.npy"), "2");
+    // A refused submission overwrites nothing.
+    std::fs::write(path("many/1.npy"), "3").unwrap();
     ncaas_submit(&again)
         .args(["--force", "--timestamp", "16:52:06.8 x"])
         .run()
         .ended_saying(1, "the submission `lab/submissions/16:52:06.8 x_submit.json` already exists");
+    assert_eq!(bucket.text("lab/inputs/many/1.npy"), "2");
 }
 
 #[test]
