@@ -150,7 +150,10 @@ fn remedy(record: &Record, container: &Container) -> Option<String> {
             Some(limit) => format!("its limit is {}: raise it with `--memory`", format_limit(limit)),
             None => "run it with fewer jobs at once, or on a machine with more memory".to_owned(),
         }),
-        Status::Timeout => Some("raise `__duration__` in its config, or `--timeout`".to_owned()),
+        Status::Timeout => Some(match record.text("configname") {
+            Some(_) => "raise `__duration__` in its config, or `--timeout`".to_owned(),
+            None => "raise it with `--timeout`".to_owned(),
+        }),
         Status::Success | Status::Failed | Status::Killed => None,
     }
 }
@@ -209,8 +212,14 @@ mod tests {
                 log,
             ),
             (
-                r#"timeout","exit_code":143,"duration_s":3700"#,
+                r#"timeout","exit_code":143,"duration_s":4"#,
                 "}",
+                "exceeded its time limit and was stopped after 4.0 s; raise it with `--timeout`; last output: ",
+                cause,
+            ),
+            (
+                r#"timeout","exit_code":143,"duration_s":3700"#,
+                r#"},"configname":"lab/c.yaml""#,
                 "exceeded its time limit and was stopped after 1h 1m 40s; raise `__duration__` in its config, or \
                  `--timeout`; last output: ",
                 cause,

@@ -12,7 +12,7 @@ use async_recursion::async_recursion as boxed;
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptions;
 
-use crate::engine::errors::{EngineContext, Subject};
+use crate::engine::errors::{EngineContext, Subject, container_not_found};
 use crate::engine::state_change::request_settled;
 use crate::engine::{Engine, reference};
 use crate::failure::{Failure, Kind, NoneIf, Result};
@@ -130,7 +130,7 @@ impl Engine {
     /// Same as [`Engine::inspect`]; [`Kind::WrongContainer`] if the container does not belong to the record's job.
     #[boxed]
     pub async fn inspect_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
-        let inspected = self.inspect(id).await?;
+        let inspected = self.inspect_of_record(record, id).await?;
         let from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
         self.check_container_of(record, &inspected, !from_bucket).await?;
         Ok(inspected)
@@ -143,9 +143,22 @@ impl Engine {
     /// Same as [`Engine::inspect_for`].
     #[boxed]
     pub async fn inspect_labelled_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
-        let inspected = self.inspect(id).await?;
+        let inspected = self.inspect_of_record(record, id).await?;
         self.check_container_of(record, &inspected, false).await?;
         Ok(inspected)
+    }
+
+    /// Inspects a container. The failure for one that does not exist has its name, which people know.
+    async fn inspect_of_record(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
+        let known = record.container().unwrap_or_default();
+        self.inspect(id).await.map_err(|failure| {
+            if failure.kind != Kind::ContainerNotFound || known.name.is_empty() {
+                return failure;
+            }
+            let failure = container_not_found(&known.name);
+            let hint = "if an earlier stage of the pipe has removed it, put `ncaas-exec rm` last";
+            if known.has_ended() { failure.hint(hint) } else { failure }
+        })
     }
 
     /// Whether a container has a label that is not inherited from its image.

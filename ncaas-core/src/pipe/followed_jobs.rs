@@ -6,7 +6,7 @@ use super::interruption::{describe_interruption, describe_running, resume_advice
 use super::later_stages::LaterStages;
 use crate::outcome::is_reported;
 use crate::record::Record;
-use crate::record::fields::{Job, RecordFields, StoppedBy};
+use crate::record::fields::{Job, RecordFields, Status, StoppedBy};
 use crate::tool::{JobCounts, Tool};
 
 /// Counts the jobs whose end a stage sees, and reports each end once in a pipe.
@@ -52,7 +52,7 @@ impl FollowedJobs {
     /// is reported when its log is known: it does not wait for the results.
     pub fn reports_end(&self, tool: Tool, record: &Record) -> bool {
         let later = self.later();
-        let is_failed = record.is_failed();
+        let is_failed = !has_succeeded(record);
         !is_reported(record) && (is_failed || !tool.is_quiet() && !later.collects) && !later.saves
     }
 
@@ -64,14 +64,14 @@ impl FollowedJobs {
                 let stopped_by = record.container().and_then(|container| container.stopped_by);
                 let is_cancelled = stopped_by == Some(StoppedBy::Cancelled);
                 counts.cancelled += u64::from(is_cancelled);
-                counts.failed += u64::from(record.is_failed() && !is_cancelled);
+                counts.failed += u64::from(!has_succeeded(record) && !is_cancelled);
             });
         }
         if self.reports_end(tool, record) {
-            if record.is_failed() {
-                tool.note_failure(outcome)
+            if has_succeeded(record) {
+                tool.note(outcome);
             } else {
-                tool.note(outcome)
+                tool.note_failure(outcome);
             }
             record.merge(&RecordFields { outcome_reported: Some(true), ..RecordFields::default() });
         }
@@ -104,5 +104,25 @@ impl FollowedJobs {
         let mut counts = self.counts.get();
         change(&mut counts);
         self.counts.set(counts);
+    }
+}
+
+/// Whether an ended job has succeeded. One whose exit code is not known has not.
+fn has_succeeded(record: &Record) -> bool {
+    !record.is_failed() && record.container().is_some_and(|container| container.status == Some(Status::Success))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_without_a_status_is_not_counted_as_a_success() {
+        let jobs = FollowedJobs::default();
+        for status in [r#","status":"success""#, ""] {
+            let line = format!(r#"{{"dataname":"a","container":{{"id":"x","state":"exited"{status}}}}}"#);
+            jobs.report(Tool::named("t"), &mut Record::parse(line.as_bytes()).unwrap(), "a ended");
+        }
+        assert_eq!(jobs.counts().total().as_deref(), Some("2 jobs ended: 1 succeeded, 1 failed"));
     }
 }

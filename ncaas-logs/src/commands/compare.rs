@@ -9,9 +9,9 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::relative_to_working_directory;
 use ncaas_core::layout::base_name;
 use ncaas_core::pipe::{self, json_line};
-use ncaas_core::quantity::format_bytes;
+use ncaas_core::quantity::{format_bytes, format_limit};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::ResultFile;
+use ncaas_core::record::fields::{ResultFile, StoppedBy};
 use ncaas_core::table::{Table, shows_table, terminal_width};
 use ncaas_core::text::{one_line, shorten};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -124,8 +124,10 @@ impl ComparedJob {
             let name = result.path.split_once("/process_results/").map_or(result.path.as_str(), |(_, name)| name);
             (name.to_owned(), (result.size, result.sha256))
         });
-        let find_cause = || if record.is_failed() { files.find_cause() } else { None };
-        let cause = record.text("cause").map(str::to_owned).or_else(find_cause);
+        let stopped_by = record.container().and_then(|container| container.stopped_by);
+        // The output of a job that a user or the engine has ended does not say why it ended.
+        let has_cause = record.is_failed() && !stopped_by.is_some_and(StoppedBy::is_outside);
+        let cause = record.text("cause").map(str::to_owned).or_else(|| files.find_cause()).filter(|_| has_cause);
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Some(ComparedJob { path, results: results.collect(), record, cause })
     }
@@ -236,7 +238,9 @@ fn add_field(rows: &mut Vec<(String, String, String)>, name: String, a: &Value, 
             add_field(rows, format!("{name} {}", field.replace('_', " ")), &value(a, field), &value(b, field));
         });
     }
+    let is_size = ["run memory", "run log size"].contains(&name.as_str());
     let text = |value: &Value| match value {
+        Value::Number(bytes) if is_size => bytes.as_u64().map_or_else(|| bytes.to_string(), format_limit),
         Value::Null => NONE.to_owned(),
         Value::String(text) => text.clone(),
         other => shorten(&other.to_string(), 200),

@@ -3,7 +3,7 @@
 use ncaas_core::duration::format_duration;
 use ncaas_core::quantity::format_limit;
 use ncaas_core::record::Record;
-use ncaas_core::text::shell_line;
+use ncaas_core::text::{one_line, shell_line};
 use ncaas_core::tool::Tool;
 
 use crate::container_spec::ContainerSpec;
@@ -13,12 +13,14 @@ pub(super) fn explain_start(tool: Tool, verb: &str, record: &Record, spec: &Cont
     let name = spec.name.as_deref().unwrap_or("a container");
     let image = record.text("image").unwrap_or(&spec.image);
     tool.note(&format!("{verb} `{name}` from the image `{image}`, id {}", spec.image));
+    // The container's name is long, and the lines are many.
+    let name = record.dataset_name().map_or_else(|| name.to_owned(), |dataset| one_line(&dataset));
     let words: Vec<String> = spec.entrypoint.iter().chain(&spec.command).flatten().cloned().collect();
     if !words.is_empty() {
         tool.note(&format!("`{name}` runs: {}", shell_line(&words)));
     }
     for shared in &spec.shared {
-        let access = if shared.read_only { "read-only" } else { "writable" };
+        let access = if shared.read_only { "read-only" } else { "writable; `ncaas-sync collect` moves its files" };
         let host = shared.host.display();
         tool.note(&format!("`{name}`: `{host}` is mounted at `{}` ({access})", shared.container));
     }

@@ -100,7 +100,7 @@ fn a_dry_run_on_a_terminal_says_what_would_run() {
     let workspace = Workspace::new();
     workspace.write("a.npy", "a");
     let lines = shown(workspace.path(), &format!("ncaas-exec run {FIXTURE} --data a.npy --dry-run -- true"));
-    for expected in ["would start `job__", "a.npy` is mounted at `", "limits of `job__", "docker run --detach"] {
+    for expected in ["would start `job__", "a.npy` is mounted at `", "limits of `a.npy`: ", "docker run --detach"] {
         assert!(lines.iter().any(|line| line.contains(expected)), "{expected}: {lines:#?}");
     }
     assert!(!lines.iter().any(|line| is_json(line)), "{lines:#?}");
