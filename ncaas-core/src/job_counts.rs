@@ -3,12 +3,13 @@
 //! The stages of a pipe write to the same terminal. A lock on the terminal lets one of them draw the line, and every
 //! message of a stage first removes it; it is drawn again a moment later.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use rustix::fs::{FileType, FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
@@ -91,8 +92,6 @@ impl CountsLine {
             let elapsed = if seconds < 60 { format!("{seconds} s") } else { format_duration(seconds as f64) };
             bar.set_message(format!("{} [{elapsed}]", counts.describe()));
             bar.tick();
-            // What the terminal shows next, such as `^C`, begins in this line: a message then removes both.
-            write_stderr("\r");
         }
     }
 
@@ -111,8 +110,53 @@ impl Drop for CountsLine {
     }
 }
 
+/// The terminal, whose cursor returns to the beginning of the line in the same write: what the terminal shows next, such as
+/// `^C`, begins in this line, and a message then removes both. `indicatif` leaves the cursor at the end.
+#[derive(Debug)]
+struct ReturningTerminal(Term);
+
+impl TermLike for ReturningTerminal {
+    fn width(&self) -> u16 {
+        self.0.size().1
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_up(n)
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_down(n)
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_right(n)
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_left(n)
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.0.write_line(text)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.write_str(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.0.clear_line()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.write_str("\r")?;
+        self.0.flush()
+    }
+}
+
 fn new_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let terminal = ReturningTerminal(Term::buffered_stderr());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::new(terminal)));
     // The message is shortened to the terminal's width.
     if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
         bar.set_style(style);
