@@ -51,7 +51,7 @@ fn a_submission_from_its_beginning_to_its_end(bucket: &TestBucket) {
     let waited = waiting.wait_with_output().unwrap();
     assert_eq!(waited.status.code(), Some(1), "one of them failed");
     let told = String::from_utf8(waited.stderr).unwrap();
-    assert!(told.contains("`lab/inputs/x.npy`: in progress (fitting)"), "{told}");
+    assert!(told.contains("x.npy: in progress (fitting)"), "{told}");
     let ended: Vec<Value> =
         waited.stdout.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
     assert_eq!(ended.len(), 2);

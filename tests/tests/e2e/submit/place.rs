@@ -105,9 +105,11 @@ fn a_job_that_clears_a_node_does_not_touch_the_next_run_of_a_killed_job() {
     fs::write(&slow, script).unwrap();
     fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
 
-    let mut other = node_job(folder.path(), "other", "true");
+    let mut other = node_job(folder.path(), "other", "cat >/dev/null");
     wait_until("another job removes what is left", Duration::from_secs(60), || removing.exists());
-    let run = format!("ncaas-exec run {FIXTURE} --placement {placement} -- sleep 6 | ncaas-exec wait -q >ended.json");
+    let run = format!(
+        "cat >/dev/null; ncaas-exec run {FIXTURE} --placement {placement} -- sleep 6 | ncaas-exec wait -q >ended.json"
+    );
     let mut requeued = node_job(folder.path(), &job, &run);
     assert!(other.wait().unwrap().success());
     let status = requeued.wait().unwrap();

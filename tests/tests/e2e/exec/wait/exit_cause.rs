@@ -35,7 +35,7 @@ fn an_out_of_memory_job_is_reported_with_evidence() {
 
 #[test]
 fn a_job_whose_child_was_oom_killed_succeeds_with_a_warning() {
-    let record = Workspace::new().run_to_end(&["--memory", "20m"], &["sh", "-c", "(tail /dev/zero); exit 0"]);
+    let record = Workspace::new().run_to_end(&["--memory", "20m"], &["sh", "-c", "(tail /dev/zero); sleep 1"]);
     let container = record.container.unwrap();
     assert_eq!((container.status.as_deref(), container.oom), (Some("success"), Some(json!(true))));
     assert!(record.warnings.unwrap()[0].contains("was killed because memory ran out"));
