@@ -19,8 +19,8 @@ SCRIPTS = .ci/run .ci/generate .ci/package .ci/image tests/demo tests/archive te
           $(filter-out %.Dockerfile %.txt %.py,$(wildcard tests/services/*)) \
           $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other. Tests wait more than they compute:
-# .config/nextest.toml says how many run at once.
-RUNNER  = $(if $(shell command -v cargo-nextest),nextest run --test-threads $(shell expr 5 \* $$(nproc)),test --lib --bins --tests) --no-fail-fast
+# for each processor two run, and one that mostly waits (.config/nextest.toml).
+RUNNER  = $(if $(shell command -v cargo-nextest),nextest run --test-threads $(shell expr 2 \* $$(nproc)),test --lib --bins --tests) --no-fail-fast
 
 .PHONY: help build demo test test-engines test-endurance test-cluster check format lint docs generate generated bench install install-files uninstall package \
         test-package archive test-archive static serve image clean services stop
