@@ -92,11 +92,12 @@ impl JobFolder {
     }
 
     /// Moves the files that an earlier run of this dataset has left in the folders of [`Self::make_work`], which are empty then.
-    /// Its container was removed before they were collected. The folder to which they were moved; none if there are none.
+    /// Its container was removed before they were collected. The folder to which they were moved; none if there are none, or if
+    /// they were removed (`discard`).
     ///
     /// # Errors
     /// [`Kind::UnsafePath`](crate::failure::Kind::UnsafePath) if something else is in the place of a folder; a file system that refuses.
-    pub fn set_aside_earlier_files(&self) -> Result<Option<PathBuf>> {
+    pub fn set_aside_earlier_files(&self, discard: bool) -> Result<Option<PathBuf>> {
         let root = self.make_work_root()?;
         let aside = self.work().join(format!("earlier-{}", Timestamp::now().as_millisecond()));
         let mut has_moved = false;
@@ -114,8 +115,12 @@ impl JobFolder {
         }
         if has_moved {
             self.make_work()?;
+            if discard {
+                // Fails for files of other users, which stay.
+                let _ = root.dir().remove_dir_all(root.relative(&aside));
+            }
         }
-        Ok(has_moved.then_some(aside))
+        Ok(Some(aside).filter(|_| has_moved && !discard))
     }
 
     /// The existing folders that are mounted in the job's container.
