@@ -56,7 +56,8 @@ use job_folders::MadeFolders;
 use job_inputs::JobInputs;
 use launch::Launcher;
 use previous_run::{
-    find_container, find_started, is_unstarted, may_have_container, saved_end, use_io_dir_of_container,
+    are_results_lost, find_container, find_started, is_unstarted, may_have_container, saved_end,
+    use_io_dir_of_container,
 };
 use staged_inputs::stage_inputs;
 use start_order::{StartOrder, Ticket};
@@ -218,11 +219,18 @@ impl Runner {
         if let Some(end) = saved_end(record)
             && !self.dry_run
         {
-            if let (Ok(engine), Some(saved)) = (self.connection.get().await, end.container()) {
+            let engine = self.connection.get().await;
+            if let (Ok(engine), Some(saved)) = (&engine, end.container()) {
                 targets::check_saved_container(engine, record, &saved).await?;
             }
-            record.copy_end(&end);
-            return Ok(());
+            let is_lost = match engine {
+                Ok(engine) => are_results_lost(engine, record, &end).await,
+                Err(_) => false,
+            };
+            if !is_lost {
+                record.copy_end(&end);
+                return Ok(());
+            }
         }
         let inputs = JobInputs::locate(record)?;
         let start = async |engine: &Engine, record: &mut Record| {

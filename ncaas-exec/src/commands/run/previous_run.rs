@@ -77,3 +77,11 @@ pub(super) fn saved_end(record: &Record) -> Option<Record> {
     let has_ended = saved.container().is_some_and(|container| container.has_ended());
     (has_ended && !saved.has_error()).then_some(saved)
 }
+
+/// Whether a job from a bucket has ended here, and its container was removed before its results were collected: another job of
+/// the machine cleared what a killed pipe had left. Its log alone is not its end: it runs again.
+pub(super) async fn are_results_lost(engine: &Engine, record: &Record, end: &Record) -> bool {
+    let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
+    let is_collected = end.results().is_some() || end.results_file().is_some();
+    is_from_bucket && !is_collected && matches!(find_container(engine, record).await, Ok(None))
+}

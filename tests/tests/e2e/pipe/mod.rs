@@ -65,6 +65,21 @@ fn a_second_run_of_the_pipe_keeps_what_the_first_one_did_not_collect() {
     }
 }
 
+/// A node lost its power after the log was saved, and another job of the node cleared it.
+#[test]
+fn a_job_whose_container_was_removed_before_its_results_were_collected_runs_again() {
+    let submitted = SubmittedJob::new("cleared");
+    let script = pipeline_script(&submitted.bucket.address(), "--once --hold 0s", "echo 1 >io-dir/results/r");
+    let (until_save, _) = script.split_once(" | ncaas-sync collect").unwrap();
+    pipe_in(submitted.folder.path(), until_save, &[]);
+    for container in containers_labelled(&submitted.label) {
+        docker(&["rm", &container]);
+    }
+    let ran = pipe_in(submitted.folder.path(), &script, &[]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(submitted.bucket.get(&submitted.key("process_results/r")), Some(b"1\n".to_vec()), "{}", ran.stderr);
+}
+
 /// Runs a job without removing its container, changes what is left, and runs the next submission, which removes it all.
 fn is_left_and_removed(change: impl Fn(&SubmittedJob, &str)) {
     let submitted = SubmittedJob::new("left");
