@@ -73,7 +73,7 @@ fn a_job_whose_container_was_removed_before_its_results_were_collected_runs_agai
     let (until_save, _) = script.split_once(" | ncaas-sync collect").unwrap();
     pipe_in(submitted.folder.path(), until_save, &[]);
     for container in containers_labelled(&submitted.label) {
-        docker(&["rm", &container]);
+        ncaas_tests::Run::tool("ncaas-exec").args(["rm", "--force", &container]).run().ok();
     }
     let ran = pipe_in(submitted.folder.path(), &script, &[]);
     assert_eq!(ran.status, 0, "{}", ran.stderr);
