@@ -1,14 +1,17 @@
 //! Writes to a directory bucket: complete or not at all, also conditional.
 //!
-//! A conditional write compares and replaces under an exclusive lock; unconditional writes of the tools share the lock.
+//! A conditional write compares and replaces under an exclusive lock; unconditional writes of the tools share the lock. Each
+//! of a few locks serves a part of the keys: a process that is stopped while it holds one does not stop the whole bucket.
 //! Other programs (`cp`, an editor) do not know it: what they write between the comparison and the replacement, which are
 //! microseconds apart, is lost.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, Permissions};
 use rustix::fs::FlockOperation;
+use sha2::{Digest, Sha256};
 
 use crate::bucket::key::Key;
 use crate::bucket::object::Version;
@@ -20,7 +23,10 @@ use super::DirBucket;
 /// Listings do not show it, as every name that begins with `.ncaas-`.
 const OWN_FOLDER: &str = ".ncaas-bucket";
 
-/// How a writer holds the bucket's lock. Closing the file releases it.
+/// The folder of the lock files, which are named `0` to `f`.
+const LOCKS: &str = ".ncaas-bucket/locks";
+
+/// How a writer holds the lock of a key. Closing the file releases it.
 enum Lock {
     Shared,
     Exclusive,
@@ -68,7 +74,7 @@ impl DirBucket {
 
     pub(in crate::bucket) fn delete(&self, key: &Key) -> Result<()> {
         let root = self.root()?;
-        let _lock = self.lock(&root, Lock::Shared)?;
+        let _lock = self.lock(&root, key, Lock::Shared)?;
         let Some((folder, path)) = self.locate(&root, key)? else { return Ok(()) };
         let removed = match path.strip_suffix('/') {
             Some(empty) => folder.remove_dir(empty),
@@ -96,7 +102,7 @@ impl DirBucket {
         let (folder, name) = self.open_parent(&root, key)?;
         let mut part = PartialFile::in_folder(folder, name).map_err(|error| failed(&error))?;
         let filled = fill(&mut part.file, &failed)?;
-        let _lock = self.lock(&root, Lock::Shared)?;
+        let _lock = self.lock(&root, key, Lock::Shared)?;
         part.rename().map_err(|error| failed(&error))?;
         Ok(filled)
     }
@@ -114,7 +120,7 @@ impl DirBucket {
         let (folder, name) = self.open_parent(root, key)?;
         let mut part = PartialFile::in_folder(folder, name).map_err(failed)?;
         part.file.write_all(bytes).map_err(failed)?;
-        let _lock = self.lock(root, lock)?;
+        let _lock = self.lock(root, key, lock)?;
         rename(&mut part).map_err(failed)
     }
 
@@ -143,15 +149,18 @@ impl DirBucket {
         opened.map_err(|error| self.failure("create the folder of", key, &error))
     }
 
-    /// Waits for the lock. The lock file is only opened for reading, so that several users can share a bucket.
-    fn lock(&self, root: &Dir, lock: Lock) -> Result<fs::File> {
-        let name = format!("{OWN_FOLDER}/lock");
+    /// Waits for the lock of a key.
+    fn lock(&self, root: &Dir, key: &Key, lock: Lock) -> Result<fs::File> {
+        let number = Sha256::digest(key.as_str())[0] % 16;
+        let name = format!("{LOCKS}/{number:x}");
         let failed = |error: &io::Error| Failure::io("lock the bucket with", &self.root.join(&name), error);
-        let file = match root.open(&name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                root.create_dir_all(OWN_FOLDER).map_err(|error| failed(&error))?;
-                root.open_with(&name, OpenOptions::new().append(true).create(true))
-            }
+        let open = || match root.open_with(&name, OpenOptions::new().read(true).write(true)) {
+            // NFS asks for the right to write, other file systems do not.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => root.open(&name),
+            opened => opened,
+        };
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create_locks(root).and_then(|()| open()),
             opened => opened,
         };
         let file = file.map_err(|error| failed(&error))?.into_std();
@@ -161,5 +170,44 @@ impl DirBucket {
         };
         rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)).map_err(|error| failed(&error.into()))?;
         Ok(file)
+    }
+}
+
+/// Creates all lock files in one step, and for all users: not all of them may create files there.
+fn create_locks(root: &Dir) -> io::Result<()> {
+    root.create_dir_all(OWN_FOLDER)?;
+    let new = format!("{LOCKS}-{:x}", fastrand::u64(..));
+    root.create_dir(&new)?;
+    let created = (0..16).try_for_each(|number| {
+        let file = root.create(format!("{new}/{number:x}"))?;
+        file.set_permissions(Permissions::from_std(fs::Permissions::from_mode(0o666)))
+    });
+    match created.and_then(|()| root.rename(&new, root, LOCKS)) {
+        Err(error) => {
+            root.remove_dir_all(&new)?;
+            // Another process was faster.
+            if root.exists(LOCKS) { Ok(()) } else { Err(error) }
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_writer_that_stops_while_it_holds_a_lock_does_not_block_writes_of_other_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = DirBucket::open(folder.path()).unwrap();
+        let (held, other) = (Key::new("lab/a").unwrap(), Key::new("lab/b").unwrap());
+        let version = bucket.put_new(&other, b"1").unwrap().unwrap();
+        let _stopped = bucket.lock(&bucket.root().unwrap(), &held, Lock::Shared).unwrap();
+        let (sender, written) = mpsc::channel();
+        std::thread::spawn(move || sender.send(bucket.put_if(&other, b"2", &version).unwrap().is_some()));
+        assert_eq!(written.recv_timeout(Duration::from_secs(20)), Ok(true));
     }
 }
