@@ -2,10 +2,11 @@
 //! stream.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
@@ -24,6 +25,9 @@ const LONGEST: usize = 4 << 20;
 /// How often opening is tried while the engine rotates its files, and the time between.
 const MAX_TRIES: usize = 5;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
+
+/// The longest time between two values of the clock of a file system, with 250 ticks a second.
+const CLOCK_TICK: Duration = Duration::from_millis(4);
 
 /// The line in a log in place of output that the engine has removed.
 pub(crate) const GAP: &[u8] =
@@ -45,8 +49,8 @@ pub(super) struct Files {
     grows: bool,
     /// Whether the engine begins new files.
     rotates: bool,
-    /// The inode of the newest open file.
-    newest: u64,
+    /// The newest open file.
+    newest: Arc<File>,
     gaps: u64,
 }
 
@@ -57,14 +61,14 @@ impl Files {
             if attempt > 0 {
                 std::thread::sleep(BETWEEN_ATTEMPTS);
             }
-            let newest = File::open(path).ok()?;
+            let newest = Arc::new(File::open(path).ok()?);
             let opened = newest.metadata().ok()?.ino();
-            let mut parts = VecDeque::from([Part::File(Box::new(newest))]);
+            let mut parts = VecDeque::from([Part::File(Box::new(Arc::clone(&newest)))]);
             let is_complete = open_rotated_files(path, |file| parts.push_front(Part::File(file)))?;
             // Nothing was rotated meanwhile.
             if is_complete && std::fs::metadata(path).is_ok_and(|now| now.ino() == opened) {
                 let (path, entries) = (path.to_owned(), Entries::new(query));
-                return Some(Files { path, parts, entries, grows: false, rotates: false, newest: opened, gaps: 0 });
+                return Some(Files { path, parts, entries, grows: false, rotates: false, newest, gaps: 0 });
             }
         }
         None
@@ -109,28 +113,30 @@ impl Files {
     /// Opens the files that the engine has begun since the newest open one.
     fn open_new_files(&mut self) {
         let inode_of_path = || std::fs::metadata(&self.path).map(|now| now.ino()).ok();
+        let Ok(newest_inode) = self.newest.metadata().map(|metadata| metadata.ino()) else { return };
         for attempt in 1..=MAX_TRIES {
-            if inode_of_path().is_none_or(|inode| inode == self.newest) {
+            if inode_of_path().is_none_or(|inode| inode == newest_inode) {
                 // The engine is about to create it, nothing was rotated, or the container was removed.
                 return;
             }
             let Ok(newest) = File::open(&self.path) else { return };
             let Ok(opened) = newest.metadata().map(|metadata| metadata.ino()) else { return };
-            let mut newer = vec![newest];
+            let mut newer = vec![Arc::new(newest)];
             let mut is_known = false;
             for number in 1.. {
                 let Ok(file) = File::open(with_suffix(&self.path, &format!(".{number}"))) else { break };
-                is_known = file.metadata().is_ok_and(|metadata| metadata.ino() == self.newest);
+                is_known = file.metadata().is_ok_and(|metadata| metadata.ino() == newest_inode);
                 if is_known {
                     break;
                 }
-                newer.push(file);
+                newer.push(Arc::new(file));
             }
+            let is_next = is_known || newer.last().is_some_and(|oldest| has_replaced(oldest, &self.newest));
             // While the engine renames files, some are not found.
-            if inode_of_path() == Some(opened) && (is_known || attempt == MAX_TRIES) {
-                self.parts.extend((!is_known).then_some(Part::Gap));
+            if inode_of_path() == Some(opened) && (is_next || attempt == MAX_TRIES) {
+                self.parts.extend((!is_next).then_some(Part::Gap));
+                self.newest = Arc::clone(&newer[0]);
                 self.parts.extend(newer.into_iter().rev().map(|file| Part::File(Box::new(file))));
-                self.newest = opened;
                 return;
             }
             std::thread::sleep(BETWEEN_ATTEMPTS);
@@ -145,6 +151,14 @@ impl Files {
     pub(super) fn missing(&self) -> MissingOutput {
         MissingOutput { gaps: self.gaps, ..self.entries.missing() }
     }
+}
+
+/// Whether a log file took the name of another one, which was removed for that: then its output follows the other's. The
+/// engine removes one and renames the other in one step, which sets the change time of both.
+fn has_replaced(file: &File, removed: &File) -> bool {
+    let (Ok(file), Ok(removed)) = (file.metadata(), removed.metadata()) else { return false };
+    let change_time = |file: &Metadata| i128::from(file.ctime()) * 1_000_000_000 + i128::from(file.ctime_nsec());
+    removed.nlink() == 0 && change_time(&file).abs_diff(change_time(&removed)) <= CLOCK_TICK.as_nanos()
 }
 
 /// The time of the first entry that the engine still has of a log.
@@ -292,6 +306,8 @@ mod tests {
             }
             std::fs::rename(&path, with_suffix(&path, ".1")).unwrap();
             std::fs::write(&path, entry(text)).unwrap();
+            // An engine's rotations have different times.
+            std::thread::sleep(3 * CLOCK_TICK);
         };
         std::fs::write(&path, entry("1")).unwrap();
         let mut files = Files::open(&path, &Query::default()).unwrap().growing(true);
@@ -306,6 +322,9 @@ mod tests {
         file.write_all(entry("2").as_bytes()).unwrap();
         ["3", "4"].iter().for_each(|text| rotate(2, text));
         assert_eq!(read(&mut files), ["2", "3", "4"]);
+        // The engine has removed the file that was read last, and none between it and the others.
+        ["a", "b", "c"].iter().for_each(|text| rotate(2, text));
+        assert_eq!(read(&mut files), ["a", "b", "c"]);
         ["5", "6", "7", "8"].iter().for_each(|text| rotate(2, text));
         let read = read(&mut files);
         assert!(
