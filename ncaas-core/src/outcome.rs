@@ -60,7 +60,7 @@ pub fn describe_cause(record: &Record, container: &Container, output: Option<&st
 }
 
 /// The number and size of results, `3 results, 4.1 MB`; none if there are none.
-pub(crate) fn describe_results(record: &Record) -> Option<String> {
+pub fn describe_results(record: &Record) -> Option<String> {
     if let Some(listed) = record.results_file() {
         return Some(format_count(listed.count, "result"));
     }
@@ -151,7 +151,7 @@ fn remedy(record: &Record, container: &Container) -> Option<String> {
             None => "run it with fewer jobs at once, or on a machine with more memory".to_owned(),
         }),
         Status::Timeout => Some(match record.text("configname") {
-            Some(_) => "raise `__duration__` in its config, or `--timeout`".to_owned(),
+            Some(_) => "raise it with `--timeout`, and `__duration__` if its config has it".to_owned(),
             None => "raise it with `--timeout`".to_owned(),
         }),
         Status::Success | Status::Failed | Status::Killed => None,
@@ -220,8 +220,8 @@ mod tests {
             (
                 r#"timeout","exit_code":143,"duration_s":3700"#,
                 r#"},"configname":"lab/c.yaml""#,
-                "exceeded its time limit and was stopped after 1h 1m 40s; raise `__duration__` in its config, or \
-                 `--timeout`; last output: ",
+                "exceeded its time limit and was stopped after 1h 1m 40s; raise it with `--timeout`, and `__duration__` if \
+                 its config has it; last output: ",
                 cause,
             ),
         ];

@@ -37,6 +37,16 @@ impl BucketPrefix {
         let bucket = std::fs::canonicalize(existing).doing("open", existing)?;
         Ok(BucketPrefix { bucket: bucket.to_string_lossy().into_owned(), prefix })
     }
+
+    /// The same for the counterpart of a folder. Swapped arguments are refused.
+    pub(crate) fn parse_with_folder(text: &str, folder: &Path) -> Result<BucketPrefix> {
+        let shown = folder.to_string_lossy();
+        match S3Address::parse(&shown) {
+            Ok(None) => Self::parse(text),
+            _ => Err(Failure::new(Kind::Usage, format!("`{shown}` is not a folder on this machine"))
+                .hint("swap the two arguments")),
+        }
+    }
 }
 
 fn folder_key(prefix: &str) -> Result<String> {

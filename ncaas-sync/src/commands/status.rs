@@ -74,7 +74,7 @@ pub(crate) async fn status(tool: Tool, args: StatusArgs) -> Result<ExitStatus> {
 
 async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
     let (folder, prefix) = match (&args.folder, args.target.as_str()) {
-        (Some(folder), target) => (files::absolute(folder)?, BucketPrefix::parse(target)?),
+        (Some(folder), target) => (files::absolute(folder)?, BucketPrefix::parse_with_folder(target, folder)?),
         (None, target) => {
             let Target { bucket, group } = Target::parse(target)?;
             let folder = files::absolute(&args.io_dir.io_dir)?.join(&group);

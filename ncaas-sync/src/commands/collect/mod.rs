@@ -34,7 +34,7 @@ use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CONFIGS, PROCESS_RESULTS};
 use ncaas_core::lease;
-use ncaas_core::outcome::{outcome_line, results_folder};
+use ncaas_core::outcome::{describe_results, is_reported, outcome_line, results_folder};
 use ncaas_core::pipe::{FollowedJobs, Input, Output, Pipe, RunningJobs};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
@@ -144,7 +144,16 @@ impl Collector {
     fn report(&self, record: &mut Record, directory: &JobDirectory, is_collected: bool) {
         let log = directory.job().log_file();
         let Some(mut outcome) = outcome_line(record, record.logs().map(|_| log.as_path())) else { return };
-        if is_collected && !record.is_failed() {
+        let partial =
+            describe_results(record).zip(results_folder(record)).filter(|_| is_collected && record.is_failed());
+        if let Some((results, folder)) = partial {
+            let label = directory.job().label();
+            if is_reported(record) {
+                self.tool.note(&format!("`{label}` left {results} in {folder}"));
+            } else {
+                outcome.push_str(&format!("; {results} in {folder}"));
+            }
+        } else if is_collected && !record.is_failed() {
             let warnings = record.fields().ok().and_then(|known| known.warnings).unwrap_or_default();
             let no_results = warnings.iter().find_map(|warning| warning.strip_prefix(NO_RESULTS));
             match (results_folder(record), no_results) {

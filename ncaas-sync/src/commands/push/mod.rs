@@ -27,7 +27,7 @@ const DEFAULT_FILES: usize = 64;
 
 pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     if let (Some(folder), Some(target)) = (&args.folder, &args.target) {
-        let target = BucketPrefix::parse(target)?;
+        let target = BucketPrefix::parse_with_folder(target, folder)?;
         let pipe = Pipe::for_args(tool, &args.pipe, 1);
         return pipe.source(async |output| push_folder(tool, folder, &target, &args, output).await).await;
     }

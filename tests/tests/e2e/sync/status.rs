@@ -4,7 +4,7 @@ use std::fs;
 
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::sync::{count, ncaas_sync, outcomes_by_path, write_below};
-use ncaas_tests::tools;
+use ncaas_tests::{Run, tools};
 
 fn changes_are_seen(bucket: &TestBucket) {
     let home = tempfile::tempdir().unwrap();
@@ -86,4 +86,12 @@ fn status_is_a_table_on_a_terminal() {
     write_below(&home.path().join("tree"), &long, "1");
     assert!(shown("").contains(&format!("{long}\n")), "a long path has a line to itself: {}", shown(""));
     assert!(shown("--json").starts_with("{\"path\":\"new\",\"status\":\"new\""), "{}", shown("--json"));
+}
+
+#[test]
+fn a_bucket_in_place_of_the_folder_is_refused_with_the_right_order() {
+    for arguments in [["status", "./data", "s3://pca/lab"], ["push", "s3://pca/lab", "./data"]] {
+        let expected = "`s3://pca/lab` is not a folder on this machine\nhint: swap the two arguments\n";
+        Run::tool("ncaas-sync").args(arguments).run().ended_saying(2, expected);
+    }
 }

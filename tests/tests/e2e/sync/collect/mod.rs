@@ -100,7 +100,7 @@ fn special_files_and_links_out_of_the_results_are_left_out_with_a_warning() {
 #[test]
 fn results_of_a_failed_job_are_kept_and_marked_partial() {
     let job = EndedJob::after("echo half > io-dir/results/half; exit 3", &[]);
-    let record = job.collect(&["--expect", "*.npy"]).ended(1, "").record();
+    let record = job.collect(&["--expect", "*.npy"]).ended_saying(1, "` left 1 result, 5 B in ").record();
     assert_eq!(record.error_kind(), "");
     assert!(record.results.unwrap()[0].partial);
 }
@@ -256,21 +256,30 @@ fn rm_keeps_a_container_whose_only_files_were_left_out() {
 
 #[test]
 fn the_outcome_of_a_job_has_its_results_or_the_reason_why_there_are_none() {
-    let outcome = |script: &str| {
+    let outcome_after = |script: &str, is_reported: bool| {
         let job = EndedJob::after(script, &[]);
         let mut record = job.record();
-        record["outcome_reported"] = Value::Null;
+        record["outcome_reported"] = if is_reported { true.into() } else { Value::Null };
         record["dataname"] = "/data/a.npy".into();
+        record["container"]["started_at"] = "2026-11-22T10:00:00Z".into();
         let ran = ncaas_sync(&job.home, &["collect"]).dir(job.home.path()).stdin(record.to_string()).run();
         assert_eq!(ran.record().outcome_reported, Some(true));
         ran.stderr.replace(&job.id, "ID")
     };
+    let outcome = |script: &str| outcome_after(script, false);
     let line = |end: &str| format!("ncaas-sync: a.npy {end}\n");
     let results = line("succeeded: 1 result, 2 B in io-dir/results/ID/process_results");
     assert_eq!(outcome("echo x >io-dir/results/x"), results);
     assert_eq!(outcome("true"), line("succeeded, but wrote no file that could be found"));
     let left_out = "succeeded, but has no results: 1 file under `/tmp` left out (`--all` collects them)";
     assert_eq!(outcome("echo x >/tmp/x"), line(left_out));
+    let fails = "echo x >io-dir/results/x; exit 3";
+    let folder = "1 result, 2 B in io-dir/results/ID/process_results";
+    let failed = outcome(fails);
+    assert!(failed.starts_with("ncaas-sync: a.npy failed (exit 3)"), "{failed}");
+    assert!(failed.ends_with(&format!("; {folder}\n")), "{failed}");
+    assert_eq!(outcome_after(fails, true), format!("ncaas-sync: `a.npy` left {folder}\n"));
+    assert_eq!(outcome_after("exit 3", true), "", "the end is not reported twice");
 }
 
 #[test]
