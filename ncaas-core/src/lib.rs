@@ -20,6 +20,7 @@ pub mod engine;
 pub mod environment;
 mod exit_status;
 pub mod failure;
+pub mod failure_cause;
 pub mod file_stamp;
 pub mod files;
 pub mod folder;

@@ -5,19 +5,21 @@
 use std::path::Path;
 
 use crate::duration::format_duration;
+use crate::failure_cause::shorten_cause;
 use crate::files;
 use crate::layout::{JobFolder, PROCESS_RESULTS};
 use crate::quantity::{format_bytes, format_count, format_limit};
 use crate::record::Record;
 use crate::record::fields::{Container, Status, StoppedBy};
-use crate::text::{base_name, one_line, serialized_name, shorten};
+use crate::text::{base_name, one_line, serialized_name};
 
-/// The maximum length of the cause, in characters.
-pub const LONGEST_CAUSE: usize = 200;
+/// The beginning of the warning about a successful job without results.
+pub const NO_RESULTS: &str = "the job succeeded, but ";
 
 /// The line about how the job of a record ended, without control characters; none if it has not ended.
 ///
-/// `log` is the path or the address of its saved log. The results of a successful job are counted if they were collected.
+/// `log` is the path or the address of its saved log. The results of a successful job are counted if they were collected, or
+/// the reason is named why there are none.
 ///
 /// ```text
 /// session01.npy succeeded in 12.3 s: 3 results, 4.1 MB
@@ -31,16 +33,22 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     let end = describe_end(&container, limit);
     if container.status == Some(Status::Success) {
         let time = duration.map(|duration| format!(" in {duration}")).unwrap_or_default();
-        let results = describe_results(record).map(|results| format!(": {results}"));
+        let results = match (describe_results(record), reason_for_no_results(record)) {
+            (Some(results), _) => format!(": {results}"),
+            (None, Some(reason)) => format!(", but {reason}"),
+            (None, None) => String::new(),
+        };
         let over = container.exceeded_limit(limit);
         let over = over.map(|limit| format!(", over its time limit of {}", format_duration(limit))).unwrap_or_default();
-        return Some(format!("{name} {end}{time}{over}{}", results.unwrap_or_default()));
+        return Some(format!("{name} {end}{time}{over}{results}"));
     }
     let time = duration.map(|duration| format!(" after {duration}")).unwrap_or_default();
     let mut line = format!("{name} {end}{time}");
     if let Some(cause) = describe_cause(record, &container, record.text("cause")) {
         line.push_str(if remedy(record, &container).is_some() { "; " } else { ": " });
         line.push_str(&cause);
+    } else if record.logs().is_some_and(|logs| logs.lines == 0) {
+        line.push_str(": it printed nothing");
     }
     if let Some(log) = log {
         line.push_str(&format!("; log: {}", shown_path(log)));
@@ -57,6 +65,12 @@ pub fn describe_cause(record: &Record, container: &Container, output: Option<&st
         (Some(remedy), Some(output)) => Some(format!("{remedy}; last output: {output}")),
         (remedy, output) => remedy.or(output),
     }
+}
+
+/// Why a successful job has no results, from its warnings.
+pub fn reason_for_no_results(record: &Record) -> Option<String> {
+    let warnings = record.fields().ok()?.warnings.filter(|_| !record.has_results())?;
+    warnings.iter().find_map(|warning| warning.strip_prefix(NO_RESULTS)).map(one_line)
 }
 
 /// The number and size of results, `3 results, 4.1 MB`; none if there are none.
@@ -112,11 +126,6 @@ fn subject_of_record(record: &Record, container: &Container) -> String {
     }
 }
 
-/// A cause on one line and not too long.
-fn shorten_cause(cause: &str) -> String {
-    shorten(one_line(cause).trim(), LONGEST_CAUSE)
-}
-
 /// How an ended container ended, to follow its name: `failed (exit 1)`. `limit` is its time limit in seconds, if it is
 /// known.
 pub fn describe_end(container: &Container, limit: Option<u64>) -> String {
@@ -158,14 +167,6 @@ fn remedy(record: &Record, container: &Container) -> Option<String> {
     }
 }
 
-/// The line of a failed job's output that most likely says why it failed: its last line on stderr, or on stdout if it
-/// printed nothing on stderr. `lines` are the last lines of one stream, newest first.
-pub fn find_cause<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    // A Rust panic ends with a note about backtraces, a shell's failure with nothing.
-    let is_cause = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
-    lines.into_iter().find(is_cause).map(shorten_cause)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +179,12 @@ mod tests {
         let cases = [
             (r#"success","exit_code":0,"duration_s":12.34"#, results, "succeeded in 12.3 s: 2 results, 4.1 MB", ""),
             (r#"success","exit_code":0"#, "}", "succeeded", ""),
+            (
+                r#"success","exit_code":0,"duration_s":2"#,
+                r#"},"warnings":["w","the job succeeded, but has no results: 1 file"]"#,
+                "succeeded in 2.0 s, but has no results: 1 file",
+                "",
+            ),
             (
                 r#"failed","exit_code":1,"started_at":"2026-11-22T10:00:00Z","duration_s":0.71"#,
                 "}",
@@ -264,14 +271,5 @@ mod tests {
         );
         let line = outcome_line(&record.unwrap(), None);
         assert_eq!(line.as_deref(), Some("ab failed (exit 2): bad line"));
-    }
-
-    #[test]
-    fn the_cause_is_the_last_line_that_is_not_blank_or_a_note() {
-        assert_eq!(
-            find_cause(["", "note: run with `RUST_BACKTRACE=1`", " KeyError: 'a' ", "x"]),
-            Some("KeyError: 'a'".to_owned())
-        );
-        assert_eq!(find_cause(["", " "]), None);
     }
 }

@@ -3,20 +3,18 @@
 use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use ncaas_core::engine::Engine;
-use ncaas_core::outcome::{find_cause, outcome_line};
+use ncaas_core::failure_cause::{SEARCHED_LINES, find_cause};
+use ncaas_core::outcome::outcome_line;
 use ncaas_core::pipe::FollowedJobs;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::Tool;
 
-/// How many lines of output are searched for the cause of a failure.
-const TAIL: &str = "20";
-
 /// Reports the end of a record's job, if it has ended, with the likely cause of a failure; unless another stage does.
 pub(crate) async fn report_outcome(jobs: &FollowedJobs, tool: Tool, engine: &Engine, record: &mut Record) {
     let Some(container) = record.container().filter(|container| container.has_ended()) else { return };
     if record.is_failed() && record.text("cause").is_none() && jobs.reports_end(tool, record) {
-        let cause = last_line(engine, &container.id).await;
+        let cause = find_cause_in_output(engine, &container.id).await;
         record.merge(&RecordFields { cause, ..RecordFields::default() });
     }
     if let Some(line) = outcome_line(record, None) {
@@ -24,11 +22,11 @@ pub(crate) async fn report_outcome(jobs: &FollowedJobs, tool: Tool, engine: &Eng
     }
 }
 
-/// The last line that a container printed on stderr, or else on stdout.
-async fn last_line(engine: &Engine, id: &str) -> Option<String> {
+/// The likely cause in what a container printed on stderr, or else on stdout.
+async fn find_cause_in_output(engine: &Engine, id: &str) -> Option<String> {
     for is_stderr in [true, false] {
-        let options =
-            LogsOptions { stdout: !is_stderr, stderr: is_stderr, tail: TAIL.to_owned(), ..LogsOptions::default() };
+        let tail = SEARCHED_LINES.to_string();
+        let options = LogsOptions { stdout: !is_stderr, stderr: is_stderr, tail, ..LogsOptions::default() };
         let mut output = Vec::new();
         let mut pieces = engine.docker().logs(id, Some(options));
         while let Some(Ok(piece)) = pieces.next().await {

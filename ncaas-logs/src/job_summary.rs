@@ -3,8 +3,9 @@
 use std::path::{Component, Path, PathBuf};
 
 use ncaas_core::duration::format_duration;
+use ncaas_core::failure_cause::LONGEST_CAUSE;
 use ncaas_core::layout::{JobFolder, base_name};
-use ncaas_core::outcome::{LONGEST_CAUSE, describe_cause, describe_end};
+use ncaas_core::outcome::{describe_cause, describe_end};
 use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;

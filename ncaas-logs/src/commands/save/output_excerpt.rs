@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ncaas_core::outcome::find_cause;
+use ncaas_core::failure_cause::{SEARCHED_LINES, find_cause};
 use ncaas_core::status_file::OutputPart;
 use ncaas_core::text;
 
@@ -13,9 +13,6 @@ const HEAD: usize = 100;
 const TAIL: usize = 400;
 const HEAD_BYTES: usize = 16 << 10;
 const TAIL_BYTES: usize = 48 << 10;
-
-/// How many of the last lines on stderr are kept.
-const ERRORS: usize = 4;
 
 /// The maximum number of bytes that are kept of a line.
 const LINE: usize = 4 << 10;
@@ -50,7 +47,7 @@ impl OutputExcerpt {
         self.line_count += 1;
         let kept = shortened(line.bytes);
         if line.stream == Stream::Stderr && !kept.trim_ascii().is_empty() {
-            push_reusing(&mut self.errors, ERRORS, kept);
+            push_reusing(&mut self.errors, SEARCHED_LINES, kept);
         }
         if !self.head_is_full && self.head.len() < HEAD && self.head_bytes + kept.len() <= HEAD_BYTES {
             self.head_bytes += kept.len();
@@ -78,8 +75,11 @@ impl OutputExcerpt {
 
     /// The line that most likely says why the job failed.
     pub(crate) fn cause(&self) -> Option<String> {
-        let errors: Vec<String> = self.errors.iter().rev().map(|line| plain_text(line)).collect();
-        find_cause(errors.iter().map(String::as_str)).or_else(|| self.last_command())
+        let find = |lines: &mut dyn Iterator<Item = &Vec<u8>>| {
+            let lines: Vec<String> = lines.take(SEARCHED_LINES).map(|line| plain_text(line)).collect();
+            find_cause(lines.iter().map(String::as_str))
+        };
+        find(&mut self.errors.iter().rev()).or_else(|| find(&mut self.newest_first()))
     }
 
     /// The first and last lines, and the gap between them.
@@ -93,8 +93,11 @@ impl OutputExcerpt {
 
     /// The last line that is not blank, as a terminal shows it in the end.
     pub(crate) fn last_command(&self) -> Option<String> {
-        let lines = self.tail.iter().rev().chain(self.head.iter().rev());
-        lines.map(|line| plain_text(line)).find(|line| !line.is_empty())
+        self.newest_first().map(|line| plain_text(line).trim().to_owned()).find(|line| !line.is_empty())
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.tail.iter().rev().chain(self.head.iter().rev())
     }
 }
 
@@ -117,7 +120,7 @@ fn shortened(line: &[u8]) -> &[u8] {
 
 /// A line as a terminal would show it in the end: without carriage returns and escape sequences.
 fn plain_text(line: &[u8]) -> String {
-    text::strip_control(&String::from_utf8_lossy(last_state(line))).trim().to_owned()
+    text::strip_control(&String::from_utf8_lossy(last_state(line))).into_owned()
 }
 
 #[cfg(test)]

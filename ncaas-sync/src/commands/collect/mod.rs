@@ -34,7 +34,9 @@ use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CONFIGS, PROCESS_RESULTS};
 use ncaas_core::lease;
-use ncaas_core::outcome::{describe_results, is_reported, outcome_line, results_folder};
+use ncaas_core::outcome::{
+    NO_RESULTS, describe_results, is_reported, outcome_line, reason_for_no_results, results_folder,
+};
 use ncaas_core::pipe::{FollowedJobs, Input, Output, Pipe, RunningJobs};
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
@@ -47,7 +49,6 @@ use collection::{Collection, Inspected};
 use expected_results::{Check, ExpectedResults};
 use job_directory::JobDirectory;
 use listed_results::ListedResults;
-use selection::NO_RESULTS;
 
 /// Containers that are collected at once. More would not make an engine faster.
 const DEFAULT_JOBS: usize = 4;
@@ -154,12 +155,10 @@ impl Collector {
                 outcome.push_str(&format!("; {results} in {folder}"));
             }
         } else if is_collected && !record.is_failed() {
-            let warnings = record.fields().ok().and_then(|known| known.warnings).unwrap_or_default();
-            let no_results = warnings.iter().find_map(|warning| warning.strip_prefix(NO_RESULTS));
-            match (results_folder(record), no_results) {
-                (Some(folder), _) => outcome.push_str(&format!(" in {folder}")),
-                (None, Some(reason)) => outcome.push_str(&format!(", but {reason}")),
-                (None, None) => outcome.push_str(": no results"),
+            match results_folder(record) {
+                Some(folder) => outcome.push_str(&format!(" in {folder}")),
+                None if reason_for_no_results(record).is_none() => outcome.push_str(": no results"),
+                None => {}
             }
         }
         self.jobs.report(self.tool, record, &outcome);

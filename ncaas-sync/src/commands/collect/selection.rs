@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ncaas_core::outcome::NO_RESULTS;
 use ncaas_core::quantity::format_count;
 
 use crate::container_changes::Change;
 use crate::container_paths::{ContainerPaths, ResultPath, path_fault};
 use crate::file_filter::{FileFilter, LeftOut};
-
-/// The beginning of the warning about a successful job without results.
-pub(crate) const NO_RESULTS: &str = "the job succeeded, but ";
 
 /// Decides which files are collected.
 #[derive(Debug)]
