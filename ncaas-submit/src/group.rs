@@ -36,6 +36,9 @@ async fn open_named(address: &str) -> Result<Bucket> {
     let names: Vec<String> = buckets.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     Err(match nearest(&name, names.iter().map(String::as_str)) {
         Some(similar) => failure.hint(format!("did you mean `{}`?", folder.join(similar).display())),
+        None if is_bucket_folder(folder) => {
+            failure.hint(format!("the bucket is `{}`; `--group GROUP` selects a group in it", folder.display()))
+        }
         None => failure,
     })
 }

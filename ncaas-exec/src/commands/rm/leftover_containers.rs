@@ -64,7 +64,7 @@ fn is_left_over(engine: &Engine, record: &Record, state: &str) -> bool {
 /// Whether another machine has ended the job: `ncaas-sync pull` has learnt that from the bucket, and noted it in the work folder,
 /// or removed the work folder because the job wrote no result to it. A job of a remote engine writes none there.
 pub(crate) fn has_ended_elsewhere(engine: &Engine, folder: &JobFolder) -> bool {
-    let is_removed = || !engine.is_remote() && folder.saved_record().is_none() && !folder.work().exists();
+    let is_removed = || !engine.is_remote() && !folder.record_file().exists() && !folder.work().exists();
     folder.is_superseded() || is_over(folder) && is_removed()
 }
 

@@ -25,6 +25,7 @@ pub(super) struct Counts {
     last: RefCell<Option<Job>>,
     /// The datasets of the command line whose jobs were not started.
     unstarted: RefCell<Vec<String>>,
+    has_name: bool,
     /// Those whose job was started, or had been before.
     pub(super) started: Cell<u64>,
     /// Those whose job could not be started.
@@ -36,8 +37,9 @@ fn increment(count: &Cell<u64>) {
 }
 
 impl Counts {
-    pub(super) fn new(backlog: Rc<Cell<u64>>, datasets: Vec<String>) -> Self {
-        Counts { backlog, unstarted: RefCell::new(datasets), ..Counts::default() }
+    /// For the datasets of the command line. `has_name`: it names their job, and no other job can have that name.
+    pub(super) fn new(backlog: Rc<Cell<u64>>, datasets: Vec<String>, has_name: bool) -> Self {
+        Counts { backlog, has_name, unstarted: RefCell::new(datasets), ..Counts::default() }
     }
 
     /// Counts a record that has its turn.
@@ -106,7 +108,8 @@ impl Counts {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        Some(if names.is_empty() { count } else { format!("{count}: run the same command with `{data}`{more}") })
+        let name = if self.has_name { " and another `--name`" } else { "" };
+        Some(if names.is_empty() { count } else { format!("{count}: run the same command with `{data}`{more}{name}") })
     }
 }
 

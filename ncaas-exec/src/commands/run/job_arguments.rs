@@ -34,7 +34,7 @@ pub(super) fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Re
     let io_dir = files::absolute(args.settings.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
     if args.name.is_some() && io_dir.join(layout::RESULTS).join(&id).exists() {
         let message = format!("a job with the name `{id}` exists in `{}`", io_dir.display());
-        return Err(Failure::new(Kind::NameInUse, message).hint("choose another name, or remove the job's folder"));
+        return Err(Failure::new(Kind::NameInUse, message).hint(format!("choose another name, such as `{id}-2`")));
     }
     let labels = layout::dataset_labels(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let job = Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, ..Job::default() };

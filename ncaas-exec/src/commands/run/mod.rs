@@ -57,7 +57,7 @@ use job_inputs::JobInputs;
 use launch::Launcher;
 use previous_run::{
     are_results_lost, find_container, find_started, is_unstarted, may_have_container, saved_end,
-    use_io_dir_of_container,
+    set_aside_earlier_attempt, use_io_dir_of_container,
 };
 use staged_inputs::stage_inputs;
 use start_order::{StartOrder, Ticket};
@@ -79,8 +79,14 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
     let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
     let no_image = |rest: &str| {
-        Failure::new(Kind::Usage, format!("no image is given{rest}"))
-            .hint("name the image: `ncaas-exec run IMAGE --data FILE`")
+        // `--data` takes all arguments up to the next option.
+        let hint = match args.data.iter().find(|name| !name.exists()) {
+            Some(name) => {
+                format!("if {0} is the image, write it first: `ncaas-exec run {0} --data FILE`", name.display())
+            }
+            None => "name the image: `ncaas-exec run IMAGE --data FILE`".to_owned(),
+        };
+        Failure::new(Kind::Usage, format!("no image is given{rest}")).hint(hint)
     };
     if needs_records && std::io::stdin().is_terminal() {
         return Err(no_image(""));
@@ -121,7 +127,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         asked_info: OnceCell::new(),
         local_info: OnceCell::new(),
         order: StartOrder::default(),
-        counts: Counts::new(input.backlog(), datasets),
+        counts: Counts::new(input.backlog(), datasets, args.name.is_some()),
         followed: FollowedJobs::default(),
     };
     // The stage that waits for the jobs shows how many wait and run.
@@ -252,7 +258,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts the job, or adopts the container that an earlier run or attempt has started.
+    /// Starts the job, or adopts the container that an earlier run has started.
     async fn start_job(
         &self,
         engine: &Engine,
@@ -262,8 +268,11 @@ impl Runner {
         ticket: &Cell<Option<Ticket<'_>>>,
     ) -> Result<()> {
         let info = self.engine_info(engine, &settings).await?;
-        if !self.dry_run && self.take_up(engine, info, record, &settings).await? {
-            return Ok(());
+        if !self.dry_run {
+            set_aside_earlier_attempt(self.tool, engine, record).await?;
+            if self.take_up(engine, info, record, &settings).await? {
+                return Ok(());
+            }
         }
 
         let image_field = if self.replays { "image_id" } else { "image" };

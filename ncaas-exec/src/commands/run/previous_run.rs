@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bollard::query_parameters::RenameContainerOptions;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::{Engine, labels};
+use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::record::Record;
@@ -36,6 +37,33 @@ pub(super) async fn find_container(engine: &Engine, record: &Record) -> Result<O
 /// Same as [`find_container`]; none if the container was never started.
 pub(super) async fn find_started(engine: &Engine, record: &Record) -> Result<Option<(Container, Option<String>)>> {
     Ok(find_container(engine, record).await?.filter(|(container, _)| !is_unstarted(container)))
+}
+
+/// Makes room for a new attempt at a job: the container of an earlier attempt whose results are saved gets another name. `rm`
+/// has kept it because the job wrote other files. A container whose results are not saved is taken up by the new attempt.
+pub(super) async fn set_aside_earlier_attempt(tool: Tool, engine: &Engine, record: &mut Record) -> Result<()> {
+    let Some(attempt) = record.job().and_then(|job| job.attempt) else { return Ok(()) };
+    let Some(name) = record.container_name()? else { return Ok(()) };
+    let Some(inspected) = engine.inspect(&name).await.none_if(&[Kind::ContainerNotFound])? else { return Ok(()) };
+    let Some(earlier) = engine.record_of_container(&inspected).await? else { return Ok(()) };
+    let number = earlier.job().and_then(|job| job.attempt).unwrap_or(1);
+    let is_earlier = earlier.identity() == record.identity() && number < attempt;
+    let container = container_from_inspect(&inspected);
+    if !is_earlier || !container.has_ended() || !saved_end(&earlier).is_some_and(|end| is_collected(&end)) {
+        return Ok(());
+    }
+    let aside = format!("{name}-attempt-{number}");
+    let options = RenameContainerOptions { name: aside.clone() };
+    engine
+        .docker()
+        .rename_container(&container.id, options)
+        .await
+        .engine_context("rename", Subject::Container(&name))?;
+    tool.note(&format!(
+        "the container of the earlier attempt is kept as `{aside}`, because its job wrote files that were not collected: \
+         `ncaas-sync diff {aside}` lists them, `docker cp` copies them, `ncaas-exec rm --force {aside}` discards them"
+    ));
+    Ok(())
 }
 
 /// Uses the io-dir that the job's container was started with: the job's results are there, wherever this run is. Fails with
@@ -82,6 +110,9 @@ pub(super) fn saved_end(record: &Record) -> Option<Record> {
 /// the machine cleared what a killed pipe had left. Its log alone is not its end: it runs again.
 pub(super) async fn are_results_lost(engine: &Engine, record: &Record, end: &Record) -> bool {
     let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
-    let is_collected = end.results().is_some() || end.results_file().is_some();
-    is_from_bucket && !is_collected && matches!(find_container(engine, record).await, Ok(None))
+    is_from_bucket && !is_collected(end) && matches!(find_container(engine, record).await, Ok(None))
+}
+
+fn is_collected(end: &Record) -> bool {
+    end.results().is_some() || end.results_file().is_some()
 }

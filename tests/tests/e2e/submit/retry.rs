@@ -1,7 +1,10 @@
 //! `ncaas-submit retry`.
 
 use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::engine::{containers_labelled, docker};
+use ncaas_tests::pipeline::{SubmittedJob, pipeline_script, put_submission};
 use ncaas_tests::submissions::{list_submissions, run_verb, submit_two_datasets, watch_once, with_inputs};
+use ncaas_tests::{pipe_in, unique};
 use serde_json::{Value, json};
 
 #[test]
@@ -38,4 +41,32 @@ fn retry_says_how_many_datasets_had_succeeded() {
     bucket.put("lab/results/job__pca_1/process_results/end.txt", "");
     let retried = run_verb(&bucket, "retry", &["1"]);
     retried.ended_saying(0, "`job__pca_1`: 2 datasets will run again, of which 1 had succeeded");
+}
+
+#[test]
+fn a_retry_runs_a_job_again_whose_container_was_kept_and_keeps_that_under_another_name() {
+    let job = SubmittedJob::new("kept");
+    let pipe = |analysis: &str| {
+        let script = pipeline_script(&job.bucket.address(), "--once", analysis);
+        pipe_in(job.folder.path(), &script, &[])
+    };
+    let containers = || containers_labelled(&job.label);
+    pipe("echo x >/tmp/x; exit 3").ended_saying(1, "files that its job wrote were not collected");
+    let kept = containers();
+    assert_eq!(kept.len(), 1);
+    run_verb(&job.bucket, "retry", &[&job.name]).ok();
+    let again = pipe("cp $1 io-dir/results/r").ended_saying(0, "a.txt succeeded in ");
+    assert!(
+        again.stderr.contains("-attempt-1`, because its job wrote files that were not collected"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(list_submissions(&job.bucket, &[])[0]["state"], "success");
+    // The next pipe removes what others have left, and not this.
+    put_submission(&job.bucket, &unique("next"), &json!("lab/inputs/a.txt"), "lab/configs/c.json");
+    pipe("true").ended_saying(0, "a.txt succeeded in ");
+    assert_eq!(containers(), kept);
+    let name = docker(&["inspect", "--format", "{{.Name}}", &kept[0]]);
+    assert!(name.ends_with("-attempt-1"), "{name}");
+    docker(&["rm", &kept[0]]);
 }

@@ -34,7 +34,8 @@ fn run_submission(folder: &Path, image: &str) -> Ran {
     pipe_in(folder, "ncaas-submit init ./pca --group lab", &[]).ok();
     let send = "ncaas-submit send ./pca/lab --data a.npy b.npy c.npy --config c.yaml --timestamp 1";
     pipe_in(folder, send, &[]).ok();
-    let job = r#"echo starting; if grep -q fail "$1"; then echo "ValueError: no spikes" >&2; exit 7; fi"#;
+    let job =
+        r#"echo starting; if grep -q fail "$1"; then echo "ValueError: no spikes" >&2; exit 7; fi; echo x >/tmp/x"#;
     let pipe = format!(
         "ncaas-submit watch ./pca --once | ncaas-sync pull | ncaas-exec run --image {image} -- sh -c '{job}' sh | \
          ncaas-logs save | ncaas-sync collect | ncaas-sync push | ncaas-exec rm"
@@ -51,6 +52,7 @@ fn the_submitter_sees_why_each_job_failed_and_where_its_log_is() {
     assert_eq!((status, lines.len(), ran.json().len()), (1, 3, 3), "{lines:#?}");
     let log = "pca/lab/results/job__pca_1/logs/c.npy.log";
     assert!(lines[1].starts_with("ncaas-submit: b.npy succeeded in "), "{lines:#?}");
+    assert!(lines[1].contains(", but has no results: 1 file under `/tmp` left out"), "{lines:#?}");
     assert!(lines[2].starts_with("ncaas-submit: c.npy failed (exit 7) after "), "{lines:#?}");
     assert!(lines[2].ends_with(&format!(" s: ValueError: no spikes; log: {log}")), "{lines:#?}");
     assert!(folder.path().join(log).exists());

@@ -63,6 +63,9 @@ fn a_run_without_image_or_dataset_is_refused() {
     let workspace = Workspace::new();
     workspace.write("a.npy", "A");
     workspace.exec(&["run", "--data", "a.npy"]).run().ended_saying(2, "no image is given");
+    let swallowed = workspace.exec(&["run", "--data", "a.npy", FIXTURE]).run();
+    let hint = format!("hint: if {FIXTURE} is the image, write it first: `ncaas-exec run {FIXTURE} --data FILE`");
+    swallowed.ended_saying(2, &hint);
     workspace.exec(&["run", FIXTURE]).run().ended_saying(2, "neither a dataset nor a command");
 }
 
