@@ -5,7 +5,23 @@ use crate::failure::{Failure, Kind, Result};
 
 use super::dir::Walk;
 use super::object::{ObjectInfo, Page};
-use super::{Bucket, Storage, s3};
+use super::s3::S3Listing;
+use super::storage::{Bucket, Storage};
+
+impl Bucket {
+    /// The objects whose keys begin with `prefix`, those after `start_after` if given, in the order of their bytes.
+    pub fn list(&self, prefix: &str, start_after: Option<&str>) -> Listing {
+        Listing::new(self, prefix, start_after, false)
+    }
+
+    /// Same as [`Bucket::list`], but keys with a `/` after `prefix` are reported once, as their folder.
+    ///
+    /// `list_folder("")` has the groups as folders, `list_folder("lab/submissions/")` the submit files as entries. The
+    /// folders themselves are not read.
+    pub fn list_folder(&self, prefix: &str, start_after: Option<&str>) -> Listing {
+        Listing::new(self, prefix, start_after, true)
+    }
+}
 
 /// A listing in progress. Only `Ok(None)` is its end: after a failure no page follows, and nothing is known about objects
 /// that were not listed by then.
@@ -13,16 +29,16 @@ pub struct Listing(ListingState);
 
 enum ListingState {
     Dir(Box<Walk>),
-    S3(Box<s3::S3Listing>),
+    S3(Box<S3Listing>),
     /// The request for a page failed or was dropped.
     Broken,
 }
 
 impl Listing {
-    pub(super) fn new(bucket: &Bucket, prefix: &str, after: Option<&str>, flat: bool) -> Listing {
+    fn new(bucket: &Bucket, prefix: &str, after: Option<&str>, flat: bool) -> Listing {
         Listing(match bucket.0.clone() {
             Storage::Dir(dir) => ListingState::Dir(Box::new(Walk::new(dir, prefix, after, flat))),
-            Storage::S3(s3) => ListingState::S3(Box::new(s3::S3Listing::new(s3, prefix, after, flat))),
+            Storage::S3(s3) => ListingState::S3(Box::new(S3Listing::new(s3, prefix, after, flat))),
         })
     }
 

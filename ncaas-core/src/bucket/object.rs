@@ -43,6 +43,9 @@ impl Version {
     }
 }
 
+/// How many objects a page of a listing has at most: what S3 gives at once.
+pub(super) const PAGE: usize = 1000;
+
 /// Up to a thousand objects of a listing, in the order of their keys' bytes.
 #[derive(Debug, Default)]
 pub struct Page {

@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use tokio::sync::OnceCell;
 
-use super::{Bucket, Key, S3Address};
+use super::address::S3Address;
+use super::key::Key;
+use super::storage::Bucket;
 use crate::failure::Result;
 use crate::layout::job_prefix;
 

@@ -2,8 +2,9 @@
 
 use crate::failure::Result;
 
+use super::key::Key;
 use super::object::Version;
-use super::{Bucket, Key};
+use super::storage::Bucket;
 
 /// The maximum number of tests. If an answer is lost, the repeated request looks like a condition that was not met.
 const MAX_TRIES: u32 = 3;

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::key::quoted;
-use super::{Bucket, Key};
+use super::key::{Key, quoted};
+use super::storage::Bucket;
 use crate::failure::{Failure, Kind, Result};
 
 /// How many pages of a listing are searched for a key that looks the same.

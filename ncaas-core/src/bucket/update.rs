@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Bucket, Key};
+use super::key::Key;
+use super::storage::Bucket;
 use crate::failure::{Failure, Kind, NoneIf, Result};
 
 /// How often an update is repeated because another process has changed the object meanwhile.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use jiter::{JsonErrorType, JsonValue};
 
-use super::{ConfigFields, Value};
+use super::fields::{ConfigFields, Value};
 
 /// The fields of a JSON object.
 ///

@@ -4,12 +4,14 @@
 //! `safe_load` reads it. All other fields are the analysis's own, and are not interpreted. The tool that checks a
 //! submission and the tool that runs the job both call [`parse`]: a config that passes the one does not fail the other.
 
+mod fields;
 mod json;
 mod yaml;
 mod yaml_scalar;
 
 use crate::failure::{Failure, Kind, Result};
 use crate::text;
+use fields::{ConfigFields, Value};
 
 /// The largest config that is read, in bytes.
 pub const MAX_SIZE: u64 = 16 << 20;
@@ -18,11 +20,6 @@ pub const MAX_SIZE: u64 = 16 << 20;
 const DURATION: &str = "__duration__";
 /// Disk space that the job needs, in GB (10^9 bytes).
 const DATASET_SIZE: &str = "__dataset_size__";
-
-/// How many duplicate keys of one config are reported.
-const MAX_WARNINGS: usize = 10;
-/// How much of a value or key a message shows, in characters.
-const SHOWN: usize = 60;
 
 /// The platform's part of a config.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,53 +98,6 @@ fn decode(content: &[u8]) -> Result<&str, String> {
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         format!("is not encoded in UTF-8, but probably in Latin-1 or Windows-1252 (line {line}): save it as UTF-8")
     })
-}
-
-/// The fields at the top of a config.
-#[derive(Debug, Default)]
-struct ConfigFields {
-    /// In their order, merged ones first. A field may be there more than once.
-    fields: Vec<(String, Value)>,
-    /// Keys that some mapping of the config has more than once.
-    duplicates: Vec<String>,
-}
-
-impl ConfigFields {
-    /// The value of a field: the last one that the config has.
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.fields.iter().rev().find(|(field, _)| field == name).map(|(_, value)| value)
-    }
-
-    fn duplicate_warnings(&self, name: &str) -> Vec<String> {
-        let warning = |key: &String| {
-            format!("the config `{name}` has `{}` more than once; the last value is used", text::shorten(key, SHOWN))
-        };
-        let mut warnings: Vec<String> = self.duplicates.iter().take(MAX_WARNINGS).map(warning).collect();
-        if self.duplicates.len() > MAX_WARNINGS {
-            let more = self.duplicates.len() - MAX_WARNINGS;
-            warnings.push(format!("the config `{name}` has {more} more duplicate keys"));
-        }
-        warnings
-    }
-}
-
-/// A value as far as the platform distinguishes it.
-#[derive(Debug, Clone, PartialEq)]
-enum Value {
-    Null,
-    Number(f64),
-    /// Anything else, in words.
-    Other(String),
-}
-
-impl Value {
-    fn quote_value(&self) -> String {
-        match self {
-            Value::Null => "null".to_owned(),
-            Value::Number(number) => number.to_string(),
-            Value::Other(words) => text::shorten(&text::one_line(words), SHOWN),
-        }
-    }
 }
 
 #[cfg(test)]

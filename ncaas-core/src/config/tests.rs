@@ -130,7 +130,7 @@ fn the_last_of_duplicate_keys_counts_with_a_warning() {
         assert_eq!(config.warnings, expected.map(|words| words.replace("`c`", &format!("`{name}`"))), "{text}");
     }
     let many: String = (0..30).map(|number| format!("k{number}: 1\nk{number}: 2\n")).collect();
-    assert_eq!(config("c.yaml", &many).warnings.len(), MAX_WARNINGS + 1);
+    assert_eq!(config("c.yaml", &many).warnings.len(), fields::MAX_WARNINGS + 1);
     assert!(config("c.yml", "a: 1\n").warnings[0].contains("refuses the config `c.yml`"));
 }
 

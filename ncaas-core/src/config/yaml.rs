@@ -9,9 +9,9 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
+use super::fields::{ConfigFields, Value};
 use super::json::replace_surrogates;
 use super::yaml_scalar::{ScalarKind, number, scalar_kind};
-use super::{ConfigFields, Value};
 
 /// How deep a config may be nested, aliases included. Python's own limit is not much higher.
 const MAX_DEPTH: usize = 200;

@@ -19,8 +19,9 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
 use crate::blocking::join_blocking;
-use crate::engine::errors::{EngineContext, Subject};
-use crate::engine::{Engine, reference};
+use crate::engine::connection::Engine;
+use crate::engine::errors::{EngineContext, Subject, failure};
+use crate::engine::reference;
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 /// Size of the pieces in which an archive is sent, in bytes.
@@ -124,7 +125,7 @@ impl Engine {
     #[boxed]
     pub(super) async fn no_such_path(&self, id: &str, path: &str, error: &Error, verb: &str) -> Failure {
         if !matches!(error, Error::DockerResponseServerError { status_code: 404, .. }) {
-            return super::failure(error, &format!("{verb} `{path}` in"), Subject::Container(id));
+            return failure(error, &format!("{verb} `{path}` in"), Subject::Container(id));
         }
         match self.inspect(id).await {
             Ok(_) => Failure::new(Kind::FileNotFound, format!("`{path}` does not exist in container `{id}`")),

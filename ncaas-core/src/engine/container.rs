@@ -14,11 +14,12 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
+use crate::engine::connection::Engine;
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::exit_cause::signal;
 pub use crate::engine::exit_cause::status_of_exit;
 use crate::engine::state_change::request_settled;
-use crate::engine::{Engine, labels, reference};
+use crate::engine::{labels, reference};
 use crate::failure::Result;
 use crate::record::fields::{Container, Oom};
 

@@ -3,7 +3,7 @@
 //! The engine's own messages differ from version to version, and say `no such file` for a script whose interpreter is
 //! missing. Each request for a path in the container takes 50 to 90 ms.
 
-use crate::engine::Engine;
+use crate::engine::connection::Engine;
 use crate::engine::path::{PathInfo, PathKind};
 use crate::failure::{Failure, Kind, Result};
 use crate::shebang::{self, Executable, MAX_SCRIPTS};

@@ -17,7 +17,7 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use crate::engine::Engine;
+use crate::engine::connection::Engine;
 use crate::engine::container::{container_from_inspect, time};
 use crate::engine::daemon_start::daemon_started_between;
 use crate::engine::exit_cause::{Evidence, KILL, UNKNOWN_EXIT, Verdict};

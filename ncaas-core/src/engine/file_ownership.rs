@@ -23,8 +23,9 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::blocking::run_blocking;
 use crate::engine::archive::{ArchiveWriter, archive_interrupted};
+use crate::engine::connection::{Engine, with_deadline};
 use crate::engine::errors::{EngineContext, Subject};
-use crate::engine::{Engine, reference, with_deadline};
+use crate::engine::reference;
 use crate::failure::{Failure, IoContext, Kind, Result};
 use crate::files::lock_folder;
 use crate::time::format_seconds;

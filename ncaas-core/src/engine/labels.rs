@@ -12,9 +12,10 @@ use async_recursion::async_recursion as boxed;
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptions;
 
+use crate::engine::connection::Engine;
 use crate::engine::errors::{EngineContext, Subject, container_not_found};
+use crate::engine::reference;
 use crate::engine::state_change::request_settled;
-use crate::engine::{Engine, reference};
 use crate::failure::{Failure, Kind, NoneIf, Result};
 pub use crate::image_labels::{GPU, HELPER, IO_DIR, JOB, PLACEMENT, RECORD, TIMEOUT, TOOL};
 use crate::layout::container_name;

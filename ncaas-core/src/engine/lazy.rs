@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use super::Engine;
 use super::backoff::{Backoff, OUTAGE_LIMIT};
+use super::connection::Engine;
 use crate::failure::{Failure, Kind, Result};
 use crate::record::Record;
 use crate::tool::Tool;

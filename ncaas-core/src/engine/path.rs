@@ -10,7 +10,8 @@ use bollard::query_parameters::ContainerArchiveInfoOptions;
 use jiff::Timestamp;
 
 use crate::engine::archive::archive_interrupted;
-use crate::engine::{Engine, reference};
+use crate::engine::connection::Engine;
+use crate::engine::reference;
 use crate::failure::{Failure, Kind, NoneIf, Result};
 
 /// Bits of Go's `os.FileMode`, in which the engine gives and takes modes. They are not those of `st_mode`.

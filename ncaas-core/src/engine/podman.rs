@@ -12,8 +12,9 @@ use async_recursion::async_recursion as boxed;
 use bollard::query_parameters::KillContainerOptions;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::connection::Engine;
 use super::errors::{EngineContext, Subject};
-use super::{Engine, reference};
+use super::reference;
 use crate::failure::Result;
 
 /// Podman's name among the components of its version.

@@ -19,7 +19,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::address::{Endpoint, Tls};
-use super::{Engine, ssh};
+use super::connection::Engine;
+use super::ssh;
 use crate::failure::{Failure, IoContext, Kind, Result};
 
 /// An HTTP/1.1 connection to the engine.

@@ -8,9 +8,10 @@ use async_recursion::async_recursion as boxed;
 use bollard::models::{ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State};
 use serde::Deserialize;
 
+use super::connection::Engine;
 use super::container::container_from_inspect;
+use super::errors::{EngineContext, Subject};
 use super::labels::LabelledContainer;
-use super::{Engine, EngineContext, Subject};
 use crate::record::fields::Container;
 
 /// The folder of the engine's files about containers.

@@ -3,7 +3,7 @@
 //! The kernel discards a signal that the first process of a container neither handles nor ignores, where it would end any
 //! other process. `sh -c 'sleep 100'` never ends at TERM: to wait for it only lets a job run on after its limit.
 
-use super::Engine;
+use super::connection::Engine;
 
 /// Signals by which images are stopped, with their numbers on Linux.
 const SIGNALS: [(&str, u32); 7] =

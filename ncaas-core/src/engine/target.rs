@@ -3,9 +3,10 @@
 use async_recursion::async_recursion as boxed;
 use bollard::models::ContainerInspectResponse;
 
+use super::connection::Engine;
 use super::container::container_from_inspect;
+use super::labels;
 use super::labels::LabelledContainer;
-use super::{Engine, labels};
 use crate::failure::{Failure, Kind, Result};
 use crate::layout::base_name;
 use crate::record::Record;

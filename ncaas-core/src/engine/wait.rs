@@ -12,11 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{sleep, timeout};
 
 use crate::engine::backoff::Backoff;
+use crate::engine::connection::{Engine, with_deadline};
 use crate::engine::container::{container_from_inspect, time_limit};
 use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::kernel_oom::OomKillCount;
 use crate::engine::labels::TIMEOUT;
-use crate::engine::{Engine, reference, with_deadline};
+use crate::engine::reference;
 use crate::failure::Result;
 use crate::record::fields::Container;
 

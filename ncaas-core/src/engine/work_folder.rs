@@ -1,6 +1,6 @@
 //! Removal of a job's work folder after its container.
 
-use super::Engine;
+use super::connection::Engine;
 use crate::failure::Kind;
 use crate::layout::JobFolder;
 use crate::record::Record;

@@ -2,14 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{OFlags, RenameFlags, renameat, renameat_with};
 use rustix::io::Errno;
 
-use super::Folder;
+use super::open_folder::Folder;
 use crate::failure::Result;
 use crate::files::{TEMPORARY_PREFIX, random_id};
 
@@ -24,6 +24,35 @@ pub struct PartialFile {
     final_name: OsString,
     /// Whether it stays when it is dropped.
     stays: bool,
+}
+
+impl Folder {
+    /// Writes a file atomically: readers see the old or the new content.
+    ///
+    /// # Errors
+    /// If the disk is full, or a link leads out.
+    pub fn write_with(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        let mut part = PartialFile::new(self, path)?;
+        write(&mut part.file).map_err(|error| self.path_failure("write", path, &error))?;
+        part.finish(self, path).map(drop)
+    }
+
+    /// The same for content in memory.
+    ///
+    /// # Errors
+    /// If the disk is full, or a link leads out.
+    pub fn write_whole(&self, path: &Path, content: &[u8]) -> Result<()> {
+        self.write_with(path, |file| file.write_all(content))
+    }
+
+    /// A file without a name in a folder below it. The system removes it even if this process is killed.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn nameless_file(&self, folder: &Path) -> Result<File> {
+        let part = PartialFile::new(self, &folder.join("nameless"))?;
+        part.file.try_clone().map_err(|error| self.path_failure("write in", folder, &error))
+    }
 }
 
 impl PartialFile {

@@ -11,16 +11,11 @@
 //! another machine, and its claim is assumed to be held.
 
 mod watcher;
+mod watcher_folder;
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Kind, Result};
@@ -29,6 +24,8 @@ use crate::layout::short_hash;
 use crate::record::Record;
 use crate::record::fields::{Job, JobClaim};
 pub use watcher::LeaseWriter;
+pub use watcher_folder::RetryRequest;
+use watcher_folder::{RETRY, is_locked, is_private, job_key, lease_folders, now_ms, read_lease};
 
 /// How long a stage waits for a running watcher that has not renewed its lease.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -38,10 +35,6 @@ const NOTICE: Duration = Duration::from_secs(15);
 
 /// Time between two readings of a lease.
 const POLL: Duration = Duration::from_millis(200);
-
-const LEASE: &str = "lease.json";
-const LOCK: &str = "lock";
-const RETRY: &str = "retry";
 
 /// What a lease says about one record's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,41 +50,6 @@ pub enum LeaseState {
         /// Whether the job now belongs to another machine. Otherwise its container may be in use under the new claim.
         elsewhere: bool,
     },
-}
-
-/// The content of `lease.json`.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Lease {
-    /// CLOCK_BOOTTIME in milliseconds up to which the claims are held.
-    deadline_ms: u64,
-    /// The claims that the watcher has lost, by job, with whether another machine has them.
-    #[serde(default)]
-    superseded: BTreeMap<String, Loss>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Loss {
-    /// The claim's number. A record with a higher number was emitted after the watcher got the submission back.
-    number: u64,
-    elsewhere: bool,
-}
-
-/// A job whose record is to be emitted again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetryRequest {
-    /// The group.
-    pub group: String,
-    /// The job's id.
-    pub id: String,
-    /// Which of the submission's datasets.
-    pub dataset: u64,
-    /// The kind of the failure.
-    pub kind: Kind,
-    /// The failure in words.
-    pub message: String,
-    /// Whether the job has ended and only lacks space or a bucket for its files: it is tried again without a limit.
-    #[serde(default)]
-    pub has_results: bool,
 }
 
 /// The state of a job's lease.
@@ -194,22 +152,6 @@ fn superseded(job: &Job) -> Failure {
     )
 }
 
-/// Where watchers of this user keep their leases. The second folder is used if the first one belongs to another user.
-fn lease_folders() -> Vec<PathBuf> {
-    if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| Path::new(folder).is_dir()) {
-        return vec![Path::new(&folder).join("ncaas/leases")];
-    }
-    let temporary = std::env::temp_dir().join(format!("ncaas-{}", rustix::process::getuid().as_raw())).join("leases");
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state/ncaas/leases"));
-    [temporary].into_iter().chain(home).collect()
-}
-
-/// Whether a folder belongs to this user, and nobody else may write to it.
-fn is_private(folder: &Path) -> bool {
-    let is_own = |metadata: &fs::Metadata| metadata.is_dir() && metadata.uid() == rustix::process::getuid().as_raw();
-    fs::symlink_metadata(folder).is_ok_and(|metadata| is_own(&metadata) && metadata.mode() & 0o022 == 0)
-}
-
 /// The claim on a job, and its watcher's folder. None if the claim has no lease on this machine: a run that a scheduler
 /// started outlives the watcher.
 fn claim_with_lease<'j>(leases: &[PathBuf], job: &'j Job) -> Option<(&'j JobClaim, PathBuf)> {
@@ -231,32 +173,14 @@ fn requests_folder(job: &Job) -> Option<PathBuf> {
     Some(folder.join(RETRY)).filter(|requests| requests.is_dir())
 }
 
-fn read_lease(folder: &Path) -> Option<Lease> {
-    serde_json::from_slice(&fs::read(folder.join(LEASE)).ok()?).ok()
-}
-
 fn key_of_job(job: &Job) -> String {
     job_key(job.group.as_deref().unwrap_or_default(), &job.id)
 }
 
-/// The key of a job among the lost claims of a lease.
-fn job_key(group: &str, id: &str) -> String {
-    format!("{group}/{id}")
-}
-
-fn is_locked(folder: &Path) -> bool {
-    let Ok(lock) = File::open(folder.join(LOCK)) else { return false };
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
-}
-
-/// Milliseconds since the machine was started, sleep included.
-fn now_ms() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    u64::try_from(now.tv_sec).unwrap_or_default() * 1000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1_000_000
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn job(watcher: &str, number: u64) -> Job {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use super::{
+use super::watcher_folder::{
     LEASE, LOCK, Lease, Loss, RETRY, RetryRequest, is_locked, is_private, job_key, lease_folders, now_ms, read_lease,
 };
 use crate::failure::{Failure, IoContext, Kind, Result};

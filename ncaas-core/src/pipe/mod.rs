@@ -28,7 +28,7 @@ pub use args::{ContainerArg, ContainersArgs, PipeArgs, RecordArgs};
 pub use followed_jobs::FollowedJobs;
 pub use input::Input;
 pub use interruption::{describe_interruption, describe_running, resume_advice};
-pub use output::{Output, stdout_hang_up, stdout_is_pipe};
+pub use output::{Output, json_line, stdout_hang_up, stdout_is_pipe};
 pub use running_jobs::RunningJobs;
 
 pub use self::repeated_failures::RepeatedFailures;
@@ -53,14 +53,6 @@ pub async fn print(tool: Tool, lines: Vec<u8>) -> Result<ExitStatus> {
         Ok(())
     };
     Pipe::new(tool, 1).source(write).await
-}
-
-/// A value as a line of JSON, with its line break.
-pub fn json_line(value: &impl Serialize) -> Vec<u8> {
-    // Only a map with keys that are not strings cannot be written.
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
-    line.push(b'\n');
-    line
 }
 
 /// How a verb works on its records.

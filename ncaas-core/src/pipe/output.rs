@@ -22,6 +22,14 @@ use crate::tool::Tool;
 /// How many bytes may wait for a slow reader. A longer piece waits alone.
 const WAITING: usize = 4 << 20;
 
+/// A value as a line of JSON, with its line break.
+pub fn json_line(value: &impl Serialize) -> Vec<u8> {
+    // Only a map with keys that are not strings cannot be written.
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
 /// Writes a tool's records.
 #[derive(Debug)]
 pub struct Output {
@@ -161,7 +169,7 @@ impl Output {
         if self.summarises_for.is_some() {
             return self.write_record(&Record::new(value)).await;
         }
-        self.write_lines(super::json_line(value)).await;
+        self.write_lines(json_line(value)).await;
     }
 
     /// Resolves when stdout is closed or cannot be written.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
-use super::{Output, stdout_is_pipe};
+use super::output::{Output, stdout_is_pipe};
 use crate::record::Record;
 use crate::tool::Tool;
 

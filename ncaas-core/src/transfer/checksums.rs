@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use crc_fast::CrcAlgorithm;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use crate::blocking::run_blocking;
+use crate::failure::{IoContext, Result};
 use crate::files::check_plausible_size;
 
 /// How much of a file is in memory while it is read from end to end, in bytes.
@@ -190,6 +193,14 @@ pub fn parse_sha256(text: &str) -> Option<Sha256Sum> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
+}
+
+/// The SHA-256 of an open file, in hex, computed on another thread. `path` is for messages only.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn open_file_sha256(file: File, path: PathBuf) -> Result<String> {
+    run_blocking(move || file_sha256(&file).doing("read", &path).map(hex::encode)).await
 }
 
 #[cfg(test)]

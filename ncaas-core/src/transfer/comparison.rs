@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
-
+use super::changed_files::{Transfer, TransferOutcome, Transferred, version, with_folder};
 use super::checksums::{EtagStream, ExpectedChecksums, Sha256Sum, file_checksums_and_etag, parse_sha256};
+use super::download::object_sha256;
 use super::index::KnownFile;
-use super::{Transfer, TransferOutcome, Transferred, object_sha256, upload, version, with_folder};
-use crate::bucket::{Bucket, ObjectInfo};
+use super::stored_metadata::stored_metadata;
+use super::upload;
+use crate::bucket::ObjectInfo;
 use crate::failure::{IoContext, Result};
 use crate::file_stamp::FileStamp;
 
@@ -102,20 +103,6 @@ impl Transfer {
         Ok(head.server_side_encryption().is_some_and(|kind| kind.as_str() != "AES256")
             || head.ssekms_key_id().is_some())
     }
-}
-
-/// The checksums and the modification time that were stored with an object. Listings do not have them.
-pub(super) async fn stored_metadata(
-    bucket: &Bucket,
-    entry: &ObjectInfo,
-) -> Result<(ExpectedChecksums, Option<Timestamp>)> {
-    let head = match entry.sha256 {
-        Some(_) => None,
-        None => bucket.head(&entry.key).await?,
-    };
-    let entry = head.as_ref().unwrap_or(entry);
-    let sha256 = entry.sha256.as_deref().and_then(parse_sha256);
-    Ok((ExpectedChecksums { sha256, crc64nvme: entry.crc64nvme }, entry.origin_modified))
 }
 
 enum EtagKind {

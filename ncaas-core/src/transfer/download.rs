@@ -17,11 +17,12 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::changed_files::{Transfer, version, with_folder};
 use super::checksums::{ChecksumStream, Sha256Sum, read_pieces};
 use super::index::KnownFile;
 use super::object_reader::ObjectReader;
 use super::pieces::Pieces;
-use super::{Transfer, stored_metadata, version, with_folder};
+use super::stored_metadata::stored_metadata;
 use crate::blocking::{run_blocking, run_cancellable};
 use crate::bucket::{Bucket, DirBucket, ObjectInfo};
 use crate::failure::{Failure, IoContext, Kind, Result};

@@ -17,12 +17,12 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use super::changed_files::{Transfer, with_folder};
 use super::checksums::{ChecksumStream, Checksums, ExpectedChecksums, Sha256Sum};
 use super::index::KnownFile;
 use super::memory::{Buffer, PART_SIZE, reserve_memory};
 use super::unfinished_uploads::{PendingUpload, UnfinishedUpload};
 use super::upload_source::UploadSource;
-use super::{Transfer, with_folder};
 use crate::blocking::{run_blocking, run_cancellable};
 use crate::bucket::{DirBucket, Key, checksum_metadata, content_type, modified_metadata, unquoted_etag};
 use crate::failure::{Kind, Result};

@@ -10,14 +10,13 @@ use std::path::Path;
 
 use cap_std::fs::{Dir, FileType, FileTypeExt};
 
-use crate::bucket::PAGE;
 use crate::bucket::key::{Key, quoted};
-use crate::bucket::object::{Page, Unusable};
+use crate::bucket::object::{PAGE, Page, Unusable};
 use crate::failure::{Failure, Kind, Result};
 use crate::files::TEMPORARY_PREFIX;
 use crate::folder::open_real_folder;
 
-use super::{DirBucket, entry, is_escape, is_missing};
+use super::directory::{DirBucket, entry, is_escape, is_missing};
 
 /// How many names of one folder are in memory at once.
 const NAMES: usize = 8192;

@@ -18,7 +18,7 @@ use crate::bucket::object::Version;
 use crate::failure::{Failure, Kind, NoneIf, Result};
 use crate::folder::PartialFile;
 
-use super::DirBucket;
+use super::directory::{DirBucket, is_missing};
 
 /// Listings do not show it, as every name that begins with `.ncaas-`.
 const OWN_FOLDER: &str = ".ncaas-bucket";
@@ -83,7 +83,7 @@ impl DirBucket {
         };
         match removed {
             // As on S3, a folder with content is not an object, and there is nothing to delete.
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty || super::is_missing(&error) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty || is_missing(&error) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(()),
             done => done.map_err(|error| self.failure("delete", key, &error)),
         }

@@ -18,8 +18,9 @@ use crate::bucket::retry::Retries;
 use crate::failure::Result;
 use crate::files::random_id;
 
-use super::failure::{is_condition_failed, is_conflict, is_not_found};
-use super::{S3Bucket, SHA256};
+use super::client::S3Bucket;
+use super::metadata::SHA256;
+use super::response_status::{is_condition_failed, is_conflict, is_not_found};
 
 /// The user metadata that says which call wrote an object.
 const WRITER: &str = "ncaas-write";

@@ -16,7 +16,7 @@ use crate::bucket::key::{Key, quoted};
 use crate::failure::{Failure, Kind, MESSAGE_LIMIT, error_chain, innermost_cause};
 use crate::text::bound_message;
 
-use super::S3Bucket;
+use super::client::S3Bucket;
 
 impl S3Bucket {
     /// A failed request about the whole bucket, or with a key about one object.
@@ -132,25 +132,6 @@ fn no_credentials(cannot: &str, fault: &CredentialsError) -> Failure {
     };
     Failure::new(Kind::AccessDenied, words)
         .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; LocalStack accepts any")
-}
-
-/// Whether a conditional request was refused because its condition does not hold.
-pub(super) fn is_condition_failed<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    status(error) == Some(412) || error.code() == Some("PreconditionFailed")
-}
-
-/// Whether another request on the same key was in progress, so that the server could not decide on the condition.
-pub(super) fn is_conflict<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    status(error) == Some(409)
-}
-
-/// Whether the object does not exist.
-pub(super) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    status(error) == Some(404) && error.code() != Some("NoSuchBucket")
-}
-
-fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
 }
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

@@ -1,15 +1,13 @@
 //! Lists a bucket by `ListObjectsV2`, a page per request.
 
-use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{CommonPrefix, EncodingType, Object};
-use jiff::Timestamp;
 
-use crate::bucket::PAGE;
 use crate::bucket::key::{Key, quoted, url_decoded};
-use crate::bucket::object::{ObjectInfo, Page, Unusable};
+use crate::bucket::object::{ObjectInfo, PAGE, Page, Unusable};
 use crate::failure::{Failure, Kind, Result};
 
-use super::S3Bucket;
+use super::client::S3Bucket;
+use super::metadata::{timestamp, unquoted_etag};
 
 /// A listing that stands between two pages.
 pub(in crate::bucket) struct S3Listing {
@@ -18,7 +16,7 @@ pub(in crate::bucket) struct S3Listing {
     after: Option<String>,
     delimiter: Option<String>,
     /// How many objects to ask for at once.
-    pub(super) limit: usize,
+    limit: usize,
     /// Where the server continues; `None` before the first page.
     token: Option<String>,
     ended: bool,
@@ -97,6 +95,26 @@ impl S3Listing {
     }
 }
 
+impl S3Bucket {
+    /// Checks that the bucket exists. Unlike HeadBucket, whose answer has no body, a failed listing gives a reason.
+    pub(super) async fn check(&self) -> Result<()> {
+        let mut listing = S3Listing::new(self.clone(), "", None, false);
+        listing.limit = 1;
+        listing.page().await.map(drop)
+    }
+
+    pub(in crate::bucket) async fn exists_under(&self, prefix: &str) -> Result<bool> {
+        let mut listing = S3Listing::new(self.clone(), prefix, None, false);
+        listing.limit = 1;
+        loop {
+            let page = listing.page().await?;
+            if !page.entries.is_empty() || page.len() == 0 {
+                return Ok(!page.entries.is_empty());
+            }
+        }
+    }
+}
+
 /// An object that would be lost if it were taken for an empty folder.
 fn folder_with_content(address: &str, key: &Key) -> Unusable {
     let message = format!("{} has content, but its name ends in `/`", quoted(&format!("{address}/{key}")));
@@ -114,16 +132,6 @@ fn entry(key: Key, object: &Object) -> ObjectInfo {
         crc64nvme: None,
         origin_modified: None,
     }
-}
-
-/// A server's time; 1970 if it does not say.
-pub(super) fn timestamp(time: Option<&DateTime>) -> Timestamp {
-    time.and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok()).unwrap_or_default()
-}
-
-/// An ETag without the quotes that it has in HTTP.
-pub(crate) fn unquoted_etag(etag: &str) -> String {
-    etag.trim_matches('"').to_owned()
 }
 
 #[cfg(test)]

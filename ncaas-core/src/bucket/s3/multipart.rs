@@ -8,7 +8,7 @@ use crate::bucket::key::Key;
 use crate::bucket::object::content_type;
 use crate::failure::{Failure, Kind, Result};
 
-use super::S3Bucket;
+use super::client::S3Bucket;
 
 impl S3Bucket {
     /// Begins a multipart upload and returns its id.

@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Endpoint, Tls, parse};
+use super::endpoint::{Endpoint, Tls};
+use super::parse;
 use crate::failure::{Failure, Kind, Result};
 use crate::text::without_bom;
 

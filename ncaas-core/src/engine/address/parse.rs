@@ -1,6 +1,6 @@
 //! The text of an engine's address: `unix://`, `tcp://`, `http://`, `https://`, `ssh://`, or a bare `host:port`.
 
-use super::{DEFAULT_SOCKET, Endpoint, Ssh, Tls};
+use super::endpoint::{DEFAULT_SOCKET, Endpoint, Ssh, Tls};
 use crate::failure::{Failure, Kind, Result};
 use crate::text;
 
