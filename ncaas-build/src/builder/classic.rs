@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
@@ -17,6 +18,11 @@ use super::outcome::{BuildFailure, BuiltImage, Tail};
 use crate::engine_stream::{Body, Message};
 use crate::image_record::FailedStep;
 use crate::progress::{Bar, Progress};
+
+/// How often the bar of the bytes sent is drawn.
+const SENT_REFRESH: Duration = Duration::from_millis(200);
+/// How often the time of the current step is drawn.
+const STEP_REFRESH: Duration = Duration::from_millis(500);
 
 pub(crate) async fn build(
     engine: &Engine,
@@ -34,7 +40,7 @@ pub(crate) async fn build(
     let mut messages = show_sent(request, &sent, &mut bar).await?;
     drop(bar);
     let mut build = BuildOutput { step: FailedStep::default(), tail: Tail::default(), image_id: None, progress };
-    let mut tick = tokio::time::interval(super::STEP_REFRESH);
+    let mut tick = tokio::time::interval(STEP_REFRESH);
     loop {
         tokio::select! {
             biased;
@@ -55,7 +61,7 @@ pub(crate) async fn build(
 /// Shows how much of the context is sent, until the engine answers.
 async fn show_sent<T>(request: impl Future<Output = T>, sent: &AtomicU64, bar: &mut Bar<'_>) -> T {
     let mut request = std::pin::pin!(request);
-    let mut tick = tokio::time::interval(super::SENT_REFRESH);
+    let mut tick = tokio::time::interval(SENT_REFRESH);
     loop {
         tokio::select! {
             biased;

@@ -11,7 +11,7 @@ mod outcome;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bollard::query_parameters::RemoveImageOptions;
 use ncaas_core::engine::Engine;
@@ -34,10 +34,6 @@ pub(crate) use options::BuildOptions;
 pub(crate) use outcome::{BuildFailure, write_record};
 use outcome::{BuiltImage, TOO_MANY_LAYERS};
 
-/// How often the bar of the bytes sent is drawn.
-const SENT_REFRESH: Duration = Duration::from_millis(200);
-/// How often the time of the current step is drawn.
-const STEP_REFRESH: Duration = Duration::from_millis(500);
 /// The largest number of layers of an image with which the engine can create a container.
 const MAX_LAYERS: usize = 125;
 /// Path in the archive of a Dockerfile that is not in the context, for the classic builder.
