@@ -4,17 +4,15 @@
 //! queue that loses, repeats or reorders messages does no harm.
 
 mod event;
+mod failure;
 mod setup;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::config::http::HttpResponse;
-use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use ncaas_core::bucket::{Key, aws_settings};
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::Result;
 
-use crate::aws_failure::aws_failure;
-
+use failure::failure;
 pub(crate) use setup::create_queue;
 
 /// How long a request waits for a message, in seconds: the maximum of SQS.
@@ -80,21 +78,4 @@ impl SqsQueue {
         }
         Ok(())
     }
-}
-
-/// A failed request about a queue.
-fn failure<E>(what: &str, queue: &str, error: &SdkError<E, HttpResponse>) -> Failure
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let cannot = format!("cannot {what} the queue `{queue}`");
-    let failure = aws_failure(&cannot, error, Kind::BucketUnreachable, |code| match code {
-        "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" => Kind::ObjectNotFound,
-        "AccessDenied" | "AccessDeniedException" => Kind::AccessDenied,
-        _ => Kind::BucketError,
-    });
-    if failure.kind == Kind::ObjectNotFound {
-        return failure.hint("`ncaas-submit init BUCKET --queue` creates one, and so does `watch --notify`");
-    }
-    failure
 }

@@ -16,7 +16,7 @@ use ncaas_core::layout::SUBMIT_SUFFIX;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::failure;
+use super::failure::failure;
 use crate::aws_failure::aws_failure;
 
 /// The id of the notification among those of the bucket.
