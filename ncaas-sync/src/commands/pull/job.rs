@@ -17,6 +17,7 @@ use ncaas_core::saved_record;
 
 use super::leftovers::remove_leftovers;
 use crate::cancellation::{cancelled, is_cancelled};
+use crate::tree_transfer::DEFAULT_FILES;
 use ncaas_core::transfer::Transfer;
 
 /// How often an object that is replaced again and again is read.
@@ -168,7 +169,7 @@ async fn download_folder(transfer: &Transfer, key: &Key, to: &Path) -> Result<()
                 download_current(transfer, entry, &to).await
             }
         });
-        stream::iter(downloads).buffer_unordered(super::DEFAULT_FILES).try_collect::<()>().await?;
+        stream::iter(downloads).buffer_unordered(DEFAULT_FILES).try_collect::<()>().await?;
     }
     if found { Ok(()) } else { Err(not_found(transfer.bucket(), key).await?) }
 }

@@ -17,8 +17,6 @@ use crate::args::PullArgs;
 
 /// Jobs whose inputs are downloaded at once.
 const DEFAULT_JOBS: usize = 8;
-/// Files of a tree that are downloaded at once.
-const DEFAULT_FILES: usize = 64;
 
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     if let Some(target) = &args.target {

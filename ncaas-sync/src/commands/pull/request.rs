@@ -12,9 +12,9 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, ErrorInfo, RecordFields};
 use ncaas_core::tool::Tool;
 
-use super::{DEFAULT_FILES, job};
+use super::job;
 use crate::args::PullArgs;
-use crate::tree_transfer::{Direction, Tree};
+use crate::tree_transfer::{DEFAULT_FILES, Direction, Tree};
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 

@@ -28,12 +28,12 @@ use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;
 use ncaas_core::usage_record::usage_record;
 
-use super::DEFAULT_FILES;
 use super::cancelled_jobs::{CancelledJobs, SubmissionName, submission_name};
 use super::fence::Fence;
 use crate::end_file;
 use crate::result_list::{ResultList, path_in_job};
 use crate::transfer_report::{FileOutcome, FileRecord};
+use crate::tree_transfer::DEFAULT_FILES;
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::file_stamp::FileStamp;
 use ncaas_core::transfer::{Sha256Sum, Transfer, parse_sha256};

@@ -18,12 +18,10 @@ use ncaas_core::transfer::Transfer;
 
 use crate::args::PushArgs;
 use crate::bucket_prefix::BucketPrefix;
-use crate::tree_transfer::{Direction, Tree};
+use crate::tree_transfer::{DEFAULT_FILES, Direction, Tree};
 use cancelled_jobs::CancelledJobs;
 
 const DEFAULT_JOBS: usize = 8;
-/// Files of a tree, or of a job, that are uploaded at once.
-const DEFAULT_FILES: usize = 64;
 
 pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     if let (Some(folder), Some(target)) = (&args.folder, &args.target) {
