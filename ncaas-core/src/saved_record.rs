@@ -9,6 +9,10 @@ use crate::files;
 use crate::io_dir::{default_io_dir, find_io_dirs};
 use crate::layout::{LOG_SUFFIX, LOGS, RECORD_SUFFIX, RESULTS};
 use crate::record::Record;
+use crate::suggestion::nearest;
+
+/// How many jobs of an io-dir are compared with a misspelt name.
+const MOST_JOBS: usize = 1000;
 
 /// The saved record that an argument names by a path: the record's file, or the log beside it. `None` if the argument
 /// is the path of another file, or not a path.
@@ -58,10 +62,27 @@ pub fn find_saved(argument: &str) -> Result<Option<PathBuf>> {
     Ok(newest.map(|(_, record)| record))
 }
 
-/// The saved records in a job folder, in the order of their names.
+/// The name of an ended job in the default io-dir, or of its dataset, that is most similar to a misspelt one.
+pub fn find_similar(name: &str) -> Option<String> {
+    let io_dirs = find_io_dirs(&default_io_dir());
+    let jobs = io_dirs.iter().flat_map(|io_dir| std::fs::read_dir(io_dir.join(RESULTS))).flatten().flatten();
+    let names = jobs.take(MOST_JOBS).flat_map(|job| {
+        let records = records_in_job_folder(&job.path());
+        let id = records.first().and_then(|_| job.file_name().into_string().ok());
+        let labels = records.iter().filter_map(|path| path.file_name()?.to_str()?.strip_suffix(RECORD_SUFFIX));
+        labels.map(str::to_owned).chain(id).collect::<Vec<_>>()
+    });
+    let names: Vec<String> = names.collect();
+    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// The saved records in a job folder, or in the `logs` folder of a job, in the order of their names.
 pub fn records_in_job_folder(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder.join(LOGS)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut records: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().ends_with(RECORD_SUFFIX)).collect();
+    let mut records: Vec<PathBuf> = Vec::new();
+    for folder in [&folder.join(LOGS), folder] {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        records.extend(entries.filter(|path| path.to_string_lossy().ends_with(RECORD_SUFFIX)));
+    }
     records.sort();
     records
 }

@@ -40,6 +40,8 @@ pub(crate) struct JobSummary {
     pub(crate) image: String,
     pub(crate) config: String,
     pub(crate) last_lines: Vec<String>,
+    /// Whether its log is empty.
+    pub(crate) is_silent: bool,
     /// Links to its log and results, if they exist.
     pub(crate) log: Option<String>,
     pub(crate) results: Option<String>,
@@ -87,6 +89,7 @@ impl JobSummary {
             image: record.text("image").unwrap_or_default().to_owned(),
             config: text("configname"),
             last_lines: last_lines.into_iter().map(|line| line.text).collect(),
+            is_silent: saved.and_then(|saved| saved.log.path().metadata().ok()).is_some_and(|log| log.len() == 0),
             log: saved.map(|saved| saved.log.path()).filter(|path| path.exists()).and_then(|path| link(path, folder)),
             results: results_folder(record, saved).and_then(|path| link(&path, folder)),
         }

@@ -16,6 +16,7 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Datasets, Job, RecordFields, Status};
 use ncaas_core::saved_record;
 use ncaas_core::status_file::ReadStatus;
+use ncaas_core::suggestion::suggest_file;
 use ncaas_core::text::strip_control;
 use ncaas_core::tool::Tool;
 
@@ -157,7 +158,7 @@ impl SavedFiles {
         if path.extension().is_some_and(|extension| extension == "json") {
             return Ok(Some(Self::of_record(path, Some(saved_record::read_file(path)?))));
         }
-        std::fs::metadata(path).doing("read", path)?;
+        std::fs::metadata(path).doing("read", path).map_err(|failure| suggest_file(failure, path))?;
         let record_path = saved_record::named_file(argument).unwrap_or_else(|| path.to_owned());
         let record = saved_record::read_file(&record_path).ok();
         Ok(Some(SavedFiles { path: record_path, log: SavedLogPath::Named(path.to_owned()), record }))

@@ -4,6 +4,7 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::{Engine, LazyEngine};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::Record;
+use ncaas_core::saved_record;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
@@ -32,11 +33,22 @@ pub(crate) async fn find_target(engines: &LazyEngine, record: &mut Record) -> Re
         Ok::<_, Failure>(Target::Container(engine.clone(), engine.inspect_target(record).await?.into()))
     };
     match inspected.await {
-        Err(failure) if failure.kind != Kind::WrongContainer => SavedFiles::for_record(record)
-            .filter(SavedFiles::exist)
-            .map(|saved| Target::Saved(saved.into()))
-            .ok_or(failure),
+        Err(failure) if failure.kind != Kind::WrongContainer => {
+            match SavedFiles::for_record(record).filter(SavedFiles::exist) {
+                Some(saved) => Ok(Target::Saved(saved.into())),
+                None => Err(suggest_saved(failure, record)),
+            }
+        }
         found => found,
+    }
+}
+
+/// The failure for an argument that names neither a container nor an ended job, with the most similar name of an ended job.
+fn suggest_saved(failure: Failure, record: &Record) -> Failure {
+    let is_unknown = failure.kind == Kind::ContainerNotFound && record.has_only_container();
+    match record.container_reference().filter(|_| is_unknown).and_then(|name| saved_record::find_similar(&name)) {
+        Some(similar) => failure.hint(format!("did you mean `{similar}`?")),
+        None => failure,
     }
 }
 

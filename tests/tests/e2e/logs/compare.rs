@@ -27,6 +27,29 @@ fn compare_shows_the_differences_of_two_jobs() {
 }
 
 #[test]
+fn a_misspelt_ended_job_gets_the_nearest_one_of_the_io_dir() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = ncaas_tests::unique("ended");
+    let logs = folder.path().join(format!("io-dir/results/{id}/logs"));
+    std::fs::create_dir_all(&logs).unwrap();
+    std::fs::create_dir_all(folder.path().join(format!("io-dir/results/{id}x-without-record"))).unwrap();
+    let record = json!({"job": {"id": id, "dataset": 1, "datasets": 1}, "dataname": format!("/data/{id}.npy"),
+        "io_dir": folder.path().join("io-dir"), "container": {"id": "x", "name": "x", "status": "success"}});
+    std::fs::write(logs.join(format!("{id}.npy.record.json")), record.to_string()).unwrap();
+    let typo = id.replace("ended", "edned");
+    for (typo, meant) in [
+        (typo.clone(), id.clone()),
+        (format!("{typo}.npy"), format!("{id}.npy")),
+        (format!("io-dir/results/{typo}"), format!("io-dir/results/{id}")),
+    ] {
+        let hint = format!("hint: did you mean `{meant}`?\n");
+        for arguments in [&["compare", &id, &typo][..], &["state", &typo]] {
+            Run::tool("ncaas-logs").args(arguments).dir(folder.path()).run().ended_saying(1, &hint);
+        }
+    }
+}
+
+#[test]
 fn tables_fit_a_terminal_of_any_width() {
     let folder = tempfile::tempdir().unwrap();
     let save = |name: &str, image: &str| {

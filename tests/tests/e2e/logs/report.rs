@@ -98,6 +98,34 @@ fn a_report_of_a_status_file_of_the_platform_names_its_status() {
 }
 
 #[test]
+fn the_logs_folders_of_jobs_stand_for_their_records() {
+    let folder = tempfile::tempdir().unwrap();
+    (1..=3).for_each(|number| save_job(folder.path(), number));
+    for folders in ["io-dir/results/*", "io-dir/results/*/logs", "io-dir/results/*/logs/"] {
+        for verb in ["report", "plot"] {
+            let written = ncaas_tests::pipe_in(folder.path(), &format!("ncaas-logs {verb} {folders}"), &[]);
+            assert_eq!((written.status, written.json()[0]["jobs"].as_u64()), (0, Some(3)), "{verb} {folders}");
+        }
+    }
+    ncaas_tests::pipe_in(folder.path(), "ncaas-logs state ./io-dir/results/job__pca_1/logs", &[]).ok();
+}
+
+#[test]
+fn the_empty_log_of_a_failed_job_is_not_called_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    save_job(folder.path(), 3);
+    let log = folder.path().join("io-dir/results/job__pca_3/logs/session003 <b>.npy.log");
+    let report = || {
+        assert_eq!(ncaas_tests::pipe_in(folder.path(), "ncaas-logs report io-dir/results/*", &[]).status, 0);
+        std::fs::read_to_string(folder.path().join("report.html")).unwrap()
+    };
+    std::fs::write(&log, "").unwrap();
+    assert!(report().contains("<p>It printed nothing.</p>"));
+    std::fs::remove_file(&log).unwrap();
+    assert!(report().contains("<p>The log is not available.</p>"));
+}
+
+#[test]
 fn no_records_leave_an_existing_report_or_plot_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("empty.jsonl"), "").unwrap();
