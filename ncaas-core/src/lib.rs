@@ -26,6 +26,8 @@ pub mod files;
 pub mod folder;
 mod generate;
 pub mod globs;
+#[cfg(feature = "bucket")]
+pub mod group;
 pub mod image_labels;
 pub mod inputs;
 pub mod io_dir;

@@ -4,7 +4,6 @@ mod args;
 mod aws_failure;
 mod bucket_job;
 mod commands;
-mod group;
 mod job_state;
 mod setup_log;
 mod sqs;

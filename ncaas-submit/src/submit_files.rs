@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use ncaas_core::bucket::{Bucket, Key, Listing, ObjectInfo, Page};
 use ncaas_core::failure::{Failure, Result};
+use ncaas_core::group::list_groups;
 use ncaas_core::layout::{SUBMISSIONS, SUBMIT_SUFFIX, check_group};
 use ncaas_core::tool::Tool;
 
@@ -205,17 +206,6 @@ impl Lister {
         }
         page.entries.into_iter().filter(|entry| is_submit_file(entry.key.as_str())).collect()
     }
-}
-
-pub(crate) async fn list_groups(bucket: &Bucket) -> Result<Vec<String>> {
-    let mut groups = Vec::new();
-    let mut listing = bucket.list_folder("", None);
-    while let Some(page) = listing.next_page().await? {
-        let folders = page.folders.iter().chain(page.entries.iter().map(|entry| &entry.key));
-        let names = folders.filter(|folder| folder.is_folder()).map(|folder| folder.group());
-        groups.extend(names.filter(|group| check_group(group).is_ok()).map(str::to_owned));
-    }
-    Ok(groups)
 }
 
 fn prefix(group: &str) -> String {

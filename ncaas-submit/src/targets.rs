@@ -2,6 +2,7 @@
 
 use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::group::open_group;
 use ncaas_core::layout::{self, SUBMISSIONS};
 use ncaas_core::pipe::Input;
 use ncaas_core::record::Record;
@@ -11,14 +12,13 @@ use ncaas_core::tool::Tool;
 
 use crate::args::TargetArgs;
 use crate::bucket_job::id_without_timestamp;
-use crate::group::open_group;
 use crate::submission::{self, AllowedKeys, Submission};
 use crate::submit_files::is_submit_file;
 
 /// The records to work on.
 pub(crate) async fn read_targets(args: &TargetArgs, tool: Tool, usage: &str) -> Result<Input> {
     let Some(target) = &args.target else { return Input::stdin(tool, usage) };
-    let (bucket, group) = open_group(target).await?;
+    let (bucket, group) = open_group(target, false).await?;
     if args.job.is_empty() {
         let hint =
             format!("name jobs by id or timestamp; `ncaas-submit ls {} --group {group}` lists them", bucket.address());

@@ -2,9 +2,10 @@
 
 use std::path::{Component, Path};
 
-use ncaas_core::bucket::{Key, S3Address};
+use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
+use ncaas_core::group::check_new_folder;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BucketPrefix {
@@ -46,6 +47,13 @@ impl BucketPrefix {
             _ => Err(Failure::new(Kind::Usage, format!("`{shown}` is not a folder on this machine"))
                 .hint("swap the two arguments")),
         }
+    }
+
+    /// Opens the bucket. A new prefix that looks like a misspelt group or bucket is refused.
+    pub(crate) async fn open(&self) -> Result<Bucket> {
+        let bucket = Bucket::open(&self.bucket).await?;
+        check_new_folder(&bucket, self.prefix.split('/').next().unwrap_or_default()).await?;
+        Ok(bucket)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use ncaas_core::bucket::{Bucket, Key, S3Address, Target};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
+use ncaas_core::group::open_group;
 use ncaas_core::layout::{self, SUBMISSIONS};
 use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
@@ -21,7 +22,13 @@ use crate::validation;
 const AT_ONCE: usize = 8;
 
 pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
-    let target = args.target.as_deref().map(Target::parse).transpose()?;
+    let target = match &args.target {
+        Some(target) => {
+            let (bucket, group) = open_group(target, true).await?;
+            Some(Target { bucket: bucket.address().to_owned(), group })
+        }
+        None => None,
+    };
     if !args.submissions.is_empty() {
         return Pipe::for_args(tool, &args.pipe, 1)
             .source(async |output: &Output| {

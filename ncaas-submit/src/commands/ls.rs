@@ -9,6 +9,7 @@ use ncaas_core::bucket::{Bucket, Buckets, ObjectInfo};
 use ncaas_core::claim;
 use ncaas_core::duration::format_age;
 use ncaas_core::failure::Result;
+use ncaas_core::group::{check_groups, open_bucket};
 use ncaas_core::layout;
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
@@ -20,7 +21,6 @@ use tokio::time::sleep;
 
 use crate::args::LsArgs;
 use crate::bucket_job::{self, BucketJob, ResultsFolder};
-use crate::group::{check_groups, open_bucket};
 use crate::job_state::JobFacts;
 use crate::submission::{AllowedKeys, Name, Submission};
 use crate::submit_files::Lister;

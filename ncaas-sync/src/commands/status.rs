@@ -4,9 +4,9 @@ use std::path::Path;
 use std::pin::pin;
 
 use futures_util::StreamExt;
-use ncaas_core::bucket::{Bucket, Target};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
+use ncaas_core::group::open_group;
 use ncaas_core::layout::STATE_FOLDER;
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
@@ -73,15 +73,16 @@ pub(crate) async fn status(tool: Tool, args: StatusArgs) -> Result<ExitStatus> {
 }
 
 async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
-    let (folder, prefix) = match (&args.folder, args.target.as_str()) {
-        (Some(folder), target) => (files::absolute(folder)?, BucketPrefix::parse_with_folder(target, folder)?),
-        (None, target) => {
-            let Target { bucket, group } = Target::parse(target)?;
-            let folder = files::absolute(&args.io_dir.io_dir)?.join(&group);
-            (folder, BucketPrefix { bucket, prefix: format!("{group}/") })
+    let (folder, bucket, prefix) = match &args.folder {
+        Some(folder) => {
+            let target = BucketPrefix::parse_with_folder(&args.target, folder)?;
+            (files::absolute(folder)?, target.open().await?, target.prefix)
+        }
+        None => {
+            let (bucket, group) = open_group(&args.target, true).await?;
+            (files::absolute(&args.io_dir.io_dir)?.join(&group), bucket, format!("{group}/"))
         }
     };
-    let bucket = Bucket::open(&prefix.bucket).await?;
     let opened = Folder::open(&folder).map_err(|failure| match failure.kind {
         Kind::FileNotFound if args.folder.is_none() => failure.hint(format!(
             "`{}` downloads the group; a second argument names another folder",
@@ -89,8 +90,8 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
         )),
         _ => failure,
     })?;
-    let transfer = Transfer::new(bucket, opened, &prefix.prefix, args.checksum.reread);
-    let listing = PairedListing::new(transfer.folder().clone(), transfer.bucket(), &prefix.prefix);
+    let transfer = Transfer::new(bucket, opened, &prefix, args.checksum.reread);
+    let listing = PairedListing::new(transfer.folder().clone(), transfer.bucket(), &prefix);
     let records = listing.pairs().map(async |pair: Result<Pair>| match pair? {
         pair if is_state(&pair.path) => Ok(None),
         pair => Ok(Some(compare_pair(tool, &transfer, pair).await)),

@@ -1,7 +1,6 @@
 //! `ncaas-sync uploads`: unfinished uploads, whose parts take space on the server.
 
 use jiff::Timestamp;
-use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::Result;
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -37,7 +36,7 @@ pub(crate) async fn uploads(tool: Tool, args: UploadsArgs) -> Result<ExitStatus>
 
 async fn list(tool: Tool, args: &UploadsArgs, output: &Output) -> Result<()> {
     let target = BucketPrefix::parse(&args.target)?;
-    let bucket = Bucket::open(&target.bucket).await?;
+    let bucket = target.open().await?;
     if bucket.as_s3().is_none() {
         tool.note(&format!("`{}` is a directory, which has no unfinished uploads", bucket.address()));
     }

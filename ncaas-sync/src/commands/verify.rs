@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, stream};
 use ncaas_core::blocking::run_blocking;
-use ncaas_core::bucket::{Bucket, Buckets, Key, Target};
+use ncaas_core::bucket::{Bucket, Buckets, Key};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::folder::Folder;
+use ncaas_core::group::open_group;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{LOGS, RESULTS, job_prefix};
 use ncaas_core::pipe::{Input, Output, Pipe};
@@ -92,10 +93,9 @@ struct Copies {
 impl Verifier<'_> {
     /// The records of a job that are saved in its bucket.
     async fn saved_records(&self, target: &str, job: &str) -> Result<Vec<Record>> {
-        let target = Target::parse(target)?;
-        let bucket = self.buckets.open(&target.bucket).await?;
-        let folder = Key::new(job_prefix(&target.group, job))?;
-        let io_dir = files::absolute(&self.args.io_dir.io_dir)?.join(&target.group);
+        let (bucket, group) = open_group(target, true).await?;
+        let folder = Key::new(job_prefix(&group, job))?;
+        let io_dir = files::absolute(&self.args.io_dir.io_dir)?.join(group);
         let mut records = Vec::new();
         for key in saved_record::list(&bucket, folder.as_str()).await? {
             let Some(mut record) = saved_record::read(&bucket, &key).await? else {

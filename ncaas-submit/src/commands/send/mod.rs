@@ -7,6 +7,7 @@ mod upload;
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Buckets, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::group::open_group;
 use ncaas_core::layout::{self, CONFIGS, INPUTS, SUBMISSIONS, SUBMIT_SUFFIX};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
@@ -19,7 +20,6 @@ use serde_json::{Map, Value, json};
 use crate::args::SendArgs;
 use crate::bucket_job::submitted_job;
 use crate::commands::wait::WaitedSubmissions;
-use crate::group::open_group;
 use crate::setup_log::SetupLog;
 use crate::submission::{AllowedKeys, Submission};
 use crate::validation;
@@ -28,7 +28,7 @@ use upload::{InputSource, Uploader};
 
 pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
     check_fields(&args.set)?;
-    let (bucket, group) = open_group(&args.target).await?;
+    let (bucket, group) = open_group(&args.target, false).await?;
     let waits = WaitedSubmissions::default();
     let status = Pipe { notes_only: args.wait, ..Pipe::for_records(tool, &args.records) }
         .source(async |output: &Output| {

@@ -22,6 +22,7 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::bucket::Bucket;
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::group::{check_groups, open_bucket};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_count;
 use ncaas_core::text::shell_line;
@@ -29,7 +30,6 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::{Instant, sleep};
 
 use crate::args::WatchArgs;
-use crate::group::{check_groups, open_bucket};
 use crate::sqs::{self, SqsQueue};
 use crate::submit_files::Lister;
 use crate::watchers::heartbeat::{HolderState, READ_INTERVAL, probe_key};

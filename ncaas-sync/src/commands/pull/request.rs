@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use ncaas_core::bucket::{Bucket, Key, Target};
+use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
+use ncaas_core::group::open_group;
 use ncaas_core::io_dir::make_group_io_dir;
 use ncaas_core::layout::RESULTS;
 use ncaas_core::pipe::Output;
@@ -20,10 +21,9 @@ use ncaas_core::transfer::Transfer;
 
 /// Downloads it and writes the outcome to `output`.
 pub(crate) async fn pull(tool: Tool, target: &str, args: &PullArgs, output: &Output) -> Result<()> {
-    let target = Target::parse(target)?;
-    let bucket = Bucket::open(&target.bucket).await?;
-    let io_dir = files::absolute(&args.io_dir.io_dir)?.join(&target.group);
-    let group = format!("{}/", target.group);
+    let (bucket, group) = open_group(target, true).await?;
+    let io_dir = files::absolute(&args.io_dir.io_dir)?.join(&group);
+    let group = format!("{group}/");
     let request = Request { tool, bucket, io_dir, group, args, output };
     if !args.data.is_empty() || args.config.is_some() {
         return request.pull_inputs().await;

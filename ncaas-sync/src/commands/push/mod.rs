@@ -7,7 +7,7 @@ mod job;
 use std::cell::RefCell;
 use std::path::Path;
 
-use ncaas_core::bucket::{Bucket, Buckets};
+use ncaas_core::bucket::Buckets;
 use ncaas_core::failure::Result;
 use ncaas_core::files;
 use ncaas_core::folder::Folder;
@@ -61,7 +61,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
 
 /// Uploads a folder to a prefix and writes the outcome to `output`.
 async fn push_folder(tool: Tool, folder: &Path, target: &BucketPrefix, args: &PushArgs, output: &Output) -> Result<()> {
-    let bucket = Bucket::open(&target.bucket).await?;
+    let bucket = target.open().await?;
     let folder = Folder::open(&files::absolute(folder)?)?;
     let transfer = Transfer::new(bucket, folder, &target.prefix, args.checksum.reread);
     let tree = Tree { tool, transfer: &transfer, prefix: &target.prefix, direction: Direction::Upload };

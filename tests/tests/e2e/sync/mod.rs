@@ -10,5 +10,6 @@ mod push;
 mod resume;
 mod round_trip;
 mod status;
+mod targets;
 mod uploads;
 mod verify;

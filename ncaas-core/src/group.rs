@@ -2,15 +2,31 @@
 
 use std::path::Path;
 
-use ncaas_core::bucket::{Bucket, Target};
-use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::layout::{STATE_FOLDER, SUBMISSIONS, check_group};
-use ncaas_core::suggestion::nearest;
+use crate::bucket::{Bucket, Target};
+use crate::failure::{Failure, Kind, NoneIf, Result};
+use crate::layout::{STATE_FOLDER, SUBMISSIONS, check_group};
+use crate::suggestion::nearest;
 
-use crate::submit_files::list_groups;
+/// The groups of a bucket: its folders whose names are valid for a group.
+///
+/// # Errors
+/// If the bucket does not answer.
+pub async fn list_groups(bucket: &Bucket) -> Result<Vec<String>> {
+    let mut groups = Vec::new();
+    let mut listing = bucket.list_folder("", None);
+    while let Some(page) = listing.next_page().await? {
+        let folders = page.folders.iter().chain(page.entries.iter().map(|entry| &entry.key));
+        let names = folders.filter(|folder| folder.is_folder()).map(|folder| folder.group());
+        groups.extend(names.filter(|group| check_group(group).is_ok()).map(str::to_owned));
+    }
+    Ok(groups)
+}
 
 /// Opens a bucket. A directory that is a group in a bucket is refused.
-pub(crate) async fn open_bucket(address: &str) -> Result<Bucket> {
+///
+/// # Errors
+/// [`Kind::Usage`] for a group; same as [`Bucket::open`].
+pub async fn open_bucket(address: &str) -> Result<Bucket> {
     let path = Path::new(address);
     if !address.starts_with("s3://") && is_group_folder(path) && !is_bucket_folder(path) {
         let bucket = path.parent().map(|parent| parent.display().to_string()).unwrap_or_default();
@@ -29,13 +45,9 @@ async fn open_named(address: &str) -> Result<Bucket> {
         opened => return opened,
     };
     let path = Path::new(address);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().take(1000);
-    let buckets = beside.filter(|entry| is_bucket_folder(&entry.path()));
-    let names: Vec<String> = buckets.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    Err(match nearest(&name, names.iter().map(String::as_str)) {
-        Some(similar) => failure.hint(format!("did you mean `{}`?", folder.join(similar).display())),
+    let folder = folder_of(path);
+    Err(match find_similar_bucket(path) {
+        Some(similar) => failure.hint(format!("did you mean `{similar}`?")),
         None if is_bucket_folder(folder) => {
             failure.hint(format!("the bucket is `{}`; `--group GROUP` selects a group in it", folder.display()))
         }
@@ -43,9 +55,25 @@ async fn open_named(address: &str) -> Result<Bucket> {
     })
 }
 
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The bucket beside a path whose name is most similar to that of the path.
+fn find_similar_bucket(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let beside = std::fs::read_dir(folder_of(path)).into_iter().flatten().flatten().take(1000);
+    let buckets = beside.filter(|entry| is_bucket_folder(&entry.path()));
+    let names: Vec<String> = buckets.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    nearest(name, names.iter().map(String::as_str)).map(|similar| folder_of(path).join(similar).display().to_string())
+}
+
 /// Makes sure that a bucket has these groups, unless it has none at all. `may_come`: only a group whose name is similar to
 /// that of an existing one is refused, because others can be created later.
-pub(crate) async fn check_groups(bucket: &Bucket, groups: &[String], may_come: bool) -> Result<()> {
+///
+/// # Errors
+/// [`Kind::Usage`] for a group that is refused; if the bucket does not answer.
+pub async fn check_groups(bucket: &Bucket, groups: &[String], may_come: bool) -> Result<()> {
     if groups.is_empty() {
         return Ok(());
     }
@@ -69,9 +97,39 @@ fn unknown_group(bucket: &str, group: &str, existing: &[String]) -> Failure {
     Failure::new(Kind::Usage, format!("`{bucket}` has no group `{group}`")).hint(hint)
 }
 
+/// Makes sure that a new folder of a bucket is not a typing error: its name is not similar to that of a group with submissions,
+/// or to that of a bucket beside it.
+///
+/// # Errors
+/// [`Kind::Usage`] or [`Kind::BucketNotFound`] for a folder that is refused; if the bucket does not answer.
+pub async fn check_new_folder(bucket: &Bucket, name: &str) -> Result<()> {
+    // Those who may use one folder need not be allowed to list the bucket.
+    let existing = list_groups(bucket).await.none_if(&[Kind::AccessDenied])?.unwrap_or_default();
+    if check_group(name).is_err() || existing.iter().any(|group| group == name) {
+        return Ok(());
+    }
+    if let Some(similar) = nearest(name, existing.iter().map(String::as_str))
+        && bucket.exists_under(&format!("{similar}/{SUBMISSIONS}/")).await?
+    {
+        return Err(unknown_group(bucket.address(), name, &existing));
+    }
+    let path = Path::new(bucket.address()).join(name);
+    match find_similar_bucket(&path).filter(|_| bucket.as_directory().is_some()) {
+        Some(similar) => {
+            let path = path.display();
+            Err(Failure::new(Kind::BucketNotFound, format!("bucket `{path}` does not exist"))
+                .hint(format!("did you mean `{similar}`? Otherwise create the folder with `mkdir`")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Opens the bucket of `BUCKET/GROUP`, and makes sure that the group is one of the bucket's. A bucket without groups accepts
-/// any.
-pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
+/// any. `may_come`: only a group that looks like a typing error is refused, as by [`check_new_folder`].
+///
+/// # Errors
+/// [`Kind::Usage`] if there is no group in it, or one that is refused; same as [`Bucket::open`].
+pub async fn open_group(text: &str, may_come: bool) -> Result<(Bucket, String)> {
     if !text.starts_with("s3://") && is_bucket_folder(Path::new(text)) {
         let groups = list_groups(&Bucket::open(text).await?).await?;
         let group = groups.first().map_or("GROUP", String::as_str);
@@ -79,8 +137,14 @@ pub(crate) async fn open_group(text: &str) -> Result<(Bucket, String)> {
             .hint(format!("write for example `{}/{group}`", text.trim_end_matches('/'))));
     }
     let Target { bucket: address, group } = Target::parse(text)?;
-    check_group(&group)?;
+    if !may_come {
+        check_group(&group)?;
+    }
     let bucket = open_named(&address).await?;
+    if may_come {
+        check_new_folder(&bucket, &group).await?;
+        return Ok((bucket, group));
+    }
     let groups = list_groups(&bucket).await?;
     if groups.is_empty() || groups.contains(&group) {
         return Ok((bucket, group));
