@@ -153,16 +153,17 @@ pub fn describe_end(container: &Container, limit: Option<u64>) -> String {
 
 /// The remedy for a job that a limit has ended.
 fn remedy(record: &Record, container: &Container) -> Option<String> {
-    let settings = record.fields().ok().and_then(|known| known.run).unwrap_or_default();
+    let known = record.fields().unwrap_or_default();
+    let settings = known.run.unwrap_or_default();
     match container.status? {
         Status::OutOfMemory => Some(match settings.memory {
             Some(limit) => format!("its limit is {}: raise it with `--memory`", format_limit(limit)),
             None => "run it with fewer jobs at once, or on a machine with more memory".to_owned(),
         }),
-        Status::Timeout => Some(match record.text("configname") {
-            Some(_) => "raise it with `--timeout`, and `__duration__` if its config has it".to_owned(),
-            None => "raise it with `--timeout`".to_owned(),
-        }),
+        Status::Timeout if known.limited_by_config == Some(true) => {
+            Some("raise `__duration__` in its config".to_owned())
+        }
+        Status::Timeout => Some("raise it with `--timeout`".to_owned()),
         Status::Success | Status::Failed | Status::Killed => None,
     }
 }
@@ -226,9 +227,8 @@ mod tests {
             ),
             (
                 r#"timeout","exit_code":143,"duration_s":3700"#,
-                r#"},"configname":"lab/c.yaml""#,
-                "exceeded its time limit and was stopped after 1h 1m 40s; raise it with `--timeout`, and `__duration__` if \
-                 its config has it; last output: ",
+                r#"},"limited_by_config":true"#,
+                "exceeded its time limit and was stopped after 1h 1m 40s; raise `__duration__` in its config; last output: ",
                 cause,
             ),
         ];

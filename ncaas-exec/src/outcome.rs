@@ -1,5 +1,7 @@
 //! The line on stderr that reports how a job ended.
 
+use std::io::IsTerminal;
+
 use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use ncaas_core::engine::Engine;
@@ -19,6 +21,16 @@ pub(crate) async fn report_outcome(jobs: &FollowedJobs, tool: Tool, engine: &Eng
     }
     if let Some(line) = outcome_line(record, None) {
         jobs.report(tool, record, &line);
+    }
+}
+
+/// Says how to save what the jobs wrote that have ended, if their records go to a terminal, and so to no other stage.
+pub(crate) fn note_unsaved(jobs: &FollowedJobs, tool: Tool) {
+    if jobs.counts().ended > 0 && std::io::stdout().is_terminal() {
+        tool.note(
+            "results and logs are not saved yet: `ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | \
+             ncaas-exec rm` saves them and removes the containers",
+        );
     }
 }
 

@@ -21,6 +21,7 @@ pub struct JobRecord {
     pub inputs: Option<Vec<Value>>,
     pub container: Option<Container>,
     pub outcome_reported: Option<bool>,
+    pub limited_by_config: Option<bool>,
     pub jobs_waiting: Option<u64>,
     pub replay_of: Option<String>,
     pub dry_run: Option<Value>,

@@ -64,6 +64,8 @@ pub struct RecordFields {
     pub pushed: Option<bool>,
     /// True when a stage has printed how the job ended: later stages do not print it again.
     pub outcome_reported: Option<bool>,
+    /// True if the time limit is the `__duration__` of the config.
+    pub limited_by_config: Option<bool>,
     /// How many jobs `ncaas-exec run` has not started yet: for the stage that shows it on a terminal; absent if there
     /// are none.
     pub jobs_waiting: Option<u64>,

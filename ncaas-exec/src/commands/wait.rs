@@ -12,7 +12,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::WaitArgs;
 use crate::detached_exec::wait_for_detached;
-use crate::outcome::report_outcome;
+use crate::outcome::{note_unsaved, report_outcome};
 use crate::targets;
 
 /// Waiting costs little.
@@ -44,7 +44,11 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
         Pipe { skips_pushed: true, explains_interruption: true, ..Pipe::for_args(tool, &args.pipe, DEFAULT_JOBS) };
     let waiting = pipe.filter(input, work);
     let status = tool.show_counts(|| jobs.counts(), connection.connect_during(waiting)).await;
-    jobs.note_end(tool, status.as_ref().is_ok_and(|status| status.is_interrupted()));
+    let is_interrupted = status.as_ref().is_ok_and(|status| status.is_interrupted());
+    jobs.note_end(tool, is_interrupted);
+    if !is_interrupted {
+        note_unsaved(&jobs, tool);
+    }
     if args.targets.containers.len() != 1 {
         return status;
     }

@@ -56,6 +56,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         kept: RefCell::default(),
         has_reported_kept: Cell::default(),
         kept_with_error: RefCell::default(),
+        unpushed: Cell::default(),
         leftovers: LeftoverContainers::default(),
     };
     let consequence = match &args.placement {
@@ -65,6 +66,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let report = |output: &Output| {
         remover.report_kept(output);
         remover.report_kept_with_error();
+        remover.report_unpushed();
         remover.jobs.report(tool, output, &consequence);
     };
     let work = async |record: &mut Record, output: &Output| remover.process(record, output).await;
@@ -91,6 +93,8 @@ struct Remover {
     has_reported_kept: Cell<bool>,
     /// The containers of jobs with an error, which are kept and reported together at the end of a pipe.
     kept_with_error: RefCell<Vec<String>>,
+    /// How many jobs of a bucket had results that no stage has pushed.
+    unpushed: Cell<usize>,
     leftovers: LeftoverContainers,
 }
 
@@ -179,6 +183,10 @@ impl Remover {
             return Ok(());
         }
         remove_target(engine, record, &container, self.force).await?;
+        let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
+        if self.is_filter && is_from_bucket && !record.is_pushed() && record.results().is_some() {
+            self.unpushed.set(self.unpushed.get() + 1);
+        }
         // A job whose end was reported in the same pipe has its line.
         if self.is_explained && !is_reported(record) {
             let discarded = if is_stopped && record.job().is_some() { "; its log and files are discarded" } else { "" };
@@ -221,6 +229,18 @@ impl Remover {
         }
     }
 
+    /// Reports jobs whose submitter will not see their end: a pipe without `push`.
+    fn report_unpushed(&self) {
+        let jobs = self.unpushed.get();
+        if jobs > 0 {
+            self.tool.note(&format!(
+                "the results of {} from a bucket were not pushed: put `ncaas-sync push` before `ncaas-exec rm`, and run the \
+                 pipe again; it starts no job a second time",
+                format_count(jobs, "job")
+            ));
+        }
+    }
+
     /// Reports the containers that were kept: one with its remedy, several in a list.
     fn report_kept(&self, output: &Output) {
         let mut kept = self.kept.take();
@@ -234,10 +254,11 @@ impl Remover {
         let list = kept.iter().map(|(name, unsaved)| format!("\n  {name}: {}", unsaved.describe()));
         let message =
             format!("kept {} containers, whose logs or files were not saved:{}", kept.len(), list.collect::<String>());
-        let failure = Failure::new(Kind::ResultsMissing, message).hint(
-            "`ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | ncaas-exec rm` saves them and removes the \
-             containers; `ncaas-exec rm --force` discards them",
-        );
+        let push = if kept.iter().any(|(_, unsaved)| unsaved.is_from_bucket) { " | ncaas-sync push" } else { "" };
+        let failure = Failure::new(Kind::ResultsMissing, message).hint(format!(
+            "`ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect{push} | ncaas-exec rm` saves them and removes \
+             the containers; `ncaas-exec rm --force` discards them"
+        ));
         output.report_failure(self.tool, &failure);
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Unsaved {
     files: bool,
     /// Files were left out when the results were collected.
     left_out: bool,
+    /// The bucket of the job has no log or files of it either.
+    pub(super) is_from_bucket: bool,
 }
 
 impl Unsaved {
@@ -55,13 +57,15 @@ impl Unsaved {
         // The work in a development container is saved by a commit.
         let files = files && (is_job || !is_committed(engine, &inspected).await?);
         let left_out = [Some(record), saved.as_ref()].into_iter().flatten().any(|record| count_left_out(record) > 0);
-        Ok((log || files).then_some(Unsaved { is_job, log, files, left_out }))
+        let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
+        Ok((log || files).then_some(Unsaved { is_job, log, files, left_out, is_from_bucket }))
     }
 
     /// The failure of a command that keeps the container for this reason.
     pub(super) fn failure(self, name: &str) -> Failure {
-        let Unsaved { is_job, log, files, left_out } = self;
+        let Unsaved { is_job, log, files, left_out, is_from_bucket } = self;
         let all = if left_out { " --all" } else { "" };
+        let push = if is_from_bucket { " | ncaas-sync push" } else { "" };
         let (reason, remedy, them) = match (log, files) {
             _ if !is_job => (
                 "files were written in it",
@@ -70,13 +74,13 @@ impl Unsaved {
             ),
             (true, true) => (
                 "its log was not saved, and files that its job wrote were not collected",
-                format!("`ncaas-logs save {name} | ncaas-sync collect{all}` saves both"),
+                format!("`ncaas-logs save {name} | ncaas-sync collect{all}{push}` saves both"),
                 "both",
             ),
-            (true, false) => ("its log was not saved", format!("`ncaas-logs save {name}` saves it"), "it"),
+            (true, false) => ("its log was not saved", format!("`ncaas-logs save {name}{push}` saves it"), "it"),
             (false, _) => (
                 "files that its job wrote were not collected",
-                format!("`ncaas-sync collect{all} {name}` collects them"),
+                format!("`ncaas-sync collect{all} {name}{push}` collects them"),
                 "them",
             ),
         };

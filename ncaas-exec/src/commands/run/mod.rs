@@ -45,7 +45,7 @@ use crate::args::RunArgs;
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
 use crate::image::{author_labels, complete_from_labels, inspect_image};
-use crate::outcome::report_outcome;
+use crate::outcome::{note_unsaved, report_outcome};
 use crate::run_settings::{DefaultSettings, set_default_limits};
 use crate::{lifecycle, targets};
 use explanation::explain_start;
@@ -147,6 +147,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     let status = if shows_counts { tool.show_counts(|| runner.job_counts(), running).await? } else { running.await? };
     if args.follow {
         runner.followed.note_end(tool, false);
+        note_unsaved(&runner.followed, tool);
     }
     if status.is_interrupted() {
         runner.launcher.remove_unstarted(&runner.connection).await;
@@ -289,6 +290,9 @@ impl Runner {
             self.tool.warn(record, Some(warning));
         }
         settings.timeout_s = [settings.timeout_s, config.timeout_s].into_iter().flatten().min();
+        let limited_by_config = (config.timeout_s.is_some() && config.timeout_s == settings.timeout_s).then_some(true);
+        record.remove("limited_by_config");
+        record.merge(&RecordFields { limited_by_config, ..RecordFields::default() });
         set_default_limits(record, &mut settings);
         record.merge(&RecordFields { image_id: image.id.clone(), ..RecordFields::default() });
 

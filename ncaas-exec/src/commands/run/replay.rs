@@ -83,6 +83,10 @@ pub(super) fn compare_inputs(before: &[InputFile], now: &[InputFile], other_conf
         return Ok(());
     }
     let message = format!("inputs have changed since the saved run: {}", changed.join(", "));
-    Err(Failure::new(Kind::ChecksumMismatch, message)
-        .hint("restore the original files; `--config FILE` runs with another config"))
+    let hint = if other_config.is_some() {
+        "restore the original files, or start a new run of them with `ncaas-exec run IMAGE --data FILE`"
+    } else {
+        "restore the original files; `--config FILE` runs with another config"
+    };
+    Err(Failure::new(Kind::ChecksumMismatch, message).hint(hint))
 }

@@ -15,6 +15,7 @@ mod submit_queue;
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
@@ -100,7 +101,13 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
             Ok(())
         })
         .await;
-    let hold = args.hold.unwrap_or(if args.once { HOLD_ONCE } else { HOLD });
+    // Nobody runs records on a terminal.
+    let default_hold = match (io::stdout().is_terminal(), args.once) {
+        (true, _) => Duration::ZERO,
+        (false, true) => HOLD_ONCE,
+        (false, false) => HOLD,
+    };
+    let hold = args.hold.unwrap_or(default_hold);
     let stopping = stop(&session, hold, args.once);
     if is_done {
         stopping.await?;
@@ -130,6 +137,10 @@ async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
         return session.watchers.leave().await;
     }
     session.watchers.stop(hold, !is_once).await?;
+    if hold.is_zero() && io::stdout().is_terminal() {
+        let claims = format_count(jobs.len(), "claimed submission");
+        session.tool.note(&format!("{claims} released: nothing runs them; `watch` is the first stage of a pipe"));
+    }
     if !is_once && !hold.is_zero() {
         let named = jobs.iter().take(NAMED).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
         let more = jobs.len().saturating_sub(NAMED);

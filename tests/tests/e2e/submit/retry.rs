@@ -51,7 +51,8 @@ fn a_retry_runs_a_job_again_whose_container_was_kept_and_keeps_that_under_anothe
         pipe_in(job.folder.path(), &script, &[])
     };
     let containers = || containers_labelled(&job.label);
-    pipe("echo x >/tmp/x; exit 3").ended_saying(1, "files that its job wrote were not collected");
+    let first = pipe("echo x >/tmp/x; exit 3").ended_saying(1, "files that its job wrote were not collected");
+    assert!(first.stderr.contains(" | ncaas-sync push` collects them"), "{}", first.stderr);
     let kept = containers();
     assert_eq!(kept.len(), 1);
     run_verb(&job.bucket, "retry", &[&job.name]).ok();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::FIXTURE;
+use ncaas_tests::pipeline::{SubmittedJob, pipeline_script};
 use ncaas_tests::submissions::{run_verb, watch_once, with_inputs};
 use ncaas_tests::{Ran, Run, pipe_in};
 
@@ -75,4 +76,18 @@ fn a_failure_of_several_datasets_is_told_to_the_submitter_once_with_its_hint() {
     let screen = String::from_utf8_lossy(&screen.stdout).replace('\r', "");
     assert_eq!(screen.trim(), format!("{message}\nhint: {hint}"), "and nothing else on a terminal");
     assert_eq!(pipe_in(folder.path(), retry, &[]).status, 0, "{retry}");
+}
+
+#[test]
+fn a_pipe_without_push_says_that_the_submitter_has_no_results() {
+    let job = SubmittedJob::new("unpushed");
+    let script = pipeline_script(&job.bucket.address(), "--once", "cp $1 io-dir/results/r");
+    let unpushed = pipe_in(job.folder.path(), &script.replace(" | ncaas-sync push", ""), &[]);
+    unpushed.ended_saying(0, "the results of 1 job from a bucket were not pushed: put `ncaas-sync push` before ");
+    assert!(job.bucket.get(&job.key("process_results/r")).is_none());
+    let whole = pipe_in(job.folder.path(), &script, &[]).ended_saying(0, "a.txt succeeded in ");
+    assert!(
+        !whole.stderr.contains("not pushed") && job.bucket.text(&job.key("process_results/r")) == "one",
+        "{whole:?}"
+    );
 }

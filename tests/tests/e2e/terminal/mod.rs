@@ -74,6 +74,10 @@ fn verbs_of_buckets_show_no_json_on_a_terminal_unless_it_is_asked_for() {
         assert!(!lines.iter().any(|line| is_json(line)), "{command}: {lines:#?}");
         let in_a_pipe = pipe_in(path, &format!("{command} | cat"), &[]);
         assert!(in_a_pipe.text().lines().all(is_json), "{command}: {}", in_a_pipe.text());
+        if command.contains("watch") {
+            assert!(lines.iter().any(|line| line.contains("1 claimed submission released")), "{lines:#?}");
+            assert_eq!(in_a_pipe.text().lines().count(), 1, "the next watcher gets it at once");
+        }
     }
     let sent = shown(path, "ncaas-submit send ./pca/lab --data a.npy --config c.yaml --timestamp 2").join("");
     assert!(sent.contains("pca/lab job__pca_2` waits until its jobs have ended"), "{sent}");
@@ -353,5 +357,28 @@ fn run_names_the_running_jobs_if_no_other_program_reads_its_records() {
     for output in ["record.json", "/dev/null"] {
         run("", output).ended_saying(0, "1 job is running in the background: `ncaas-exec wait last` waits for it");
         run("--quiet", output).ok();
+    }
+}
+
+#[test]
+fn run_and_wait_say_on_a_terminal_how_to_save_what_ended_jobs_wrote() {
+    let workspace = Workspace::new();
+    workspace.write("c.json", r#"{"__duration__": 0.02}"#);
+    let job = format!("ncaas-exec run {FIXTURE} -- true");
+    let slow = format!("ncaas-exec run {FIXTURE} --config c.json --follow -- sh -c 'sleep 60; true'");
+    for (command, is_unsaved) in [
+        (format!("{job} | ncaas-exec wait"), true),
+        (slow.clone(), true),
+        (format!("{job} | ncaas-exec wait >records"), false),
+    ] {
+        let screen = shown(workspace.path(), &command).join("\n");
+        let advice = "results and logs are not saved yet: `ncaas-exec ls --all --mine | ncaas-logs save | ";
+        assert_eq!(screen.contains(advice), is_unsaved, "{command}: {screen}");
+        let remedy = "exceeded its time limit of 2.0 s and was stopped after ";
+        assert_eq!(
+            screen.contains(remedy) && screen.contains("; raise `__duration__` in its config"),
+            command == slow,
+            "{screen}"
+        );
     }
 }
