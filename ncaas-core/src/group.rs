@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::bucket::{Bucket, Target};
+use crate::bucket::{Bucket, GroupAddress};
 use crate::failure::{Failure, Kind, NoneIf, Result};
 use crate::layout::{STATE_FOLDER, SUBMISSIONS, check_group};
 use crate::suggestion::nearest;
@@ -136,7 +136,7 @@ pub async fn open_group(text: &str, may_come: bool) -> Result<(Bucket, String)> 
         return Err(Failure::new(Kind::Usage, format!("`{text}` is a bucket without a group"))
             .hint(format!("write for example `{}/{group}`", text.trim_end_matches('/'))));
     }
-    let Target { bucket: address, group } = Target::parse(text)?;
+    let GroupAddress { bucket: address, group } = GroupAddress::parse(text)?;
     if !may_come {
         check_group(&group)?;
     }

@@ -10,19 +10,19 @@ const SCHEME: &str = "s3://";
 
 /// A group in a bucket, as `BUCKET/GROUP` on the command line: `s3://pca/lab`, or `dir/lab` for a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct GroupAddress {
     /// The bucket, as [`super::Bucket::open`] takes it.
     pub bucket: String,
     /// The group: one folder's name, without `/`.
     pub group: String,
 }
 
-impl Target {
+impl GroupAddress {
     /// Splits `BUCKET/GROUP`. Nothing is opened.
     ///
     /// # Errors
     /// [`Kind::Usage`] if it names no group, or more than one.
-    pub fn parse(text: &str) -> Result<Target> {
+    pub fn parse(text: &str) -> Result<GroupAddress> {
         let no_group = || {
             Failure::new(Kind::Usage, format!("{} does not name a group", quoted(text)))
                 .hint("write BUCKET/GROUP, for example `s3://pca/lab` or `./bucket/lab`")
@@ -46,7 +46,7 @@ impl Target {
                 format!("{} has a path below the group: use `BUCKET/GROUP`", quoted(text)),
             ));
         }
-        Ok(Target { bucket, group: group.as_str().to_owned() })
+        Ok(GroupAddress { bucket, group: group.as_str().to_owned() })
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> (String, String) {
-        let target = Target::parse(text).unwrap();
+        let target = GroupAddress::parse(text).unwrap();
         (target.bucket, target.group)
     }
 
@@ -113,9 +113,9 @@ mod tests {
     #[test]
     fn a_target_without_a_group_or_with_more_is_refused() {
         for text in ["s3://pca", "s3://pca/", "pca", "s3://pca/lab/inputs", "s3:///lab", "s3://a b/lab", ""] {
-            assert_eq!(Target::parse(text).unwrap_err().kind, Kind::Usage, "{text:?}");
+            assert_eq!(GroupAddress::parse(text).unwrap_err().kind, Kind::Usage, "{text:?}");
         }
-        assert_eq!(Target::parse("dir/..").unwrap_err().kind, Kind::BadKey);
+        assert_eq!(GroupAddress::parse("dir/..").unwrap_err().kind, Kind::BadKey);
     }
 
     #[test]

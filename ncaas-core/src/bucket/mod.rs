@@ -21,7 +21,7 @@ mod similar_names;
 mod storage;
 mod update;
 
-pub use address::{S3Address, Target};
+pub use address::{GroupAddress, S3Address};
 pub(crate) use dir::DirBucket;
 pub use key::{Key, url_decoded};
 pub use listing::Listing;

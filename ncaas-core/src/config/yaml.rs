@@ -109,7 +109,7 @@ fn refuse_tabs(text: &str, quoted: &[Range<usize>]) -> Result<(), String> {
 type Id = usize;
 
 #[derive(Debug)]
-enum Content {
+enum NodeContent {
     Scalar { text: String, kind: ScalarKind },
     Sequence(Vec<Id>),
     Mapping(Vec<(Id, Id)>),
@@ -117,7 +117,7 @@ enum Content {
 
 #[derive(Debug)]
 struct Node {
-    content: Content,
+    content: NodeContent,
     /// How many nodes it unfolds to, and how deep they are nested.
     unfolded: u64,
     depth: usize,
@@ -125,7 +125,7 @@ struct Node {
 
 /// A sequence or mapping whose end has not come.
 #[derive(Debug)]
-struct Open {
+struct OpenCollection {
     is_mapping: bool,
     anchor: usize,
     children: Vec<Id>,
@@ -134,7 +134,7 @@ struct Open {
 #[derive(Debug, Default)]
 struct Document {
     nodes: Vec<Node>,
-    open: Vec<Open>,
+    open: Vec<OpenCollection>,
     anchors: HashMap<usize, Id>,
     duplicates: Vec<String>,
     root: Option<Id>,
@@ -147,7 +147,7 @@ impl Document {
                 check_tag(tag.as_deref(), &SCALAR_TAGS)?;
                 let tag = tag.as_deref().and_then(standard_tag);
                 let kind = scalar_kind(&text, style == ScalarStyle::Plain, tag.as_deref())?;
-                self.finish(Content::Scalar { text: text.into_owned(), kind }, anchor)
+                self.finish(NodeContent::Scalar { text: text.into_owned(), kind }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 check_tag(tag.as_deref(), &SEQUENCE_TAGS)?;
@@ -161,12 +161,12 @@ impl Document {
                 self.begin(true, anchor)
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Some(Open { is_mapping, anchor, children }) = self.open.pop() else { return Ok(()) };
+                let Some(OpenCollection { is_mapping, anchor, children }) = self.open.pop() else { return Ok(()) };
                 let content = if is_mapping {
                     self.complete_mapping(&children)?
                 } else {
                     children.iter().try_for_each(|item| self.check_value(*item))?;
-                    Content::Sequence(children)
+                    NodeContent::Sequence(children)
                 };
                 self.finish(content, anchor)
             }
@@ -174,7 +174,7 @@ impl Document {
                 match self.anchors.get(&anchor) {
                     Some(id) => self.attach(*id),
                     // It stands for a value that contains it, and ends the text there.
-                    None => self.finish(Content::Mapping(Vec::new()), 0)?,
+                    None => self.finish(NodeContent::Mapping(Vec::new()), 0)?,
                 }
                 Ok(())
             }
@@ -186,16 +186,16 @@ impl Document {
         if self.open.len() >= MAX_DEPTH {
             return Err("it is nested too deeply".to_owned());
         }
-        self.open.push(Open { is_mapping, anchor, children: Vec::new() });
+        self.open.push(OpenCollection { is_mapping, anchor, children: Vec::new() });
         Ok(())
     }
 
     /// Adds a node that is complete.
-    fn finish(&mut self, content: Content, anchor: usize) -> Result<(), String> {
+    fn finish(&mut self, content: NodeContent, anchor: usize) -> Result<(), String> {
         let children: Vec<Id> = match &content {
-            Content::Scalar { .. } => Vec::new(),
-            Content::Sequence(items) => items.clone(),
-            Content::Mapping(entries) => entries.iter().flat_map(|(key, value)| [*key, *value]).collect(),
+            NodeContent::Scalar { .. } => Vec::new(),
+            NodeContent::Sequence(items) => items.clone(),
+            NodeContent::Mapping(entries) => entries.iter().flat_map(|(key, value)| [*key, *value]).collect(),
         };
         let children = children.iter().filter_map(|id| self.nodes.get(*id));
         let (mut unfolded, mut depth) = (1_u64, 0);
@@ -227,7 +227,7 @@ impl Document {
     /// Refuses a value that can only be a key.
     fn check_value(&self, id: Id) -> Result<(), String> {
         match &self.nodes[id].content {
-            Content::Scalar { text, kind: ScalarKind::Merge | ScalarKind::Default } => {
+            NodeContent::Scalar { text, kind: ScalarKind::Merge | ScalarKind::Default } => {
                 Err(format!("`{text}` is a value: write it in quotes"))
             }
             _ => Ok(()),
@@ -235,12 +235,12 @@ impl Document {
     }
 
     /// A mapping of keys and values in turn.
-    fn complete_mapping(&mut self, children: &[Id]) -> Result<Content, String> {
+    fn complete_mapping(&mut self, children: &[Id]) -> Result<NodeContent, String> {
         let entries: Vec<(Id, Id)> = children.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         let mut seen = HashSet::new();
         let mut duplicates = Vec::new();
         for (key, value) in &entries {
-            let Content::Scalar { text, kind } = &self.nodes[*key].content else {
+            let NodeContent::Scalar { text, kind } = &self.nodes[*key].content else {
                 return Err("a key is a sequence or mapping".to_owned());
             };
             self.check_value(*value)?;
@@ -251,28 +251,28 @@ impl Document {
             }
         }
         self.duplicates.extend(duplicates);
-        Ok(Content::Mapping(entries))
+        Ok(NodeContent::Mapping(entries))
     }
 
     /// The mappings that a merge key adds, the one that counts most last.
     fn merged_mappings(&self, value: Id) -> Result<Vec<&[(Id, Id)]>, String> {
         let mapping = |id: Id| match &self.nodes[id].content {
-            Content::Mapping(entries) => Ok(entries.as_slice()),
+            NodeContent::Mapping(entries) => Ok(entries.as_slice()),
             _ => Err("the value of `<<` is neither a mapping nor a list of mappings".to_owned()),
         };
         match &self.nodes[value].content {
-            Content::Sequence(items) => items.iter().rev().map(|item| mapping(*item)).collect(),
+            NodeContent::Sequence(items) => items.iter().rev().map(|item| mapping(*item)).collect(),
             _ => Ok(vec![mapping(value)?]),
         }
     }
 
     fn fields(self) -> Result<ConfigFields, String> {
         let root = self.root.map(|id| &self.nodes[id].content);
-        let Some(Content::Mapping(entries)) = root else {
+        let Some(NodeContent::Mapping(entries)) = root else {
             let words = match root {
                 None => "is empty",
-                Some(Content::Scalar { kind: ScalarKind::Null, .. }) => "is empty",
-                Some(Content::Scalar { .. }) => "is a single value",
+                Some(NodeContent::Scalar { kind: ScalarKind::Null, .. }) => "is empty",
+                Some(NodeContent::Scalar { .. }) => "is a single value",
                 Some(_) => "is a list",
             };
             return Err(format!("it {words}, and a config must be a mapping of names to values"));
@@ -285,7 +285,7 @@ impl Document {
     /// Adds a mapping's fields: those of its merge keys first, which its own override.
     fn flatten(&self, entries: &[(Id, Id)], fields: &mut Vec<(String, Value)>) -> Result<(), String> {
         let kind_of = |id: Id| match &self.nodes[id].content {
-            Content::Scalar { text, kind } => Some((text, *kind)),
+            NodeContent::Scalar { text, kind } => Some((text, *kind)),
             _ => None,
         };
         for (key, value) in entries {
@@ -305,14 +305,14 @@ impl Document {
 
     fn simplify(&self, id: Id) -> Value {
         match &self.nodes[id].content {
-            Content::Scalar { kind: ScalarKind::Null, .. } => Value::Null,
-            Content::Scalar { kind: ScalarKind::Number, text } => {
+            NodeContent::Scalar { kind: ScalarKind::Null, .. } => Value::Null,
+            NodeContent::Scalar { kind: ScalarKind::Number, text } => {
                 number(text).or_else(|| text.parse().ok()).map_or_else(|| Value::Other(text.clone()), Value::Number)
             }
-            Content::Scalar { kind: ScalarKind::Text, text } => Value::Other(format!("the string `{text}`")),
-            Content::Scalar { text, .. } => Value::Other(text.clone()),
-            Content::Sequence(_) => Value::Other("a list".to_owned()),
-            Content::Mapping(_) => Value::Other("a mapping".to_owned()),
+            NodeContent::Scalar { kind: ScalarKind::Text, text } => Value::Other(format!("the string `{text}`")),
+            NodeContent::Scalar { text, .. } => Value::Other(text.clone()),
+            NodeContent::Sequence(_) => Value::Other("a list".to_owned()),
+            NodeContent::Mapping(_) => Value::Other("a mapping".to_owned()),
         }
     }
 }

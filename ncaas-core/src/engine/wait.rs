@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use bollard::query_parameters::{StopContainerOptions, WaitContainerOptions};
+use bollard::query_parameters::WaitContainerOptions;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{sleep, timeout};
@@ -18,11 +18,9 @@ use crate::engine::errors::{EngineContext, Subject};
 use crate::engine::kernel_oom::OomKillCount;
 use crate::engine::labels::TIMEOUT;
 use crate::engine::reference;
+use crate::engine::stop::STOP_GRACE_S;
 use crate::failure::Result;
 use crate::record::fields::Container;
-
-/// Between the signal that asks a job to end (TERM, unless its image says otherwise) and KILL, in seconds.
-pub const STOP_GRACE_S: i32 = 10;
 
 /// How long one inspection may take.
 const INSPECTION: Duration = Duration::from_secs(30);
@@ -97,22 +95,6 @@ impl Engine {
             }
             full_id = Some(container.id);
         }
-    }
-
-    /// Stops a container: the stop signal, and KILL after `grace` seconds, or at once if the signal has no effect on
-    /// it. Does nothing if it has ended.
-    ///
-    /// # Errors
-    /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer or cannot do it.
-    #[boxed]
-    pub async fn stop(&self, id: &str, grace: i32) -> Result<()> {
-        let grace = if self.discards_stop_signal(id).await { 0 } else { grace };
-        if self.is_podman().await {
-            return self.stop_by_signals(id, grace).await;
-        }
-        let id = reference::container(id)?;
-        let options = StopContainerOptions { t: Some(grace), ..Default::default() };
-        self.docker().stop_container(id, Some(options)).await.engine_context("stop", Subject::Container(id))
     }
 
     /// Waits until the engine answers the `wait` request, or the next inspection is due. Returns whether it has answered.

@@ -15,12 +15,14 @@
 
 mod container_name;
 mod dataset_labels;
+mod folder_modes;
 mod job_folder;
 mod names;
 mod work_folder;
 
 pub use container_name::container_name;
 pub use dataset_labels::dataset_labels;
+pub use folder_modes::{MODE_PRIVATE, MODE_SHARED};
 pub use job_folder::JobFolder;
 pub use names::*;
 pub use work_folder::remove_ended_work;

@@ -20,10 +20,6 @@ pub const LOGS: &str = "logs";
 pub const PROCESS_RESULTS: &str = "process_results";
 /// In an io-dir: the folders that the containers of jobs write to.
 pub const WORK: &str = ".ncaas/work";
-/// The mode of a folder that a container writes to as any user.
-pub const MODE_SHARED: u32 = 0o777;
-/// The mode of its parent folder, which other users of this machine cannot enter.
-pub const MODE_PRIVATE: u32 = 0o700;
 /// In `process_results`: the file that the platform's pollers wait for, written last.
 pub const END_FILE: &str = "end.txt";
 /// Its content.

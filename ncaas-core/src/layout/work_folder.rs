@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::{Dir, Permissions, PermissionsExt};
 use jiff::Timestamp;
 
+use super::folder_modes::{MODE_PRIVATE, MODE_SHARED};
 use super::job_folder::JobFolder;
-use super::names::{INPUTS, LOGS, MODE_PRIVATE, MODE_SHARED, RESULTS, STATE_FOLDER, WORK};
+use super::names::{INPUTS, LOGS, RESULTS, STATE_FOLDER, WORK};
 use crate::failure::Result;
 use crate::files::lock_folder;
 use crate::folder::{Folder, open_real_folder};

@@ -24,12 +24,12 @@ type BadLine = (Vec<u8>, Failure);
 /// The records that a verb works on.
 #[derive(Debug)]
 pub struct Input {
-    source: Source,
+    source: RecordSource,
     backlog: Rc<Cell<u64>>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum RecordSource {
     /// Records made from arguments.
     Records(VecDeque<Record>),
     Stdin(Stdin),
@@ -60,7 +60,7 @@ impl Input {
     pub fn records(records: impl IntoIterator<Item = Record>) -> Self {
         let records: VecDeque<Record> = records.into_iter().collect();
         let backlog = Rc::new(Cell::new(records.len() as u64));
-        Input { source: Source::Records(records), backlog }
+        Input { source: RecordSource::Records(records), backlog }
     }
 
     /// The containers, jobs or files that arguments name, or stdin if there are none: see [`Record::for_argument`].
@@ -88,7 +88,7 @@ impl Input {
         let (sender, receiver) = mpsc::channel(1);
         std::thread::spawn(move || read_lines(std::io::stdin().lock(), &sender));
         let stdin = Stdin { lines: receiver, count: 0, waiting: Turns::default(), size: 0, has_ended: false };
-        Ok(Input { source: Source::Stdin(stdin), backlog: Rc::default() })
+        Ok(Input { source: RecordSource::Stdin(stdin), backlog: Rc::default() })
     }
 
     /// How many records have come and wait for their turn; it changes with the input.
@@ -98,14 +98,14 @@ impl Input {
 
     /// Whether records come from stdin, and not from arguments.
     pub(super) fn is_stdin(&self) -> bool {
-        matches!(self.source, Source::Stdin(_))
+        matches!(self.source, RecordSource::Stdin(_))
     }
 
     /// Whether there is more to read.
     pub(super) fn may_read(&self) -> bool {
         match &self.source {
-            Source::Records(_) => false,
-            Source::Stdin(stdin) => !stdin.has_ended && stdin.size < READ_AHEAD,
+            RecordSource::Records(_) => false,
+            RecordSource::Stdin(stdin) => !stdin.has_ended && stdin.size < READ_AHEAD,
         }
     }
 
@@ -114,7 +114,7 @@ impl Input {
     /// # Errors
     /// If stdin cannot be read. The records before that can still be taken.
     pub(super) async fn read(&mut self) -> Result<()> {
-        let Source::Stdin(stdin) = &mut self.source else { return Ok(()) };
+        let RecordSource::Stdin(stdin) = &mut self.source else { return Ok(()) };
         let received = stdin.lines.recv().await;
         stdin.has_ended = !matches!(received, Some(Ok(_)));
         let Some((line, size)) = received.transpose()? else { return Ok(()) };
@@ -129,13 +129,13 @@ impl Input {
     /// The next record of the groups that are allowed to have a turn, if it was read, with its group.
     pub(super) fn take_record(&mut self, is_allowed: impl Fn(&str) -> bool) -> Option<(String, InputLine)> {
         let line = match &mut self.source {
-            Source::Records(records) => {
+            RecordSource::Records(records) => {
                 if !is_allowed(records.front()?.group()) {
                     return None;
                 }
                 Ok(records.pop_front()?)
             }
-            Source::Stdin(stdin) => {
+            RecordSource::Stdin(stdin) => {
                 let (line, size) = stdin.waiting.pop(is_allowed)?;
                 stdin.size -= size;
                 line
@@ -148,8 +148,8 @@ impl Input {
     /// Whether all records were taken.
     pub(super) fn is_over(&self) -> bool {
         match &self.source {
-            Source::Records(records) => records.is_empty(),
-            Source::Stdin(stdin) => stdin.has_ended && stdin.waiting.is_empty(),
+            RecordSource::Records(records) => records.is_empty(),
+            RecordSource::Stdin(stdin) => stdin.has_ended && stdin.waiting.is_empty(),
         }
     }
 }
@@ -159,7 +159,7 @@ fn group_of_line(line: &InputLine) -> &str {
 }
 
 fn read_lines(stdin: impl BufRead, sender: &mpsc::Sender<Result<SizedLine>>) {
-    let mut reader = Reader::new(stdin);
+    let mut reader = RecordReader::new(stdin);
     loop {
         let line = match reader.next() {
             Ok(Some(line)) => Ok((line, reader.size)),
@@ -174,7 +174,7 @@ fn read_lines(stdin: impl BufRead, sender: &mpsc::Sender<Result<SizedLine>>) {
 }
 
 /// Reads records: one on each line, or one over several lines as programs format it for people.
-struct Reader<R> {
+struct RecordReader<R> {
     input: R,
     /// A line that was read ahead.
     pending: Option<Vec<u8>>,
@@ -182,9 +182,9 @@ struct Reader<R> {
     size: usize,
 }
 
-impl<R: BufRead> Reader<R> {
+impl<R: BufRead> RecordReader<R> {
     fn new(input: R) -> Self {
-        Reader { input, pending: None, size: 0 }
+        RecordReader { input, pending: None, size: 0 }
     }
 
     /// The next record or bad line. None at the end of the input.
@@ -289,7 +289,7 @@ mod tests {
     fn a_line_over_the_limit_is_an_error_and_the_next_line_is_read() {
         let mut text = vec![b'x'; MAX_LINE + 10];
         text.extend_from_slice(b"\n\n{\"a\":1}\n{\"b\":2}");
-        let mut input = Reader::new(std::io::Cursor::new(text));
+        let mut input = RecordReader::new(std::io::Cursor::new(text));
         let (start, failure) = input.next().unwrap().unwrap().unwrap_err();
         assert_eq!((start.len(), failure.kind), (1024, Kind::BadRecord));
         assert!(input.next().unwrap().unwrap().unwrap().as_map().contains_key("a"));
@@ -299,7 +299,7 @@ mod tests {
 
     /// The input in a text: a record as its line, a bad line as the beginning of its message.
     fn read(text: &str) -> Vec<String> {
-        let mut input = Reader::new(text.as_bytes());
+        let mut input = RecordReader::new(text.as_bytes());
         let mut read = Vec::new();
         while let Some(line) = input.next().unwrap() {
             read.push(match line {

@@ -1,4 +1,4 @@
-//! The bounds of a record's fields.
+//! The bounds of a record: the length of its line, and its fields.
 //!
 //! Records come from a bucket, from a container's label or from anybody's script. Their numbers and names become counts of
 //! lines, file names, keys and paths. A record with a field out of bounds is refused when a tool reads it, before any verb
@@ -10,6 +10,10 @@ use super::fields::{Datasets, Job, RecordFields};
 use crate::failure::{Failure, Kind, Result};
 use crate::layout::check_group;
 use crate::text;
+
+/// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a
+/// `bad-record` and is not held in memory.
+pub const MAX_LINE: usize = 64 << 20;
 
 /// How many datasets a submission may have: more than fit into the largest submit file.
 pub const MAX_DATASETS: u64 = 200_000;

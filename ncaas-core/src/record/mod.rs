@@ -13,6 +13,7 @@ pub mod submission;
 
 use std::path::Path;
 
+pub use bounds::MAX_LINE;
 pub(crate) use bounds::check_io_dir;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,10 +25,6 @@ use crate::layout::{LOG_SUFFIX, STATUS_SUFFIX};
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
 use json_cause::{describe_type, field_cause, json_cause};
-
-/// The maximum length of a line in bytes: enough for a record with some 300,000 results. A longer line becomes a
-/// `bad-record` and is not held in memory.
-pub const MAX_LINE: usize = 64 << 20;
 
 /// How much of a line that is not a record is copied into its error record, in bytes.
 const BAD_LINE_START: usize = 200;

@@ -6,8 +6,8 @@ use super::changed_files::{Transfer, TransferOutcome, Transferred, version, with
 use super::checksums::{EtagStream, ExpectedChecksums, Sha256Sum, file_checksums_and_etag, parse_sha256};
 use super::download::object_sha256;
 use super::index::KnownFile;
+use super::part_size;
 use super::stored_metadata::stored_metadata;
-use super::upload;
 use crate::bucket::ObjectInfo;
 use crate::failure::{IoContext, Result};
 use crate::file_stamp::FileStamp;
@@ -123,7 +123,7 @@ fn etag_kind(etag: &str) -> EtagKind {
 
 /// The part size of an object that was uploaded in `count` parts, if a common size gives that number.
 fn part_size(size: u64, count: u64) -> Option<u64> {
-    let ours = upload::part_size(size);
+    let ours = part_size::part_size(size);
     let common = PART_SIZES.iter().map(|mib| mib << 20);
     std::iter::once(ours).chain(common).find(|part| size.div_ceil(*part) == count)
 }

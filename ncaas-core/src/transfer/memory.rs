@@ -4,15 +4,13 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::part_size::PART_SIZE;
 use crate::blocking::lock;
 
 /// How much content may be in memory at once, in units of [`UNIT`].
 static FREE: Semaphore = Semaphore::const_new(UNITS as usize);
 const UNITS: u32 = 40 * 1024;
 const UNIT: u64 = 1024;
-
-/// The size of a part, in bytes.
-pub(super) const PART_SIZE: u64 = 8 << 20;
 
 /// Unused buffers of the usual part size: allocating a buffer costs more than filling it.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());

@@ -19,6 +19,7 @@ mod download;
 mod index;
 mod memory;
 mod object_reader;
+mod part_size;
 mod pieces;
 mod stored_metadata;
 mod unfinished_uploads;

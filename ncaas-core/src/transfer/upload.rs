@@ -20,7 +20,8 @@ use futures_util::stream::FuturesUnordered;
 use super::changed_files::{Transfer, with_folder};
 use super::checksums::{ChecksumStream, Checksums, ExpectedChecksums, Sha256Sum};
 use super::index::KnownFile;
-use super::memory::{Buffer, PART_SIZE, reserve_memory};
+use super::memory::{Buffer, reserve_memory};
+use super::part_size::{SINGLE_REQUEST_LIMIT, part_size};
 use super::unfinished_uploads::{PendingUpload, UnfinishedUpload};
 use super::upload_source::UploadSource;
 use crate::blocking::{run_blocking, run_cancellable};
@@ -28,17 +29,8 @@ use crate::bucket::{DirBucket, Key, checksum_metadata, content_type, modified_me
 use crate::failure::{Kind, Result};
 use crate::file_stamp::FileStamp;
 
-/// The largest file that is sent in one request, in bytes.
-const SINGLE_REQUEST_LIMIT: u64 = 8 << 20;
-/// S3 accepts this many parts; the parts of larger files are larger.
-const MAX_PARTS: u64 = 10_000;
 /// How many parts of one file are sent at once.
 const PARTS_IN_FLIGHT: usize = 4;
-
-/// The part size for a file of `size` bytes.
-pub(super) fn part_size(size: u64) -> u64 {
-    PART_SIZE.max(size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20))
-}
 
 impl Transfer {
     /// Stores a file under a key, if its SHA-256 is the `expected` one. `size` is its presumed size in bytes.

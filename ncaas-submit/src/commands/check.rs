@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ncaas_core::bucket::{Bucket, Key, S3Address, Target};
+use ncaas_core::bucket::{Bucket, GroupAddress, Key, S3Address};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::group::open_group;
@@ -25,7 +25,7 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
     let target = match &args.target {
         Some(target) => {
             let (bucket, group) = open_group(target, true).await?;
-            Some(Target { bucket: bucket.address().to_owned(), group })
+            Some(GroupAddress { bucket: bucket.address().to_owned(), group })
         }
         None => None,
     };
@@ -55,7 +55,7 @@ struct Context {
 }
 
 impl Context {
-    async fn open(target: &Target) -> Result<Self> {
+    async fn open(target: &GroupAddress) -> Result<Self> {
         Ok(Context { bucket: Some(Bucket::open(&target.bucket).await?), group: target.group.clone() })
     }
 
@@ -80,14 +80,14 @@ struct SubmitFile {
 }
 
 impl SubmitFile {
-    async fn open(name: &str, target: Option<&Target>) -> Result<Self> {
+    async fn open(name: &str, target: Option<&GroupAddress>) -> Result<Self> {
         match S3Address::parse(name)? {
             Some(address) => SubmitFile::open_object(address, target).await,
             None => SubmitFile::open_path(&files::absolute(Path::new(name))?, target).await,
         }
     }
 
-    async fn open_object(address: S3Address, target: Option<&Target>) -> Result<Self> {
+    async fn open_object(address: S3Address, target: Option<&GroupAddress>) -> Result<Self> {
         let bucket = Bucket::open(&format!("s3://{}", address.bucket)).await?;
         let key = Key::new(address.key)?;
         let content = bucket.read(&key, submission::MAX_SIZE).await.map(|(content, _)| content);
@@ -98,7 +98,7 @@ impl SubmitFile {
         Ok(SubmitFile { context, key: Some(key.as_str().to_owned()), content })
     }
 
-    async fn open_path(path: &Path, target: Option<&Target>) -> Result<Self> {
+    async fn open_path(path: &Path, target: Option<&GroupAddress>) -> Result<Self> {
         let content = read_file(path);
         let (target, key) = match (target, find_bucket_of_path(path)) {
             (Some(target), _) => (Some(target.clone()), None),
@@ -114,7 +114,13 @@ impl SubmitFile {
 }
 
 /// Checks a submit file, and emits the records that `watch` would emit.
-async fn check_file(tool: Tool, name: &str, target: Option<&Target>, bypass: &[String], output: &Output) -> Result<()> {
+async fn check_file(
+    tool: Tool,
+    name: &str,
+    target: Option<&GroupAddress>,
+    bypass: &[String],
+    output: &Output,
+) -> Result<()> {
     let SubmitFile { context, key, content } = SubmitFile::open(name, target).await?;
     let mut submission = match content {
         Ok(content) => Submission::read(&content, &context.reach(bypass)),
@@ -149,11 +155,11 @@ async fn check_file(tool: Tool, name: &str, target: Option<&Target>, bypass: &[S
 }
 
 /// Checks the submission in a record, which is a job's record or a submit file on one line.
-async fn check_record(record: &mut Record, target: Option<&Target>, bypass: &[String]) -> Result<()> {
+async fn check_record(record: &mut Record, target: Option<&GroupAddress>, bypass: &[String]) -> Result<()> {
     let job = record.job();
     let context = match (&job, target) {
         (Some(Job { bucket: Some(bucket), group: Some(group), .. }), _) => {
-            Context::open(&Target { bucket: bucket.clone(), group: group.clone() }).await?
+            Context::open(&GroupAddress { bucket: bucket.clone(), group: group.clone() }).await?
         }
         (_, Some(target)) => Context::open(target).await?,
         (_, None) => {
@@ -182,14 +188,14 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The group of a submit file that is in a directory bucket, and its key there.
-fn find_bucket_of_path(path: &Path) -> Option<(Target, String)> {
+fn find_bucket_of_path(path: &Path) -> Option<(GroupAddress, String)> {
     let folder = path.parent()?;
     if folder.file_name()? != SUBMISSIONS {
         return None;
     }
     let group = folder.parent()?;
     let bucket = group.parent()?;
-    let target = Target { bucket: bucket.to_str()?.to_owned(), group: group.file_name()?.to_str()?.to_owned() };
+    let target = GroupAddress { bucket: bucket.to_str()?.to_owned(), group: group.file_name()?.to_str()?.to_owned() };
     let key = path.strip_prefix(bucket).ok()?.to_str()?.to_owned();
     Some((target, key))
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::args::StatusArgs;
 use crate::bucket_prefix::BucketPrefix;
-use crate::paired_listing::{LocalEntry, Pair, PairedListing, RemoteEntry};
+use crate::paired_listing::{LocalEntry, PairedListing, PathPair, RemoteEntry};
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 
@@ -92,7 +92,7 @@ async fn compare(tool: Tool, args: &StatusArgs, output: &Output) -> Result<()> {
     })?;
     let transfer = Transfer::new(bucket, opened, &prefix, args.checksum.reread);
     let listing = PairedListing::new(transfer.folder().clone(), transfer.bucket(), &prefix);
-    let records = listing.pairs().map(async |pair: Result<Pair>| match pair? {
+    let records = listing.pairs().map(async |pair: Result<PathPair>| match pair? {
         pair if is_state(&pair.path) => Ok(None),
         pair => Ok(Some(compare_pair(tool, &transfer, pair).await)),
     });
@@ -131,7 +131,7 @@ fn is_state(path: &str) -> bool {
     path.split('/').next() == Some(STATE_FOLDER)
 }
 
-async fn compare_pair(tool: Tool, transfer: &Transfer, pair: Pair) -> StatusRecord {
+async fn compare_pair(tool: Tool, transfer: &Transfer, pair: PathPair) -> StatusRecord {
     let size = match &pair.local {
         Some(LocalEntry::File(stamp)) => Some(stamp.size),
         Some(LocalEntry::EmptyFolder) => Some(0),

@@ -1,17 +1,42 @@
-//! Whether a container's first process acts on the signal by which it is stopped.
+//! Stopping a container: the grace period, and whether its first process acts on the signal.
 //!
 //! The kernel discards a signal that the first process of a container neither handles nor ignores, where it would end any
 //! other process. `sh -c 'sleep 100'` never ends at TERM: to wait for it only lets a job run on after its limit.
 
+use async_recursion::async_recursion as boxed;
+use bollard::query_parameters::StopContainerOptions;
+
 use super::connection::Engine;
+use super::errors::{EngineContext, Subject};
+use super::reference;
+use crate::failure::Result;
+
+/// Between the signal that asks a job to end (TERM, unless its image says otherwise) and KILL, in seconds.
+pub const STOP_GRACE_S: i32 = 10;
 
 /// Signals by which images are stopped, with their numbers on Linux.
 const SIGNALS: [(&str, u32); 7] =
     [("HUP", 1), ("INT", 2), ("QUIT", 3), ("USR1", 10), ("USR2", 12), ("TERM", 15), ("WINCH", 28)];
 
 impl Engine {
+    /// Stops a container: the stop signal, and KILL after `grace` seconds, or at once if the signal has no effect on
+    /// it. Does nothing if it has ended.
+    ///
+    /// # Errors
+    /// [`ContainerNotFound`](crate::failure::Kind::ContainerNotFound), or the engine does not answer or cannot do it.
+    #[boxed]
+    pub async fn stop(&self, id: &str, grace: i32) -> Result<()> {
+        let grace = if self.discards_stop_signal(id).await { 0 } else { grace };
+        if self.is_podman().await {
+            return self.stop_by_signals(id, grace).await;
+        }
+        let id = reference::container(id)?;
+        let options = StopContainerOptions { t: Some(grace), ..Default::default() };
+        self.docker().stop_container(id, Some(options)).await.engine_context("stop", Subject::Container(id))
+    }
+
     /// Whether the kernel discards a container's stop signal. False if that is not known, as for a remote engine.
-    pub(super) async fn discards_stop_signal(&self, id: &str) -> bool {
+    async fn discards_stop_signal(&self, id: &str) -> bool {
         if self.is_remote() {
             return false;
         }
