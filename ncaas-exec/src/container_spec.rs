@@ -13,7 +13,7 @@ use ncaas_core::record::fields::RunSettings;
 use ncaas_core::text::shell_line;
 use serde::Serialize;
 
-use crate::run_settings::Environment;
+use crate::run_settings::ContainerEnvironment;
 
 /// The log driver whose files `ncaas-logs` reads directly. Driver and size are set explicitly: the engine's own
 /// configuration could discard more of the log, or all of it.
@@ -39,7 +39,7 @@ pub(crate) struct ContainerSpec {
     pub(crate) command: Option<Vec<String>>,
     /// The program that the container executes: first word of the entrypoint, or of the command if there is none.
     pub(crate) program: String,
-    pub(crate) environment: Environment,
+    pub(crate) environment: ContainerEnvironment,
     /// Files and folders of this machine that the container gets.
     pub(crate) shared: Vec<SharedPath>,
     pub(crate) labels: BTreeMap<String, String>,
@@ -285,7 +285,10 @@ mod tests {
             name: Some("job-1".to_owned()),
             image: "sha256:00".to_owned(),
             command: Some(vec!["run.sh".to_owned(), "a b'$(c)".to_owned()]),
-            environment: Environment { public: vec!["A=1".to_owned()], secret: vec!["TOKEN=hunter2".to_owned()] },
+            environment: ContainerEnvironment {
+                public: vec!["A=1".to_owned()],
+                secret: vec!["TOKEN=hunter2".to_owned()],
+            },
             shared: vec![SharedPath { host: "/data/x,y".into(), container: "/io/x,y".to_owned(), read_only: true }],
             settings: RunSettings { memory: Some(1 << 20), ..RunSettings::default() },
             ..ContainerSpec::default()

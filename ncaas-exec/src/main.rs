@@ -3,13 +3,13 @@
 mod args;
 mod commands;
 mod container_spec;
+mod container_start;
 mod container_user;
 mod detached_exec;
 mod docker_exec;
 mod file_sharing;
 mod gpu;
 mod image;
-mod lifecycle;
 mod listed_records;
 mod outcome;
 mod run_settings;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 fn schema_of_verb(verb: &str) -> Schema {
     match verb {
-        "du" => schema_of::<commands::du::Usage>(),
+        "du" => schema_of::<commands::du::DiskUsage>(),
         _ => schema_of::<RecordFields>(),
     }
 }

@@ -149,14 +149,14 @@ fn parse_volume(text: &str) -> Result<String> {
 
 /// Environment variables of a container. Values of secret variables must not be written anywhere.
 #[derive(Debug, Default)]
-pub(crate) struct Environment {
+pub(crate) struct ContainerEnvironment {
     /// `NAME=value`, for the engine and the record.
     pub(crate) public: Vec<String>,
     /// `NAME=value`, for the engine only.
     pub(crate) secret: Vec<String>,
 }
 
-impl Environment {
+impl ContainerEnvironment {
     /// Fails with [`Kind::Usage`] if a secret variable is not set in this environment.
     pub(crate) fn new(settings: &RunSettings) -> Result<Self> {
         let public = settings.env.iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
@@ -169,7 +169,7 @@ impl Environment {
             })?;
             secret.push(format!("{name}={value}"));
         }
-        Ok(Environment { public, secret })
+        Ok(ContainerEnvironment { public, secret })
     }
 }
 

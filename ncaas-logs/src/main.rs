@@ -5,9 +5,9 @@ mod commands;
 mod job_files;
 mod job_summary;
 mod log;
+mod log_source;
 mod picture;
 mod saved_files;
-mod targets;
 mod timeline;
 mod usage;
 

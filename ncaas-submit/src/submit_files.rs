@@ -25,15 +25,15 @@ pub(crate) fn is_submit_file(key: &str) -> bool {
 }
 
 /// Lists the submit files of a bucket.
-pub(crate) struct Lister {
+pub(crate) struct SubmitFileLister {
     tool: Tool,
     bucket: Bucket,
     /// The groups to list; all groups if it is empty.
     only: Vec<String>,
     /// The groups, each with the greatest name that was seen in it.
     last_names: BTreeMap<String, Option<Key>>,
-    walk: Walk,
-    /// Whether a walk of [`Lister::next_page`] has begun.
+    walk: GroupWalk,
+    /// Whether a walk of [`SubmitFileLister::next_page`] has begun.
     has_begun: bool,
     /// Names that are not valid keys, and folders that cannot be listed, which were reported.
     reported: Vec<String>,
@@ -41,26 +41,26 @@ pub(crate) struct Lister {
 
 /// The position of a walk through all groups.
 #[derive(Default)]
-struct Walk {
+struct GroupWalk {
     /// The groups still to come, the next one last.
     groups: Vec<String>,
     listing: Option<(String, Listing)>,
 }
 
-impl Walk {
+impl GroupWalk {
     fn is_at_start(&self) -> bool {
         self.groups.is_empty() && self.listing.is_none()
     }
 }
 
-impl Lister {
+impl SubmitFileLister {
     pub(crate) fn new(tool: Tool, bucket: &Bucket, only: &[String]) -> Self {
-        Lister {
+        SubmitFileLister {
             tool,
             bucket: bucket.clone(),
             only: only.to_vec(),
             last_names: BTreeMap::new(),
-            walk: Walk::default(),
+            walk: GroupWalk::default(),
             has_begun: false,
             reported: Vec::new(),
         }
@@ -86,7 +86,7 @@ impl Lister {
 
     /// Lists everything from the beginning.
     pub(crate) async fn list_all(&mut self, mut found: impl FnMut(ObjectInfo)) -> Result<()> {
-        self.walk = Walk::default();
+        self.walk = GroupWalk::default();
         self.start_walk();
         while self.walk_on(&mut found).await? {}
         Ok(())
@@ -154,7 +154,7 @@ impl Lister {
                 Err(failure) if self.bucket.is_about_one_object(&failure) => self.report_group(&group, failure),
                 Err(failure) => {
                     // A listing that failed cannot be continued: the walk starts again.
-                    self.walk = Walk::default();
+                    self.walk = GroupWalk::default();
                     return Err(failure);
                 }
             }

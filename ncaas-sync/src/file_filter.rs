@@ -6,57 +6,7 @@ use ncaas_core::failure::Result;
 use ncaas_core::globs::parse_globs;
 
 use crate::args::SelectArgs;
-
-/// Files of programs that are not results: caches, temporary files, the state of package managers, shell histories. `--all`
-/// includes them.
-///
-/// A pattern without `/` is a file or folder name anywhere; one with `/` is a path from the root.
-pub(crate) const NOISE: &[&str] = &[
-    // Temporary files and system folders.
-    "/tmp",
-    "/var/tmp",
-    "/run",
-    "/var/run",
-    "/dev",
-    "/proc",
-    "/sys",
-    "/var/log",
-    "/var/lock",
-    "/.dockerenv",
-    // Caches.
-    "/var/cache",
-    ".cache",
-    "__pycache__",
-    "*.py[cod]",
-    ".ipynb_checkpoints",
-    ".pytest_cache",
-    ".mypy_cache",
-    ".numba_cache",
-    ".nv",
-    ".theano",
-    "/**/.config/matplotlib",
-    "/etc/ld.so.cache",
-    // Package managers.
-    "/var/lib/apt",
-    "/var/lib/dpkg",
-    "/opt/conda/pkgs",
-    "/**/.conda/pkgs",
-    "/**/conda-meta",
-    ".npm",
-    "/**/.cargo/registry",
-    // The platform's workflow client.
-    ".neurocaas_contrib_storageloc.json",
-    // Shells, editors and downloads.
-    ".bash_history",
-    ".python_history",
-    ".ash_history",
-    ".zsh_history",
-    ".sh_history",
-    ".lesshst",
-    ".viminfo",
-    ".wget-hsts",
-    "*.sw[op]",
-];
+use crate::default_exclusions::DEFAULT_EXCLUSIONS;
 
 /// Selects files by globs.
 #[derive(Debug, Clone)]
@@ -69,7 +19,7 @@ pub(crate) struct FileFilter {
 
 /// Why a file is not selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LeftOut {
+pub(crate) enum LeftOutReason {
     /// It is a cache or a temporary file.
     Noise,
     /// It matches `--exclude`.
@@ -84,21 +34,21 @@ impl FileFilter {
         Ok(FileFilter {
             include: if args.include.is_empty() { None } else { Some(patterns(&args.include)?) },
             exclude: patterns(&args.exclude)?,
-            noise: parse_globs(NOISE.iter().copied().filter(|_| !args.all))?,
+            noise: parse_globs(DEFAULT_EXCLUSIONS.iter().copied().filter(|_| !args.all))?,
         })
     }
 
     /// Why a file is not selected; `None` for a selected one. `absolute` is its path in the container, `relative` its
     /// path in the results. In the job's own folders for results and logs (`is_in_results`), wherever they are mounted, only
     /// the relative path says whether it is a cache or the like.
-    pub(crate) fn reason(&self, absolute: &str, relative: &str, is_in_results: bool) -> Option<LeftOut> {
+    pub(crate) fn reason(&self, absolute: &str, relative: &str, is_in_results: bool) -> Option<LeftOutReason> {
         let matches = |set: &GlobSet| set.is_match(absolute) || set.is_match(relative);
         if self.noise.is_match(relative) || !is_in_results && self.noise.is_match(absolute) {
-            Some(LeftOut::Noise)
+            Some(LeftOutReason::Noise)
         } else if matches(&self.exclude) {
-            Some(LeftOut::Excluded)
+            Some(LeftOutReason::Excluded)
         } else if self.include.as_ref().is_some_and(|include| !matches(include)) {
-            Some(LeftOut::NotIncluded)
+            Some(LeftOutReason::NotIncluded)
         } else {
             None
         }

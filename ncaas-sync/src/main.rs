@@ -13,6 +13,7 @@ mod cancellation;
 mod commands;
 mod container_changes;
 mod container_paths;
+mod default_exclusions;
 mod end_file;
 mod file_filter;
 mod paired_listing;

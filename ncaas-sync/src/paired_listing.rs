@@ -43,7 +43,7 @@ pub(crate) enum LocalEntry {
 
 /// One path on both sides.
 #[derive(Debug)]
-pub(crate) struct Pair {
+pub(crate) struct PathPair {
     /// Relative to the folder and to the prefix.
     pub(crate) path: String,
     pub(crate) local: Option<LocalEntry>,
@@ -90,7 +90,7 @@ impl PairedListing {
     }
 
     /// All paths in order. If a side cannot be listed to its end, the last item is the failure.
-    pub(crate) fn pairs(self) -> impl Stream<Item = Result<Pair>> {
+    pub(crate) fn pairs(self) -> impl Stream<Item = Result<PathPair>> {
         // None after a failure: the rest would be incomplete.
         stream::unfold(Some(self), async |both| {
             let mut both = both?;
@@ -102,7 +102,7 @@ impl PairedListing {
     }
 
     /// The next path; `None` at the end of both sides.
-    async fn next(&mut self) -> Result<Option<Pair>> {
+    async fn next(&mut self) -> Result<Option<PathPair>> {
         if !self.started {
             self.started = true;
             self.next_local = self.local.recv().await.transpose()?;
@@ -129,7 +129,7 @@ impl PairedListing {
             (None, Some((path, _))) => path.clone(),
             (None, None) => return Ok(None),
         };
-        Ok(Some(Pair { path, local: local.map(|local| local.entry), remote: remote.map(|(_, remote)| remote) }))
+        Ok(Some(PathPair { path, local: local.map(|local| local.entry), remote: remote.map(|(_, remote)| remote) }))
     }
 
     fn set_page(&mut self, page: ncaas_core::bucket::Page) {
@@ -149,12 +149,12 @@ impl PairedListing {
 
 /// Sends everything below a folder, sorted by the bytes of the paths. Temporary files are left out.
 fn list_folder(folder: &Folder, sender: &mpsc::Sender<Result<LocalPath>>) -> Result<()> {
-    let lister = Lister { folder, sender };
+    let lister = FolderLister { folder, sender };
     let root = folder.dir().try_clone().map_err(|error| folder.failure("list", Path::new(""), &error))?;
     lister.list(&root, "").map(drop)
 }
 
-struct Lister<'l> {
+struct FolderLister<'l> {
     folder: &'l Folder,
     sender: &'l mpsc::Sender<Result<LocalPath>>,
 }
@@ -162,7 +162,7 @@ struct Lister<'l> {
 /// The receiver does not need the rest.
 struct Closed;
 
-impl Lister<'_> {
+impl FolderLister<'_> {
     fn list(&self, dir: &Dir, path: &str) -> Result<std::result::Result<(), Closed>> {
         let failed = |error: &io::Error| self.folder.failure("list", Path::new(path), error);
         let mut names: Vec<(Vec<u8>, bool)> = Vec::new();

@@ -11,7 +11,7 @@ use ncaas_core::pipe::Output;
 use ncaas_core::tool::Tool;
 use ncaas_core::transfer::Transfer;
 
-use crate::paired_listing::{LocalEntry, Pair, PairedListing, RemoteEntry};
+use crate::paired_listing::{LocalEntry, PairedListing, PathPair, RemoteEntry};
 use crate::transfer_report::{FileOutcome, FileRecord, Tally, TreeRecord};
 
 /// How many files are transferred at once, of a tree or of a job.
@@ -50,7 +50,7 @@ impl Tree<'_> {
         let mut tally = Tally::new(self.tool, output, files, folder.path(), address);
         let (mut surplus, mut left_out) = (Vec::new(), Vec::new());
         let listing = PairedListing::new(folder.clone(), bucket, self.prefix);
-        let paths = listing.pairs().map(async |pair: Result<Pair>| Ok(self.transfer_pair(pair?).await));
+        let paths = listing.pairs().map(async |pair: Result<PathPair>| Ok(self.transfer_pair(pair?).await));
         let mut paths = pin!(paths.buffer_unordered(jobs));
         while let Some(path) = paths.next().await {
             match path? {
@@ -69,7 +69,7 @@ impl Tree<'_> {
         Ok(tally.finish())
     }
 
-    async fn transfer_pair(self, Pair { path, local, remote }: Pair) -> PathOutcome {
+    async fn transfer_pair(self, PathPair { path, local, remote }: PathPair) -> PathOutcome {
         let is_folder = path.ends_with('/');
         let transferred = match (self.direction, local, remote) {
             // Empty folders are kept.

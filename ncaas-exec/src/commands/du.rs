@@ -28,7 +28,7 @@ use crate::listed_records::inspect_record;
 
 /// The disk space of a job, or of an image of jobs.
 #[derive(Debug, Default, Clone, Serialize, JsonSchema)]
-pub(crate) struct Usage {
+pub(crate) struct DiskUsage {
     /// Id of the job, or name of the development container; none for an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Usage {
     shared_bytes: u64,
 }
 
-impl Usage {
+impl DiskUsage {
     fn total(&self) -> u64 {
         self.containers_bytes + self.work_bytes + self.results_bytes + self.image_bytes
     }
@@ -74,8 +74,8 @@ pub(crate) async fn du(tool: Tool, args: DuArgs) -> Result<ExitStatus> {
 }
 
 /// The usage of all jobs that have a container or a folder, and of their images; largest first.
-async fn measure(engine: &Engine, io_dir: PathBuf) -> Result<Vec<Usage>> {
-    let (mut jobs, mut io_dirs): (BTreeMap<String, Usage>, BTreeSet<PathBuf>) = Default::default();
+async fn measure(engine: &Engine, io_dir: PathBuf) -> Result<Vec<DiskUsage>> {
+    let (mut jobs, mut io_dirs): (BTreeMap<String, DiskUsage>, BTreeSet<PathBuf>) = Default::default();
     let mut images = BTreeSet::new();
     for listed in engine.list_labelled(&[labels::TOOL]).await? {
         let Some(record) = inspect_record(engine, listed, true).await? else { continue };
@@ -98,12 +98,13 @@ async fn measure(engine: &Engine, io_dir: PathBuf) -> Result<Vec<Usage>> {
         usage.results_bytes += results_bytes;
         usage.age_s = usage.age_s.or(age_s);
     }
-    let mut usages: Vec<Usage> = jobs.into_iter().map(|(job, usage)| Usage { job: Some(job), ..usage }).collect();
+    let mut usages: Vec<DiskUsage> =
+        jobs.into_iter().map(|(job, usage)| DiskUsage { job: Some(job), ..usage }).collect();
     for image in images {
         // An image that was removed takes nothing.
         let Ok(inspected) = inspect_image(engine, &image).await else { continue };
         let image_bytes = inspected.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
-        usages.push(Usage { image: Some(image), image_bytes, ..Usage::default() });
+        usages.push(DiskUsage { image: Some(image), image_bytes, ..DiskUsage::default() });
     }
     usages.sort_by_key(|usage| std::cmp::Reverse(usage.total()));
     let mut layers = BTreeSet::new();
@@ -116,10 +117,10 @@ async fn measure(engine: &Engine, io_dir: PathBuf) -> Result<Vec<Usage>> {
 }
 
 /// The step of a build that made a layer: its place, time, command and size.
-type Layer = (usize, i64, String, i64);
+type BuildStep = (usize, i64, String, i64);
 
 /// The bytes of the layers of an image that are among the known ones. Adds the others to them.
-async fn count_known_layers(engine: &Engine, image: &str, known: &mut BTreeSet<Layer>) -> Result<u64> {
+async fn count_known_layers(engine: &Engine, image: &str, known: &mut BTreeSet<BuildStep>) -> Result<u64> {
     let history =
         engine.docker().image_history(image).await.engine_context("read the layers of", Subject::Image(image))?;
     let layers = history.into_iter().rev().enumerate().map(|(at, step)| (at, step.created, step.created_by, step.size));
@@ -160,15 +161,15 @@ fn bytes_below(folder: &Path) -> u64 {
 
 /// The table for a terminal, with a last line for all. An image has its size where a job has that of its containers: both are
 /// in the engine.
-fn table(usages: &[Usage], width: usize) -> String {
+fn table(usages: &[DiskUsage], width: usize) -> String {
     let mut table = Table::new(&["JOB OR IMAGE", "AGE", "ENGINE", "WORK", "RESULTS"]).fit(width);
-    let cells = |name: String, usage: &Usage| {
+    let cells = |name: String, usage: &DiskUsage| {
         let bytes = [usage.containers_bytes + usage.image_bytes, usage.work_bytes, usage.results_bytes];
         let bytes = bytes.map(|bytes| if bytes == 0 { "-".to_owned() } else { format_bytes(bytes) });
         let age = usage.age_s.map_or_else(|| "-".to_owned(), format_age);
         [name, age].into_iter().chain(bytes).collect::<Vec<_>>()
     };
-    let mut all = Usage::default();
+    let mut all = DiskUsage::default();
     for usage in usages {
         all.containers_bytes += usage.containers_bytes;
         all.work_bytes += usage.work_bytes;
@@ -212,7 +213,8 @@ mod tests {
         let bytes = 999_900_000;
         let job = Some("job__pca_2026_11_27_10_00_00_123456".to_owned());
         let (containers_bytes, work_bytes, results_bytes) = (bytes, bytes, bytes);
-        let usage = Usage { job, age_s: Some(3000), containers_bytes, work_bytes, results_bytes, ..Usage::default() };
+        let usage =
+            DiskUsage { job, age_s: Some(3000), containers_bytes, work_bytes, results_bytes, ..DiskUsage::default() };
         let shown = table(&[usage], 80);
         assert_eq!(shown.lines().count(), 3, "{shown}");
         assert!(shown.lines().all(|line| line.chars().count() <= 80) && shown.contains("10_00_00_123456"), "{shown}");

@@ -87,8 +87,8 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     let Streams { output, input } = exec.start().await?;
     let mut output = OutputCopy::new(&container, output);
     match copy_streams(tool, &exec, &mut output, input, &args).await {
-        Copied::Finished(Ok(Reader::Open)) => {}
-        Copied::Finished(Ok(Reader::Closed)) => {
+        Copied::Finished(Ok(OutputReader::Open)) => {}
+        Copied::Finished(Ok(OutputReader::Closed)) => {
             // The engine notices the end of the process only if its remaining output can be discarded.
             drop(output);
             if !exec.kill().await {
@@ -164,7 +164,7 @@ async fn copy_streams(
             () = sleep_until_deadline(deadline) => {
                 return Copied::TimedOut { has_ended: terminate_after_timeout(exec, copy).await };
             }
-            () = &mut hang_up => return Copied::Finished(Ok(Reader::Closed)),
+            () = &mut hang_up => return Copied::Finished(Ok(OutputReader::Closed)),
             () = &mut stdin, if has_stdin => has_stdin = false,
         }
     }
@@ -200,20 +200,20 @@ async fn detach(tool: Tool, engine: &Engine, request: ExecRequest, args: &Record
 
 /// Why copying the output stopped.
 enum Copied {
-    Finished(Result<Reader>),
+    Finished(Result<OutputReader>),
     Interrupted { has_ended: bool },
     TimedOut { has_ended: bool },
 }
 
 /// Whether the reader of this tool's output is still there.
-enum Reader {
+enum OutputReader {
     Open,
     Closed,
 }
 
 /// Sends TERM to the process, and KILL after the grace period; its output is copied meanwhile. Returns whether the process
 /// has ended.
-async fn terminate_after_timeout(exec: &Exec, copy: impl Future<Output = Result<Reader>>) -> bool {
+async fn terminate_after_timeout(exec: &Exec, copy: impl Future<Output = Result<OutputReader>>) -> bool {
     let terminate = async {
         // If this fails, KILL fails too, and its outcome is reported.
         let _ = exec.signal("TERM").await;
@@ -250,7 +250,7 @@ impl OutputCopy {
     }
 
     /// Copies all output unchanged, but holds back what may be a message of the engine.
-    async fn copy(&mut self) -> Result<Reader> {
+    async fn copy(&mut self) -> Result<OutputReader> {
         let mut is_first = true;
         while let Some(piece) = self.output.next().await {
             let piece = piece.engine_context("read from the command in", Subject::Container(&self.container))?;
@@ -265,11 +265,11 @@ impl OutputCopy {
                 continue;
             }
             match self.write_held().await {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Reader::Closed),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(OutputReader::Closed),
                 written => written.map_err(|error| write_failure(&error))?,
             }
         }
-        Ok(Reader::Open)
+        Ok(OutputReader::Open)
     }
 
     /// Writes the output that was held back.

@@ -20,8 +20,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::args::CompareArgs;
+use crate::log_source::{LogSource, find_log_source};
 use crate::saved_files::SavedFiles;
-use crate::targets::{Target, find_target};
 
 /// The fields of a record that decide what a job does.
 const FIELDS: [&str; 8] =
@@ -94,12 +94,12 @@ struct ComparedJob {
 
 async fn read_job(engines: &LazyEngine, argument: &str) -> Result<ComparedJob> {
     let mut record = Record::for_argument(argument);
-    let saved = match find_target(engines, &mut record).await? {
+    let saved = match find_log_source(engines, &mut record).await? {
         // The newest container of a dataset may be one of another folder.
-        Target::Container(..) => SavedFiles::for_record(&record)
+        LogSource::Container(..) => SavedFiles::for_record(&record)
             .filter(|files| files.record.is_some())
             .or_else(|| SavedFiles::for_record(&Record::for_argument(argument))),
-        Target::Saved(saved) => Some(*saved),
+        LogSource::Saved(saved) => Some(*saved),
     };
     saved.and_then(ComparedJob::new).ok_or_else(|| {
         Failure::new(Kind::BadRecord, format!("no record is saved for `{argument}`"))

@@ -39,7 +39,7 @@ const COLUMNS: [&str; 11] =
 /// The whole page. The template escapes every value but the timeline, which is SVG of this program.
 #[derive(Template)]
 #[template(path = "report.html")]
-struct Page<'a> {
+struct ReportPage<'a> {
     /// Allows the page's own style and script, and no others.
     nonce: String,
     title: String,
@@ -54,7 +54,7 @@ struct Page<'a> {
     written: String,
 }
 
-impl Page<'_> {
+impl ReportPage<'_> {
     /// The parts of a name between which its line may end.
     fn breakable(name: &str) -> impl Iterator<Item = &str> {
         name.split_inclusive(['/', ':', '_', '-', ' '])
@@ -130,7 +130,7 @@ fn render(jobs: &[JobSummary], timeline: &Timeline) -> Result<String> {
     } else {
         "No job has run.".to_owned()
     };
-    let page = Page {
+    let page = ReportPage {
         nonce: format!("{:016x}", RandomState::new().hash_one(jobs.len())),
         title: format_count(jobs.len(), "job"),
         period,

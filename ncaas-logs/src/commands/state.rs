@@ -17,7 +17,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::json;
 
 use crate::args::StateArgs;
-use crate::targets::{Target, find_target};
+use crate::log_source::{LogSource, find_log_source};
 
 pub(crate) async fn report_state(tool: Tool, args: StateArgs) -> Result<ExitStatus> {
     let input = Input::arguments_or_stdin(tool, &args.containers, "ncaas-exec ls | ncaas-logs state")?;
@@ -66,14 +66,14 @@ fn table_row(record: &Record) -> [String; 4] {
 }
 
 async fn add_state(record: &mut Record, engines: &LazyEngine) -> Result<()> {
-    match find_target(engines, record).await? {
-        Target::Container(engine, inspected) => {
+    match find_log_source(engines, record).await? {
+        LogSource::Container(engine, inspected) => {
             // Inspecting does not show everything, for example who ended it. The engine's events may.
             let id = inspected.id.as_deref().unwrap_or_default();
             record.merge(&RecordFields { container: Some(engine.container(id).await?), ..RecordFields::default() });
             record.set("container", &json!({ "restarts": inspected.restart_count.unwrap_or_default() }));
         }
-        Target::Saved(saved) => {
+        LogSource::Saved(saved) => {
             let saved = saved.record.ok_or_else(|| missing_record(saved.log.path()))?;
             if record.has_only_container() {
                 *record = saved;

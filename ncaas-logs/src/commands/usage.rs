@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::UsageArgs;
-use crate::targets::{self, OutputOwner};
+use crate::log_source::{self, OutputOwner};
 use crate::usage::{Sample, Sampler};
 
 /// The engine takes a sample a second, and a sample may come a little early.
@@ -42,7 +42,7 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
     let is_table = shows_table(args.pipe.records.json);
     let shown = RefCell::new(None);
     // An interruption is how it usually ends.
-    let pipe = Pipe { explains_interruption: true, ..Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED) };
+    let pipe = Pipe { explains_interruption: true, ..Pipe::for_args(tool, &args.pipe, log_source::MAX_FOLLOWED) };
     pipe.for_each(input, async |record: &mut Record, output: &Output| {
         let engine = engines.get().await?;
         engine.inspect_target(record).await?;

@@ -32,7 +32,7 @@ const PIECE: u64 = 256 << 10;
 const PIECES: usize = 4;
 
 /// One file that is being read.
-struct Reading {
+struct Download {
     /// Its content. The end says nothing until the download has ended too.
     pieces: mpsc::Receiver<Vec<u8>>,
     /// The download, which has the helper container. A file that does not exist is not a failure.
@@ -47,7 +47,7 @@ pub(super) struct Archive {
     /// Names of the files in the folder, oldest first. Rotated files need not exist.
     names: VecDeque<String>,
     /// Kept here, so that it continues when a read of it is dropped.
-    reading: Option<Reading>,
+    reading: Option<Download>,
     has_begun: bool,
     entries: Entries,
     /// How many of the next wanted entries are left out.
@@ -127,7 +127,7 @@ impl Archive {
 }
 
 /// Starts to read one file.
-fn start(engine: Engine, image: String, folder: String, name: String) -> Reading {
+fn start(engine: Engine, image: String, folder: String, name: String) -> Download {
     let (sender, pieces) = mpsc::channel(PIECES);
     let send = move |archive: &mut tar::Archive<ArchiveReader>| {
         for entry in archive.entries().map_err(|error| archive_interrupted(&error))? {
@@ -150,5 +150,5 @@ fn start(engine: Engine, image: String, folder: String, name: String) -> Reading
         let sent = engine.download(helper.name(), &format!("{MOUNTED}/{name}"), send).await;
         sent.none_if(&[Kind::FileNotFound]).map(drop)
     };
-    Reading { pieces, download: tokio::spawn(download) }
+    Download { pieces, download: tokio::spawn(download) }
 }

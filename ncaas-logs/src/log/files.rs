@@ -41,7 +41,7 @@ enum Part {
 }
 
 /// The files of one container's log, oldest first, as they were when opened.
-pub(super) struct Files {
+pub(super) struct LogFiles {
     path: PathBuf,
     parts: VecDeque<Part>,
     entries: Entries,
@@ -54,7 +54,7 @@ pub(super) struct Files {
     gaps: u64,
 }
 
-impl Files {
+impl LogFiles {
     /// Opens the log file and the files that it was rotated into. Returns none if this process may not read them.
     pub(super) fn open(path: &Path, query: &Query) -> Option<Self> {
         for attempt in 0..MAX_TRIES {
@@ -68,7 +68,7 @@ impl Files {
             // Nothing was rotated meanwhile.
             if is_complete && std::fs::metadata(path).is_ok_and(|now| now.ino() == opened) {
                 let (path, entries) = (path.to_owned(), Entries::new(query));
-                return Some(Files { path, parts, entries, grows: false, rotates: false, newest, gaps: 0 });
+                return Some(LogFiles { path, parts, entries, grows: false, rotates: false, newest, gaps: 0 });
             }
         }
         None
@@ -76,7 +76,7 @@ impl Files {
 
     /// The same files, of which the last may grow, and be rotated.
     pub(super) fn growing(self, rotates: bool) -> Self {
-        Files { grows: true, rotates, ..self }
+        LogFiles { grows: true, rotates, ..self }
     }
 
     /// Reads a chunk and gives its entries. Returns false at the end.
@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn read(path: &Path) -> Vec<String> {
-        let mut files = Files::open(path, &Query::default()).unwrap();
+        let mut files = LogFiles::open(path, &Query::default()).unwrap();
         let mut texts = Vec::new();
         while files.read(|entry| texts.push(String::from_utf8_lossy(entry.bytes).trim().to_owned())).unwrap() {}
         texts
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(read(&path), ["oldest", "older", "new"]);
         // In the middle of a rotation.
         std::fs::remove_file(with_suffix(&path, ".1")).unwrap();
-        assert!(Files::open(&path, &Query::default()).is_none(), "there are older lines which cannot be read now");
+        assert!(LogFiles::open(&path, &Query::default()).is_none(), "there are older lines which cannot be read now");
     }
 
     #[test]
@@ -310,9 +310,9 @@ mod tests {
             std::thread::sleep(3 * CLOCK_TICK);
         };
         std::fs::write(&path, entry("1")).unwrap();
-        let mut files = Files::open(&path, &Query::default()).unwrap().growing(true);
+        let mut files = LogFiles::open(&path, &Query::default()).unwrap().growing(true);
         let mut texts = Vec::new();
-        let mut read = |files: &mut Files| {
+        let mut read = |files: &mut LogFiles| {
             texts.clear();
             while files.read(|entry| texts.push(String::from_utf8_lossy(entry.bytes).trim().to_owned())).unwrap() {}
             texts.clone()

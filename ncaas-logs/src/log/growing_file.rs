@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::entry::LogEntry;
 use super::file_parser::MissingOutput;
-use super::files::Files;
+use super::files::LogFiles;
 use super::query::Query;
 use super::stream::LoggedContainer;
 
@@ -31,7 +31,7 @@ pub(super) struct GrowingFile {
     container: LoggedContainer,
     path: PathBuf,
     query: Query,
-    files: Files,
+    files: LogFiles,
     /// How many entries have been read.
     position: u64,
     /// How many entries at the beginning are left out.
@@ -65,7 +65,7 @@ impl GrowingFile {
             container: container.clone(),
             path: path.to_owned(),
             query: query.clone(),
-            files: Files::open(path, &everything)?.growing(!container.is_podman),
+            files: LogFiles::open(path, &everything)?.growing(!container.is_podman),
             position: 0,
             start,
             idle_reads: query.follow.then_some(0),

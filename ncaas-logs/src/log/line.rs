@@ -52,12 +52,12 @@ pub(crate) fn last_state(line: &[u8]) -> &[u8] {
 /// Joins entries to lines.
 #[derive(Debug, Default)]
 struct LineJoiner {
-    open: [Open; 2],
+    open: [OpenLine; 2],
 }
 
 /// The incomplete line of a stream.
 #[derive(Debug, Default)]
-struct Open {
+struct OpenLine {
     stamp: Option<LogTime>,
     bytes: Vec<u8>,
     details: Vec<u8>,
@@ -105,7 +105,7 @@ impl LineJoiner {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let open = std::mem::take(&mut self.open[stream as usize]);
             if let Some(stamp) = open.stamp {
-                let Open { bytes, details, continued, .. } = &open;
+                let OpenLine { bytes, details, continued, .. } = &open;
                 give(&Line { stamp, stream, bytes, begins: !continued, ends: true, broken: false, details });
             }
         }

@@ -40,7 +40,7 @@ pub(crate) use saved::SavedLog;
 
 use archive::Archive;
 use driver::{compresses, driver, rotates};
-use files::Files;
+use files::LogFiles;
 use growing_file::GrowingFile;
 use recent::RecentLines;
 use resumable_stream::ResumableStream;
@@ -53,7 +53,7 @@ const LONG: u64 = 20_000;
 pub(crate) struct Log {
     container: LoggedContainer,
     query: Query,
-    source: Source,
+    source: EntryOrigin,
     /// The source is exhausted, and no other follows it.
     has_ended: bool,
     recent: RecentLines,
@@ -63,8 +63,8 @@ pub(crate) struct Log {
 }
 
 /// Where entries come from.
-enum Source {
-    Files(Files),
+enum EntryOrigin {
+    Files(LogFiles),
     Growing(GrowingFile),
     Stream(ResumableStream),
     /// The stream continues in its place if the engine does not hand out the archive.
@@ -89,9 +89,9 @@ impl Log {
         let source = match path.map(Path::new) {
             // Files that the engine compresses are gone before they can be followed.
             Some(path) if is_podman || query.caller_reports_end && rotates(inspected) && !compresses(inspected) => {
-                GrowingFile::open(&container, path, &query)?.map(Source::Growing)
+                GrowingFile::open(&container, path, &query)?.map(EntryOrigin::Growing)
             }
-            Some(path) => Files::open(path, &query).map(Source::Files),
+            Some(path) => LogFiles::open(path, &query).map(EntryOrigin::Files),
             None => None,
         };
         // The engine may rotate the files of a running container while they are requested one after the other.
@@ -99,12 +99,12 @@ impl Log {
         let mixes_formats = is_podman && (query.follow || query.tail.is_some());
         let uses_archive = source.is_none() && has_files && is_stable && !mixes_formats;
         // A reader of the log's end may follow it later. Podman's file is followed by its position.
-        let remembers = !matches!(source, Some(Source::Growing(_))) && (query.follow || query.tail.is_some());
+        let remembers = !matches!(source, Some(EntryOrigin::Growing(_))) && (query.follow || query.tail.is_some());
         // The two drivers' times are exact to the nanosecond and unique to a line; those of others and of Podman are not.
         let is_exact = matches!(driver, "json-file" | "local") && !is_podman;
         Ok(Log {
             archive: if uses_archive { Archive::new(engine, inspected, &query).map(Box::new) } else { None },
-            source: source.unwrap_or_else(|| Source::Stream(ResumableStream::from_start(&container, &query))),
+            source: source.unwrap_or_else(|| EntryOrigin::Stream(ResumableStream::from_start(&container, &query))),
             recent: if remembers { RecentLines::new(is_exact) } else { RecentLines::disabled() },
             container,
             query,
@@ -115,27 +115,27 @@ impl Log {
 
     /// Reads a long log from the archive from here on.
     fn use_archive_if_long(&mut self) {
-        if let Source::Stream(stream) = &mut self.source
+        if let EntryOrigin::Stream(stream) = &mut self.source
             && stream.given() >= LONG
             && let Some(mut archive) = self.archive.take()
         {
             archive.skip(stream.given());
             let stream = std::mem::replace(stream, ResumableStream::resumed(&self.container, &self.query));
-            self.source = Source::Archive(archive, Some(stream));
+            self.source = EntryOrigin::Archive(archive, Some(stream));
         }
     }
 
     /// Moves on when the source is exhausted: a log that is followed continues with the engine's stream.
     fn end_source(&mut self) {
         let (missing, continues) = match &self.source {
-            Source::Files(files) => (files.missing(), self.query.follow),
-            Source::Archive(archive, _) => (archive.missing(), self.query.follow),
-            Source::Growing(file) => (file.missing(), false),
-            Source::Stream(_) => (MissingOutput::default(), false),
+            EntryOrigin::Files(files) => (files.missing(), self.query.follow),
+            EntryOrigin::Archive(archive, _) => (archive.missing(), self.query.follow),
+            EntryOrigin::Growing(file) => (file.missing(), false),
+            EntryOrigin::Stream(_) => (MissingOutput::default(), false),
         };
         self.missing.add(missing);
         if continues {
-            self.source = Source::Stream(ResumableStream::resumed(&self.container, &self.query));
+            self.source = EntryOrigin::Stream(ResumableStream::resumed(&self.container, &self.query));
         } else {
             self.has_ended = true;
         }
@@ -145,19 +145,19 @@ impl Log {
     pub(crate) fn follow_on(mut self, query: Query) -> Self {
         self.recent.begins_in_the_middle();
         let file = match &self.source {
-            Source::Growing(file) => file.follow_on(&query),
+            EntryOrigin::Growing(file) => file.follow_on(&query),
             _ => None,
         };
         self.source = match file {
-            Some(file) => Source::Growing(file),
-            None => Source::Stream(ResumableStream::resumed(&self.container, &query)),
+            Some(file) => EntryOrigin::Growing(file),
+            None => EntryOrigin::Stream(ResumableStream::resumed(&self.container, &query)),
         };
         Log { query, has_ended: false, ..self }
     }
 
     /// The container has ended, and the engine has written its whole log.
     pub(crate) fn note_end(&mut self) {
-        if let Source::Growing(file) = &mut self.source
+        if let EntryOrigin::Growing(file) = &mut self.source
             && !self.container.is_podman
         {
             file.stop_following();
@@ -167,9 +167,9 @@ impl Log {
     /// Ends a followed log of a container that has ended, when the engine's stream does not end by itself.
     pub(crate) fn stop_following(&mut self) {
         match &mut self.source {
-            Source::Stream(stream) => stream.reopen(),
-            Source::Growing(file) => file.stop_following(),
-            Source::Files(_) | Source::Archive(..) => {}
+            EntryOrigin::Stream(stream) => stream.reopen(),
+            EntryOrigin::Growing(file) => file.stop_following(),
+            EntryOrigin::Files(_) | EntryOrigin::Archive(..) => {}
         }
     }
 
@@ -193,14 +193,14 @@ impl EntrySource for Log {
         }
         let Log { source, recent, .. } = self;
         let more = match source {
-            Source::Files(files) => {
+            EntryOrigin::Files(files) => {
                 // A long file must not keep others waiting.
                 tokio::task::yield_now().await;
                 files.read(recent.filter(give))?
             }
-            Source::Growing(file) => file.read(give).await?,
-            Source::Stream(stream) => stream.read(recent, give).await?,
-            Source::Archive(archive, stream) => match archive.read(recent.filter(give)).await {
+            EntryOrigin::Growing(file) => file.read(give).await?,
+            EntryOrigin::Stream(stream) => stream.read(recent, give).await?,
+            EntryOrigin::Archive(archive, stream) => match archive.read(recent.filter(give)).await {
                 Ok(more) => {
                     if archive.has_begun() {
                         *stream = None;
@@ -209,7 +209,7 @@ impl EntrySource for Log {
                 }
                 Err(failure) => match stream.take() {
                     Some(stream) => {
-                        self.source = Source::Stream(stream);
+                        self.source = EntryOrigin::Stream(stream);
                         return Ok(true);
                     }
                     None if self.query.follow => false,

@@ -151,7 +151,7 @@ impl Decoder {
     /// Gives the rest when the stream has ended: a terminal's last line without a line break.
     fn finish(&mut self, give: &mut impl FnMut(&LogEntry<'_>)) {
         if self.terminal
-            && let Some(Head { stamp, details, text, .. }) = Head::parse(&self.kept, self.details)
+            && let Some(EntryHead { stamp, details, text, .. }) = EntryHead::parse(&self.kept, self.details)
         {
             give(&LogEntry { stamp, stream: Stream::Stdout, bytes: text, details });
             self.kept.clear();
@@ -176,7 +176,7 @@ fn decode_frame(bytes: &[u8], with_details: bool) -> Result<Option<(Option<LogEn
         3 => return Err(stream_error(payload)),
         _ => return Ok(Some((None, HEADER + length))),
     };
-    let entry = Head::parse(payload, with_details).map(|Head { stamp, details, text, .. }| LogEntry {
+    let entry = EntryHead::parse(payload, with_details).map(|EntryHead { stamp, details, text, .. }| LogEntry {
         stamp,
         stream,
         bytes: text,
@@ -193,7 +193,9 @@ fn stream_error(payload: &[u8]) -> Failure {
 /// A terminal's entry ends with its line break, or where the engine cuts a long line.
 fn decode_terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Option<LogEntry<'_>>, usize)>> {
     const FRAGMENT: usize = 16 << 10;
-    let Some(Head { stamp, details, text, length: head }) = Head::parse(bytes, with_details) else { return Ok(None) };
+    let Some(EntryHead { stamp, details, text, length: head }) = EntryHead::parse(bytes, with_details) else {
+        return Ok(None);
+    };
     let length = match memchr(b'\n', &text[..text.len().min(FRAGMENT)]) {
         Some(end) => end + 1,
         None if text.len() >= FRAGMENT => FRAGMENT,
@@ -204,20 +206,20 @@ fn decode_terminal_line(bytes: &[u8], with_details: bool) -> Result<Option<(Opti
 }
 
 /// An entry's head, `<time> [<details> ]`, and its text.
-struct Head<'a> {
+struct EntryHead<'a> {
     stamp: LogTime,
     details: &'a [u8],
     text: &'a [u8],
     length: usize,
 }
 
-impl<'a> Head<'a> {
+impl<'a> EntryHead<'a> {
     fn parse(bytes: &'a [u8], with_details: bool) -> Option<Self> {
         let (stamp, rest) = split_stamp(bytes)?;
         // Spaces in details are escaped. Without details there is still the space after them.
         let details = if with_details { Some(&rest[..memchr(b' ', rest)?]) } else { None };
         let text = &rest[details.map_or(0, |details| details.len() + 1)..];
-        Some(Head { stamp, details: details.unwrap_or_default(), text, length: bytes.len() - text.len() })
+        Some(EntryHead { stamp, details: details.unwrap_or_default(), text, length: bytes.len() - text.len() })
     }
 }
 

@@ -23,7 +23,7 @@ use crate::args::LsArgs;
 use crate::bucket_job::{self, BucketJob, ResultsFolder};
 use crate::job_state::JobFacts;
 use crate::submission::{AllowedKeys, Name, Submission};
-use crate::submit_files::Lister;
+use crate::submit_files::SubmitFileLister;
 use crate::watchers::dead_watchers::DeadWatchers;
 
 /// How often `--watch` lists again.
@@ -89,7 +89,7 @@ async fn list(
     output: &Output,
     mut handle: impl AsyncFnMut(Record, SubmissionFields),
 ) -> Result<()> {
-    let mut lister = Lister::new(tool, bucket, &args.group);
+    let mut lister = SubmitFileLister::new(tool, bucket, &args.group);
     lister.find_groups().await?;
     let buckets = Buckets::with(bucket);
     let lost = DeadWatchers::new(bucket);

@@ -21,7 +21,7 @@ use crate::container_changes::{
     ArchiveRequest, Change, ChangeKind, Wanted, entry_path, leaves, list_changes, parent_folders, plan_requests,
 };
 use crate::container_paths::{ContainerPaths, MountKind};
-use crate::file_filter::{FileFilter, LeftOut};
+use crate::file_filter::{FileFilter, LeftOutReason};
 
 /// Containers that are compared at once.
 const DEFAULT_JOBS: usize = 4;
@@ -125,7 +125,7 @@ async fn write_changes(
         .filter(|change| change.kind != ChangeKind::Changed || !parents.contains(change.path.as_str()))
         .collect();
     let is_noise = |change: &&Change| {
-        filter.reason(&change.path, change.path.trim_start_matches('/'), false) == Some(LeftOut::Noise)
+        filter.reason(&change.path, change.path.trim_start_matches('/'), false) == Some(LeftOutReason::Noise)
     };
     let left_out = leaves(&changes, &parents).filter(is_noise).map(|change| change.path.clone()).collect();
     let wanted = selected.iter().filter(|change| change.kind != ChangeKind::Deleted);

@@ -27,7 +27,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::follow_links::resolve_links;
-use super::sent_files::{self, Files, SentFiles};
+use super::sent_files::{self, RequestedFiles, SentFiles};
 use crate::builder::context::{self, ContextEntry, walk};
 use crate::builder::dockerfile::DOCKERIGNORE;
 use crate::builder::dockerignore::{Descend, DockerIgnore, Matched};
@@ -162,7 +162,7 @@ impl SyncRequest {
         if wanted == [DOCKERIGNORE] { format!("{folder}-{DOCKERIGNORE}") } else { folder.to_owned() }
     }
 
-    fn selection(&self, root: &Path, excluded: &[String]) -> Result<Selection> {
+    fn selection(&self, root: &Path, excluded: &[String]) -> Result<EntrySelection> {
         let patterns = |values: &[String]| DockerIgnore::parse(values.iter().map(String::as_str));
         let mut wanted = self.all("include-patterns").to_vec();
         match resolve_links(root, self.all("followpaths")) {
@@ -171,7 +171,7 @@ impl SyncRequest {
             None => wanted.clear(),
         }
         let wanted = if wanted.is_empty() { None } else { Some(patterns(&wanted)?) };
-        Ok(Selection { excluded: patterns(&[excluded, self.all("exclude-patterns")].concat())?, wanted })
+        Ok(EntrySelection { excluded: patterns(&[excluded, self.all("exclude-patterns")].concat())?, wanted })
     }
 }
 
@@ -180,7 +180,7 @@ fn unescape(value: &str) -> String {
 }
 
 /// Which entries of a folder are sent.
-struct Selection {
+struct EntrySelection {
     excluded: DockerIgnore,
     /// None for everything.
     wanted: Option<DockerIgnore>,
@@ -192,14 +192,14 @@ type OfferedFile = (PathBuf, String);
 /// The answer to one request of the engine.
 struct FolderTransfer {
     root: PathBuf,
-    selection: Selection,
+    selection: EntrySelection,
     /// By the number of its `STAT`; none for entries without content.
     entries: Mutex<Vec<Option<OfferedFile>>>,
     name: String,
     /// The files that the engine had before.
-    before: Files,
+    before: RequestedFiles,
     /// The files that the engine has after it.
-    files: Mutex<Files>,
+    files: Mutex<RequestedFiles>,
     sender: mpsc::Sender<Result<Packet, Status>>,
     shared: Arc<SyncState>,
 }

@@ -44,7 +44,7 @@ impl SentFile {
 }
 
 /// The files of one request of the engine, by their path.
-pub(super) type Files = HashMap<String, SentFile>;
+pub(super) type RequestedFiles = HashMap<String, SentFile>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct RememberedFiles {
@@ -53,7 +53,7 @@ struct RememberedFiles {
     /// When the files were last compared with those of the context, in nanoseconds since 1970.
     compared: i64,
     /// By the name of the request: the engine keeps the files of each apart.
-    requests: HashMap<String, Files>,
+    requests: HashMap<String, RequestedFiles>,
 }
 
 /// The files of one context that the engine has.
@@ -90,13 +90,13 @@ impl SentFiles {
     }
 
     /// Begins a request of the engine, and returns the files that it had sent before.
-    pub(super) fn begin(&self, request: &str) -> Files {
+    pub(super) fn begin(&self, request: &str) -> RequestedFiles {
         *lock(&self.open_requests) += 1;
         lock(&self.memory).requests.get(request).cloned().unwrap_or_default()
     }
 
     /// Ends a request: the engine has these files and no others.
-    pub(super) fn end(&self, request: &str, files: Files) {
+    pub(super) fn end(&self, request: &str, files: RequestedFiles) {
         *lock(&self.open_requests) -= 1;
         lock(&self.memory).requests.insert(request.to_owned(), files);
     }
@@ -117,7 +117,7 @@ impl Drop for SentFiles {
 }
 
 /// The entry for a file whose metadata the engine gets. Its old checksum is still right if the engine will not ask for it.
-pub(super) fn remember(before: &Files, path: &str, metadata: &Metadata) -> SentFile {
+pub(super) fn remember(before: &RequestedFiles, path: &str, metadata: &Metadata) -> SentFile {
     let file = SentFile::new(metadata);
     let checksum = before.get(path).filter(|before| before.looks_like(&file)).and_then(|before| before.checksum);
     SentFile { checksum, ..file }
@@ -181,7 +181,7 @@ mod tests {
     fn memory(root: &Path, compared: i64) -> RememberedFiles {
         let path = root.join("f");
         let sent = SentFile { checksum: checksum_of(&path), ..SentFile::new(&path.metadata().unwrap()) };
-        let files = Files::from([("f".to_owned(), sent)]);
+        let files = RequestedFiles::from([("f".to_owned(), sent)]);
         RememberedFiles { key: "k".to_owned(), compared, requests: [("context".to_owned(), files)].into() }
     }
 

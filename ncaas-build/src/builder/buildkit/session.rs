@@ -26,19 +26,19 @@ const METHODS: [&str; 4] = [
 ];
 
 /// A session, which is open until it is dropped.
-pub(super) struct Session {
+pub(super) struct BuildSession {
     pub(super) id: String,
     serving: JoinHandle<()>,
 }
 
-impl Drop for Session {
+impl Drop for BuildSession {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
 /// Opens a session; none if the engine has no BuildKit.
-pub(super) async fn open(engine: &Engine, folders: &Folders, secrets: Vec<Secret>) -> Result<Option<Session>> {
+pub(super) async fn open(engine: &Engine, folders: &Folders, secrets: Vec<Secret>) -> Result<Option<BuildSession>> {
     let id = format!("ncaas{}", random_id());
     let mut request = Request::builder()
         .method(Method::POST)
@@ -73,5 +73,5 @@ pub(super) async fn open(engine: &Engine, folders: &Folders, secrets: Vec<Secret
             .await
             .unwrap_or(());
     });
-    Ok(Some(Session { id, serving }))
+    Ok(Some(BuildSession { id, serving }))
 }

@@ -21,7 +21,7 @@ use ncaas_core::table::shows_table;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
-use crate::{lifecycle, targets};
+use crate::{container_start, targets};
 use leftover_containers::{LeftoverContainers, has_ended_elsewhere};
 use unsaved::{Unsaved, is_saved};
 
@@ -334,7 +334,7 @@ async fn remove_target(engine: &Engine, record: &Record, container: &Container, 
         Some(folder) => folder.lock_work().await,
         None => None,
     };
-    lifecycle::remove_container(engine, id, force).await?;
+    container_start::remove_container(engine, id, force).await?;
     if let Some(folder) = folder {
         engine.remove_unused_work(&folder, record, force).await;
     }

@@ -16,7 +16,7 @@ const NAMES_SHOWN: usize = 5;
 
 /// Numbers of records.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct RecordCounts {
     /// Those that have arrived and have not had their turn.
     backlog: Rc<Cell<u64>>,
     /// Those that had their turn.
@@ -36,10 +36,10 @@ fn increment(count: &Cell<u64>) {
     count.set(count.get() + 1);
 }
 
-impl Counts {
+impl RecordCounts {
     /// For the datasets of the command line. `has_name`: it names their job, and no other job can have that name.
     pub(super) fn new(backlog: Rc<Cell<u64>>, datasets: Vec<String>, has_name: bool) -> Self {
-        Counts { backlog, has_name, unstarted: RefCell::new(datasets), ..Counts::default() }
+        RecordCounts { backlog, has_name, unstarted: RefCell::new(datasets), ..RecordCounts::default() }
     }
 
     /// Counts a record that has its turn.

@@ -19,13 +19,13 @@ use super::job_folders::MadeFolders;
 use super::job_inputs::JobInputs;
 use super::previous_run::{find_container, is_unstarted};
 use super::replay::compare_inputs;
-use super::start_order::Ticket;
+use super::start_order::StartTicket;
 use super::time_limit_guardian;
 use super::workflow::write_workflow_files;
 use crate::args::RunArgs;
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
-use crate::{lifecycle, start_failure};
+use crate::{container_start, start_failure};
 
 /// How long another client's request for the same container may take.
 const CREATION_LIMIT: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ impl Launcher {
         if spec.settings.protocol == Some(Protocol::Workflow) {
             write_workflow_files(engine, &id, &spec, record, user).await?;
         }
-        let container = lifecycle::start_container(engine, &id, &spec).await?;
+        let container = container_start::start_container(engine, &id, &spec).await?;
         self.unstarted.borrow_mut().remove(&id);
         if !container.has_ended() {
             if spec.settings.timeout_s.is_some() {
@@ -123,7 +123,7 @@ impl Launcher {
         for id in self.unstarted.take() {
             if let Ok(engine) = connection.get().await {
                 // Fails for one that has started: the engine's answer came too late.
-                let _ = timeout(REMOVE_LIMIT, lifecycle::remove_container(engine, &id, false)).await;
+                let _ = timeout(REMOVE_LIMIT, container_start::remove_container(engine, &id, false)).await;
             }
         }
     }
@@ -135,7 +135,7 @@ impl Launcher {
         info: &SystemInfo,
         name: &str,
         settings: &RunSettings,
-        ticket: Option<Ticket<'_>>,
+        ticket: Option<StartTicket<'_>>,
     ) -> Result<Slot> {
         let wait = async {
             if let Some(ticket) = &ticket {
@@ -163,7 +163,7 @@ impl Launcher {
             return Ok(());
         }
         if let Err(failure) = start_failure::examine_program(engine, id).await {
-            lifecycle::remove_container(engine, id, true).await?;
+            container_start::remove_container(engine, id, true).await?;
             return Err(failure);
         }
         self.examined.borrow_mut().insert(examined);
@@ -176,13 +176,13 @@ impl Launcher {
 async fn create_container(engine: &Engine, record: &Record, spec: &ContainerSpec) -> Result<Option<String>> {
     let began = Instant::now();
     loop {
-        let taken = match lifecycle::create_container(engine, spec).await {
+        let taken = match container_start::create_container(engine, spec).await {
             Err(failure) if failure.kind == Kind::NameInUse => failure,
             created => return created.map(Some),
         };
         let failure = match find_container(engine, record).await? {
             Some((existing, _)) if is_unstarted(&existing) => {
-                match lifecycle::remove_container(engine, &existing.id, false).await {
+                match container_start::remove_container(engine, &existing.id, false).await {
                     Ok(()) => continue,
                     // Another run may have started it meanwhile.
                     Err(failure) => failure,

@@ -47,10 +47,10 @@ use crate::container_user::ContainerUser;
 use crate::image::{author_labels, complete_from_labels, inspect_image};
 use crate::outcome::{note_unsaved, report_outcome};
 use crate::run_settings::{DefaultSettings, set_default_limits};
-use crate::{lifecycle, targets};
+use crate::{container_start, targets};
 use explanation::explain_start;
 use follow::copy_output;
-use interruption::Counts;
+use interruption::RecordCounts;
 use job_arguments::{DefaultFields, command_line_records};
 use job_folders::MadeFolders;
 use job_inputs::JobInputs;
@@ -60,7 +60,7 @@ use previous_run::{
     set_aside_earlier_attempt, use_io_dir_of_container,
 };
 use staged_inputs::stage_inputs;
-use start_order::{StartOrder, Ticket};
+use start_order::{StartOrder, StartTicket};
 
 /// How many records of a group are in progress at once. [`admission`] decides how many jobs run at once.
 const MIN_RECORDS: usize = 128;
@@ -127,7 +127,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         asked_info: OnceCell::new(),
         local_info: OnceCell::new(),
         order: StartOrder::default(),
-        counts: Counts::new(input.backlog(), datasets, args.name.is_some()),
+        counts: RecordCounts::new(input.backlog(), datasets, args.name.is_some()),
         followed: FollowedJobs::default(),
     };
     // The stage that waits for the jobs shows how many wait and run.
@@ -182,7 +182,7 @@ struct Runner {
     asked_info: OnceCell<SystemInfo>,
     local_info: OnceCell<SystemInfo>,
     order: StartOrder,
-    counts: Counts,
+    counts: RecordCounts,
     followed: FollowedJobs,
 }
 
@@ -266,7 +266,7 @@ impl Runner {
         record: &mut Record,
         mut settings: RunSettings,
         inputs: &JobInputs,
-        ticket: &Cell<Option<Ticket<'_>>>,
+        ticket: &Cell<Option<StartTicket<'_>>>,
     ) -> Result<()> {
         let info = self.engine_info(engine, &settings).await?;
         if !self.dry_run {
@@ -374,7 +374,7 @@ impl Runner {
         let stop = async |engine: &Engine, record: &mut Record| {
             let Some((container, Some(io_dir))) = find_container(engine, record).await? else { return Ok(()) };
             if is_unstarted(&container) {
-                return lifecycle::remove_container(engine, &container.id, false).await;
+                return container_start::remove_container(engine, &container.id, false).await;
             }
             use_io_dir_of_container(self.tool, record, &container.name, &io_dir)?;
             if !container.has_ended() {

@@ -19,7 +19,7 @@ use super::job_inputs::JobInputs;
 use super::workflow::WORKFLOW_FOLDER;
 use crate::container_spec::{ContainerSpec, SharedPath};
 use crate::image::io_dir_in_container;
-use crate::run_settings::Environment;
+use crate::run_settings::ContainerEnvironment;
 
 /// Gives a record without a job a new one: `job__<analysis>_<time>`. With `folders`, the job's folder is made too, so that
 /// no other job gets the same id.
@@ -57,7 +57,7 @@ pub(super) fn resolve_spec(
 ) -> Result<ContainerSpec> {
     let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
     let folder = JobFolder::for_record(record)?;
-    let paths = ContainerPaths::new(settings, inputs, image);
+    let paths = JobPaths::new(settings, inputs, image);
     if settings.protocol == Some(Protocol::Workflow) && settings.read_only == Some(true) {
         let message = format!("the workflow protocol needs files in `{WORKFLOW_FOLDER}`, which `--read-only` forbids");
         return Err(Failure::new(Kind::Usage, message).hint("leave out `--read-only`"));
@@ -78,7 +78,7 @@ pub(super) fn resolve_spec(
         shared.push(shared_volume(volume)?);
     }
 
-    let mut environment = Environment::new(settings)?;
+    let mut environment = ContainerEnvironment::new(settings)?;
     let variables = [
         ("data", paths.data.as_deref()),
         ("config", paths.config.as_deref()),
@@ -113,7 +113,7 @@ pub(super) fn set_command(
 ) -> Result<()> {
     let job = record.job().ok_or_else(|| Failure::missing_field("job"))?;
     let settings = &spec.settings;
-    let paths = ContainerPaths::new(settings, inputs, image);
+    let paths = JobPaths::new(settings, inputs, image);
     let image_config = image.config.as_ref();
     let image_entrypoint = image_config.and_then(|config| config.entrypoint.clone()).unwrap_or_default();
     let own_command = record.fields()?.command;
@@ -154,7 +154,7 @@ fn shared_volume(volume: &str) -> Result<SharedPath> {
 
 /// The paths of inputs, results and logs in a container.
 #[derive(Debug)]
-struct ContainerPaths {
+struct JobPaths {
     data: Option<String>,
     config: Option<String>,
     inputs: String,
@@ -162,7 +162,7 @@ struct ContainerPaths {
     logs: Option<String>,
 }
 
-impl ContainerPaths {
+impl JobPaths {
     fn new(settings: &RunSettings, inputs: &JobInputs, image: &ImageInspect) -> Self {
         let io_dir = io_dir_in_container(settings, image);
         let moved = settings.mounts.clone().unwrap_or_default();
@@ -184,7 +184,7 @@ impl ContainerPaths {
             None => in_io_dir(input),
         });
         let folder_above = |path: &String| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
-        ContainerPaths {
+        JobPaths {
             inputs: data.as_ref().and_then(folder_above).unwrap_or_else(|| format!("{io_dir}/{}", layout::INPUTS)),
             results: moved.results.unwrap_or_else(|| format!("{io_dir}/{}", layout::RESULTS)),
             logs: match moved.logs {

@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 /// The records that have come and whose jobs have no slot yet.
 #[derive(Debug, Default)]
 pub(super) struct StartOrder {
-    queue: RefCell<Queue>,
+    queue: RefCell<TicketQueue>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct TicketQueue {
     /// Number of tickets so far.
     issued: u64,
     waiting: Turns<u64, u64>,
@@ -23,7 +23,7 @@ struct Queue {
     current: Option<u64>,
 }
 
-impl Queue {
+impl TicketQueue {
     fn current(&mut self) -> Option<u64> {
         self.current = self.current.or_else(|| self.waiting.pop(|_| true));
         self.current
@@ -32,7 +32,7 @@ impl Queue {
 
 /// A record's place in the order. Dropping it lets the next one start.
 #[derive(Debug)]
-pub(super) struct Ticket<'o> {
+pub(super) struct StartTicket<'o> {
     order: &'o StartOrder,
     group: String,
     number: u64,
@@ -40,16 +40,16 @@ pub(super) struct Ticket<'o> {
 
 impl StartOrder {
     /// The ticket of the next record, of a job of this group. The group of a job from arguments is empty.
-    pub(super) fn ticket(&self, group: &str) -> Ticket<'_> {
+    pub(super) fn ticket(&self, group: &str) -> StartTicket<'_> {
         let mut queue = self.queue.borrow_mut();
         queue.issued += 1;
         let number = queue.issued;
         queue.waiting.push(group, number, number);
-        Ticket { order: self, group: group.to_owned(), number }
+        StartTicket { order: self, group: group.to_owned(), number }
     }
 }
 
-impl Ticket<'_> {
+impl StartTicket<'_> {
     /// Waits until it is this ticket's turn.
     pub(super) async fn wait_for_turn(&self) {
         loop {
@@ -62,7 +62,7 @@ impl Ticket<'_> {
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for StartTicket<'_> {
     fn drop(&mut self) {
         let mut queue = self.order.queue.borrow_mut();
         if queue.current == Some(self.number) {
@@ -86,7 +86,7 @@ mod tests {
         let first = order.ticket("first");
         first.wait_for_turn().await;
         let tickets = groups.iter().enumerate().map(|(number, group)| (number, *group, order.ticket(group)));
-        let start = async |number: usize, group: &'static str, ticket: Ticket<'_>| {
+        let start = async |number: usize, group: &'static str, ticket: StartTicket<'_>| {
             ticket.wait_for_turn().await;
             started.borrow_mut().push(format!("{group}{number}"));
         };

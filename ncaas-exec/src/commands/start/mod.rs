@@ -20,11 +20,11 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::StartArgs;
 use crate::container_spec::{ContainerSpec, SharedPath};
+use crate::container_start;
 use crate::container_user::ContainerUser;
 use crate::gpu::GpuRequest;
 use crate::image::{author_labels, inspect_image, io_dir_in_container};
-use crate::lifecycle;
-use crate::run_settings::{DefaultSettings, Environment};
+use crate::run_settings::{ContainerEnvironment, DefaultSettings};
 use folder_access::grant_access;
 use mounted_folders::MountedFolders;
 
@@ -121,7 +121,7 @@ async fn start_container(
         name,
         gpu: gpu.first_gpu(),
         image: image.id.clone().unwrap_or_default(),
-        environment: Environment::new(&settings)?,
+        environment: ContainerEnvironment::new(&settings)?,
         shared,
         settings,
         open_stdin: true,
@@ -132,12 +132,12 @@ async fn start_container(
     keep_running(&mut spec, &image);
     spec.labels.insert(labels::TOOL.to_owned(), tool.name().to_owned());
     spec.label_record(record);
-    let id = lifecycle::create_container(engine, &spec).await?;
+    let id = container_start::create_container(engine, &spec).await?;
     if user != ContainerUser::Root && !engine.is_remote() {
         let warning = grant_user_access(engine, &id, &user, &io_dir).await;
         tool.warn(record, warning.as_deref());
     }
-    let container = lifecycle::start_container(engine, &id, &spec).await?;
+    let container = container_start::start_container(engine, &id, &spec).await?;
     folders.verify(engine, &id).await?;
     tool.note(&format!("started `{}`; `ncaas-exec shell {0}` opens a shell in it", container.name));
     record.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
@@ -177,7 +177,7 @@ async fn restart(engine: &Engine, name: &str) -> Result<Option<Container>> {
     let container = container_from_inspect(&inspected);
     if let Some(own) = own.filter(|_| container.has_ended()) {
         let folders = folders_of_container(&own, &inspected)?;
-        lifecycle::start_prepared(engine, &container.id, name).await?;
+        container_start::start_prepared(engine, &container.id, name).await?;
         folders.verify(engine, &container.id).await?;
         return engine.container(&container.id).await.map(Some);
     }

@@ -13,7 +13,7 @@ use ncaas_core::folder::{Folder, open_real_folder};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, open, openat2};
 
 use crate::container_spec::SharedPath;
-use crate::lifecycle;
+use crate::container_start;
 
 /// Folders that were opened before the engine mounts them.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl MountedFolders {
         let pid = engine.inspect(id).await?.state.and_then(|state| state.pid).unwrap_or_default();
         let root = container_root(id, pid);
         let Some(replaced) = self.0.iter().find(|folder| !folder.is_mounted(root.as_ref())) else { return Ok(()) };
-        lifecycle::remove_container(engine, id, true).await?;
+        container_start::remove_container(engine, id, true).await?;
         let message = format!("`{}` was replaced while the container started", replaced.host.display());
         Err(Failure::new(Kind::UnsafePath, message).hint("another program replaced it: remove the replacement"))
     }

@@ -15,8 +15,8 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::LinesArgs;
 use crate::log::{LineReader, Log, LogTime, Query, Stream};
+use crate::log_source::{LogSource, MAX_FOLLOWED, find_log_source};
 use crate::saved_files::{SavedFiles, SavedLogPath};
-use crate::targets::{MAX_FOLLOWED, Target, find_target};
 pub(crate) use writer::LineRecord;
 use writer::Writer;
 
@@ -46,9 +46,9 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     async fn print(&self, record: &mut Record, output: &Output) -> Result<()> {
-        match find_target(&self.engines, record).await? {
-            Target::Container(engine, inspected) => self.print_container(record, &engine, &inspected, output).await,
-            Target::Saved(saved) => self.print_saved(record, *saved, output).await,
+        match find_log_source(&self.engines, record).await? {
+            LogSource::Container(engine, inspected) => self.print_container(record, &engine, &inspected, output).await,
+            LogSource::Saved(saved) => self.print_saved(record, *saved, output).await,
         }
     }
 

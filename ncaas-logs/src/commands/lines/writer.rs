@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::text::TextFormat;
 use crate::args::LinesArgs;
 use crate::log::{EntrySource, Line, LineReader, Translated};
-use crate::targets::OutputOwner;
+use crate::log_source::OutputOwner;
 
 /// One line of output.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -18,7 +18,7 @@ use ncaas_core::folder::Folder;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::submission::{Submission, SubmitFiles};
+use super::submission::{RecordedSubmission, SubmitFiles};
 
 /// A certificate is rewritten for at most one part in this many of the time.
 const WRITING_SHARE: u32 = 5;
@@ -27,8 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A change of a job's lines in its certificate.
 #[derive(Debug)]
-pub(super) struct Change {
-    pub(super) submission: Submission,
+pub(super) struct CertificateChange {
+    pub(super) submission: RecordedSubmission,
     /// The datasets that the job's record is about.
     pub(super) numbers: RangeInclusive<usize>,
     /// The dataset that a failure is reported for.
@@ -39,21 +39,26 @@ pub(super) struct Change {
 /// The certificates that are being written, by their job's folder.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Certificates {
-    queues: Rc<RefCell<HashMap<PathBuf, Rc<Queue>>>>,
+    queues: Rc<RefCell<HashMap<PathBuf, Rc<ChangeQueue>>>>,
     pub(super) submit_files: Rc<SubmitFiles>,
 }
 
 /// The changes that wait for a certificate.
 #[derive(Debug, Default)]
-struct Queue {
-    waiting: RefCell<Vec<(Change, oneshot::Sender<Result<()>>)>>,
+struct ChangeQueue {
+    waiting: RefCell<Vec<(CertificateChange, oneshot::Sender<Result<()>>)>>,
     /// When the certificate may be written next.
     next_write: Mutex<Option<Instant>>,
 }
 
 impl Certificates {
     /// Changes the certificate in the job folder at `path`, which `open` opens, and waits until it is written.
-    pub(super) async fn update(&self, path: &Path, open: impl Fn() -> Result<Folder>, change: Change) -> Result<()> {
+    pub(super) async fn update(
+        &self,
+        path: &Path,
+        open: impl Fn() -> Result<Folder>,
+        change: CertificateChange,
+    ) -> Result<()> {
         let queue = Rc::clone(self.queues.borrow_mut().entry(path.to_owned()).or_default());
         let (sender, mut receiver) = oneshot::channel();
         queue.waiting.borrow_mut().push((change, sender));
@@ -81,12 +86,12 @@ impl Certificates {
 }
 
 /// Writes all changes that wait, on another thread.
-async fn write_waiting(queue: &Queue, open: impl Fn() -> Result<Folder>) -> Result<()> {
-    let (changes, senders): (Vec<Change>, Vec<_>) = queue.waiting.take().into_iter().unzip();
+async fn write_waiting(queue: &ChangeQueue, open: impl Fn() -> Result<Folder>) -> Result<()> {
+    let (changes, senders): (Vec<CertificateChange>, Vec<_>) = queue.waiting.take().into_iter().unzip();
     let folder = open();
     let write = run_blocking(move || {
         certificate::update(&folder?, |certificate| {
-            for Change { submission, numbers, number, entry } in &changes {
+            for CertificateChange { submission, numbers, number, entry } in &changes {
                 certificate.add_datasets(&submission.datanames, submission.datasets);
                 certificate.set_setup(&submission.setup);
                 for at in numbers.clone() {
@@ -122,9 +127,9 @@ mod tests {
             Folder::open(path)
         };
         let changes = (1..=500).map(|number| {
-            let submission = Submission { datasets: 500, ..Submission::default() };
+            let submission = RecordedSubmission { datasets: 500, ..RecordedSubmission::default() };
             let entry = DatasetEntry::initializing(Some(&format!("d{number}")));
-            certificates.update(path, open, Change { submission, numbers: number..=number, number, entry })
+            certificates.update(path, open, CertificateChange { submission, numbers: number..=number, number, entry })
         });
         let results = futures_util::future::join_all(changes).await;
         assert!(results.iter().all(Result::is_ok));

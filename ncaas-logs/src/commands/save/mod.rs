@@ -24,8 +24,8 @@ use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::SaveArgs;
 use crate::job_files::JobFiles;
+use crate::log_source;
 use crate::saved_files::SavedFiles;
-use crate::targets;
 use certificates::Certificates;
 use follower::Follower;
 use output_excerpt::OutputExcerpt;
@@ -51,7 +51,7 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
     let pipe = Pipe {
         takes_errors: true,
         explains_interruption: true,
-        ..Pipe::for_args(tool, &args.pipe, targets::MAX_FOLLOWED)
+        ..Pipe::for_args(tool, &args.pipe, log_source::MAX_FOLLOWED)
     };
     let saving = pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await);
     let saved = tool.show_counts(|| saver.jobs.counts(), saving).await;

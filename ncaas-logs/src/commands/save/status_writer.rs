@@ -14,9 +14,9 @@ use ncaas_core::status_file::StatusFile;
 use ncaas_core::text::shell_line;
 use serde_json::Value;
 
-use super::certificates::{Certificates, Change};
+use super::certificates::{CertificateChange, Certificates};
 use super::output_excerpt::OutputExcerpt;
-use super::submission::Submission;
+use super::submission::RecordedSubmission;
 use crate::job_files::JobFiles;
 use crate::usage::Sample;
 
@@ -25,7 +25,7 @@ use crate::usage::Sample;
 pub(crate) struct StatusWriter {
     pub(crate) files: JobFiles,
     certificates: Certificates,
-    submission: Submission,
+    submission: RecordedSubmission,
     number: usize,
     /// The datasets that the record is about.
     numbers: RangeInclusive<usize>,
@@ -114,8 +114,12 @@ impl StatusWriter {
             reason: reason.or(cancelled),
             container: container.map(|container| container.id.clone()),
         };
-        let change =
-            Change { submission: self.submission.clone(), numbers: self.numbers.clone(), number: self.number, entry };
+        let change = CertificateChange {
+            submission: self.submission.clone(),
+            numbers: self.numbers.clone(),
+            number: self.number,
+            entry,
+        };
         self.certificates.update(&self.files.logs, || self.files.open(), change).await
     }
 

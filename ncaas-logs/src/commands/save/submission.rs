@@ -11,7 +11,7 @@ use ncaas_core::record::{MAX_LINE, Record};
 
 /// A submission, as far as a record describes it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Submission {
+pub(super) struct RecordedSubmission {
     /// Names of all its datasets in their order, as far as they are known.
     pub(super) datanames: Arc<[String]>,
     /// The number of datasets.
@@ -30,7 +30,7 @@ pub(super) struct SubmitFiles {
 
 impl SubmitFiles {
     /// The submission of a record's job, and the number of the record's dataset in it.
-    pub(super) fn submission_of_record(&self, record: &Record) -> (Submission, usize) {
+    pub(super) fn submission_of_record(&self, record: &Record) -> (RecordedSubmission, usize) {
         let job = record.job().unwrap_or_default();
         let number = usize::try_from(job.dataset).unwrap_or(1).max(1);
         let datasets = usize::try_from(job.datasets).unwrap_or(1).max(number);
@@ -45,7 +45,7 @@ impl SubmitFiles {
             _ => Arc::default(),
         };
         let setup = record.fields().ok().and_then(|known| known.setup).unwrap_or_default();
-        (Submission { datanames, datasets, setup }, number)
+        (RecordedSubmission { datanames, datasets, setup }, number)
     }
 
     fn datanames(&self, record: &Record, job: &Job) -> Arc<[String]> {

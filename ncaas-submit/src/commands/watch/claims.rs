@@ -8,7 +8,7 @@ use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::text;
 
-use super::session::Session;
+use super::session::WatchSession;
 use crate::bucket_job::ResultsFolder;
 use crate::setup_log::SetupLog;
 use crate::watchers::heartbeat::{HolderState, Watchers};
@@ -157,7 +157,7 @@ async fn acquire(
 /// Claims the job `id` of the submit file `key`, if it has not ended and no other watcher has it. Without `may_claim`, only looks
 /// after a job that this watcher has claimed before.
 pub(super) async fn claim_job(
-    session: &Session,
+    session: &WatchSession,
     key: &Key,
     id: &str,
     datasets: usize,
@@ -216,7 +216,7 @@ pub(super) async fn claim_job(
 }
 
 /// The outcome for a job that this watcher has claimed, or is claiming, for the submit file `other`.
-async fn claimed_before(session: &Session, other: &Key, key: &Key, id: &str) -> Result<Claiming> {
+async fn claimed_before(session: &WatchSession, other: &Key, key: &Key, id: &str) -> Result<Claiming> {
     let group = key.group();
     if other == key {
         if !is_claim_lost(session, group, id).await? {
@@ -233,7 +233,7 @@ async fn claimed_before(session: &Session, other: &Key, key: &Key, id: &str) -> 
 }
 
 /// Whether a job whose records this watcher has emitted is no longer its own. Notes that for the other stages.
-pub(crate) async fn is_claim_lost(session: &Session, group: &str, id: &str) -> Result<bool> {
+pub(crate) async fn is_claim_lost(session: &WatchSession, group: &str, id: &str) -> Result<bool> {
     let name = (group.to_owned(), id.to_owned());
     let Some(held) = session.claimed.borrow().get(&name).cloned().filter(|held| held.is_emitted) else {
         return Ok(false);

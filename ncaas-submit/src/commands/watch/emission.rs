@@ -19,7 +19,7 @@ use ncaas_core::record::fields::{Job, JobClaim, RecordFields};
 use ncaas_core::text;
 
 use super::claims::{Claiming, Outcome, claim_job};
-use super::session::Session;
+use super::session::WatchSession;
 use super::submit_queue::QueuedFile;
 use crate::bucket_job::{self, ResultsFolder};
 use crate::setup_log::SetupLog;
@@ -44,7 +44,7 @@ struct CheckedSubmission {
 impl CheckedSubmission {
     async fn claim(
         &self,
-        session: &Session,
+        session: &WatchSession,
         found: &QueuedFile,
         may_claim: bool,
         log: &mut SetupLog,
@@ -57,7 +57,7 @@ impl CheckedSubmission {
 /// Reads a submit file, and if the submission is unfinished and `may_claim`, claims it and emits its records. After a
 /// failure, calling it again repeats no work.
 pub(crate) async fn process(
-    session: &Session,
+    session: &WatchSession,
     found: &QueuedFile,
     may_claim: bool,
     output: &Output,
@@ -109,7 +109,7 @@ fn set_claim(job: &mut Job, claim: &Claim) {
 }
 
 /// Emits the record of one dataset again, because a later stage has asked for it.
-pub(crate) async fn emit_again(session: &Session, found: &QueuedFile, output: &Output) -> Result<Outcome> {
+pub(crate) async fn emit_again(session: &WatchSession, found: &QueuedFile, output: &Output) -> Result<Outcome> {
     let Some(request) = &found.retry else { return Ok(Outcome::NothingToDo) };
     let name = (request.group.clone(), request.id.clone());
     let Some(held) = session.claimed.borrow().get(&name).cloned() else { return Ok(Outcome::NothingToDo) };
@@ -142,13 +142,13 @@ fn is_unlimited(request: &RetryRequest) -> bool {
     request.has_results || matches!(request.kind, BucketUnreachable | BucketNotFound | BucketError | EngineUnreachable)
 }
 
-async fn read(session: &Session, found: &QueuedFile) -> Result<Option<Submission>> {
+async fn read(session: &WatchSession, found: &QueuedFile) -> Result<Option<Submission>> {
     let reach = AllowedKeys::new(session.bucket.address(), found.key.group(), &session.bypass);
     Submission::load(&session.bucket, &found.key, &reach).await
 }
 
 /// Whether a submit file is still being written. On S3 an object is complete or does not exist.
-async fn is_being_written(session: &Session, found: &QueuedFile) -> Result<bool> {
+async fn is_being_written(session: &WatchSession, found: &QueuedFile) -> Result<bool> {
     if session.bucket.as_s3().is_some() {
         return Ok(false);
     }
@@ -159,7 +159,7 @@ async fn is_being_written(session: &Session, found: &QueuedFile) -> Result<bool>
 }
 
 /// Determines the job of a submission, and where its results go.
-async fn prepare(session: &Session, found: &QueuedFile, mut submission: Submission) -> Result<CheckedSubmission> {
+async fn prepare(session: &WatchSession, found: &QueuedFile, mut submission: Submission) -> Result<CheckedSubmission> {
     let id = match submission.timestamp.as_deref().map(|timestamp| layout::job_id(session.bucket.name(), timestamp)) {
         Some(Ok(id)) => id,
         refused => {
@@ -173,9 +173,9 @@ async fn prepare(session: &Session, found: &QueuedFile, mut submission: Submissi
 }
 
 /// Where the job's results go. A `resultpath` in a bucket that does not exist is a reason for a refusal.
-async fn find_results(session: &Session, job: &Job, submission: &mut Submission) -> Result<ResultsFolder> {
+async fn find_results(session: &WatchSession, job: &Job, submission: &mut Submission) -> Result<ResultsFolder> {
     let group = job.group.as_deref().unwrap_or_default();
-    let Session { bucket, buckets, .. } = session;
+    let WatchSession { bucket, buckets, .. } = session;
     match ResultsFolder::find(buckets, bucket, group, &job.id, submission.result_path.as_deref()).await {
         Err(failure) if failure.kind == Kind::BucketNotFound && submission.result_path.is_some() => {
             submission.reasons.push(format!("`resultpath`: {failure}"));
@@ -188,7 +188,7 @@ async fn find_results(session: &Session, job: &Job, submission: &mut Submission)
 
 /// Validates a submission that is ours, and makes its records.
 async fn make_records(
-    session: &Session,
+    session: &WatchSession,
     submission: &mut Submission,
     results: &ResultsFolder,
     job: &Job,
@@ -236,7 +236,7 @@ async fn make_records(
 }
 
 /// Emits the records of a submission. One message is printed for all datasets that fail for the same reason.
-async fn emit(session: &Session, job: &Job, records: &[Record], output: &Output) {
+async fn emit(session: &WatchSession, job: &Job, records: &[Record], output: &Output) {
     let mut reported = BTreeSet::new();
     for record in records {
         if let Some(error) = record.error() {
@@ -252,7 +252,7 @@ async fn emit(session: &Session, job: &Job, records: &[Record], output: &Output)
     }
 }
 
-async fn is_cancelled(session: &Session, job: &Job) -> Result<bool> {
+async fn is_cancelled(session: &WatchSession, job: &Job) -> Result<bool> {
     let group = job.group.as_deref().unwrap_or_default();
     cancellation::is_cancelled(&session.bucket, group, &job.id).await
 }

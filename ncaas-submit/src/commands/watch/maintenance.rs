@@ -9,7 +9,7 @@ use ncaas_core::lease::LeaseWriter;
 use tokio::time::sleep;
 
 use super::claims::is_claim_lost;
-use super::session::{ClaimedJob, JobName, Session};
+use super::session::{ClaimedJob, JobName, WatchSession};
 use super::submit_queue::{QueuedFile, backoff};
 
 /// How often the heartbeat and other watchers are looked after.
@@ -25,7 +25,7 @@ const CHECKED_AT_ONCE: usize = 40;
 const ROUNDS_TO_CLEAN: usize = 600;
 
 /// Maintains the claims as long as the watch runs.
-pub(crate) async fn maintain(session: &Session) {
+pub(crate) async fn maintain(session: &WatchSession) {
     let mut position = 0;
     for round in 0.. {
         if let Err(failure) = run_round(session, round, &mut position).await {
@@ -35,7 +35,7 @@ pub(crate) async fn maintain(session: &Session) {
     }
 }
 
-async fn run_round(session: &Session, round: usize, position: &mut usize) -> Result<()> {
+async fn run_round(session: &WatchSession, round: usize, position: &mut usize) -> Result<()> {
     if session.is_lease_expired() {
         // This machine was suspended, or the bucket was unreachable: other watchers may have taken claims over.
         confirm_claims(session).await?;
@@ -57,7 +57,7 @@ async fn run_round(session: &Session, round: usize, position: &mut usize) -> Res
 }
 
 /// Lets go of every submission that is no longer this watcher's.
-async fn confirm_claims(session: &Session) -> Result<()> {
+async fn confirm_claims(session: &WatchSession) -> Result<()> {
     let claimed: BTreeMap<JobName, ClaimedJob> = session.claimed.borrow().clone();
     for ((group, id), held) in claimed {
         if is_claim_lost(session, &group, &id).await? {
@@ -70,7 +70,7 @@ async fn confirm_claims(session: &Session) -> Result<()> {
 }
 
 /// Schedules the records that later stages have asked for once more.
-fn take_retry_requests(session: &Session) {
+fn take_retry_requests(session: &WatchSession) {
     let requests = session.lease.borrow().as_ref().map(LeaseWriter::take_retry_requests).unwrap_or_default();
     for request in requests {
         let mut found = None;
@@ -91,7 +91,7 @@ fn take_retry_requests(session: &Session) {
 
 /// Lets go of submissions that have ended. A full check also queues those again that were given back: their claim is gone,
 /// or another attempt has begun.
-async fn check_claimed(session: &Session, position: &mut usize, is_full_check: bool) -> Result<()> {
+async fn check_claimed(session: &WatchSession, position: &mut usize, is_full_check: bool) -> Result<()> {
     let checked: Vec<(JobName, ClaimedJob)> = {
         let claimed = session.claimed.borrow();
         *position = if *position >= claimed.len() { 0 } else { *position };
@@ -124,7 +124,7 @@ async fn check_claimed(session: &Session, position: &mut usize, is_full_check: b
 }
 
 /// Queues the submissions of watchers that have died or stopped.
-async fn take_over(session: &Session) -> Result<()> {
+async fn take_over(session: &WatchSession) -> Result<()> {
     let watchers: Vec<String> = session.elsewhere.borrow().keys().cloned().collect();
     for watcher in watchers {
         if session.watchers.state(&watcher).await?.is_over() {

@@ -32,12 +32,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::args::WatchArgs;
 use crate::sqs::{self, SqsQueue};
-use crate::submit_files::Lister;
+use crate::submit_files::SubmitFileLister;
 use crate::watchers::heartbeat::{HolderState, READ_INTERVAL, probe_key};
 use claims::Outcome;
 use maintenance::maintain;
 use notifications::Notifications;
-use session::Session;
+use session::WatchSession;
 use submit_queue::{EXISTED, QueuedFile, backoff};
 
 /// How many submit files are processed at once.
@@ -78,8 +78,8 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
     let bucket = open_bucket(&args.bucket).await?;
     check_groups(&bucket, &args.group, true).await?;
     let sqs = open_sqs(&args, &bucket, tool).await?;
-    let mut lister = Lister::new(tool, &bucket, &args.group);
-    let session = Session::new(tool, bucket, &args);
+    let mut lister = SubmitFileLister::new(tool, &bucket, &args.group);
+    let session = WatchSession::new(tool, bucket, &args);
     warn_about_conditional_writes(&session).await?;
     let mut is_done = false;
     let status = Pipe::for_records(tool, &args.records)
@@ -119,7 +119,7 @@ pub(crate) async fn watch(tool: Tool, args: WatchArgs) -> Result<ExitStatus> {
 }
 
 /// Holds the claims on unfinished submissions for a time, or leaves if there are none.
-async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
+async fn stop(session: &WatchSession, hold: Duration, is_once: bool) -> Result<()> {
     // The end of a submission may not have been noticed yet.
     let claimed = session.claimed.borrow().clone();
     let checks = claimed.into_iter().map(|(name, held)| async move { session.release_if_ended(&name, &held).await });
@@ -154,7 +154,7 @@ async fn stop(session: &Session, hold: Duration, is_once: bool) -> Result<()> {
 }
 
 /// Warns where claims cannot be relied on.
-async fn warn_about_conditional_writes(session: &Session) -> Result<()> {
+async fn warn_about_conditional_writes(session: &WatchSession) -> Result<()> {
     if session.bucket.honours_conditional_writes(&probe_key()?).await? {
         return Ok(());
     }
@@ -165,7 +165,7 @@ async fn warn_about_conditional_writes(session: &Session) -> Result<()> {
 }
 
 /// `--once`: emits all unfinished submissions. A failure of the bucket ends it, one of a single submission does not.
-async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) -> Result<()> {
+async fn emit_existing(session: &WatchSession, lister: &mut SubmitFileLister, output: &Output) -> Result<()> {
     lister.find_groups().await?;
     lister.list_all(|entry| session.queue.push_listed(entry, EXISTED)).await?;
     process_existing(session, output).await?;
@@ -192,7 +192,7 @@ async fn emit_existing(session: &Session, lister: &mut Lister, output: &Output) 
     Ok(())
 }
 
-async fn find_unconfirmed(session: &Session) -> Result<Option<String>> {
+async fn find_unconfirmed(session: &WatchSession) -> Result<Option<String>> {
     let watchers: Vec<String> = session.elsewhere.borrow().keys().cloned().collect();
     for watcher in watchers {
         if session.watchers.state(&watcher).await? == HolderState::Unconfirmed {
@@ -203,7 +203,7 @@ async fn find_unconfirmed(session: &Session) -> Result<Option<String>> {
 }
 
 /// Processes the queue until it is empty.
-async fn process_existing(session: &Session, output: &Output) -> Result<()> {
+async fn process_existing(session: &WatchSession, output: &Output) -> Result<()> {
     let mut in_progress = FuturesUnordered::new();
     loop {
         while in_progress.len() < AT_ONCE
@@ -218,7 +218,7 @@ async fn process_existing(session: &Session, output: &Output) -> Result<()> {
 }
 
 /// Processes a submit file, and waits a little if it is still being written. After that it is left to the next watch.
-async fn process_until_written(session: &Session, found: QueuedFile, output: &Output) -> Result<()> {
+async fn process_until_written(session: &WatchSession, found: QueuedFile, output: &Output) -> Result<()> {
     let began = Instant::now();
     loop {
         let outcome = match emission::process(session, &found, true, output).await {
@@ -243,8 +243,8 @@ async fn process_until_written(session: &Session, found: QueuedFile, output: &Ou
 
 /// Lists the bucket again and again. While the bucket does not answer, it is asked less and less often.
 async fn list_submit_files(
-    session: &Session,
-    lister: &mut Lister,
+    session: &WatchSession,
+    lister: &mut SubmitFileLister,
     notifications: &Notifications,
     has_listed_all: &Cell<bool>,
 ) {
@@ -268,8 +268,8 @@ async fn list_submit_files(
 }
 
 async fn list_once(
-    session: &Session,
-    lister: &mut Lister,
+    session: &WatchSession,
+    lister: &mut SubmitFileLister,
     notifications: &Notifications,
     has_listed_all: bool,
 ) -> Result<()> {
@@ -284,7 +284,7 @@ async fn list_once(
 
 /// Processes submit files, several at once. A file that has to wait, because it is still being written or the bucket does
 /// not answer, does not delay the others.
-async fn process_queue(session: &Session, has_listed_all: &Cell<bool>, output: &Output) {
+async fn process_queue(session: &WatchSession, has_listed_all: &Cell<bool>, output: &Output) {
     let mut in_progress = FuturesUnordered::new();
     let mut waiting = FuturesUnordered::new();
     let mut of_groups: HashMap<String, usize> = HashMap::new();
@@ -324,7 +324,7 @@ async fn process_queue(session: &Session, has_listed_all: &Cell<bool>, output: &
 
 /// Processes a submit file. One that has to wait is returned with the time to wait.
 async fn process_found(
-    session: &Session,
+    session: &WatchSession,
     mut found: QueuedFile,
     may_claim: bool,
     output: &Output,

@@ -12,7 +12,7 @@ use super::inotify::{InotifyWatch, Notice, Notices};
 use super::outage::OutageReporter;
 use super::submit_queue::{QueuedFile, SubmitQueue};
 use crate::sqs::SqsQueue;
-use crate::submit_files::{Lister, is_submit_file};
+use crate::submit_files::{SubmitFileLister, is_submit_file};
 
 /// How often the bucket is listed beside notifications, which can get lost.
 const LISTING_INTERVAL: Duration = Duration::from_secs(60);
@@ -44,7 +44,7 @@ impl Notifications {
         Notifications { tool, poll, inotify, notices, sqs, list: Notify::new() }
     }
 
-    pub(crate) fn watch_groups(&self, lister: &Lister) {
+    pub(crate) fn watch_groups(&self, lister: &SubmitFileLister) {
         let mut inotify = self.inotify.borrow_mut();
         if let Some(Err(failure)) = inotify.as_mut().map(|inotify| inotify.watch_groups(lister.groups())) {
             self.tool.report_failure(&failure);

@@ -38,7 +38,7 @@ pub(crate) struct ClaimedJob {
     pub(crate) retries: BTreeMap<u64, u32>,
 }
 
-pub(crate) struct Session {
+pub(crate) struct WatchSession {
     pub(crate) tool: Tool,
     /// Whether the watch ends after the submissions that exist.
     is_once: bool,
@@ -66,9 +66,9 @@ pub(crate) struct Session {
     pub(crate) order: EmissionOrder,
 }
 
-impl Session {
+impl WatchSession {
     pub(crate) fn new(tool: Tool, bucket: Bucket, args: &WatchArgs) -> Self {
-        Session {
+        WatchSession {
             tool,
             is_once: args.once,
             bypass: args.allow_bypass.clone(),

@@ -42,9 +42,9 @@ impl QueuedFile {
 }
 
 /// Submit files by group; the oldest file of a group comes first.
-type SubmitFiles = Turns<(Timestamp, String), QueuedFile>;
+type QueuedFiles = Turns<(Timestamp, String), QueuedFile>;
 
-fn push(files: &mut SubmitFiles, found: QueuedFile) {
+fn push(files: &mut QueuedFiles, found: QueuedFile) {
     let name = match &found.retry {
         Some(retry) => format!("{} {}", found.key, retry.dataset),
         None => found.key.as_str().to_owned(),
@@ -58,11 +58,11 @@ fn push(files: &mut SubmitFiles, found: QueuedFile) {
 /// bytes more for each that waits.
 pub(crate) struct SubmitQueue {
     /// Those that existed when the watch began.
-    old: RefCell<SubmitFiles>,
+    old: RefCell<QueuedFiles>,
     /// Those that came later.
-    new: RefCell<SubmitFiles>,
+    new: RefCell<QueuedFiles>,
     /// Unfinished submissions that wait to be claimed.
-    ready: RefCell<SubmitFiles>,
+    ready: RefCell<QueuedFiles>,
     is_turn_of_old: Cell<bool>,
     seen: RefCell<HashSet<u64>>,
     hasher: RandomState,

@@ -47,13 +47,13 @@ pub(super) fn steps<'s>(entry: &'s Move, to: &'s Path, moved: &HashSet<&Path>) -
 pub(super) struct Mover<'m> {
     root: &'m Dir,
     work: &'m Dir,
-    to: OpenFolder,
-    from: OpenFolder,
+    to: LastFolder,
+    from: LastFolder,
 }
 
 impl<'m> Mover<'m> {
     pub(super) fn new(root: &'m Dir, work: &'m Dir) -> Self {
-        Mover { root, work, to: OpenFolder::default(), from: OpenFolder::default() }
+        Mover { root, work, to: LastFolder::default(), from: LastFolder::default() }
     }
 
     /// Moves a whole folder. Returns false if a folder with that name exists; its files must then be moved one by one.
@@ -89,9 +89,9 @@ impl<'m> Mover<'m> {
 
 /// The folder that was opened last: the next file is mostly in the same one.
 #[derive(Default)]
-struct OpenFolder(Option<(PathBuf, Dir)>);
+struct LastFolder(Option<(PathBuf, Dir)>);
 
-impl OpenFolder {
+impl LastFolder {
     fn open(&mut self, root: &Dir, path: &Path, create: bool) -> io::Result<&Dir> {
         if self.0.as_ref().is_none_or(|(opened, _)| opened != path) {
             self.0 = None;

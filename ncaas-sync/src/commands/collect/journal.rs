@@ -60,7 +60,7 @@ pub(crate) struct Journal {
 
 /// The first line of a journal.
 #[derive(Debug, Serialize, Deserialize)]
-struct Head<'h> {
+struct JournalHead<'h> {
     container: Cow<'h, str>,
     warnings: Cow<'h, [String]>,
     #[serde(default)]
@@ -130,7 +130,7 @@ pub(crate) fn begin(
     named: &NamedFindings,
 ) -> Result<()> {
     let (warnings, folders) = (Cow::from(&named.warnings), Cow::from(&named.folders));
-    let head = Head { container: container.into(), warnings, folders, uncollected: named.uncollected };
+    let head = JournalHead { container: container.into(), warnings, folders, uncollected: named.uncollected };
     directory.folder().write_with(&moves_file(dataset), |file| {
         let mut out = BufWriter::new(file);
         serde_json::to_writer(&mut out, &head)?;
@@ -165,7 +165,7 @@ impl Journal {
         let mut lines = BufReader::new(file).lines();
         let Some(head) = lines.next() else { return Ok(None) };
         let head = head.map_err(|error| Failure::io("read", &path, &error))?;
-        let head: Head = serde_json::from_str(&head).map_err(|error| cannot_parse(&path, &error))?;
+        let head: JournalHead = serde_json::from_str(&head).map_err(|error| cannot_parse(&path, &error))?;
         let (container, warnings, folders) =
             (head.container.into_owned(), head.warnings.into_owned(), head.folders.into_owned());
         Ok(Some(Journal { container, warnings, uncollected: head.uncollected, folders, lines, path }))

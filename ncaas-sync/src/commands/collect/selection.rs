@@ -7,7 +7,7 @@ use ncaas_core::quantity::format_count;
 
 use crate::container_changes::Change;
 use crate::container_paths::{ContainerPaths, ResultPath, path_fault};
-use crate::file_filter::{FileFilter, LeftOut};
+use crate::file_filter::{FileFilter, LeftOutReason};
 
 /// Decides which files are collected.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Selection {
 
 /// Files that a job wrote and that are left out, by reason and folder.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct LeftOutFiles(BTreeMap<(LeftOut, String), u64>);
+pub(crate) struct LeftOutFiles(BTreeMap<(LeftOutReason, String), u64>);
 
 impl LeftOutFiles {
     /// Counts the files among a container's changes that the filter leaves out.
@@ -64,8 +64,8 @@ impl LeftOutFiles {
             let is_in_results = selection.paths.is_in_results(&change.path);
             let Some(reason) = selection.filter.reason(&change.path, path.as_str(), is_in_results) else { continue };
             let folder = match reason {
-                LeftOut::NotIncluded => "",
-                LeftOut::Noise | LeftOut::Excluded => selection.filter.excluded_folder(&change.path),
+                LeftOutReason::NotIncluded => "",
+                LeftOutReason::Noise | LeftOutReason::Excluded => selection.filter.excluded_folder(&change.path),
             };
             *counts.entry((reason, folder.to_owned())).or_default() += 1;
         }
@@ -78,9 +78,9 @@ impl LeftOutFiles {
     }
 
     /// The files in folders for temporary files: a program may write its results there. Caches are not results.
-    fn temporary(&self) -> impl Iterator<Item = (&(LeftOut, String), &u64)> {
+    fn temporary(&self) -> impl Iterator<Item = (&(LeftOutReason, String), &u64)> {
         let is_temporary = |folder: &str| folder == "/tmp" || folder == "/var/tmp";
-        self.0.iter().filter(move |((reason, folder), _)| *reason == LeftOut::Noise && is_temporary(folder))
+        self.0.iter().filter(move |((reason, folder), _)| *reason == LeftOutReason::Noise && is_temporary(folder))
     }
 
     /// The number of temporary files.
@@ -109,19 +109,19 @@ impl LeftOutFiles {
         if self.0.len() > parts.len() {
             parts.push(format!("and files in {}", format_count(self.0.len() - parts.len(), "more folder")));
         }
-        let has_noise = self.0.keys().any(|(reason, _)| *reason == LeftOut::Noise);
+        let has_noise = self.0.keys().any(|(reason, _)| *reason == LeftOutReason::Noise);
         let advice = if has_noise { " (`--all` collects them)" } else { "" };
         format!("{NO_RESULTS}has no results: {}{advice}", parts.join(", "))
     }
 }
 
 /// How many files were left out, and where.
-fn describe(((reason, folder), count): (&(LeftOut, String), &u64)) -> String {
+fn describe(((reason, folder), count): (&(LeftOutReason, String), &u64)) -> String {
     let files = format_count(*count, "file");
     match reason {
-        LeftOut::Noise => format!("{files} under `{folder}` left out"),
-        LeftOut::Excluded => format!("{files} under `{folder}` left out by `--exclude`"),
-        LeftOut::NotIncluded => format!("{files} not matched by `--include`"),
+        LeftOutReason::Noise => format!("{files} under `{folder}` left out"),
+        LeftOutReason::Excluded => format!("{files} under `{folder}` left out by `--exclude`"),
+        LeftOutReason::NotIncluded => format!("{files} not matched by `--include`"),
     }
 }
 

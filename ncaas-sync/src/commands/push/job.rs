@@ -46,7 +46,7 @@ pub(crate) struct Pusher<'p> {
     pub(crate) io_dir: &'p Path,
     /// Write a record for each file.
     pub(crate) files: bool,
-    pub(crate) counts: Counts,
+    pub(crate) counts: PushedJobs,
     /// The submissions whose end was checked because records show that the bucket has their jobs.
     pub(crate) completed: RefCell<HashSet<SubmissionName>>,
     /// The submissions of which a job could not be run.
@@ -55,7 +55,7 @@ pub(crate) struct Pusher<'p> {
 
 /// Numbers of jobs.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct PushedJobs {
     with_bucket: Cell<u64>,
     without_bucket: Cell<u64>,
 }

@@ -36,7 +36,7 @@ pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
         running: CancelledJobs::new(tool),
         io_dir: &args.io_dir.io_dir,
         files: args.files,
-        counts: job::Counts::default(),
+        counts: job::PushedJobs::default(),
         completed: RefCell::default(),
         failed: RefCell::default(),
     };

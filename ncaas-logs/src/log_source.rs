@@ -1,4 +1,4 @@
-//! The containers a verb works on, named by its arguments or by records on stdin.
+//! The source of the output of a job: its container, or the files that `save` wrote.
 
 use bollard::models::ContainerInspectResponse;
 use ncaas_core::engine::{Engine, LazyEngine};
@@ -15,27 +15,27 @@ use crate::saved_files::SavedFiles;
 pub(crate) const MAX_FOLLOWED: usize = 1024;
 
 /// What a record or an argument stands for.
-pub(crate) enum Target {
+pub(crate) enum LogSource {
     Container(Engine, Box<ContainerInspectResponse>),
     /// The files that `save` wrote for a job: the argument names one, the container is gone, or the engine does not answer.
     Saved(Box<SavedFiles>),
 }
 
 /// Finds the container of a record or of an argument, and updates the record, or finds its saved files.
-pub(crate) async fn find_target(engines: &LazyEngine, record: &mut Record) -> Result<Target> {
+pub(crate) async fn find_log_source(engines: &LazyEngine, record: &mut Record) -> Result<LogSource> {
     if record.has_only_container()
         && let Some(saved) = SavedFiles::from_path(&record.container_id()?)?
     {
-        return Ok(Target::Saved(saved.into()));
+        return Ok(LogSource::Saved(saved.into()));
     }
     let inspected = async {
         let engine = engines.get().await?;
-        Ok::<_, Failure>(Target::Container(engine.clone(), engine.inspect_target(record).await?.into()))
+        Ok::<_, Failure>(LogSource::Container(engine.clone(), engine.inspect_target(record).await?.into()))
     };
     match inspected.await {
         Err(failure) if failure.kind != Kind::WrongContainer => {
             match SavedFiles::for_record(record).filter(SavedFiles::exist) {
-                Some(saved) => Ok(Target::Saved(saved.into())),
+                Some(saved) => Ok(LogSource::Saved(saved.into())),
                 None => Err(suggest_saved(failure, record)),
             }
         }
