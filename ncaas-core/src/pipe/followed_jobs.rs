@@ -81,7 +81,8 @@ impl FollowedJobs {
     /// that run.
     pub fn note_end(&self, tool: Tool, is_interrupted: bool) {
         let counts = self.counts.get();
-        if let Some(total) = counts.total().filter(|_| self.later() == LaterStages::default()) {
+        let later = self.later();
+        if let Some(total) = counts.total().filter(|_| !later.saves && !later.collects) {
             tool.note(&total);
         }
         // While jobs wait, the stage that starts them says it.

@@ -13,13 +13,15 @@ use crate::text::base_name;
 /// More programs are not followed: the pipes of a shell could form a circle.
 const LONGEST_PIPE: usize = 32;
 
-/// The later stages that know more about the end of a job.
+/// The later stages that know more about a job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct LaterStages {
     /// `ncaas-logs save`, which knows where the log is.
     pub(crate) saves: bool,
     /// `ncaas-sync collect`, which knows the results.
     pub(crate) collects: bool,
+    /// `ncaas-exec rm`, which knows the containers that are left.
+    pub(crate) removes: bool,
 }
 
 impl LaterStages {
@@ -47,7 +49,11 @@ impl LaterStages {
                 arguments.next().is_some_and(|program| base_name(program) == tool) && arguments.next() == Some(verb)
             })
         };
-        LaterStages { saves: is_stage("ncaas-logs", "save"), collects: is_stage("ncaas-sync", "collect") }
+        LaterStages {
+            saves: is_stage("ncaas-logs", "save"),
+            collects: is_stage("ncaas-sync", "collect"),
+            removes: is_stage("ncaas-exec", "rm"),
+        }
     }
 }
 
@@ -72,9 +78,9 @@ mod tests {
         let among = |commands: &[&str]| {
             LaterStages::among(&commands.iter().map(|command| command.replace(' ', "\0")).collect::<Vec<_>>())
         };
-        let both = LaterStages { saves: true, collects: true };
+        let both = LaterStages { saves: true, collects: true, ..LaterStages::default() };
         assert_eq!(among(&["jq -c .", "/usr/bin/ncaas-logs save --live", "ncaas-sync collect "]), both);
-        let collects = LaterStages { saves: false, collects: true };
+        let collects = LaterStages { collects: true, ..LaterStages::default() };
         assert_eq!(among(&["ncaas-logs lines", "grep ncaas-logs save", "ncaas-sync collect"]), collects);
         assert_eq!(among(&["ncaas-sync push", ""]), LaterStages::default());
     }

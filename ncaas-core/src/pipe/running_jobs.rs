@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
-use super::output::{Output, stdout_is_pipe};
+use super::later_stages::LaterStages;
+use super::output::Output;
 use crate::record::Record;
 use crate::tool::Tool;
 
@@ -42,8 +43,8 @@ impl RunningJobs {
         }
         let jobs = if running == 1 { "1 job was".to_owned() } else { format!("{running} jobs were") };
         let message = format!("{jobs} still running at the end of the input and {consequence}");
-        // The same pipe would start the jobs again. The last stage says it.
-        if self.has_own.get() && !stdout_is_pipe() {
+        // The same pipe would start the jobs again. A later `rm` says it.
+        if self.has_own.get() && !LaterStages::find().removes {
             let rest = "ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | ncaas-exec rm";
             tool.note_with_hint(&message, &format!("`{rest}` completes the jobs that were started"));
         } else {

@@ -188,6 +188,8 @@ async fn emit_existing(session: &WatchSession, lister: &mut SubmitFileLister, ou
             &format!("skipped {}: other watchers have claimed them", format_count(elsewhere, "submission")),
             &format!("`{list}` shows their owners; `ncaas-submit retry --force BUCKET/GROUP JOB` takes one over"),
         );
+    } else if session.claimed.borrow().is_empty() && io::stderr().is_terminal() {
+        session.tool.note("no submission is waiting");
     }
     Ok(())
 }

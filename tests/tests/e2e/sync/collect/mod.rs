@@ -7,13 +7,13 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use ncaas_tests::Run;
 use ncaas_tests::bucket::files_below;
 use ncaas_tests::ended_job::{EndedJob, HOME, result_paths};
 use ncaas_tests::engine::{FIXTURE, docker};
 use ncaas_tests::sync::ncaas_sync;
 use ncaas_tests::tcp_engine::tcp_engine;
 use ncaas_tests::workspace::Workspace;
+use ncaas_tests::{Run, pipe_in};
 use serde_json::Value;
 
 #[test]
@@ -329,7 +329,14 @@ fn jobs_that_are_still_running_at_the_end_of_the_input_are_reported() {
     running["container"]["status"] = serde_json::Value::Null;
     let collect = |input: String| ncaas_sync(&job.home, &["collect"]).stdin(input).run();
     let message = "1 job was still running at the end of the input and not collected; put `ncaas-logs save` before";
-    collect(running.to_string()).ended_saying(1, message);
+    let advice = "| ncaas-sync collect | ncaas-exec rm` completes the jobs that were started";
+    let alone = collect(running.to_string()).ended_saying(1, message);
+    assert!(alone.stderr.contains(advice), "{}", alone.stderr);
+    fs::write(job.home.path().join("running"), running.to_string()).unwrap();
+    for (stage, count) in [("ncaas-logs save -q", 1), ("ncaas-exec rm", 1), ("cat", 1)] {
+        let piped = pipe_in(job.home.path(), &format!("ncaas-sync collect <running | {stage}"), &[]);
+        assert_eq!(piped.stderr.matches(advice).count(), count, "{stage}: {}", piped.stderr);
+    }
     // A record of the ended job follows.
     let ran = collect(format!("{running}\n{}", job.record()));
     assert!(!ran.stderr.contains("still running"), "{}", ran.stderr);
