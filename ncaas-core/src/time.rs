@@ -24,6 +24,12 @@ pub fn parse_seconds(text: &str) -> Option<i128> {
     Some(if whole.starts_with('-') { -size } else { size })
 }
 
+/// The current time as a timestamp that sorts by time, to the microsecond: `2026_11_22_10_24_55_123456`. Names of
+/// submissions and of jobs from a command line are made with it.
+pub fn current_timestamp() -> String {
+    Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string()
+}
+
 /// Parses a time as `docker logs --since` does, to the nanosecond: RFC 3339, a local date or time, how long ago (`10m`,
 /// `10m ago`, `-10m`, `2d`, `1w`), or seconds since 1970.
 ///

@@ -11,6 +11,7 @@ use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout;
 use ncaas_core::record::fields::DetachedExec;
+use ncaas_core::time::current_timestamp;
 use tokio::time::sleep;
 
 use crate::docker_exec::{Exec, ExecEnd, ExecRequest, maybe_start_error};
@@ -39,11 +40,7 @@ pub(crate) async fn start_detached(engine: &Engine, request: ExecRequest) -> Res
     let inspected = engine.inspect(&request.container).await?;
     let labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
     let io_dir = labels.get(labels::IO_DIR).map_or(layout::CONTAINER_IO_DIR, String::as_str);
-    let name = format!(
-        "exec-{}-{}",
-        jiff::Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f"),
-        layout::short_hash(&std::process::id().to_string())
-    );
+    let name = format!("exec-{}-{}", current_timestamp(), layout::short_hash(&std::process::id().to_string()));
     let command = request.command.clone();
     let (container, workdir) = (request.container.clone(), request.workdir.clone());
     let mut words: Vec<String> = ["sh", "-c", START, "sh", &name].map(str::to_owned).to_vec();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use ncaas_core::bucket::{Bucket, Buckets, Key};
+use ncaas_core::bucket::{Bucket, Buckets, Key, ObjectInfo};
 use ncaas_core::cancellation;
 use ncaas_core::certificate::{self, Certificate, DatasetLine, DatasetStatus};
 use ncaas_core::claim;
@@ -48,6 +48,28 @@ impl BucketJob {
         };
         let results = ResultsFolder::find(buckets, &bucket, &group, &job.id, result_path.as_deref()).await?;
         Ok(BucketJob { bucket, group, id: job.id, results })
+    }
+
+    /// The job of a submission whose submit file is `entry`.
+    pub(crate) async fn for_submission(
+        bucket: &Bucket,
+        buckets: &Buckets,
+        entry: &ObjectInfo,
+        group: String,
+        submission: &Submission,
+    ) -> Result<Self> {
+        let id = submission.timestamp.as_deref().and_then(|timestamp| layout::job_id(bucket.name(), timestamp).ok());
+        let own_id = || id_without_timestamp(bucket, &entry.key);
+        let (id, result_path) = match id {
+            // A submission whose timestamp was already used has another folder.
+            Some(id) => match claim::read(bucket, &group, &id).await? {
+                Some((claim, _)) if claim.submission != entry.key.as_str() => (own_id(), None),
+                _ => (id, submission.result_path.as_deref()),
+            },
+            None => (own_id(), submission.result_path.as_deref()),
+        };
+        let results = ResultsFolder::find(buckets, bucket, &group, &id, result_path).await?;
+        Ok(BucketJob { bucket: bucket.clone(), group, id, results })
     }
 
     pub(crate) async fn is_cancelled(&self) -> Result<bool> {

@@ -11,6 +11,7 @@ mod submission;
 mod submit_files;
 mod targets;
 mod validation;
+mod waited_submissions;
 mod watchers;
 
 use std::process::ExitCode;

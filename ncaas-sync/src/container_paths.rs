@@ -7,6 +7,7 @@ use bollard::models::{ContainerInspectResponse, MountPoint};
 use ncaas_core::engine::labels;
 use ncaas_core::files::TEMPORARY_PREFIX;
 use ncaas_core::layout::{CONFIGS, CONTAINER_IO_DIR, INPUTS, JobFolder, LOGS, PROCESS_RESULTS, RESULTS};
+use ncaas_core::record::bounds::{MAX_NAME, MAX_PATH};
 use ncaas_core::record::fields::RunSettings;
 use ncaas_core::text::strip_folder;
 
@@ -17,10 +18,6 @@ const OUTSIDE: &str = "outside";
 
 /// Files that the engine mounts without listing them as mounts; version 28.5 leaves empty files beneath them.
 pub(crate) const ENGINE_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
-
-/// Linux's limits for a path and for a file name, in bytes.
-const PATH_MAX: usize = 4096;
-const NAME_MAX: usize = 255;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ContainerPaths {
@@ -205,14 +202,14 @@ pub(crate) fn path_fault(path: &ResultPath, longest: usize) -> Option<&'static s
     if path.as_str().len() > longest {
         return Some("its path is too long");
     }
-    names.any(|name| name.len() > NAME_MAX).then_some("its name is too long")
+    names.any(|name| name.len() > MAX_NAME).then_some("its name is too long")
 }
 
 /// The longest path in a job's results, in bytes, so that the absolute path stays within the system's limit.
 pub(crate) fn longest_path(folder: &JobFolder) -> usize {
     // A name that is taken gets a longer path: the label and a number come before it.
     let before = folder.root().as_os_str().len() + PROCESS_RESULTS.len() + folder.label().len() + 32;
-    PATH_MAX.saturating_sub(before)
+    MAX_PATH.saturating_sub(before)
 }
 
 fn parse_mount(mount: &MountPoint) -> Option<Mount> {

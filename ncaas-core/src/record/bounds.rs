@@ -17,10 +17,10 @@ pub const MAX_LINE: usize = 64 << 20;
 
 /// How many datasets a submission may have: more than fit into the largest submit file.
 pub const MAX_DATASETS: u64 = 200_000;
-/// The length of a job's id, group and label, and of a container's name, in bytes: what a file's name may have.
-const MAX_NAME: usize = 255;
-/// The length of a key, path or image name, in bytes.
-const MAX_PATH: usize = 4096;
+/// The length of a job's id, group and label, and of a container's name, in bytes: Linux's limit for a file's name.
+pub const MAX_NAME: usize = 255;
+/// The length of a key, path or image name, in bytes: Linux's limit for a path.
+pub const MAX_PATH: usize = 4096;
 
 /// Checks the fields that become names, paths and counts.
 ///

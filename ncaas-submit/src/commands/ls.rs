@@ -6,11 +6,9 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Buckets, ObjectInfo};
-use ncaas_core::claim;
 use ncaas_core::duration::format_age;
 use ncaas_core::failure::Result;
 use ncaas_core::group::{check_groups, open_bucket};
-use ncaas_core::layout;
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::{DatasetState, SubmissionFields, SubmissionState};
@@ -20,7 +18,7 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use tokio::time::sleep;
 
 use crate::args::LsArgs;
-use crate::bucket_job::{self, BucketJob, ResultsFolder};
+use crate::bucket_job::{self, BucketJob};
 use crate::job_state::JobFacts;
 use crate::submission::{AllowedKeys, Name, Submission};
 use crate::submit_files::SubmitFileLister;
@@ -145,7 +143,7 @@ async fn describe(
     let group = entry.key.group().to_owned();
     let reach = AllowedKeys::everywhere(bucket.address(), &group);
     let Some(submission) = Submission::load(bucket, &entry.key, &reach).await? else { return Ok(None) };
-    let job = find_job(bucket, buckets, &entry, group, &submission).await?;
+    let job = BucketJob::for_submission(bucket, buckets, &entry, group, &submission).await?;
     let mut facts = job.facts().await?;
     if let Some(claim) = facts.claim.as_ref().filter(|_| facts.ended_at.is_none()) {
         facts.is_watcher_lost = lost.contain(&claim.watcher).await?;
@@ -158,28 +156,6 @@ async fn describe(
     let status = status(&submission, &entry, &facts);
     record.merge(&status);
     Ok(Some((record, status)))
-}
-
-/// The job of a submission.
-pub(super) async fn find_job(
-    bucket: &Bucket,
-    buckets: &Buckets,
-    entry: &ObjectInfo,
-    group: String,
-    submission: &Submission,
-) -> Result<BucketJob> {
-    let id = submission.timestamp.as_deref().and_then(|timestamp| layout::job_id(bucket.name(), timestamp).ok());
-    let own_id = || bucket_job::id_without_timestamp(bucket, &entry.key);
-    let (id, result_path) = match id {
-        // A submission whose timestamp was already used has another folder.
-        Some(id) => match claim::read(bucket, &group, &id).await? {
-            Some((claim, _)) if claim.submission != entry.key.as_str() => (own_id(), None),
-            _ => (id, submission.result_path.as_deref()),
-        },
-        None => (own_id(), submission.result_path.as_deref()),
-    };
-    let results = ResultsFolder::find(buckets, bucket, &group, &id, result_path).await?;
-    Ok(BucketJob { bucket: bucket.clone(), group, id, results })
 }
 
 fn status(submission: &Submission, entry: &ObjectInfo, facts: &JobFacts) -> SubmissionFields {

@@ -39,7 +39,7 @@ impl SqsQueue {
         Ok(SqsQueue { client, url: url.to_owned(), bucket: bucket.to_owned(), groups: groups.to_vec() })
     }
 
-    /// WaitedSubmissions up to [`WAIT`] seconds for the keys of objects that have been created.
+    /// Waits up to [`WAIT`] seconds for the keys of objects that have been created.
     pub(crate) async fn receive(&self) -> Result<Vec<Key>> {
         let request = self.client.receive_message().queue_url(&self.url);
         let answer = request.wait_time_seconds(WAIT).max_number_of_messages(AT_ONCE).send().await;

@@ -8,8 +8,8 @@ use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields};
+use ncaas_core::time::current_timestamp;
 
-use super::resolve::current_timestamp;
 use crate::args::RunArgs;
 
 /// The records of the jobs that the command line describes: one for each dataset.

@@ -8,10 +8,10 @@ use ncaas_core::layout::{self, CONFIGS, JobFolder, PROCESS_RESULTS, base_name};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{InputFile, Job, RecordFields};
 use ncaas_core::saved_record;
+use ncaas_core::time::current_timestamp;
 use ncaas_core::tool::Tool;
 
 use super::input_checksum::checksum_input;
-use super::resolve::current_timestamp;
 
 /// The record of a new job with image, command, settings and inputs of a saved record; without its config if another one is
 /// given. A config that has changed since is replaced by the copy in the saved run's results. Fails with

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bollard::models::ImageInspect;
-use jiff::Timestamp;
 use ncaas_core::engine::labels;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::make_folder;
@@ -12,6 +11,7 @@ use ncaas_core::inputs::InputPath;
 use ncaas_core::layout::{self, JobFolder, base_name};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, MountPaths, Protocol, RunSettings};
+use ncaas_core::time::current_timestamp;
 
 use super::command_line::{Arguments, BaseCommand, complete_command};
 use super::job_folders::MadeFolders;
@@ -41,11 +41,6 @@ pub(super) fn assign_job(record: &mut Record, mut folders: Option<&mut MadeFolde
         record.set("job", &Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, label, ..Job::default() });
         return Ok(());
     }
-}
-
-/// The timestamp of a job from the command line, to the microsecond.
-pub(super) fn current_timestamp() -> String {
-    Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string()
 }
 
 /// The specification of a job's container, without its command: see [`set_command`].

@@ -7,7 +7,7 @@ use ncaas_core::bucket::{Bucket, Buckets, Key, ObjectInfo};
 use ncaas_core::failure::Result;
 use ncaas_core::layout::SUBMISSIONS;
 
-use crate::commands::ls::find_job;
+use crate::bucket_job::BucketJob;
 use crate::submission::{AllowedKeys, Name, Submission};
 use crate::submit_files::is_submit_file;
 
@@ -41,7 +41,7 @@ pub(super) async fn find_unfinished(
         if names(&earlier) != names(submission) {
             return None;
         }
-        let job = find_job(bucket, &buckets, &entry, group.to_owned(), &earlier).await.ok()?;
+        let job = BucketJob::for_submission(bucket, &buckets, &entry, group.to_owned(), &earlier).await.ok()?;
         let facts = job.facts().await.ok()?;
         (facts.ended_at.is_none() && !facts.is_cancelled).then_some(job.id)
     });

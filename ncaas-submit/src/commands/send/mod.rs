@@ -4,7 +4,6 @@
 mod duplicate;
 mod upload;
 
-use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Buckets, Key};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::group::open_group;
@@ -14,15 +13,16 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::table::shows_table;
 use ncaas_core::text::shell_line;
+use ncaas_core::time::current_timestamp;
 use ncaas_core::tool::{ExitStatus, Tool};
 use serde_json::{Map, Value, json};
 
 use crate::args::SendArgs;
 use crate::bucket_job::submitted_job;
-use crate::commands::wait::WaitedSubmissions;
 use crate::setup_log::SetupLog;
 use crate::submission::{AllowedKeys, Submission};
 use crate::validation;
+use crate::waited_submissions::WaitedSubmissions;
 use duplicate::find_unfinished;
 use upload::{InputSource, Uploader};
 
@@ -54,7 +54,7 @@ pub(crate) async fn send(tool: Tool, args: SendArgs) -> Result<ExitStatus> {
 
 /// Uploads local files, validates the submission, and writes the submit file.
 async fn submit(tool: Tool, args: &SendArgs, bucket: &Bucket, group: &str) -> Result<Record> {
-    let timestamp = args.timestamp.clone().unwrap_or_else(timestamp_now);
+    let timestamp = args.timestamp.clone().unwrap_or_else(current_timestamp);
     let id = layout::job_id(bucket.name(), &timestamp).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
     let uploader = Uploader::new(tool, bucket, group, args.force);
     let datasets: Vec<InputSource> =
@@ -147,9 +147,4 @@ fn other_buckets(fields: &Map<String, Value>) -> Vec<String> {
 /// The key of the submit file. It begins with the timestamp, so that new submissions are listed after old ones.
 fn submit_key(group: &str, timestamp: &str) -> Result<Key> {
     Key::new(format!("{group}/{SUBMISSIONS}/{timestamp}_{SUBMIT_SUFFIX}"))
-}
-
-/// The current time as a timestamp that sorts by time: `2026_11_22_10_24_55_123456`.
-fn timestamp_now() -> String {
-    Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S_%6f").to_string()
 }

@@ -52,7 +52,7 @@ impl Notifications {
         }
     }
 
-    /// WaitedSubmissions until it is time to list the bucket.
+    /// Waits until it is time to list the bucket.
     pub(crate) async fn wait_for_listing(&self) {
         let has_notifications = self.sqs.is_some() || self.inotify.borrow().is_some();
         let interval = if has_notifications { LISTING_INTERVAL.max(self.poll) } else { self.poll };

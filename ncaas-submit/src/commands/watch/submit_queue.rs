@@ -126,7 +126,7 @@ impl SubmitQueue {
         self.ready.borrow_mut().pop(&is_allowed)
     }
 
-    /// WaitedSubmissions until something may have been added.
+    /// Waits until something may have been added.
     pub(crate) async fn wait_for_arrival(&self) {
         self.arrived.notified().await;
     }
