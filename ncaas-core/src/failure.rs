@@ -57,8 +57,6 @@ pub enum Kind {
     JobFailed,
     /// A signal ended the job, not for memory.
     Killed,
-    /// The job was killed because it was out of memory.
-    OutOfMemory,
     /// The job exceeded its time limit.
     Timeout,
     /// The bucket's server does not answer.
@@ -154,7 +152,6 @@ impl Kind {
             Kind::ScriptNotExecutable => Some("`chmod +x` the script, and build or commit the image again"),
             Kind::Cancelled => Some("`ncaas-submit retry BUCKET/GROUP JOB` runs the submission again"),
             Kind::DiskFull => Some("free disk space: `docker system df` and `ncaas-exec du` show what uses it"),
-            Kind::OutOfMemory => Some("give the job more memory (`--memory`), or make it use less"),
             _ => None,
         }
     }
@@ -306,7 +303,7 @@ mod tests {
     #[test]
     fn a_kind_is_kebab_case_in_records() {
         assert_eq!(Kind::ImageNotFound.name(), "image-not-found");
-        assert_eq!(Kind::OutOfMemory.name(), "out-of-memory");
+        assert_eq!(Kind::JobFailed.name(), "job-failed");
     }
 
     #[test]

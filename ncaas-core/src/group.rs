@@ -103,7 +103,7 @@ fn unknown_group(bucket: &str, group: &str, existing: &[String]) -> Failure {
 /// # Errors
 /// [`Kind::Usage`] or [`Kind::BucketNotFound`] for a folder that is refused; if the bucket does not answer.
 pub async fn check_new_folder(bucket: &Bucket, name: &str) -> Result<()> {
-    // Those who may use one folder need not be allowed to list the bucket.
+    // A user who may use one folder need not be allowed to list the bucket.
     let existing = list_groups(bucket).await.none_if(&[Kind::AccessDenied])?.unwrap_or_default();
     if check_group(name).is_err() || existing.iter().any(|group| group == name) {
         return Ok(());

@@ -32,7 +32,7 @@ pub struct Shebang {
 /// Why a script cannot be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShebangDefect {
-    /// What is wrong with the script: the predicate of a sentence, for example `has no #! line`.
+    /// The fault of the script: the predicate of a sentence, for example `has no #! line`.
     pub reason: String,
     /// How to repair it.
     pub remedy: String,

@@ -14,7 +14,7 @@ use crate::saved_files::SavedFiles;
 /// How many containers are followed at once. One that runs for days must not delay others.
 pub(crate) const MAX_FOLLOWED: usize = 1024;
 
-/// What a record or an argument stands for.
+/// The source that a record or an argument names.
 pub(crate) enum LogSource {
     Container(Engine, Box<ContainerInspectResponse>),
     /// The files that `save` wrote for a job: the argument names one, the container is gone, or the engine does not answer.

@@ -17,7 +17,7 @@ use crate::transfer_report::{FileOutcome, FileRecord, Tally, TreeRecord};
 /// How many files are transferred at once, of a tree or of a job.
 pub(crate) const DEFAULT_FILES: usize = 64;
 
-/// Which side is the destination.
+/// The side that is the destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Download,

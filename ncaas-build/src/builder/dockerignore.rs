@@ -28,11 +28,11 @@ struct Pattern {
     regex: Regex,
 }
 
-/// Which patterns matched a folder: they match everything in it too.
+/// The patterns that matched a folder: they match everything in it too.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matched(Vec<bool>);
 
-/// Which excluded folders are entered, in search of files that are included again. The clients of the two builders differ.
+/// The excluded folders that are entered, in search of files that are included again. The clients of the two builders differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Descend {
     /// The classic client enters a folder only if a `!` pattern begins with its path.

@@ -53,7 +53,7 @@ impl LazyEngine {
     /// have been started.
     ///
     /// # Errors
-    /// What `work` fails with; [`Kind::EngineUnreachable`] if the engine is unreachable for longer than [`OUTAGE_LIMIT`].
+    /// The failure of `work`; [`Kind::EngineUnreachable`] if the engine is unreachable for longer than [`OUTAGE_LIMIT`].
     pub async fn with_retry<T>(
         &self,
         tool: Tool,

@@ -37,7 +37,7 @@ pub fn go_mode(metadata: &Metadata) -> u32 {
 /// The file at a path in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathInfo {
-    /// Which kind of file.
+    /// The kind of file.
     pub kind: PathKind,
     /// Size in bytes, of a regular file.
     pub size: u64,
@@ -47,7 +47,7 @@ pub struct PathInfo {
     pub modified: Option<Timestamp>,
 }
 
-/// Which kind of file is at a path.
+/// The kind of the file at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathKind {
     /// A regular file.

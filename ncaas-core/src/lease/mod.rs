@@ -36,7 +36,7 @@ const NOTICE: Duration = Duration::from_secs(15);
 /// Time between two readings of a lease.
 const POLL: Duration = Duration::from_millis(200);
 
-/// What a lease says about one record's work.
+/// The state of the claim on a record's job, by its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {
     /// The work counts, as far as this machine knows.

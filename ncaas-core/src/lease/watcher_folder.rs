@@ -39,7 +39,7 @@ pub struct RetryRequest {
     pub group: String,
     /// The job's id.
     pub id: String,
-    /// Which of the submission's datasets.
+    /// The number of the dataset in the submission.
     pub dataset: u64,
     /// The kind of the failure.
     pub kind: Kind,

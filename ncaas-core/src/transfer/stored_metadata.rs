@@ -1,4 +1,4 @@
-//! What was stored with an object when it was uploaded.
+//! The checksums and times that were stored with an object when it was uploaded.
 
 use jiff::Timestamp;
 

@@ -129,7 +129,7 @@ mod tests {
             let table = table_line(name, &sample, width, &mut shown) + &table_line(name, &sample, width, &mut shown);
             let lines: Vec<&str> = table.lines().collect();
             assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}: {table}");
-            // Whole, and once if it needs a line.
+            // The name is shown whole, and only once if it needs a line.
             assert_eq!(
                 (lines.len(), table.matches(name).count()),
                 if width < 110 { (4, 1) } else { (3, 2) },

@@ -55,7 +55,7 @@ pub(super) struct EngineStream {
     opening: Option<Opening>,
     response: Option<HttpResponse>,
     decoder: Decoder,
-    /// Of Podman, whose entries may end anywhere in a line.
+    /// Set for Podman, whose entries may end anywhere in a line.
     fragments: Option<Fragments>,
     /// When entries were read last, and whether more are expected at once.
     last_read: Instant,

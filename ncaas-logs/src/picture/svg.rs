@@ -5,7 +5,7 @@ use std::fmt::Write;
 /// A colour of CSS, `#rrggbb` or `var(--name)`.
 pub(crate) type Colour = &'static str;
 
-/// Which end of a text is at its point.
+/// The end of a text that is at its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,

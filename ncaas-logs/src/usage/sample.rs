@@ -37,7 +37,7 @@ pub(crate) struct Sample {
     pub(crate) processes: u64,
 }
 
-/// What the engine's statistics say about a running container.
+/// The engine's statistics of a running container.
 #[derive(Debug, Clone)]
 struct Reading {
     time: Timestamp,

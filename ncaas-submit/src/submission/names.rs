@@ -1,4 +1,4 @@
-//! Which objects a submission may name: those of its own group, and those of other buckets that the watcher allows.
+//! The objects that a submission may name: those of its own group, and those of other buckets that the watcher allows.
 
 use std::fmt;
 

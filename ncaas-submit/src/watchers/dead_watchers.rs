@@ -13,7 +13,7 @@ use super::heartbeat::{Heartbeat, MAX_SIZE, key, probe_bucket_time};
 /// How long a heartbeat can stay unchanged until `ls` calls the submissions of its watcher lost.
 const LOST_AFTER: Duration = Duration::from_secs(120);
 
-/// Which watchers of a bucket are gone, by the bucket's clock.
+/// The watchers of a bucket that are gone, by the bucket's clock.
 pub(crate) struct DeadWatchers {
     bucket: Bucket,
     now: OnceCell<Timestamp>,

@@ -179,7 +179,7 @@ fn unescape(value: &str) -> String {
     form_urlencoded::parse(value.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
-/// Which entries of a folder are sent.
+/// Selects the entries of a folder that are sent.
 struct EntrySelection {
     excluded: DockerIgnore,
     /// None for everything.

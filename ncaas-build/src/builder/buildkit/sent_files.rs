@@ -1,4 +1,4 @@
-//! Which files of a context the engine has from earlier builds.
+//! The files of a context that the engine has from earlier builds.
 //!
 //! The engine keeps the files of a context under a key that the client chooses, and asks again only for files whose size or
 //! modification time differ. A file with other content but the same size and time (`cp -p`, `rsync -t`, `tar -x`) would

@@ -1,4 +1,4 @@
-//! What S3 stores about an object beside its content: user metadata, the ETag, the time.
+//! The metadata of an object on S3: user metadata, the ETag, the time.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What the status of a refused request says about the object.
+//! The meaning of the status of a refused request.
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};

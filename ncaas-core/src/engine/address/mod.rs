@@ -21,7 +21,7 @@ pub use endpoint::{Endpoint, Ssh, Tls};
 pub struct Address {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// Which setting it comes from.
+    /// The setting that it comes from.
     pub origin: Origin,
 }
 

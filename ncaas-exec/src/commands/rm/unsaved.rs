@@ -1,4 +1,4 @@
-//! What would be lost with an ended container: the log of its job, and files that were written in it.
+//! The data that would be lost with an ended container: the log of its job, and files that were written in it.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ const HISTORIES: [&str; 5] = [".ash_history", ".bash_history", ".python_history"
 /// How many paths of a container are looked up at once.
 const STATS_AT_ONCE: usize = 16;
 
-/// What would be lost with a container.
+/// The data that would be lost with a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unsaved {
     /// The container is one of a job, and not a development container.
@@ -38,7 +38,7 @@ pub(super) struct Unsaved {
 }
 
 impl Unsaved {
-    /// What would be lost with this ended container; none if nothing would.
+    /// The data that would be lost with this ended container; none if nothing would be lost.
     pub(super) async fn find(engine: &Engine, record: &Record, container: &Container) -> Result<Option<Self>> {
         let is_job = record.job().is_some();
         // A container that the tools did not start is removed as the user says.
@@ -88,7 +88,7 @@ impl Unsaved {
             .hint(format!("{remedy}; `ncaas-exec rm --force {name}` discards {them}"))
     }
 
-    /// What would be lost, in a few words.
+    /// The data that would be lost, in a few words.
     pub(super) fn describe(self) -> &'static str {
         match self {
             Unsaved { log: true, files: true, .. } => "log and files",

@@ -17,18 +17,18 @@ const NAMES_SHOWN: usize = 5;
 /// Numbers of records.
 #[derive(Debug, Default)]
 pub(super) struct RecordCounts {
-    /// Those that have arrived and have not had their turn.
+    /// The number of records that have arrived and have not had their turn.
     backlog: Rc<Cell<u64>>,
-    /// Those that had their turn.
+    /// The number of records that had their turn.
     pub(super) begun: Cell<u64>,
-    /// The job of the last one.
+    /// The job of the last record.
     last: RefCell<Option<Job>>,
     /// The datasets of the command line whose jobs were not started.
     unstarted: RefCell<Vec<String>>,
     has_name: bool,
-    /// Those whose job was started, or had been before.
+    /// The number of records whose job was started, now or earlier.
     pub(super) started: Cell<u64>,
-    /// Those whose job could not be started.
+    /// The number of records whose job could not be started.
     pub(super) failed: Cell<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What a placer does next about a record: a pure decision from the scheduler's and the bucket's answers.
+//! The next step of a placer for a record: a pure decision from the scheduler's and the bucket's answers.
 //!
 //! The bucket decides: a saved record is the result. The scheduler's state is used only if there is none, and a job
 //! that is missing from the queue has not necessarily ended: Slurm forgets ended jobs after `MinJobAge`, and lists
@@ -22,7 +22,7 @@ pub(super) struct PlacementState<'a> {
     pub(super) retries: u64,
 }
 
-/// What to do next. `S` is the saved record.
+/// The next step. `S` is the saved record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextStep<S> {
     /// The job waits or runs, or one more listing is needed.

@@ -1,4 +1,4 @@
-//! What a record asks of the scheduler: the job's name, its resources and its time limit.
+//! The request of a record to the scheduler: the job's name, its resources and its time limit.
 
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::layout;

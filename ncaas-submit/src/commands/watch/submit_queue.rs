@@ -21,7 +21,7 @@ pub(crate) const EXISTED: &str = "found when the watch began";
 #[derive(Debug, Clone)]
 pub(crate) struct QueuedFile {
     pub(crate) key: Key,
-    /// How it was found, for the set-up log.
+    /// The way it was found, for the set-up log.
     pub(crate) how: &'static str,
     /// When it was found, or for a retry, when it is due.
     pub(crate) noticed: Timestamp,
@@ -57,9 +57,9 @@ fn push(files: &mut QueuedFiles, found: QueuedFile) {
 /// Memory grows with the number of submit files in the bucket: by 8 bytes and a hash table's overhead each, and some 300
 /// bytes more for each that waits.
 pub(crate) struct SubmitQueue {
-    /// Those that existed when the watch began.
+    /// Submit files that existed when the watch began.
     old: RefCell<QueuedFiles>,
-    /// Those that came later.
+    /// Submit files that came later.
     new: RefCell<QueuedFiles>,
     /// Unfinished submissions that wait to be claimed.
     ready: RefCell<QueuedFiles>,

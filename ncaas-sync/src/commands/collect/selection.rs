@@ -1,4 +1,4 @@
-//! Which of a container's files are collected, and which are left out.
+//! The selection of a container's files: those that are collected, and those that are left out.
 
 use std::collections::BTreeMap;
 
