@@ -56,8 +56,8 @@ pub(crate) struct BaseArgs {
 
 /// Build an image from a Dockerfile
 ///
-/// Uses BuildKit if the engine has it, otherwise the classic builder. `.dockerignore` excludes files from the context, as in
-/// `docker build`.
+/// Uses BuildKit if the engine has it, otherwise the classic builder. `.dockerignore` excludes files from the context,
+/// as in `docker build`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     ncaas-build image . | ncaas-exec run --data d.npy --config c.yaml |\n      ncaas-logs save")]

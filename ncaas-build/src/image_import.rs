@@ -6,8 +6,8 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use crate::engine_stream::{self, Body};
 use crate::image_name::split;
 
-/// Imports an archive as `image`. `changes` are instructions of a Dockerfile that set its configuration. A failure names
-/// `subject`.
+/// Imports an archive as `image`. `changes` are instructions of a Dockerfile that set its configuration. A failure
+/// names `subject`.
 pub(crate) async fn import_image(
     engine: &Engine,
     subject: &str,

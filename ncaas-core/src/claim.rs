@@ -38,8 +38,8 @@ pub struct Claim {
     pub host: String,
     /// When it was made or taken over, RFC 3339.
     pub claimed_at: Timestamp,
-    /// The attempt at the submission, from 1. `ncaas-submit retry` starts a new one: what an earlier attempt saved does not
-    /// count.
+    /// The attempt at the submission, from 1. `ncaas-submit retry` starts a new one: what an earlier attempt saved does
+    /// not count.
     #[serde(default = "first")]
     pub attempt: u64,
     /// Rises each time a watcher claims the submission. Work under a lower number is superseded.
@@ -142,8 +142,8 @@ pub async fn check_current(bucket: &Bucket, job: &Job) -> Result<()> {
     }
 }
 
-/// Numbers a new run of a placed job's dataset in the claim, and in `job`. Earlier runs are superseded from then on. A job
-/// that no watcher emitted has no claim, and gets no number.
+/// Numbers a new run of a placed job's dataset in the claim, and in `job`. Earlier runs are superseded from then on. A
+/// job that no watcher emitted has no claim, and gets no number.
 ///
 /// # Errors
 /// [`Kind::Superseded`] if a new attempt at the submission has begun; a failure of the bucket.

@@ -15,8 +15,8 @@ pub(crate) fn complete_command(command: Command) -> Command {
     with_negative_values(schema::with_flag(command.propagate_version(true).max_term_width(HELP_WIDTH)))
 }
 
-/// Accepts values that begin with `-` for times and sizes: their parsers explain the error, and clap would take them for
-/// flags.
+/// Accepts values that begin with `-` for times and sizes: their parsers explain the error, and clap would take them
+/// for flags.
 fn with_negative_values(command: Command) -> Command {
     let is_amount = |argument: &Arg| {
         let name = argument.get_value_names().and_then(|names| names.first()).map(|name| name.as_str());

@@ -49,8 +49,8 @@ impl FileStamp {
         Some(FileStamp::from_contained(&metadata))
     }
 
-    /// Whether nobody has written to the file between the two stamps. Linking or renaming the file alters its change time
-    /// too, so the modification time decides.
+    /// Whether nobody has written to the file between the two stamps. Linking or renaming the file alters its change
+    /// time too, so the modification time decides.
     pub(crate) fn has_same_content(&self, later: &FileStamp) -> bool {
         self.size == later.size && self.modified == later.modified && self.inode == later.inode
     }

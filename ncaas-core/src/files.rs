@@ -162,8 +162,8 @@ pub fn check_free_space(path: &Path, needed: u64, what: &str) -> Result<()> {
 
 /// Checks that the disk of an open file could hold as many bytes as the file has.
 ///
-/// A sparse file takes no space for zeros that were never written, so a program may create one of any size in no time; to
-/// read it takes hours.
+/// A sparse file takes no space for zeros that were never written, so a program may create one of any size in no time;
+/// to read it takes hours.
 ///
 /// # Errors
 /// [`io::ErrorKind::FileTooLarge`], or if file or disk cannot be examined.

@@ -1,7 +1,7 @@
 //! Documents generated from a tool's command line: man pages, shell completions, the list of its verbs.
 //!
-//! `TOOL --generate man|completions DIR` writes them into a folder, `TOOL --generate verbs` prints a line for each verb.
-//! `--help` does not show the option: the Makefile, the packages and the tests use it.
+//! `TOOL --generate man|completions DIR` writes them into a folder, `TOOL --generate verbs` prints a line for each
+//! verb. `--help` does not show the option: the Makefile, the packages and the tests use it.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

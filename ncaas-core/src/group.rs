@@ -1,4 +1,5 @@
-//! Groups, and the buckets that contain them, as a user names them: typing errors are refused with the nearest right name.
+//! Groups, and the buckets that contain them, as a user names them: typing errors are refused with the nearest right
+//! name.
 
 use std::path::Path;
 
@@ -68,8 +69,8 @@ fn find_similar_bucket(path: &Path) -> Option<String> {
     nearest(name, names.iter().map(String::as_str)).map(|similar| folder_of(path).join(similar).display().to_string())
 }
 
-/// Makes sure that a bucket has these groups, unless it has none at all. `may_come`: only a group whose name is similar to
-/// that of an existing one is refused, because others can be created later.
+/// Makes sure that a bucket has these groups, unless it has none at all. `may_come`: only a group whose name is similar
+/// to that of an existing one is refused, because others can be created later.
 ///
 /// # Errors
 /// [`Kind::Usage`] for a group that is refused; if the bucket does not answer.
@@ -97,8 +98,8 @@ fn unknown_group(bucket: &str, group: &str, existing: &[String]) -> Failure {
     Failure::new(Kind::Usage, format!("`{bucket}` has no group `{group}`")).hint(hint)
 }
 
-/// Makes sure that a new folder of a bucket is not a typing error: its name is not similar to that of a group with submissions,
-/// or to that of a bucket beside it.
+/// Makes sure that a new folder of a bucket is not a typing error: its name is not similar to that of a group with
+/// submissions, or to that of a bucket beside it.
 ///
 /// # Errors
 /// [`Kind::Usage`] or [`Kind::BucketNotFound`] for a folder that is refused; if the bucket does not answer.
@@ -124,8 +125,8 @@ pub async fn check_new_folder(bucket: &Bucket, name: &str) -> Result<()> {
     }
 }
 
-/// Opens the bucket of `BUCKET/GROUP`, and makes sure that the group is one of the bucket's. A bucket without groups accepts
-/// any. `may_come`: only a group that looks like a typing error is refused, as by [`check_new_folder`].
+/// Opens the bucket of `BUCKET/GROUP`, and makes sure that the group is one of the bucket's. A bucket without groups
+/// accepts any. `may_come`: only a group that looks like a typing error is refused, as by [`check_new_folder`].
 ///
 /// # Errors
 /// [`Kind::Usage`] if there is no group in it, or one that is refused; same as [`Bucket::open`].

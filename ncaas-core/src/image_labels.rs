@@ -162,7 +162,8 @@ pub fn parse_path(path: &str) -> Result<String, String> {
     Ok(format!("/{}", parts.join("/")))
 }
 
-/// The words of a command: a JSON array, or words as a shell splits them. Only known placeholders are allowed in braces.
+/// The words of a command: a JSON array, or words as a shell splits them. Only known placeholders are allowed in
+/// braces.
 ///
 /// # Errors
 /// A message that says what is wrong.

@@ -26,8 +26,8 @@ pub struct InputPath {
 /// The paths of the input with this name. `folder` is [`crate::layout::INPUTS`] for a dataset, and
 /// [`crate::layout::CONFIGS`] for a config.
 ///
-/// A dataset of another bucket (`s3://bucket/path`) is in `<io-dir>/<folder>/s3/<bucket>/<path>`, and a file of the group's
-/// `results` or `logs` in `<io-dir>/.ncaas/<folder>/<path>`.
+/// A dataset of another bucket (`s3://bucket/path`) is in `<io-dir>/<folder>/s3/<bucket>/<path>`, and a file of the
+/// group's `results` or `logs` in `<io-dir>/.ncaas/<folder>/<path>`.
 ///
 /// # Errors
 /// [`Kind::BadKey`] if the name leads out of the job's group, or is not absolute for a job from arguments;
@@ -87,7 +87,8 @@ pub fn is_folder(record: &Record, input: &InputPath, what: &str) -> Result<bool>
     io_dir.dir().metadata(path).map(|there| there.is_dir()).map_err(|error| io_dir.path_failure(&doing, path, &error))
 }
 
-/// The content of an input that is a regular file of at most `limit` bytes. No link of the io-dir is followed out of it.
+/// The content of an input that is a regular file of at most `limit` bytes. No link of the io-dir is followed out of
+/// it.
 ///
 /// # Errors
 /// [`Kind::TooLarge`]; [`Kind::UnsafePath`] if it is not a regular file, or a link leads out of the io-dir.

@@ -32,8 +32,8 @@ pub fn find_io_dirs(io_dir: &Path) -> Vec<PathBuf> {
 /// Gives a record that has no io-dir one in `dir`: `dir/<group>` for a job from a bucket, else `dir` itself.
 ///
 /// # Errors
-/// [`Kind::BadRecord`] if the record's own io-dir is not an absolute path without `..`; [`Kind::Usage`] if its group is not
-/// a valid group, or `dir` is not UTF-8.
+/// [`Kind::BadRecord`] if the record's own io-dir is not an absolute path without `..`; [`Kind::Usage`] if its group is
+/// not a valid group, or `dir` is not UTF-8.
 pub fn fill_io_dir(record: &mut Record, dir: &Path) -> Result<()> {
     if let Some(own) = record.text("io_dir") {
         return check_io_dir(own);

@@ -110,8 +110,8 @@ impl Drop for CountsLine {
     }
 }
 
-/// The terminal, whose cursor returns to the beginning of the line in the same write: what the terminal shows next, such as
-/// `^C`, begins in this line, and a message then removes both. `indicatif` leaves the cursor at the end.
+/// The terminal, whose cursor returns to the beginning of the line in the same write: what the terminal shows next,
+/// such as `^C`, begins in this line, and a message then removes both. `indicatif` leaves the cursor at the end.
 #[derive(Debug)]
 struct ReturningTerminal(Term);
 
@@ -182,7 +182,8 @@ pub(crate) fn line_start(output: &impl IsTerminal) -> &'static str {
     if output.is_terminal() && (IS_DRAWN.load(Ordering::Relaxed) || is_stage()) { CLEAR } else { "" }
 }
 
-/// Removes the line before a record is written to a pipe: the program behind, such as `jq`, may print it on the terminal.
+/// Removes the line before a record is written to a pipe: the program behind, such as `jq`, may print it on the
+/// terminal.
 pub(crate) fn remove_line_for_reader() {
     let may_be_drawn = || IS_DRAWN.load(Ordering::Relaxed) || is_pipe(rustix::stdio::stdin());
     if std::io::stderr().is_terminal() && is_pipe(rustix::stdio::stdout()) && may_be_drawn() {

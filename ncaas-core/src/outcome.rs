@@ -18,8 +18,8 @@ pub const NO_RESULTS: &str = "the job succeeded, but ";
 
 /// The line about how the job of a record ended, without control characters; none if it has not ended.
 ///
-/// `log` is the path or the address of its saved log. The results of a successful job are counted if they were collected, or
-/// the reason is named why there are none.
+/// `log` is the path or the address of its saved log. The results of a successful job are counted if they were
+/// collected, or the reason is named why there are none.
 ///
 /// ```text
 /// session01.npy succeeded in 12.3 s: 3 results, 4.1 MB
@@ -56,8 +56,8 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     Some(line)
 }
 
-/// Why a job ended badly: the remedy for a limit that has ended it, and `output`, the likely cause in its output. None if a
-/// user or the engine has ended it: then its output does not say why.
+/// Why a job ended badly: the remedy for a limit that has ended it, and `output`, the likely cause in its output. None
+/// if a user or the engine has ended it: then its output does not say why.
 pub fn describe_cause(record: &Record, container: &Container, output: Option<&str>) -> Option<String> {
     let is_stopped = container.stopped_by.is_some_and(StoppedBy::is_outside);
     let output = output.filter(|_| !is_stopped).map(shorten_cause).filter(|cause| !cause.is_empty());

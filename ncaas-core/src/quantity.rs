@@ -22,7 +22,8 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Same as [`parse_bytes`], for a memory limit. The engine refuses less than 6 MB. A user who writes `32` means gigabytes.
+/// Same as [`parse_bytes`], for a memory limit. The engine refuses less than 6 MB. A user who writes `32` means
+/// gigabytes.
 ///
 /// # Errors
 /// A message with an example.

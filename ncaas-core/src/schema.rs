@@ -11,8 +11,8 @@ use crate::failure::{Failure, Result};
 
 const FLAG: &str = "schema";
 
-/// The version of the record format, in each JSON Schema. It rises when a field is removed, renamed or changes its type or
-/// meaning; new fields and new error kinds do not raise it (docs/records.md has the promise).
+/// The version of the record format, in each JSON Schema. It rises when a field is removed, renamed or changes its type
+/// or meaning; new fields and new error kinds do not raise it (docs/records.md has the promise).
 const RECORD_FORMAT_VERSION: u32 = 1;
 
 /// The JSON Schema of a type of record.

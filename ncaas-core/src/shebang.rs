@@ -1,8 +1,8 @@
 //! How the kernel starts an executable file, judged from its first bytes.
 //!
-//! The rules are those of Linux (`fs/binfmt_script.c`, since 5.1): it reads 256 bytes; `#!` has to be the first two; the
-//! interpreter is a path that ends at a space, a tab or the end of the line; all that follows is ONE argument, and a
-//! carriage return is an ordinary character. The interpreter must not be cut off at the end of the 256 bytes.
+//! The rules are those of Linux (`fs/binfmt_script.c`, since 5.1): it reads 256 bytes; `#!` has to be the first two;
+//! the interpreter is a path that ends at a space, a tab or the end of the line; all that follows is ONE argument, and
+//! a carriage return is an ordinary character. The interpreter must not be cut off at the end of the 256 bytes.
 
 use crate::failure::{Failure, Kind};
 
@@ -174,7 +174,8 @@ fn refuse_joined_options(shebang: &Shebang) -> Result<(), ShebangDefect> {
     Ok(())
 }
 
-/// Refuses a line with which the script starts itself without end: the interpreter reads the script's path as a command.
+/// Refuses a line with which the script starts itself without end: the interpreter reads the script's path as a
+/// command.
 fn refuse_endless(shebang: &Shebang) -> Result<(), ShebangDefect> {
     if let Some(words) = shebang.env_words()
         && !words.iter().any(|word| is_command(word))

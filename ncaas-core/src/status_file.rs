@@ -1,8 +1,8 @@
-//! `DATASET_NAME:<dataset>_STATUS.txt`: the status of one dataset, and the first and last lines of its output, as JSON with
-//! its fields in the platform's order.
+//! `DATASET_NAME:<dataset>_STATUS.txt`: the status of one dataset, and the first and last lines of its output, as JSON
+//! with its fields in the platform's order.
 //!
-//! The platform's client reads the output in `std` by consecutive keys from `"0"`, drops all of it at the first gap, and
-//! joins the values with nothing between them.
+//! The platform's client reads the output in `std` by consecutive keys from `"0"`, drops all of it at the first gap,
+//! and joins the values with nothing between them.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

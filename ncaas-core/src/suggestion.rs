@@ -48,8 +48,8 @@ pub fn suggest_file(failure: Failure, path: &Path) -> Failure {
     }
 }
 
-/// How many typing errors lead from a name to a text; none if too many do. A beginning that both have, up to a separator,
-/// does not make them similar: many job ids and images begin alike.
+/// How many typing errors lead from a name to a text; none if too many do. A beginning that both have, up to a
+/// separator, does not make them similar: many job ids and images begin alike.
 fn typing_errors(text: &str, name: &str) -> Option<usize> {
     let (text, name) = (text.to_lowercase(), name.to_lowercase());
     let common = text.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();

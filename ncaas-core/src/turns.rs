@@ -1,5 +1,5 @@
-//! Work of several groups of a bucket in an order in which the groups take turns: thousands of items of one group delay the
-//! items of another by one each.
+//! Work of several groups of a bucket in an order in which the groups take turns: thousands of items of one group delay
+//! the items of another by one each.
 
 use std::collections::BTreeMap;
 

@@ -64,8 +64,8 @@ pub(crate) struct DryRun<'a> {
     environment: &'a [String],
     /// Arguments of the image's entrypoint, or the whole command if it has none.
     command: Option<&'a [String]>,
-    /// An equivalent shell command. `None` for a job that would be refused, and for a remote engine: the inputs would have
-    /// to be copied between `docker create` and `docker start`.
+    /// An equivalent shell command. `None` for a job that would be refused, and for a remote engine: the inputs would
+    /// have to be copied between `docker create` and `docker start`.
     docker_run: Option<String>,
 }
 

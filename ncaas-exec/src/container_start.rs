@@ -44,7 +44,8 @@ pub(crate) async fn start_container(engine: &Engine, id: &str, spec: &ContainerS
     match started.await {
         Ok(()) => engine.container(id).await,
         Err(failure) => {
-            // If the removal fails too, the next run finds the container by its labels. An engine that is stuck does not answer.
+            // If the removal fails too, the next run finds the container by its labels. An engine that is stuck does
+            // not answer.
             let _ = timeout(REMOVE_LIMIT, remove_container(engine, id, true)).await;
             Err(failure)
         }

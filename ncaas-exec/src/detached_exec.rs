@@ -17,8 +17,8 @@ use tokio::time::sleep;
 use crate::docker_exec::{Exec, ExecEnd, ExecRequest, maybe_start_error};
 use crate::start_failure;
 
-/// Starts `$3...` under the name `$1` and writes its exit code to the folder `$2`, else to `/tmp`. Prints the path of that
-/// file and of the output. Only the user of the container's first process can write to the container's log.
+/// Starts `$3...` under the name `$1` and writes its exit code to the folder `$2`, else to `/tmp`. Prints the path of
+/// that file and of the output. Only the user of the container's first process can write to the container's log.
 const START: &str = r#"
 name=$1; folder=$2; shift 2
 for folder in "$folder" /tmp "$HOME" /; do
@@ -75,8 +75,8 @@ pub(crate) async fn start_detached(engine: &Engine, request: ExecRequest) -> Res
     }
 }
 
-/// Waits until a detached command has ended, and returns its exit code. Fails with [`Kind::Killed`] if its container ended
-/// first.
+/// Waits until a detached command has ended, and returns its exit code. Fails with [`Kind::Killed`] if its container
+/// ended first.
 pub(crate) async fn wait_for_detached(engine: &Engine, container: &str, detached: &DetachedExec) -> Result<i64> {
     loop {
         // Checked before the file: an ended container writes nothing more.

@@ -1,10 +1,10 @@
 //! A process started in a running container, as by `docker exec`.
 //!
 //! The engine cannot end such a process: it continues after its client has gone. So the environment of each process
-//! contains a unique mark, which child processes inherit. To signal them, a second process in the container searches `/proc`
-//! for the mark, for the process itself (its environment may have been replaced, as by `env -i`), and for all descendants.
-//! This needs a shell with `read` and `kill`. In a container without a shell, a tool that may signal the processes on this
-//! machine does so.
+//! contains a unique mark, which child processes inherit. To signal them, a second process in the container searches
+//! `/proc` for the mark, for the process itself (its environment may have been replaced, as by `env -i`), and for all
+//! descendants. This needs a shell with `read` and `kill`. In a container without a shell, a tool that may signal the
+//! processes on this machine does so.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use tokio::time::sleep;
 /// The environment variable that holds the mark.
 const MARK: &str = "NCAAS_EXEC";
 
-/// Sends signal `$2` to the process `$4` (if set), to all processes whose environment contains the mark `$1`, and to their
-/// descendants and sessions; then KILL after `$3` seconds if `$3` is set. The script itself is none of them.
+/// Sends signal `$2` to the process `$4` (if set), to all processes whose environment contains the mark `$1`, and to
+/// their descendants and sessions; then KILL after `$3` seconds if `$3` is set. The script itself is none of them.
 const SEND_SIGNAL: &str = r#"
 send() {
 marked=" $4 "
@@ -138,7 +138,8 @@ impl Exec {
     }
 
     /// How the process ended; to be called when its output stream has ended. `maybe_start_error` says that the output
-    /// may be the engine's message: then a process without a PID never started. (Podman clears the PID of an ended one.)
+    /// may be the engine's message: then a process without a PID never started. (Podman clears the PID of an ended
+    /// one.)
     pub(crate) async fn end_state(&self, maybe_start_error: bool) -> Result<ExecEnd> {
         let subject = Subject::Container(&self.request.container);
         let inspect =

@@ -24,7 +24,8 @@ pub(crate) struct FileSharing {
 
 impl FileSharing {
     /// A remote engine cannot mount files of this machine, and Podman cannot mount every path. Fails with
-    /// [`Kind::UnsafePath`] if a writable folder cannot be mounted; [`Kind::Usage`] for `--read-only` on a remote engine.
+    /// [`Kind::UnsafePath`] if a writable folder cannot be mounted; [`Kind::Usage`] for `--read-only` on a remote
+    /// engine.
     pub(crate) async fn new(engine: &Engine, spec: &ContainerSpec) -> Result<Self> {
         let shared = spec.shared.clone();
         if engine.is_remote() {

@@ -60,8 +60,9 @@ pub(crate) enum Verb {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LinesArgs {
-    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; or files of jobs: `<dataset>.log`,
-    /// `<dataset>.record.json` or a status file, even one of the platform; default: the records on stdin
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; or files of jobs:
+    /// `<dataset>.log`, `<dataset>.record.json` or a status file, even one of the platform; default: the records on
+    /// stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -112,8 +113,9 @@ pub(crate) struct LinesArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StateArgs {
-    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; or files of jobs: `<dataset>.log`,
-    /// `<dataset>.record.json` or a status file, even one of the platform; default: the records on stdin
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, or `last`; or files of jobs:
+    /// `<dataset>.log`, `<dataset>.record.json` or a status file, even one of the platform; default: the records on
+    /// stdin
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 
@@ -182,8 +184,8 @@ pub(crate) struct SaveArgs {
     #[command(flatten)]
     pub(crate) targets: ContainersArgs,
 
-    /// Emit the record of a running job whenever its files have changed, at most once every TIME; without this option, the
-    /// record of a job from a bucket is emitted once while the job runs
+    /// Emit the record of a running job whenever its files have changed, at most once every TIME; without this option,
+    /// the record of a job from a bucket is emitted once while the job runs
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = duration::parse_duration)]
     pub(crate) live: Option<Duration>,
 

@@ -46,8 +46,8 @@ impl JobFiles {
         })
     }
 
-    /// Opens the job's folder, or the folder of containers' logs, by handle. A development container may have replaced them by
-    /// links.
+    /// Opens the job's folder, or the folder of containers' logs, by handle. A development container may have replaced
+    /// them by links.
     pub(crate) fn open(&self) -> Result<Folder> {
         match &self.job {
             Some(job) => job.open(),

@@ -17,7 +17,8 @@ pub(crate) const MAX_FOLLOWED: usize = 1024;
 /// The source that a record or an argument names.
 pub(crate) enum LogSource {
     Container(Engine, Box<ContainerInspectResponse>),
-    /// The files that `save` wrote for a job: the argument names one, the container is gone, or the engine does not answer.
+    /// The files that `save` wrote for a job: the argument names one, the container is gone, or the engine does not
+    /// answer.
     Saved(Box<SavedFiles>),
 }
 
@@ -43,7 +44,8 @@ pub(crate) async fn find_log_source(engines: &LazyEngine, record: &mut Record) -
     }
 }
 
-/// The failure for an argument that names neither a container nor an ended job, with the most similar name of an ended job.
+/// The failure for an argument that names neither a container nor an ended job, with the most similar name of an ended
+/// job.
 fn suggest_saved(failure: Failure, record: &Record) -> Failure {
     let is_unknown = failure.kind == Kind::ContainerNotFound && record.has_only_container();
     match record.container_reference().filter(|_| is_unknown).and_then(|name| saved_record::find_similar(&name)) {

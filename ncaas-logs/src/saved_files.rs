@@ -133,8 +133,8 @@ impl SavedFiles {
         lines.split_off(lines.len().saturating_sub(LAST_LINES))
     }
 
-    /// The files that a path names: `<dataset>.log`, `<dataset>.record.json`, a status file, or the folder of a job with one
-    /// dataset. None if the argument is not a path, or the folder has no saved record.
+    /// The files that a path names: `<dataset>.log`, `<dataset>.record.json`, a status file, or the folder of a job
+    /// with one dataset. None if the argument is not a path, or the folder has no saved record.
     pub(crate) fn from_path(argument: &str) -> Result<Option<Self>> {
         if !argument.contains('/') {
             return Ok(None);
@@ -170,8 +170,8 @@ impl SavedFiles {
         Ok(Some(Self::of_record(&path, Some(saved_record::read_file(&path)?))))
     }
 
-    /// The files of a record's job or container, if its io-dir is on this machine. A record made from an argument may name
-    /// a job in the default io-dir.
+    /// The files of a record's job or container, if its io-dir is on this machine. A record made from an argument may
+    /// name a job in the default io-dir.
     pub(crate) fn for_record(record: &Record) -> Option<Self> {
         if record.has_only_container() {
             return Self::of_ended_job(&record.container_reference()?).ok()?;

@@ -5,8 +5,8 @@ use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use ncaas_core::failure::{Failure, Kind, MESSAGE_LIMIT, innermost_cause};
 use ncaas_core::text::bound_message;
 
-/// The failure `cannot ...` for an error of the SDK: of kind `unreachable` without an answer of the service, else of the kind
-/// for the code in the answer.
+/// The failure `cannot ...` for an error of the SDK: of kind `unreachable` without an answer of the service, else of
+/// the kind for the code in the answer.
 pub(crate) fn aws_failure<E>(
     cannot: &str,
     error: &SdkError<E, HttpResponse>,

@@ -180,8 +180,8 @@ impl ResultsFolder {
         Ok(self.certificate_text().await?.is_some_and(|text| !text.contains(RECORD_SUFFIX)))
     }
 
-    /// Writes a certificate for datasets that have not started, unless there is one: without it the platform's client shows
-    /// invented names, and the status SUCCESS.
+    /// Writes a certificate for datasets that have not started, unless there is one: without it the platform's client
+    /// shows invented names, and the status SUCCESS.
     pub(crate) async fn create_certificate(&self, datanames: &[String], setup: &[SetupEvent]) -> Result<()> {
         let mut certificate = Certificate::default();
         certificate.add_datasets(datanames, 1);

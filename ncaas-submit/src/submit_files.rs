@@ -1,10 +1,10 @@
 //! Submit files, found by listing the bucket: all of them first, then at a bounded cost.
 //!
-//! A round lists the groups, then in each group the names after the last one seen (new names usually sort there, because
-//! those of `ncaas-submit send` begin with the time), then [`PAGES`] pages of a walk through all submissions, which starts
-//! again at its end. So a round costs 1 + groups + [`PAGES`] requests, however many submissions there are. A page has a
-//! thousand names: a name that sorts before older ones is found in the next round if there are fewer than [`PAGES`]
-//! thousand submissions, and within ten rounds if there are 100,000.
+//! A round lists the groups, then in each group the names after the last one seen (new names usually sort there,
+//! because those of `ncaas-submit send` begin with the time), then [`PAGES`] pages of a walk through all submissions,
+//! which starts again at its end. So a round costs 1 + groups + [`PAGES`] requests, however many submissions there are.
+//! A page has a thousand names: a name that sorts before older ones is found in the next round if there are fewer than
+//! [`PAGES`] thousand submissions, and within ten rounds if there are 100,000.
 
 use std::collections::BTreeMap;
 

@@ -15,8 +15,8 @@ const AT_ONCE: usize = 16;
 /// How many missing datasets a refusal names. After these no more are looked up, so a refusal costs bounded work.
 const MAX_MISSING: usize = 20;
 
-/// Looks up the objects that a submission names, and adds the reasons for a refusal to it. A bucket that does not answer is
-/// a failure, not a reason.
+/// Looks up the objects that a submission names, and adds the reasons for a refusal to it. A bucket that does not
+/// answer is a failure, not a reason.
 pub(crate) async fn validate(submission: &mut Submission, bucket: &Bucket, log: &mut SetupLog) -> Result<()> {
     match open_named_bucket(bucket, submission).await {
         Ok(bucket) => {
@@ -121,9 +121,9 @@ async fn check_config(bucket: &Bucket, name: &Name, log: &mut SetupLog) -> Resul
     }
 }
 
-/// Whether there is an object in the folder; an empty folder is not a dataset. In a directory, every name is looked at: a
-/// link may lead out of it. For a bucket on S3, the listing up to the first object suffices. Fails for a name in the folder
-/// that cannot be pulled.
+/// Whether there is an object in the folder; an empty folder is not a dataset. In a directory, every name is looked at:
+/// a link may lead out of it. For a bucket on S3, the listing up to the first object suffices. Fails for a name in the
+/// folder that cannot be pulled.
 async fn has_objects(bucket: &Bucket, folder: &str) -> Result<bool> {
     let mut listing = bucket.list(folder, None);
     let mut has_objects = false;

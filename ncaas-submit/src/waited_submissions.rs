@@ -42,7 +42,8 @@ impl WaitedSubmissions {
         ended
     }
 
-    /// Prints after an interruption how to wait again: the program that began the pipe, such as `send`, must not run again.
+    /// Prints after an interruption how to wait again: the program that began the pipe, such as `send`, must not run
+    /// again.
     pub(crate) fn note_interruption(&self, tool: Tool, status: ExitStatus) {
         let groups = self.0.borrow();
         for (group, jobs) in groups.iter().filter(|(_, jobs)| status.is_interrupted() && !jobs.is_empty()) {
@@ -155,7 +156,8 @@ fn report_errors(tool: Tool, records: &[Record]) {
     }
 }
 
-/// The record of a job without saved records, which the platform ran: its certificate and status files say how it ended.
+/// The record of a job without saved records, which the platform ran: its certificate and status files say how it
+/// ended.
 async fn platform_results(tool: Tool, record: &Record, job: &BucketJob) -> Result<Vec<Record>> {
     let facts = job.facts().await?;
     let mut record = record.clone();

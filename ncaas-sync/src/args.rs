@@ -92,8 +92,8 @@ pub(crate) struct DiffArgs {
 
 /// Compare a folder with its counterpart in a bucket, one record for each file
 ///
-/// A file is `new`, `changed`, or `missing` if only the bucket has it. A terminal shows a table. With one argument, compares the group's folder in
-/// the io-dir.
+/// A file is `new`, `changed`, or `missing` if only the bucket has it. A terminal shows a table. With one argument,
+/// compares the group's folder in the io-dir.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
@@ -125,8 +125,8 @@ pub(crate) struct StatusArgs {
 
 /// Verify the files of a job in the io-dir and in the bucket against the checksums in its record
 ///
-/// Reads all content. A record gets an error if a file is missing or differs. Files not named in the record are ignored:
-/// the datasets of a submission share their folder. `ncaas-sync status` compares io-dir and bucket.
+/// Reads all content. A record gets an error if a file is missing or differs. Files not named in the record are
+/// ignored: the datasets of a submission share their folder. `ncaas-sync status` compares io-dir and bucket.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
@@ -206,8 +206,8 @@ pub(crate) struct CollectArgs {
     #[command(flatten)]
     pub(crate) target: ContainerArg,
 
-    /// Collect everything below PATH, changed or not, and nothing else; a relative PATH starts at the working directory;
-    /// can be repeated
+    /// Collect everything below PATH, changed or not, and nothing else; a relative PATH starts at the working
+    /// directory; can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) from: Vec<String>,
 
@@ -219,8 +219,8 @@ pub(crate) struct CollectArgs {
     #[arg(long, value_name = "GLOB")]
     pub(crate) expect: Vec<String>,
 
-    /// Leave out files larger than this: bytes, or with K, M, G or T. A sparse file is read as a whole for its checksum:
-    /// 100G of zeros take minutes, but no disk space
+    /// Leave out files larger than this: bytes, or with K, M, G or T. A sparse file is read as a whole for its
+    /// checksum: 100G of zeros take minutes, but no disk space
     #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
     pub(crate) max_size: Option<u64>,
 

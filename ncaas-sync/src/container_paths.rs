@@ -115,8 +115,8 @@ impl ContainerPaths {
         }
     }
 
-    /// The same for an image whose io-dir is a link: the engine has followed it, and has mounted the folders of the io-dir in
-    /// `target`.
+    /// The same for an image whose io-dir is a link: the engine has followed it, and has mounted the folders of the
+    /// io-dir in `target`.
     pub(crate) fn with_linked_io_dir(mut self, target: &str) -> ContainerPaths {
         let linked = self.mounts.iter().filter_map(|mount| {
             let rest = strip_folder(&mount.path, &self.io_dir)?;

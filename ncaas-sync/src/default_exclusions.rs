@@ -1,7 +1,7 @@
 //! The paths of a container that are never results, unless `--all` is given.
 
-/// Files of programs that are not results: caches, temporary files, the state of package managers, shell histories. `--all`
-/// includes them.
+/// Files of programs that are not results: caches, temporary files, the state of package managers, shell histories.
+/// `--all` includes them.
 ///
 /// A pattern without `/` is a file or folder name anywhere; one with `/` is a path from the root.
 pub(crate) const DEFAULT_EXCLUSIONS: &[&str] = &[

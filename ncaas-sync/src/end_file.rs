@@ -22,8 +22,8 @@ pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &
     note_end(folder)
 }
 
-/// Writes `end.txt` into a job's folder on this machine, where it shows stages without access to the bucket that the submission
-/// has ended.
+/// Writes `end.txt` into a job's folder on this machine, where it shows stages without access to the bucket that the
+/// submission has ended.
 pub(crate) fn note_end(folder: &Folder) -> Result<()> {
     let path = Path::new(PROCESS_RESULTS).join(END_FILE);
     if folder.has(&path) { Ok(()) } else { folder.write_whole(&path, END_CONTENT.as_bytes()) }

@@ -39,8 +39,8 @@ impl FileFilter {
     }
 
     /// Why a file is not selected; `None` for a selected one. `absolute` is its path in the container, `relative` its
-    /// path in the results. In the job's own folders for results and logs (`is_in_results`), wherever they are mounted, only
-    /// the relative path says whether it is a cache or the like.
+    /// path in the results. In the job's own folders for results and logs (`is_in_results`), wherever they are mounted,
+    /// only the relative path says whether it is a cache or the like.
     pub(crate) fn reason(&self, absolute: &str, relative: &str, is_in_results: bool) -> Option<LeftOutReason> {
         let matches = |set: &GlobSet| set.is_match(absolute) || set.is_match(relative);
         if self.noise.is_match(relative) || !is_in_results && self.noise.is_match(absolute) {

@@ -42,8 +42,8 @@ enum PathOutcome {
 }
 
 impl Tree<'_> {
-    /// Transfers all files, `jobs` of them at once, and returns the outcome. `delete`: also deletes what only the destination
-    /// has. `files`: writes a record for each file.
+    /// Transfers all files, `jobs` of them at once, and returns the outcome. `delete`: also deletes what only the
+    /// destination has. `files`: writes a record for each file.
     pub(crate) async fn run(self, jobs: usize, delete: bool, files: bool, output: &Output) -> Result<TreeRecord> {
         let (folder, bucket) = (self.transfer.folder(), self.transfer.bucket());
         let address = format!("{}/{}", bucket.address(), self.prefix);
@@ -131,8 +131,8 @@ impl Tree<'_> {
         }
     }
 
-    /// Deletes files that only the destination has, unless that is not certain. Files below a path that was left out may come
-    /// from elsewhere and is kept.
+    /// Deletes files that only the destination has, unless that is not certain. Files below a path that was left out
+    /// may come from elsewhere and is kept.
     async fn delete_surplus(self, mut surplus: Vec<String>, left_out: &[String], tally: &mut Tally<'_>) {
         let is_upload = self.direction == Direction::Upload;
         surplus.retain(|path| !is_upload || !left_out.iter().any(|folder| path.starts_with(folder)));

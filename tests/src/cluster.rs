@@ -90,7 +90,8 @@ impl Cluster {
         stdout_of_success(&format!("{machine}: {words:?}"), &output)
     }
 
-    /// Runs a line of bash on one of the machines. Its exit status, stdout and stderr; the status is 124 if it does not end.
+    /// Runs a line of bash on one of the machines. Its exit status, stdout and stderr; the status is 124 if it does not
+    /// end.
     pub fn bash(&self, machine: &str, script: &str) -> Ran {
         let script = format!("set -o pipefail; {script}");
         let mut command = self.command(machine, self.folder(), &["timeout", COMMAND_LIMIT, "bash", "-c", &script]);

@@ -12,7 +12,8 @@ use crate::certificate::parse_certificate;
 use crate::cluster::{CONTROLLER, Cluster};
 use crate::{Run, wait_until};
 
-/// Copies the dataset into the results, sleeps for as many seconds as its first line says, and fails where it says `fail`.
+/// Copies the dataset into the results, sleeps for as many seconds as its first line says, and fails where it says
+/// `fail`.
 const ANALYSIS: &str = r#"FROM ncaas/fixture
 ENTRYPOINT ["sh", "-c", "echo run; cat $1 >io-dir/results/out.txt; sleep $(sed -n 1p $1); ! grep -q fail $1", "analysis"]
 CMD []
@@ -118,8 +119,8 @@ impl Lab {
         self.bucket.get(&self.key(timestamp, "process_results/end.txt")).is_some()
     }
 
-    /// Starts the pipe of a login node: a watcher, a placer, and what reports jobs that no node could report. Its stderr is
-    /// [`Self::stderr`], its records [`Self::records`], both of all pipes that were started.
+    /// Starts the pipe of a login node: a watcher, a placer, and what reports jobs that no node could report. Its
+    /// stderr is [`Self::stderr`], its records [`Self::records`], both of all pipes that were started.
     pub fn start(&self, watch: &str, place: &str) -> Child {
         self.start_from(&format!("ncaas-submit watch {} {watch}", self.bucket.address()), place)
     }

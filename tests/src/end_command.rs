@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::time::Duration;
 
-/// Waits until its stdin ends, and becomes the command. `setsid` keeps `^C` and a signal to the test's process group from it.
+/// Waits until its stdin ends, and becomes the command. `setsid` keeps `^C` and a signal to the test's process group
+/// from it.
 const WAIT_FOR_END: [&str; 4] = ["bash", "-c", r#"cat; exec "$@""#, "end-command"];
 
 /// A command that runs when this is dropped, or when the process of the test ends.

@@ -3,13 +3,15 @@
 //! - [`Run`]: one tool with its arguments and stdin; its status, stdout and stderr are compared whole
 //! - [`pipe`]: a line of bash with the tools on its PATH
 //! - [`record`]: the records declared anew, strictly, so that a renamed field fails a test
-//! - [`bucket`], [`submissions`], [`bucket_job`]: buckets in a directory and on LocalStack, and what a user puts into them
+//! - [`bucket`], [`submissions`], [`bucket_job`]: buckets in a directory and on LocalStack, and what a user puts into
+//!   them
 //! - [`engine`], [`own_engine`], [`engine_without_buildkit`], [`tcp_engine`], [`ssh`]: the engines that tests use
 //! - [`end_command`]: a command that runs when a test ends or is killed
 //! - [`batch_service`]: AWS Batch, whose jobs are containers here
 //! - [`cluster`], [`cluster_lab`], [`shared_backlog`]: a small Slurm cluster, and a bucket whose submissions run there
 //! - [`terminal`]: a line of bash on a terminal
-//! - [`workspace`], [`dev_container`], [`ended_job`], [`started_submission`]: jobs and containers, removed when a test ends
+//! - [`workspace`], [`dev_container`], [`ended_job`], [`started_submission`]: jobs and containers, removed when a test
+//!   ends
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot continue has failed")]
 
 pub mod background_pipe;

@@ -1,5 +1,5 @@
-//! A machine for tests of several: processes with names, separate names, process ids and runtime folders, which run `serve`.
-//! Needs root.
+//! A machine for tests of several: processes with names, separate names, process ids and runtime folders, which run
+//! `serve`. Needs root.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -18,14 +18,15 @@ pub fn tcp_engine_with_switch() -> (String, Arc<AtomicBool>) {
     (forward(&switch, None), switch)
 }
 
-/// The same, with a switch that is set by the first request that begins with `method`, and holds back the answers to all
-/// requests while it is set.
+/// The same, with a switch that is set by the first request that begins with `method`, and holds back the answers to
+/// all requests while it is set.
 pub fn tcp_engine_that_holds_answers(method: &'static str) -> (String, Arc<AtomicBool>) {
     let switch = Arc::<AtomicBool>::default();
     (forward(&switch, Some(method)), switch)
 }
 
-/// Forwards connections to the engine. With `method`, the first such request sets the switch, which holds back answers only.
+/// Forwards connections to the engine. With `method`, the first such request sets the switch, which holds back answers
+/// only.
 fn forward(switch: &Arc<AtomicBool>, method: Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

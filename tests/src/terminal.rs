@@ -82,8 +82,8 @@ fn typescript(folder: &Path) -> PathBuf {
     folder.join("typescript")
 }
 
-/// What a terminal of `width` columns shows after some output: it knows the sequences that move the cursor up and down and that
-/// clear a line or the screen.
+/// What a terminal of `width` columns shows after some output: it knows the sequences that move the cursor up and down
+/// and that clear a line or the screen.
 fn shown(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut row, mut column) = (vec![Vec::new()], 0, 0);
     let mut characters = text.chars();

@@ -40,8 +40,8 @@ pub(crate) struct Size {
     newest: i64,
 }
 
-/// Calls `visit` for every entry of the context that is not excluded, folder by folder in the order of their names, and for
-/// excluded folders that are entered.
+/// Calls `visit` for every entry of the context that is not excluded, folder by folder in the order of their names, and
+/// for excluded folders that are entered.
 pub(crate) fn walk(
     root: &Path,
     ignore: &DockerIgnore,
@@ -163,8 +163,9 @@ pub(crate) fn require_folder(path: &Path) -> Result<&Path> {
     }
 }
 
-/// The patterns that exclude the io-dirs of the tools from a context, unless the Dockerfile copies them by name: they hold
-/// data and results of jobs, which do not belong to an analysis. `.dockerignore` can include them again (`!io-dir`).
+/// The patterns that exclude the io-dirs of the tools from a context, unless the Dockerfile copies them by name: they
+/// hold data and results of jobs, which do not belong to an analysis. `.dockerignore` can include them again
+/// (`!io-dir`).
 pub(crate) fn io_dir_patterns(root: &Path, steps: &[Instruction]) -> Vec<String> {
     let chosen = environment_io_dir().and_then(|folder| {
         let folder = folder.canonicalize().ok()?;
@@ -178,8 +179,8 @@ pub(crate) fn io_dir_patterns(root: &Path, steps: &[Instruction]) -> Vec<String>
         .collect()
 }
 
-/// Whether a folder is an io-dir: `run` and `collect` make the tools' own folder in it. One of an earlier version, or of a
-/// development container, is known by its layout.
+/// Whether a folder is an io-dir: `run` and `collect` make the tools' own folder in it. One of an earlier version, or
+/// of a development container, is known by its layout.
 fn is_io_dir(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_dir();
     has(STATE_FOLDER)

@@ -1,4 +1,5 @@
-//! `.dockerignore`, read as the docker CLI reads it. It differs from `.gitignore`, where a pattern matches at any depth.
+//! `.dockerignore`, read as the docker CLI reads it. It differs from `.gitignore`, where a pattern matches at any
+//! depth.
 //!
 //! The rules are those of moby's `patternmatcher` and of the context writer of the docker CLI:
 //!
@@ -32,7 +33,8 @@ struct Pattern {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matched(Vec<bool>);
 
-/// The excluded folders that are entered, in search of files that are included again. The clients of the two builders differ.
+/// The excluded folders that are entered, in search of files that are included again. The clients of the two builders
+/// differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Descend {
     /// The classic client enters a folder only if a `!` pattern begins with its path.
@@ -42,8 +44,8 @@ pub(crate) enum Descend {
 }
 
 impl DockerIgnore {
-    /// Reads a `.dockerignore`; a file that does not exist has no patterns. The patterns `first` come before those of the
-    /// file, which may so include again what they exclude.
+    /// Reads a `.dockerignore`; a file that does not exist has no patterns. The patterns `first` come before those of
+    /// the file, which may so include again what they exclude.
     pub(crate) fn read(path: &Path, first: &[String]) -> Result<Self> {
         let content = match files::read_named(path) {
             Err(failure) if failure.kind == Kind::FileNotFound => Vec::new(),

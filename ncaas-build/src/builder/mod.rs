@@ -153,8 +153,8 @@ impl Plan {
         Ok((Contents { root: self.context.clone(), ignore, generated }, name))
     }
 
-    /// Refuses an image that jobs cannot or must not run, and removes its name again: labels and layers also come from the
-    /// base image.
+    /// Refuses an image that jobs cannot or must not run, and removes its name again: labels and layers also come from
+    /// the base image.
     async fn check_image(&self, engine: &Engine, id: &str) -> Result<()> {
         let inspected = engine.inspect_image(id).await?;
         let layers = inspected.root_fs.and_then(|layers| layers.layers).unwrap_or_default().len();
@@ -176,8 +176,8 @@ impl Plan {
         checked
     }
 
-    /// The time for the label `created`: that of the commit, or of the newest file if files differ from the commit. So the
-    /// same files make the same image.
+    /// The time for the label `created`: that of the commit, or of the newest file if files differ from the commit. So
+    /// the same files make the same image.
     fn time(&self, size: &Size) -> String {
         match &self.revision {
             Some(revision) if !revision.dirty => revision.time.clone(),

@@ -1,5 +1,5 @@
-//! Credentials for registries, from the configuration of the docker CLI: `auths`, `credsStore`, `credHelpers`. There is no
-//! flag for a password: it would appear in the history of the shell and in `ps`.
+//! Credentials for registries, from the configuration of the docker CLI: `auths`, `credsStore`, `credHelpers`. There is
+//! no flag for a password: it would appear in the history of the shell and in `ps`.
 
 use std::path::PathBuf;
 
@@ -13,9 +13,9 @@ use serde::Serialize;
 /// The address under which the docker CLI keeps the credentials of Docker Hub.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// The credentials for a registry, for example `registry.example.com` or `127.0.0.1:5000`; none for anonymous access. Fails
-/// with [`Kind::RegistryError`] if the configuration or a helper fails. The output of a helper may be a secret, and is not
-/// repeated.
+/// The credentials for a registry, for example `registry.example.com` or `127.0.0.1:5000`; none for anonymous access.
+/// Fails with [`Kind::RegistryError`] if the configuration or a helper fails. The output of a helper may be a secret,
+/// and is not repeated.
 pub(crate) async fn for_registry(registry: &str) -> Result<Option<DockerCredentials>> {
     let server = match registry {
         "docker.io" | "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
@@ -74,8 +74,8 @@ pub(crate) fn header(credentials: &impl Serialize) -> String {
     base64::engine::general_purpose::URL_SAFE.encode(serde_json::to_vec(credentials).unwrap_or_default())
 }
 
-/// The registry in the name of an image. By the rule of the docker CLI, the first part is one if it has a dot or a port,
-/// or is `localhost`.
+/// The registry in the name of an image. By the rule of the docker CLI, the first part is one if it has a dot or a
+/// port, or is `localhost`.
 pub(crate) fn registry_of(image: &str) -> &str {
     match image.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,

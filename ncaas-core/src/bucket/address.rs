@@ -80,8 +80,8 @@ impl S3Address {
     }
 }
 
-/// The address and the name of a directory that is a bucket: its absolute path without links, and its base name, which is
-/// the analysis's name.
+/// The address and the name of a directory that is a bucket: its absolute path without links, and its base name, which
+/// is the analysis's name.
 pub(super) fn directory_address(path: &Path) -> Result<(String, String)> {
     let fault = |why: &str| {
         Failure::new(Kind::Usage, format!("`{}` cannot be a bucket: {why}", path.display()))

@@ -1,7 +1,8 @@
 //! Keys: the names of objects, relative to their bucket.
 //!
-//! Keys come from submit files, records and listings, which are not trusted. A key names an object on a server as well as a
-//! file below a directory. A text that cannot be both is not a valid key, and is refused before anything is touched.
+//! Keys come from submit files, records and listings, which are not trusted. A key names an object on a server as well
+//! as a file below a directory. A text that cannot be both is not a valid key, and is refused before anything is
+//! touched.
 
 use std::fmt;
 
@@ -11,10 +12,11 @@ use crate::files::TEMPORARY_PREFIX;
 /// The longest key that S3 accepts, in bytes of UTF-8.
 const MAX_LENGTH: usize = 1024;
 
-/// The name of an object in a bucket, for example `lab/inputs/session1.npy`; with a `/` at its end, the name of a folder.
+/// The name of an object in a bucket, for example `lab/inputs/session1.npy`; with a `/` at its end, the name of a
+/// folder.
 ///
-/// It is not empty, has at most 1024 bytes, is relative, and has no NUL and no component that is empty, `.`, `..` or begins
-/// with `.ncaas-`. It may contain anything else: spaces, quotes, `$(...)`, colons, line breaks.
+/// It is not empty, has at most 1024 bytes, is relative, and has no NUL and no component that is empty, `.`, `..` or
+/// begins with `.ncaas-`. It may contain anything else: spaces, quotes, `$(...)`, colons, line breaks.
 ///
 /// Keys are ordered as S3 lists them, by their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

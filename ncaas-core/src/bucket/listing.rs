@@ -23,8 +23,8 @@ impl Bucket {
     }
 }
 
-/// A listing in progress. Only `Ok(None)` is its end: after a failure no page follows, and nothing is known about objects
-/// that were not listed by then.
+/// A listing in progress. Only `Ok(None)` is its end: after a failure no page follows, and nothing is known about
+/// objects that were not listed by then.
 pub struct Listing(ListingState);
 
 enum ListingState {

@@ -1,9 +1,9 @@
 //! Buckets: `s3://name` on a server, or a directory that is laid out the same way, behind one type.
 //!
 //! Both kinds keep the same promises. An object appears whole or not at all. Listings come in the order of the keys'
-//! bytes, a page at a time, and memory does not grow with the number of objects. If many processes create the same key with
-//! [`Bucket::put_new`], exactly one succeeds; [`Bucket::put_if`] overwrites only the content that its caller has read.
-//! Nothing outside the bucket is read or written, whatever its keys and links are.
+//! bytes, a page at a time, and memory does not grow with the number of objects. If many processes create the same key
+//! with [`Bucket::put_new`], exactly one succeeds; [`Bucket::put_if`] overwrites only the content that its caller has
+//! read. Nothing outside the bucket is read or written, whatever its keys and links are.
 //!
 //! The requests are about small objects and listings. Files are transferred by [`crate::transfer`].
 

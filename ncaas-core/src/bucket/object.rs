@@ -16,17 +16,17 @@ pub struct ObjectInfo {
     pub size: u64,
     /// When the object was last written, by the clock of the server or the file system.
     pub modified: Timestamp,
-    /// S3: the ETag without its quotes: the MD5 of the content, unless it was uploaded in parts or is encrypted. Directory:
-    /// none.
+    /// S3: the ETag without its quotes: the MD5 of the content, unless it was uploaded in parts or is encrypted.
+    /// Directory: none.
     pub etag: Option<String>,
-    /// SHA-256 of the content as lower-case hex, if it was stored when the object was uploaded. Listings and directories
-    /// do not have it.
-    pub sha256: Option<String>,
-    /// CRC-64/NVME of the content, if the server computed it or it was stored when the object was uploaded. Listings and
+    /// SHA-256 of the content as lower-case hex, if it was stored when the object was uploaded. Listings and
     /// directories do not have it.
+    pub sha256: Option<String>,
+    /// CRC-64/NVME of the content, if the server computed it or it was stored when the object was uploaded. Listings
+    /// and directories do not have it.
     pub crc64nvme: Option<u64>,
-    /// When the content was last modified at its origin, where that was stored when the object was uploaded. Listings do
-    /// not have it; in a directory it is `modified`.
+    /// When the content was last modified at its origin, where that was stored when the object was uploaded. Listings
+    /// do not have it; in a directory it is `modified`.
     pub origin_modified: Option<Timestamp>,
 }
 

@@ -1,5 +1,5 @@
-//! The buckets of one run. Each is opened when a record first needs it. A failure to open one fails that record only: the
-//! next record tries again.
+//! The buckets of one run. Each is opened when a record first needs it. A failure to open one fails that record only:
+//! the next record tries again.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -46,8 +46,8 @@ impl Buckets {
         }
     }
 
-    /// The bucket of a job's results, and the prefix of its folder there, which ends in `/`: in the group's folder of the
-    /// bucket at `own`, or where the submission's `result_path` says.
+    /// The bucket of a job's results, and the prefix of its folder there, which ends in `/`: in the group's folder of
+    /// the bucket at `own`, or where the submission's `result_path` says.
     ///
     /// # Errors
     /// Same as [`Bucket::open`].

@@ -10,8 +10,8 @@ use super::storage::Bucket;
 const MAX_TRIES: u32 = 3;
 
 impl Bucket {
-    /// Tests whether [`Bucket::put_new`] and [`Bucket::put_if`] work, with an object that is written at `key` and deleted
-    /// again.
+    /// Tests whether [`Bucket::put_new`] and [`Bucket::put_if`] work, with an object that is written at `key` and
+    /// deleted again.
     ///
     /// # Errors
     /// If the bucket does not answer.

@@ -1,9 +1,9 @@
 //! Retries while a bucket's server is unreachable, overloaded or failing: one policy for every request of a process.
 //!
-//! The SDK repeats a failed request with a growing pause; this module decides for how long. An outage is one event however
-//! many requests it hits. So it has one clock and one line on stderr: after the patience has run out, every further request
-//! fails at its first attempt, until one succeeds. A server that has never answered is given up early, because its address
-//! may be wrong.
+//! The SDK repeats a failed request with a growing pause; this module decides for how long. An outage is one event
+//! however many requests it hits. So it has one clock and one line on stderr: after the patience has run out, every
+//! further request fails at its first attempt, until one succeeds. A server that has never answered is given up early,
+//! because its address may be wrong.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -26,7 +26,8 @@ const FIRST_CONTACT: Duration = Duration::from_secs(3);
 const QUIET: Duration = Duration::from_secs(2);
 /// A failure that comes this long after the last one begins a new outage.
 const CALM: Duration = Duration::from_secs(60);
-/// The pauses between attempts: the first one, and the longest one. The SDK shortens each at random, by half on average.
+/// The pauses between attempts: the first one, and the longest one. The SDK shortens each at random, by half on
+/// average.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 

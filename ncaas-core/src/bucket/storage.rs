@@ -172,7 +172,8 @@ impl Bucket {
         }
     }
 
-    /// Creates a small object and returns its version, or `None` if it exists. If many try at once, exactly one succeeds.
+    /// Creates a small object and returns its version, or `None` if it exists. If many try at once, exactly one
+    /// succeeds.
     ///
     /// # Errors
     /// If the bucket does not answer.
@@ -185,8 +186,8 @@ impl Bucket {
         }
     }
 
-    /// Overwrites the version of a small object that the caller has read or written, and returns the new version; `None` if
-    /// the object has changed since, or is gone.
+    /// Overwrites the version of a small object that the caller has read or written, and returns the new version;
+    /// `None` if the object has changed since, or is gone.
     ///
     /// # Errors
     /// If the bucket does not answer.

@@ -13,12 +13,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Bucket {
-    /// Reads a small object of up to `limit` bytes, computes its new content from the old one, and writes it only if nobody
-    /// else has changed the object meanwhile; else it starts again. So no change of another process is lost, on S3
-    /// (`If-Match`) as in a directory (a lock).
+    /// Reads a small object of up to `limit` bytes, computes its new content from the old one, and writes it only if
+    /// nobody else has changed the object meanwhile; else it starts again. So no change of another process is lost, on
+    /// S3 (`If-Match`) as in a directory (a lock).
     ///
-    /// `change` gets the old content, `None` if the object does not exist, and returns the new content, or `None` to leave
-    /// the object as it is. It may be called several times. Returns whether the object was written.
+    /// `change` gets the old content, `None` if the object does not exist, and returns the new content, or `None` to
+    /// leave the object as it is. It may be called several times. Returns whether the object was written.
     ///
     /// # Errors
     /// A failure of `change`; [`Kind::TooLarge`]; a failure of the bucket, even if other writers change the object

@@ -32,8 +32,8 @@ DATASET_NAME:<dataset>_STATUS.txt: the status, and the first and last lines of t
 ";
 const SETUP: &str = "ENVIRONMENT SETUP LOG:";
 const FAILURES: &str = "FAILURES:";
-/// The section by which the platform's client finds the container of each dataset: first a line for each container, then a
-/// line for each dataset, which refers to the container's line by its number from 1.
+/// The section by which the platform's client finds the container of each dataset: first a line for each container,
+/// then a line for each dataset, which refers to the container's line by its number from 1.
 const CONTAINERS: &str = "CONTAINERS:";
 /// Before and after the id of a container.
 const CONTAINER: [&str; 2] = ["[Utils] New instance ec2.Instance(id='", "') created!"];
@@ -116,11 +116,11 @@ impl Certificate {
         self.failures.splice(at..at, own);
     }
 
-    /// Merges the certificate of another writer into this one: the lines and failures of its `own` datasets (numbers from
-    /// 1), and of datasets that this certificate has no line for; and its set-up log if that is longer.
+    /// Merges the certificate of another writer into this one: the lines and failures of its `own` datasets (numbers
+    /// from 1), and of datasets that this certificate has no line for; and its set-up log if that is longer.
     ///
-    /// The certificate in the bucket takes over the local one of a pushed job in this way: no machine changes the lines of
-    /// datasets that run on others.
+    /// The certificate in the bucket takes over the local one of a pushed job in this way: no machine changes the lines
+    /// of datasets that run on others.
     pub fn merge(&mut self, other: &Certificate, own: RangeInclusive<usize>) {
         let known = self.lines.len();
         for (at, line) in other.lines.iter().enumerate() {

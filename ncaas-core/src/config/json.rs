@@ -1,5 +1,5 @@
-//! JSON as Python's `json` module reads it: `NaN`, `Infinity` and `-Infinity` are numbers, duplicate keys are kept, and an
-//! escape sequence can be half of a surrogate pair.
+//! JSON as Python's `json` module reads it: `NaN`, `Infinity` and `-Infinity` are numbers, duplicate keys are kept, and
+//! an escape sequence can be half of a surrogate pair.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -1,8 +1,8 @@
 //! Files in and out of containers, as tar streams.
 //!
 //! The engine's side is asynchronous and the `tar` crate is not, so the tar side works on another thread, and a bounded
-//! channel connects them: memory stays constant however large the files are. The container need not run, nor ever have been
-//! started. Paths in its mounts can be reached too.
+//! channel connects them: memory stays constant however large the files are. The container need not run, nor ever have
+//! been started. Paths in its mounts can be reached too.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

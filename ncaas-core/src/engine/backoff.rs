@@ -9,7 +9,8 @@ use crate::failure::{Failure, Kind, Result};
 /// How long an engine may be unreachable before a tool fails with [`Kind::EngineUnreachable`].
 pub const OUTAGE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The pauses between attempts during one outage, up to [`OUTAGE_LIMIT`]. A new one starts when the engine has answered.
+/// The pauses between attempts during one outage, up to [`OUTAGE_LIMIT`]. A new one starts when the engine has
+/// answered.
 #[derive(Debug, Default)]
 pub struct Backoff {
     since: Option<Instant>,

@@ -15,8 +15,8 @@ use super::ssh;
 use super::start_hint::start_hint;
 use crate::failure::{Failure, Kind, Result};
 
-/// The client's timeout, in seconds. It bounds the time to the first byte of an answer, and a commit or a stop answers only
-/// when it is done. Requests that need a deadline have their own.
+/// The client's timeout, in seconds. It bounds the time to the first byte of an answer, and a commit or a stop answers
+/// only when it is done. Requests that need a deadline have their own.
 const CLIENT_TIMEOUT: u64 = 24 * 3600;
 
 /// How long an engine on this machine, or on another one, may take to answer the first ping.
@@ -154,8 +154,8 @@ fn client(address: &Address) -> Result<Docker> {
     }
 }
 
-/// Repairs registry credentials: the client encodes them in base64's standard alphabet, engines expect its URL alphabet and
-/// ignore a password with one of the two characters that differ (bollard 0.21.1).
+/// Repairs registry credentials: the client encodes them in base64's standard alphabet, engines expect its URL alphabet
+/// and ignore a password with one of the two characters that differ (bollard 0.21.1).
 fn repair_registry_auth(mut request: BollardRequest) -> BollardRequest {
     for name in ["x-registry-auth", "x-registry-config"] {
         if let Some(value) = request.headers_mut().get_mut(name)

@@ -1,7 +1,7 @@
 //! The state of a container, as a record has it.
 //!
-//! It follows from one inspection alone, labels included: every process that inspects the container gets the same state,
-//! however late.
+//! It follows from one inspection alone, labels included: every process that inspects the container gets the same
+//! state, however late.
 
 use async_recursion::async_recursion as boxed;
 use bollard::errors::Error;
@@ -100,8 +100,8 @@ pub fn time_limit(inspected: &ContainerInspectResponse) -> Option<u64> {
     inspected.config.as_ref()?.labels.as_ref()?.get(labels::TIMEOUT)?.trim().parse().ok()
 }
 
-/// Whether its process has ended or will never start. The engine leaves a container whose start failed `created`, with the
-/// reason in `Error`.
+/// Whether its process has ended or will never start. The engine leaves a container whose start failed `created`, with
+/// the reason in `Error`.
 fn has_ended(state: &ContainerState) -> bool {
     match state.status {
         Some(State::EXITED | State::DEAD) => true,

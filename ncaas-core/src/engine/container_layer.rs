@@ -10,8 +10,8 @@ pub fn mount_points(inspected: &ContainerInspectResponse) -> Vec<&str> {
     inspected.mounts.iter().flatten().filter_map(|mount| mount.destination.as_deref()).collect()
 }
 
-/// Whether a container's layer has nothing but folders for its mounts. `false` also if the layer cannot be read on this machine.
-/// The engine takes 11 ms or more to compare the layer with the image.
+/// Whether a container's layer has nothing but folders for its mounts. `false` also if the layer cannot be read on this
+/// machine. The engine takes 11 ms or more to compare the layer with the image.
 pub fn has_only_mount_points(inspected: &ContainerInspectResponse) -> bool {
     let driver = inspected.graph_driver.as_ref().filter(|driver| driver.name == "overlay2");
     let Some(layer) = driver.and_then(|driver| driver.data.get("UpperDir")) else { return false };

@@ -34,8 +34,8 @@ pub(super) struct Evidence {
     /// The kernel's count of OOM kills on this machine has not changed since before the exit.
     pub(super) no_oom_kills: bool,
     pub(super) die_event: bool,
-    /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that was
-    /// killed at the moment of the exit reports 0 for it.
+    /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that
+    /// was killed at the moment of the exit reports 0 for it.
     pub(super) lost_exit: bool,
     /// The engine keeps fewer events than it can: it was restarted after the container's start.
     pub(super) engine_restarted: bool,
@@ -51,8 +51,8 @@ pub(super) struct Verdict {
 }
 
 impl Evidence {
-    /// Whether the kernel may know of a kill for memory that the engine does not report. An engine sets its flag only if it
-    /// hears of the kill in time, and Podman hardly ever does.
+    /// Whether the kernel may know of a kill for memory that the engine does not report. An engine sets its flag only
+    /// if it hears of the kill in time, and Podman hardly ever does.
     pub(super) fn needs_kernel(&self) -> bool {
         !self.oom_flag && !self.oom_event && !self.kill_event && (self.is_podman || self.signal == Some(KILL))
     }
@@ -118,8 +118,8 @@ impl Evidence {
 
 /// How a job with an exit code ended. `overran`: it ran longer than its limit.
 ///
-/// Exit code 0 is a success even if the job ran longer than its limit, or a child process was killed for memory: the job
-/// itself says that it has done its work.
+/// Exit code 0 is a success even if the job ran longer than its limit, or a child process was killed for memory: the
+/// job itself says that it has done its work.
 pub fn status_of_exit(exit_code: i64, oom_killed: bool, overran: bool) -> Status {
     if exit_code == 0 {
         Status::Success

@@ -36,8 +36,8 @@ const PODMAN_READ_AFTER_DIE: Duration = Duration::from_millis(150);
 const PODMAN_ATTRIBUTE: &str = "containerExitCode";
 
 impl Engine {
-    /// Adds the cause of its exit to an ended container. `killed_before` is the kernel's count of OOM kills, read while the
-    /// container was running.
+    /// Adds the cause of its exit to an ended container. `killed_before` is the kernel's count of OOM kills, read while
+    /// the container was running.
     #[boxed]
     pub(super) async fn add_exit_cause(&self, container: &mut Container, killed_before: Option<OomKillCount>) {
         if !container.has_ended() || container.started_at.is_none() {
@@ -79,8 +79,8 @@ impl Engine {
         container.stopped_by = stopped_by;
     }
 
-    /// The exit of a container that was removed before it could be inspected, by the engine's events. `None` if they do not
-    /// show it.
+    /// The exit of a container that was removed before it could be inspected, by the engine's events. `None` if they do
+    /// not show it.
     #[boxed]
     pub async fn exit_of_removed(&self, container: &Container) -> Option<Container> {
         let (events, _) = self.container_events(container).await?;
@@ -113,8 +113,8 @@ impl Engine {
     /// The events of a container that the engine keeps, and whether the engine is Podman.
     async fn container_events(&self, container: &Container) -> Option<(Vec<EventMessage>, bool)> {
         let events = self.past_events(Some(&container.id)).await?;
-        // Podman sends past events only to a client that stays connected, or only the first of them. Any other engine that
-        // sends none keeps none.
+        // Podman sends past events only to a client that stays connected, or only the first of them. Any other engine
+        // that sends none keeps none.
         let is_podman = if events.is_empty() {
             self.is_podman().await
         } else {

@@ -189,8 +189,8 @@ impl Engine {
     }
 }
 
-/// Counts the files of others in a folder. Removes the links of an earlier round, and changes modes of the owner's files
-/// that deny access.
+/// Counts the files of others in a folder. Removes the links of an earlier round, and changes modes of the owner's
+/// files that deny access.
 async fn survey(folder: &Path, owner: FileOwner, except: fn(&OsStr) -> bool) -> Result<OwnershipScan> {
     let folder = folder.to_owned();
     let survey = move || {
@@ -303,8 +303,8 @@ fn header(
 
 /// Where a folder of this machine is mounted: the folder in the container to write an archive into, and the name in it.
 ///
-/// That is the parent folder, since the Docker Engine does not change the owner of the folder that it writes into. Podman
-/// writes into a mount only if the request names the mount itself.
+/// That is the parent folder, since the Docker Engine does not change the owner of the folder that it writes into.
+/// Podman writes into a mount only if the request names the mount itself.
 fn mounted_at(inspected: &ContainerInspectResponse, folder: &Path, is_podman: bool) -> Result<(String, String)> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let wanted = real(folder);

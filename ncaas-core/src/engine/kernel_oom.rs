@@ -34,16 +34,16 @@ impl OomKillCount {
         Some(OomKillCount { processes, at })
     }
 
-    /// Whether no process was killed between this count and now, and a process that ended at `end` was still alive at this
-    /// count.
+    /// Whether no process was killed between this count and now, and a process that ended at `end` was still alive at
+    /// this count.
     pub(super) fn is_unchanged_since(self, end: Timestamp) -> bool {
         self.at + STATE_DELAY <= end && Self::read().is_some_and(|now| now.processes == self.processes)
     }
 }
 
-/// Whether the kernel's log shows that a process of this container, by its full id, was killed for memory within the last
-/// `time`. `None` if the log cannot be read (it may be for root alone), or if it shows no kill and does not go back that
-/// far.
+/// Whether the kernel's log shows that a process of this container, by its full id, was killed for memory within the
+/// last `time`. `None` if the log cannot be read (it may be for root alone), or if it shows no kill and does not go
+/// back that far.
 pub(super) fn log_shows_oom_kill(container: &str, time: Duration) -> Option<bool> {
     let non_blocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let mut log = OpenOptions::new().read(true).custom_flags(non_blocking).open(LOG).ok()?;
@@ -60,8 +60,8 @@ pub(super) fn log_shows_oom_kill(container: &str, time: Duration) -> Option<bool
     is_whole.unwrap_or_default().then_some(false)
 }
 
-/// Whether a log with this oldest record goes back for `time`. A record begins with a level, its number from 0 on, and its
-/// time on `clock` in microseconds (`Documentation/ABI/testing/dev-kmsg`).
+/// Whether a log with this oldest record goes back for `time`. A record begins with a level, its number from 0 on, and
+/// its time on `clock` in microseconds (`Documentation/ABI/testing/dev-kmsg`).
 fn reaches_back(oldest: &str, time: Duration, clock: Duration) -> Option<bool> {
     let mut head = oldest.split([',', ';']).skip(1).map(|number| number.parse().ok());
     let (number, at): (u64, _) = (head.next()??, Duration::from_micros(head.next()??));

@@ -61,8 +61,8 @@ impl LabelledContainer {
 }
 
 impl Engine {
-    /// All containers, running or not, that have every one of `labels` not inherited: `name` for any value, `name=value`
-    /// for one. The engine lists the newest first.
+    /// All containers, running or not, that have every one of `labels` not inherited: `name` for any value,
+    /// `name=value` for one. The engine lists the newest first.
     ///
     /// # Errors
     /// If the engine does not answer.

@@ -46,14 +46,15 @@ impl LazyEngine {
         tokio::select! { biased; done = work => done, never = connect => never }
     }
 
-    /// Runs a record's work with the engine. If the engine becomes unreachable, waits for it and repeats the work, which
-    /// must be harmless.
+    /// Runs a record's work with the engine. If the engine becomes unreachable, waits for it and repeats the work,
+    /// which must be harmless.
     ///
-    /// It fails immediately if the engine has never answered and the record shows no running container: the engine may not
-    /// have been started.
+    /// It fails immediately if the engine has never answered and the record shows no running container: the engine may
+    /// not have been started.
     ///
     /// # Errors
-    /// The failure of `work`; [`Kind::EngineUnreachable`] if the engine is unreachable for longer than [`OUTAGE_LIMIT`].
+    /// The failure of `work`; [`Kind::EngineUnreachable`] if the engine is unreachable for longer than
+    /// [`OUTAGE_LIMIT`].
     pub async fn with_retry<T>(
         &self,
         tool: Tool,

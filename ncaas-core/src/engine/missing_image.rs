@@ -12,7 +12,8 @@ pub(crate) fn image_not_found(image: &str) -> Failure {
     Failure::new(Kind::ImageNotFound, format!("image `{image}` does not exist on this engine")).hint(hint)
 }
 
-/// Whether a registry can have an image of this name. Docker Hub's own images have neither a `/` nor a `.` in their names.
+/// Whether a registry can have an image of this name. Docker Hub's own images have neither a `/` nor a `.` in their
+/// names.
 pub(super) fn can_be_pulled(image: &str) -> bool {
     let last = image.rfind('/').map_or(0, |at| at + 1);
     let repository = image[last..].split([':', '@']).next().unwrap_or_default();

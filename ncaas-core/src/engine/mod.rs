@@ -15,8 +15,8 @@
 //! - [`Engine::remove_unused_work`]: removes the work folder of a job after its container
 //! - [`reference`](mod@reference): the names that may be part of a request
 //!
-//! The client sends its requests without an API version (bollard 0.21.1), so each engine answers with its newest version:
-//! 1.41 (20.10) to 1.51 (28.5) are tested, and engines that refuse old versions work too. The client runs on a
+//! The client sends its requests without an API version (bollard 0.21.1), so each engine answers with its newest
+//! version: 1.41 (20.10) to 1.51 (28.5) are tested, and engines that refuse old versions work too. The client runs on a
 //! current-thread runtime: on several threads it takes twice the time.
 
 pub mod address;

@@ -24,8 +24,8 @@ where
     answer
 }
 
-/// Whether Podman has found the process ended, and has not yet stored its exit. It reports `stopped` then, a state that the
-/// Docker Engine does not have and the client cannot parse; or that it cannot read the process's `/proc/N/cgroup`.
+/// Whether Podman has found the process ended, and has not yet stored its exit. It reports `stopped` then, a state that
+/// the Docker Engine does not have and the client cannot parse; or that it cannot read the process's `/proc/N/cgroup`.
 fn is_between_states<T>(answer: &Result<T, Error>) -> bool {
     match answer {
         Err(Error::JsonDataError { message, .. }) => message.contains("`stopped`"),

@@ -1,7 +1,7 @@
 //! Stopping a container: the grace period, and whether its first process acts on the signal.
 //!
-//! The kernel discards a signal that the first process of a container neither handles nor ignores, where it would end any
-//! other process. `sh -c 'sleep 100'` never ends at TERM: to wait for it only lets a job run on after its limit.
+//! The kernel discards a signal that the first process of a container neither handles nor ignores, where it would end
+//! any other process. `sh -c 'sleep 100'` never ends at TERM: to wait for it only lets a job run on after its limit.
 
 use async_recursion::async_recursion as boxed;
 use bollard::query_parameters::StopContainerOptions;

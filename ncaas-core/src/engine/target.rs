@@ -137,7 +137,8 @@ fn find_by_job(name: &str, found: &[LabelledContainer]) -> Result<Option<String>
     Ok(running.first().copied().or(of_dataset.first()).map(|container| container.id.clone()))
 }
 
-/// The failure for an argument that names no container. Its hint has the most similar name of a container, job or dataset.
+/// The failure for an argument that names no container. Its hint has the most similar name of a container, job or
+/// dataset.
 fn explain_missing(failure: Failure, name: &str, found: &[LabelledContainer]) -> Failure {
     if failure.kind != Kind::ContainerNotFound {
         return failure;

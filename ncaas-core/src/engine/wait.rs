@@ -32,8 +32,8 @@ const INSPECT_INTERVAL_UNSTARTED: Duration = Duration::from_secs(1);
 const REINSPECT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Engine {
-    /// Waits until a container has ended or its start has failed, and returns its state. It enforces the time limit in the
-    /// container's label ([`TIMEOUT`]), unless its image has that label, by stopping the container.
+    /// Waits until a container has ended or its start has failed, and returns its state. It enforces the time limit in
+    /// the container's label ([`TIMEOUT`]), unless its image has that label, by stopping the container.
     ///
     /// The future can be dropped at any time, and a later call starts again. To do other work meanwhile, pin it and
     /// `select!` it with a ticker.
@@ -97,7 +97,8 @@ impl Engine {
         }
     }
 
-    /// Waits until the engine answers the `wait` request, or the next inspection is due. Returns whether it has answered.
+    /// Waits until the engine answers the `wait` request, or the next inspection is due. Returns whether it has
+    /// answered.
     #[boxed]
     async fn wait_for_answer(&self, id: &str, state: &str, left: Option<Duration>) -> bool {
         // For a container that is not started, `not-running` is true immediately.

@@ -13,8 +13,8 @@ use super::open_folder::Folder;
 use crate::failure::Result;
 use crate::files::{TEMPORARY_PREFIX, random_id};
 
-/// A file that is being written under a temporary name. It stays in the folder that it was opened in, even if that is moved
-/// meanwhile.
+/// A file that is being written under a temporary name. It stays in the folder that it was opened in, even if that is
+/// moved meanwhile.
 #[derive(Debug)]
 pub struct PartialFile {
     /// The open file.

@@ -43,8 +43,8 @@ pub const STATUS_SUFFIX: &str = "_STATUS.txt";
 pub const CLAIM: &str = "claim.json";
 /// In a job folder of a bucket: the submission is cancelled. Its jobs do not start, and running ones are stopped.
 pub const CANCEL: &str = "cancel.json";
-/// At the root of a bucket: state that watchers share. In an io-dir: what the tools keep there. No group has this name, and
-/// no key of a group begins with it.
+/// At the root of a bucket: state that watchers share. In an io-dir: what the tools keep there. No group has this name,
+/// and no key of a group begins with it.
 pub const STATE_FOLDER: &str = ".ncaas";
 /// In [`STATE_FOLDER`]: the watchers' heartbeats.
 pub const WATCHERS: &str = ".ncaas/watchers/";

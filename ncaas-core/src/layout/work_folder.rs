@@ -71,11 +71,12 @@ impl JobFolder {
         Ok(folder)
     }
 
-    /// Makes the folders that are mounted in the job's container. They are writable for every user, because the container's
-    /// user is not known, below a folder that only the user of this machine can enter.
+    /// Makes the folders that are mounted in the job's container. They are writable for every user, because the
+    /// container's user is not known, below a folder that only the user of this machine can enter.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`](crate::failure::Kind::UnsafePath) if something else is in the place of one: the engine would follow it.
+    /// [`Kind::UnsafePath`](crate::failure::Kind::UnsafePath) if something else is in the place of one: the engine
+    /// would follow it.
     pub fn make_work(&self) -> Result<()> {
         self.open()?;
         let root = self.make_work_root()?;
@@ -92,12 +93,13 @@ impl JobFolder {
         Ok(())
     }
 
-    /// Moves the files that an earlier run of this dataset has left in the folders of [`Self::make_work`], which are empty then.
-    /// Its container was removed before they were collected. The folder to which they were moved; none if there are none, or if
-    /// they were removed (`discard`).
+    /// Moves the files that an earlier run of this dataset has left in the folders of [`Self::make_work`], which are
+    /// empty then. Its container was removed before they were collected. The folder to which they were moved; none if
+    /// there are none, or if they were removed (`discard`).
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`](crate::failure::Kind::UnsafePath) if something else is in the place of a folder; a file system that refuses.
+    /// [`Kind::UnsafePath`](crate::failure::Kind::UnsafePath) if something else is in the place of a folder; a file
+    /// system that refuses.
     pub fn set_aside_earlier_files(&self, discard: bool) -> Result<Option<PathBuf>> {
         let root = self.make_work_root()?;
         let aside = self.work().join(format!("earlier-{}", Timestamp::now().as_millisecond()));
@@ -127,7 +129,8 @@ impl JobFolder {
     /// The existing folders that are mounted in the job's container.
     ///
     /// # Errors
-    /// [`Kind::UnsafePath`](crate::failure::Kind::UnsafePath) if something else is in the place of one: the engine would follow it.
+    /// [`Kind::UnsafePath`](crate::failure::Kind::UnsafePath) if something else is in the place of one: the engine
+    /// would follow it.
     pub fn mounted(&self) -> Result<Vec<PathBuf>> {
         let mut existing = Vec::new();
         if let Some(root) = self.open_work_root()? {
@@ -149,11 +152,12 @@ impl JobFolder {
         }
     }
 
-    /// Locks this dataset's work folder between processes until the file is dropped. `None` if the folder does not exist, or
-    /// if the file system cannot lock folders (NFS).
+    /// Locks this dataset's work folder between processes until the file is dropped. `None` if the folder does not
+    /// exist, or if the file system cannot lock folders (NFS).
     ///
-    /// A run of the job holds the lock from making the folder until the container is started. Whoever removes container and
-    /// folder holds it meanwhile: otherwise the next run of the job could start in the folder that is being removed.
+    /// A run of the job holds the lock from making the folder until the container is started. Whoever removes container
+    /// and folder holds it meanwhile: otherwise the next run of the job could start in the folder that is being
+    /// removed.
     pub async fn lock_work(&self) -> Option<File> {
         let work = self.work();
         loop {
@@ -189,8 +193,8 @@ impl JobFolder {
         let _ = std::fs::remove_dir(self.work_root());
     }
 
-    /// Notes in its work folder, if that exists, that another machine has ended this attempt at the job: what was left here is
-    /// not collected any more.
+    /// Notes in its work folder, if that exists, that another machine has ended this attempt at the job: what was left
+    /// here is not collected any more.
     ///
     /// # Errors
     /// If the note cannot be written.
@@ -225,7 +229,8 @@ fn remove_empty_folders(dir: &Dir, levels: usize) {
     }
 }
 
-/// Removes the datasets' folders in the work folder of an ended job: their staged inputs, and the folders that are empty.
+/// Removes the datasets' folders in the work folder of an ended job: their staged inputs, and the folders that are
+/// empty.
 pub fn remove_ended_work(job: &Dir) {
     for dataset in job.entries().into_iter().flatten().flatten() {
         if let Ok(folder) = open_real_folder(job, dataset.file_name()) {

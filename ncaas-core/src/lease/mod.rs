@@ -100,8 +100,8 @@ pub async fn wait_until_held(record: &Record) -> Result<()> {
     }
 }
 
-/// Whether a superseded job belongs to another machine now, so that nothing on this machine is in use for it. Waits for a
-/// watcher that was suspended and has not noticed the loss yet.
+/// Whether a superseded job belongs to another machine now, so that nothing on this machine is in use for it. Waits for
+/// a watcher that was suspended and has not noticed the loss yet.
 pub async fn is_lost_to_another_machine(job: &Job) -> bool {
     if claim_with_lease(&lease_folders(), job).is_none() {
         return false;

@@ -36,8 +36,8 @@ pub struct RecordArgs {
 /// What a verb works on, as [`Input::arguments_or_stdin`](super::Input::arguments_or_stdin) reads it.
 #[derive(Debug, Clone, Args)]
 pub struct ContainersArgs {
-    /// Containers: names or ids, ids or folders of jobs, names of datasets, files of saved records, or `last`; default: the
-    /// records on stdin
+    /// Containers: names or ids, ids or folders of jobs, names of datasets, files of saved records, or `last`; default:
+    /// the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub containers: Vec<String>,
 }
@@ -45,8 +45,8 @@ pub struct ContainersArgs {
 /// What a verb works on, if that is one container.
 #[derive(Debug, Clone, Args)]
 pub struct ContainerArg {
-    /// The container: its name or id, a job's id or folder, the name of a dataset, the file of a saved record, or `last`;
-    /// default: the records on stdin
+    /// The container: its name or id, a job's id or folder, the name of a dataset, the file of a saved record, or
+    /// `last`; default: the records on stdin
     #[arg(value_name = "CONTAINER")]
     pub container: Option<String>,
 }

@@ -48,8 +48,8 @@ impl FollowedJobs {
         done
     }
 
-    /// Whether this stage reports how a record's job has ended: no earlier stage has, and no later one knows more. A failure
-    /// is reported when its log is known: it does not wait for the results.
+    /// Whether this stage reports how a record's job has ended: no earlier stage has, and no later one knows more. A
+    /// failure is reported when its log is known: it does not wait for the results.
     pub fn reports_end(&self, tool: Tool, record: &Record) -> bool {
         let later = self.later();
         let is_failed = !has_succeeded(record);
@@ -77,8 +77,8 @@ impl FollowedJobs {
         }
     }
 
-    /// Prints how many jobs have ended, if there were several and no later stage does, or what an interruption means for those
-    /// that run.
+    /// Prints how many jobs have ended, if there were several and no later stage does, or what an interruption means
+    /// for those that run.
     pub fn note_end(&self, tool: Tool, is_interrupted: bool) {
         let counts = self.counts.get();
         let later = self.later();

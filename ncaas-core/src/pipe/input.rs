@@ -212,8 +212,8 @@ impl<R: BufRead> RecordReader<R> {
         }
     }
 
-    /// Adds the remaining lines of a formatted value. A line that begins another value is kept for the next call: the value
-    /// before it is incomplete.
+    /// Adds the remaining lines of a formatted value. A line that begins another value is kept for the next call: the
+    /// value before it is incomplete.
     fn read_rest(&mut self, value: &mut Vec<u8>) -> std::io::Result<()> {
         while value.len() <= MAX_LINE {
             match self.next_line()? {

@@ -248,7 +248,8 @@ impl Pipe {
             last_job.replace(Some(job));
         }
         let queued = queues.enter(&record);
-        // Without a wait, work begins in the order of the records: tokio interrupts a task that takes many locks in a row.
+        // Without a wait, work begins in the order of the records: tokio interrupts a task that takes many locks in a
+        // row.
         let held = match queued.lock.try_lock() {
             Ok(held) => held,
             Err(_) => queued.lock.lock().await,

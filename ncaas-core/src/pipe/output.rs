@@ -184,8 +184,8 @@ impl Output {
         }
     }
 
-    /// Reports a failure whose record is written too, and raises the exit status. If both would be on the same terminal as
-    /// JSON, the record alone has the failure.
+    /// Reports a failure whose record is written too, and raises the exit status. If both would be on the same terminal
+    /// as JSON, the record alone has the failure.
     pub fn report_failure(&self, tool: Tool, failure: &Failure) {
         if !self.shows_json_beside_messages() {
             tool.report_failure(failure);
@@ -230,8 +230,8 @@ impl Output {
     }
 }
 
-/// Resolves when the reader of stdout is gone; never if stdout is not a pipe. A command that writes nothing more would not
-/// notice otherwise.
+/// Resolves when the reader of stdout is gone; never if stdout is not a pipe. A command that writes nothing more would
+/// not notice otherwise.
 pub async fn stdout_hang_up() {
     let (sender, receiver) = oneshot::channel();
     // The receiver is gone if nobody waits any more.

@@ -19,8 +19,8 @@ const INDENT: &str = "  ";
 /// How many hex digits of an id are shown, as the docker CLI does.
 const SHORT_ID: usize = 12;
 
-/// A record as lines of at most `width` characters, but for names, paths and commands, which stay whole because people type
-/// them. The state of a job, its dataset and container on one or two more lines, and where its results are:
+/// A record as lines of at most `width` characters, but for names, paths and commands, which stay whole because people
+/// type them. The state of a job, its dataset and container on one or two more lines, and where its results are:
 ///
 /// ```text
 /// job__pca_2026_11_27_10_00_00_123456: success

@@ -1,8 +1,8 @@
 //! The bounds of a record: the length of its line, and its fields.
 //!
-//! Records come from a bucket, from a container's label or from anybody's script. Their numbers and names become counts of
-//! lines, file names, keys and paths. A record with a field out of bounds is refused when a tool reads it, before any verb
-//! acts on it. A record that carries an error passes with the dataset and config that it was refused for.
+//! Records come from a bucket, from a container's label or from anybody's script. Their numbers and names become counts
+//! of lines, file names, keys and paths. A record with a field out of bounds is refused when a tool reads it, before
+//! any verb acts on it. A record that carries an error passes with the dataset and config that it was refused for.
 
 use std::path::{Component, Path};
 

@@ -131,8 +131,8 @@ pub struct DetachedExec {
     pub name: String,
     /// Command and arguments.
     pub command: Vec<String>,
-    /// File in the container that holds its output; none if that is in the container's own log. Stderr is in the same path
-    /// with the suffix `.err`.
+    /// File in the container that holds its output; none if that is in the container's own log. Stderr is in the same
+    /// path with the suffix `.err`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// File in the container that holds its exit code when it has ended.

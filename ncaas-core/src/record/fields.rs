@@ -57,8 +57,8 @@ pub struct RecordFields {
     pub results: Option<Vec<ResultFile>>,
     /// The file that lists its results, if they are too many for a record.
     pub results_file: Option<ResultsFile>,
-    /// How many files of a job without any result `ncaas-sync collect` left out, such as files in `/tmp`. `ncaas-exec rm` keeps
-    /// such a container.
+    /// How many files of a job without any result `ncaas-sync collect` left out, such as files in `/tmp`.
+    /// `ncaas-exec rm` keeps such a container.
     pub uncollected: Option<u64>,
     /// True when the bucket has the job's saved record of this attempt: only its container has to be removed.
     pub pushed: Option<bool>,
@@ -279,7 +279,8 @@ pub struct Usage {
     pub cpu_s: f64,
     /// The busiest interval between two samples, in percent of one CPU.
     pub cpu_peak_percent: f64,
-    /// The most memory at any sample, in bytes, as `docker stats` counts it: without the page cache that can be dropped.
+    /// The most memory at any sample, in bytes, as `docker stats` counts it: without the page cache that can be
+    /// dropped.
     pub memory_peak_bytes: u64,
     /// Bytes read from disks.
     pub read_bytes: u64,
@@ -291,7 +292,8 @@ pub struct Usage {
     pub sent_bytes: u64,
     /// The most processes and threads at any sample.
     pub processes_peak: u64,
-    /// The use of resources over time, in about a hundred points: `[seconds since the start, percent of one CPU, bytes]`.
+    /// The use of resources over time, in about a hundred points:
+    /// `[seconds since the start, percent of one CPU, bytes]`.
     pub series: Vec<(f64, f64, u64)>,
 }
 

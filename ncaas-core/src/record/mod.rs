@@ -60,8 +60,8 @@ impl Record {
         record
     }
 
-    /// A record that contains only a container, with an argument in the place of its id, until the engine or a saved record
-    /// says what the argument names. Only arguments are paths: [`Record::parse`] refuses an id with a `/`.
+    /// A record that contains only a container, with an argument in the place of its id, until the engine or a saved
+    /// record says what the argument names. Only arguments are paths: [`Record::parse`] refuses an id with a `/`.
     pub fn for_argument(argument: &str) -> Self {
         let is_log = || [LOG_SUFFIX, STATUS_SUFFIX].iter().any(|suffix| argument.ends_with(suffix));
         let is_file = argument.ends_with(".json") || is_log() && Path::new(argument).exists();

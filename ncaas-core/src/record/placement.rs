@@ -11,7 +11,8 @@ pub struct Placement {
     pub on: String,
     /// The scheduler's own id of the job; null before it is submitted.
     pub id: Option<String>,
-    /// The job's name at the scheduler. It is derived from the record's job, so that a second placer finds the same job.
+    /// The job's name at the scheduler. It is derived from the record's job, so that a second placer finds the same
+    /// job.
     pub name: String,
     /// The scheduler's state of the job, in lower case: `pending`, `running`, `completed`, `node_fail`, ...
     pub state: String,

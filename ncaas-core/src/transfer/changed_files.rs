@@ -46,8 +46,8 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// A transfer with the index of this folder and this prefix of the bucket. With `reread`, files are read even if the
-    /// index knows them.
+    /// A transfer with the index of this folder and this prefix of the bucket. With `reread`, files are read even if
+    /// the index knows them.
     pub fn new(bucket: Bucket, folder: Folder, prefix: &str, reread: bool) -> Transfer {
         let index = Index::open(folder.path(), &format!("{}/{prefix}", bucket.address()));
         Transfer { bucket, folder: Arc::new(folder), index: Arc::new(Mutex::new(index)), reread, may_grow: false }
@@ -108,8 +108,8 @@ impl Transfer {
         Ok(transferred)
     }
 
-    /// Creates an empty folder. Returns false if the bucket cannot hold one: some servers that store objects as files drop
-    /// it, others create a file with that name, which would block later keys below it.
+    /// Creates an empty folder. Returns false if the bucket cannot hold one: some servers that store objects as files
+    /// drop it, others create a file with that name, which would block later keys below it.
     ///
     /// # Errors
     /// When the bucket fails.

@@ -48,8 +48,8 @@ pub(super) struct Checksums {
 
 /// Computes the checksums of content piece by piece, and compares them with the expected ones.
 ///
-/// CRC-64/NVME takes a twentieth of the time of SHA-256 and detects transmission errors as well. If both are expected, only
-/// CRC-64/NVME is computed.
+/// CRC-64/NVME takes a twentieth of the time of SHA-256 and detects transmission errors as well. If both are expected,
+/// only CRC-64/NVME is computed.
 #[derive(Debug)]
 pub(super) struct ChecksumStream {
     expected: ExpectedChecksums,

@@ -94,8 +94,8 @@ impl Transfer {
         Ok(expected.confirm(&sums).then_some(sums.sha256))
     }
 
-    /// Whether an ETag that looks like an MD5 may not be one: S3 makes it differently for some kinds of encryption. Then
-    /// the stored checksum decides.
+    /// Whether an ETag that looks like an MD5 may not be one: S3 makes it differently for some kinds of encryption.
+    /// Then the stored checksum decides.
     async fn may_be_encrypted(&self, entry: &ObjectInfo) -> Result<bool> {
         let Some((client, bucket)) = self.bucket.as_s3() else { return Ok(false) };
         let head = client.head_object().bucket(bucket).key(entry.key.as_str()).send().await;

@@ -1,8 +1,8 @@
 //! Downloads of objects.
 //!
 //! A small object is written and renamed in one step. A large one goes into a partial file whose name is made from the
-//! object and its version: a killed process leaves it behind, and the next one requests only the missing rest. A file gets
-//! its name when it is complete and matches the checksums that were stored with the object.
+//! object and its version: a killed process leaves it behind, and the next one requests only the missing rest. A file
+//! gets its name when it is complete and matches the checksums that were stored with the object.
 //!
 //! A file gets the modification time of the uploaded file, if that was stored, else the object's. So tools that compare
 //! sizes and times (`aws s3 sync`, rclone, s5cmd) find nothing to transfer.
@@ -33,8 +33,8 @@ use crate::layout::short_hash;
 
 /// The largest object that is held in memory as a whole, in bytes.
 const SMALL: u64 = 1 << 20;
-/// How many small files are created at once. A folder takes one new name at a time, and waiting threads spin; but a folder
-/// on a file server takes its time for each name.
+/// How many small files are created at once. A folder takes one new name at a time, and waiting threads spin; but a
+/// folder on a file server takes its time for each name.
 static CREATING: Semaphore = Semaphore::const_new(8);
 
 impl Transfer {

@@ -1,8 +1,8 @@
 //! Checksums of files from earlier runs, so that an unchanged tree is compared without being read again.
 //!
-//! For each transferred file of a tree, the index holds its size, times, inode and SHA-256, and the version of the object
-//! with the same content. It is only a hint: losing it costs time and nothing else. Each pair of local folder and bucket
-//! prefix has one index file in `$XDG_CACHE_HOME/ncaas`, by default `~/.cache/ncaas`.
+//! For each transferred file of a tree, the index holds its size, times, inode and SHA-256, and the version of the
+//! object with the same content. It is only a hint: losing it costs time and nothing else. Each pair of local folder
+//! and bucket prefix has one index file in `$XDG_CACHE_HOME/ncaas`, by default `~/.cache/ncaas`.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,8 +1,9 @@
-//! Transfers of files between this machine and a bucket: only changed content, resumed after an interruption, and checked.
+//! Transfers of files between this machine and a bucket: only changed content, resumed after an interruption, and
+//! checked.
 //!
 //! Two files are the same if their content is the same. A local file's content is known by its checksum, which an index
-//! keeps as long as the file's size, times and inode stay; an object's by the SHA-256 and CRC-64/NVME that were stored with
-//! it, or by its ETag.
+//! keeps as long as the file's size, times and inode stay; an object's by the SHA-256 and CRC-64/NVME that were stored
+//! with it, or by its ETag.
 //!
 //! Why not the `aws-sdk-s3-transfer-manager` crate (0.3.1, compared by its source): it cannot resume an upload or a
 //! download in another process; it neither stores nor checks a SHA-256 of the whole, nor notices a source file that

@@ -1,8 +1,9 @@
 //! Requests for an object's content.
 //!
 //! A large object is requested in ranges: several connections are faster than one if the server or the network is slow
-//! for each connection, and some servers send a whole object at twice the cost of its ranges. But some servers read a whole
-//! object before they send any of it: a server that takes longer to answer than to send is asked for the entire rest.
+//! for each connection, and some servers send a whole object at twice the cost of its ranges. But some servers read a
+//! whole object before they send any of it: a server that takes longer to answer than to send is asked for the entire
+//! rest.
 
 use std::ops::Range;
 use std::pin::pin;
@@ -20,8 +21,8 @@ use super::pieces::Pieces;
 use crate::bucket::{Bucket, ObjectInfo, Retries, parse_modified};
 use crate::failure::{Failure, Kind, Result, innermost_cause};
 
-/// How much of a large object is requested at once while no other one is downloaded, in bytes, and how many such requests
-/// are in flight. A range is held in memory until the ranges before it have arrived.
+/// How much of a large object is requested at once while no other one is downloaded, in bytes, and how many such
+/// requests are in flight. A range is held in memory until the ranges before it have arrived.
 const RANGE: u64 = 8 << 20;
 const RANGES_IN_FLIGHT: usize = 4;
 /// The same beside other large objects: their connections use the bandwidth, and each request has its cost.
@@ -74,8 +75,8 @@ impl ObjectReader<'_> {
         Ok(())
     }
 
-    /// Reads from an offset on with several ranges in flight, until another large download begins. Returns the offset that
-    /// it reached; `None` if the receiver is gone.
+    /// Reads from an offset on with several ranges in flight, until another large download begins. Returns the offset
+    /// that it reached; `None` if the receiver is gone.
     async fn read_ranges(&self, mut from: u64, to: &mpsc::Sender<Pieces>) -> Result<Option<u64>> {
         let size = self.entry.size;
         let starts = (from..size).step_by(RANGE as usize).take_while(|_| LargeDownload::is_alone());
@@ -143,7 +144,8 @@ impl ObjectReader<'_> {
         Ok((pieces, answer))
     }
 
-    /// Hands over a range piece by piece until `take` returns false. After a lost connection, the rest is requested again.
+    /// Hands over a range piece by piece until `take` returns false. After a lost connection, the rest is requested
+    /// again.
     pub(super) async fn read_pieces(
         &self,
         mut range: Range<u64>,
@@ -195,7 +197,8 @@ impl ObjectReader<'_> {
         let is_part = range != (0..self.entry.size);
         let request = client.get_object().bucket(bucket).key(self.entry.key.as_str());
         let bytes = is_part.then(|| format!("bytes={}-{}", range.start, range.end - 1));
-        // Even for a whole object: if a shorter one replaced it for a moment, the rest of this one would be appended to it.
+        // Even for a whole object: if a shorter one replaced it for a moment, the rest of this one would be appended to
+        // it.
         let same = self.entry.etag.as_ref().map(|etag| format!("\"{etag}\""));
         let asked = Instant::now();
         // The client then compares a whole object with the checksum that S3 has stored.

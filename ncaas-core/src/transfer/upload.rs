@@ -1,8 +1,8 @@
 //! Uploads of files.
 //!
-//! On S3 a file of up to [`SINGLE_REQUEST_LIMIT`] bytes is sent in one request, a larger one in parts, several at a time.
-//! The file is read in the order of its parts. Its SHA-256 is stored with the object, and must be the expected one, where
-//! there is one: a file that changes meanwhile is not stored.
+//! On S3 a file of up to [`SINGLE_REQUEST_LIMIT`] bytes is sent in one request, a larger one in parts, several at a
+//! time. The file is read in the order of its parts. Its SHA-256 is stored with the object, and must be the expected
+//! one, where there is one: a file that changes meanwhile is not stored.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -43,7 +43,8 @@ impl Transfer {
     ) -> Result<KnownFile> {
         let (relative, may_grow, s3) = (path.to_owned(), self.may_grow, self.bucket.as_s3());
         let reserved = reserve_memory(size.unwrap_or(SINGLE_REQUEST_LIMIT).min(SINGLE_REQUEST_LIMIT)).await;
-        // Allocated on this thread: the allocator keeps freed memory for each thread that asked for it, and there are many.
+        // Allocated on this thread: the allocator keeps freed memory for each thread that asked for it, and there are
+        // many.
         let room =
             Vec::with_capacity(size.filter(|size| *size <= SINGLE_REQUEST_LIMIT).map_or(0, |size| size as usize));
         let is_s3 = s3.is_some();
@@ -208,8 +209,8 @@ impl S3Upload<'_> {
             let from = u64::try_from(number - 1).unwrap_or_default() * pending.part;
             let length = pending.part.min(pending.size - from);
             let mut memory = pin!(reserve_memory(length));
-            // Parts in flight return their memory only while they are polled. If several files waited for memory without
-            // polling their own parts, none would make progress.
+            // Parts in flight return their memory only while they are polled. If several files waited for memory
+            // without polling their own parts, none would make progress.
             let memory = loop {
                 tokio::select! {
                     Some(part) = in_flight.next() => parts.push(part?),

@@ -13,8 +13,8 @@ pub(crate) use settings::{JobSettingsArgs, MountArg, SettingsArgs};
 
 /// Start, inspect and remove containers: development containers and jobs.
 ///
-/// Each verb works on the containers or the image given as arguments. Without arguments it reads records from stdin, one
-/// JSON object per line, adds what it learns, and writes them to stdout.
+/// Each verb works on the containers or the image given as arguments. Without arguments it reads records from stdin,
+/// one JSON object per line, adds what it learns, and writes them to stdout.
 #[derive(Debug, Parser)]
 #[command(name = "ncaas-exec", version)]
 pub(crate) struct Args {
@@ -130,7 +130,8 @@ pub(crate) struct ShellArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InArgs {
-    /// The container: its name or id, a job's id or folder, the name of a dataset, the file of a saved record, or `last`
+    /// The container: its name or id, a job's id or folder, the name of a dataset, the file of a saved record, or
+    /// `last`
     pub(crate) container: String,
 
     /// Connect this command's stdin to the command in the container
@@ -212,8 +213,9 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Repeat the run of an ended job: same image, command and settings, and inputs with the same checksums; with --config, a
-    /// run with another config. JOB is a saved record.json, a job's id or folder, or the name of its dataset
+    /// Repeat the run of an ended job: same image, command and settings, and inputs with the same checksums; with
+    /// --config, a run with another config. JOB is a saved record.json, a job's id or folder, or the name of its
+    /// dataset
     #[arg(long, value_name = "JOB", conflicts_with_all = ["target", "data", "command"])]
     pub(crate) replay: Option<String>,
 

@@ -89,8 +89,8 @@ pub(crate) struct JobSettingsArgs {
     #[arg(long, value_enum)]
     pub(crate) protocol: Option<Protocol>,
 
-    /// Pass this environment's AWS credentials to the job, unrecorded. An analysis with the protocol `workflow` then finds
-    /// dataset and config by their s3:// keys if the job comes from a bucket on S3
+    /// Pass this environment's AWS credentials to the job, unrecorded. An analysis with the protocol `workflow` then
+    /// finds dataset and config by their s3:// keys if the job comes from a bucket on S3
     #[arg(long)]
     pub(crate) aws_credentials: bool,
 

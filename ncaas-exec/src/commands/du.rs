@@ -151,16 +151,16 @@ fn measure_folders(io_dir: &Path) -> Vec<(String, u64, u64, Option<i64>)> {
     measure(io_dir.join(RESULTS), false).chain(measure(io_dir.join(WORK), true)).collect()
 }
 
-/// The disk space of the files below a folder, in bytes. A file with several names counts once; unreadable folders count
-/// nothing.
+/// The disk space of the files below a folder, in bytes. A file with several names counts once; unreadable folders
+/// count nothing.
 fn bytes_below(folder: &Path) -> u64 {
     let mut seen = BTreeSet::new();
     let files = WalkDir::new(folder).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
     files.filter(|file| seen.insert((file.dev(), file.ino()))).map(|file| file.blocks() * 512).sum()
 }
 
-/// The table for a terminal, with a last line for all. An image has its size where a job has that of its containers: both are
-/// in the engine.
+/// The table for a terminal, with a last line for all. An image has its size where a job has that of its containers:
+/// both are in the engine.
 fn table(usages: &[DiskUsage], width: usize) -> String {
     let mut table = Table::new(&["JOB OR IMAGE", "AGE", "ENGINE", "WORK", "RESULTS"]).fit(width);
     let cells = |name: String, usage: &DiskUsage| {

@@ -211,8 +211,8 @@ enum OutputReader {
     Closed,
 }
 
-/// Sends TERM to the process, and KILL after the grace period; its output is copied meanwhile. Returns whether the process
-/// has ended.
+/// Sends TERM to the process, and KILL after the grace period; its output is copied meanwhile. Returns whether the
+/// process has ended.
 async fn terminate_after_timeout(exec: &Exec, copy: impl Future<Output = Result<OutputReader>>) -> bool {
     let terminate = async {
         // If this fails, KILL fails too, and its outcome is reported.

@@ -20,7 +20,8 @@ use crate::targets;
 /// How many containers are inspected at once.
 const INSPECTIONS: usize = 16;
 
-/// Read the engine's state files if at least this many containers are listed: opening them costs as much as some inspections.
+/// Read the engine's state files if at least this many containers are listed: opening them costs as much as some
+/// inspections.
 const MANY: usize = 32;
 
 pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
@@ -58,8 +59,8 @@ async fn list_records(engine: &Engine, args: &LsArgs) -> Result<Vec<Record>> {
     Ok(records.into_iter().flatten().filter(|record| !args.mine || targets::belongs_to_user(record)).collect())
 }
 
-/// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown. The job's id is in the
-/// container's name as well.
+/// The table for a terminal of `width` columns. With `size`, the size of each container's layer is shown. The job's id
+/// is in the container's name as well.
 fn table(records: &[Record], size: bool, width: usize) -> String {
     let select = |cells: [String; 6]| {
         let is_shown = [true, true, true, size, true, true];

@@ -76,8 +76,8 @@ pub(crate) async fn sample_usage(tool: Tool, args: UsageArgs) -> Result<ExitStat
     .await
 }
 
-/// A sample as a line of a table, whose columns have fixed widths: it grows while people read it. A narrow terminal shows
-/// fewer of them. A name without room is on a line before its samples. `shown` is the name of the last line.
+/// A sample as a line of a table, whose columns have fixed widths: it grows while people read it. A narrow terminal
+/// shows fewer of them. A name without room is on a line before its samples. `shown` is the name of the last line.
 fn table_line(name: &str, sample: &Sample, width: usize, shown: &mut Option<String>) -> String {
     let cpu = sample.cpu_percent.map_or("-".to_owned(), |percent| format!("{percent:.1} %"));
     let sizes = [sample.memory_bytes, sample.memory_peak_bytes, sample.read_bytes, sample.written_bytes];

@@ -1,8 +1,8 @@
 //! The log driver's files, read through the engine's archive endpoint: for users who are not root, and for engines on
 //! other machines. Ten to thirty times as fast as the engine's stream.
 //!
-//! A helper container that is never started mounts the log's folder read-only, and the engine is asked for the log files
-//! in it. Other files of that folder contain the container's environment; they are never requested.
+//! A helper container that is never started mounts the log's folder read-only, and the engine is asked for the log
+//! files in it. Other files of that folder contain the container's environment; they are never requested.
 
 use std::collections::VecDeque;
 use std::io::Read;

@@ -99,8 +99,8 @@ pub(crate) struct LogEntry<'a> {
     pub(crate) stream: Stream,
     /// The output, with its line break if it has one.
     pub(crate) bytes: &'a [u8],
-    /// The attributes that the log driver's options give it, if they are wanted: `name=value,...` as in the engine's stream,
-    /// names and values encoded as in a URL's query.
+    /// The attributes that the log driver's options give it, if they are wanted: `name=value,...` as in the engine's
+    /// stream, names and values encoded as in a URL's query.
     pub(crate) details: &'a [u8],
 }
 

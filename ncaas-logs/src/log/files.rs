@@ -1,5 +1,5 @@
-//! The log driver's files, read directly: for root, with an engine on this machine. Thirty times as fast as the engine's
-//! stream.
+//! The log driver's files, read directly: for root, with an engine on this machine. Thirty times as fast as the
+//! engine's stream.
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
@@ -153,8 +153,8 @@ impl LogFiles {
     }
 }
 
-/// Whether a log file took the name of another one, which was removed for that: then its output follows the other's. The
-/// engine removes one and renames the other in one step, which sets the change time of both.
+/// Whether a log file took the name of another one, which was removed for that: then its output follows the other's.
+/// The engine removes one and renames the other in one step, which sets the change time of both.
 fn has_replaced(file: &File, removed: &File) -> bool {
     let (Ok(file), Ok(removed)) = (file.metadata(), removed.metadata()) else { return false };
     let change_time = |file: &Metadata| i128::from(file.ctime()) * 1_000_000_000 + i128::from(file.ctime_nsec());
@@ -174,8 +174,8 @@ pub(super) fn first_stamp(path: &Path) -> Option<LogTime> {
     first
 }
 
-/// Opens the files that the log was rotated into, the newest first. Returns none if that is not allowed, and false if the
-/// engine is renaming them, the oldest first. The engine removes a file after compressing it: while both exist, the
+/// Opens the files that the log was rotated into, the newest first. Returns none if that is not allowed, and false if
+/// the engine is renaming them, the oldest first. The engine removes a file after compressing it: while both exist, the
 /// compressed one is incomplete.
 fn open_rotated_files(path: &Path, mut give: impl FnMut(Box<dyn Read>)) -> Option<bool> {
     let names = |number: u32| {

@@ -1,8 +1,8 @@
 //! A log file that is read and followed as it grows.
 //!
 //! Podman's stream has times in whole seconds, leaves out lines when it is asked for a number of them, and may end
-//! before the last line. Docker's stream silently leaves out what was rotated away while the reader was behind. The file has
-//! none of these faults: an open file keeps its content when the engine removes it.
+//! before the last line. Docker's stream silently leaves out what was rotated away while the reader was behind. The
+//! file has none of these faults: an open file keeps its content when the engine removes it.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! Helper containers: each is never started, mounts a log's folder, and exists while something is read through it.
 //!
-//! Helpers are always removed. Before a helper is created, a second process of this program is started. It waits until the
-//! first process ends (its stdin is closed then, even after SIGKILL) and removes the helper. If both processes are killed
-//! or the machine loses power, the next reader removes the helper.
+//! Helpers are always removed. Before a helper is created, a second process of this program is started. It waits until
+//! the first process ends (its stdin is closed then, even after SIGKILL) and removes the helper. If both processes are
+//! killed or the machine loses power, the next reader removes the helper.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;

@@ -1,8 +1,8 @@
 //! The engine's HTTP response to a request for a log, read as its bytes arrive.
 //!
-//! The engine sends each line as an HTTP chunk. A client that runs its connection in another task wakes up for one chunk at
-//! a time, which costs more than the rest of the work on a line. Here one poll drives the connection and takes all that the
-//! socket holds.
+//! The engine sends each line as an HTTP chunk. A client that runs its connection in another task wakes up for one
+//! chunk at a time, which costs more than the rest of the work on a line. Here one poll drives the connection and takes
+//! all that the socket holds.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -46,7 +46,8 @@ impl HttpResponse {
         if head.status == StatusCode::OK { Ok(response) } else { Err(response.read_failure(head.status).await) }
     }
 
-    /// Waits for a part of the body and gives it. Returns false at its end. It may be dropped at any time and called again.
+    /// Waits for a part of the body and gives it. Returns false at its end. It may be dropped at any time and called
+    /// again.
     pub(super) async fn read(&mut self, mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         let HttpResponse { id, connection, body } = self;
         poll_fn(|context| {

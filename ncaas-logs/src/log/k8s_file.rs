@@ -1,5 +1,5 @@
-//! Parses lines of Podman's `k8s-file` log driver, which it also calls `json-file`: `<time> <stream> <F or P> <text>`, where
-//! F marks a full line and P a part of one.
+//! Parses lines of Podman's `k8s-file` log driver, which it also calls `json-file`: `<time> <stream> <F or P> <text>`,
+//! where F marks a full line and P a part of one.
 
 use super::entry::{LogEntry, LogTime, Stream};
 

@@ -1,14 +1,14 @@
 //! Lines of output, joined from the engine's entries.
 //!
-//! The engine cuts a line into fragments of exactly 16 KiB, each an entry with the time of the first. The last one ends in
-//! the line break. Fragments of the two streams are interleaved.
+//! The engine cuts a line into fragments of exactly 16 KiB, each an entry with the time of the first. The last one ends
+//! in the line break. Fragments of the two streams are interleaved.
 
 use ncaas_core::failure::Result;
 
 use super::entry::{LogEntry, LogTime, Stream};
 
-/// How much of a line the engine buffers before it makes an entry (moby's copier). Fragments grow when a driver replaces
-/// invalid UTF-8, and never shrink.
+/// How much of a line the engine buffers before it makes an entry (moby's copier). Fragments grow when a driver
+/// replaces invalid UTF-8, and never shrink.
 const FRAGMENT: usize = 16 << 10;
 
 /// The longest line that is held in memory, where several copies may wait for a slow reader. Longer lines are given in
@@ -70,7 +70,8 @@ impl LineJoiner {
     fn push(&mut self, entry: &LogEntry<'_>, mut give: impl FnMut(&Line<'_>)) {
         let LogEntry { stamp, stream, bytes, details } = *entry;
         let (bytes, broken) = bytes.strip_suffix(b"\n").map_or((bytes, false), |bytes| (bytes, true));
-        // The driver `local` of 20.10 loses the line break of a long line. An entry shorter than a fragment ends the line.
+        // The driver `local` of 20.10 loses the line break of a long line. An entry shorter than a fragment ends the
+        // line.
         let ends = broken || bytes.len() < FRAGMENT;
         let open = &mut self.open[stream as usize];
         if ends && open.stamp.is_none() {
@@ -132,7 +133,8 @@ impl<S: EntrySource> LineReader<S> {
         LineReader { source, rejoin: LineJoiner::default(), entries: 0 }
     }
 
-    /// Waits for lines and gives them. Returns false at the end of the log. As [`EntrySource::read`], it may be dropped.
+    /// Waits for lines and gives them. Returns false at the end of the log. As [`EntrySource::read`], it may be
+    /// dropped.
     pub(crate) async fn read(&mut self, mut give: impl FnMut(&Line<'_>)) -> Result<bool> {
         let LineReader { source, rejoin, entries } = self;
         let push = |entry: &LogEntry<'_>| {

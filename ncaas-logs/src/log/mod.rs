@@ -1,9 +1,9 @@
 //! Reads a container's log from its first entry to its last, through the fastest source available.
 //!
-//! Each source reads itself: the log driver's files ([`files`]), the same files while they grow ([`growing_file`]) or through
-//! the engine's archive endpoint ([`archive`]), the engine's log stream ([`resumable_stream`]), and a log that `save` wrote
-//! ([`saved`]). [`Log`] moves from one source to the next; [`recent`] drops the entries that two of them, or two
-//! requests to the engine, have in common.
+//! Each source reads itself: the log driver's files ([`files`]), the same files while they grow ([`growing_file`]) or
+//! through the engine's archive endpoint ([`archive`]), the engine's log stream ([`resumable_stream`]), and a log that
+//! `save` wrote ([`saved`]). [`Log`] moves from one source to the next; [`recent`] drops the entries that two of them,
+//! or two requests to the engine, have in common.
 
 mod archive;
 mod details;
@@ -100,7 +100,8 @@ impl Log {
         let uses_archive = source.is_none() && has_files && is_stable && !mixes_formats;
         // A reader of the log's end may follow it later. Podman's file is followed by its position.
         let remembers = !matches!(source, Some(EntryOrigin::Growing(_))) && (query.follow || query.tail.is_some());
-        // The two drivers' times are exact to the nanosecond and unique to a line; those of others and of Podman are not.
+        // The two drivers' times are exact to the nanosecond and unique to a line; those of others and of Podman are
+        // not.
         let is_exact = matches!(driver, "json-file" | "local") && !is_podman;
         Ok(Log {
             archive: if uses_archive { Archive::new(engine, inspected, &query).map(Box::new) } else { None },

@@ -86,8 +86,8 @@ impl RecentLines {
         if !self.repeats.is_empty() && remove_one(&mut self.repeats, hash) {
             return false;
         }
-        // Docker Engine 20.10 repeats lines when it has rotated the log. A long line's fragments share one time and may be
-        // equal.
+        // Docker Engine 20.10 repeats lines when it has rotated the log. A long line's fragments share one time and may
+        // be equal.
         if self.exact && self.counts.contains_key(&hash) {
             let is_fragment =
                 entry.bytes.last() != Some(&b'\n') && Some(entry.stamp) >= self.last_of[entry.stream as usize];
@@ -137,8 +137,8 @@ impl RecentLines {
         let newest = self.newest.min(now.or(self.newest));
         let set_back = newest < Some(usual);
         let overlap = if set_back { shifted(newest, -OVERLAP)? } else { usual };
-        // Other entries at the oldest one's time may be forgotten, so that time is not requested again. After the clock was
-        // set back, times prove nothing: repeated lines are better than missing ones.
+        // Other entries at the oldest one's time may be forgotten, so that time is not requested again. After the clock
+        // was set back, times prove nothing: repeated lines are better than missing ones.
         let is_bounded = self.is_partial && !set_back;
         let oldest = self.entries.front().filter(|_| is_bounded).and_then(|oldest| oldest.0.time());
         let after = oldest.map(|oldest| LogTime::at(oldest + SignedDuration::from_nanos(1)));

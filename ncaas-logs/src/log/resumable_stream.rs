@@ -55,7 +55,8 @@ impl ResumableStream {
         self.request = None;
     }
 
-    /// Waits for entries and gives the new ones. Returns false at the end. It may be dropped at any time and called again.
+    /// Waits for entries and gives the new ones. Returns false at the end. It may be dropped at any time and called
+    /// again.
     pub(super) async fn read(&mut self, recent: &mut RecentLines, mut give: impl FnMut(&LogEntry<'_>)) -> Result<bool> {
         let ResumableStream { request, given, .. } = self;
         let Some(request) = request else { return self.resume(recent).await };

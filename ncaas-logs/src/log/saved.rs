@@ -14,8 +14,8 @@ use super::query::Query;
 
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
-/// Longer lines are given in pieces of this length, which are joined like an engine's fragments and are not shorter than
-/// those.
+/// Longer lines are given in pieces of this length, which are joined like an engine's fragments and are not shorter
+/// than those.
 const PIECE: usize = 64 << 10;
 /// `TIME STREAM `.
 const HEAD: usize = STAMP + 1 + 6 + 1;

@@ -1,8 +1,8 @@
 //! One request for the engine's log stream. Every engine offers it for every driver that can be read, at about 9 µs a
 //! line.
 //!
-//! The engine sends each entry as a frame: one byte for the stream, three zero bytes, four for the length, then the time,
-//! a space, and the text. A container with a terminal has no frames, only times and text.
+//! The engine sends each entry as a frame: one byte for the stream, three zero bytes, four for the length, then the
+//! time, a space, and the text. A container with a terminal has no frames, only times and text.
 
 use std::pin::Pin;
 use std::time::Duration;

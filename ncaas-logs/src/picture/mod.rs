@@ -20,7 +20,8 @@ const LEGEND: f64 = 60.0;
 /// The height of a job's row, and the maximum height of all rows.
 const ROW: f64 = 18.0;
 const ROWS: f64 = 1500.0;
-/// How many characters of names fit beside the rows: enough for the names of the panels, and not more than leaves room for the rows.
+/// How many characters of names fit beside the rows: enough for the names of the panels, and not more than leaves room
+/// for the rows.
 const NAME_ROOM: std::ops::RangeInclusive<usize> = 22..=44;
 /// The height that a name needs.
 const NAME_HEIGHT: f64 = 12.0;
@@ -69,8 +70,8 @@ const PANELS: [Panel; 3] = [
     Panel { name: "memory", value: |slice| slice.memory, label: |value| format_bytes(value as u64), is_sampled: true },
 ];
 
-/// The colour of each status; the first is that of a running job. People with colour blindness can distinguish them (the
-/// palette of Okabe and Ito).
+/// The colour of each status; the first is that of a running job. People with colour blindness can distinguish them
+/// (the palette of Okabe and Ito).
 pub(crate) const STATUSES: [(Option<Status>, Colour); 6] = [
     (None, "#0072b2"),
     (Some(Status::Success), "#009e73"),
@@ -186,7 +187,8 @@ fn title(job: &Row) -> String {
     format!("{}: {}, {:.1} s", job.name, describe_class(&status_word(job.status)), job.end - job.start)
 }
 
-/// Writes the names of all jobs. If there is not enough room, those of the failed ones, and others where no name is near.
+/// Writes the names of all jobs. If there is not enough room, those of the failed ones, and others where no name is
+/// near.
 fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let row = row_height(timeline);
     let (left, characters) = name_width(timeline);

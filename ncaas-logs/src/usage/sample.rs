@@ -172,8 +172,8 @@ fn round(value: f64, parts: f64) -> f64 {
     (value * parts).round() / parts
 }
 
-/// Memory in use without the file cache that the kernel can drop, as the docker CLI counts it, by the names of cgroups v2
-/// and v1.
+/// Memory in use without the file cache that the kernel can drop, as the docker CLI counts it, by the names of cgroups
+/// v2 and v1.
 fn memory(stats: &ContainerMemoryStats) -> u64 {
     let usage = stats.usage.unwrap_or_default();
     let of = |name: &str| stats.stats.as_ref().and_then(|stats| stats.get(name)).copied();

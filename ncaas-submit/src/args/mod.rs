@@ -87,8 +87,8 @@ pub(crate) struct SendArgs {
 
 /// Watch a bucket and emit a record for each dataset of every submission
 ///
-/// A watcher claims a submission before it emits its records, so only one of several watchers emits them. When a watcher
-/// dies, another takes over its unfinished submissions.
+/// A watcher claims a submission before it emits its records, so only one of several watchers emits them. When a
+/// watcher dies, another takes over its unfinished submissions.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -138,7 +138,8 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse_duration)]
     pub(crate) poll: Duration,
 
-    /// Let submissions name datasets, configs and results in this other bucket by `s3://` paths; separate several by commas
+    /// Let submissions name datasets, configs and results in this other bucket by `s3://` paths; separate several by
+    /// commas
     #[arg(long, value_name = "BUCKET", value_delimiter = ',')]
     pub(crate) allow_bypass: Vec<String>,
 
@@ -148,8 +149,8 @@ pub(crate) struct WatchArgs {
 
 /// Check submit files, and list every reason for a refusal
 ///
-/// Emits the records that `watch` would emit, and runs nothing. A local file is checked against the directory bucket that
-/// contains it, or against `--in`. Without either, only its form is checked.
+/// Emits the records that `watch` would emit, and runs nothing. A local file is checked against the directory bucket
+/// that contains it, or against `--in`. Without either, only its form is checked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -9,8 +9,8 @@ use ncaas_core::resources::ResourceArgs;
 
 /// Run the rest of the pipe for each record as a job of a cluster's scheduler
 ///
-/// A node downloads the dataset, runs the container on its own engine and uploads the results. Emits a record whenever the
-/// state of its scheduler job changes, and at the end the record that the node saved in the bucket.
+/// A node downloads the dataset, runs the container on its own engine and uploads the results. Emits a record whenever
+/// the state of its scheduler job changes, and at the end the record that the node saved in the bucket.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -1,5 +1,5 @@
-//! `ncaas-submit cancel`: write a marker into the job's folder. Watchers emit a cancelled submission as such, and the stages
-//! that see the bucket stop its running jobs.
+//! `ncaas-submit cancel`: write a marker into the job's folder. Watchers emit a cancelled submission as such, and the
+//! stages that see the bucket stop its running jobs.
 
 use jiff::Timestamp;
 use ncaas_core::bucket::Buckets;
@@ -51,13 +51,14 @@ pub(crate) async fn cancel(tool: Tool, args: CancelArgs) -> Result<ExitStatus> {
         .await
 }
 
-/// Gives a submission that was to run again, and that no watcher has claimed yet, the end of its earlier run back. False if
-/// there is none.
+/// Gives a submission that was to run again, and that no watcher has claimed yet, the end of its earlier run back.
+/// False if there is none.
 async fn undo_retry(job: &BucketJob) -> Result<bool> {
     let Some((claim, version)) = claim::read(&job.bucket, &job.group, &job.id).await? else { return Ok(false) };
     let earlier = if claim.is_free() { job.results.earlier_attempt(claim.attempt).await? } else { None };
     let Some(attempt) = earlier else { return Ok(false) };
-    // Watchers find the records of this attempt complete. A claim that has changed is one of a watcher that runs the jobs.
+    // Watchers find the records of this attempt complete. A claim that has changed is one of a watcher that runs the
+    // jobs.
     let restored = Claim::free(&claim.submission, attempt, claim.number + 1).to_bytes();
     if job.bucket.put_if(&claim::key(&job.group, &job.id)?, restored, &version).await?.is_none() {
         return Ok(false);

@@ -1,7 +1,7 @@
 //! `ncaas-submit claim`: number this run of a placed record's job, so that an earlier run of it is superseded.
 //!
-//! A watcher's claim covers a whole submission. A scheduler may run one of its datasets a second time while the first run
-//! continues behind a broken network: the claim counts the runs of each dataset, and only the newest may write.
+//! A watcher's claim covers a whole submission. A scheduler may run one of its datasets a second time while the first
+//! run continues behind a broken network: the claim counts the runs of each dataset, and only the newest may write.
 
 use ncaas_core::bucket::{Buckets, S3Address};
 use ncaas_core::claim;

@@ -27,7 +27,8 @@ pub(crate) async fn init(tool: Tool, args: InitArgs) -> Result<ExitStatus> {
                 let own = [INPUTS, CONFIGS, SUBMISSIONS, RESULTS].map(|folder| format!("{group}/{folder}/"));
                 own.into_iter().chain([format!("{LOGS}/{group}/")])
             });
-            // The platform's tools for users and parallelism expect the folders of usage records, also the one of running jobs.
+            // The platform's tools for users and parallelism expect the folders of usage records, also the one of
+            // running jobs.
             for folder in [format!("{LOGS}/"), format!("{LOGS}/active/")].into_iter().chain(of_groups) {
                 bucket.put_new(&Key::new(folder)?, Vec::new()).await?;
             }

@@ -1,4 +1,5 @@
-//! The events that S3 sends to a queue: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>.
+//! The events that S3 sends to a queue:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>.
 
 use ncaas_core::bucket::{Key, url_decoded};
 use serde_json::Value;

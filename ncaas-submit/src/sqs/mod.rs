@@ -1,7 +1,7 @@
 //! An SQS queue that receives the events of a bucket about new submit files.
 //!
-//! Messages are deleted as soon as they are read. If a watcher is killed right then, listing finds the submissions; so a
-//! queue that loses, repeats or reorders messages does no harm.
+//! Messages are deleted as soon as they are read. If a watcher is killed right then, listing finds the submissions; so
+//! a queue that loses, repeats or reorders messages does no harm.
 
 mod event;
 mod failure;

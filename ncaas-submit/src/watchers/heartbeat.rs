@@ -1,11 +1,12 @@
 //! Heartbeats: which watchers of a bucket run, and which have stopped or died.
 //!
 //! A watcher that has claims keeps an object at the bucket's root and changes it every few seconds. Another watcher
-//! considers it dead after it has seen no change for [`ALIVE`]. Clocks of two machines are never compared. While the bucket
-//! does not answer, silence does not count. On the same machine a watcher is dead as soon as its process is.
+//! considers it dead after it has seen no change for [`ALIVE`]. Clocks of two machines are never compared. While the
+//! bucket does not answer, silence does not count. On the same machine a watcher is dead as soon as its process is.
 //!
-//! A watcher that stops in good order leaves a heartbeat that holds its claims for a time. It is measured by the bucket's
-//! own clock, from when the object was written. A watcher that starts on the same host takes these claims over at once.
+//! A watcher that stops in good order leaves a heartbeat that holds its claims for a time. It is measured by the
+//! bucket's own clock, from when the object was written. A watcher that starts on the same host takes these claims over
+//! at once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -57,8 +58,8 @@ pub(super) struct Heartbeat {
     pub(super) hold_s: Option<u64>,
     /// Whether the next watcher on the same host takes the held claims over immediately.
     resumable: bool,
-    /// The pipe that works on the records of a watcher that has ended. When it has ended too, the next watcher on the same
-    /// host takes the held claims over immediately.
+    /// The pipe that works on the records of a watcher that has ended. When it has ended too, the next watcher on the
+    /// same host takes the held claims over immediately.
     pipe: Option<ProcessGroup>,
 }
 
@@ -183,8 +184,8 @@ impl Watchers {
         &self.host
     }
 
-    /// Changes the heartbeat, unless it was changed a few seconds ago. Needed before the first claim and while there are
-    /// claims.
+    /// Changes the heartbeat, unless it was changed a few seconds ago. Needed before the first claim and while there
+    /// are claims.
     pub(crate) async fn renew(&self) -> Result<()> {
         if self.renewed.get().is_some_and(|renewed| renewed.elapsed() < INTERVAL) {
             return Ok(());
@@ -267,8 +268,8 @@ impl Watchers {
         Ok(time.saturating_add(at.elapsed()).unwrap_or(time))
     }
 
-    /// Removes objects that no running watcher needs: heartbeats that nobody has changed for a day, old probe objects, and
-    /// those of processes that were killed on this machine.
+    /// Removes objects that no running watcher needs: heartbeats that nobody has changed for a day, old probe objects,
+    /// and those of processes that were killed on this machine.
     pub(crate) async fn remove_stale(&self) -> Result<()> {
         let now = self.bucket_now().await?;
         for (prefix, age) in [(WATCHERS, STALE_HEARTBEAT), (PROBE_PREFIX, STALE_PROBE)] {

@@ -130,7 +130,8 @@ fn open_files(pid: u32, path: &Path) -> impl Iterator<Item = String> {
         .filter_map(move |file| fs::read_to_string(process.join("fdinfo").join(file.file_name())).ok())
 }
 
-/// proc(5): the process group is the third field after the program's name. It is 0 for a group of another PID namespace.
+/// proc(5): the process group is the third field after the program's name. It is 0 for a group of another PID
+/// namespace.
 fn process_group_of(fields: &[String]) -> Option<u32> {
     fields.get(2)?.parse().ok()
 }
@@ -151,8 +152,8 @@ fn start_time(pid: u32) -> Option<u64> {
     fields.get(19)?.parse().ok()
 }
 
-/// The fields of a process's `stat`, from the state on: the second field before it, the program's name in parentheses, may
-/// have any characters.
+/// The fields of a process's `stat`, from the state on: the second field before it, the program's name in parentheses,
+/// may have any characters.
 fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(") ")?;
@@ -179,7 +180,8 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// The identity of this host, which outlives its boots: several machines can have the same name, or be clones of one image.
+/// The identity of this host, which outlives its boots: several machines can have the same name, or be clones of one
+/// image.
 pub(super) fn host_id() -> String {
     let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     layout::short_hash(&format!("{}\n{}", host_name(), machine_id.trim()))

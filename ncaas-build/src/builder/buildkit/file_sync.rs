@@ -1,5 +1,5 @@
-//! Sends files to the engine: it gets the metadata of every entry of a folder, and asks for the content of files that it
-//! does not have.
+//! Sends files to the engine: it gets the metadata of every entry of a folder, and asks for the content of files that
+//! it does not have.
 //!
 //! The protocol is that of fsutil (`receive.go` in tonistiigi/fsutil). The client sends a `STAT` for every entry in the
 //! order of the paths, and an empty one at the end. The engine asks with `REQ` for a file by the number of its `STAT`,

@@ -2,8 +2,8 @@
 //! build request.
 //!
 //! It is used wherever the engine has it, even if the engine itself would prefer the classic builder (before 23.0).
-//! An unchanged rebuild of a large context costs a hundredth of the first build, because nothing is sent again; with the
-//! classic builder the whole context is sent each time. Labels are not steps either.
+//! An unchanged rebuild of a large context costs a hundredth of the first build, because nothing is sent again; with
+//! the classic builder the whole context is sent each time. Labels are not steps either.
 
 mod file_sync;
 mod follow_links;
@@ -42,9 +42,9 @@ pub(crate) struct Sources<'a> {
     pub(crate) secrets: Vec<Secret>,
 }
 
-/// Whether BuildKit is turned off on the engine. The response to a ping names the builder that the engine prefers. Since
-/// 23.0 (API 1.42) that is the classic one only if the engine is configured so. Older engines name the classic one by
-/// default, which tells nothing.
+/// Whether BuildKit is turned off on the engine. The response to a ping names the builder that the engine prefers.
+/// Since 23.0 (API 1.42) that is the classic one only if the engine is configured so. Older engines name the classic
+/// one by default, which tells nothing.
 pub(crate) async fn is_turned_off(engine: &Engine) -> Result<bool> {
     let request = Request::builder().uri("/_ping").header("Host", "docker").body(engine_stream::empty_body());
     let request = request.map_err(|error| engine_stream::connection_failure(&error))?;
@@ -101,9 +101,10 @@ pub(crate) async fn build(
     }
 }
 
-/// A folder that holds only the Dockerfile and its `.dockerignore`: the Dockerfile may be a pipe or a link. The context's
-/// `.dockerignore` may be a link too: its content is then sent as the Dockerfile's `.dockerignore`. The modification time of
-/// the Dockerfile is always new, so that the engine never mistakes it for an earlier one of the same size.
+/// A folder that holds only the Dockerfile and its `.dockerignore`: the Dockerfile may be a pipe or a link. The
+/// context's `.dockerignore` may be a link too: its content is then sent as the Dockerfile's `.dockerignore`. The
+/// modification time of the Dockerfile is always new, so that the engine never mistakes it for an earlier one of the
+/// same size.
 fn dockerfile_folder(dockerfile: &Dockerfile, context: &Path) -> Result<tempfile::TempDir> {
     let folder =
         tempfile::tempdir().map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;

@@ -1,9 +1,10 @@
 //! The files of a context that the engine has from earlier builds.
 //!
-//! The engine keeps the files of a context under a key that the client chooses, and asks again only for files whose size or
-//! modification time differ. A file with other content but the same size and time (`cp -p`, `rsync -t`, `tar -x`) would
-//! stay as it was. So the client remembers what it sent: where inode or change time differ, or are too recent to tell, it
-//! compares the content by a checksum; if that differs, it chooses a new key, and the engine asks for everything.
+//! The engine keeps the files of a context under a key that the client chooses, and asks again only for files whose
+//! size or modification time differ. A file with other content but the same size and time (`cp -p`, `rsync -t`,
+//! `tar -x`) would stay as it was. So the client remembers what it sent: where inode or change time differ, or are too
+//! recent to tell, it compares the content by a checksum; if that differs, it chooses a new key, and the engine asks
+//! for everything.
 //!
 //! The memory is a file in the cache folder. It is removed while a build runs and written back when all files that the
 //! engine asked for have been sent: if it is lost, everything is sent again.
@@ -116,7 +117,8 @@ impl Drop for SentFiles {
     }
 }
 
-/// The entry for a file whose metadata the engine gets. Its old checksum is still right if the engine will not ask for it.
+/// The entry for a file whose metadata the engine gets. Its old checksum is still right if the engine will not ask for
+/// it.
 pub(super) fn remember(before: &RequestedFiles, path: &str, metadata: &Metadata) -> SentFile {
     let file = SentFile::new(metadata);
     let checksum = before.get(path).filter(|before| before.looks_like(&file)).and_then(|before| before.checksum);

@@ -285,8 +285,8 @@ fn unwanted_files(file: &Path, steps: &[Instruction], files: &[File]) -> Result<
     Ok(findings)
 }
 
-/// A path or pattern of the context with its links resolved: the builder follows them, the walk does not. None if it leads
-/// out of the context or nowhere.
+/// A path or pattern of the context with its links resolved: the builder follows them, the walk does not. None if it
+/// leads out of the context or nowhere.
 fn resolve_links(root: &Path, pattern: &str) -> Option<String> {
     let parts: Vec<&str> = pattern.split('/').collect();
     let plain = parts.iter().position(|part| part.contains(['*', '?', '['])).unwrap_or(parts.len());

@@ -23,9 +23,9 @@ use crate::git_revision::{self, ImageName, Revision, name_image};
 use crate::image_name::split;
 use crate::image_record::{Image, LeftOut};
 
-/// Starts the script with the container's arguments. Without arguments, it passes the variables `data` and `config`: the
-/// platform's client sets only these. For development the client passes a shell as the command, which cannot be confused with
-/// a dataset.
+/// Starts the script with the container's arguments. Without arguments, it passes the variables `data` and `config`:
+/// the platform's client sets only these. For development the client passes a shell as the command, which cannot be
+/// confused with a dataset.
 const START_SCRIPT: &str = r#"case "${1-}" in /bin/bash | /bin/sh) exec "$@" ;; esac
 if [ "$#" -eq 0 ] && [ -n "${data-}" ]; then set -- "$data" "${config-}"; fi; exec "$0" "$@""#;
 
@@ -167,8 +167,8 @@ impl Commit<'_> {
         Ok(image.config.unwrap_or_default())
     }
 
-    /// A warning about environment variables of the container that the image did not have: everybody who has the new image
-    /// can read them.
+    /// A warning about environment variables of the container that the image did not have: everybody who has the new
+    /// image can read them.
     async fn added_environment(&self, inspected: &ContainerInspectResponse) -> Result<Option<String>> {
         let of_image = self.config_of_image(inspected).await.map(|image| image.env.unwrap_or_default());
         // An image that has been removed cannot be compared.

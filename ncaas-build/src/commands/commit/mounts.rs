@@ -14,7 +14,8 @@ use crate::image_record::LeftOut;
 /// How long the files of one mount may be counted.
 const COUNTED: Duration = Duration::from_secs(2);
 
-/// Every volume or mount of a container that holds files, except for the io-dir of the tools: that is not meant to be saved.
+/// Every volume or mount of a container that holds files, except for the io-dir of the tools: that is not meant to be
+/// saved.
 pub(super) async fn left_out(engine: &Engine, inspected: &ContainerInspectResponse) -> Result<Vec<LeftOut>> {
     let id = inspected.id.as_deref().unwrap_or_default();
     let io_dir = inspected.config.as_ref().and_then(|config| config.labels.as_ref()?.get(labels::IO_DIR).cloned());

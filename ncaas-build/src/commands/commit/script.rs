@@ -1,5 +1,5 @@
-//! Whether jobs can run a script of the container. A job would fail at its start, perhaps days later on another machine;
-//! here the mistake is found before the image is saved.
+//! Whether jobs can run a script of the container. A job would fail at its start, perhaps days later on another
+//! machine; here the mistake is found before the image is saved.
 
 use std::path::Path;
 

@@ -224,8 +224,8 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether `cap_std` refused a path that leads out of the directory. Unlike an error of the operating system, its error has
-/// no number.
+/// Whether `cap_std` refused a path that leads out of the directory. Unlike an error of the operating system, its error
+/// has no number.
 pub(super) fn is_escape(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()
 }

@@ -194,8 +194,8 @@ impl Walk {
 }
 
 impl OpenFolder {
-    /// Reads the smallest names after `after` that are in the scope, as many as may be held. Returns whether the folder is
-    /// empty.
+    /// Reads the smallest names after `after` that are in the scope, as many as may be held. Returns whether the folder
+    /// is empty.
     fn read(&mut self, bucket: &DirBucket, scope: &Scope, after: Option<&[u8]>) -> Result<bool> {
         let failed = |error: &io::Error| Failure::io("list", &bucket.root.join(Path::new(&self.key)), error);
         let mut smallest: BinaryHeap<Vec<u8>> = BinaryHeap::new();

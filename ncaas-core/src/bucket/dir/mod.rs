@@ -5,8 +5,8 @@
 //! group does not reach another. A link in place of a group's folder is not followed.
 //!
 //! It differs from S3 in three points: a folder exists by itself, and is listed as a key that ends in `/` while it is
-//! empty; a key cannot be an object and a folder at once; one name in a key has at most 255 bytes. Hidden names that begin
-//! with `.ncaas-` belong to the tools: `.ncaas-part-*` is the remains of a killed process and can be deleted, and
+//! empty; a key cannot be an object and a folder at once; one name in a key has at most 255 bytes. Hidden names that
+//! begin with `.ncaas-` belong to the tools: `.ncaas-part-*` is the remains of a killed process and can be deleted, and
 //! `.ncaas-bucket/locks` orders conditional writes.
 
 mod directory;

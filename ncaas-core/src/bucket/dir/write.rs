@@ -1,9 +1,9 @@
 //! Writes to a directory bucket: complete or not at all, also conditional.
 //!
-//! A conditional write compares and replaces under an exclusive lock; unconditional writes of the tools share the lock. Each
-//! of a few locks serves a part of the keys: a process that is stopped while it holds one does not stop the whole bucket.
-//! Other programs (`cp`, an editor) do not know it: what they write between the comparison and the replacement, which are
-//! microseconds apart, is lost.
+//! A conditional write compares and replaces under an exclusive lock; unconditional writes of the tools share the lock.
+//! Each of a few locks serves a part of the keys: a process that is stopped while it holds one does not stop the whole
+//! bucket. Other programs (`cp`, an editor) do not know it: what they write between the comparison and the replacement,
+//! which are microseconds apart, is lost.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -89,8 +89,8 @@ impl DirBucket {
         }
     }
 
-    /// Writes an object whose content `fill` writes into an open file. It turns an error of that file into a failure with
-    /// its second argument.
+    /// Writes an object whose content `fill` writes into an open file. It turns an error of that file into a failure
+    /// with its second argument.
     pub(crate) fn put_with<T>(
         &self,
         key: &Key,

@@ -1,7 +1,7 @@
 //! Conditional writes: `If-None-Match: *` and `If-Match`.
 //!
-//! If the answer to such a request is lost, the next attempt finds that the first one has made its condition false. So each
-//! write stores a unique mark, and if an earlier attempt may have succeeded, the object's mark decides.
+//! If the answer to such a request is lost, the next attempt finds that the first one has made its condition false. So
+//! each write stores a unique mark, and if an earlier attempt may have succeeded, the object's mark decides.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ use super::response_status::{is_condition_failed, is_conflict, is_not_found};
 /// The user metadata that says which call wrote an object.
 const WRITER: &str = "ncaas-write";
 
-/// How often a write is repeated that conflicts with another one in progress, and the pause before the first repetition.
+/// How often a write is repeated that conflicts with another one in progress, and the pause before the first
+/// repetition.
 const CONFLICTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 

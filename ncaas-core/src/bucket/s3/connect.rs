@@ -1,7 +1,7 @@
 //! The connection to S3, with settings from the standard places.
 //!
-//! Region: `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, else `us-east-1`; EC2's metadata service is not asked for it,
-//! which takes a second on every machine that is not in EC2. Server: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the
+//! Region: `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, else `us-east-1`; EC2's metadata service is not asked for
+//! it, which takes a second on every machine that is not in EC2. Server: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the
 //! profile, else AWS; with another server the bucket's name goes into the path, since few have DNS names for buckets.
 //! Credentials: the SDK's whole chain. Proxies: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`. `AWS_CA_BUNDLE` replaces the
 //! system's certificates, as for the AWS CLI; the SDK for Rust ignores it, so it is read here.
@@ -54,8 +54,8 @@ pub async fn aws_settings() -> Result<SdkConfig> {
         .timeout_config(timeouts)
         .stalled_stream_protection(stall)
         .http_client(http_client()?)
-        // Buckets with Object Lock require a checksum with each write. Content is always sent from memory, so the SDK puts
-        // it into a header: not every server understands trailers.
+        // Buckets with Object Lock require a checksum with each write. Content is always sent from memory, so the SDK
+        // puts it into a header: not every server understands trailers.
         .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .load()
         .await)

@@ -1,10 +1,10 @@
 //! Failures for the SDK's errors.
 //!
-//! A message contains the server's code and message on one line, and the HTTP status. It names only the key of the request:
-//! it never contains credentials or signed URLs.
+//! A message contains the server's code and message on one line, and the HTTP status. It names only the key of the
+//! request: it never contains credentials or signed URLs.
 //!
-//! [`Kind::BucketUnreachable`] is the kind of all transient errors: no connection, no answer in time, 429, and 5xx except
-//! 501.
+//! [`Kind::BucketUnreachable`] is the kind of all transient errors: no connection, no answer in time, 429, and 5xx
+//! except 501.
 
 use std::error::Error;
 
@@ -105,7 +105,8 @@ impl S3Bucket {
         }
     }
 
-    /// The failure for an object in an archive storage class (Glacier), which has no readable content until it is restored.
+    /// The failure for an object in an archive storage class (Glacier), which has no readable content until it is
+    /// restored.
     fn archived(&self, cannot: &str, key: Option<&Key>) -> Failure {
         let failure = Failure::new(Kind::ObjectArchived, format!("{cannot}: the object is archived"));
         let key = key.and_then(|key| shlex::try_quote(key.as_str()).ok()).unwrap_or("KEY".into());

@@ -19,15 +19,15 @@ pub(super) fn parse_crc64nvme(text: &str) -> Option<u64> {
     STANDARD.decode(text).ok()?.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// The user metadata for content with this SHA-256, in hex, and this CRC-64/NVME, if it is known. Every server keeps user
-/// metadata.
+/// The user metadata for content with this SHA-256, in hex, and this CRC-64/NVME, if it is known. Every server keeps
+/// user metadata.
 pub(crate) fn checksum_metadata(sha256: &str, crc64nvme: Option<u64>) -> HashMap<String, String> {
     let crc64nvme = crc64nvme.map(|sum| (CRC64NVME.to_owned(), STANDARD.encode(sum.to_be_bytes())));
     std::iter::once((SHA256.to_owned(), sha256.to_owned())).chain(crc64nvme).collect()
 }
 
-/// The user metadata that holds the modification time of the uploaded file, in seconds since 1970 as a decimal number, as
-/// rclone stores it.
+/// The user metadata that holds the modification time of the uploaded file, in seconds since 1970 as a decimal number,
+/// as rclone stores it.
 const MODIFIED: &str = "mtime";
 
 /// The user metadata in which s3cmd stores a file's attributes: `.../mtime:1606753161/...`.

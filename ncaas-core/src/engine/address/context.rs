@@ -97,8 +97,8 @@ impl<'a> Environment<'a> {
         Ok(self.config()?.current_context)
     }
 
-    /// The proxies for processes in containers of the engine at an address, as variables in upper and lower case: programs
-    /// use either (docker/cli, `cli/config/configfile`, `ParseProxyConfig`).
+    /// The proxies for processes in containers of the engine at an address, as variables in upper and lower case:
+    /// programs use either (docker/cli, `cli/config/configfile`, `ParseProxyConfig`).
     pub(super) fn proxies(&self, host: &str) -> Result<BTreeMap<String, String>> {
         let mut known = self.config()?.proxies;
         let Some(proxies) = known.remove(host).or_else(|| known.remove("default")) else { return Ok(BTreeMap::new()) };

@@ -45,8 +45,8 @@ impl Address {
     /// The address by an environment given as a function from a variable's name to its value.
     ///
     /// # Errors
-    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) if they name an invalid address, or a context
-    /// that does not exist.
+    /// [`Kind::EngineUnreachable`](crate::failure::Kind::EngineUnreachable) if they name an invalid address, or a
+    /// context that does not exist.
     pub fn resolve(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let environment = context::Environment::new(variable);
         if let Some(host) = environment.get("DOCKER_HOST") {

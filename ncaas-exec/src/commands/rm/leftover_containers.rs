@@ -1,8 +1,8 @@
 //! Containers and work folders of ended jobs that an interrupted pipe has left.
 //!
-//! If `ncaas-exec rm` dies after the end of a submission is in the bucket, no stage sees its record again. If `ncaas-exec run`
-//! dies, the engine may create the job's container when another pipe has already ended the job. The next `rm` of a pipe for the
-//! same bucket and io-dir removes the container.
+//! If `ncaas-exec rm` dies after the end of a submission is in the bucket, no stage sees its record again. If
+//! `ncaas-exec run` dies, the engine may create the job's container when another pipe has already ended the job. The
+//! next `rm` of a pipe for the same bucket and io-dir removes the container.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -25,8 +25,8 @@ pub(crate) struct LeftoverContainers {
 }
 
 impl LeftoverContainers {
-    /// The records of ended jobs in the bucket and io-dir of `pushed`, a record whose job is over, that still have a container
-    /// without anything to collect. Empty at every later call for the same two.
+    /// The records of ended jobs in the bucket and io-dir of `pushed`, a record whose job is over, that still have a
+    /// container without anything to collect. Empty at every later call for the same two.
     pub(crate) async fn find(&self, engine: &Engine, pushed: &Record) -> Result<Vec<Record>> {
         let Some(place) = bucket_and_io_dir(pushed) else { return Ok(Vec::new()) };
         if !self.searched.borrow_mut().insert(place.clone()) {
@@ -49,8 +49,8 @@ fn bucket_and_io_dir(record: &Record) -> Option<(String, String)> {
     Some((record.job()?.bucket?, record.text("io_dir")?.to_owned()))
 }
 
-/// Whether no stage comes back to the container of a job: the end of its submission is known on this machine, and the container
-/// has ended or was never started.
+/// Whether no stage comes back to the container of a job: the end of its submission is known on this machine, and the
+/// container has ended or was never started.
 fn is_left_over(engine: &Engine, record: &Record, state: &str) -> bool {
     let Ok(folder) = JobFolder::for_record(record) else { return false };
     match state {
@@ -61,8 +61,9 @@ fn is_left_over(engine: &Engine, record: &Record, state: &str) -> bool {
     }
 }
 
-/// Whether another machine has ended the job: `ncaas-sync pull` has learnt that from the bucket, and noted it in the work folder,
-/// or removed the work folder because the job wrote no result to it. A job of a remote engine writes none there.
+/// Whether another machine has ended the job: `ncaas-sync pull` has learnt that from the bucket, and noted it in the
+/// work folder, or removed the work folder because the job wrote no result to it. A job of a remote engine writes none
+/// there.
 pub(crate) fn has_ended_elsewhere(engine: &Engine, folder: &JobFolder) -> bool {
     let is_removed = || !engine.is_remote() && !folder.record_file().exists() && !folder.work().exists();
     folder.is_superseded() || is_over(folder) && is_removed()

@@ -117,8 +117,8 @@ impl Remover {
             }
             return Ok(());
         }
-        // The record counts here, not the container's state: the results of a job that ended after its record was written
-        // are still in the container. The record comes again when they have been collected.
+        // The record counts here, not the container's state: the results of a job that ended after its record was
+        // written are still in the container. The record comes again when they have been collected.
         let known = record.container().unwrap_or_default();
         if !known.has_ended() && !known.state.is_empty() && !self.is_named && !self.force {
             if record.job().is_some() && container_exists(&self.connection, record).await {
@@ -195,8 +195,8 @@ impl Remover {
         Ok(())
     }
 
-    /// Keeps a container with something that was not saved. In a pipe it is reported at once, because the next record may come in
-    /// days, and only the first one with its remedy.
+    /// Keeps a container with something that was not saved. In a pipe it is reported at once, because the next record
+    /// may come in days, and only the first one with its remedy.
     fn keep(&self, record: &mut Record, container: &Container, unsaved: Unsaved, output: &Output) {
         let failure = unsaved.failure(&container.name);
         record.fail(self.tool.name(), &failure);
@@ -269,8 +269,8 @@ async fn container_exists(connection: &LazyEngine, record: &Record) -> bool {
     !matches!(engine.inspect(&id).await.none_if(&[Kind::ContainerNotFound]), Ok(None))
 }
 
-/// Stops and removes the container of a superseded job, if another machine has the job. Otherwise the container may be in use
-/// under the new claim.
+/// Stops and removes the container of a superseded job, if another machine has the job. Otherwise the container may be
+/// in use under the new claim.
 async fn remove_superseded(engine: &Engine, record: &Record) -> Result<()> {
     let Some(job) = record.job().filter(|_| record.container().is_some()) else { return Ok(()) };
     if !lease::is_lost_to_another_machine(&job).await {
@@ -317,8 +317,8 @@ async fn is_removed(engine: &Engine, record: &Record) -> bool {
     }
 }
 
-/// Removes a container, after the user has become the owner of its files. A running one is killed first. `force` discards files
-/// that are left in its work folder.
+/// Removes a container, after the user has become the owner of its files. A running one is killed first. `force`
+/// discards files that are left in its work folder.
 async fn remove_target(engine: &Engine, record: &Record, container: &Container, force: bool) -> Result<()> {
     let id = &container.id;
     let was_started = !container.was_never_started();

@@ -98,8 +98,8 @@ impl Unsaved {
     }
 }
 
-/// Whether nothing that a job wrote would be lost with its container: its record, or its saved record, lists its log and its
-/// results.
+/// Whether nothing that a job wrote would be lost with its container: its record, or its saved record, lists its log
+/// and its results.
 pub(super) fn is_saved(record: &Record) -> bool {
     let saved = saved_record(record);
     is_log_saved(record, saved.as_ref()) && is_collected(record, saved.as_ref())

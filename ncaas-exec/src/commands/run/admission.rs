@@ -1,9 +1,9 @@
 //! How many jobs run at once.
 //!
-//! With `-j N`, at most N jobs of this command run at once. Otherwise the machine's CPUs limit the number: a job counts as one
-//! CPU, or as `--cpus` says. Jobs with a memory limit or a GPU are also counted against the memory and the GPUs of the
-//! engine's machine, together with jobs that other commands have started there. A job holds its slot from before its start
-//! until it has ended, and so does a running job of an earlier command that this one adopts.
+//! With `-j N`, at most N jobs of this command run at once. Otherwise the machine's CPUs limit the number: a job counts
+//! as one CPU, or as `--cpus` says. Jobs with a memory limit or a GPU are also counted against the memory and the GPUs
+//! of the engine's machine, together with jobs that other commands have started there. A job holds its slot from before
+//! its start until it has ended, and so does a running job of an earlier command that this one adopts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -66,8 +66,8 @@ impl Admission {
         Admission { jobs, permits: OnceCell::new(), reservations: Arc::default(), running: Arc::default() }
     }
 
-    /// Waits until a job may start. Fails with [`Kind::GpuUnavailable`](ncaas_core::failure::Kind::GpuUnavailable) if the
-    /// job requires a GPU and the engine has none.
+    /// Waits until a job may start. Fails with [`Kind::GpuUnavailable`](ncaas_core::failure::Kind::GpuUnavailable) if
+    /// the job requires a GPU and the engine has none.
     pub(super) async fn wait_for_slot(
         &self,
         engine: &Engine,
@@ -203,7 +203,8 @@ fn reserve_from_rest(
     Some(Reservation { memory, gpu })
 }
 
-/// The GPUs of the engine's machine that jobs may use. The engine does not report them: a remote one is assumed to have one.
+/// The GPUs of the engine's machine that jobs may use. The engine does not report them: a remote one is assumed to have
+/// one.
 fn gpu_ids(engine: &Engine) -> Vec<String> {
     if let Some(visible) = visible_gpus() {
         return visible;

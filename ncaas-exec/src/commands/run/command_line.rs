@@ -1,8 +1,8 @@
 //! The command line of a job: entrypoint and command of its container, with the paths of dataset and config.
 //!
 //! An analysis gets the dataset as `$1` and the config as `$2` of its script, whatever form the image's entrypoint and
-//! command have: a program, a shell with `-c`, either behind `env` or `timeout`. Where placeholders such as `{data}` name
-//! the paths, nothing is appended. A command for which it is not known how it takes arguments is refused.
+//! command have: a program, a shell with `-c`, either behind `env` or `timeout`. Where placeholders such as `{data}`
+//! name the paths, nothing is appended. A command for which it is not known how it takes arguments is refused.
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::base_name;
@@ -42,8 +42,8 @@ pub(super) struct CommandLine {
     pub(super) command: Vec<String>,
 }
 
-/// Adds the arguments to a command. Fails with [`Kind::Usage`] if the image has no command, or only an interpreter, which
-/// would execute the dataset; or if it is not known how the command takes arguments.
+/// Adds the arguments to a command. Fails with [`Kind::Usage`] if the image has no command, or only an interpreter,
+/// which would execute the dataset; or if it is not known how the command takes arguments.
 pub(super) fn complete_command(base: BaseCommand, arguments: &Arguments) -> Result<CommandLine> {
     let BaseCommand { mut entrypoint, mut command, is_explicit } = base;
     split_env_string(&mut entrypoint);
@@ -115,8 +115,8 @@ fn would_execute_dataset(line: &[String]) -> Failure {
         .hint("the image names no script: give the command after `--`, for example `-- python main.py`")
 }
 
-/// Whether an entrypoint most likely executes the command, which begins with `word`: images whose entrypoint is named so
-/// prepare an environment, and a path is no subcommand.
+/// Whether an entrypoint most likely executes the command, which begins with `word`: images whose entrypoint is named
+/// so prepare an environment, and a path is no subcommand.
 fn executes_arguments(entrypoint: &[String], word: &str) -> bool {
     let name = entrypoint.last().map_or("", |word| base_name(word));
     let prepares = name.contains("entrypoint") || ["entry.sh", "startup.sh", "init"].contains(&name);
@@ -135,8 +135,8 @@ fn split_env_string(line: &mut Vec<String>) {
     }
 }
 
-/// Replaces all placeholders of a word in one pass: a value that looks like a placeholder stays as it is, and so does the
-/// variable `${data}` of a shell.
+/// Replaces all placeholders of a word in one pass: a value that looks like a placeholder stays as it is, and so does
+/// the variable `${data}` of a shell.
 fn substitute(word: &str, placeholders: &[(&'static str, String)]) -> String {
     let mut result = String::with_capacity(word.len());
     let mut rest = word;

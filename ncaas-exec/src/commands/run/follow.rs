@@ -9,7 +9,8 @@ use ncaas_core::record::Record;
 use ncaas_core::text;
 use ncaas_core::tool::Tool;
 
-/// Copies the output of a record's container to stderr until it ends. Lines of one of several datasets begin with its name.
+/// Copies the output of a record's container to stderr until it ends. Lines of one of several datasets begin with its
+/// name.
 pub(super) async fn copy_output(tool: Tool, engine: &Engine, record: &Record) -> Result<()> {
     let Some(container) = record.container() else { return Ok(()) };
     let has_siblings = record.job().is_some_and(|job| job.datasets > 1);

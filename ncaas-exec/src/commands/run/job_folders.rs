@@ -31,8 +31,8 @@ impl MadeFolders {
         }
     }
 
-    /// Makes the folders that the job's container writes to, and locks its work folder between processes until the file is
-    /// dropped. None if the file system cannot lock folders.
+    /// Makes the folders that the job's container writes to, and locks its work folder between processes until the file
+    /// is dropped. None if the file system cannot lock folders.
     pub(super) async fn make_locked(&mut self, folder: &JobFolder) -> Result<Option<File>> {
         loop {
             self.make_job_folders(folder)?;

@@ -37,8 +37,8 @@ impl JobInputs {
         Ok(JobInputs { names: names.map(str::to_owned).collect(), data, config })
     }
 
-    /// Reads the platform's fields of the config. A config from the command line can have a format that only the analysis
-    /// knows: then it has no such fields.
+    /// Reads the platform's fields of the config. A config from the command line can have a format that only the
+    /// analysis knows: then it has no such fields.
     pub(super) fn read_config(&self, record: &Record) -> Result<Config> {
         let Some(path) = &self.config else { return Ok(Config::default()) };
         let name = path.host.to_string_lossy();

@@ -156,7 +156,8 @@ impl Launcher {
         wait.await
     }
 
-    /// Checks that the container's program can be started, once for each image and program. Removes the container if not.
+    /// Checks that the container's program can be started, once for each image and program. Removes the container if
+    /// not.
     async fn examine_program(&self, engine: &Engine, id: &str, spec: &ContainerSpec) -> Result<()> {
         let examined = (spec.image.clone(), spec.program.clone());
         if !start_failure::needs_examination(&spec.program) || self.examined.borrow().contains(&examined) {
@@ -171,8 +172,8 @@ impl Launcher {
     }
 }
 
-/// Creates the container of a record's job. None if another run has started one meanwhile. One that was never started is replaced:
-/// the run that created it may have had another io-dir or other limits.
+/// Creates the container of a record's job. None if another run has started one meanwhile. One that was never started
+/// is replaced: the run that created it may have had another io-dir or other limits.
 async fn create_container(engine: &Engine, record: &Record, spec: &ContainerSpec) -> Result<Option<String>> {
     let began = Instant::now();
     loop {

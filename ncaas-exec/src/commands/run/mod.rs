@@ -1,7 +1,8 @@
 //! `ncaas-exec run`: run an image as a detached job.
 //!
-//! A record, from stdin or from arguments ([`job_arguments`]), becomes the specification of a container ([`resolve`]), which
-//! is printed ([`dry_run`]) or started ([`launch`]). A job that an earlier run has started is adopted ([`previous_run`]).
+//! A record, from stdin or from arguments ([`job_arguments`]), becomes the specification of a container ([`resolve`]),
+//! which is printed ([`dry_run`]) or started ([`launch`]). A job that an earlier run has started is adopted
+//! ([`previous_run`]).
 
 mod admission;
 mod command_line;
@@ -368,8 +369,8 @@ impl Runner {
         }
     }
 
-    /// Stops the container that a job of a cancelled submission still has. Later stages save and remove it: the record of such
-    /// a job has no error.
+    /// Stops the container that a job of a cancelled submission still has. Later stages save and remove it: the record
+    /// of such a job has no error.
     async fn stop_cancelled(&self, record: &mut Record) -> Result<()> {
         let stop = async |engine: &Engine, record: &mut Record| {
             let Some((container, Some(io_dir))) = find_container(engine, record).await? else { return Ok(()) };
@@ -417,8 +418,8 @@ impl Runner {
         Ok(true)
     }
 
-    /// Properties of the engine's machine. The engine is asked, once, only if it is remote or the job needs to know memory
-    /// or GPUs: the answer takes 30 ms or more.
+    /// Properties of the engine's machine. The engine is asked, once, only if it is remote or the job needs to know
+    /// memory or GPUs: the answer takes 30 ms or more.
     async fn engine_info(&self, engine: &Engine, settings: &RunSettings) -> Result<&SystemInfo> {
         if engine.is_remote() || settings.memory.is_some() || settings.gpus.is_some() {
             let ask = async || engine.docker().info().await.engine_context("ask", Subject::Engine);

@@ -39,8 +39,9 @@ pub(super) async fn find_started(engine: &Engine, record: &Record) -> Result<Opt
     Ok(find_container(engine, record).await?.filter(|(container, _)| !is_unstarted(container)))
 }
 
-/// Makes room for a new attempt at a job: the container of an earlier attempt whose results are saved gets another name. `rm`
-/// has kept it because the job wrote other files. A container whose results are not saved is taken up by the new attempt.
+/// Makes room for a new attempt at a job: the container of an earlier attempt whose results are saved gets another
+/// name. `rm` has kept it because the job wrote other files. A container whose results are not saved is taken up by the
+/// new attempt.
 pub(super) async fn set_aside_earlier_attempt(tool: Tool, engine: &Engine, record: &mut Record) -> Result<()> {
     let Some(attempt) = record.job().and_then(|job| job.attempt) else { return Ok(()) };
     let Some(name) = record.container_name()? else { return Ok(()) };
@@ -66,8 +67,8 @@ pub(super) async fn set_aside_earlier_attempt(tool: Tool, engine: &Engine, recor
     Ok(())
 }
 
-/// Uses the io-dir that the job's container was started with: the job's results are there, wherever this run is. Fails with
-/// [`Kind::FileNotFound`] if that io-dir is not on this machine.
+/// Uses the io-dir that the job's container was started with: the job's results are there, wherever this run is. Fails
+/// with [`Kind::FileNotFound`] if that io-dir is not on this machine.
 pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container: &str, io_dir: &str) -> Result<()> {
     if record.text("io_dir") == Some(io_dir) {
         return Ok(());
@@ -106,8 +107,8 @@ pub(super) fn saved_end(record: &Record) -> Option<Record> {
     (has_ended && !saved.has_error()).then_some(saved)
 }
 
-/// Whether a job from a bucket has ended here, and its container was removed before its results were collected: another job of
-/// the machine cleared what a killed pipe had left. Its log alone is not its end: it runs again.
+/// Whether a job from a bucket has ended here, and its container was removed before its results were collected: another
+/// job of the machine cleared what a killed pipe had left. Its log alone is not its end: it runs again.
 pub(super) async fn are_results_lost(engine: &Engine, record: &Record, end: &Record) -> bool {
     let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
     is_from_bucket && !is_collected(end) && matches!(find_container(engine, record).await, Ok(None))

@@ -1,5 +1,5 @@
-//! Finds the program that a command line executes, behind wrappers such as `env` and `timeout`, and the script of a shell or
-//! interpreter.
+//! Finds the program that a command line executes, behind wrappers such as `env` and `timeout`, and the script of a
+//! shell or interpreter.
 
 use ncaas_core::layout::base_name;
 

@@ -13,8 +13,8 @@ use ncaas_core::tool::Tool;
 
 use super::input_checksum::checksum_input;
 
-/// The record of a new job with image, command, settings and inputs of a saved record; without its config if another one is
-/// given. A config that has changed since is replaced by the copy in the saved run's results. Fails with
+/// The record of a new job with image, command, settings and inputs of a saved record; without its config if another
+/// one is given. A config that has changed since is replaced by the copy in the saved run's results. Fails with
 /// [`Kind::BadRecord`] if the file does not contain the record of a run.
 pub(super) async fn record_to_replay(tool: Tool, argument: &str, has_other_config: bool) -> Result<Record> {
     // The dataset of a job is often a file in the working directory.
@@ -57,8 +57,8 @@ pub(super) async fn record_to_replay(tool: Tool, argument: &str, has_other_confi
     }))
 }
 
-/// The copy of a job's config in its results, if the config is not as it was and the copy is. A job from a bucket names its
-/// config by key: for that one there is no copy to use.
+/// The copy of a job's config in its results, if the config is not as it was and the copy is. A job from a bucket names
+/// its config by key: for that one there is no copy to use.
 async fn find_saved_config(saved: &Record, name: &str, before: &InputFile) -> Option<PathBuf> {
     let is_unchanged = async |host: &Path| {
         let path = InputPath { host: host.to_owned(), inside: String::new(), is_folder: false };
@@ -71,8 +71,8 @@ async fn find_saved_config(saved: &Record, name: &str, before: &InputFile) -> Op
     is_unchanged(&copy).await.then_some(copy)
 }
 
-/// Checks that the inputs are unchanged. `other_config` is the name of a config that the saved run did not have. Fails with
-/// [`Kind::ChecksumMismatch`], with the names of all inputs that have changed.
+/// Checks that the inputs are unchanged. `other_config` is the name of a config that the saved run did not have. Fails
+/// with [`Kind::ChecksumMismatch`], with the names of all inputs that have changed.
 pub(super) fn compare_inputs(before: &[InputFile], now: &[InputFile], other_config: Option<&str>) -> Result<()> {
     let is_unchanged =
         |input: &&InputFile| before.iter().any(|saved| saved.name == input.name && saved.sha256 == input.sha256);

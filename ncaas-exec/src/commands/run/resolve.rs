@@ -21,8 +21,8 @@ use crate::container_spec::{ContainerSpec, SharedPath};
 use crate::image::io_dir_in_container;
 use crate::run_settings::ContainerEnvironment;
 
-/// Gives a record without a job a new one: `job__<analysis>_<time>`. With `folders`, the job's folder is made too, so that
-/// no other job gets the same id.
+/// Gives a record without a job a new one: `job__<analysis>_<time>`. With `folders`, the job's folder is made too, so
+/// that no other job gets the same id.
 pub(super) fn assign_job(record: &mut Record, mut folders: Option<&mut MadeFolders>) -> Result<()> {
     let analysis = layout::analysis_of_image(record.require("image")?);
     let results = Path::new(record.require("io_dir")?).join(layout::RESULTS);

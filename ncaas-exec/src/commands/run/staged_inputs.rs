@@ -25,9 +25,9 @@ use crate::container_user::ContainerUser;
 /// Depth at which a folder is taken for a loop of links.
 const MAX_DEPTH: usize = 200;
 
-/// The inputs with the paths that are to be mounted: staged where that is necessary. Fails with [`Kind::UnsafePath`] if a
-/// link leads out of the io-dir, or something is neither a file nor a folder; [`Kind::AccessDenied`] if this user may not
-/// read a file.
+/// The inputs with the paths that are to be mounted: staged where that is necessary. Fails with [`Kind::UnsafePath`] if
+/// a link leads out of the io-dir, or something is neither a file nor a folder; [`Kind::AccessDenied`] if this user may
+/// not read a file.
 pub(super) async fn stage_inputs(
     inputs: &JobInputs,
     io_dir: &Path,

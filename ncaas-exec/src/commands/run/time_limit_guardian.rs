@@ -1,8 +1,9 @@
 //! A process that enforces a job's time limit after this tool has ended, even after a logout.
 //!
-//! The engine has no time limits: the tool that waits for the container stops it. The guardian is `ncaas-exec wait CONTAINER` in a
-//! separate session. It ends with the container. A service manager can end it with its control group: `run` starts it again
-//! for a job that it adopts, and `wait` and `ncaas-logs save` hold the limit themselves.
+//! The engine has no time limits: the tool that waits for the container stops it. The guardian is
+//! `ncaas-exec wait CONTAINER` in a separate session. It ends with the container. A service manager can end it with its
+//! control group: `run` starts it again for a job that it adopts, and `wait` and `ncaas-logs save` hold the limit
+//! themselves.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};

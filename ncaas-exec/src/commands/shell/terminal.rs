@@ -18,7 +18,8 @@ const TERMINAL: &str = "/dev/tty";
 
 /// Saves the terminal's settings and prints a line; saves them again in raw mode; and waits for the end of stdin, which
 /// comes when this process ends for any reason. If the terminal is still raw then, the first settings are restored. The
-/// script ignores the terminal's signals, and TTOU, which the kernel sends to background processes that change settings.
+/// script ignores the terminal's signals, and TTOU, which the kernel sends to background processes that change
+/// settings.
 const GUARDIAN: &str = r#"
 trap '' INT QUIT TERM HUP TTOU
 exec 3</dev/tty
@@ -101,8 +102,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Starts the guardian and waits until it has saved the terminal's settings. Without a guardian the terminal stays raw if
-/// this process is killed.
+/// Starts the guardian and waits until it has saved the terminal's settings. Without a guardian the terminal stays raw
+/// if this process is killed.
 fn start_guardian() -> Option<Child> {
     let mut command = Command::new("sh");
     command.args(["-c", GUARDIAN]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -1,7 +1,7 @@
 //! Access of a container's user to a folder of this machine, by an access control list.
 //!
-//! The folder is not made writable for every user of the machine. New files in it get the same list, so that both the user
-//! and the container can change them. (`acl(5)`; the format of the attribute is `linux/posix_acl_xattr.h`.)
+//! The folder is not made writable for every user of the machine. New files in it get the same list, so that both the
+//! user and the container can change them. (`acl(5)`; the format of the attribute is `linux/posix_acl_xattr.h`.)
 
 use std::path::Path;
 

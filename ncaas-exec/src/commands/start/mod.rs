@@ -39,8 +39,8 @@ const IO_DIR_FOLDERS: [(&str, bool); 5] = [
     (layout::LOGS, false),
 ];
 
-/// Keeps the container running, with nothing but a shell. `read` blocks on stdin, to which nothing is written; the shell
-/// waits for it, so that it reacts to signals at once and reaps orphaned processes.
+/// Keeps the container running, with nothing but a shell. `read` blocks on stdin, to which nothing is written; the
+/// shell waits for it, so that it reacts to signals at once and reaps orphaned processes.
 const KEEP_ALIVE: &str = "exec 3<&0; trap 'exit 0' TERM INT; while :; do read -r _ <&3 & wait $!; done";
 
 pub(crate) async fn start(tool: Tool, args: StartArgs) -> Result<ExitStatus> {
@@ -203,7 +203,8 @@ fn folders_of_container(record: &Record, inspected: &ContainerInspectResponse) -
     MountedFolders::make(io_dir, &shared)
 }
 
-/// Lets the container's user write in the folders of the io-dir that it writes to. Returns a warning if that is not possible.
+/// Lets the container's user write in the folders of the io-dir that it writes to. Returns a warning if that is not
+/// possible.
 async fn grant_user_access(engine: &Engine, container: &str, user: &ContainerUser, io_dir: &Path) -> Option<String> {
     let Some(uid) = user.uid(engine, container).await else {
         let warning = "the uid of the container's user is unknown; the user may be unable to write results";
@@ -214,8 +215,8 @@ async fn grant_user_access(engine: &Engine, container: &str, user: &ContainerUse
     Some(format!("{failure}; use `--user {}:{}`", FileOwner::current().uid, FileOwner::current().gid))
 }
 
-/// The folders of the io-dir, writable. They are mounted one by one, so that the container cannot write above them, where
-/// the work folders of jobs are. A remote engine gets copies of inputs and configs.
+/// The folders of the io-dir, writable. They are mounted one by one, so that the container cannot write above them,
+/// where the work folders of jobs are. A remote engine gets copies of inputs and configs.
 fn shared_folders(io_dir: &Path, in_container: &str, is_remote: bool) -> Vec<SharedPath> {
     let shared = |(name, read_only_copy): (&str, bool)| SharedPath {
         host: io_dir.join(name),

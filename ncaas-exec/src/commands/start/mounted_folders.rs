@@ -1,7 +1,7 @@
 //! The folders of an io-dir that the engine mounts read-write in a development container.
 //!
-//! The engine mounts a path, and follows a link in its place. So the folders are opened before, without following links, and
-//! compared after the start with what the container has. A container that has something else is removed.
+//! The engine mounts a path, and follows a link in its place. So the folders are opened before, without following
+//! links, and compared after the start with what the container has. A container that has something else is removed.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -28,8 +28,8 @@ struct MountedFolder {
 }
 
 impl MountedFolders {
-    /// Opens the folders of an io-dir, and makes those that do not exist. Fails with [`Kind::UnsafePath`] if something else
-    /// is in the place of one.
+    /// Opens the folders of an io-dir, and makes those that do not exist. Fails with [`Kind::UnsafePath`] if something
+    /// else is in the place of one.
     pub(crate) fn make(io_dir: &Path, shared: &[SharedPath]) -> Result<Self> {
         let io_dir = Folder::create(io_dir)?;
         let open = |shared: &SharedPath| {
@@ -45,8 +45,8 @@ impl MountedFolders {
         shared.iter().map(open).collect::<Result<Vec<_>>>().map(MountedFolders)
     }
 
-    /// Makes sure that a running container has these folders, and no others in their place. Removes the container if not.
-    /// Fails with [`Kind::UnsafePath`] if it has not.
+    /// Makes sure that a running container has these folders, and no others in their place. Removes the container if
+    /// not. Fails with [`Kind::UnsafePath`] if it has not.
     pub(crate) async fn verify(&self, engine: &Engine, id: &str) -> Result<()> {
         if engine.is_remote() {
             // It got copies.
@@ -76,8 +76,8 @@ impl MountedFolder {
     }
 }
 
-/// The root folder of a running container; none if this user may not see it, or the process id is that of another machine
-/// or namespace.
+/// The root folder of a running container; none if this user may not see it, or the process id is that of another
+/// machine or namespace.
 fn container_root(id: &str, pid: i64) -> Option<OwnedFd> {
     let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     if !cgroup.contains(id) {

@@ -1,8 +1,8 @@
 //! The certificates that the jobs of this process write.
 //!
-//! Rewriting a certificate takes time in proportion to the number of its datasets. Changes that arrive while one is being
-//! written are written together next, so that a submission with thousands of refused datasets costs a few rewrites and
-//! does not delay the jobs of others.
+//! Rewriting a certificate takes time in proportion to the number of its datasets. Changes that arrive while one is
+//! being written are written together next, so that a submission with thousands of refused datasets costs a few
+//! rewrites and does not delay the jobs of others.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

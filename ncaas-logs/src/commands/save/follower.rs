@@ -40,7 +40,8 @@ pub(crate) struct Follower {
     /// Output that the log's sources have lost so far.
     missing: MissingOutput,
     output: JobOutput,
-    /// The log that an earlier run has saved, when the container was created, and from which time on the engine still has the output.
+    /// The log that an earlier run has saved, when the container was created, and from which time on the engine still
+    /// has the output.
     earlier: Option<(LineReader<SavedLog>, LogTime, LogTime)>,
     sampler: Sampler,
     container: Container,
@@ -132,8 +133,8 @@ impl Follower {
 
     /// Follows the job to its end, and writes its files a last time.
     ///
-    /// The record of a job from a bucket is emitted when it runs, so that `ncaas-sync push` can stop it if its submission is
-    /// cancelled. With `live`, each record is emitted whenever the files have changed.
+    /// The record of a job from a bucket is emitted when it runs, so that `ncaas-sync push` can stop it if its
+    /// submission is cancelled. With `live`, each record is emitted whenever the files have changed.
     pub(crate) async fn follow(
         &mut self,
         record: &mut Record,
@@ -156,8 +157,8 @@ impl Follower {
         self.write_last(record).await
     }
 
-    /// Keeps the output that an earlier run has saved and the engine has removed since. Lines before the container's creation are
-    /// of another one, which was lost with its machine.
+    /// Keeps the output that an earlier run has saved and the engine has removed since. Lines before the container's
+    /// creation are of another one, which was lost with its machine.
     async fn keep_earlier_output(&mut self) {
         let Some((mut saved, created, first)) = self.earlier.take() else { return };
         let mut last = None;

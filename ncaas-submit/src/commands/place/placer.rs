@@ -83,8 +83,8 @@ impl Placer {
     /// Places a record and follows its job until its end. Each change goes out as a record.
     ///
     /// # Errors
-    /// [`Kind::SchedulerUnreachable`], [`Kind::SchedulerRefused`], [`Kind::PlacementLost`], [`Kind::Cancelled`]; a failure
-    /// of the bucket.
+    /// [`Kind::SchedulerUnreachable`], [`Kind::SchedulerRefused`], [`Kind::PlacementLost`], [`Kind::Cancelled`]; a
+    /// failure of the bucket.
     pub(crate) async fn place(&self, record: &mut Record, output: &Output) -> Result<()> {
         let job = BucketJob::for_record(record, &self.buckets).await?;
         if let Some(saved) = saved_record(&job, record).await? {

@@ -18,7 +18,8 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a node needs to stop a container, and to upload its log and a few results.
 const SHORTEST_KILL_WAIT: Duration = Duration::from_secs(15);
 
-/// Options of `sbatch` that the placer sets by itself, each with its short form. Another value would hide the job from it.
+/// Options of `sbatch` that the placer sets by itself, each with its short form. Another value would hide the job from
+/// it.
 const OWN_OPTIONS: [(&str, &str); 8] = [
     ("--job-name", "-J"),
     ("--comment", "--comment"),
@@ -64,8 +65,8 @@ pub(super) async fn ended_job(id: &str) -> Option<QueueEntry> {
 /// [`Kind::SchedulerUnreachable`]; [`Kind::SchedulerRefused`] with the scheduler's own words.
 pub(super) async fn submit(request: &JobRequest, script: &str, submissions: u64, with: &[String]) -> Result<String> {
     let mut options = vec!["--parsable".to_owned(), format!("--comment={}", queue_entry::comment(submissions))];
-    // Two placers that race for one record get two jobs of one name, which run one after the other: the second finds the
-    // saved record of the first.
+    // Two placers that race for one record get two jobs of one name, which run one after the other: the second finds
+    // the saved record of the first.
     options.push("--dependency=singleton".to_owned());
     options.push("--requeue".to_owned());
     options.push("--open-mode=append".to_owned());
@@ -84,7 +85,8 @@ pub(super) async fn submit(request: &JobRequest, script: &str, submissions: u64,
 /// A message about a setting of Slurm, and a hint.
 pub(super) type SettingWarning = (String, &'static str);
 
-/// Warnings about settings of Slurm that make jobs wait or lose their results. None if its configuration cannot be read.
+/// Warnings about settings of Slurm that make jobs wait or lose their results. None if its configuration cannot be
+/// read.
 pub(super) async fn check_settings(sets_memory: bool, poll: Duration) -> Vec<SettingWarning> {
     let config = run("scontrol", &["show", "config"], None).await.unwrap_or_default();
     setting_warnings(&config, sets_memory, poll)

@@ -14,9 +14,9 @@ use crate::submit_files::is_submit_file;
 /// How many submissions of the group are read, all at once: the latest ones.
 const LATEST: usize = 16;
 
-/// The job id of an unfinished submission with the same datasets and config. `key` and `size` are those of the submit file that is
-/// written for this one: only files that differ in their timestamp alone by their size are read, so that a script that sends a
-/// thousand submissions does not read them again and again.
+/// The job id of an unfinished submission with the same datasets and config. `key` and `size` are those of the submit
+/// file that is written for this one: only files that differ in their timestamp alone by their size are read, so that a
+/// script that sends a thousand submissions does not read them again and again.
 pub(super) async fn find_unfinished(
     bucket: &Bucket,
     group: &str,

@@ -1,5 +1,5 @@
-//! `ncaas-submit send`: upload local datasets and config, then write the submit file. It comes last, so that a watcher that
-//! sees it finds the rest.
+//! `ncaas-submit send`: upload local datasets and config, then write the submit file. It comes last, so that a watcher
+//! that sees it finds the rest.
 
 mod duplicate;
 mod upload;

@@ -119,8 +119,8 @@ impl<'a> Uploader<'a> {
     }
 }
 
-/// The absolute path of a file or folder under the name that it is given by. A link keeps its name: that of its target says
-/// nothing in the trees of git-annex.
+/// The absolute path of a file or folder under the name that it is given by. A link keeps its name: that of its target
+/// says nothing in the trees of git-annex.
 fn path_of_name(path: &Path) -> std::io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => {

@@ -72,8 +72,8 @@ enum Decision {
     OnPlatform,
 }
 
-/// Decides about a claim. `holder` is the state of the watcher that has it, `has_certificate` whether the job's folder has a
-/// certificate that these tools did not write.
+/// Decides about a claim. `holder` is the state of the watcher that has it, `has_certificate` whether the job's folder
+/// has a certificate that these tools did not write.
 fn decide(
     old: Option<&Claim>,
     submission: &str,
@@ -95,7 +95,8 @@ fn decide(
     }
 }
 
-/// Claims a job for this watcher. `superseded_number` is the number of the claim on it that this watcher has lost, or 0.
+/// Claims a job for this watcher. `superseded_number` is the number of the claim on it that this watcher has lost,
+/// or 0.
 async fn acquire(
     bucket: &Bucket,
     id: &str,
@@ -154,8 +155,8 @@ async fn acquire(
     Err(Failure::new(Kind::BucketError, message))
 }
 
-/// Claims the job `id` of the submit file `key`, if it has not ended and no other watcher has it. Without `may_claim`, only looks
-/// after a job that this watcher has claimed before.
+/// Claims the job `id` of the submit file `key`, if it has not ended and no other watcher has it. Without `may_claim`,
+/// only looks after a job that this watcher has claimed before.
 pub(super) async fn claim_job(
     session: &WatchSession,
     key: &Key,
@@ -179,7 +180,8 @@ pub(super) async fn claim_job(
     if let Some(other) = session.begin_claim(id, results, key) {
         return claimed_before(session, &other, key, id).await;
     }
-    // Records of a claim that this watcher has lost stay superseded, even if the claim was deleted and numbers start again.
+    // Records of a claim that this watcher has lost stay superseded, even if the claim was deleted and numbers start
+    // again.
     let lost = session.lease.borrow().as_ref().map_or(0, |lease| lease.superseded_number(group, id));
     let claimed = acquire(&session.bucket, id, key, results, &session.watchers, lost).await;
     let owner = session.watchers.owner();

@@ -27,8 +27,8 @@ use crate::submission::{AllowedKeys, Submission};
 use crate::validation;
 use crate::watchers::process;
 
-/// A file with incomplete JSON counts as still being written until this long after its last change, because its writer may be
-/// invisible from here.
+/// A file with incomplete JSON counts as still being written until this long after its last change, because its writer
+/// may be invisible from here.
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);
 
 /// How many status files are written at once.

@@ -1,7 +1,8 @@
 //! New submit files in a directory bucket, detected with inotify.
 //!
-//! An event comes when a file was closed after writing or was moved into place, so a file that is still being written is
-//! not read. A new folder has an event too: it has to be listed, because files in it may be older than the watch on it.
+//! An event comes when a file was closed after writing or was moved into place, so a file that is still being written
+//! is not read. A new folder has an event too: it has to be listed, because files in it may be older than the watch on
+//! it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::submit_files::is_submit_file;
 
-/// Magic numbers of file systems on which other machines write without an event here: NFS, SMB (three of them), 9P, FUSE,
-/// Ceph, AFS, Lustre, GPFS. From statfs(2) and the headers of those that are not in it.
+/// Magic numbers of file systems on which other machines write without an event here: NFS, SMB (three of them), 9P,
+/// FUSE, Ceph, AFS, Lustre, GPFS. From statfs(2) and the headers of those that are not in it.
 const REMOTE: [u64; 10] = [
     0x6969,
     0x517b,

@@ -89,8 +89,8 @@ fn take_retry_requests(session: &WatchSession) {
     }
 }
 
-/// Lets go of submissions that have ended. A full check also queues those again that were given back: their claim is gone,
-/// or another attempt has begun.
+/// Lets go of submissions that have ended. A full check also queues those again that were given back: their claim is
+/// gone, or another attempt has begun.
 async fn check_claimed(session: &WatchSession, position: &mut usize, is_full_check: bool) -> Result<()> {
     let checked: Vec<(JobName, ClaimedJob)> = {
         let claimed = session.claimed.borrow();

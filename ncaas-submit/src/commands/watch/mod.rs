@@ -1,8 +1,8 @@
 //! `ncaas-submit watch`: emit the records of each unfinished submission once, from one of several watchers.
 //!
 //! Submit files are found by listing and by [`notifications`], and wait in a [`submit_queue`]. Each is read, claimed,
-//! validated, and its records are emitted ([`emission`]). [`maintenance`] renews this watcher's claims, takes over those of
-//! dead watchers, and releases submissions that have ended. [`session`] is the state that they share.
+//! validated, and its records are emitted ([`emission`]). [`maintenance`] renews this watcher's claims, takes over
+//! those of dead watchers, and releases submissions that have ended. [`session`] is the state that they share.
 
 mod claims;
 mod emission;
@@ -284,8 +284,8 @@ async fn list_once(
     }
 }
 
-/// Processes submit files, several at once. A file that has to wait, because it is still being written or the bucket does
-/// not answer, does not delay the others.
+/// Processes submit files, several at once. A file that has to wait, because it is still being written or the bucket
+/// does not answer, does not delay the others.
 async fn process_queue(session: &WatchSession, has_listed_all: &Cell<bool>, output: &Output) {
     let mut in_progress = FuturesUnordered::new();
     let mut waiting = FuturesUnordered::new();

@@ -142,7 +142,8 @@ impl WatchSession {
         }
     }
 
-    /// Notes that another watcher, or a new attempt, has replaced the claim on a job: the work under it no longer counts.
+    /// Notes that another watcher, or a new attempt, has replaced the claim on a job: the work under it no longer
+    /// counts.
     pub(crate) fn note_superseded(&self, name: &JobName, job: &ClaimedJob, by: Option<&Claim>) -> Result<()> {
         let elsewhere = by.is_some_and(|claim| !claim.is_free() && claim.host != self.watchers.host());
         let (group, id) = name;

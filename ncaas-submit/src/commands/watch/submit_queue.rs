@@ -1,8 +1,8 @@
 //! The queue of submit files that were found and have to be read, each once.
 //!
-//! Groups take turns, and within a group the oldest submission comes first. Submit files that existed when the watch began,
-//! which can be many, and those that came later take turns too. An unfinished submission that cannot be claimed at once
-//! goes back into the queue.
+//! Groups take turns, and within a group the oldest submission comes first. Submit files that existed when the watch
+//! began, which can be many, and those that came later take turns too. An unfinished submission that cannot be claimed
+//! at once goes back into the queue.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -54,8 +54,8 @@ fn push(files: &mut QueuedFiles, found: QueuedFile) {
 
 /// The submit files that wait. A file that was here before is not taken in again, unless it has changed.
 ///
-/// Memory grows with the number of submit files in the bucket: by 8 bytes and a hash table's overhead each, and some 300
-/// bytes more for each that waits.
+/// Memory grows with the number of submit files in the bucket: by 8 bytes and a hash table's overhead each, and some
+/// 300 bytes more for each that waits.
 pub(crate) struct SubmitQueue {
     /// Submit files that existed when the watch began.
     old: RefCell<QueuedFiles>,

@@ -109,8 +109,8 @@ impl JobDirectory {
         self.folder.write_whole(&self.relative(&self.job.record_file()), &record.to_line())
     }
 
-    /// Saves the record of a job whose results could not be collected. Its certificate and status file, which may call the
-    /// job a success, now give the reason of the failure.
+    /// Saves the record of a job whose results could not be collected. Its certificate and status file, which may call
+    /// the job a success, now give the reason of the failure.
     pub(crate) fn save_failed_record(&self, record: &Record, reason: &str) -> Result<()> {
         self.save_record(record)?;
         let dataset = *certificate::datasets_of_record(record).start();

@@ -216,8 +216,8 @@ impl Collector {
     }
 }
 
-/// Finds the record that an argument names. If the container was not started from a record, the results go to a folder with
-/// the container's name.
+/// Finds the record that an argument names. If the container was not started from a record, the results go to a folder
+/// with the container's name.
 async fn find_record(engine: &Engine, record: &mut Record) -> Result<()> {
     let inspected = match engine.inspect_target(record).await {
         Err(failure) if failure.kind == Kind::ContainerNotFound && record.job().is_some() => return Ok(()),

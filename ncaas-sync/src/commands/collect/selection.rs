@@ -88,8 +88,8 @@ impl LeftOutFiles {
         self.temporary().map(|(_, count)| count).sum()
     }
 
-    /// The warning about temporary files of a job that failed or has results. `is_removed`: `ncaas-exec rm` in the same pipe
-    /// removes the container before somebody reads the warning.
+    /// The warning about temporary files of a job that failed or has results. `is_removed`: `ncaas-exec rm` in the same
+    /// pipe removes the container before somebody reads the warning.
     pub(crate) fn temporary_warning(&self, is_removed: bool) -> Option<String> {
         let described = self.temporary().map(describe).collect::<Vec<_>>();
         let advice = if is_removed {

@@ -105,8 +105,8 @@ impl Puller<'_> {
     }
 }
 
-/// Copies how a job ended from its saved record. The bucket's content is data that others can write: it does not choose a
-/// container, a path of this machine or a bucket.
+/// Copies how a job ended from its saved record. The bucket's content is data that others can write: it does not choose
+/// a container, a path of this machine or a bucket.
 fn copy_end(saved: &Record, record: &mut Record) -> Result<()> {
     let folder = JobFolder::for_record(record)?;
     record.copy_end(saved);

@@ -1,10 +1,10 @@
 //! Folders that killed stages left in an io-dir, of jobs that have ended.
 //!
-//! A stage that is killed while it prepares a job leaves the job's work folder, and another pipe may finish the job. A work
-//! folder is removed when the bucket has the submission's end and nothing but staged inputs is in it: results that were not
-//! collected stay. `ncaas-exec rm` does not see the bucket: it learns of the end from `end.txt` in the job's folder, and then
-//! removes the job's container if that is left too. If another machine has ended the job, after this one lost its power for
-//! example, a note in the work folder tells `rm` that nobody collects what is left here.
+//! A stage that is killed while it prepares a job leaves the job's work folder, and another pipe may finish the job. A
+//! work folder is removed when the bucket has the submission's end and nothing but staged inputs is in it: results that
+//! were not collected stay. `ncaas-exec rm` does not see the bucket: it learns of the end from `end.txt` in the job's
+//! folder, and then removes the job's container if that is left too. If another machine has ended the job, after this
+//! one lost its power for example, a note in the work folder tells `rm` that nobody collects what is left here.
 
 use std::path::Path;
 
@@ -29,8 +29,8 @@ pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Fold
             entry => entry?.is_some(),
         };
         if has_ended && let Ok(folder) = open_real_folder(&work, id) {
-            // The pipe that ended the submission had another io-dir, or was killed before it wrote the file here. A job's folder
-            // that cannot be written keeps its container.
+            // The pipe that ended the submission had another io-dir, or was killed before it wrote the file here. A
+            // job's folder that cannot be written keeps its container.
             let _ = io_dir.open_below(&Path::new(RESULTS).join(id)).and_then(|folder| note_end(&folder));
             remove_ended_work(&folder);
             // Fails for a folder that is not empty, which is kept.

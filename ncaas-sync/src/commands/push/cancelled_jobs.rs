@@ -1,7 +1,7 @@
 //! Stops the running jobs of cancelled submissions.
 //!
-//! `ncaas-logs save` emits the record of each running job. While jobs run, one request for each of their submissions asks every
-//! two seconds, or less often with more than a hundred submissions, whether the submission is cancelled.
+//! `ncaas-logs save` emits the record of each running job. While jobs run, one request for each of their submissions
+//! asks every two seconds, or less often with more than a hundred submissions, whether the submission is cancelled.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

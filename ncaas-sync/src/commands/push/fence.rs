@@ -1,8 +1,9 @@
 //! Keeps superseded work from writing to the bucket.
 //!
-//! Another watcher takes over a submission when it has seen no heartbeat for 30 seconds. So a write starts only if the claim was
-//! confirmed within the last second, and continues only while the claim is confirmed: a machine without a connection to the
-//! bucket abandons its writes before another machine can take over, and checks the claim again when it is connected.
+//! Another watcher takes over a submission when it has seen no heartbeat for 30 seconds. So a write starts only if the
+//! claim was confirmed within the last second, and continues only while the claim is confirmed: a machine without a
+//! connection to the bucket abandons its writes before another machine can take over, and checks the claim again when
+//! it is connected.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -60,7 +61,8 @@ impl Fence {
         }
     }
 
-    /// Checks the claim repeatedly. Returns the failure of superseded work, or `None` if the claim cannot be confirmed in time.
+    /// Checks the claim repeatedly. Returns the failure of superseded work, or `None` if the claim cannot be confirmed
+    /// in time.
     async fn wait_until_unconfirmed(&self) -> Option<Failure> {
         loop {
             tokio::time::sleep(REFRESH).await;

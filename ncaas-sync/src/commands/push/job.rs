@@ -1,8 +1,8 @@
 //! Uploads one job's results and logs to its folder in the bucket.
 //!
 //! Readers rely on the order: results, then logs, then the saved record, which says that the job is complete, and last
-//! `end.txt`, when every dataset of the submission is complete. The claim is checked before each object: superseded work writes
-//! nothing more.
+//! `end.txt`, when every dataset of the submission is complete. The claim is checked before each object: superseded
+//! work writes nothing more.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -99,8 +99,8 @@ impl Pusher<'_> {
         let transfer = if is_last { transfer } else { transfer.for_growing_files() };
         let upload = JobUpload { pusher: self, output, transfer, prefix, folder, fence };
         if record.is_pushed() {
-            // A pipe that was killed after its last saved record has written no end. Once for each submission: the end of a
-            // dataset that is still open checks again.
+            // A pipe that was killed after its last saved record has written no end. Once for each submission: the end
+            // of a dataset that is still open checks again.
             upload.end(job).await?;
             self.completed.borrow_mut().insert(submission_name(job));
             return Ok(());
@@ -125,8 +125,8 @@ impl Pusher<'_> {
         Ok(())
     }
 
-    /// Prints, once for each submission, how to run it again if one of its jobs could not be run. A refused submit file has a
-    /// hint of another kind.
+    /// Prints, once for each submission, how to run it again if one of its jobs could not be run. A refused submit file
+    /// has a hint of another kind.
     fn note_failed_submission(&self, record: &Record, job: &Job) {
         let could_run = record.error().is_none_or(|error| matches!(error.kind, Kind::Cancelled | Kind::BadSubmission));
         let (Some(bucket), Some(group)) = (&job.bucket, &job.group) else { return };
@@ -194,8 +194,8 @@ struct JobUpload<'p> {
 }
 
 impl JobUpload<'_> {
-    /// Fails if the files of an ended job do not say how it ended, which `ncaas-logs save` writes. Otherwise the bucket would have
-    /// the end of the submission beside a certificate that shows the job as starting for ever.
+    /// Fails if the files of an ended job do not say how it ended, which `ncaas-logs save` writes. Otherwise the bucket
+    /// would have the end of the submission beside a certificate that shows the job as starting for ever.
     fn check_log_is_saved(&self, record: &Record) -> Result<()> {
         let folder = self.transfer.folder();
         let container = record.container().map(|container| container.id);

@@ -1,5 +1,5 @@
-//! Three pipes with their own io-dirs share a bucket, and a stage is killed every two seconds: on one engine, through a proxy
-//! that breaks one request in ten, and on three machines with their own engines, process ids and `serve`.
+//! Three pipes with their own io-dirs share a bucket, and a stage is killed every two seconds: on one engine, through a
+//! proxy that breaks one request in ten, and on three machines with their own engines, process ids and `serve`.
 //!
 //! `make test-endurance` runs more submissions: `NCAAS_ENDURANCE_SUBMISSIONS` is their number, by default 6.
 
@@ -177,8 +177,8 @@ impl Endurance {
         }
         pipes.end();
         let probes = || self.bucket.keys().into_iter().filter(|key| key.contains("probe")).count();
-        // The next watcher of a machine removes the probe objects of those that were ended meanwhile. Its next submission
-        // clears the io-dir, and removes the containers that a killed `rm` has left.
+        // The next watcher of a machine removes the probe objects of those that were ended meanwhile. Its next
+        // submission clears the io-dir, and removes the containers that a killed `rm` has left.
         let has_forgotten = !pipes.containers(&self.jobs).is_empty() || probes() > 0;
         for machine in 0..MACHINES {
             if has_forgotten || !left_in(&pipes.io_dir(machine)).is_empty() {

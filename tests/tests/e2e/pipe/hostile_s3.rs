@@ -1,5 +1,5 @@
-//! A person who may write to one group of a bucket on S3, where keys and metadata can be anything: the group reaches nothing
-//! else, and stops nobody.
+//! A person who may write to one group of a bucket on S3, where keys and metadata can be anything: the group reaches
+//! nothing else, and stops nobody.
 
 use std::collections::HashMap;
 use std::path::Path;

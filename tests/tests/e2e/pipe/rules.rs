@@ -234,8 +234,8 @@ fn an_unreachable_engine_is_exit_status_3_and_loses_no_record() {
         )
     };
     for verb in [["ncaas-exec", "run"], ["ncaas-exec", "rm"], ["ncaas-exec", "wait"], ["ncaas-exec", "stop"]] {
-        // Of a job that has ended only its container is left to ask about. Who says that one runs has seen the engine, and
-        // would have it waited for.
+        // Of a job that has ended only its container is left to ask about. Who says that one runs has seen the engine,
+        // and would have it waited for.
         let record = in_state(if verb[1] == "rm" { "exited" } else { "" });
         let ran =
             filter(verb).env("DOCKER_HOST", "unix:///nonexistent.sock").stdin(format!("{record}\n{record}\n")).run();

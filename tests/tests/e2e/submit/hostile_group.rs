@@ -1,4 +1,5 @@
-//! A person who may write to one group of a directory bucket: what that group holds reaches no other group, and stops nothing.
+//! A person who may write to one group of a directory bucket: what that group holds reaches no other group, and stops
+//! nothing.
 
 use std::fs;
 use std::os::unix::fs::symlink;

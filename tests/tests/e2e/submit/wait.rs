@@ -27,7 +27,8 @@ fn a_submission_with_a_result_path_ends_there() {
     assert_eq!(watch_once(&bucket).json().len(), 0);
 }
 
-/// A directory bucket with three datasets of one submission, whose jobs the pipe has run in an image; one of them fails.
+/// A directory bucket with three datasets of one submission, whose jobs the pipe has run in an image; one of them
+/// fails.
 fn run_submission(folder: &Path, image: &str) -> Ran {
     for (name, content) in [("a.npy", "fail"), ("b.npy", "b"), ("c.npy", "fail"), ("c.yaml", "n: 1\n")] {
         fs::write(folder.join(name), content).unwrap();

@@ -1,4 +1,5 @@
-//! What people see on a terminal: summaries and tables, each failure once, and containers by the names that people know.
+//! What people see on a terminal: summaries and tables, each failure once, and containers by the names that people
+//! know.
 
 mod interruption;
 mod status_line;

@@ -11,8 +11,8 @@ use ncaas_tests::{pipe_in, unique};
 /// What no line on the screen has when a pipe has ended: the line is removed.
 const RUNNING: &str = " running, ";
 
-/// A command that runs four jobs, one after the other, of which the third fails. The first two end when there is a file with the
-/// name of their dataset in the folder `end`.
+/// A command that runs four jobs, one after the other, of which the third fails. The first two end when there is a file
+/// with the name of their dataset in the folder `end`.
 fn run_jobs(workspace: &Workspace, flags: &str) -> String {
     for name in ["a", "b", "c", "d"] {
         workspace.write(&format!("{name}.npy"), name);

@@ -1,10 +1,10 @@
 //! Assigns each finding its path in the results.
 //!
 //! The results of the only dataset of a submission are in `process_results` itself; those of several datasets each in a
-//! folder with the dataset's label, so that nothing has to be decided between them, on whatever machine they run. A name
-//! may still be taken, for example by the config: a file with the same content is kept once, one with other content gets
-//! another folder. The assignment is a pure function of the findings and of the destination's content. Only the index of the
-//! chosen candidate is stored with a finding: its path is derived when it is needed.
+//! folder with the dataset's label, so that nothing has to be decided between them, on whatever machine they run. A
+//! name may still be taken, for example by the config: a file with the same content is kept once, one with other
+//! content gets another folder. The assignment is a pure function of the findings and of the destination's content.
+//! Only the index of the chosen candidate is stored with a finding: its path is derived when it is needed.
 
 #[cfg(test)]
 mod tests;
@@ -287,7 +287,8 @@ impl<D: Destination> Assigner<'_, D> {
         self.naming.assigned_path(finding)?.strip_suffix(&finding.source[target.len()..]).map(str::to_owned)
     }
 
-    /// The folders whose files all keep their names and go to one folder that does not exist yet: each moves as a whole.
+    /// The folders whose files all keep their names and go to one folder that does not exist yet: each moves as a
+    /// whole.
     fn plan_folder_moves(&self, complete: &[RawPath], list: &[Finding]) -> Vec<FolderMove> {
         let mut goals: HashMap<&Path, Option<String>> =
             complete.iter().map(|folder| (folder.as_path(), None)).collect();

@@ -28,7 +28,8 @@ fn jobs_that_end_with_their_engine_are_reported_as_stopped_by_the_engine() {
     assert_ne!(ended[0]["status"], "success");
 }
 
-/// dockerd that is killed after a container's exit and before it has noted it: it finds a container that ran, and no process.
+/// dockerd that is killed after a container's exit and before it has noted it: it finds a container that ran, and no
+/// process.
 #[test]
 fn a_job_whose_exit_the_engine_has_lost_is_not_a_success() {
     let mut workspace = EngineWorkspace::new(&[]);

@@ -1,5 +1,5 @@
-//! `ncaas-submit watch`: a watcher that was replaced tells the stages of its pipe, and jobs are run again a bounded number of
-//! times.
+//! `ncaas-submit watch`: a watcher that was replaced tells the stages of its pipe, and jobs are run again a bounded
+//! number of times.
 
 use std::path::PathBuf;
 use std::time::Duration;
