@@ -172,6 +172,21 @@ impl JobFolder {
         Record::parse(&line).ok().filter(|saved| self.is_of_this_attempt(saved))
     }
 
+    /// Makes sure that no later attempt at the job is saved, for a stage that is about to write into its open folder.
+    ///
+    /// # Errors
+    /// [`Kind::Superseded`].
+    pub fn check_attempt(&self, folder: &Folder) -> Result<()> {
+        let line = folder.read(folder.relative(&self.record_file()), MAX_LINE as u64);
+        let saved = line.and_then(|line| Record::parse(&line).ok()?.job());
+        if saved.is_none_or(|saved| saved.attempt.unwrap_or(1) <= self.attempt.unwrap_or(1)) {
+            return Ok(());
+        }
+        let message = format!("a later attempt at `{}` is saved in `{}`", self.label, self.root.display());
+        Err(Failure::new(Kind::Superseded, message)
+            .hint("`ncaas-sync diff CONTAINER` lists the files of the earlier attempt, and `docker cp` copies them"))
+    }
+
     /// Whether a record that was saved for this job is not from an earlier attempt.
     pub fn is_of_this_attempt(&self, saved: &Record) -> bool {
         saved.job().is_none_or(|job| job.attempt == self.attempt)

@@ -113,6 +113,9 @@ impl Follower {
             excerpt.explain_missing(&failure.message);
         }
         let folder = files.open()?;
+        if let Some(job) = &files.job {
+            job.check_attempt(&folder)?;
+        }
         let saved = folder.open_file(folder.relative(&files.log)).ok();
         let saved = saved.map(|(file, _)| LineReader::new(SavedLog::new(file, &files.log, Query::default())));
         let created = inspected.created.as_deref().and_then(|time| LogTime::parse(time.as_bytes()));

@@ -130,6 +130,7 @@ impl Saver {
                 follower.write_failed(&with_failure(record, &failure), &describe(&failure)).await?;
                 failure
             }
+            Err(failure) if failure.kind == Kind::Superseded => return Err(failure),
             Err(failure) => {
                 fill_io_dir(record, &self.io_dir)?;
                 if let Ok(files) = JobFiles::for_record(record) {

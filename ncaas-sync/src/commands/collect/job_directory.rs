@@ -32,6 +32,7 @@ impl JobDirectory {
     pub(crate) fn open(record: &Record) -> Result<JobDirectory> {
         let job = JobFolder::for_record(record)?;
         let folder = job.open()?;
+        job.check_attempt(&folder)?;
         Ok(JobDirectory { job, folder })
     }
 

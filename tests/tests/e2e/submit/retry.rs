@@ -1,5 +1,7 @@
 //! `ncaas-submit retry`.
 
+use std::fs;
+
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::{containers_labelled, docker};
 use ncaas_tests::pipeline::{SubmittedJob, pipeline_script, put_submission};
@@ -69,5 +71,13 @@ fn a_retry_runs_a_job_again_whose_container_was_kept_and_keeps_that_under_anothe
     assert_eq!(containers(), kept);
     let name = docker(&["inspect", "--format", "{{.Name}}", &kept[0]]);
     assert!(name.ends_with("-attempt-1"), "{name}");
+    // Its files are not mixed with those of the attempt that is saved.
+    let read = || fs::read(job.folder.path().join("io-dir").join(job.key("logs/a.txt.log"))).unwrap();
+    let log = read();
+    for command in ["ncaas-sync collect --all", "ncaas-logs save"] {
+        let refused = pipe_in(job.folder.path(), &format!("{command} {}", kept[0]), &[]);
+        refused.ended_saying(1, "a later attempt at `a.txt` is saved in ");
+    }
+    assert!(read() == log);
     docker(&["rm", &kept[0]]);
 }
