@@ -47,7 +47,7 @@ impl JobFacts {
     }
 
     fn final_state(&self) -> SubmissionState {
-        let has = |kind| self.saved.values().any(|record| record.error().is_some_and(|error| error.kind == kind));
+        let has = |kind| self.find_error(kind).is_some();
         if has(Kind::BadSubmission) {
             SubmissionState::Refused
         } else if has(Kind::Cancelled) || (self.is_cancelled && self.has_failed()) {
@@ -57,6 +57,12 @@ impl JobFacts {
         } else {
             SubmissionState::Success
         }
+    }
+
+    /// The message of the error of that kind that has ended a dataset.
+    pub(crate) fn find_error(&self, kind: Kind) -> Option<String> {
+        let mut errors = self.saved.values().filter_map(Record::error);
+        errors.find(|error| error.kind == kind).map(|error| error.message)
     }
 
     fn has_failed(&self) -> bool {

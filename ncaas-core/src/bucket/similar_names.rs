@@ -1,7 +1,7 @@
 //! Keys that look the same and are not: the same text in different Unicode normalisation forms.
 //!
 //! macOS gives `é` as two characters (`e` and an accent) where other systems give one. Both are valid keys of different
-//! objects. They are never merged; a message about a missing one names the other.
+//! objects. They are never merged; a message about a missing one names the other, or else the key that was probably meant.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,8 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::key::{Key, quoted};
 use super::storage::Bucket;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, NoneIf, Result};
+use crate::suggestion::nearest_spelling;
 
 /// How many pages of a listing are searched for a key that looks the same.
 const PAGES: usize = 20;
@@ -27,19 +28,31 @@ impl Bucket {
         Ok(Failure::new(Kind::ObjectNotFound, message))
     }
 
-    /// The end of a sentence about a missing object or folder: that it does not exist, and which key looks the same.
+    /// The end of a sentence about a missing object or folder: that it does not exist, and which key looks the same or is
+    /// the most similar one in its folder.
     ///
     /// # Errors
     /// If the bucket cannot be listed.
     pub async fn explain_missing(&self, key: &Key) -> Result<String> {
-        Ok(match self.find_similar(key).await? {
-            None => "does not exist".to_owned(),
-            Some(similar) => format!(
-                "does not exist, but {} does, which looks the same and has another Unicode normalisation (`$'{}'`)",
-                quoted(similar.as_str()),
-                escaped(&similar)
-            ),
-        })
+        if let Some(similar) = self.find_similar(key).await? {
+            let (shown, escaped) = (quoted(similar.as_str()), escaped(&similar));
+            let unlike = format!("which looks the same and has another Unicode normalisation (`$'{escaped}'`)");
+            return Ok(format!("does not exist, but {shown} does, {unlike}"));
+        }
+        let nearest = self.find_nearest(key).await?;
+        let nearest = nearest.map(|nearest| format!(", but {} does", quoted(nearest.as_str()))).unwrap_or_default();
+        Ok(format!("does not exist{nearest}"))
+    }
+
+    /// The key in the same folder with the fewest typing errors. One page of a listing is searched.
+    async fn find_nearest(&self, key: &Key) -> Result<Option<Key>> {
+        let name = key.as_str();
+        let folder = name.trim_end_matches('/').rfind('/').map_or("", |end| &name[..=end]);
+        let page = self.list_folder(folder, None).next_page().await.none_if(&[Kind::AccessDenied])?.flatten();
+        let beside = page.map(|page| page.folders.into_iter().chain(page.entries.into_iter().map(|entry| entry.key)));
+        let keys: Vec<Key> =
+            beside.into_iter().flatten().filter(|other| other.is_folder() == key.is_folder()).collect();
+        Ok(nearest_spelling(name, keys.iter().map(|key| (key.as_str(), key))).cloned())
     }
 
     /// A key that differs from this one only in its Unicode normalisation.

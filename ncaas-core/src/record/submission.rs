@@ -48,6 +48,9 @@ pub struct SubmissionFields {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<Timestamp>,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How many of its datasets have ended.
     #[serde(default)]
     pub datasets_done: u64,

@@ -18,6 +18,8 @@ async fn a_missing_key_names_the_one_that_looks_the_same() {
         );
         assert!(failure.message.ends_with(&words), "{failure}");
         let other = bucket.missing(&key("lab/inputs/cafe.npy")).await.unwrap();
+        assert!(other.message.ends_with(&format!("the object does not exist, but `{decomposed}` does")), "{other}");
+        let other = bucket.missing(&key("lab/inputs/other.npy")).await.unwrap();
         assert!(other.message.ends_with("the object does not exist"), "{other}");
         // The two forms are different objects.
         bucket.put(&key("lab/inputs/caf\u{e9}.npy"), "y").await.unwrap();

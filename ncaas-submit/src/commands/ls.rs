@@ -7,9 +7,10 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Buckets, ObjectInfo};
 use ncaas_core::duration::format_age;
-use ncaas_core::failure::Result;
+use ncaas_core::failure::{Kind, Result};
 use ncaas_core::group::{check_groups, open_bucket};
 use ncaas_core::pipe::{Output, Pipe};
+use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::submission::{DatasetState, SubmissionFields, SubmissionState};
 use ncaas_core::table::{Table, shows_table, terminal_height, terminal_width};
@@ -33,6 +34,9 @@ const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
+/// Of how many refused submissions the reason is shown below the table.
+const MAX_REFUSALS: usize = 5;
+
 /// How many submissions are read at once.
 const AT_ONCE: usize = 16;
 
@@ -46,9 +50,12 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
             loop {
                 let columns = ["JOB", "GROUP", "STATE", "DONE", "SUBMITTED", "OWNER"];
                 let mut table = Table::new(&columns).with_optional_last().fit(terminal_width());
+                let mut refused = Vec::new();
                 list(tool, &bucket, &args, output, async |record, status| {
                     if shows_table {
                         table.push(row(&record, &status));
+                        let id = record.job().unwrap_or_default().id;
+                        refused.extend(status.reason.map(|reason| format!("`{id}` was refused: {reason}")));
                     } else if is_changed(&mut emitted, &record, args.watch) {
                         output.emit(&record).await;
                     }
@@ -60,12 +67,22 @@ pub(crate) async fn ls(tool: Tool, args: LsArgs) -> Result<ExitStatus> {
                     output.write(shown.into_bytes()).await;
                 }
                 if !args.watch {
+                    note_refusals(tool, &refused);
                     return Ok(());
                 }
                 sleep(REFRESH).await;
             }
         })
         .await
+}
+
+/// Reports why the newest refused submissions were refused.
+fn note_refusals(tool: Tool, refused: &[String]) {
+    let left_out = refused.len().saturating_sub(MAX_REFUSALS);
+    if left_out > 0 {
+        tool.note(&format!("{} refused; `--json` shows why", format_count(left_out, "older submission")));
+    }
+    refused[left_out..].iter().for_each(|refusal| tool.note(refusal));
 }
 
 /// A table in place of what a terminal of `height` lines shows: its header and its last lines, if it is too long.
@@ -165,13 +182,17 @@ fn status(submission: &Submission, entry: &ObjectInfo, facts: &JobFacts) -> Subm
         dataname: dataname.to_owned(),
         status: facts.dataset_status(dataset),
     });
+    let state = facts.state();
+    let reason = facts.find_error(Kind::BadSubmission).filter(|_| state == SubmissionState::Refused);
     SubmissionFields {
-        state: facts.state(),
+        state,
         submitted_at: Some(entry.modified),
         claimed_at: facts.claim.as_ref().map(|claim| claim.claimed_at),
         owner: facts.claim.as_ref().map(|claim| claim.owner.clone()),
         ended_at: facts.ended_at,
-        datasets_done: facts.saved.len() as u64,
+        // A refused submission has a record of no dataset.
+        datasets_done: if reason.is_some() { 0 } else { facts.saved.len() as u64 },
+        reason,
         jobs: jobs.collect(),
     }
 }

@@ -137,10 +137,7 @@ impl Submission {
             let more = format_count(self.reasons.len() - MAX_REASONS, "more reason");
             reasons = format!("{reasons}; and {more}");
         }
-        Some(Failure::new(Kind::BadSubmission, reasons).hint(
-            "correct it and submit it with a new timestamp; if only a file is missing, upload it and run \
-             `ncaas-submit retry BUCKET/GROUP JOB`",
-        ))
+        Some(Failure::new(Kind::BadSubmission, reasons))
     }
 
     /// The job's records: one for each dataset, or a single one for a refused submission.
@@ -163,7 +160,13 @@ impl Submission {
             _ => Some(Datasets::Many(names.iter().map(|name| (*name).to_owned()).collect())),
         };
         let mut record = self.record(Job { dataset: 1, datasets: 1, ..job.clone() }, dataname);
-        record.fail(tool, &refusal);
+        record.fail(
+            tool,
+            &refusal.hint(
+                "correct it and submit it with a new timestamp; if only a file is missing, upload it and run \
+                 `ncaas-submit retry BUCKET/GROUP JOB`",
+            ),
+        );
         vec![record]
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ncaas_tests::Run;
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::submissions::{
-    list_submissions, run_verb, submit_one_dataset, submit_two_datasets, watch_once, with_inputs,
+    list_submissions, put_submit_file, run_verb, submit_one_dataset, submit_two_datasets, watch_once, with_inputs,
 };
 use ncaas_tests::watch_process::WatchProcess;
 use serde_json::{Value, json};
@@ -69,6 +69,32 @@ fn ls_and_wait_report_the_state_of_a_submission_in_a_directory() {
 #[test]
 fn ls_and_wait_report_the_state_of_a_submission_on_s3() {
     a_submission_from_its_beginning_to_its_end(&with_inputs(TestBucket::s3("ls")));
+}
+
+#[test]
+fn ls_shows_why_a_submission_was_refused() {
+    let bucket = with_inputs(TestBucket::directory("pca"));
+    bucket.put("lab/submissions/hand_submit.json", "no JSON");
+    put_submit_file(
+        &bucket,
+        "1",
+        &json!({"dataname": "lab/inputs/nx.npy", "configname": "lab/configs/c.yaml", "timestamp": "1"}),
+    );
+    for record in watch_once(&bucket).json() {
+        let job = format!("lab/results/{}", record["job"]["id"].as_str().unwrap());
+        bucket.put(&format!("{job}/logs/x.record.json"), format!("{record}\n"));
+        bucket.put(&format!("{job}/process_results/end.txt"), "end of analysis\n");
+    }
+    let refused = list_submissions(&bucket, &["--state", "refused"]);
+    assert_eq!(refused.len(), 2);
+    for record in refused {
+        assert!(record["reason"].as_str().is_some() && record["datasets_done"] == 0, "{record}");
+    }
+    let ls = format!("script --quiet --return --command 'ncaas-submit ls {}' /dev/null", bucket.address());
+    let shown = ncaas_tests::pipe_in(std::path::Path::new("/"), &ls, &[]).text();
+    assert!(shown.contains("`job__pca_1` was refused: the dataset `lab/inputs/nx.npy` does not exist"), "{shown}");
+    assert!(shown.contains("was refused: the submit file is not JSON"), "{shown}");
+    assert!(shown.contains(" 0/1 ") && shown.contains(" 0/0 "), "{shown}");
 }
 
 #[test]

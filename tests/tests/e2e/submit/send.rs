@@ -125,6 +125,10 @@ fn send_reports_why_it_cannot_submit() {
     );
     send("lab/inputs/missing", "lab/configs/config.yaml")
         .ended_saying(1, "the dataset `lab/inputs/missing` does not exist");
+    send("lab/inputs/a b.npy", "lab/configs/confg.yml").ended(
+        1,
+        "ncaas-submit: the config `lab/configs/confg.yml` does not exist, but `lab/configs/config.yaml` does\n",
+    );
     send("lab/inputs/a b.npy", "lab/inputs/a b.npy").ended_saying(1, "must end in `.json`, `.yaml` or `.yml`");
     ncaas_submit(&["send", &bucket.address()]).run().ended_saying(2, "--data");
     let s3 = ["send", "s3://no-such-bucket-here/lab", "--data", "lab/inputs/x", "--config", "lab/configs/c.yaml"];

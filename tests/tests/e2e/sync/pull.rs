@@ -32,6 +32,9 @@ fn pull_downloads_datasets_and_a_config_from_arguments() {
     }
     let missing = [&arguments[..5], &["lab/inputs/none"]].concat();
     ncaas_sync(&home, &missing).run().ended_saying(1, "lab/inputs/none`: the object does not exist");
+    let misspelt = [&arguments[..5], &["lab/inputs/b.txt"]].concat();
+    let ran = ncaas_sync(&home, &misspelt).run();
+    ran.ended_saying(1, "lab/inputs/b.txt`: the object does not exist, but `lab/inputs/a.txt` does");
     let elsewhere = [&arguments[..5], &["other/inputs/a"]].concat();
     ncaas_sync(&home, &elsewhere).run().ended_saying(1, "`other/inputs/a` is not a key of the group");
 }
