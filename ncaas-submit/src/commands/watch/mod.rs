@@ -185,7 +185,7 @@ async fn emit_existing(session: &WatchSession, lister: &mut SubmitFileLister, ou
     if elsewhere > 0 {
         let list = shell_line(["ncaas-submit", "ls", session.bucket.address()]);
         session.tool.note_with_hint(
-            &format!("skipped {}: other watchers have claimed them", format_count(elsewhere, "submission")),
+            &format!("skipped {}: claims of other watchers have not expired", format_count(elsewhere, "submission")),
             &format!("`{list}` shows their owners; `ncaas-submit retry --force BUCKET/GROUP JOB` takes one over"),
         );
     } else if session.claimed.borrow().is_empty() && io::stderr().is_terminal() {
