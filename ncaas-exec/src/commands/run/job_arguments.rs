@@ -1,6 +1,6 @@
 //! The jobs that a command line describes, and what it says about records that lack a field.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
@@ -11,6 +11,16 @@ use ncaas_core::record::fields::{Datasets, Job, RecordFields};
 use ncaas_core::time::current_timestamp;
 
 use crate::args::RunArgs;
+
+/// The failure of a command line with the datasets `data` and no image; `rest` ends its message.
+pub(super) fn no_image(data: &[PathBuf], rest: &str) -> Failure {
+    // `--data` takes all arguments up to the next option.
+    let hint = match data.iter().find(|name| !name.exists()) {
+        Some(name) => format!("if {0} is the image, write it first: `ncaas-exec run {0} --data FILE`", name.display()),
+        None => "name the image: `ncaas-exec run IMAGE --data FILE`".to_owned(),
+    };
+    Failure::new(Kind::Usage, format!("no image is given{rest}")).hint(hint)
+}
 
 /// The records of the jobs that the command line describes: one for each dataset.
 pub(super) fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Record>> {

@@ -31,7 +31,7 @@ use std::path::Path;
 
 use bollard::models::SystemInfo;
 use ncaas_core::engine::container::time_limit;
-use ncaas_core::engine::{Engine, EngineContext, LazyEngine, STOP_GRACE_S, Subject, labels};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::lease;
@@ -48,17 +48,17 @@ use crate::container_user::ContainerUser;
 use crate::image::{author_labels, complete_from_labels, inspect_image};
 use crate::outcome::{note_unsaved, report_outcome};
 use crate::run_settings::{DefaultSettings, set_default_limits};
-use crate::{container_start, targets};
+use crate::targets;
 use explanation::explain_start;
 use follow::copy_output;
 use interruption::RecordCounts;
-use job_arguments::{DefaultFields, command_line_records};
+use job_arguments::{DefaultFields, command_line_records, no_image};
 use job_folders::MadeFolders;
 use job_inputs::JobInputs;
 use launch::Launcher;
 use previous_run::{
-    are_results_lost, find_container, find_started, is_unstarted, may_have_container, saved_end,
-    set_aside_earlier_attempt, use_io_dir_of_container,
+    are_results_lost, find_started, may_have_container, saved_end, set_aside_earlier_attempt, stop_cancelled,
+    use_io_dir_of_container,
 };
 use staged_inputs::stage_inputs;
 use start_order::{StartOrder, StartTicket};
@@ -79,18 +79,8 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     // Without records, options that describe a job are most likely given without its image.
     let describes_job = !args.data.is_empty() || args.config.is_some() || args.name.is_some();
     let needs_records = args.target.is_none() && args.replay.is_none() && describes_job;
-    let no_image = |rest: &str| {
-        // `--data` takes all arguments up to the next option.
-        let hint = match args.data.iter().find(|name| !name.exists()) {
-            Some(name) => {
-                format!("if {0} is the image, write it first: `ncaas-exec run {0} --data FILE`", name.display())
-            }
-            None => "name the image: `ncaas-exec run IMAGE --data FILE`".to_owned(),
-        };
-        Failure::new(Kind::Usage, format!("no image is given{rest}")).hint(hint)
-    };
     if needs_records && std::io::stdin().is_terminal() {
-        return Err(no_image(""));
+        return Err(no_image(&args.data, ""));
     }
     let mut datasets = Vec::new();
     let input = match (&args.replay, &args.target) {
@@ -160,7 +150,7 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         runner.counts.note_running(tool, runner.launcher.admission.running());
     }
     if needs_records && runner.counts.begun.get() == 0 && status == ExitStatus::SUCCESS {
-        return Err(no_image(", and stdin contains no records"));
+        return Err(no_image(&args.data, ", and stdin contains no records"));
     }
     Ok(status)
 }
@@ -190,7 +180,10 @@ struct Runner {
 impl Runner {
     async fn run_record(&self, record: &mut Record) -> Result<()> {
         if let Some(error) = record.error() {
-            return if error.kind == Kind::Cancelled { self.stop_cancelled(record).await } else { Ok(()) };
+            return match error.kind {
+                Kind::Cancelled => stop_cancelled(self.tool, &self.connection, record).await,
+                _ => Ok(()),
+            };
         }
         self.counts.begin(record);
         let started = self.start_record(record).await;
@@ -367,25 +360,6 @@ impl Runner {
                 Err(failure)
             }
         }
-    }
-
-    /// Stops the container that a job of a cancelled submission still has. Later stages save and remove it: the record
-    /// of such a job has no error.
-    async fn stop_cancelled(&self, record: &mut Record) -> Result<()> {
-        let stop = async |engine: &Engine, record: &mut Record| {
-            let Some((container, Some(io_dir))) = find_container(engine, record).await? else { return Ok(()) };
-            if is_unstarted(&container) {
-                return container_start::remove_container(engine, &container.id, false).await;
-            }
-            use_io_dir_of_container(self.tool, record, &container.name, &io_dir)?;
-            if !container.has_ended() {
-                JobFolder::for_record(record)?.note_cancellation()?;
-                engine.stop(&container.id, STOP_GRACE_S).await?;
-            }
-            record.set("error", &());
-            targets::update_record(engine, record, engine.container(&container.id).await?).await
-        };
-        self.connection.with_retry(self.tool, record, stop).await
     }
 
     fn label_placement(&self, spec: &mut ContainerSpec) {

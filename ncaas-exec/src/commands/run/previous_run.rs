@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bollard::query_parameters::RenameContainerOptions;
 use ncaas_core::engine::container::container_from_inspect;
-use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
+use ncaas_core::engine::{Engine, EngineContext, LazyEngine, STOP_GRACE_S, Subject, labels};
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::JobFolder;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use ncaas_core::tool::Tool;
 use tokio::time::timeout;
+
+use crate::{container_start, targets};
 
 /// How long an engine may take to answer after a failure. It does not answer about a container whose start is stuck.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -83,6 +85,25 @@ pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container
     tool.warn(record, Some(&format!("using the io-dir `{io_dir}`, with which the job was started")));
     record.set("io_dir", &io_dir);
     Ok(())
+}
+
+/// Stops the container that a job of a cancelled submission still has. Later stages save and remove it: the record
+/// of such a job has no error.
+pub(super) async fn stop_cancelled(tool: Tool, connection: &LazyEngine, record: &mut Record) -> Result<()> {
+    let stop = async |engine: &Engine, record: &mut Record| {
+        let Some((container, Some(io_dir))) = find_container(engine, record).await? else { return Ok(()) };
+        if is_unstarted(&container) {
+            return container_start::remove_container(engine, &container.id, false).await;
+        }
+        use_io_dir_of_container(tool, record, &container.name, &io_dir)?;
+        if !container.has_ended() {
+            JobFolder::for_record(record)?.note_cancellation()?;
+            engine.stop(&container.id, STOP_GRACE_S).await?;
+        }
+        record.set("error", &());
+        targets::update_record(engine, record, engine.container(&container.id).await?).await
+    };
+    connection.with_retry(tool, record, stop).await
 }
 
 /// Whether the engine may have a container of this job: it has one, or does not answer.
