@@ -1,4 +1,6 @@
-//! The exit status of a program.
+//! The exit status of a program. [`Kind::exit_status`] is that of a failure of the whole program.
+
+use crate::failure::Kind;
 
 /// A program's exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,6 +9,12 @@ pub struct ExitStatus(pub u8);
 impl ExitStatus {
     /// Every record succeeded.
     pub const SUCCESS: ExitStatus = ExitStatus(0);
+
+    /// The status of a stage in which a record has failed with this kind of failure: 3 if a server cannot be reached
+    /// at all, else 1, because the failure concerns one record.
+    pub fn for_record(kind: Kind) -> ExitStatus {
+        ExitStatus(if kind.exit_status() == 3 { 3 } else { 1 })
+    }
 
     /// Whether a signal ended the program.
     pub fn is_interrupted(self) -> bool {

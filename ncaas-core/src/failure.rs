@@ -148,7 +148,6 @@ impl Kind {
             Kind::ContainerNotFound => Some("`ncaas-exec ls --all` lists all containers"),
             Kind::BucketUnreachable => Some("check AWS_ENDPOINT_URL and the network, and that the server runs"),
             Kind::BucketNotFound => Some("check the name; `ncaas-submit init BUCKET --group G` creates a bucket"),
-            Kind::AccessDenied => Some("check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) or the permissions"),
             Kind::ScriptNotExecutable => Some("`chmod +x` the script, and build or commit the image again"),
             Kind::Cancelled => Some("`ncaas-submit retry BUCKET/GROUP JOB` runs the submission again"),
             Kind::DiskFull => Some("free disk space: `docker system df` and `ncaas-exec du` show what uses it"),
@@ -161,6 +160,9 @@ impl Kind {
         text::serialized_name(&self)
     }
 }
+
+/// The hint of a request to AWS, or to a server like it, that was denied.
+pub const CHECK_CREDENTIALS: &str = "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) or the permissions";
 
 /// A failure: its kind, a message, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,7 +199,6 @@ impl Failure {
     pub fn io(what: &str, path: &Path, error: &io::Error) -> Self {
         let failure = Failure::new(io_kind(error), format!("cannot {what} `{}`: {}", path.display(), io_reason(error)));
         if failure.kind == Kind::AccessDenied {
-            // The hint of the kind is about credentials for a bucket.
             return failure.hint("check the permissions of the file and of the folders above it");
         }
         failure

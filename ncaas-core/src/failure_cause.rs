@@ -75,7 +75,7 @@ fn logged_error(lines: &[&str]) -> Option<usize> {
     lines.iter().rposition(|line| has_level(line, &["ERROR", "CRITICAL", "FATAL"]))
 }
 
-/// The last line that is no remark on the cause. A Rust panic ends with a note about backtraces.
+/// The last line that is not a remark on the cause. A Rust panic ends with a note about backtraces.
 fn last_line(lines: &[&str]) -> Option<usize> {
     let is_remark = |line: &str| line.starts_with("note: ") || line.starts_with(IGNORED) || line.starts_with("Aborted");
     lines.iter().rposition(|line| !is_remark(line)).or(lines.len().checked_sub(1))

@@ -2,7 +2,7 @@
 
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use ncaas_core::failure::{Failure, Kind, MESSAGE_LIMIT, innermost_cause};
+use ncaas_core::failure::{CHECK_CREDENTIALS, Failure, Kind, MESSAGE_LIMIT, innermost_cause};
 use ncaas_core::text::bound_message;
 
 /// The failure `cannot ...` for an error of the SDK: of kind `unreachable` without an answer of the service, else of
@@ -21,5 +21,6 @@ where
     };
     let code = refused.code().unwrap_or_default();
     let words = bound_message(refused.message().unwrap_or_default(), MESSAGE_LIMIT);
-    Failure::new(kind_for_code(code), format!("{cannot}: {code}: {words}"))
+    let failure = Failure::new(kind_for_code(code), format!("{cannot}: {code}: {words}"));
+    if failure.kind == Kind::AccessDenied { failure.hint(CHECK_CREDENTIALS) } else { failure }
 }

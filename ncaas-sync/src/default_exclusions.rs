@@ -1,7 +1,7 @@
 //! The paths of a container that are never results, unless `--all` is given.
 
 /// Files of programs that are not results: caches, temporary files, the state of package managers, shell histories.
-/// `--all` includes them.
+/// `--all` includes them, and the [histories](ncaas_core::engine::container_layer::HISTORIES).
 ///
 /// A pattern without `/` is a file or folder name anywhere; one with `/` is a path from the root.
 pub(crate) const DEFAULT_EXCLUSIONS: &[&str] = &[
@@ -39,14 +39,5 @@ pub(crate) const DEFAULT_EXCLUSIONS: &[&str] = &[
     "/**/.cargo/registry",
     // The platform's workflow client.
     ".neurocaas_contrib_storageloc.json",
-    // Shells, editors and downloads.
-    ".bash_history",
-    ".python_history",
-    ".ash_history",
-    ".zsh_history",
-    ".sh_history",
-    ".lesshst",
-    ".viminfo",
-    ".wget-hsts",
     "*.sw[op]",
 ];

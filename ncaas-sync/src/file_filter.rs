@@ -6,6 +6,8 @@ use ncaas_core::failure::Result;
 use ncaas_core::globs::parse_globs;
 
 use crate::args::SelectArgs;
+use ncaas_core::engine::container_layer::HISTORIES;
+
 use crate::default_exclusions::DEFAULT_EXCLUSIONS;
 
 /// Selects files by globs.
@@ -34,7 +36,7 @@ impl FileFilter {
         Ok(FileFilter {
             include: if args.include.is_empty() { None } else { Some(patterns(&args.include)?) },
             exclude: patterns(&args.exclude)?,
-            noise: parse_globs(DEFAULT_EXCLUSIONS.iter().copied().filter(|_| !args.all))?,
+            noise: parse_globs(DEFAULT_EXCLUSIONS.iter().chain(&HISTORIES).copied().filter(|_| !args.all))?,
         })
     }
 

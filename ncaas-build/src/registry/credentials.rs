@@ -62,7 +62,9 @@ fn failure(server: &str, error: &CredentialRetrievalError) -> Failure {
             format!("`{helper}` failed: {message}")
         }
         CredentialRetrievalError::HelperCommunicationError => "the credential helper cannot be run".to_owned(),
-        CredentialRetrievalError::MalformedHelperResponse => "the credential helper printed no valid JSON".to_owned(),
+        CredentialRetrievalError::MalformedHelperResponse => {
+            "the credential helper did not print valid JSON".to_owned()
+        }
         _ => "the configuration of the docker CLI cannot be read".to_owned(),
     };
     Failure::new(Kind::RegistryError, format!("no credentials for `{server}`: {reason}"))

@@ -5,6 +5,18 @@ use walkdir::WalkDir;
 
 use crate::text::strip_folder;
 
+/// Files that shells, editors and downloads write in the home directory. They are not the user's work.
+pub const HISTORIES: [&str; 8] = [
+    ".ash_history",
+    ".bash_history",
+    ".lesshst",
+    ".python_history",
+    ".sh_history",
+    ".viminfo",
+    ".wget-hsts",
+    ".zsh_history",
+];
+
 /// The paths of a container at which something is mounted.
 pub fn mount_points(inspected: &ContainerInspectResponse) -> Vec<&str> {
     inspected.mounts.iter().flatten().filter_map(|mount| mount.destination.as_deref()).collect()

@@ -1,8 +1,8 @@
 //! The engine's errors as [`Failure`]s.
 //!
 //! The kind of a failure follows from the HTTP status and the subject of the request, not from the engine's message:
-//! engines change their messages from version to version. Only a full disk is recognised by the message, because no
-//! status stands for it.
+//! engines change their messages from version to version. Only a full disk, and a name in use on Podman, are recognised
+//! by the message, because no status stands for them.
 
 use std::io;
 
@@ -99,7 +99,8 @@ fn refusal(status: u16, message: &str, cannot: &str, about: Subject<'_>) -> Fail
             Failure::new(Kind::NameInUse, format!("{cannot}: a container with this name exists"))
                 .hint(format!("choose another name, or remove that container with `ncaas-exec rm {name}`"))
         }
-        (401 | 403, _) => Failure::new(Kind::AccessDenied, format!("{cannot}: {message}")),
+        (401 | 403, _) => Failure::new(Kind::AccessDenied, format!("{cannot}: {message}"))
+            .hint("an authorization plugin of the engine, or a proxy before it, does not allow this"),
         _ if message.contains("no space left on device") => {
             Failure::new(Kind::DiskFull, format!("{cannot}: the engine's disk is full: {message}"))
                 .hint("free disk space in the engine's data folder; `docker system df` shows what uses it")
@@ -181,6 +182,9 @@ mod tests {
         assert_eq!(failure(&denied, "reach", Subject::Engine).kind, Kind::AccessDenied);
         let refused = Error::from(io::Error::from(io::ErrorKind::ConnectionRefused));
         assert_eq!(failure(&refused, "reach", Subject::Engine).kind, Kind::EngineUnreachable);
+        let by_plugin = answered(403, Subject::Engine);
+        assert_eq!(by_plugin.kind, Kind::AccessDenied);
+        assert!(by_plugin.hint.is_some_and(|hint| hint.contains("authorization plugin")), "not about AWS");
     }
 
     #[test]

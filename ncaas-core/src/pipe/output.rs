@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::summary::summarise;
+use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, Result, io_kind};
 use crate::job_counts::{is_pipe, line_start, remove_line_for_reader};
 use crate::outcome::is_reported;
@@ -195,8 +196,7 @@ impl Output {
 
     /// Raises the exit status for a failure.
     pub fn note_failure(&self, failure: &Failure) {
-        // 3 means that a server cannot be reached at all; any other failure concerns one record.
-        self.raise(if failure.kind.exit_status() == 3 { 3 } else { 1 });
+        self.raise(ExitStatus::for_record(failure.kind).0);
     }
 
     /// Raises the exit status to 1: some work was not done, although no record failed.

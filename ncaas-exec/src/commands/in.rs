@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use futures_util::StreamExt;
-use ncaas_core::engine::{Engine, EngineContext, Subject, reference};
+use ncaas_core::engine::{Engine, EngineContext, STOP_GRACE_S, Subject, reference};
 use ncaas_core::environment::parse_variables;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::{Input, Output, Pipe, RecordArgs, describe_interruption, stdout_hang_up};
@@ -27,7 +27,7 @@ use crate::start_failure::find_exec_cause;
 /// Exit status if the tool itself failed.
 const TOOL_FAILED: u8 = 125;
 /// Time between TERM and KILL after a timeout.
-const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
+const TIMEOUT_GRACE: Duration = Duration::from_secs(STOP_GRACE_S.unsigned_abs() as u64);
 /// The same after an interrupt, when the tool has to end within a second.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(300);
 /// How long after an interrupt the tool waits for the end of the command.

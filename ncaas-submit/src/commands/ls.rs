@@ -34,7 +34,7 @@ const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
-/// Of how many refused submissions the reason is shown below the table.
+/// The reasons of at most this many refused submissions are shown below the table.
 const MAX_REFUSALS: usize = 5;
 
 /// How many submissions are read at once.

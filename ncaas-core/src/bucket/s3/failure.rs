@@ -13,7 +13,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::bucket::key::{Key, quoted};
-use crate::failure::{Failure, Kind, MESSAGE_LIMIT, error_chain, innermost_cause};
+use crate::failure::{CHECK_CREDENTIALS, Failure, Kind, MESSAGE_LIMIT, error_chain, innermost_cause};
 use crate::text::bound_message;
 
 use super::client::S3Bucket;
@@ -89,7 +89,7 @@ impl S3Bucket {
             ("InvalidObjectState", _) => self.archived(cannot, key),
             ("RequestTimeTooSkewed", _) => fail(Kind::AccessDenied).hint("correct this machine's clock"),
             ("ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired", _)
-            | (_, 401 | 403) => fail(Kind::AccessDenied),
+            | (_, 401 | 403) => fail(Kind::AccessDenied).hint(CHECK_CREDENTIALS),
             ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
             | (_, 301 | 307) => {
                 let hint = match response.headers().get("x-amz-bucket-region") {

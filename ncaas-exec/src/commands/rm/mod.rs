@@ -235,7 +235,7 @@ impl Remover {
         if jobs > 0 {
             self.tool.note(&format!(
                 "the results of {} from a bucket were not pushed: put `ncaas-sync push` before `ncaas-exec rm`, and run the \
-                 pipe again; it starts no job a second time",
+                 pipe again; no job is started twice",
                 format_count(jobs, "job")
             ));
         }

@@ -6,7 +6,7 @@ use bollard::models::{ChangeType, ContainerInspectResponse};
 use bollard::query_parameters::{ListImagesOptions, LogsOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use ncaas_core::engine::container_layer::{has_only_mount_points, mount_points};
+use ncaas_core::engine::container_layer::{HISTORIES, has_only_mount_points, mount_points};
 use ncaas_core::engine::path::{PathInfo, PathKind};
 use ncaas_core::engine::{Engine, EngineContext, Subject};
 use ncaas_core::failure::{Failure, Kind, Result};
@@ -15,9 +15,6 @@ use ncaas_core::layout::JobFolder;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use ncaas_core::text::strip_folder;
-
-/// Files that a shell or an editor writes in the home directory. They are not the user's work.
-const HISTORIES: [&str; 5] = [".ash_history", ".bash_history", ".python_history", ".lesshst", ".viminfo"];
 
 /// How many paths of a container are looked up at once.
 const STATS_AT_ONCE: usize = 16;

@@ -116,7 +116,7 @@ fn would_execute_dataset(line: &[String]) -> Failure {
 }
 
 /// Whether an entrypoint most likely executes the command, which begins with `word`: images whose entrypoint is named
-/// so prepare an environment, and a path is no subcommand.
+/// so prepare an environment, and a path is not a subcommand.
 fn executes_arguments(entrypoint: &[String], word: &str) -> bool {
     let name = entrypoint.last().map_or("", |word| base_name(word));
     let prepares = name.contains("entrypoint") || ["entry.sh", "startup.sh", "init"].contains(&name);

@@ -11,7 +11,7 @@ use ncaas_core::record::fields::Job;
 use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;
 
-/// How many datasets that were not started are named.
+/// At most this many datasets that were not started are named.
 const NAMES_SHOWN: usize = 5;
 
 /// Numbers of records.

@@ -15,6 +15,7 @@ mod job_arguments;
 mod job_folders;
 mod job_inputs;
 mod launch;
+mod platform;
 mod preflight;
 mod previous_run;
 mod program;
@@ -278,7 +279,7 @@ impl Runner {
         if let Some(command) = labels.command.filter(|_| settings.entrypoint.is_none()) {
             record.fill("command", &command);
         }
-        preflight::check_platform(&image, &settings, info)?;
+        platform::check_platform(&image, &settings, info)?;
         let config = inputs.read_config(record)?;
         for warning in &config.warnings {
             self.tool.warn(record, Some(warning));

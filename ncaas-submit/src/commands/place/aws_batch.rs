@@ -19,8 +19,8 @@ use ncaas_core::layout::PLACEMENTS;
 use ncaas_core::record::Record;
 
 use super::node_script::NodeOptions;
-use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
+use super::scheduled_job::ScheduledJob;
 use crate::aws_failure::aws_failure;
 
 /// How many jobs one request describes: the maximum of AWS Batch.
@@ -69,7 +69,7 @@ impl BatchQueue {
     }
 
     /// All jobs that are followed.
-    pub(super) async fn list(&self) -> Result<Vec<QueueEntry>> {
+    pub(super) async fn list(&self) -> Result<Vec<ScheduledJob>> {
         let ids: Vec<String> = self.followed.borrow().keys().cloned().collect();
         let mut entries = Vec::with_capacity(ids.len());
         for ids in ids.chunks(AT_ONCE) {
@@ -156,13 +156,13 @@ fn job_name(name: &str) -> String {
     name.replace('.', "-")
 }
 
-fn entry(name: &str, job: JobDetail) -> QueueEntry {
+fn entry(name: &str, job: JobDetail) -> ScheduledJob {
     let is_stopped = job.is_cancelled == Some(true) || job.is_terminated == Some(true);
     let state = job.status.map(|status| status.as_str().to_ascii_lowercase()).unwrap_or_default();
     let time = |milliseconds: i64| Timestamp::from_millisecond(milliseconds).ok().map(|time| time.to_string());
     let variables = job.container.as_ref().and_then(|container| container.environment.as_deref()).unwrap_or_default();
     let submissions = variables.iter().find(|variable| variable.name.as_deref() == Some(SUBMISSIONS));
-    QueueEntry {
+    ScheduledJob {
         id: job.job_id.unwrap_or_default(),
         name: name.to_owned(),
         state: if state == "failed" && is_stopped { "cancelled".to_owned() } else { state },

@@ -5,8 +5,8 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::record::Record;
 
 use super::node_script::NodeOptions;
-use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
+use super::scheduled_job::ScheduledJob;
 
 /// A queue that does not exist in such a build.
 pub(crate) enum BatchQueue {}
@@ -24,7 +24,7 @@ impl BatchQueue {
         match *self {}
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<QueueEntry>> {
+    pub(super) async fn list(&self) -> Result<Vec<ScheduledJob>> {
         match *self {}
     }
 

@@ -3,7 +3,7 @@
 //!
 //! - [`request`]: what a record asks of the scheduler
 //! - [`node_script`]: the script that runs the rest of the pipe on a node
-//! - [`slurm`], [`queue_entry`], [`queue`]: Slurm's commands and its queue
+//! - [`slurm`], [`scheduled_job`], [`queue`]: Slurm's commands and its queue
 //! - [`aws_batch`]: a queue of AWS Batch; [`aws_batch_disabled`] replaces it in a build without the feature `batch`
 //! - [`scheduler`]: one of the two
 //! - [`next_step`]: the decision what to do next about a record
@@ -17,8 +17,8 @@ mod next_step;
 mod node_script;
 mod placer;
 mod queue;
-mod queue_entry;
 mod request;
+mod scheduled_job;
 mod scheduler;
 mod slurm;
 

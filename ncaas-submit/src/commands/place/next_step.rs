@@ -4,7 +4,7 @@
 //! that is missing from the queue has not necessarily ended: Slurm forgets ended jobs after `MinJobAge`, and lists
 //! nothing right after its controller has started.
 
-use super::queue_entry::QueueEntry;
+use super::scheduled_job::ScheduledJob;
 
 /// In how many successive listings a job must be missing before it counts as gone.
 pub(super) const MISSING_LIMIT: u32 = 3;
@@ -13,7 +13,7 @@ pub(super) const MISSING_LIMIT: u32 = 3;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlacementState<'a> {
     /// The record's job in the newest listing, or its end as the scheduler's accounting has it.
-    pub(super) entry: Option<&'a QueueEntry>,
+    pub(super) entry: Option<&'a ScheduledJob>,
     /// In how many successive listings it has been missing.
     pub(super) missing: u32,
     /// How many times the record has been submitted to the scheduler.
@@ -60,8 +60,8 @@ pub(super) fn next_step<S>(facts: PlacementState<'_>, saved: Option<S>) -> NextS
 mod tests {
     use super::*;
 
-    fn entry(state: &str) -> QueueEntry {
-        QueueEntry {
+    fn entry(state: &str) -> ScheduledJob {
+        ScheduledJob {
             id: "7".into(),
             name: "x".into(),
             state: state.into(),

@@ -16,8 +16,8 @@ use tokio::time::sleep;
 use super::next_step::{MISSING_LIMIT, NextStep, PlacementState, next_step};
 use super::node_script::NodeOptions;
 use super::queue::QueuePoller;
-use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
+use super::scheduled_job::ScheduledJob;
 use super::scheduler::Scheduler;
 use crate::bucket_job::{BucketJob, MACHINE_FIELDS};
 
@@ -134,7 +134,7 @@ impl Placer {
             // After an outage, the scheduler can report an ended job as running.
             placed.listings += 1;
             let is_due = placed.listings.is_multiple_of(LISTINGS_TO_LOOK_UP) && placed.placement.node.is_some();
-            let saved = if is_due || !entry.as_ref().is_some_and(QueueEntry::is_active) {
+            let saved = if is_due || !entry.as_ref().is_some_and(ScheduledJob::is_active) {
                 saved_record(job, record).await?
             } else {
                 None
@@ -222,7 +222,7 @@ impl Placer {
     }
 
     /// A queue entry as records have it. `resubmissions` of the placer count as restarts, too.
-    fn placement(&self, request: &JobRequest, entry: &QueueEntry, resubmissions: u64) -> Placement {
+    fn placement(&self, request: &JobRequest, entry: &ScheduledJob, resubmissions: u64) -> Placement {
         Placement {
             on: self.scheduler.name().to_owned(),
             id: Some(entry.id.clone()),

@@ -10,7 +10,7 @@ use ncaas_core::tool::Tool;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::queue_entry::QueueEntry;
+use super::scheduled_job::ScheduledJob;
 use super::scheduler::Scheduler;
 
 /// The shortest time between two listings.
@@ -22,12 +22,12 @@ pub(super) struct QueueSnapshot {
     /// When it was asked.
     asked_at: Instant,
     /// The newest job of each name.
-    jobs: Arc<HashMap<String, QueueEntry>>,
+    jobs: Arc<HashMap<String, ScheduledJob>>,
 }
 
 impl QueueSnapshot {
     /// The newest job of that name.
-    pub(super) fn find(&self, name: &str) -> Option<&QueueEntry> {
+    pub(super) fn find(&self, name: &str) -> Option<&ScheduledJob> {
         self.jobs.get(name)
     }
 }
@@ -141,10 +141,10 @@ impl QueuePoller {
 }
 
 /// The newest of the jobs with the same name. An older one has ended, or belongs to another `place` and runs after it.
-fn newest_by_name(entries: Vec<QueueEntry>) -> HashMap<String, QueueEntry> {
+fn newest_by_name(entries: Vec<ScheduledJob>) -> HashMap<String, ScheduledJob> {
     // Slurm numbers its jobs; the ids of AWS Batch say nothing.
-    let age = |entry: &QueueEntry| (entry.id.parse::<u64>().unwrap_or(0), entry.submitted_at.clone());
-    let mut newest: HashMap<String, QueueEntry> = HashMap::with_capacity(entries.len());
+    let age = |entry: &ScheduledJob| (entry.id.parse::<u64>().unwrap_or(0), entry.submitted_at.clone());
+    let mut newest: HashMap<String, ScheduledJob> = HashMap::with_capacity(entries.len());
     for entry in entries {
         match newest.get(&entry.name) {
             Some(known) if age(known) > age(&entry) => {}

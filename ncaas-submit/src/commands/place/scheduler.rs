@@ -7,8 +7,8 @@ use ncaas_core::record::Record;
 
 use super::aws_batch::BatchQueue;
 use super::node_script::{NodeOptions, node_script};
-use super::queue_entry::QueueEntry;
 use super::request::JobRequest;
+use super::scheduled_job::ScheduledJob;
 use super::slurm::{self, SettingWarning};
 
 pub(crate) enum Scheduler {
@@ -37,7 +37,7 @@ impl Scheduler {
     }
 
     /// The jobs that the run follows, and perhaps others.
-    pub(super) async fn list(&self) -> Result<Vec<QueueEntry>> {
+    pub(super) async fn list(&self) -> Result<Vec<ScheduledJob>> {
         match self {
             Scheduler::Slurm { .. } => slurm::list().await,
             Scheduler::Batch(queue) => queue.list().await,
@@ -45,7 +45,7 @@ impl Scheduler {
     }
 
     /// The end of a job that listings no longer have, if the scheduler keeps accounts.
-    pub(super) async fn ended_job(&self, id: &str) -> Option<QueueEntry> {
+    pub(super) async fn ended_job(&self, id: &str) -> Option<ScheduledJob> {
         match self {
             Scheduler::Slurm { .. } => slurm::ended_job(id).await,
             Scheduler::Batch(_) => None,

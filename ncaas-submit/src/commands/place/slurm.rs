@@ -9,8 +9,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::queue_entry::{self, QueueEntry};
 use super::request::JobRequest;
+use super::scheduled_job::{self, ScheduledJob};
 
 /// How long one of its commands may take. They give up by themselves earlier if the controller does not answer.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -45,18 +45,18 @@ const UNREACHABLE: [&str; 6] = [
 ///
 /// # Errors
 /// [`Kind::SchedulerUnreachable`]
-pub(super) async fn list() -> Result<Vec<QueueEntry>> {
-    let format = format!("--Format={}", queue_entry::FORMAT);
+pub(super) async fn list() -> Result<Vec<ScheduledJob>> {
+    let format = format!("--Format={}", scheduled_job::FORMAT);
     let output = run("squeue", &["--me", "--states=all", "--noheader", &format], None).await?;
-    Ok(output.lines().filter_map(QueueEntry::parse).collect())
+    Ok(output.lines().filter_map(ScheduledJob::parse).collect())
 }
 
 /// The end of a job that `squeue` has forgotten, if the cluster has an accounting database that knows it.
-pub(super) async fn ended_job(id: &str) -> Option<QueueEntry> {
-    let format = format!("--format={}", queue_entry::ACCOUNTING_FORMAT);
+pub(super) async fn ended_job(id: &str) -> Option<ScheduledJob> {
+    let format = format!("--format={}", scheduled_job::ACCOUNTING_FORMAT);
     let jobs = format!("--jobs={id}");
     let output = run("sacct", &["--allocations", "--noheader", "--parsable2", &jobs, &format], None).await.ok()?;
-    output.lines().find_map(QueueEntry::parse_accounting).filter(|entry| !entry.is_active())
+    output.lines().find_map(ScheduledJob::parse_accounting).filter(|entry| !entry.is_active())
 }
 
 /// Submits a job, and returns its id.
@@ -64,7 +64,7 @@ pub(super) async fn ended_job(id: &str) -> Option<QueueEntry> {
 /// # Errors
 /// [`Kind::SchedulerUnreachable`]; [`Kind::SchedulerRefused`] with the scheduler's own words.
 pub(super) async fn submit(request: &JobRequest, script: &str, submissions: u64, with: &[String]) -> Result<String> {
-    let mut options = vec!["--parsable".to_owned(), format!("--comment={}", queue_entry::comment(submissions))];
+    let mut options = vec!["--parsable".to_owned(), format!("--comment={}", scheduled_job::comment(submissions))];
     // Two placers that race for one record get two jobs of one name, which run one after the other: the second finds
     // the saved record of the first.
     options.push("--dependency=singleton".to_owned());

@@ -1,4 +1,4 @@
-//! One line of `squeue` or `sacct`: a job as Slurm reports it.
+//! A job as its scheduler reports it, and its state: a line of Slurm's `squeue` or `sacct`, or a job of AWS Batch.
 
 /// The columns that are asked for. Each has a width, because `squeue` cuts columns without one at 20 characters.
 pub(super) const FORMAT: &str =
@@ -14,7 +14,7 @@ const COMMENT: &str = "ncaas:";
 
 /// A job in Slurm's queue, or one that ended within the last minutes (`MinJobAge`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct QueueEntry {
+pub(super) struct ScheduledJob {
     pub(super) id: String,
     pub(super) name: String,
     /// The scheduler's state in lower case: `pending`, `running`, `node_fail`, ...
@@ -29,7 +29,7 @@ pub(super) struct QueueEntry {
     pub(super) submissions: u64,
 }
 
-impl QueueEntry {
+impl ScheduledJob {
     /// Reads a line of `squeue --noheader --Format=FORMAT`; none if it is not one.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let characters: Vec<char> = line.chars().collect();
@@ -44,7 +44,7 @@ impl QueueEntry {
         if id.is_empty() || name.is_empty() || state.is_empty() {
             return None;
         }
-        Some(QueueEntry {
+        Some(ScheduledJob {
             id,
             name,
             state: state.to_ascii_lowercase(),
@@ -64,7 +64,7 @@ impl QueueEntry {
         // `CANCELLED by 1000`
         let (state, details) = state.split_once(' ').unwrap_or((state, ""));
         let comma = if details.is_empty() { "" } else { ", " };
-        Some(QueueEntry {
+        Some(ScheduledJob {
             id: id.to_owned(),
             name: name.to_owned(),
             state: state.to_ascii_lowercase(),
@@ -125,7 +125,7 @@ mod tests {
     fn a_line_of_squeue_becomes_an_entry() {
         let running =
             line(["720", "job__pca_1-1-ab", "RUNNING", "None", "n1", "2", "2026-11-27T12:12:23", "NONE", "ncaas:3"]);
-        let entry = QueueEntry::parse(&running).unwrap();
+        let entry = ScheduledJob::parse(&running).unwrap();
         assert_eq!((entry.id.as_str(), entry.state.as_str(), entry.node.as_deref()), ("720", "running", Some("n1")));
         assert_eq!((entry.reason, entry.restarts, entry.submissions), (None, 2, 3));
         assert_eq!((entry.submitted_at.as_deref(), entry.ended_at), (Some("2026-11-27T12:12:23"), None));
@@ -134,14 +134,14 @@ mod tests {
     #[test]
     fn a_job_submitted_by_another_placer_counts_as_the_first_submission() {
         let entry =
-            QueueEntry::parse(&line(["7", "x", "PENDING", "BeginTime", "", "0", "", "NONE", "(null)"])).unwrap();
+            ScheduledJob::parse(&line(["7", "x", "PENDING", "BeginTime", "", "0", "", "NONE", "(null)"])).unwrap();
         assert_eq!((entry.submissions, entry.reason.as_deref()), (1, Some("BeginTime")));
-        assert_eq!(QueueEntry::parse("slurm_load_jobs error"), None);
+        assert_eq!(ScheduledJob::parse("slurm_load_jobs error"), None);
     }
 
     #[test]
     fn a_line_of_sacct_becomes_an_entry() {
-        let parse = |line: &str| QueueEntry::parse_accounting(line).unwrap();
+        let parse = |line: &str| ScheduledJob::parse_accounting(line).unwrap();
         let killed = parse("720|x|OUT_OF_MEMORY|0:125|n1|2026-11-27T12:12:23|2026-11-27T12:13:00");
         assert_eq!(
             (killed.id.as_str(), killed.state.as_str(), killed.node.as_deref()),
@@ -153,7 +153,7 @@ mod tests {
         let cancelled = parse("720|x|CANCELLED by 1000|0:0|None assigned|2026-11-27T12:12:23|Unknown");
         assert_eq!((cancelled.state.as_str(), cancelled.node, cancelled.ended_at), ("cancelled", None, None));
         assert_eq!(cancelled.reason.as_deref(), Some("by 1000, exit code 0:0 (sacct)"));
-        assert_eq!(QueueEntry::parse_accounting("Slurm accounting storage is disabled"), None);
+        assert_eq!(ScheduledJob::parse_accounting("Slurm accounting storage is disabled"), None);
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
             ("DEADLINE", false),
             ("BOOT_FAIL", false),
         ] {
-            let entry = QueueEntry::parse(&line(["7", "x", state, "", "", "", "", "", ""])).unwrap();
+            let entry = ScheduledJob::parse(&line(["7", "x", state, "", "", "", "", "", ""])).unwrap();
             assert_eq!(entry.is_active(), active, "{state}");
         }
     }
