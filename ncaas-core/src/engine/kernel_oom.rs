@@ -60,7 +60,7 @@ pub(super) fn log_shows_oom_kill(container: &str, time: Duration) -> Option<bool
     is_whole.unwrap_or_default().then_some(false)
 }
 
-/// Whether a log with this oldest record goes back for `time`. A record begins with a level, its number from 0 on, and
+/// Whether a log whose oldest record is `oldest` covers the last `time`. A record begins with a level, its number from 0 on, and
 /// its time on `clock` in microseconds (`Documentation/ABI/testing/dev-kmsg`).
 fn reaches_back(oldest: &str, time: Duration, clock: Duration) -> Option<bool> {
     let mut head = oldest.split([',', ';']).skip(1).map(|number| number.parse().ok());

@@ -80,7 +80,7 @@ impl Folder {
         }
     }
 
-    /// Whether a folder exists, which is not a link to one.
+    /// Whether a folder exists and is not a link to one.
     ///
     /// # Errors
     /// [`Kind::UnsafePath`] if the path is something else.

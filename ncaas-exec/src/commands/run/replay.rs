@@ -84,7 +84,7 @@ pub(super) fn compare_inputs(before: &[InputFile], now: &[InputFile], other_conf
     }
     let message = format!("inputs have changed since the saved run: {}", changed.join(", "));
     let hint = if other_config.is_some() {
-        "restore the original files, or start a new run of them with `ncaas-exec run IMAGE --data FILE`"
+        "restore the original files, or start a new run with `ncaas-exec run IMAGE --data FILE`"
     } else {
         "restore the original files; `--config FILE` runs with another config"
     };

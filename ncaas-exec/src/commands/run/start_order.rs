@@ -1,4 +1,4 @@
-//! The order in which jobs start: that in which their records came, and groups of a bucket take turns.
+//! Jobs start in the order of their records; the groups of a bucket take turns.
 //!
 //! Without the turns, a submission of thousands of datasets would hold up every later one.
 

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::submission::{RecordedSubmission, SubmitFiles};
 
-/// A certificate is rewritten for at most one part in this many of the time.
+/// Rewriting a certificate takes at most 1/WRITING_SHARE of the time.
 const WRITING_SHARE: u32 = 5;
 /// The longest pause between two rewrites.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::log::{Line, Stream};
 
-/// Copying takes at most one part in this many of the time.
+/// Copying takes at most 1/COPY_SHARE of the time.
 const COPY_SHARE: u32 = 20;
 
 /// The size of the buffer in memory.

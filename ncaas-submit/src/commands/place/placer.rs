@@ -261,7 +261,7 @@ async fn saved_record(job: &BucketJob, record: &Record) -> Result<Option<Record>
     Ok(saved.filter(|saved| saved.job().is_some_and(|saved| saved.attempt == own.attempt)))
 }
 
-/// Makes the saved record the result: what it says of the job holds, except for what is true of its node only.
+/// Uses the saved record as the result, without the fields that describe only its node.
 fn finish(record: &mut Record, saved: &Record, placement: Option<&Placement>) {
     let job = record.job();
     for (field, value) in saved.as_map() {

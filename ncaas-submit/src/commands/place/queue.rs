@@ -19,7 +19,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The scheduler's queue at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct QueueSnapshot {
-    /// When it was asked.
+    /// When the queue was queried.
     asked_at: Instant,
     /// The newest job of each name.
     jobs: Arc<HashMap<String, ScheduledJob>>,
@@ -132,7 +132,7 @@ impl QueuePoller {
             }
             Some(failure) if self.has_answered.load(Ordering::Acquire) => {
                 if !self.outage_noted.swap(true, Ordering::AcqRel) {
-                    self.tool.note(&format!("{failure}; waiting until it answers"));
+                    self.tool.note(&format!("{failure}; waiting until the scheduler answers"));
                 }
             }
             Some(_) => {}

@@ -1,4 +1,4 @@
-//! Claiming a submission: of several watchers that try, one succeeds; and noticing that a claim was lost.
+//! Claims submissions, which only one of several watchers succeeds in, and detects lost claims.
 
 use std::time::Duration;
 

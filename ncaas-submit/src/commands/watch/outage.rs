@@ -22,7 +22,7 @@ impl OutageReporter {
     pub(crate) fn report(&self, failure: &Failure) {
         if self.current.replace(Some(failure.kind)) != Some(failure.kind) {
             self.tool.report_failure(failure);
-            self.tool.note("still watching; retrying until it answers");
+            self.tool.note("still watching; retrying until the server answers");
         }
     }
 

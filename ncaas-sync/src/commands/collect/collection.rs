@@ -237,7 +237,7 @@ impl Collection<'_> {
     }
 }
 
-/// Finishes the moves that other processes began in the job's folder. The progress for this container afterwards. With
+/// Finishes the moves that other processes began in the job's folder. Returns this container's progress. With
 /// `widens`, a job whose files were all left out is collected again; with `recollects`, any job.
 fn resume(directory: &JobDirectory, container: &str, widens: bool, recollects: bool) -> Result<CollectProgress> {
     let dataset = directory.job().dataset();
