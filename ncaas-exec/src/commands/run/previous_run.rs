@@ -63,8 +63,8 @@ pub(super) async fn set_aside_earlier_attempt(tool: Tool, engine: &Engine, recor
         .await
         .engine_context("rename", Subject::Container(&name))?;
     tool.note(&format!(
-        "the container of the earlier attempt is kept as `{aside}`, because its job wrote files that were not collected: \
-         `ncaas-sync diff {aside}` lists them, `docker cp` copies them, `ncaas-exec rm --force {aside}` discards them"
+        "the container of the earlier attempt is kept as `{aside}`: `ncaas-sync diff {aside}` lists its files, `docker cp` \
+         copies them, `ncaas-exec rm --force {aside}` discards them"
     ));
     Ok(())
 }
