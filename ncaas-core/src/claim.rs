@@ -97,8 +97,7 @@ impl Claim {
         let Some(own) = &job.claim else { return false };
         match own.run {
             Some(run) => {
-                self.attempt > job.attempt.unwrap_or(1)
-                    || self.runs.get(&job.dataset).is_some_and(|newest| *newest > run)
+                self.attempt > job.attempt_number() || self.runs.get(&job.dataset).is_some_and(|newest| *newest > run)
             }
             // After a claim was deleted, numbers start again: then the watcher distinguishes the two.
             None => self.number > own.number || !self.is_free() && self.watcher != own.watcher,
@@ -149,11 +148,12 @@ pub async fn check_current(bucket: &Bucket, job: &Job) -> Result<()> {
 /// [`Kind::Superseded`] if a new attempt at the submission has begun; a failure of the bucket.
 pub async fn start_run(bucket: &Bucket, job: &mut Job) -> Result<()> {
     let Some(group) = job.group.clone() else { return Ok(()) };
+    let attempt = job.attempt_number();
     loop {
         let (Some(own), Some((mut claim, version))) = (&mut job.claim, read(bucket, &group, &job.id).await?) else {
             return Ok(());
         };
-        if claim.attempt > job.attempt.unwrap_or(1) {
+        if claim.attempt > attempt {
             return Err(superseded(&job.id, &claim.owner));
         }
         let run = claim.runs.get(&job.dataset).copied().unwrap_or(0) + 1;

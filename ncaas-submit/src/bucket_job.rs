@@ -246,7 +246,7 @@ impl ResultsFolder {
 
 /// The attempt that a record belongs to.
 pub(crate) fn attempt_of(record: &Record) -> u64 {
-    record.job().and_then(|job| job.attempt).unwrap_or(1)
+    record.job().map_or(1, |job| job.attempt_number())
 }
 
 /// The `resultpath` of a job's submission, found through the job's claim; none while no watcher has claimed it.

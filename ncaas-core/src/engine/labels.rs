@@ -132,8 +132,7 @@ impl Engine {
     #[boxed]
     pub async fn inspect_for(&self, record: &Record, id: &str) -> Result<ContainerInspectResponse> {
         let inspected = self.inspect_of_record(record, id).await?;
-        let from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
-        self.check_container_of(record, &inspected, !from_bucket).await?;
+        self.check_container_of(record, &inspected, !record.is_from_bucket()).await?;
         Ok(inspected)
     }
 

@@ -19,7 +19,8 @@ pub struct JobFolder {
     root: PathBuf,
     dataset: u64,
     label: String,
-    attempt: Option<u64>,
+    /// The number of the attempt, from 1.
+    attempt: u64,
 }
 
 impl JobFolder {
@@ -53,7 +54,7 @@ impl JobFolder {
             root: Path::new(io_dir).join(RESULTS).join(&job.id),
             dataset: job.dataset,
             label,
-            attempt: job.attempt,
+            attempt: job.attempt_number(),
         })
     }
 
@@ -103,7 +104,7 @@ impl JobFolder {
 
     /// The number of the attempt, from 1.
     pub(super) fn attempt_text(&self) -> String {
-        self.attempt.unwrap_or(1).to_string()
+        self.attempt.to_string()
     }
 
     fn cancellation_note(&self) -> String {
@@ -168,8 +169,12 @@ impl JobFolder {
 
     /// Same as [`Self::saved_record`], in the job's open folder.
     pub fn saved_record_in(&self, folder: &Folder) -> Option<Record> {
-        let line = folder.read(folder.relative(&self.record_file()), MAX_LINE as u64)?;
-        Record::parse(&line).ok().filter(|saved| self.is_of_this_attempt(saved))
+        self.read_record(folder).filter(|saved| self.is_of_this_attempt(saved))
+    }
+
+    /// The saved record of this or another attempt.
+    fn read_record(&self, folder: &Folder) -> Option<Record> {
+        Record::parse(&folder.read(folder.relative(&self.record_file()), MAX_LINE as u64)?).ok()
     }
 
     /// Makes sure that no later attempt at the job is saved, for a stage that is about to write into its open folder.
@@ -177,9 +182,8 @@ impl JobFolder {
     /// # Errors
     /// [`Kind::Superseded`].
     pub fn check_attempt(&self, folder: &Folder) -> Result<()> {
-        let line = folder.read(folder.relative(&self.record_file()), MAX_LINE as u64);
-        let saved = line.and_then(|line| Record::parse(&line).ok()?.job());
-        if saved.is_none_or(|saved| saved.attempt.unwrap_or(1) <= self.attempt.unwrap_or(1)) {
+        let saved = self.read_record(folder).and_then(|saved| saved.job());
+        if saved.is_none_or(|saved| saved.attempt_number() <= self.attempt) {
             return Ok(());
         }
         let message = format!("a later attempt at `{}` is saved in `{}`", self.label, self.root.display());
@@ -189,7 +193,7 @@ impl JobFolder {
 
     /// Whether a record that was saved for this job is not from an earlier attempt.
     pub fn is_of_this_attempt(&self, saved: &Record) -> bool {
-        saved.job().is_none_or(|job| job.attempt == self.attempt)
+        saved.job().is_none_or(|job| job.attempt_number() == self.attempt)
     }
 }
 

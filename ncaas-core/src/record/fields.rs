@@ -146,6 +146,13 @@ pub enum Datasets {
     Many(Vec<String>),
 }
 
+impl Job {
+    /// The number of the attempt at the submission, from 1.
+    pub fn attempt_number(&self) -> u64 {
+        self.attempt.unwrap_or(1)
+    }
+}
+
 impl Datasets {
     /// All names.
     pub fn names(&self) -> Vec<&str> {

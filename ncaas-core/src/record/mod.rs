@@ -190,6 +190,16 @@ impl Record {
         listed.is_some_and(|results| !results.is_empty()) || self.results_file().is_some()
     }
 
+    /// Whether results were collected: the record lists them, itself or in a file, even if there are none.
+    pub fn is_collected(&self) -> bool {
+        self.results().is_some() || self.results_file().is_some()
+    }
+
+    /// Whether the job comes from a bucket.
+    pub fn is_from_bucket(&self) -> bool {
+        self.job().is_some_and(|job| job.bucket.is_some())
+    }
+
     /// The error that this stage or an earlier one has stored in the record.
     pub fn error(&self) -> Option<ErrorInfo> {
         self.read("error")

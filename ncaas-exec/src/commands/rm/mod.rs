@@ -183,8 +183,7 @@ impl Remover {
             return Ok(());
         }
         remove_target(engine, record, &container, self.force).await?;
-        let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
-        if self.is_filter && is_from_bucket && !record.is_pushed() && record.results().is_some() {
+        if self.is_filter && record.is_from_bucket() && !record.is_pushed() && record.results().is_some() {
             self.unpushed.set(self.unpushed.get() + 1);
         }
         // A job whose end was reported in the same pipe has its line.

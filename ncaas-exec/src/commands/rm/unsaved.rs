@@ -54,7 +54,7 @@ impl Unsaved {
         // The work in a development container is saved by a commit.
         let files = files && (is_job || !is_committed(engine, &inspected).await?);
         let left_out = [Some(record), saved.as_ref()].into_iter().flatten().any(|record| count_left_out(record) > 0);
-        let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
+        let is_from_bucket = record.is_from_bucket();
         Ok((log || files).then_some(Unsaved { is_job, log, files, left_out, is_from_bucket }))
     }
 
@@ -108,9 +108,8 @@ fn is_log_saved(record: &Record, saved: Option<&Record>) -> bool {
 
 /// The saved record is newer than one that an earlier stage or command printed.
 fn is_collected(record: &Record, saved: Option<&Record>) -> bool {
-    let lists_results = |record: &Record| record.results().is_some() || record.results_file().is_some();
-    let newest = saved.filter(|saved| lists_results(saved)).unwrap_or(record);
-    lists_results(newest) && count_left_out(newest) == 0
+    let newest = saved.filter(|saved| saved.is_collected()).unwrap_or(record);
+    newest.is_collected() && count_left_out(newest) == 0
 }
 
 fn count_left_out(record: &Record) -> u64 {

@@ -323,8 +323,7 @@ impl Runner {
             }
             folders.in_use = false;
             // A job from a bucket that was killed runs again from its beginning, and leaves no trace of the first run.
-            let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
-            if let Some(aside) = folder.set_aside_earlier_files(is_from_bucket)? {
+            if let Some(aside) = folder.set_aside_earlier_files(record.is_from_bucket())? {
                 let message = format!(
                     "an earlier run of `{name}` left files that were not collected: they were moved to `{}`",
                     aside.display()

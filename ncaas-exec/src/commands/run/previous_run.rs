@@ -44,15 +44,15 @@ pub(super) async fn find_started(engine: &Engine, record: &Record) -> Result<Opt
 /// Makes room for a new attempt at a job: the container of an earlier attempt whose results are saved gets another
 /// name. `rm` has kept it because the job wrote other files. A container whose results are not saved is taken up by the
 /// new attempt.
-pub(super) async fn set_aside_earlier_attempt(tool: Tool, engine: &Engine, record: &mut Record) -> Result<()> {
+pub(super) async fn set_aside_earlier_attempt(tool: Tool, engine: &Engine, record: &Record) -> Result<()> {
     let Some(attempt) = record.job().and_then(|job| job.attempt) else { return Ok(()) };
     let Some(name) = record.container_name()? else { return Ok(()) };
     let Some(inspected) = engine.inspect(&name).await.none_if(&[Kind::ContainerNotFound])? else { return Ok(()) };
     let Some(earlier) = engine.record_of_container(&inspected).await? else { return Ok(()) };
-    let number = earlier.job().and_then(|job| job.attempt).unwrap_or(1);
+    let number = earlier.job().map_or(1, |job| job.attempt_number());
     let is_earlier = earlier.identity() == record.identity() && number < attempt;
     let container = container_from_inspect(&inspected);
-    if !is_earlier || !container.has_ended() || !saved_end(&earlier).is_some_and(|end| is_collected(&end)) {
+    if !is_earlier || !container.has_ended() || !saved_end(&earlier).is_some_and(|end| end.is_collected()) {
         return Ok(());
     }
     let aside = format!("{name}-attempt-{number}");
@@ -131,10 +131,5 @@ pub(super) fn saved_end(record: &Record) -> Option<Record> {
 /// Whether a job from a bucket has ended here, and its container was removed before its results were collected: another
 /// job of the machine cleared what a killed pipe had left. Its log alone is not its end: it runs again.
 pub(super) async fn are_results_lost(engine: &Engine, record: &Record, end: &Record) -> bool {
-    let is_from_bucket = record.job().is_some_and(|job| job.bucket.is_some());
-    is_from_bucket && !is_collected(end) && matches!(find_container(engine, record).await, Ok(None))
-}
-
-fn is_collected(end: &Record) -> bool {
-    end.results().is_some() || end.results_file().is_some()
+    record.is_from_bucket() && !end.is_collected() && matches!(find_container(engine, record).await, Ok(None))
 }

@@ -190,7 +190,7 @@ impl Follower {
         output: &Output,
         live: bool,
     ) -> Result<()> {
-        let mut is_due = live || record.job().is_some_and(|job| job.bucket.is_some());
+        let mut is_due = live || record.is_from_bucket();
         let engine = self.engine.clone();
         let id = self.container.id.clone();
         let mut end = std::pin::pin!(engine.wait(&id));
