@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use ncaas_core::engine::Engine;
 use ncaas_core::failure_cause::{SEARCHED_LINES, find_cause};
 use ncaas_core::outcome::outcome_line;
-use ncaas_core::pipe::FollowedJobs;
+use ncaas_core::pipe::{COMPLETE_JOBS, FollowedJobs};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::RecordFields;
 use ncaas_core::tool::Tool;
@@ -27,10 +27,9 @@ pub(crate) async fn report_outcome(jobs: &FollowedJobs, tool: Tool, engine: &Eng
 /// Says how to save what the jobs wrote that have ended, if their records go to a terminal, and so to no other stage.
 pub(crate) fn note_unsaved(jobs: &FollowedJobs, tool: Tool) {
     if jobs.counts().ended > 0 && std::io::stdout().is_terminal() {
-        tool.note(
-            "results and logs are not saved yet: `ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | \
-             ncaas-exec rm` saves them and removes the containers",
-        );
+        tool.note(&format!(
+            "results and logs are not saved yet: `{COMPLETE_JOBS}` saves them and removes the containers"
+        ));
     }
 }
 

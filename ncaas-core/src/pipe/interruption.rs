@@ -2,6 +2,9 @@
 
 use crate::record::fields::Job;
 
+/// Saves the log and the results of this user's jobs, whatever has started them, and removes their containers.
+pub const COMPLETE_JOBS: &str = "ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | ncaas-exec rm";
+
 /// The message about an interruption: the work that is left, and how to continue it.
 pub fn describe_interruption(left: impl IntoIterator<Item = String>) -> String {
     format!("interrupted: {}", left.into_iter().collect::<Vec<_>>().join("; "))

@@ -27,7 +27,7 @@ use tokio::sync::Mutex;
 pub use args::{ContainerArg, ContainersArgs, PipeArgs, RecordArgs};
 pub use followed_jobs::FollowedJobs;
 pub use input::Input;
-pub use interruption::{describe_interruption, describe_running, resume_advice};
+pub use interruption::{COMPLETE_JOBS, describe_interruption, describe_running, resume_advice};
 pub use output::{Output, json_line, stdout_hang_up, stdout_is_pipe};
 pub use running_jobs::RunningJobs;
 

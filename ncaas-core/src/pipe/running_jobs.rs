@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
+use super::interruption::COMPLETE_JOBS;
 use super::later_stages::LaterStages;
 use super::output::Output;
 use crate::record::Record;
@@ -45,8 +46,7 @@ impl RunningJobs {
         let message = format!("{jobs} still running at the end of the input and {consequence}");
         // The same pipe would start the jobs again. A later `rm` says it.
         if self.has_own.get() && !LaterStages::find().removes {
-            let rest = "ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect | ncaas-exec rm";
-            tool.note_with_hint(&message, &format!("`{rest}` completes the jobs that were started"));
+            tool.note_with_hint(&message, &format!("`{COMPLETE_JOBS}` completes the jobs that were started"));
         } else {
             tool.note(&message);
         }
