@@ -145,20 +145,18 @@ impl Collector {
     fn report(&self, record: &mut Record, directory: &JobDirectory, is_collected: bool) {
         let log = directory.job().log_file();
         let Some(mut outcome) = outcome_line(record, record.logs().map(|_| log.as_path())) else { return };
-        let partial =
-            describe_results(record).zip(results_folder(record)).filter(|_| is_collected && record.is_failed());
-        if let Some((results, folder)) = partial {
-            let label = directory.job().label();
+        let folder = results_folder(record).filter(|_| is_collected);
+        if !record.is_failed() {
+            match folder {
+                Some(folder) => outcome.push_str(&format!(" in {folder}")),
+                None if is_collected && reason_for_no_results(record).is_none() => outcome.push_str(": no results"),
+                None => {}
+            }
+        } else if let Some((results, folder)) = describe_results(record).zip(folder) {
             if is_reported(record) {
-                self.tool.note(&format!("`{label}` left {results} in {folder}"));
+                self.tool.note(&format!("`{}` left {results} in {folder}", directory.job().label()));
             } else {
                 outcome.push_str(&format!("; {results} in {folder}"));
-            }
-        } else if is_collected && !record.is_failed() {
-            match results_folder(record) {
-                Some(folder) => outcome.push_str(&format!(" in {folder}")),
-                None if reason_for_no_results(record).is_none() => outcome.push_str(": no results"),
-                None => {}
             }
         }
         self.jobs.report(self.tool, record, &outcome);
