@@ -20,10 +20,8 @@ use crate::folder::PartialFile;
 
 use super::directory::{DirBucket, is_missing};
 
-/// Listings do not show it, as every name that begins with `.ncaas-`.
-const OWN_FOLDER: &str = ".ncaas-bucket";
-
-/// The folder of the lock files, which are named `0` to `f`.
+/// The folder of the lock files, which are named `0` to `f`. Listings do not show it, as every name that begins with
+/// `.ncaas-`.
 const LOCKS: &str = ".ncaas-bucket/locks";
 
 /// How a writer holds the lock of a key. Closing the file releases it.
@@ -175,9 +173,8 @@ impl DirBucket {
 
 /// Creates all lock files in one step, and for all users: not all of them may create files there.
 fn create_locks(root: &Dir) -> io::Result<()> {
-    root.create_dir_all(OWN_FOLDER)?;
     let new = format!("{LOCKS}-{:x}", fastrand::u64(..));
-    root.create_dir(&new)?;
+    root.create_dir_all(&new)?;
     let created = (0..16).try_for_each(|number| {
         let file = root.create(format!("{new}/{number:x}"))?;
         file.set_permissions(Permissions::from_std(fs::Permissions::from_mode(0o666)))
