@@ -45,7 +45,7 @@ pub(crate) enum Descend {
 
 impl DockerIgnore {
     /// Reads a `.dockerignore`; a file that does not exist has no patterns. The patterns `first` come before those of
-    /// the file, which may so include again what they exclude.
+    /// the file, which can therefore include again what they exclude.
     pub(crate) fn read(path: &Path, first: &[String]) -> Result<Self> {
         let content = match files::read_named(path) {
             Err(failure) if failure.kind == Kind::FileNotFound => Vec::new(),

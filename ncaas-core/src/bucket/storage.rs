@@ -150,7 +150,7 @@ impl Bucket {
     /// The whole content of a small object, and its version for [`Bucket::put_if`].
     ///
     /// # Errors
-    /// [`Kind::ObjectNotFound`]; [`Kind::TooLarge`] if it is larger than `limit` bytes: no more than that is read.
+    /// [`Kind::ObjectNotFound`]; [`Kind::TooLarge`] if it is larger than `limit` bytes; no more than `limit` bytes are read.
     pub async fn read(&self, key: &Key, limit: u64) -> Result<(Vec<u8>, Version)> {
         key.must_name_an_object()?;
         match &self.0 {

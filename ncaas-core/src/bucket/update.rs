@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Bucket {
     /// Reads a small object of up to `limit` bytes, computes its new content from the old one, and writes it only if
-    /// nobody else has changed the object meanwhile; else it starts again. So no change of another process is lost, on
+    /// nobody else has changed the object meanwhile; else it starts again. No change of another process is lost, on
     /// S3 (`If-Match`) as in a directory (a lock).
     ///
     /// `change` gets the old content, `None` if the object does not exist, and returns the new content, or `None` to

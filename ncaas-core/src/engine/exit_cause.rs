@@ -34,7 +34,7 @@ pub(super) struct Evidence {
     /// The kernel's count of OOM kills on this machine has not changed since before the exit.
     pub(super) no_oom_kills: bool,
     pub(super) die_event: bool,
-    /// The container was marked as ended when the engine started, with an exit code that nobody knows: an engine that
+    /// The container was marked as ended when the engine started, with an unknown exit code: an engine that
     /// was killed at the moment of the exit reports 0 for it.
     pub(super) lost_exit: bool,
     /// The engine keeps fewer events than it can: it was restarted after the container's start.

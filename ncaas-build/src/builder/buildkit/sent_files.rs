@@ -2,7 +2,7 @@
 //!
 //! The engine keeps the files of a context under a key that the client chooses, and asks again only for files whose
 //! size or modification time differ. A file with other content but the same size and time (`cp -p`, `rsync -t`,
-//! `tar -x`) would stay as it was. So the client remembers what it sent: where inode or change time differ, or are too
+//! `tar -x`) would stay as it was. Therefore the client remembers what it sent: where inode or change time differ, or are too
 //! recent to tell, it compares the content by a checksum; if that differs, it chooses a new key, and the engine asks
 //! for everything.
 //!
