@@ -33,7 +33,7 @@ impl BatchService {
         let made = Command::new(tests.join("../.ci/image")).arg(tools()).arg(&image).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         std::fs::write(folder.path().join("Dockerfile"), analysis).unwrap();
-        docker(&["build", "--quiet", "--tag", &analysis_image, folder.path().to_str().unwrap()]);
+        docker(&["build", "--quiet", "--no-cache", "--tag", &analysis_image, folder.path().to_str().unwrap()]);
         let mut server = Command::new(tests.join("services/batch"));
         server
             .env("RIVALS", rivals.to_string())

@@ -70,7 +70,7 @@ impl Lab {
         let folder = self.cluster.folder();
         std::fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
         for node in self.cluster.nodes() {
-            let build = format!("docker build --quiet --tag {image} - <Dockerfile");
+            let build = format!("docker build --quiet --no-cache --tag {image} - <Dockerfile");
             self.cluster.run(node, folder, &["sh", "-c", &build]);
         }
     }

@@ -36,6 +36,9 @@ use outcome::{BuiltImage, TOO_MANY_LAYERS};
 
 /// The largest number of layers of an image with which the engine can create a container.
 const MAX_LAYERS: usize = 125;
+/// How often a build of the classic builder is repeated after another client has removed an image meanwhile.
+const CLASSIC_REPETITIONS: u32 = 5;
+
 /// Path in the archive of a Dockerfile that is not in the context, for the classic builder.
 const OUTSIDE: &str = ".dockerfile.outside";
 
@@ -126,10 +129,17 @@ impl Plan {
             let failure = Failure::new(Kind::Usage, "secrets need BuildKit, which this engine does not have");
             return Err(failure.hint("upgrade the engine, or turn BuildKit on in its configuration").into());
         }
-        let (contents, name) = self.contents(dockerfile, io_dirs)?;
-        options.dockerfile = name;
         let registries = registry_credentials(&dockerfile.instructions()).await?;
-        classic::build(engine, &options, contents, registries.as_deref(), progress, size.bytes).await
+        let mut repetitions = CLASSIC_REPETITIONS;
+        loop {
+            let (contents, name) = self.contents(dockerfile, io_dirs)?;
+            options.dockerfile = name;
+            let built = classic::build(engine, &options, contents, registries.as_deref(), progress, size.bytes).await;
+            match built {
+                Err(failure) if failure.is_of_removed_image() && repetitions > 0 => repetitions -= 1,
+                built => return built,
+            }
+        }
     }
 
     /// The context as the classic builder takes it, and the path of the Dockerfile in it.

@@ -100,6 +100,12 @@ impl BuildFailure {
         BuildFailure { failure, step: Some(Box::new(step)) }
     }
 
+    /// Whether an image was removed while the engine compared it with a step. The classic builder compares each step
+    /// with all images of the same parent, and fails if one of them has gone, even if it is another user's.
+    pub(crate) fn is_of_removed_image(&self) -> bool {
+        self.step.is_some() && self.failure.message.contains("unable to find image \"sha256:")
+    }
+
     /// Adds the hint that depends on the Dockerfile: a package manager that runs as another user than root.
     pub(crate) fn explain_step(mut self, steps: &[Instruction]) -> Self {
         let Some(step) = &self.step else { return self };

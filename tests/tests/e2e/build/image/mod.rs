@@ -1,5 +1,6 @@
 //! `ncaas-build image`.
 
+mod classic;
 mod dockerignore;
 
 use std::path::Path;
