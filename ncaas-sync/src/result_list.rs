@@ -70,6 +70,16 @@ impl Iterator for ResultList {
     }
 }
 
+/// The warning about results of an earlier run of a job that this run has not replaced. `place`: where they are.
+pub(crate) fn warn_of_earlier_results<'p>(remaining: impl Iterator<Item = &'p Path>, place: &str) -> Option<String> {
+    let remaining: Vec<&Path> = remaining.collect();
+    let first = remaining.iter().min()?.display();
+    Some(match remaining.len() {
+        1 => format!("`{first}` of an earlier run of this job lies {place}"),
+        count => format!("{count} results of an earlier run of this job lie {place}, for example `{first}`"),
+    })
+}
+
 /// Writes the file `path` of the job's folder `job`, a line for each result.
 pub(crate) fn write_results_file(
     job: &Folder,

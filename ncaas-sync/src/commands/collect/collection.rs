@@ -19,13 +19,13 @@ use super::findings::Findings;
 use super::job_directory::{JobDirectory, ResultsDestination};
 use super::journal::{self, CollectProgress, Journal};
 use super::overlay_diff::OverlayDiff;
-use super::result_names::{Naming, assign_names};
+use super::result_names::{NamedFindings, Naming, assign_names};
 use super::selection::{LeftOutFiles, Selection};
 use super::walk::walk_mounted;
 use crate::args::CollectArgs;
 use crate::container_paths::{ContainerPaths, longest_path};
 use crate::file_filter::FileFilter;
-use crate::result_list::ResultList;
+use crate::result_list::{ResultList, path_in_job, warn_of_earlier_results};
 
 /// The engine, and the container of a job unless it was removed.
 pub(super) type Inspected<'e> = Result<(&'e Engine, Option<ContainerInspectResponse>)>;
@@ -84,10 +84,10 @@ impl Collection<'_> {
 
     /// Assigns names, writes the journal and moves the files.
     async fn move_files(&self, findings: Findings, paths: ContainerPaths) -> Result<()> {
-        let (directory, id) = (Arc::clone(self.directory), self.container.id.clone());
+        let (tool, directory, id) = (self.tool, Arc::clone(self.directory), self.container.id.clone());
         let partial = self.container.status != Some(Status::Success);
         let has_own_folder = self.record.job().is_some_and(|job| job.datasets > 1);
-        let mut replaceable = self.replaceable_results();
+        let mut replaceable = self.replaceable_results()?;
         run_blocking(move || {
             let dataset = directory.job().dataset();
             journal::finish_all(&directory)?;
@@ -98,7 +98,11 @@ impl Collection<'_> {
             let label = directory.job().label().to_owned();
             let naming = Naming { paths, base: directory.base(), label, has_own_folder };
             let destination = ResultsDestination { directory: &directory, replaceable: &replaceable };
-            let named = assign_names(findings, naming, &destination)?;
+            let mut named = assign_names(findings, naming, &destination)?;
+            if let Some(warning) = remaining_results(&directory, replaceable, &named, partial) {
+                tool.note(&format!("`{}`: {warning}", directory.job().label()));
+                named.warnings.push(warning);
+            }
             journal::begin(&directory, dataset, &id, named.moves(partial).chain(kept), &named)?;
             drop(named);
             journal::finish(&directory, dataset)?;
@@ -221,20 +225,36 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// The results of an earlier run of this dataset that no other dataset shares, relative to the io-dir.
-    fn replaceable_results(&self) -> HashSet<String> {
+    /// The results of an earlier collection for this dataset that no other dataset shares, relative to the io-dir.
+    fn replaceable_results(&self) -> Result<HashSet<String>> {
+        let mut replaceable = journal::collected_paths(self.directory, self.directory.job().dataset())?;
+        if replaceable.is_empty() || self.record.job().is_none_or(|job| job.datasets <= 1) {
+            return Ok(replaceable);
+        }
         // A list that does not match its record is ignored: its files stay beside the new ones.
         let list = |record: &Record| ResultList::open(record, self.directory.folder()).ok().into_iter().flatten();
-        let paths = |record: &Record| list(record).flatten().map(|result| result.path).collect::<Vec<_>>();
-        let mut replaceable: HashSet<String> = self.directory.saved_record().iter().flat_map(paths).collect();
-        if replaceable.is_empty() || self.record.job().is_none_or(|job| job.datasets <= 1) {
-            return replaceable;
+        for result in self.directory.other_records().iter().flat_map(list).flatten() {
+            replaceable.remove(&result.path);
         }
-        for path in self.directory.other_records().iter().flat_map(paths) {
-            replaceable.remove(&path);
-        }
-        replaceable
+        Ok(replaceable)
     }
+}
+
+/// The warning about results of an earlier run that this run did not replace: they stay beside its own.
+fn remaining_results(
+    directory: &JobDirectory,
+    mut earlier: HashSet<String>,
+    named: &NamedFindings,
+    partial: bool,
+) -> Option<String> {
+    if earlier.is_empty() {
+        return None;
+    }
+    for result in named.moves(partial) {
+        earlier.remove(&result.result.path);
+    }
+    let remaining = earlier.iter().map(|path| path_in_job(path)).filter(|path| directory.folder().has(path));
+    warn_of_earlier_results(remaining, "beside those of this run")
 }
 
 /// Finishes the moves that other processes began in the job's folder. Returns this container's progress. With

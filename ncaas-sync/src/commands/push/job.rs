@@ -17,7 +17,7 @@ use ncaas_core::claim::{self, Claim};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
-use ncaas_core::layout::{CERTIFICATE, CONFIGS, JobFolder, LOGS, PROCESS_RESULTS};
+use ncaas_core::layout::{CERTIFICATE, CONFIGS, END_FILE, JobFolder, LOGS, PROCESS_RESULTS};
 use ncaas_core::lease;
 use ncaas_core::pipe::Output;
 use ncaas_core::quantity::format_count;
@@ -31,7 +31,7 @@ use ncaas_core::usage_record::usage_record;
 use super::cancelled_jobs::{CancelledJobs, SubmissionName, submission_name};
 use super::fence::Fence;
 use crate::end_file;
-use crate::result_list::{ResultList, path_in_job};
+use crate::result_list::{ResultList, path_in_job, warn_of_earlier_results};
 use crate::transfer_report::{FileOutcome, FileRecord};
 use crate::tree_transfer::DEFAULT_FILES;
 use ncaas_core::blocking::run_blocking;
@@ -114,7 +114,10 @@ impl Pusher<'_> {
             return upload.push_logs(record).await;
         }
         upload.check_log_is_saved(record)?;
-        upload.push_results(record).await?;
+        if let Some(warning) = upload.push_results(record).await? {
+            self.tool.note(&format!("`{}`: {warning}", upload.folder.label()));
+            record.warn(warning);
+        }
         upload.push_logs(record).await?;
         upload.push_results_file(record).await?;
         upload.push_usage_record(record).await?;
@@ -217,15 +220,17 @@ impl JobUpload<'_> {
         self.fence.write(async || end_file::write_if_all_ended(&self.transfer, &self.prefix, job).await).await
     }
 
-    /// Uploads the job's results, and the config beside them. A file that fails does not hold up the others.
-    async fn push_results(&self, record: &Record) -> Result<()> {
+    /// Uploads the job's results, and the config beside them. A file that fails does not hold up the others. Returns the
+    /// warning about results of an earlier run in the bucket, which another machine has pushed.
+    async fn push_results(&self, record: &Record) -> Result<Option<String>> {
         let (folder, copy) = (Arc::clone(self.transfer.folder()), record.clone());
         let mut results = run_blocking(move || ResultList::open(&copy, &folder)).await?.peekable();
         let config = self.config_path(record);
         if results.peek().is_none() && config.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let existing = &self.list_existing().await?;
+        let unseen = &RefCell::new(self.existing_results(record, existing));
         let is_result = Cell::new(false);
         let files = results.map(|result| {
             let result = result?;
@@ -236,6 +241,7 @@ impl JobUpload<'_> {
         let config = std::iter::once_with(|| config.clone().filter(|_| !is_result.get()).map(|path| Ok((path, None))));
         let uploads = files.chain(config.flatten()).map(|file: Result<(String, Option<Sha256Sum>)>| async move {
             let (path, sha256) = file?;
+            unseen.borrow_mut().remove(Path::new(&path));
             self.push_result(&path, existing.get(&path), sha256).await
         });
         let (mut first, mut failed) = (None, 0_u64);
@@ -247,7 +253,10 @@ impl JobUpload<'_> {
             }
         }
         match first {
-            None => Ok(()),
+            None => {
+                let unseen = unseen.borrow();
+                Ok(warn_of_earlier_results(unseen.iter().copied(), "in the bucket beside those of this run"))
+            }
             Some(failure) if failed == 1 => Err(failure),
             Some(failure) => {
                 Err(failure.context(format!("cannot push {}; the first failure", format_count(failed, "file"))))
@@ -275,6 +284,16 @@ impl JobUpload<'_> {
         let entries = self.transfer.bucket().list(&self.prefix, None).entries().await?.into_iter();
         let path = |entry: &ObjectInfo| entry.key.as_str().strip_prefix(&self.prefix).unwrap_or_default().to_owned();
         Ok(entries.map(|entry| (path(&entry), entry)).collect())
+    }
+
+    /// Which of these objects are results of the record's dataset that this machine does not have.
+    fn existing_results<'e>(&self, record: &Record, existing: &'e HashMap<String, ObjectInfo>) -> HashSet<&'e Path> {
+        let mut results = PathBuf::from(PROCESS_RESULTS);
+        if record.job().is_some_and(|job| job.datasets > 1) {
+            results.push(self.folder.label());
+        }
+        let is_result = |path: &&Path| path.starts_with(&results) && !path.ends_with(END_FILE);
+        existing.keys().map(Path::new).filter(is_result).filter(|path| !self.transfer.folder().has(path)).collect()
     }
 
     async fn push_result(&self, path: &str, existing: Option<&ObjectInfo>, sha256: Option<Sha256Sum>) -> Result<()> {

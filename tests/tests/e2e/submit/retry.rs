@@ -77,3 +77,27 @@ fn a_retry_runs_a_job_again_whose_container_was_kept_and_keeps_that_under_anothe
     assert!(read() == log);
     docker(&["rm", &kept[0]]);
 }
+
+#[test]
+fn results_of_an_earlier_attempt_are_replaced_or_named() {
+    let job = SubmittedJob::new("twice");
+    let pipe = |analysis: &str| {
+        let script = pipeline_script(&job.bucket.address(), "--once", analysis);
+        pipe_in(job.folder.path(), &script, &[])
+    };
+    pipe("cd io-dir/results; echo old >both; echo old >only-first; exit 3").ended_saying(1, "failed (exit 3)");
+    run_verb(&job.bucket, "retry", &[&job.name]).ok();
+    let again = pipe("cd io-dir/results; echo new >both; echo new >only-second");
+    again.ended_saying(0, "`process_results/only-first` of an earlier run of this job lies beside those of this run");
+    assert_eq!(job.bucket.text(&job.key("process_results/both")), "new\n");
+    // As on another machine.
+    fs::remove_dir_all(job.folder.path().join("io-dir")).unwrap();
+    run_verb(&job.bucket, "retry", &[&job.name]).ended_saying(0, "of which 1 had succeeded");
+    let third = pipe("echo third >io-dir/results/both");
+    third.ended_saying(
+        0,
+        "2 results of an earlier run of this job lie in the bucket beside those of this run, for example \
+         `process_results/only-first`",
+    );
+    assert_eq!(job.bucket.text(&job.key("process_results/both")), "third\n");
+}
