@@ -145,14 +145,14 @@ impl ContainerPaths {
         self.mounts.iter().any(|mount| strip_folder(path, &mount.path).is_some())
     }
 
-    /// The folders below a volume whose files do not belong to it: other mounts, and the folders of the io-dir.
-    pub(crate) fn folders_outside_volume(&self, volume: &str) -> Vec<String> {
-        let mounts = self.mounts.iter().map(|mount| mount.path.clone()).filter(|path| path != volume);
+    /// The folders below a folder whose files do not belong to it: other mounts, and the folders of the io-dir.
+    pub(crate) fn folders_outside(&self, folder: &str) -> Vec<String> {
+        let mounts = self.mounts.iter().map(|mount| mount.path.clone()).filter(|path| path != folder);
         let io_dir = [INPUTS, CONFIGS, RESULTS, LOGS].map(|folder| format!("{}/{folder}", self.io_dir));
         mounts
             .chain(io_dir)
             .chain(ENGINE_FILES.map(str::to_owned))
-            .filter(|path| strip_folder(path, volume).is_some())
+            .filter(|path| strip_folder(path, folder).is_some())
             .collect()
     }
 

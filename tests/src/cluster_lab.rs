@@ -257,8 +257,8 @@ impl Lab {
 
     /// The state that a person would look at after a failure.
     pub fn describe(&self) -> String {
-        let queue =
-            self.cluster.bash(CONTROLLER, "squeue --states=all --long; sinfo --long; grep -h ^job: slurm-*.out").text();
+        let queue = "squeue --states=all --long; sinfo --long; grep -vH '^{' slurm-*.out | cut --characters=1-400";
+        let queue = self.cluster.bash(CONTROLLER, queue).text();
         format!("{}\n{queue}", self.stderr())
     }
 

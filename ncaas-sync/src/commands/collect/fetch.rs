@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::path::{PathInfo, PathKind};
-use ncaas_core::failure::{Kind, Result};
+use ncaas_core::failure::{Failure, Kind, Result};
 
 use super::findings::Findings;
 use super::image_files::{ImageLayers, drop_unchanged, read_with_container};
@@ -89,11 +89,16 @@ struct Fetcher<'f> {
 impl Fetcher<'_> {
     /// Fetches the container's changes from the engine's archives.
     async fn fetch_changes(&mut self) -> Result<()> {
-        let changes = list_changes(self.engine, &self.selection.paths).await.map_err(|failure| match failure.kind {
+        let changes = match list_changes(self.engine, &self.selection.paths).await {
+            Err(failure) if failure.message.contains("operation not permitted") => {
+                return self.fetch_working_dir(&failure).await;
+            }
             // The engine fails as a whole if one path is too deep for it.
-            Kind::EngineError => failure.hint("`--from PATH` collects a folder without listing changes"),
-            _ => failure,
-        })?;
+            Err(failure) if failure.kind == Kind::EngineError => {
+                return Err(failure.hint("`--from PATH` collects a folder without listing changes"));
+            }
+            changes => changes?,
+        };
         let parents = parent_folders(&changes);
         self.left_out = Some(LeftOutFiles::count(&self.selection, leaves(&changes, &parents)));
         let wanted: Wanted = leaves(&changes, &parents)
@@ -114,6 +119,26 @@ impl Fetcher<'_> {
         let changed = wanted.iter().filter(|(_, kind)| **kind == ChangeKind::Changed);
         let changed: Wanted = changed.map(|(path, kind)| (path.clone(), *kind)).collect();
         self.drop_unchanged(0, plan_requests(&[], &Arc::new(changed))).await
+    }
+
+    /// Fetches the working directory, where analyses write, from an engine that may not list changes: a rootless Podman
+    /// through fuse-overlayfs whose images belong to another user (seen with 4.3.1). Asking again would not help.
+    async fn fetch_working_dir(&mut self, failure: &Failure) -> Result<()> {
+        let folder = self.selection.paths.working_dir.clone();
+        self.left_out = Some(LeftOutFiles::default());
+        let what =
+            if folder.is_empty() { "the io-dir was".to_owned() } else { format!("the io-dir and `{folder}` were") };
+        self.findings.warnings.add(format!("only {what} collected: {failure}"));
+        if folder.is_empty() { Ok(()) } else { self.fetch_whole(folder).await }
+    }
+
+    /// Fetches all files of a folder that are neither in a mount below it nor as in the image.
+    async fn fetch_whole(&mut self, folder: String) -> Result<()> {
+        let kept = self.findings.list.len();
+        let excluded = self.selection.paths.folders_outside(&folder);
+        let request = ArchiveRequest { excluded, ..ArchiveRequest::everything(folder) };
+        self.fetch(request.clone()).await?;
+        self.drop_unchanged(kept, vec![request]).await
     }
 
     /// Leaves out the findings after the first `kept` ones that are as in the image, which `requests` ask for.
@@ -142,13 +167,7 @@ impl Fetcher<'_> {
     async fn fetch_volumes(&mut self) -> Result<()> {
         for mount in self.selection.paths.mounts.clone() {
             match mount.kind {
-                MountKind::AnonymousVolume => {
-                    let kept = self.findings.list.len();
-                    let excluded = self.selection.paths.folders_outside_volume(&mount.path);
-                    let request = ArchiveRequest { excluded, ..ArchiveRequest::everything(mount.path) };
-                    self.fetch(request.clone()).await?;
-                    self.drop_unchanged(kept, vec![request]).await?;
-                }
+                MountKind::AnonymousVolume => self.fetch_whole(mount.path).await?,
                 MountKind::Tmpfs if !self.selection.filter.excludes(&mount.path) => {
                     self.findings.warnings.add(format!(
                         "`{}` was in memory (tmpfs): its files were lost when the container ended",
