@@ -40,7 +40,9 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
         };
         let over = container.exceeded_limit(limit);
         let over = over.map(|limit| format!(", over its time limit of {}", format_duration(limit))).unwrap_or_default();
-        return Some(format!("{name} {end}{time}{over}{results}"));
+        let killed = container.lost_a_process();
+        let killed = if killed { ", with a process killed because memory ran out" } else { "" };
+        return Some(format!("{name} {end}{time}{over}{killed}{results}"));
     }
     let time = duration.map(|duration| format!(" after {duration}")).unwrap_or_default();
     let mut line = format!("{name} {end}{time}");
@@ -258,7 +260,16 @@ mod tests {
         let container = Container { status: Some(Status::Success), duration_s: Some(3.5), ..Container::default() };
         record.set_container(container);
         let warnings = record.fields().unwrap().warnings.unwrap_or_default();
-        assert_eq!(warnings, ["the job succeeded, but ran for 3.5 s, longer than its time limit of 2.0 s"]);
+        assert_eq!(warnings, ["the job ran for 3.5 s, longer than its time limit of 2.0 s, and succeeded"]);
+    }
+
+    #[test]
+    fn a_success_without_a_process_that_ran_out_of_memory_is_not_told_as_a_plain_success() {
+        let record = Record::parse(
+            br#"{"dataname":"s.npy","container":{"state":"exited","status":"success","duration_s":1,"oom":true}}"#,
+        );
+        let line = outcome_line(&record.unwrap(), None);
+        assert_eq!(line.as_deref(), Some("s.npy succeeded in 1.0 s, with a process killed because memory ran out"));
     }
 
     #[test]

@@ -69,11 +69,9 @@ impl Container {
         if self.id.is_empty() { &self.name } else { &self.id }
     }
 
-    /// A warning about a success: a process that it started was killed for memory.
-    pub fn warning(&self) -> Option<&'static str> {
-        let lost_a_child = self.status == Some(Status::Success) && self.oom == Some(Oom::Known(true));
-        lost_a_child
-            .then_some("a process of the job was killed because memory ran out, and the job continued without it")
+    /// Whether a process that the job started was killed for memory, and the job succeeded without it.
+    pub fn lost_a_process(&self) -> bool {
+        self.status == Some(Status::Success) && self.oom == Some(Oom::Known(true))
     }
 }
 

@@ -338,12 +338,12 @@ impl Record {
 
     /// Sets the state of the container, and adds a warning about its end if there is one.
     pub fn set_container(&mut self, container: Container) {
-        if let Some(warning) = container.warning() {
-            self.warn(warning);
+        if container.lost_a_process() {
+            self.warn("a process of the job was killed because memory ran out, and the job continued without it");
         }
         if let (Some(limit), Some(duration)) = (container.exceeded_limit(self.time_limit_s()), container.duration_s) {
             let (duration, limit) = (format_duration(duration), format_duration(limit));
-            self.warn(format!("the job succeeded, but ran for {duration}, longer than its time limit of {limit}"));
+            self.warn(format!("the job ran for {duration}, longer than its time limit of {limit}, and succeeded"));
         }
         self.merge(&RecordFields { container: Some(container), ..RecordFields::default() });
     }
