@@ -88,7 +88,7 @@ impl FollowedJobs {
         // While jobs wait, the stage that starts them says it.
         if is_interrupted && counts.running > 0 && counts.waiting == 0 {
             let advice = resume_advice(self.last.borrow().as_ref());
-            tool.note(&describe_interruption([describe_running(counts.running), advice.to_owned()]));
+            tool.note(&describe_interruption([describe_running(counts.running), advice]));
         }
     }
 

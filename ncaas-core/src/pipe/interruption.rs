@@ -11,16 +11,15 @@ pub fn describe_interruption(left: impl IntoIterator<Item = String>) -> String {
 }
 
 /// How to resume the work for a job after an interruption: a command that works when it is typed.
-pub fn resume_advice(job: Option<&Job>) -> &'static str {
+pub fn resume_advice(job: Option<&Job>) -> String {
     match job {
-        None => "run the same command again to resume",
+        None => "run the same command again to resume".to_owned(),
         // The stages continue the jobs that they find in the bucket.
-        Some(Job { bucket: Some(_), .. }) => "run the same pipe again to resume",
+        Some(Job { bucket: Some(_), .. }) => "run the same pipe again to resume".to_owned(),
         // The same pipe would start the job a second time.
-        Some(_) => {
-            "`ncaas-exec ls` lists jobs, `ncaas-exec stop NAME` stops one, and `ncaas-exec ls --all --mine | ncaas-logs \
-             save | ncaas-sync collect` saves their results"
-        }
+        Some(_) => format!(
+            "`ncaas-exec ls` lists jobs, `ncaas-exec stop NAME` stops one, and `{COMPLETE_JOBS}` saves their results"
+        ),
     }
 }
 

@@ -214,7 +214,7 @@ impl Pipe {
         repeated.report_counts(self.tool, "record");
         if interrupted && jobs > 0 && !self.explains_interruption {
             let advice = resume_advice(last_job.borrow().as_ref().filter(|_| input.is_stdin()));
-            let left = [format!("{} not finished", format_count(jobs, "record")), advice.to_owned()];
+            let left = [format!("{} not finished", format_count(jobs, "record")), advice];
             self.tool.note(&describe_interruption(left));
         }
         if !interrupted && !closed {

@@ -86,7 +86,7 @@ impl RecordCounts {
             return;
         }
         let go_on = describe_running(running as u64);
-        let advice = (running > 0).then(|| resume_advice(self.last.borrow().as_ref()).to_owned());
+        let advice = (running > 0).then(|| resume_advice(self.last.borrow().as_ref()));
         let left = [Some(go_on), self.describe_unstarted(left), advice];
         tool.note(&describe_interruption(left.into_iter().flatten()));
     }

@@ -143,8 +143,8 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
     }
     if status.is_interrupted() {
         runner.launcher.remove_unstarted(&runner.connection).await;
-        // A later stage that waits for the jobs says what becomes of them.
-        if runner.counts.waiting() > 0 || !runner.followed.is_followed_later() {
+        // A later stage that waits for the jobs says what becomes of them, if it has their records.
+        if args.follow || runner.counts.waiting() > 0 || !runner.followed.is_followed_later() {
             runner.counts.note_interruption(tool, runner.launcher.admission.running());
         }
     } else if is_last {
@@ -189,6 +189,8 @@ impl Runner {
         self.counts.begin(record);
         let started = self.start_record(record).await;
         self.counts.end_start(record, started.is_ok());
+        // Found now: at an interruption the later stages may end before this one.
+        self.followed.is_followed_later();
         started?;
         if self.follow {
             self.followed.follow(self.follow_job(record)).await?;

@@ -44,6 +44,7 @@ fn an_interrupted_pipe_of_run_names_a_command_that_saves_the_results() {
         (format!("{} | ncaas-exec wait >records", run("a.npy", "")), "1 running", ""),
         (format!("{} >records", run("a.npy", "--follow")), "1 running", ""),
         (format!("{} | ncaas-logs save >records", run("a.npy", "")), "1 running", ""),
+        (format!("{} | ncaas-logs save >records", run("a.npy", "--follow")), "1 running", ""),
         (saved_before, "1 running, 0 ended", ""),
         (
             format!("{} >/dev/null; ncaas-exec ls | ncaas-exec wait >records", run("a.npy", "")),
@@ -59,7 +60,7 @@ fn an_interrupted_pipe_of_run_names_a_command_that_saves_the_results() {
         let listed = pipe_in(folder.path(), "ncaas-exec ls", &environment).ok().json();
         assert_eq!(listed.len(), 1, "{line}: {listed:?}");
         let save = advised.iter().find(|command| command.contains("save")).unwrap();
-        let saved = pipe_in(folder.path(), &format!("{save} | ncaas-exec rm"), &environment);
+        let saved = pipe_in(folder.path(), save, &environment);
         assert_eq!(saved.status, 0, "{line}: {save}: {}", saved.stderr);
         assert_eq!(saved.json()[0]["results"].as_array().map(Vec::len), Some(1), "{line}: {save}: {}", saved.stderr);
     }
