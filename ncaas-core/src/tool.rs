@@ -8,9 +8,9 @@ use schemars::Schema;
 
 pub use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, Kind, Result, with_hint};
-pub use crate::job_counts::JobCounts;
-use crate::job_counts::{CountsLine, REDRAW, line_start};
 use crate::record::Record;
+pub use crate::status_line::JobCounts;
+use crate::status_line::{CountsLine, REDRAW, line_start};
 use crate::{command_line, schema, signals, text};
 
 /// The flag of verbs that can print failures only.

@@ -1,16 +1,18 @@
 //! Transfers images between the engine and registries, in both directions.
 
 pub(crate) mod credentials;
+mod failure;
 mod layers;
 
 use hyper::StatusCode;
 use ncaas_core::engine::Engine;
-use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::failure::Result;
 
 use crate::engine_stream;
 use crate::image_name::split;
 use crate::image_record::Image;
 use crate::progress::Progress;
+use failure::failure;
 use layers::Layers;
 
 /// Number of images that are transferred at once.
@@ -34,40 +36,17 @@ impl ImageTransfer<'_> {
         let header = credentials::header(&known);
         let posted =
             engine_stream::post(self.engine, uri, &[("X-Registry-Auth", &header)], engine_stream::empty_body()).await;
-        let refused = |status: StatusCode, message: &str| self.failure(Some(status), message);
-        let mut messages = posted.map_err(|refusal| refusal.into_failure(refused))?;
+        let failed = |status: Option<StatusCode>, message: &str| failure(self.verb, self.image, status, message);
+        let mut messages =
+            posted.map_err(|refusal| refusal.into_failure(|status, message| failed(Some(status), message)))?;
         let mut layers = Layers::new(self.progress, format!("{}ing {}", self.verb, self.image));
         while let Some(message) = messages.next().await? {
             layers.add(&message);
             if let Some(reason) = message.failure() {
-                return Err(self.failure(None, reason.trim()));
+                return Err(failed(None, reason.trim()));
             }
         }
         Ok(layers.digest())
-    }
-
-    /// The failure behind an error of a registry. The engine answers 500 for most of them, so the message has to tell.
-    fn failure(&self, status: Option<StatusCode>, message: &str) -> Failure {
-        let (verb, image) = (self.verb, self.image);
-        let registry = credentials::registry_of(image);
-        let cannot = format!("cannot {verb} `{image}`: {message}");
-        let has = |these: &[&str]| these.iter().any(|this| message.contains(this));
-        if has(&["no space left on device"]) {
-            return Failure::new(Kind::DiskFull, cannot);
-        }
-        if has(&["nauthorized", "no basic auth credentials", "authentication required", "denied"])
-            && status != Some(StatusCode::NOT_FOUND)
-        {
-            return Failure::new(Kind::AccessDenied, cannot).hint(format!(
-                "log in with `docker login {registry}`, and check that the account may {verb} this image"
-            ));
-        }
-        if status == Some(StatusCode::NOT_FOUND) || has(&["manifest unknown", "not found", "name unknown"]) {
-            return Failure::new(Kind::ImageNotFound, format!("image `{image}` is not in the registry: {message}"))
-                .hint("check repository and tag; without `docker login`, a private image is reported as missing");
-        }
-        Failure::new(Kind::RegistryError, cannot)
-            .hint(format!("check that the engine can reach `{registry}`, and run the same command again: it resumes"))
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn submit(request: &JobRequest, script: &str, submissions: u64,
     options.push("--dependency=singleton".to_owned());
     options.push("--requeue".to_owned());
     options.push("--open-mode=append".to_owned());
-    options.extend(request.sbatch_options());
+    options.extend(sbatch_options(request));
     options.extend(with.iter().cloned());
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let output = run("sbatch", &options, Some(script)).await?;
@@ -80,6 +80,20 @@ pub(super) async fn submit(request: &JobRequest, script: &str, submissions: u64,
         return Err(Failure::new(Kind::SchedulerRefused, "`sbatch` printed no job id"));
     }
     Ok(id)
+}
+
+/// The options of `sbatch` for a job.
+fn sbatch_options(request: &JobRequest) -> Vec<String> {
+    let mut options = vec![format!("--job-name={}", request.name), "--nodes=1".to_owned(), "--ntasks=1".to_owned()];
+    options.extend(request.cpus.map(|cpus| format!("--cpus-per-task={cpus}")));
+    options.extend(request.memory_mib.map(|memory| format!("--mem={memory}M")));
+    options.extend(request.gpu.then(|| "--gres=gpu:1".to_owned()));
+    if let Some(minutes) = request.minutes {
+        options.push(format!("--time={minutes}"));
+        // Without `B:` the signal goes to job steps only, and this script has none.
+        options.push("--signal=B:TERM@60".to_owned());
+    }
+    options
 }
 
 /// A message about a setting of Slurm, and a hint.
@@ -194,6 +208,14 @@ fn failure(program: &str, words: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resources_become_options_in_the_units_of_slurm() {
+        let request =
+            JobRequest { cpus: Some(2), memory_mib: Some(2), gpu: true, minutes: Some(12), name: "j".to_owned() };
+        let options = sbatch_options(&request).join(" ");
+        assert!(options.ends_with("--cpus-per-task=2 --mem=2M --gres=gpu:1 --time=12 --signal=B:TERM@60"), "{options}");
+    }
 
     #[test]
     fn settings_that_make_jobs_wait_or_lose_results_are_found() {

@@ -28,8 +28,8 @@ use ncaas_core::text::shell_line;
 use ncaas_core::tool::Tool;
 use ncaas_core::usage_record::usage_record;
 
-use super::cancelled_jobs::{CancelledJobs, SubmissionName, submission_name};
 use super::fence::Fence;
+use super::stop_cancelled::{CancelledJobs, SubmissionName, submission_name};
 use crate::end_file;
 use crate::result_list::{ResultList, path_in_job, warn_of_earlier_results};
 use crate::transfer_report::{FileOutcome, FileRecord};

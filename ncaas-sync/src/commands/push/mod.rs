@@ -1,8 +1,8 @@
 //! `ncaas-sync push`: upload from the io-dir to a bucket.
 
-mod cancelled_jobs;
 mod fence;
 mod job;
+mod stop_cancelled;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -19,7 +19,7 @@ use ncaas_core::transfer::Transfer;
 use crate::args::PushArgs;
 use crate::bucket_prefix::BucketPrefix;
 use crate::tree_transfer::{DEFAULT_FILES, Direction, Tree};
-use cancelled_jobs::CancelledJobs;
+use stop_cancelled::CancelledJobs;
 
 const DEFAULT_JOBS: usize = 8;
 
