@@ -3,6 +3,7 @@
 use crate::bucket::{Bucket, Key};
 use crate::failure::Result;
 use crate::layout::{self, CANCEL};
+use crate::record::fields::Job;
 
 /// The key of the marker.
 ///
@@ -12,10 +13,13 @@ pub fn key(group: &str, job_id: &str) -> Result<Key> {
     Key::new(format!("{}{CANCEL}", layout::job_prefix(group, job_id)))
 }
 
-/// Whether a submission is cancelled.
+/// Whether the submission of a job is cancelled.
 ///
 /// # Errors
 /// If the bucket does not answer.
-pub async fn is_cancelled(bucket: &Bucket, group: &str, job_id: &str) -> Result<bool> {
-    Ok(bucket.head(&key(group, job_id)?).await?.is_some())
+pub async fn is_cancelled(bucket: &Bucket, job: &Job) -> Result<bool> {
+    match &job.group {
+        Some(group) => Ok(bucket.head(&key(group, &job.id)?).await?.is_some()),
+        None => Ok(false),
+    }
 }

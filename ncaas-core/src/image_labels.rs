@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::failure::{Failure, Kind, Result};
 use crate::globs;
@@ -50,8 +51,6 @@ const AUTHOR_KEYS: [&str; 5] = [IO_DIR, EXPECT, COMMAND, MOUNTS, PROTOCOL];
 /// The placeholders that a command may have in braces.
 pub const PLACEHOLDERS: [&str; 10] =
     ["data", "config", "results", "out", "inputs", "logs", "dataset", "job", "cpus", "memory"];
-/// The parts of an io-dir that can be mounted elsewhere.
-pub const MOUNT_PARTS: [&str; 4] = ["data", "config", "results", "logs"];
 
 /// How the command of an image gets its dataset and config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, ValueEnum)]
@@ -77,6 +76,21 @@ impl Protocol {
     }
 }
 
+/// Absolute paths in a container; a part without a path is in the io-dir.
+#[skip_serializing_none]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MountPaths {
+    /// Path of a dataset that is a folder, or of the folder that contains a dataset that is a file.
+    pub data: Option<String>,
+    /// Path of the folder that contains the config.
+    pub config: Option<String>,
+    /// Path of the folder for results.
+    pub results: Option<String>,
+    /// Path of the folder for logs; empty if the container gets none.
+    pub logs: Option<String>,
+}
+
 /// The labels of an image about its jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageLabels {
@@ -86,8 +100,8 @@ pub struct ImageLabels {
     pub expect: Vec<String>,
     /// The words of the command, with placeholders.
     pub command: Option<Vec<String>>,
-    /// Absolute paths by the part of the io-dir (`data`, `config`, `results`, `logs`).
-    pub mounts: Vec<(String, String)>,
+    /// Where the parts of the io-dir are mounted.
+    pub mounts: Option<MountPaths>,
     /// None if the image does not say.
     pub protocol: Option<Protocol>,
 }
@@ -112,7 +126,7 @@ impl ImageLabels {
             io_dir: parse_label(labels, IO_DIR, parse_path)?,
             expect: parse_label(labels, EXPECT, parse_globs)?.unwrap_or_default(),
             command: parse_label(labels, COMMAND, parse_command)?,
-            mounts: parse_label(labels, MOUNTS, parse_mounts)?.unwrap_or_default(),
+            mounts: parse_label(labels, MOUNTS, parse_mounts)?,
             protocol: parse_label(labels, PROTOCOL, Protocol::parse)?,
         })
     }
@@ -187,21 +201,29 @@ pub fn parse_command(text: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// The mounts in `data=/input,results=/output`.
+/// The paths in `data=/input,results=/output`. `logs=` mounts no folder for logs.
 ///
 /// # Errors
 /// A message that says what is wrong.
-pub fn parse_mounts(text: &str) -> Result<Vec<(String, String)>, String> {
-    text.split(',').map(|mount| parse_mount(mount.trim())).collect()
-}
-
-fn parse_mount(text: &str) -> Result<(String, String), String> {
-    let parts = MOUNT_PARTS.join("`, `");
-    let (part, path) = text.split_once('=').ok_or_else(|| format!("`{text}` is not `PART=PATH`"))?;
-    if !MOUNT_PARTS.contains(&part) {
-        return Err(format!("`{part}` is not a part of the io-dir: use `{parts}`"));
+pub fn parse_mounts(text: &str) -> Result<MountPaths, String> {
+    let mut mounts = MountPaths::default();
+    for mount in text.split(',').map(str::trim) {
+        let (part, path) = mount.split_once('=').ok_or_else(|| format!("`{mount}` is not `PART=PATH`"))?;
+        let known = match part {
+            "data" => &mut mounts.data,
+            "config" => &mut mounts.config,
+            "results" => &mut mounts.results,
+            "logs" => &mut mounts.logs,
+            _ => {
+                return Err(format!("`{part}` is not a part of the io-dir: use `data`, `config`, `results` or `logs`"));
+            }
+        };
+        let path = if part == "logs" && path.is_empty() { String::new() } else { parse_path(path)? };
+        if known.replace(path).is_some() {
+            return Err(format!("the path of `{part}` is set twice"));
+        }
     }
-    Ok((part.to_owned(), parse_path(path)?))
+    Ok(mounts)
 }
 
 #[cfg(test)]
@@ -223,7 +245,8 @@ mod tests {
         ];
         let parsed = parse(&labels).unwrap();
         assert_eq!(parsed.command.unwrap(), ["run", "--in", "{data}", "--out", "{results}", "a b"]);
-        assert_eq!(parsed.mounts, [("data".into(), "/input".into()), ("results".into(), "/output".into())]);
+        let (data, results) = (Some("/input".to_owned()), Some("/output".to_owned()));
+        assert_eq!(parsed.mounts, Some(MountPaths { data, results, ..MountPaths::default() }));
         assert_eq!((parsed.protocol, parsed.expect.len()), (Some(Protocol::Workflow), 2));
         assert_eq!(parse(&[(COMMAND, r#"["sh","-c","x ${data} {}"]"#)]).unwrap().command.unwrap().len(), 3);
     }
@@ -243,6 +266,7 @@ mod tests {
             (MOUNTS, "data=/a/../b"),
             (MOUNTS, "all=/x"),
             (MOUNTS, "data"),
+            (MOUNTS, "data=/a,data=/b"),
             (COMMAND, "run {dat}"),
             (COMMAND, "run 'x"),
             (COMMAND, "[]"),

@@ -1,11 +1,11 @@
 //! The image of a container: what the engine and its labels say about it.
 
 use bollard::models::ImageInspect;
-use ncaas_core::engine::{Engine, labels, reference};
+use ncaas_core::engine::{Engine, reference};
 use ncaas_core::failure::Result;
 use ncaas_core::image_labels::ImageLabels;
 use ncaas_core::layout;
-use ncaas_core::record::fields::{MountPaths, RunSettings};
+use ncaas_core::record::fields::RunSettings;
 
 pub(crate) async fn inspect_image(engine: &Engine, name: &str) -> Result<ImageInspect> {
     engine.inspect_image(reference::image(name)?).await
@@ -13,9 +13,8 @@ pub(crate) async fn inspect_image(engine: &Engine, name: &str) -> Result<ImageIn
 
 /// The path of the io-dir in a container: from the settings, else from the image's label, else the default.
 pub(crate) fn io_dir_in_container(settings: &RunSettings, image: &ImageInspect) -> String {
-    let label = || image.config.as_ref()?.labels.as_ref()?.get(labels::IO_DIR).cloned();
-    let path = settings.mount.clone().or_else(label).filter(|path| path.starts_with('/'));
-    path.map_or(layout::CONTAINER_IO_DIR.to_owned(), |path| path.trim_end_matches('/').to_owned())
+    let label = || author_labels(image).ok()?.io_dir;
+    settings.mount.clone().or_else(label).unwrap_or_else(|| layout::CONTAINER_IO_DIR.to_owned())
 }
 
 /// The labels of an image about its jobs. Fails with [`Kind::Usage`](ncaas_core::failure::Kind::Usage) for an
@@ -28,9 +27,5 @@ pub(crate) fn author_labels(image: &ImageInspect) -> Result<ImageLabels> {
 /// Sets each setting that is not set yet as the image's author says.
 pub(crate) fn complete_from_labels(settings: &mut RunSettings, labels: &ImageLabels) {
     settings.protocol = settings.protocol.or(labels.protocol);
-    if settings.mounts.is_none() && !labels.mounts.is_empty() {
-        let path = |name: &str| labels.mounts.iter().find(|(part, _)| part == name).map(|(_, path)| path.clone());
-        let (data, config, results, logs) = (path("data"), path("config"), path("results"), path("logs"));
-        settings.mounts = Some(MountPaths { data, config, results, logs });
-    }
+    settings.mounts = settings.mounts.take().or_else(|| labels.mounts.clone());
 }

@@ -10,8 +10,7 @@ use ncaas_core::certificate::{self, Certificate, DatasetLine, DatasetStatus};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::{
-    self, CERTIFICATE, END_CONTENT, END_FILE, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX,
-    SUBMIT_SUFFIX,
+    self, CERTIFICATE, END_CONTENT, END_PATH, LOG_SUFFIX, LOGS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
 };
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, SetupEvent};
@@ -73,7 +72,7 @@ impl BucketJob {
     }
 
     pub(crate) async fn is_cancelled(&self) -> Result<bool> {
-        cancellation::is_cancelled(&self.bucket, &self.group, &self.id).await
+        Ok(self.bucket.head(&cancellation::key(&self.group, &self.id)?).await?.is_some())
     }
 
     /// Reads everything that the state of the job follows from.
@@ -210,7 +209,7 @@ impl ResultsFolder {
     }
 
     fn end_key(&self) -> Result<Key> {
-        self.key(&format!("{PROCESS_RESULTS}/{END_FILE}"))
+        self.key(END_PATH)
     }
 
     /// Removes the file that shows that the job has ended.

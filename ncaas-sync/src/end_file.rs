@@ -6,7 +6,7 @@ use std::path::Path;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::Result;
 use ncaas_core::folder::Folder;
-use ncaas_core::layout::{END_CONTENT, END_FILE, PROCESS_RESULTS};
+use ncaas_core::layout::{END_CONTENT, END_PATH};
 use ncaas_core::record::fields::Job;
 use ncaas_core::saved_record;
 use ncaas_core::transfer::Transfer;
@@ -14,7 +14,7 @@ use ncaas_core::transfer::Transfer;
 /// Writes `end.txt` into the bucket, then into the job's folder, if the bucket has the saved records of all datasets.
 pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &Job) -> Result<()> {
     let (bucket, folder) = (transfer.bucket(), transfer.folder());
-    let end = Key::new(format!("{prefix}{PROCESS_RESULTS}/{END_FILE}"))?;
+    let end = Key::new(format!("{prefix}{END_PATH}"))?;
     if !have_all_ended(bucket, prefix, job).await? {
         return Ok(());
     }
@@ -25,8 +25,8 @@ pub(crate) async fn write_if_all_ended(transfer: &Transfer, prefix: &str, job: &
 /// Writes `end.txt` into a job's folder on this machine, where it shows stages without access to the bucket that the
 /// submission has ended.
 pub(crate) fn note_end(folder: &Folder) -> Result<()> {
-    let path = Path::new(PROCESS_RESULTS).join(END_FILE);
-    if folder.has(&path) { Ok(()) } else { folder.write_whole(&path, END_CONTENT.as_bytes()) }
+    let path = Path::new(END_PATH);
+    if folder.has(path) { Ok(()) } else { folder.write_whole(path, END_CONTENT.as_bytes()) }
 }
 
 async fn have_all_ended(bucket: &Bucket, prefix: &str, job: &Job) -> Result<bool> {

@@ -9,7 +9,6 @@ use ncaas_core::tool;
 
 mod args;
 mod bucket_prefix;
-mod cancellation;
 mod commands;
 mod container_changes;
 mod container_paths;

@@ -22,6 +22,8 @@ pub const PROCESS_RESULTS: &str = "process_results";
 pub const WORK: &str = ".ncaas/work";
 /// In `process_results`: the file that the platform's pollers wait for, written last.
 pub const END_FILE: &str = "end.txt";
+/// Path of [`END_FILE`] in a job's folder.
+pub const END_PATH: &str = "process_results/end.txt";
 /// Its content.
 pub const END_CONTENT: &str = "end of analysis\n";
 /// The end of a submit file's name.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use crate::failure::{Failure, Kind, with_hint};
-pub use crate::image_labels::Protocol;
+pub use crate::image_labels::{MountPaths, Protocol};
 pub use crate::record::container::{Container, DetachedExec, Oom, Status, StoppedBy};
 pub use crate::record::placement::Placement;
 
@@ -223,21 +223,6 @@ pub struct RunSettings {
     pub cap_add: Option<Vec<String>>,
     /// Size limit of the container's own layer, in bytes, if the engine's storage driver supports one.
     pub storage: Option<u64>,
-}
-
-/// Absolute paths in a container; a part without a path is in the io-dir.
-#[skip_serializing_none]
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct MountPaths {
-    /// Path of a dataset that is a folder, or of the folder that contains a dataset that is a file.
-    pub data: Option<String>,
-    /// Path of the folder that contains the config.
-    pub config: Option<String>,
-    /// Path of the folder for results.
-    pub results: Option<String>,
-    /// Path of the folder for logs; empty if the container gets none.
-    pub logs: Option<String>,
 }
 
 /// Whether a container gets a GPU.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use ncaas_core::image_labels::parse_path;
+use ncaas_core::image_labels::{parse_mounts, parse_path};
 use ncaas_core::quantity::parse_bytes;
 use ncaas_core::record::fields::{MountPaths, Protocol};
 use ncaas_core::resources::ResourceArgs;
@@ -122,21 +122,7 @@ fn parse_bytes_or_zero(text: &str) -> Result<u64, String> {
 
 /// `PATH`, or `PART=PATH,...`.
 fn parse_mount(text: &str) -> Result<MountArg, String> {
-    if !text.contains('=') {
-        return parse_path(text).map(MountArg::IoDir);
-    }
-    let mut parts = MountPaths::default();
-    for part in text.split(',') {
-        match part.split_once('=') {
-            Some(("data", path)) => parts.data = Some(parse_path(path)?),
-            Some(("config", path)) => parts.config = Some(parse_path(path)?),
-            Some(("results", path)) => parts.results = Some(parse_path(path)?),
-            Some(("logs", "")) => parts.logs = Some(String::new()),
-            Some(("logs", path)) => parts.logs = Some(parse_path(path)?),
-            _ => return Err(format!("`{part}` is not a part: write `data=`, `config=`, `results=` or `logs=`")),
-        }
-    }
-    Ok(MountArg::Parts(parts))
+    if text.contains('=') { parse_mounts(text).map(MountArg::Parts) } else { parse_path(text).map(MountArg::IoDir) }
 }
 
 #[cfg(test)]

@@ -24,8 +24,6 @@ use crate::docker_exec::{
 };
 use crate::start_failure::find_exec_cause;
 
-/// Exit status if the tool itself failed.
-const TOOL_FAILED: u8 = 125;
 /// Time between TERM and KILL after a timeout.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(STOP_GRACE_S.unsigned_abs() as u64);
 /// The same after an interrupt, when the tool has to end within a second.
@@ -44,7 +42,7 @@ pub(crate) async fn run_in_container(tool: Tool, args: InArgs) -> Result<ExitSta
     match executed {
         Err(failure) if failure.kind != Kind::Interrupted => {
             tool.report_failure(&failure);
-            Ok(ExitStatus(TOOL_FAILED))
+            Ok(ExitStatus::TOOL_FAILED)
         }
         status => status,
     }
@@ -123,20 +121,16 @@ async fn execute(tool: Tool, args: InArgs) -> Result<ExitStatus> {
     match end {
         ExecEnd::Exited(code) => {
             output.release().await?;
-            Ok(exit_status(code))
+            Ok(ExitStatus::of_command(code))
         }
         ExecEnd::NotStarted(code) => {
             if let Some(failure) = start_failure(&engine, &container, &output, &args).await {
                 return Err(failure);
             }
             output.release().await?;
-            Ok(exit_status(code))
+            Ok(ExitStatus::of_command(code))
         }
     }
-}
-
-fn exit_status(code: i64) -> ExitStatus {
-    ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED))
 }
 
 /// Copies the command's streams until its output ends, its time is over or the tool is interrupted.

@@ -17,8 +17,6 @@ use crate::targets;
 
 /// Waiting costs little.
 const DEFAULT_JOBS: usize = 1024;
-/// Exit status of `wait CONTAINER` if the tool itself failed.
-const TOOL_FAILED: u8 = 125;
 
 pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     let input = Input::arguments_or_stdin(tool, &args.targets.containers, "ncaas-exec run IMAGE | ncaas-exec wait")?;
@@ -54,11 +52,11 @@ pub(crate) async fn wait(tool: Tool, args: WaitArgs) -> Result<ExitStatus> {
     }
     match (status, exit_code.get()) {
         (Ok(status), _) if status.is_interrupted() => Ok(status),
-        (Ok(_), Some(code)) => Ok(ExitStatus(u8::try_from(code).unwrap_or(TOOL_FAILED))),
-        (Ok(_), None) => Ok(ExitStatus(TOOL_FAILED)),
+        (Ok(_), Some(code)) => Ok(ExitStatus::of_command(code)),
+        (Ok(_), None) => Ok(ExitStatus::TOOL_FAILED),
         (Err(failure), _) => {
             tool.report_failure(&failure);
-            Ok(ExitStatus(TOOL_FAILED))
+            Ok(ExitStatus::TOOL_FAILED)
         }
     }
 }

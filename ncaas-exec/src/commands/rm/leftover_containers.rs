@@ -12,7 +12,7 @@ use std::path::Path;
 use ncaas_core::engine::Engine;
 use ncaas_core::engine::labels;
 use ncaas_core::failure::Result;
-use ncaas_core::layout::{END_FILE, JobFolder, PROCESS_RESULTS};
+use ncaas_core::layout::{END_PATH, JobFolder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
 use rustix::fs::{FlockOperation, flock};
@@ -70,7 +70,7 @@ pub(crate) fn has_ended_elsewhere(engine: &Engine, folder: &JobFolder) -> bool {
 }
 
 fn is_over(folder: &JobFolder) -> bool {
-    folder.root().join(PROCESS_RESULTS).join(END_FILE).is_file()
+    folder.root().join(END_PATH).is_file()
 }
 
 /// Locks a folder, if it exists and no other process has locked it.

@@ -201,7 +201,7 @@ async fn make_records(
     }
     results.create_certificate(&datanames, &log.events()).await?;
     validation::validate(submission, &session.bucket, &mut log).await?;
-    let failure = if is_cancelled(session, job).await? {
+    let failure = if cancellation::is_cancelled(&session.bucket, job).await? {
         log.add("cancelled before its records were emitted");
         Some(Failure::new(Kind::Cancelled, format!("`{}` was cancelled", job.id)))
     } else if claim.losses > session.retries {
@@ -250,9 +250,4 @@ async fn emit(session: &WatchSession, job: &Job, records: &[Record], output: &Ou
         }
         output.emit(record).await;
     }
-}
-
-async fn is_cancelled(session: &WatchSession, job: &Job) -> Result<bool> {
-    let group = job.group.as_deref().unwrap_or_default();
-    cancellation::is_cancelled(&session.bucket, group, &job.id).await
 }

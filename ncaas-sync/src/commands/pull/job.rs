@@ -7,6 +7,7 @@ use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ncaas_core::bucket::{Bucket, Buckets, Key, ObjectInfo};
+use ncaas_core::cancellation;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs::locate;
 use ncaas_core::io_dir::{fill_io_dir, make_group_io_dir};
@@ -16,7 +17,6 @@ use ncaas_core::record::fields::Job;
 use ncaas_core::saved_record;
 
 use super::leftovers::remove_leftovers;
-use crate::cancellation::{cancelled, is_cancelled};
 use crate::tree_transfer::DEFAULT_FILES;
 use ncaas_core::transfer::Transfer;
 
@@ -53,8 +53,8 @@ impl Puller<'_> {
         if record.has_error() {
             return Ok(());
         }
-        if is_cancelled(&self.buckets, &job).await? {
-            return Err(cancelled(&job));
+        if cancellation::is_cancelled(&self.buckets.open(own).await?, &job).await? {
+            return Err(Failure::new(Kind::Cancelled, format!("`{}` was cancelled", job.id)));
         }
         let io_dir = record.require("io_dir")?;
         self.clear_io_dir(io_dir, &job).await?;

@@ -11,7 +11,7 @@ use std::path::Path;
 use ncaas_core::bucket::{Bucket, Key};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::folder::{Folder, open_real_folder};
-use ncaas_core::layout::{END_FILE, JobFolder, PROCESS_RESULTS, RESULTS, WORK, job_prefix, remove_ended_work};
+use ncaas_core::layout::{END_PATH, JobFolder, RESULTS, WORK, job_prefix, remove_ended_work};
 use ncaas_core::record::fields::Job;
 use ncaas_core::saved_record;
 
@@ -23,7 +23,7 @@ pub(super) async fn remove_leftovers(bucket: &Bucket, group: &str, io_dir: &Fold
     for job in work.entries().into_iter().flatten().flatten() {
         let id = job.file_name();
         let Some(id) = id.to_str() else { continue };
-        let Ok(end) = Key::new(format!("{}{PROCESS_RESULTS}/{END_FILE}", job_prefix(group, id))) else { continue };
+        let Ok(end) = Key::new(format!("{}{END_PATH}", job_prefix(group, id))) else { continue };
         let has_ended = match bucket.head(&end).await {
             Err(failure) if matches!(failure.kind, Kind::UnsafePath | Kind::BadKey) => false,
             entry => entry?.is_some(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::Buckets;
+use ncaas_core::cancellation;
 use ncaas_core::engine::{LazyEngine, STOP_GRACE_S};
 use ncaas_core::failure::{Kind, Result};
 use ncaas_core::layout::JobFolder;
@@ -17,8 +18,6 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Job};
 use ncaas_core::tool::Tool;
 use tokio::time::sleep;
-
-use crate::cancellation::is_cancelled;
 
 /// The pause between two rounds.
 const ROUND: Duration = Duration::from_secs(2);
@@ -74,9 +73,12 @@ impl CancelledJobs {
             sleep(ROUND.max(TIME_FOR_SUBMISSION * count)).await;
             let jobs: Vec<Job> =
                 self.running.borrow().values().filter_map(|jobs| Some(jobs.values().next()?.job.clone())).collect();
+            let is_cancelled = async |job: &Job| {
+                cancellation::is_cancelled(&buckets.open(job.bucket.as_deref()?).await.ok()?, job).await.ok()
+            };
             let check = |job: Job| async move {
                 // While the bucket does not answer, nothing is known.
-                if is_cancelled(buckets, &job).await.unwrap_or_default() {
+                if is_cancelled(&job).await.unwrap_or_default() {
                     let running = self.running.borrow_mut().remove(&submission_name(&job)).unwrap_or_default();
                     let jobs = format_count(running.len(), "running job");
                     self.tool.note(&format!("`{}` is cancelled: stopping its {jobs}", job.id));
