@@ -31,6 +31,7 @@ pub mod group;
 pub mod image_labels;
 pub mod inputs;
 pub mod io_dir;
+mod json_cause;
 pub mod layout;
 pub mod lease;
 pub mod outcome;

@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use jiter::{JsonErrorType, JsonValue};
+use jiter::JsonValue;
 
 use super::fields::{ConfigFields, Value};
+use crate::json_cause::syntax_cause;
 
 /// The fields of a JSON object.
 ///
@@ -16,7 +17,7 @@ pub(super) fn parse(text: &str) -> Result<ConfigFields, String> {
     let text = replace_surrogates(text, true);
     let value = JsonValue::parse(text.as_bytes(), true).map_err(|error| {
         let position = error.get_position(text.as_bytes());
-        format!("{} at line {}, column {}", cause(&error.error_type), position.line, position.column)
+        format!("{} at line {}, column {}", syntax_cause(&error.error_type.to_string()), position.line, position.column)
     })?;
     let JsonValue::Object(object) = &value else {
         return Err(format!("it is {}, not an object", words(&value)));
@@ -91,26 +92,5 @@ fn find_duplicates(value: &JsonValue<'_>, duplicates: &mut Vec<String>) {
         }
         JsonValue::Array(values) => values.iter().for_each(|value| find_duplicates(value, duplicates)),
         _ => {}
-    }
-}
-
-/// The parser's error in words for people.
-fn cause(error: &JsonErrorType) -> &'static str {
-    match error {
-        JsonErrorType::EofWhileParsingList
-        | JsonErrorType::EofWhileParsingObject
-        | JsonErrorType::EofWhileParsingString
-        | JsonErrorType::EofWhileParsingValue => "the text ends too early",
-        JsonErrorType::ExpectedColon => "`:` is missing",
-        JsonErrorType::ExpectedListCommaOrEnd => "`,` or `]` is missing",
-        JsonErrorType::ExpectedObjectCommaOrEnd => "`,` or `}` is missing",
-        JsonErrorType::ExpectedSomeIdent | JsonErrorType::ExpectedSomeValue => "this is not a JSON value",
-        JsonErrorType::InvalidNumber | JsonErrorType::NumberOutOfRange => "the number is malformed",
-        JsonErrorType::ControlCharacterWhileParsingString => "a string contains a line break, tab or control character",
-        JsonErrorType::KeyMustBeAString => "a key must be in double quotes",
-        JsonErrorType::TrailingComma => "`,` is not allowed before the closing bracket",
-        JsonErrorType::TrailingCharacters => "text follows the end of the object",
-        JsonErrorType::RecursionLimitExceeded => "it is nested too deeply",
-        _ => "a string contains an invalid escape sequence",
     }
 }

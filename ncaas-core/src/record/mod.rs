@@ -7,7 +7,6 @@
 pub mod bounds;
 mod container;
 pub mod fields;
-mod json_cause;
 mod placement;
 pub mod submission;
 
@@ -21,10 +20,10 @@ use serde_json::{Map, Value};
 
 use crate::duration::format_duration;
 use crate::failure::{Failure, Kind, Result};
+use crate::json_cause::{describe_type, field_cause, json_cause};
 use crate::layout::{LOG_SUFFIX, STATUS_SUFFIX};
 use crate::text::{self, base_name};
 use fields::{Container, Datasets, ErrorInfo, Job, Logs, RecordFields, ResultFile, ResultsFile, Status};
-use json_cause::{describe_type, field_cause, json_cause};
 
 /// How much of a line that is not a record is copied into its error record, in bytes.
 const BAD_LINE_START: usize = 200;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The cause of an invalid field, for people.
-pub(super) fn field_cause(error: &serde_json::Error) -> String {
+pub(crate) fn field_cause(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let types = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     if let Some((found, expected)) = types.and_then(|types| types.rsplit_once(", expected ")) {
@@ -35,28 +35,35 @@ pub(super) fn field_cause(error: &serde_json::Error) -> String {
 }
 
 /// The cause of a JSON error with its position, for people.
-pub(super) fn json_cause(error: &serde_json::Error) -> String {
-    let words = match error.classify() {
-        serde_json::error::Category::Eof => "the text ends too early".to_owned(),
-        serde_json::error::Category::Syntax => {
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
-            match message {
-                "expected ident" | "expected value" => "this is not a JSON value".to_owned(),
-                "key must be a string" => "a key must be in double quotes".to_owned(),
-                "trailing characters" => "text follows the end of the value".to_owned(),
-                "recursion limit exceeded" => "it is nested too deeply".to_owned(),
-                "trailing comma" => "`,` is not allowed before the closing bracket".to_owned(),
-                message => message.replace("expected", "it needs"),
-            }
-        }
-        _ => return error.to_string(),
-    };
+pub(crate) fn json_cause(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let words = syntax_cause(message.split(" at line ").next().unwrap_or_default());
     format!("{words} (line {}, column {})", error.line(), error.column())
 }
 
+/// A message of `serde_json` about syntax, in words for people. `jiter` has the same messages.
+pub(crate) fn syntax_cause(message: &str) -> &'static str {
+    match message {
+        "expected `:`" => "`:` is missing",
+        "expected `,` or `]`" => "`,` or `]` is missing",
+        "expected `,` or `}`" => "`,` or `}` is missing",
+        "expected ident" | "expected value" => "this is not a JSON value",
+        "invalid number" | "number out of range" => "the number is malformed",
+        "invalid unicode code point" => "the text is not valid UTF-8",
+        "key must be a string" => "a key must be in double quotes",
+        "trailing comma" => "`,` is not allowed before the closing bracket",
+        "trailing characters" => "text follows the end of the value",
+        "recursion limit exceeded" => "it is nested too deeply",
+        message if message.starts_with("EOF") => "the text ends too early",
+        message if message.starts_with("control character") => {
+            "a string contains a line break, tab or control character"
+        }
+        _ => "a string contains an invalid escape sequence",
+    }
+}
+
 /// The type of a JSON value, with its article.
-pub(super) fn describe_type(value: &Value) -> &'static str {
+pub(crate) fn describe_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
