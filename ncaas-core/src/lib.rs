@@ -36,6 +36,7 @@ pub mod layout;
 pub mod lease;
 pub mod outcome;
 pub mod pipe;
+pub mod processes;
 pub mod quantity;
 pub mod record;
 pub mod resources;

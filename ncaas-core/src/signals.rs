@@ -8,6 +8,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
 use crate::failure::{Failure, Kind, Result};
+use crate::processes::field;
 
 /// How long a tool may take to end after the first signal before it is ended.
 const TIME_TO_END: Duration = Duration::from_millis(900);
@@ -62,8 +63,7 @@ pub(crate) fn handle_signals() -> Result<()> {
 /// Whether this process was started with SIGHUP ignored.
 fn ignores_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default();
+    let ignored = field(&status, "SigIgn:").and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default();
     ignored & (1 << (SIGHUP - 1)) != 0
 }
 

@@ -10,6 +10,7 @@ use super::connection::Engine;
 use super::errors::{EngineContext, Subject};
 use super::reference;
 use crate::failure::Result;
+use crate::processes::field;
 
 /// Between the signal that asks a job to end (TERM, unless its image says otherwise) and KILL, in seconds.
 pub const STOP_GRACE_S: i32 = 10;
@@ -58,13 +59,13 @@ fn signal_number(name: &str) -> Option<u32> {
 /// Whether a process with this `/proc/PID/status` (`proc(5)`) is the first of its PID namespace and neither handles nor
 /// ignores a signal.
 fn is_discarded(status: &str, signal: u32) -> bool {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let has_signal = |name: &str| {
-        let mask = field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        let mask = field(status, name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
         mask.is_none_or(|mask| mask & 1 << (signal - 1) != 0)
     };
     // Its numbers in each namespace; one number alone is not in a container.
-    let numbers: Vec<&str> = field("NSpid:").map(|numbers| numbers.split_whitespace().collect()).unwrap_or_default();
+    let numbers: Vec<&str> =
+        field(status, "NSpid:").map(|numbers| numbers.split_whitespace().collect()).unwrap_or_default();
     numbers.len() > 1 && numbers.last() == Some(&"1") && !has_signal("SigCgt:") && !has_signal("SigIgn:")
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ncaas_core::layout;
 use ncaas_core::pipe::stdout_is_pipe;
+use ncaas_core::processes::{field, process_ids, stat_fields};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +98,7 @@ impl ProcessGroup {
                 && !shells.contains(&pid)
         };
         let has_reader = self.readers.iter().any(|reader| reader.is_alive() == Some(true));
-        !has_reader && !pids().filter(is_member).any(is_stage)
+        !has_reader && !process_ids().filter(is_member).any(is_stage)
     }
 }
 
@@ -111,14 +112,8 @@ fn ticks_since_boot() -> u64 {
 /// The processes that have the other end of this one's stdout, a pipe. Processes of other users are not visible.
 fn readers_of_stdout() -> Vec<Process> {
     let (Some(machine), Ok(stdout)) = (boot_id(), fs::read_link("/proc/self/fd/1")) else { return Vec::new() };
-    let readers = pids().filter(|pid| open_files(*pid, &stdout).any(|fdinfo| !has_write_flag(&fdinfo)));
+    let readers = process_ids().filter(|pid| open_files(*pid, &stdout).any(|fdinfo| !has_write_flag(&fdinfo)));
     readers.filter_map(|pid| Some(Process { machine: machine.clone(), pid, started: start_time(pid)? })).collect()
-}
-
-/// The ids of all processes.
-fn pids() -> impl Iterator<Item = u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.filter_map(|process| process.file_name().to_str()?.parse().ok())
 }
 
 /// The `fdinfo` of each descriptor of a process that is open on this file.
@@ -152,23 +147,15 @@ fn start_time(pid: u32) -> Option<u64> {
     fields.get(19)?.parse().ok()
 }
 
-/// The fields of a process's `stat`, from the state on: the second field before it, the program's name in parentheses,
-/// may have any characters.
-fn stat_fields(pid: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    Some(after_name.split_whitespace().map(str::to_owned).collect())
-}
-
 /// Whether a process has the file open for writing. Processes of other users are not visible.
 pub(crate) fn is_open_for_writing(path: &Path) -> bool {
-    pids().any(|pid| open_files(pid, path).any(|fdinfo| has_write_flag(&fdinfo)))
+    process_ids().any(|pid| open_files(pid, path).any(|fdinfo| has_write_flag(&fdinfo)))
 }
 
 /// proc(5): the flags are octal. The last two bits are the access mode; 0 is read-only.
 fn has_write_flag(fdinfo: &str) -> bool {
-    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
-    flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).is_some_and(|flags| flags & 0o3 != 0)
+    let flags = field(fdinfo, "flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok());
+    flags.is_some_and(|flags| flags & 0o3 != 0)
 }
 
 /// Host name and process id, for people.

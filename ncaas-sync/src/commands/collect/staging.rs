@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::findings::{FoundFile, Location, RawPath, STAGE};
 use ncaas_core::files::{check_plausible_size, fill_buffer, write_or_skip};
+use ncaas_core::processes::field;
 
 /// Bytes read at once.
 pub(crate) const BUFFER_SIZE: usize = 1 << 20;
@@ -155,8 +156,8 @@ pub(crate) fn umask() -> u32 {
     static UMASK: OnceLock<u32> = OnceLock::new();
     *UMASK.get_or_init(|| {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-        umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok()).unwrap_or(0o022)
+        let umask = field(&status, "Umask:").and_then(|umask| u32::from_str_radix(umask, 8).ok());
+        umask.unwrap_or(0o022)
     })
 }
 
