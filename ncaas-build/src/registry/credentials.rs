@@ -1,11 +1,10 @@
 //! Credentials for registries, from the configuration of the docker CLI: `auths`, `credsStore`, `credHelpers`. There is
 //! no flag for a password: it would appear in the history of the shell and in `ps`.
 
-use std::path::PathBuf;
-
 use base64::Engine as _;
 use bollard::auth::DockerCredentials;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use ncaas_core::engine::address::docker_config_directory;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::text::without_bom;
 use serde::Serialize;
@@ -45,9 +44,7 @@ pub(crate) async fn for_registry(registry: &str) -> Result<Option<DockerCredenti
 }
 
 fn read_credential(server: &str) -> std::result::Result<DockerCredential, CredentialRetrievalError> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    let folder = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let path = folder.or_else(home).ok_or(CredentialRetrievalError::ConfigNotFound)?.join("config.json");
+    let path = docker_config_directory().ok_or(CredentialRetrievalError::ConfigNotFound)?.join("config.json");
     match std::fs::read(path) {
         Ok(config) => docker_credential::get_credential_from_reader(without_bom(&config), server),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(CredentialRetrievalError::ConfigNotFound),

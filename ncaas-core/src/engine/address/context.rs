@@ -120,7 +120,7 @@ impl<'a> Environment<'a> {
     }
 
     /// The CLI's configuration directory.
-    fn directory(&self) -> Option<PathBuf> {
+    pub(super) fn directory(&self) -> Option<PathBuf> {
         let home = || self.get("HOME").map(|home| Path::new(&home).join(".docker"));
         self.get("DOCKER_CONFIG").map(PathBuf::from).or_else(home)
     }

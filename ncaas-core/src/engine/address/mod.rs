@@ -11,6 +11,7 @@ mod parse;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::failure::Result;
 use endpoint::DEFAULT_SOCKET;
@@ -39,7 +40,7 @@ pub enum Origin {
 impl Address {
     /// The address by this process's environment and the docker CLI's configuration.
     pub(crate) fn from_environment() -> Result<Self> {
-        Self::resolve(&|name| std::env::var(name).ok())
+        Self::resolve(&from_process)
     }
 
     /// The address by an environment given as a function from a variable's name to its value.
@@ -79,13 +80,23 @@ impl Address {
             Endpoint::Tcp { authority, .. } => format!("tcp://{authority}"),
             endpoint => endpoint.to_string(),
         };
-        context::Environment::new(&|name| std::env::var(name).ok()).proxies(&host)
+        context::Environment::new(&from_process).proxies(&host)
     }
 
     /// Whether the engine counts as one on another machine, to which paths of this machine mean nothing.
     pub fn is_remote(&self) -> bool {
         !matches!(self.endpoint, Endpoint::Unix(_))
     }
+}
+
+/// The docker CLI's configuration directory: `DOCKER_CONFIG`, or else `.docker` in the home directory.
+pub fn docker_config_directory() -> Option<PathBuf> {
+    context::Environment::new(&from_process).directory()
+}
+
+/// A variable of this process's environment.
+fn from_process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 impl fmt::Display for Address {
