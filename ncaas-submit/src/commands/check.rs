@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ncaas_core::bucket::{Bucket, GroupAddress, Key, S3Address};
+use ncaas_core::bucket::{Bucket, Key, S3Address};
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::group::open_group;
@@ -25,7 +25,7 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
     let target = match &args.target {
         Some(target) => {
             let (bucket, group) = open_group(target, true).await?;
-            Some(GroupAddress { bucket: bucket.address().to_owned(), group })
+            Some(Context { bucket: Some(bucket), group })
         }
         None => None,
     };
@@ -48,6 +48,7 @@ pub(crate) async fn check(tool: Tool, args: CheckArgs) -> Result<ExitStatus> {
 }
 
 /// The group that a submission is checked against.
+#[derive(Clone)]
 struct Context {
     /// None if no bucket is known: only the form of the submission is checked.
     bucket: Option<Bucket>,
@@ -55,8 +56,8 @@ struct Context {
 }
 
 impl Context {
-    async fn open(target: &GroupAddress) -> Result<Self> {
-        Ok(Context { bucket: Some(Bucket::open(&target.bucket).await?), group: target.group.clone() })
+    async fn open(bucket: &str, group: String) -> Result<Self> {
+        Ok(Context { bucket: Some(Bucket::open(bucket).await?), group })
     }
 
     fn reach(&self, bypass: &[String]) -> AllowedKeys {
@@ -80,34 +81,33 @@ struct SubmitFile {
 }
 
 impl SubmitFile {
-    async fn open(name: &str, target: Option<&GroupAddress>) -> Result<Self> {
+    async fn open(name: &str, target: Option<&Context>) -> Result<Self> {
         match S3Address::parse(name)? {
             Some(address) => SubmitFile::open_object(address, target).await,
             None => SubmitFile::open_path(&files::absolute(Path::new(name))?, target).await,
         }
     }
 
-    async fn open_object(address: S3Address, target: Option<&GroupAddress>) -> Result<Self> {
+    async fn open_object(address: S3Address, target: Option<&Context>) -> Result<Self> {
         let bucket = Bucket::open(&format!("s3://{}", address.bucket)).await?;
         let key = Key::new(address.key)?;
         let content = bucket.read(&key, submission::MAX_SIZE).await.map(|(content, _)| content);
         let context = match target {
-            Some(target) => Context::open(target).await?,
+            Some(target) => target.clone(),
             None => Context { bucket: Some(bucket), group: key.group().to_owned() },
         };
         Ok(SubmitFile { context, key: Some(key.as_str().to_owned()), content })
     }
 
-    async fn open_path(path: &Path, target: Option<&GroupAddress>) -> Result<Self> {
+    async fn open_path(path: &Path, target: Option<&Context>) -> Result<Self> {
         let content = read_file(path);
-        let (target, key) = match (target, find_bucket_of_path(path)) {
-            (Some(target), _) => (Some(target.clone()), None),
-            (None, Some((target, key))) => (Some(target), Some(key)),
-            (None, None) => (None, None),
-        };
-        let context = match target {
-            Some(target) => Context::open(&target).await?,
-            None => Context { bucket: None, group: group_of_config(content.as_deref().unwrap_or_default()) },
+        let (context, key) = match (target, find_bucket_of_path(path)) {
+            (Some(target), _) => (target.clone(), None),
+            (None, Some((bucket, group, key))) => (Context::open(&bucket, group).await?, Some(key)),
+            (None, None) => {
+                let group = group_of_config(content.as_deref().unwrap_or_default());
+                (Context { bucket: None, group }, None)
+            }
         };
         Ok(SubmitFile { context, key, content })
     }
@@ -117,7 +117,7 @@ impl SubmitFile {
 async fn check_file(
     tool: Tool,
     name: &str,
-    target: Option<&GroupAddress>,
+    target: Option<&Context>,
     bypass: &[String],
     output: &Output,
 ) -> Result<()> {
@@ -155,13 +155,11 @@ async fn check_file(
 }
 
 /// Checks the submission in a record, which is a job's record or a submit file on one line.
-async fn check_record(record: &mut Record, target: Option<&GroupAddress>, bypass: &[String]) -> Result<()> {
+async fn check_record(record: &mut Record, target: Option<&Context>, bypass: &[String]) -> Result<()> {
     let job = record.job();
     let context = match (&job, target) {
-        (Some(Job { bucket: Some(bucket), group: Some(group), .. }), _) => {
-            Context::open(&GroupAddress { bucket: bucket.clone(), group: group.clone() }).await?
-        }
-        (_, Some(target)) => Context::open(target).await?,
+        (Some(Job { bucket: Some(bucket), group: Some(group), .. }), _) => Context::open(bucket, group.clone()).await?,
+        (_, Some(target)) => target.clone(),
         (_, None) => {
             Context { bucket: None, group: record.require("configname")?.split('/').next().unwrap_or("").to_owned() }
         }
@@ -187,17 +185,16 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).doing("read", path)
 }
 
-/// The group of a submit file that is in a directory bucket, and its key there.
-fn find_bucket_of_path(path: &Path) -> Option<(GroupAddress, String)> {
+/// The bucket and group of a submit file that is in a directory bucket, and its key there.
+fn find_bucket_of_path(path: &Path) -> Option<(String, String, String)> {
     let folder = path.parent()?;
     if folder.file_name()? != SUBMISSIONS {
         return None;
     }
     let group = folder.parent()?;
     let bucket = group.parent()?;
-    let target = GroupAddress { bucket: bucket.to_str()?.to_owned(), group: group.file_name()?.to_str()?.to_owned() };
     let key = path.strip_prefix(bucket).ok()?.to_str()?.to_owned();
-    Some((target, key))
+    Some((bucket.to_str()?.to_owned(), group.file_name()?.to_str()?.to_owned(), key))
 }
 
 /// The group of a submission that is in no bucket: the one of its config.
