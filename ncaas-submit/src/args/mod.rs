@@ -9,7 +9,7 @@ use ncaas_core::bucket::PatienceArgs;
 use ncaas_core::duration;
 use ncaas_core::pipe::{PipeArgs, RecordArgs};
 use ncaas_core::record::submission::SubmissionState;
-pub(crate) use place::{ClaimArgs, PlaceArgs, SchedulerName};
+pub(crate) use place::{ClaimArgs, DEFAULT_JOBS, PlaceArgs, SchedulerName};
 
 /// Put submissions into a bucket, and watch a bucket for submissions
 ///

@@ -7,6 +7,9 @@ use ncaas_core::duration;
 use ncaas_core::pipe::PipeArgs;
 use ncaas_core::resources::ResourceArgs;
 
+/// How many records are placed at once without `-j`. A record costs no request while its job waits.
+pub(crate) const DEFAULT_JOBS: usize = 1000;
+
 /// Run the rest of the pipe for each record as a job of a cluster's scheduler
 ///
 /// A node downloads the dataset, runs the container on its own engine and uploads the results. Emits a record whenever
@@ -20,7 +23,7 @@ Examples:
     ncaas-logs save | ncaas-sync push
 
 The last two stages report only jobs that no node could report.",
-    mut_arg("jobs", |jobs| jobs.help("Place at most N records of a group at once [default: 1000]")))]
+    mut_arg("jobs", |jobs| jobs.help(format!("Place at most N records of a group at once [default: {DEFAULT_JOBS}]"))))]
 pub(crate) struct PlaceArgs {
     /// The scheduler: `slurm`, or `batch:QUEUE/DEFINITION` for a queue and a job definition of AWS Batch
     #[arg(long, value_name = "SCHEDULER", default_value = "slurm", value_parser = SchedulerName::parse)]

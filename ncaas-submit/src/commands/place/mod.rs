@@ -30,15 +30,11 @@ use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
-use crate::args::{PlaceArgs, SchedulerName};
+use crate::args::{DEFAULT_JOBS, PlaceArgs, SchedulerName};
 use aws_batch::BatchQueue;
 use node_script::NodeOptions;
 use placer::Placer;
 use scheduler::Scheduler;
-
-/// How many records are placed at once where `--jobs` does not say. A record costs no request while its job
-/// waits.
-const DEFAULT_JOBS: usize = 1000;
 
 pub(crate) async fn place(tool: Tool, args: PlaceArgs) -> Result<ExitStatus> {
     let input = Input::stdin(tool, "ncaas-submit watch BUCKET | ncaas-submit place --on slurm")?;
