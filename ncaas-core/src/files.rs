@@ -128,6 +128,16 @@ pub(crate) fn stream_kind(kind: FileType) -> Option<&'static str> {
     }
 }
 
+/// Why an entry of a folder with this `st_mode` cannot be stored, if it is neither a file, a folder nor a link.
+pub fn special_file(mode: u32) -> Option<&'static str> {
+    match rustix::fs::FileType::from_raw_mode(mode) {
+        rustix::fs::FileType::Fifo => Some("it is a FIFO"),
+        rustix::fs::FileType::Socket => Some("it is a socket"),
+        rustix::fs::FileType::CharacterDevice | rustix::fs::FileType::BlockDevice => Some("it is a device"),
+        _ => None,
+    }
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors

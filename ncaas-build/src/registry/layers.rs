@@ -13,7 +13,7 @@ pub(crate) struct Layers<'a> {
     progress: &'a Progress,
     /// The transfer, `pulling debian:bookworm`.
     name: String,
-    layers: HashMap<String, LayerProgress<'a>>,
+    layers: HashMap<String, LayerBar<'a>>,
     written: Instant,
     digest: Option<String>,
     /// The longest delay before a retry that the engine has announced, in seconds.
@@ -21,7 +21,7 @@ pub(crate) struct Layers<'a> {
 }
 
 #[derive(Debug, Default)]
-struct LayerProgress<'a> {
+struct LayerBar<'a> {
     current: u64,
     total: u64,
     bar: Option<Bar<'a>>,
@@ -76,7 +76,7 @@ impl<'a> Layers<'a> {
             return;
         }
         self.written = Instant::now();
-        let sum = |bytes: fn(&LayerProgress<'_>) -> u64| self.layers.values().map(bytes).sum::<u64>();
+        let sum = |bytes: fn(&LayerBar<'_>) -> u64| self.layers.values().map(bytes).sum::<u64>();
         let [done, all] = [sum(|layer| layer.current), sum(|layer| layer.total)].map(format_bytes);
         let layers = format_count(self.layers.len(), "layer");
         self.progress.print(&format!("{}: {done} of {all} in {layers}\n", self.name));

@@ -8,12 +8,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cap_std::fs::{Dir, FileType, FileTypeExt};
+use cap_std::fs::{Dir, MetadataExt};
 
 use crate::bucket::key::{Key, quoted};
 use crate::bucket::object::{PAGE, Page, Unusable};
 use crate::failure::{Failure, Kind, Result};
-use crate::files::TEMPORARY_PREFIX;
+use crate::files::{TEMPORARY_PREFIX, special_file};
 use crate::folder::open_real_folder;
 
 use super::directory::{DirBucket, entry, is_escape, is_missing};
@@ -175,7 +175,7 @@ impl Walk {
                 return Ok(());
             }
             Ok(Some(metadata)) if metadata.is_dir() => "links to folders are not followed",
-            Ok(Some(metadata)) => describe_type(metadata.file_type()),
+            Ok(Some(metadata)) => special_file(metadata.mode()).unwrap_or("it is neither a file nor a folder"),
             // A broken link is reported; a file that was deleted meanwhile is not.
             Ok(None) if folder.dir.symlink_metadata(name).is_ok_and(|metadata| metadata.is_symlink()) => {
                 "it is a broken link"
@@ -225,15 +225,5 @@ impl OpenFolder {
         self.more_after = if left_out { self.names.last().cloned() } else { None };
         self.names.reverse();
         Ok(is_empty)
-    }
-}
-
-fn describe_type(kind: FileType) -> &'static str {
-    if kind.is_fifo() {
-        "it is a FIFO"
-    } else if kind.is_socket() {
-        "it is a socket"
-    } else {
-        "it is neither a file nor a folder"
     }
 }

@@ -52,13 +52,13 @@ fn stage_input(input: &mut InputPath, io_dir: &Path, target: &Path, user: &Conta
     let canonical = input.host.canonicalize().doing("read", &input.host)?;
     let canonical_io_dir = io_dir.canonicalize().doing("read", io_dir)?;
     let (source, path) = if input.host.starts_with(io_dir) {
-        (InputSource::IoDir(Folder::open(io_dir)?), &input.host)
+        (InputAccess::IoDir(Folder::open(io_dir)?), &input.host)
     } else if canonical.starts_with(&canonical_io_dir) {
-        (InputSource::IoDir(Folder::open(&canonical_io_dir)?), &canonical)
+        (InputAccess::IoDir(Folder::open(&canonical_io_dir)?), &canonical)
     } else {
-        (InputSource::Machine, &input.host)
+        (InputAccess::Machine, &input.host)
     };
-    if matches!(source, InputSource::Machine) && !needs_staging(&source, path, &canonical, user, 0)? {
+    if matches!(source, InputAccess::Machine) && !needs_staging(&source, path, &canonical, user, 0)? {
         return Ok(());
     }
     if canonical_io_dir.starts_with(&canonical) {
@@ -74,19 +74,19 @@ fn stage_input(input: &mut InputPath, io_dir: &Path, target: &Path, user: &Conta
 }
 
 /// How an input is opened.
-enum InputSource {
+enum InputAccess {
     /// Below the io-dir: no link leads out of it.
     IoDir(Folder),
     /// Anywhere: the user named the path.
     Machine,
 }
 
-impl InputSource {
+impl InputAccess {
     /// Opens a file or folder, without waiting for the writer of a pipe.
     fn open(&self, path: &Path) -> Result<(File, Metadata)> {
         let (file, metadata) = match self {
-            InputSource::IoDir(folder) => folder.open_any(folder.relative(path))?,
-            InputSource::Machine => {
+            InputAccess::IoDir(folder) => folder.open_any(folder.relative(path))?,
+            InputAccess::Machine => {
                 let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
                 let file = File::options().read(true).custom_flags(flags).open(path).doing("read", path)?;
                 let metadata = file.metadata().doing("read", path)?;
@@ -121,7 +121,7 @@ fn check_depth(path: &Path, depth: usize) -> Result<()> {
 }
 
 /// Whether an input outside the io-dir cannot be mounted in place.
-fn needs_staging(source: &InputSource, path: &Path, root: &Path, user: &ContainerUser, depth: usize) -> Result<bool> {
+fn needs_staging(source: &InputAccess, path: &Path, root: &Path, user: &ContainerUser, depth: usize) -> Result<bool> {
     check_depth(path, depth)?;
     let is_link = depth > 0 && path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
     if is_link && !path.canonicalize().doing("read", path)?.starts_with(root) {
@@ -143,7 +143,7 @@ fn needs_staging(source: &InputSource, path: &Path, root: &Path, user: &Containe
 }
 
 /// Links or copies `path` to `target`, which does not exist.
-fn stage(source: &InputSource, path: &Path, target: &Path, user: &ContainerUser, depth: usize) -> Result<()> {
+fn stage(source: &InputAccess, path: &Path, target: &Path, user: &ContainerUser, depth: usize) -> Result<()> {
     check_depth(path, depth)?;
     let (mut file, metadata) = source.open(path)?;
     if metadata.is_dir() {

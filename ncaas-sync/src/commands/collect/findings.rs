@@ -17,7 +17,7 @@ pub(crate) const STAGE: &str = ".ncaas-stage";
 
 /// One file, link or empty folder of a job. There may be a million, so paths that follow from `source` are not stored.
 #[derive(Debug, Clone)]
-pub(crate) struct Finding {
+pub(crate) struct FoundEntry {
     /// Absolute path in the container.
     pub(crate) source: Box<str>,
     pub(crate) content: Content,
@@ -57,9 +57,9 @@ pub(crate) enum Location {
     MountedAt(Box<RawPath>),
 }
 
-impl Finding {
-    pub(crate) fn new(source: &str, content: Content) -> Finding {
-        Finding { source: source.into(), content, name: None }
+impl FoundEntry {
+    pub(crate) fn new(source: &str, content: Content) -> FoundEntry {
+        FoundEntry { source: source.into(), content, name: None }
     }
 
     /// The location relative to the dataset's work folder; `None` for what is created at its destination.
@@ -112,7 +112,7 @@ impl RawPath {
 /// All findings of a job, and warnings about what was left out.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    pub(crate) list: Vec<Finding>,
+    pub(crate) list: Vec<FoundEntry>,
     /// Folders that contain nothing but listed files, relative to the dataset's work folder.
     pub(crate) folders: Vec<RawPath>,
     pub(crate) warnings: Warnings,

@@ -17,7 +17,7 @@ use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::short_hash;
 use tar::EntryType;
 
-use super::findings::{Content, Finding, Findings, Location, RawPath};
+use super::findings::{Content, Findings, FoundEntry, Location, RawPath};
 use super::staging::BUFFER_SIZE;
 use crate::container_changes::{ArchiveRequest, entry_path};
 use crate::path_text::escape_bytes;
@@ -91,9 +91,9 @@ impl ImageLayers {
     }
 
     /// The image's entries at the paths of findings.
-    pub(crate) fn entries(&self, findings: &[Finding]) -> HashMap<String, ImageEntry> {
+    pub(crate) fn entries(&self, findings: &[FoundEntry]) -> HashMap<String, ImageEntry> {
         let entry =
-            |finding: &Finding| Some((finding.source.to_string(), self.entry(&finding.source, &finding.content)?));
+            |finding: &FoundEntry| Some((finding.source.to_string(), self.entry(&finding.source, &finding.content)?));
         findings.iter().filter_map(entry).collect()
     }
 }
@@ -207,7 +207,7 @@ fn read_archive(
 /// Removes the findings after the first `kept` ones that are as in the image.
 pub(crate) fn drop_unchanged(findings: &mut Findings, kept: usize, image: &HashMap<String, ImageEntry>) {
     let is_unchanged =
-        |finding: &Finding| image.get(&*finding.source).is_some_and(|entry| entry.is_same(&finding.content));
+        |finding: &FoundEntry| image.get(&*finding.source).is_some_and(|entry| entry.is_same(&finding.content));
     // A staging folder with a dropped file must not be moved as a whole.
     let mut incomplete = HashSet::new();
     let tail = findings.list.split_off(kept.min(findings.list.len()));
@@ -252,7 +252,7 @@ mod tests {
     fn unchanged_findings_are_dropped_and_their_staging_folder_is_not_moved_as_a_whole() {
         let file = |source: &str, folder, content| {
             let file = FoundFile { location: Location::Staged(folder), size: 1, sha256: [content; 32] };
-            Finding::new(source, Content::File(file))
+            FoundEntry::new(source, Content::File(file))
         };
         let folder = |number: u32| RawPath::Text(format!(".ncaas-stage/{number}"));
         let mut findings = Findings {

@@ -11,7 +11,7 @@ use ncaas_core::time::parse_seconds;
 use rustix::fs::Timespec;
 use tar::{Archive, Entry, EntryType};
 
-use super::findings::{Content, Finding, Findings};
+use super::findings::{Content, Findings, FoundEntry};
 use super::selection::Selection;
 use super::staging::{Attributes, BUFFER_SIZE, StagedFile, Staging, StagingFolder};
 use crate::container_changes::{ArchiveRequest, ChangeKind, entry_path, listed_path};
@@ -104,7 +104,7 @@ impl Unpacker<'_> {
             None => folder != self.request.root,
         };
         if is_new && !self.request.excludes(&folder) && self.selection.accepts_empty_folder(&folder) {
-            unpacked.findings.list.push(Finding::new(&folder, Content::EmptyFolder));
+            unpacked.findings.list.push(FoundEntry::new(&folder, Content::EmptyFolder));
         }
     }
 
@@ -158,7 +158,7 @@ impl Unpacker<'_> {
             EntryType::Char | EntryType::Block => return leave_out(unpacked, "it is a device"),
             _ => return leave_out(unpacked, "it is neither a file nor a folder"),
         };
-        unpacked.findings.list.push(Finding::new(&exact, content));
+        unpacked.findings.list.push(FoundEntry::new(&exact, content));
         Ok(())
     }
 

@@ -8,15 +8,15 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use cap_std::fs::{Dir, FileType, FileTypeExt, Metadata, MetadataExt, Permissions, PermissionsExt};
+use cap_std::fs::{Dir, Metadata, MetadataExt, Permissions, PermissionsExt};
 use ncaas_core::failure::{Failure, Result};
 use ncaas_core::folder::open_real_folder;
 
-use super::findings::{Content, Finding, Findings, FoundFile, Location, RawPath};
+use super::findings::{Content, Findings, FoundEntry, FoundFile, Location, RawPath};
 use super::selection::Selection;
 use super::staging::{BUFFER_SIZE, open_file, result_mode, umask};
 use crate::path_text::escape_bytes;
-use ncaas_core::files::hash_rest;
+use ncaas_core::files::{hash_rest, special_file};
 
 /// Where a walk starts.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub(crate) fn walk(start: &WalkRoot<'_>, selection: &Selection, visitor: &mut im
         let mut entries = dir.entries().map_err(|error| failed("list", &error))?.peekable();
         if entries.peek().is_none() {
             if selection.accepts_empty_folder(&container_path) && visitor.is_new_folder(&container_path) {
-                findings.list.push(Finding::new(&container_path, Content::EmptyFolder));
+                findings.list.push(FoundEntry::new(&container_path, Content::EmptyFolder));
             }
             continue;
         }
@@ -155,7 +155,9 @@ fn collect_entry(
     let Some(path) = selection.result_path(entry.source) else { return Ok(false) };
     let kind = entry.metadata.file_type();
     let size_fault = || if kind.is_file() { selection.size_fault(entry.metadata.len()) } else { None };
-    if let Some(reason) = selection.path_fault(&path).or_else(|| kind_fault(kind)).or_else(size_fault) {
+    if let Some(reason) =
+        selection.path_fault(&path).or_else(|| special_file(entry.metadata.mode())).or_else(size_fault)
+    {
         findings.warnings.left_out(entry.source, reason);
         return Ok(false);
     }
@@ -168,21 +170,8 @@ fn collect_entry(
         visitor.visit_file(entry)?
     };
     let Some(content) = content else { return Ok(false) };
-    findings.list.push(Finding::new(entry.source, content));
+    findings.list.push(FoundEntry::new(entry.source, content));
     Ok(kind.is_file())
-}
-
-/// Why an entry of that kind cannot be a result, if it cannot.
-fn kind_fault(kind: FileType) -> Option<&'static str> {
-    if kind.is_fifo() {
-        Some("it is a FIFO")
-    } else if kind.is_socket() {
-        Some("it is a socket")
-    } else if kind.is_char_device() || kind.is_block_device() {
-        Some("it is a device")
-    } else {
-        None
-    }
 }
 
 /// Collects everything in the folder `name` of a dataset's work folder, which is mounted at `container_path`.

@@ -21,7 +21,7 @@ use ncaas_core::text::strip_folder;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::findings::{Content, Finding, Findings, FoundFile, RawPath};
+use super::findings::{Content, Findings, FoundEntry, FoundFile, RawPath};
 use crate::container_paths::{ContainerPaths, ResultPath};
 use crate::path_text::{normalize, relative_link};
 
@@ -66,7 +66,7 @@ pub(crate) struct Naming {
 /// Findings with their paths.
 #[derive(Debug)]
 pub(crate) struct NamedFindings {
-    list: Vec<Finding>,
+    list: Vec<FoundEntry>,
     naming: Naming,
     /// Folders to move as a whole, before all else.
     pub(crate) folders: Vec<FolderMove>,
@@ -142,7 +142,7 @@ impl Naming {
     }
 
     /// The path that was assigned to a finding, relative to the job's folder.
-    fn assigned_path(&self, finding: &Finding) -> Option<String> {
+    fn assigned_path(&self, finding: &FoundEntry) -> Option<String> {
         Some(self.candidate(&self.paths.result_path(&finding.source)?, finding.name?))
     }
 }
@@ -233,7 +233,7 @@ impl<D: Destination> Assigner<'_, D> {
     }
 
     /// Assigns paths to links whose target has one.
-    fn assign_links(&mut self, list: &mut [Finding]) -> Result<()> {
+    fn assign_links(&mut self, list: &mut [FoundEntry]) -> Result<()> {
         let mut links: Vec<usize> =
             (0..list.len()).filter(|&at| matches!(list[at].content, Content::Link { .. })).collect();
         if links.is_empty() {
@@ -267,7 +267,7 @@ impl<D: Destination> Assigner<'_, D> {
     }
 
     /// The assigned path of the target of a link, relative to the job's folder.
-    fn target_path(&self, list: &[Finding], by_source: &[usize], link: usize) -> Option<String> {
+    fn target_path(&self, list: &[FoundEntry], by_source: &[usize], link: usize) -> Option<String> {
         let Content::Link { target, .. } = &list[link].content else { return None };
         let target = if target.starts_with('/') {
             normalize(target)
@@ -289,7 +289,7 @@ impl<D: Destination> Assigner<'_, D> {
 
     /// The folders whose files all keep their names and go to one folder that does not exist yet: each moves as a
     /// whole.
-    fn plan_folder_moves(&self, complete: &[RawPath], list: &[Finding]) -> Vec<FolderMove> {
+    fn plan_folder_moves(&self, complete: &[RawPath], list: &[FoundEntry]) -> Vec<FolderMove> {
         let mut goals: HashMap<&Path, Option<String>> =
             complete.iter().map(|folder| (folder.as_path(), None)).collect();
         for finding in list {

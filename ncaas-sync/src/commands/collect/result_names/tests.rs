@@ -44,17 +44,17 @@ impl Destination for Fake<'_> {
 /// The files of a destination, each with a number for its content.
 type Taken<'a> = &'a [(&'a str, u8)];
 
-fn file(source: &str, content: u8) -> Finding {
+fn file(source: &str, content: u8) -> FoundEntry {
     let file = FoundFile { location: Location::Staged(7), size: 1, sha256: [content; 32] };
-    Finding::new(source, Content::File(file))
+    FoundEntry::new(source, Content::File(file))
 }
 
-fn link(source: &str, target: &str) -> Finding {
-    Finding::new(source, Content::Link { location: None, target: target.into() })
+fn link(source: &str, target: &str) -> FoundEntry {
+    FoundEntry::new(source, Content::Link { location: None, target: target.into() })
 }
 
-fn folder(source: &str) -> Finding {
-    Finding::new(source, Content::EmptyFolder)
+fn folder(source: &str) -> FoundEntry {
+    FoundEntry::new(source, Content::EmptyFolder)
 }
 
 fn naming(label: &str, has_own_folder: bool) -> Naming {
@@ -63,11 +63,11 @@ fn naming(label: &str, has_own_folder: bool) -> Naming {
 }
 
 /// The assigned paths, each with the target of a link, where the destination has these files.
-fn names(naming: Naming, list: Vec<Finding>, files: Taken) -> Vec<String> {
+fn names(naming: Naming, list: Vec<FoundEntry>, files: Taken) -> Vec<String> {
     names_in(naming, list, &Fake { files: files.iter().copied().collect(), ..Fake::default() })
 }
 
-fn names_in(naming: Naming, list: Vec<Finding>, destination: &Fake) -> Vec<String> {
+fn names_in(naming: Naming, list: Vec<FoundEntry>, destination: &Fake) -> Vec<String> {
     let named = assign_names(Findings { list, ..Findings::default() }, naming, destination).unwrap();
     let name = |Move { link, result, .. }: Move| match (link, result.path.trim_start_matches('/')) {
         (Some(target), path) => format!("{path} -> {target}"),
@@ -80,7 +80,7 @@ fn names_in(naming: Naming, list: Vec<Finding>, destination: &Fake) -> Vec<Strin
 fn names_that_are_taken_get_the_label() {
     let (a, own_a, own_a_b) = ("/w/a", "/w/io-dir/results/a", "/w/io-dir/results/a/b");
     let taken = [("process_results/a", 2), ("process_results/d.npy/a", 3)];
-    let cases: [(&str, Vec<Finding>, Taken, &[&str]); 12] = [
+    let cases: [(&str, Vec<FoundEntry>, Taken, &[&str]); 12] = [
         ("free", vec![file(a, 1)], &[], &["process_results/a"]),
         ("same content", vec![file(a, 2)], &taken, &["process_results/a"]),
         ("other content", vec![file(a, 1)], &taken[..1], &["process_results/d.npy/a"]),
@@ -120,7 +120,7 @@ fn a_link_leads_to_the_assigned_path_of_its_target() {
     let same = Fake { links: HashMap::from([("process_results/l", "a")]), ..Fake::default() };
     let (none, a) = (Fake::default(), || file("/w/a", 1));
     let of_link = ["process_results/m -> l", "process_results/l -> a"];
-    let cases: [(&str, Vec<Finding>, &Fake, &[&str]); 6] = [
+    let cases: [(&str, Vec<FoundEntry>, &Fake, &[&str]); 6] = [
         ("file", vec![link("/w/l", "a"), a()], &none, &["process_results/l -> a"]),
         ("moved file", vec![link("/w/l", "/w/a"), a()], &taken, &["process_results/l -> d.npy/a"]),
         ("link to a link", vec![link("/w/m", "l"), link("/w/l", "a"), a()], &none, &of_link),
