@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
+use ncaas_core::text::{one_line, shorten};
 use ncaas_core::tool::Tool;
 
 use super::dockerfile::Instruction;
@@ -15,6 +16,8 @@ use crate::progress::last_state;
 pub(crate) const LINES: usize = 20;
 /// The longest such line, in characters.
 const LINE: usize = 2000;
+/// How much of a failed command is shown, in characters.
+const LONGEST_COMMAND: usize = 120;
 
 /// The remedy for an image with too many layers.
 pub(crate) const TOO_MANY_LAYERS: &str =
@@ -86,9 +89,10 @@ impl From<Failure> for BuildFailure {
 impl BuildFailure {
     /// The failure of a step, with the reason that the engine gives.
     pub(crate) fn of_step(step: FailedStep, reason: &str) -> Self {
-        let which = match (&step.step, &step.command) {
-            (Some(number), Some(command)) => format!("step {number} `{}`", shorten(command)),
-            (None, Some(command)) => format!("`{}`", shorten(command)),
+        let command = step.command.as_deref().map(|command| shorten(&one_line(command), LONGEST_COMMAND));
+        let which = match (&step.step, command) {
+            (Some(number), Some(command)) => format!("step {number} `{command}`"),
+            (None, Some(command)) => format!("`{command}`"),
             _ => "the build".to_owned(),
         };
         let message = match step.exit_code {
@@ -176,12 +180,6 @@ pub(crate) async fn write_record(tool: Tool, record: &mut Record, output: &Outpu
         }
     }
     output.emit(record).await;
-}
-
-fn shorten(command: &str) -> String {
-    let line = command.lines().next().unwrap_or_default();
-    let short: String = line.chars().take(120).collect();
-    if short.len() < command.trim_end().len() { format!("{short} ...") } else { short }
 }
 
 #[cfg(test)]
