@@ -128,6 +128,20 @@ fn parse(content: &[u8]) -> Claim {
     claim.unwrap_or_else(|| Claim::free("", 1, 0))
 }
 
+/// Frees the claim on a job if `is_own` accepts it: the next watcher takes it over at once.
+///
+/// # Errors
+/// If the bucket does not answer.
+pub async fn release(bucket: &Bucket, group: &str, job_id: &str, is_own: impl Fn(&Claim) -> bool) -> Result<()> {
+    let Some((claim, version)) = read(bucket, group, job_id).await? else { return Ok(()) };
+    if claim.is_free() || !is_own(&claim) {
+        return Ok(());
+    }
+    let free = Claim { losses: claim.losses, ..Claim::free(&claim.submission, claim.attempt, claim.number) };
+    // A claim that changed meanwhile belongs to another watcher.
+    bucket.put_if(&key(group, job_id)?, free.to_bytes(), &version).await.map(drop)
+}
+
 /// Makes sure that a record's work still counts. A record that no watcher emitted always counts, and so does one whose
 /// claim is gone.
 ///

@@ -1,7 +1,7 @@
 //! The labels by which the author of an image says how its jobs are run.
 //!
 //! They are read by `run` and written by `image` and `commit`. Other labels belong to the tools, which find their
-//! containers by them: an image that has one could pass any container off as a job.
+//! containers by them: with one of them, an image could make any of its containers look like a job.
 
 use std::collections::HashMap;
 
@@ -110,14 +110,14 @@ impl ImageLabels {
     /// Reads and validates the labels of an image.
     ///
     /// # Errors
-    /// [`Kind::Usage`] with the key of a label that is invalid, or that belongs to the tools.
+    /// [`Kind::Usage`] with the key of a label that is invalid, or that is reserved for the tools.
     pub fn parse(labels: &HashMap<String, String>) -> Result<Self> {
         for key in TOOL_KEYS {
             // `commit` can only empty a label that the container has.
             if labels.get(key).is_some_and(|value| !value.is_empty()) {
                 return Err(Failure::new(
                     Kind::Usage,
-                    format!("the label `{key}` belongs to the tools: an image must not have it"),
+                    format!("the label `{key}` is reserved for the tools: an image must not have it"),
                 )
                 .hint(format!("an image may have {}", AUTHOR_KEYS.map(|key| format!("`{key}`")).join(", "))));
             }
@@ -155,7 +155,7 @@ fn parse_globs(text: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
-/// Whether a label belongs to the tools, and not to the author of an image.
+/// Whether a label is reserved for the tools, and not for the author of an image.
 pub fn is_of_the_tools(key: &str) -> bool {
     TOOL_KEYS.contains(&key)
 }
@@ -171,7 +171,7 @@ pub fn parse_path(path: &str) -> Result<String, String> {
         return Err(format!("`{path}` is not an absolute path below `/`"));
     }
     if KERNEL_FOLDERS.contains(&parts[0]) {
-        return Err(format!("`{path}` is in `/{}`, which belongs to the kernel", parts[0]));
+        return Err(format!("`{path}` is in `/{}`, a file system of the kernel", parts[0]));
     }
     Ok(format!("/{}", parts.join("/")))
 }

@@ -56,7 +56,10 @@ pub fn locate(record: &Record, name: &str, folder: &str) -> Result<InputPath> {
         .ok_or_else(|| Failure::new(Kind::BadKey, format!("`{name}` is not a key of the group `{group}`")))?;
     let path = parse_path(within, name)?;
     if path.starts_with(STATE_FOLDER) {
-        return Err(Failure::new(Kind::BadKey, format!("`{name}` is in `{STATE_FOLDER}`, which belongs to the tools")));
+        return Err(Failure::new(
+            Kind::BadKey,
+            format!("`{name}` is in `{STATE_FOLDER}`, which is reserved for the tools"),
+        ));
     }
     // The tools read a job's saved record in its folder: a dataset must not get there.
     let is_output = path.starts_with(RESULTS) || path.starts_with(LOGS);

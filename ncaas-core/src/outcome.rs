@@ -2,12 +2,12 @@
 //!
 //! In a pipe, the stage that knows most about an end prints it and marks the record. Later stages see the mark.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::duration::format_duration;
 use crate::failure_cause::shorten_cause;
 use crate::files;
-use crate::layout::{JobFolder, PROCESS_RESULTS};
+use crate::layout::{JobFolder, PROCESS_RESULTS, file_label};
 use crate::quantity::{format_bytes, format_count, format_limit};
 use crate::record::Record;
 use crate::record::fields::{Container, Status, StoppedBy};
@@ -58,6 +58,17 @@ pub fn outcome_line(record: &Record, log: Option<&Path>) -> Option<String> {
     Some(line)
 }
 
+/// Adds the folder of its results to the line about a job's end, if it has results.
+pub fn add_results_folder(outcome: &mut String, record: &Record, folder: &str) {
+    if let Some(results) = describe_results(record) {
+        outcome.push_str(&if record.is_failed() {
+            format!("; {results} in {folder}")
+        } else {
+            format!(" in {folder}")
+        });
+    }
+}
+
 /// Why a job ended badly: the remedy for a limit that has ended it, and `output`, the likely cause in its output. None
 /// if a user or the engine has ended it: then its output does not say why.
 pub fn describe_cause(record: &Record, container: &Container, output: Option<&str>) -> Option<String> {
@@ -88,13 +99,23 @@ pub fn describe_results(record: &Record) -> Option<String> {
 /// The folder with the results of a job, as it is shown on a terminal; none if it has no results in an io-dir.
 pub fn results_folder(record: &Record) -> Option<String> {
     let job = JobFolder::for_record(record).ok().filter(|_| record.has_results())?;
-    let folder = job.root().join(PROCESS_RESULTS);
-    let has_own_folder = record.job().is_some_and(|job| job.datasets > 1);
-    Some(shown_path(&if has_own_folder { folder.join(job.label()) } else { folder }))
+    Some(shown_path(&job.root().join(results_path(record))))
+}
+
+/// The path of the folder with the results of a record's dataset, in the job's folder.
+pub fn results_path(record: &Record) -> PathBuf {
+    let Some(job) = record.job().filter(|job| job.datasets > 1) else { return PROCESS_RESULTS.into() };
+    // If the config has the dataset's label, the folder has another name.
+    let results = record.results().unwrap_or_default();
+    let own = results.iter().find_map(|result| {
+        let (_, path) = result.path.split_once(&format!("/{PROCESS_RESULTS}/"))?;
+        path.split_once('/').map(|(folder, _)| folder.to_owned())
+    });
+    Path::new(PROCESS_RESULTS).join(own.unwrap_or_else(|| file_label(job.label.as_deref().unwrap_or_default())))
 }
 
 /// A path relative to the working directory, on one line.
-fn shown_path(path: &Path) -> String {
+pub fn shown_path(path: &Path) -> String {
     one_line(&files::relative_to_working_directory(path).to_string_lossy())
 }
 
@@ -135,7 +156,7 @@ pub fn describe_end(container: &Container, limit: Option<u64>) -> String {
     match container.status {
         _ if container.stopped_by == Some(StoppedBy::Cancelled) => "was cancelled".to_owned(),
         _ if container.stopped_by == Some(StoppedBy::Engine) => {
-            format!("was ended by a restart of the engine{code}")
+            format!("was stopped by a restart of the engine{code}")
         }
         Some(Status::OutOfMemory) => "ran out of memory".to_owned(),
         Some(Status::Success) => "succeeded".to_owned(),
@@ -218,7 +239,7 @@ mod tests {
             (
                 r#"failed","exit_code":255,"duration_s":2,"stopped_by":"engine""#,
                 "}",
-                "was ended by a restart of the engine (exit 255) after 2.0 s",
+                "was stopped by a restart of the engine (exit 255) after 2.0 s",
                 log,
             ),
             (

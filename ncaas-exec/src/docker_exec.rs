@@ -132,7 +132,7 @@ impl Exec {
         match started.engine_context("run a command in", Subject::Container(&self.request.container))? {
             StartExecResults::Attached { output, input } => Ok(Streams { output, input }),
             StartExecResults::Detached => {
-                Err(Failure::new(Kind::EngineError, "the engine returned no streams of the process"))
+                Err(Failure::new(Kind::EngineError, "the engine did not attach to the process"))
             }
         }
     }
@@ -282,19 +282,27 @@ async fn not_running(engine: &Engine, container: &str) -> Failure {
         "restarting" => {
             ("restarting", format!("try again when it is running; `docker logs {container}` shows why it restarts"))
         }
-        _ if is_development(engine, container).await => {
-            ("not running", format!("`ncaas-exec start --name {container}` starts it again"))
+        _ => {
+            let hint = match tool_labels(engine, container).await {
+                (true, false) => format!("`ncaas-exec start --name {container}` starts it again"),
+                // Its job would run a second time.
+                (_, true) => format!(
+                    "`ncaas-sync diff {container}` lists the files that its job wrote, and `ncaas-exec start IMAGE` starts \
+                     another container of its image"
+                ),
+                _ => format!("`docker start {container}` starts it again"),
+            };
+            ("not running", hint)
         }
-        _ => ("not running", format!("`docker start {container}` starts it again")),
     };
     Failure::new(Kind::EngineError, format!("the container `{container}` is {word}")).hint(hint)
 }
 
-/// Whether `ncaas-exec start` has created a container.
-async fn is_development(engine: &Engine, container: &str) -> bool {
+/// Whether a container is one of the tools, and whether it is one of a job.
+async fn tool_labels(engine: &Engine, container: &str) -> (bool, bool) {
     let inspected = engine.inspect(container).await.ok();
     let labels = inspected.and_then(|inspected| inspected.config?.labels).unwrap_or_default();
-    labels.contains_key(labels::TOOL) && !labels.contains_key(labels::JOB)
+    (labels.contains_key(labels::TOOL), labels.contains_key(labels::JOB))
 }
 
 /// The number that a process of this machine has in its container.

@@ -18,7 +18,7 @@ pub(crate) fn io_dir_in_container(settings: &RunSettings, image: &ImageInspect) 
 }
 
 /// The labels of an image about its jobs. Fails with [`Kind::Usage`](ncaas_core::failure::Kind::Usage) for an
-/// invalid label, and for one that belongs to the tools: a container of such an image could not be told from a job.
+/// invalid label, and for one that is reserved for the tools: a container of such an image could not be told from a job.
 pub(crate) fn author_labels(image: &ImageInspect) -> Result<ImageLabels> {
     let labels = image.config.as_ref().and_then(|config| config.labels.as_ref());
     labels.map_or_else(|| Ok(ImageLabels::default()), ImageLabels::parse)

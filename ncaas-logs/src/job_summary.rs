@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use ncaas_core::duration::format_duration;
 use ncaas_core::failure_cause::LONGEST_CAUSE;
 use ncaas_core::layout::{JobFolder, base_name};
-use ncaas_core::outcome::{describe_cause, describe_end};
+use ncaas_core::outcome::{describe_cause, describe_end, results_path};
 use ncaas_core::quantity::format_bytes;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::Container;
@@ -123,8 +123,8 @@ pub(crate) fn describe_class(class: &str) -> String {
 
 /// The folder of the job's results: beside its `logs`, or in the record's io-dir.
 fn results_folder(record: &Record, saved: Option<&SavedFiles>) -> Option<PathBuf> {
-    let beside = saved.and_then(|saved| saved.log.path().parent()?.parent().map(|job| job.join("process_results")));
-    let of_record = || JobFolder::for_record(record).ok().map(|job| job.root().join("process_results"));
+    let beside = saved.and_then(|saved| saved.log.path().parent()?.parent().map(|job| job.join(results_path(record))));
+    let of_record = || JobFolder::for_record(record).ok().map(|job| job.root().join(results_path(record)));
     beside.filter(|path| path.is_dir()).or_else(of_record).filter(|path| path.is_dir())
 }
 

@@ -1,8 +1,9 @@
 //! The folders of a submission's job in its bucket, and their contents.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::bucket::{Bucket, Buckets, Key, ObjectInfo};
 use ncaas_core::cancellation;
@@ -10,15 +11,20 @@ use ncaas_core::certificate::{self, Certificate, DatasetLine, DatasetStatus};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::{
-    self, CERTIFICATE, END_CONTENT, END_PATH, LOG_SUFFIX, LOGS, RECORD_SUFFIX, STATUS_SUFFIX, SUBMIT_SUFFIX,
+    self, CERTIFICATE, END_CONTENT, END_PATH, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX,
+    SUBMIT_SUFFIX, path_in_job,
 };
+use ncaas_core::outcome::{results_path, shown_path};
 use ncaas_core::record::Record;
-use ncaas_core::record::fields::{Job, SetupEvent};
+use ncaas_core::record::fields::{Job, ResultFile, SetupEvent};
 use ncaas_core::saved_record;
 use ncaas_core::status_file::{self, ReadStatus, StatusFile};
 
 use crate::job_state::JobFacts;
 use crate::submission::{self, AllowedKeys, Submission};
+
+/// How many results are removed at once.
+const AT_ONCE: usize = 16;
 
 /// Fields of a saved record that describe the machine that its job ran on, and mean nothing on another one.
 pub(crate) const MACHINE_FIELDS: [&str; 2] = ["io_dir", "logs"];
@@ -86,7 +92,9 @@ impl BucketJob {
         saved.retain(|_, record| !is_earlier(record));
         // A job without saved records was run by the platform: its certificate and status files say how it ended.
         let is_on_platform = ended_at.is_some() && saved.is_empty();
-        let reads_certificate = ended_at.is_none() && !is_retried || is_on_platform;
+        // A submission that its watcher has released waits, whatever an earlier try has written.
+        let is_released = claim.as_ref().is_some_and(|(claim, _)| claim.is_free());
+        let reads_certificate = ended_at.is_none() && !is_retried && !is_released || is_on_platform;
         Ok(JobFacts {
             claim: claim.map(|(claim, _)| claim).filter(|claim| !claim.is_free()),
             certificate: if reads_certificate { self.results.certificate().await? } else { Vec::new() },
@@ -121,8 +129,16 @@ impl ResultsFolder {
 
     /// The path or address of a dataset's log.
     pub(crate) fn log(&self, label: &str) -> PathBuf {
-        let log = format!("{}{LOGS}/{label}{LOG_SUFFIX}", self.prefix);
-        PathBuf::from(format!("{}/{log}", self.bucket.address().trim_end_matches('/')))
+        PathBuf::from(self.address(&format!("{LOGS}/{label}{LOG_SUFFIX}")))
+    }
+
+    /// The path or address of the folder with the results of a record's dataset.
+    pub(crate) fn folder(&self, record: &Record) -> String {
+        shown_path(Path::new(&self.address(&results_path(record).to_string_lossy())))
+    }
+
+    fn address(&self, path: &str) -> String {
+        format!("{}/{}{path}", self.bucket.address().trim_end_matches('/'), self.prefix)
     }
 
     fn key(&self, path: &str) -> Result<Key> {
@@ -208,6 +224,15 @@ impl ResultsFolder {
         Ok(false)
     }
 
+    /// The results of a record that has too many to list them itself; none if their list is missing.
+    async fn listed_results(&self, record: &Record) -> Result<Vec<ResultFile>> {
+        let Some(file) = record.results_file() else { return Ok(Vec::new()) };
+        let key = self.key(&path_in_job(&file.path).to_string_lossy())?;
+        let read = self.bucket.read(&key, file.size).await.none_if(&[Kind::ObjectNotFound, Kind::TooLarge])?;
+        let content = read.map(|(content, _)| content).unwrap_or_default();
+        Ok(content.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
     fn end_key(&self) -> Result<Key> {
         self.key(END_PATH)
     }
@@ -231,9 +256,21 @@ impl ResultsFolder {
         Ok(saved.values().map(attempt_of).max().filter(|latest| *latest < attempt))
     }
 
-    /// Removes the files that show that a dataset of the job has started or ended. The records last: they show that the
-    /// others are those of an earlier run.
+    /// Removes the results of a run, and the files that show that a dataset of the job has started or ended. The records
+    /// last: they list the results, and show that the others are those of an earlier run.
     pub(crate) async fn remove_run(&self) -> Result<()> {
+        for record in self.saved_records().await?.values() {
+            let listed = self.listed_results(record).await?;
+            let results = record.results().unwrap_or_default().into_iter().chain(listed);
+            // Whoever may write to the group can put any path into a record.
+            let keys = results.filter_map(|result| {
+                let path = path_in_job(&result.path);
+                let is_result = path.starts_with(PROCESS_RESULTS) || path.starts_with(LOGS);
+                self.key(&path.to_string_lossy()).ok().filter(|_| is_result)
+            });
+            let removals = keys.map(async |key| self.bucket.delete(&key).await.map(drop));
+            stream::iter(removals).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        }
         for suffix in [STATUS_SUFFIX, CERTIFICATE, RECORD_SUFFIX] {
             for key in self.log_keys(suffix).await? {
                 self.bucket.delete(&key).await?;

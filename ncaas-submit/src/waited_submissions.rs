@@ -9,7 +9,7 @@ use ncaas_core::certificate::{DatasetLine, DatasetStatus, UNKNOWN};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::layout::dataset_labels;
-use ncaas_core::outcome::outcome_line;
+use ncaas_core::outcome::{add_results_folder, outcome_line};
 use ncaas_core::pipe::describe_interruption;
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
@@ -68,7 +68,7 @@ async fn wait_for_end(tool: Tool, record: &Record, buckets: &Buckets) -> Result<
         readings += 1;
         if readings == READINGS_WITHOUT_CLAIM && claim::read(&job.bucket, &job.group, &job.id).await?.is_none() {
             let watch = shell_line(["ncaas-submit", "watch", job.bucket.address()]);
-            tool.note(&format!("no watcher has claimed `{}`: `{watch}` runs its jobs", job.id));
+            tool.note(&format!("no watcher has claimed `{}`: a pipe that begins with `{watch}` runs its jobs", job.id));
         }
         sleep(INTERVAL).await;
     }
@@ -100,7 +100,8 @@ async fn report_changes(
             match saved.filter(|saved| attempt_of(saved) >= attempt) {
                 // The failures of tools are reported at the end, each once.
                 Some(record) => {
-                    if let Some(outcome) = outcome_line(&record, Some(&job.results.log(&label))) {
+                    if let Some(mut outcome) = outcome_line(&record, Some(&job.results.log(&label))) {
+                        add_results_folder(&mut outcome, &record, &job.results.folder(&record));
                         tool.note(&outcome);
                     }
                 }

@@ -212,7 +212,7 @@ impl FolderLister<'_> {
                 Ok(metadata) if metadata.is_file() => LocalEntry::File(FileStamp::from_contained(&metadata)),
                 Ok(metadata) if metadata.is_dir() => unusable(&path, "links to folders are not followed"),
                 Ok(_) => unusable(&path, "it is a link to a device, FIFO or socket"),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => unusable(&path, "it is a dangling link"),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => unusable(&path, "it is a broken link"),
                 Err(_) => unusable(&path, "it is a link that leads out of the folder"),
             },
             Ok(metadata) if metadata.is_file() => LocalEntry::File(FileStamp::from_contained(&metadata)),

@@ -7,7 +7,7 @@ use std::vec::IntoIter;
 
 use ncaas_core::failure::{Failure, IoContext, Kind, Result};
 use ncaas_core::folder::{Folder, PartialFile};
-use ncaas_core::layout::RESULTS;
+use ncaas_core::layout::{RESULTS, path_in_job};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{ResultFile, ResultsFile};
 use sha2::{Digest, Sha256};
@@ -70,13 +70,18 @@ impl Iterator for ResultList {
     }
 }
 
-/// The warning about results of an earlier run of a job that this run has not replaced. `place`: where they are.
-pub(crate) fn warn_of_earlier_results<'p>(remaining: impl Iterator<Item = &'p Path>, place: &str) -> Option<String> {
-    let remaining: Vec<&Path> = remaining.collect();
-    let first = remaining.iter().min()?.display();
-    Some(match remaining.len() {
-        1 => format!("`{first}` of an earlier run of this job lies {place}"),
-        count => format!("{count} results of an earlier run of this job lie {place}, for example `{first}`"),
+/// A sentence about results of a run: which one of them, or how many, and what about one or several of them. None if
+/// there are none.
+pub(crate) fn describe_results_of_run<'p>(
+    run: &str,
+    results: impl Iterator<Item = &'p Path>,
+    [is, are]: [&str; 2],
+) -> Option<String> {
+    let results: Vec<&Path> = results.collect();
+    let first = results.iter().min()?.display();
+    Some(match results.len() {
+        1 => format!("`{first}` {run} {is}"),
+        count => format!("{count} results {run} {are}, for example `{first}`"),
     })
 }
 
@@ -120,10 +125,4 @@ impl<W: Write> Write for HashingWriter<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
-}
-
-/// A path relative to the io-dir, as a record has it, relative to the job's folder.
-pub(crate) fn path_in_job(path: &str) -> &Path {
-    let below = path.strip_prefix(RESULTS).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
-    Path::new(below.map_or(path, |(_, below)| below))
 }

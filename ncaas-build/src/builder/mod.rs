@@ -202,8 +202,10 @@ fn refuse_tool_labels(steps: &[Instruction]) -> Result<()> {
         for word in shlex::split(&step.rest).unwrap_or_default() {
             let key = word.split('=').next().unwrap_or_default();
             if is_of_the_tools(key) {
-                let message =
-                    format!("line {} of the Dockerfile sets the label `{key}`, which belongs to the tools", step.line);
+                let message = format!(
+                    "line {} of the Dockerfile sets the label `{key}`, which is reserved for the tools",
+                    step.line
+                );
                 return Err(Failure::new(Kind::Usage, message).hint("remove the label from the Dockerfile"));
             }
         }

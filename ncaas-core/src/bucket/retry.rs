@@ -112,7 +112,7 @@ impl RetryState {
         self.has_answered = true;
         let outage = self.outage.take().filter(|outage| outage.is_reported)?;
         let (lasted, failures) = (format_duration((now - outage.since).as_secs_f64()), outage.failures);
-        Some(format!("the bucket's server answers again after {lasted}; {failures} failed requests were repeated"))
+        Some(format!("the bucket's server answers again after {lasted}; {failures} failed requests were retried"))
     }
 
     /// The number of attempts that fill the patience, by the average pause.
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(state.record_failure(at(59), "down"), (true, None));
         assert_eq!(state.record_failure(at(60), "down"), (false, None));
         let line = state.record_answer(at(70));
-        assert!(line.is_some_and(|line| line.contains("; 4 failed requests were repeated")));
+        assert!(line.is_some_and(|line| line.contains("; 4 failed requests were retried")));
         assert_eq!(state.record_failure(at(71), "down"), (true, None));
     }
 

@@ -36,7 +36,7 @@ impl Bucket {
     pub async fn explain_missing(&self, key: &Key) -> Result<String> {
         if let Some(similar) = self.find_similar(key).await? {
             let (shown, escaped) = (quoted(similar.as_str()), escaped(&similar));
-            let unlike = format!("which looks the same and has another Unicode normalisation (`$'{escaped}'`)");
+            let unlike = format!("which looks the same but has another Unicode normalisation (`$'{escaped}'`)");
             return Ok(format!("does not exist, but {shown} does, {unlike}"));
         }
         let nearest = self.find_nearest(key).await?;

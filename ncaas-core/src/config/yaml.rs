@@ -228,7 +228,7 @@ impl Document {
     fn check_value(&self, id: Id) -> Result<(), String> {
         match &self.nodes[id].content {
             NodeContent::Scalar { text, kind: ScalarKind::Merge | ScalarKind::Default } => {
-                Err(format!("`{text}` is a value: write it in quotes"))
+                Err(format!("`{text}` cannot be used as a value: write it in quotes"))
             }
             _ => Ok(()),
         }

@@ -120,7 +120,7 @@ fn broken_connection(cause: &io::Error, cannot: &str) -> Failure {
             Kind::AccessDenied,
             format!("{cannot}: you have no permission to use the engine's socket"),
         )
-        .hint("`sudo usermod -aG docker $USER` and log in again, or run a rootless engine");
+        .hint("run `sudo usermod -aG docker $USER` and log in again, or use a rootless engine");
     }
     Failure::new(Kind::EngineUnreachable, format!("{cannot}: {}", innermost_cause(cause)))
 }

@@ -99,7 +99,7 @@ impl<'a> CommandLookup<'a> {
                 _ => return Err(missing(program)),
             };
         }
-        let message = format!("{subject} has a chain of more than {MAX_SCRIPTS} scripts as interpreters");
+        let message = format!("the interpreter of {subject} is itself a script, more than {MAX_SCRIPTS} levels deep");
         Err(Failure::new(Kind::BadInterpreter, message).hint("name a program in the `#!` line"))
     }
 

@@ -145,7 +145,7 @@ fn explain_missing(failure: Failure, name: &str, found: &[LabelledContainer]) ->
     }
     if name == LAST {
         return Failure {
-            message: "the tools have started no container on this engine".to_owned(),
+            message: "no container on this engine was started by ncaas".to_owned(),
             hint: None,
             ..failure
         };

@@ -29,7 +29,7 @@ pub fn dataset_labels(datasets: &[&str]) -> Vec<String> {
 
 /// A name as a label, without control characters: it is shown on terminals. A long name is shortened, and a part of its
 /// checksum keeps it distinct.
-pub(super) fn file_label(name: &str) -> String {
+pub(crate) fn file_label(name: &str) -> String {
     let clean = name.replace(char::is_control, "_");
     if clean.len() <= MAX_LABEL {
         return clean;

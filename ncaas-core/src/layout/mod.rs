@@ -22,6 +22,7 @@ mod work_folder;
 
 pub use container_name::container_name;
 pub use dataset_labels::dataset_labels;
+pub(crate) use dataset_labels::file_label;
 pub use folder_modes::{MODE_PRIVATE, MODE_SHARED};
 pub use job_folder::JobFolder;
 pub use names::*;

@@ -1,5 +1,7 @@
 //! The names of files and folders in a bucket and in an io-dir, and names that are derived from a job.
 
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, Kind, Result};
@@ -133,6 +135,12 @@ pub fn status_file_name(label: &str) -> String {
 /// The first eight hex digits of a text's SHA-256.
 pub fn short_hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A path relative to the io-dir, as a record has it, relative to the job's folder.
+pub fn path_in_job(path: &str) -> &Path {
+    let below = path.strip_prefix(RESULTS).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
+    Path::new(below.map_or(path, |(_, below)| below))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::interruption::COMPLETE_JOBS;
 use super::later_stages::LaterStages;
 use super::output::Output;
+use crate::quantity::format_count;
 use crate::record::Record;
 use crate::tool::Tool;
 
@@ -42,8 +43,8 @@ impl RunningJobs {
         if running == 0 {
             return;
         }
-        let jobs = if running == 1 { "1 job was".to_owned() } else { format!("{running} jobs were") };
-        let message = format!("{jobs} still running at the end of the input and {consequence}");
+        let (jobs, were) = (format_count(running, "job"), if running == 1 { "was" } else { "were" });
+        let message = format!("{jobs} {were} still running at the end of the input and {were} {consequence}");
         // The same pipe would start the jobs again. A later `rm` says it.
         if self.has_own.get() && !LaterStages::find().removes {
             tool.note_with_hint(&message, &format!("`{COMPLETE_JOBS}` completes the jobs that were started"));

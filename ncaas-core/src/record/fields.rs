@@ -1,7 +1,7 @@
 //! The fields of a record that the tools know, each with its unit and its source.
 //!
-//! `Option` without `skip_serializing_if` is a field that is always written, `null` while it is not known. These types
-//! are also the JSON Schema that `--schema` prints.
+//! A field that is none is left out if its type has `#[skip_serializing_none]` or the field `skip_serializing_if`; any
+//! other is written as `null`. These types are also the JSON Schema that `--schema` prints.
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,7 @@ async fn a_missing_key_names_the_one_that_looks_the_same() {
         let failure = bucket.missing(&key("lab/inputs/caf\u{e9}.npy")).await.unwrap();
         assert_eq!(failure.kind, Kind::ObjectNotFound);
         let words = format!(
-            "the object does not exist, but `{decomposed}` does, which looks the same and has another Unicode normalisation \
+            "the object does not exist, but `{decomposed}` does, which looks the same but has another Unicode normalisation \
              (`$'lab/inputs/cafe\\U00000301.npy'`)"
         );
         assert!(failure.message.ends_with(&words), "{failure}");

@@ -78,9 +78,10 @@ Examples:
   ncaas-exec rm --older-than 7d --status success
   ncaas-exec ls --all | jq -c 'select(.image == \"old\")' | ncaas-exec rm
 
-Keeps running containers, containers whose record has an error, and containers whose log was not saved or with files that
-were not collected; --force discards them. In a pipe, put `ncaas-logs save | ncaas-sync collect` before it.
-Development containers are removed by name only. The exit status is 1 if all jobs are still running.")]
+Keeps running containers, those whose record has an error, and those whose log
+was not saved or with files that were not collected; --force discards them. In a
+pipe, put `ncaas-logs save | ncaas-sync collect` before it. Development containers
+are removed by name only. The exit status is 1 if all jobs are still running.")]
     Rm(RmArgs),
     /// List the containers that ncaas-exec started
     #[command(after_help = "\

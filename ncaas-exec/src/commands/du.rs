@@ -182,7 +182,7 @@ fn table(usages: &[DiskUsage], width: usize) -> String {
     table.push(cells("all".to_owned(), &all));
     let shared = match all.shared_bytes {
         0 => String::new(),
-        bytes => format!("{} of layers that several images have count once in `all`\n", format_bytes(bytes)),
+        bytes => format!("{} are in layers that several images share; `all` counts them once\n", format_bytes(bytes)),
     };
     format!("{table}{shared}")
 }

@@ -13,7 +13,7 @@ use ncaas_core::quantity::{format_bytes, format_limit};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{ResultFile, StoppedBy};
 use ncaas_core::table::{Table, shows_table, terminal_width};
-use ncaas_core::text::{one_line, shorten};
+use ncaas_core::text::{one_line, shorten, strip_folder};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -120,8 +120,11 @@ impl ComparedJob {
         });
         let lines = listed.as_deref().unwrap_or_default().split(|&byte| byte == b'\n');
         let listed = lines.filter_map(|line| serde_json::from_slice::<ResultFile>(line).ok());
+        // Of several datasets, each has its results in a folder of its own.
+        let own_folder = record.job().filter(|job| job.datasets > 1).and_then(|job| job.label);
         let results = listed.chain(record.results().unwrap_or_default()).map(|result| {
             let name = result.path.split_once("/process_results/").map_or(result.path.as_str(), |(_, name)| name);
+            let name = own_folder.as_deref().and_then(|folder| strip_folder(name, folder)).unwrap_or(name);
             (name.to_owned(), (result.size, result.sha256))
         });
         let stopped_by = record.container().and_then(|container| container.stopped_by);

@@ -1,7 +1,7 @@
 //! Details: the attributes that a log driver's options (`labels`, `env`, `tag`) give each line.
 //!
 //! The engine's stream has them before the text as `name=value,name=value`, encoded as in a URL's query; its files have
-//! them as a JSON object. They are the same on each line, so the last translation is kept.
+//! them as a JSON object. They are the same on each line, so the last conversion is cached.
 
 use std::collections::BTreeMap;
 

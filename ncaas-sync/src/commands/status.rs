@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::group::open_group;
-use ncaas_core::layout::STATE_FOLDER;
+use ncaas_core::layout::{CANCEL, CLAIM, RESULTS, STATE_FOLDER};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::ErrorInfo;
@@ -126,9 +126,10 @@ async fn write_status(output: &Output, record: &StatusRecord) {
     }
 }
 
-/// Whether a path belongs to the tools themselves, on this machine or in the bucket.
+/// Whether a path is reserved for the tools, on this machine or in the bucket.
 fn is_state(path: &str) -> bool {
-    path.split('/').next() == Some(STATE_FOLDER)
+    let parts: Vec<&str> = path.splitn(4, '/').collect();
+    parts[0] == STATE_FOLDER || matches!(parts.as_slice(), [RESULTS, _, CLAIM | CANCEL])
 }
 
 async fn compare_pair(tool: Tool, transfer: &Transfer, pair: PathPair) -> StatusRecord {

@@ -68,7 +68,7 @@ fn a_misspelt_container_job_or_dataset_gets_the_nearest_name_as_a_hint() {
 fn last_on_an_engine_without_containers_of_the_tools_says_so() {
     let engine = OwnEngine::start(&[]);
     let ran = Run::tool("ncaas-exec").args(["stop", "last"]).env("DOCKER_HOST", engine.host()).run();
-    ran.ended_saying(1, "the tools have started no container on this engine\n");
+    ran.ended_saying(1, "no container on this engine was started by ncaas\n");
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn is_written(command: &Command, at: usize) -> bool {
 /// The note that no file mentions the io-dir, which is not a mistake: `ncaas-sync collect` finds results elsewhere.
 pub(super) fn no_io_dir_note(path: &Path) -> String {
     format!(
-        "`{}`: no file mentions the io-dir; results belong in `$HOME/io-dir/results`, and `ncaas-sync collect` finds files elsewhere",
+        "`{}`: no file mentions the io-dir; write results to `$HOME/io-dir/results`; `ncaas-sync collect` also finds results elsewhere",
         path.display()
     )
 }

@@ -18,6 +18,7 @@ use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Status};
 use ncaas_core::table::shows_table;
+use ncaas_core::text::shell_line;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
@@ -26,6 +27,8 @@ use leftover_containers::{LeftoverContainers, has_ended_elsewhere};
 use unsaved::{Unsaved, is_saved};
 
 const DEFAULT_JOBS: usize = 8;
+/// At most this many kept containers are named in the command that discards them.
+const NAMES_SHOWN: usize = 5;
 
 pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let connection = LazyEngine::default();
@@ -54,7 +57,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         dry_run: args.dry_run,
         jobs: RunningJobs::default(),
         kept: RefCell::default(),
-        has_reported_kept: Cell::default(),
+        explained: RefCell::default(),
         kept_with_error: RefCell::default(),
         unpushed: Cell::default(),
         leftovers: LeftoverContainers::default(),
@@ -89,8 +92,8 @@ struct Remover {
     jobs: RunningJobs,
     /// The containers that were kept, which are reported together at the end.
     kept: RefCell<Vec<(String, Unsaved)>>,
-    /// In a pipe, whether one that was kept has been reported.
-    has_reported_kept: Cell<bool>,
+    /// In a pipe, what was not saved of those that were reported with a remedy.
+    explained: RefCell<Vec<Unsaved>>,
     /// The containers of jobs with an error, which are kept and reported together at the end of a pipe.
     kept_with_error: RefCell<Vec<String>>,
     /// How many jobs of a bucket had results that no stage has pushed.
@@ -183,7 +186,8 @@ impl Remover {
             return Ok(());
         }
         remove_target(engine, record, &container, self.force).await?;
-        if self.is_filter && record.is_from_bucket() && !record.is_pushed() && record.results().is_some() {
+        let is_submitted = record.is_from_bucket() && record.text("replay_of").is_none();
+        if self.is_filter && is_submitted && !record.is_pushed() && record.results().is_some() {
             self.unpushed.set(self.unpushed.get() + 1);
         }
         // A job whose end was reported in the same pipe has its line.
@@ -195,12 +199,14 @@ impl Remover {
     }
 
     /// Keeps a container with something that was not saved. In a pipe it is reported at once, because the next record
-    /// may come in days, and only the first one with its remedy.
+    /// may come in days, and the first one of each kind with its remedy.
     fn keep(&self, record: &mut Record, container: &Container, unsaved: Unsaved, output: &Output) {
         let failure = unsaved.failure(&container.name);
         record.fail(self.tool.name(), &failure);
         if self.is_filter {
-            let hint = failure.hint.clone().filter(|_| !self.has_reported_kept.replace(true));
+            let mut explained = self.explained.borrow_mut();
+            let hint = failure.hint.clone().filter(|_| !explained.contains(&unsaved));
+            explained.push(unsaved);
             output.report_failure(self.tool, &Failure { hint, ..failure });
         } else {
             self.kept.borrow_mut().push((container.name.clone(), unsaved));
@@ -253,10 +259,15 @@ impl Remover {
         let list = kept.iter().map(|(name, unsaved)| format!("\n  {name}: {}", unsaved.describe()));
         let message =
             format!("kept {} containers, whose logs or files were not saved:{}", kept.len(), list.collect::<String>());
-        let push = if kept.iter().any(|(_, unsaved)| unsaved.is_from_bucket) { " | ncaas-sync push" } else { "" };
+        let any = |what: fn(&Unsaved) -> bool| kept.iter().any(|(_, unsaved)| what(unsaved));
+        let all = if any(|unsaved| unsaved.left_out) { " --all" } else { "" };
+        let push = if any(|unsaved| unsaved.is_from_bucket) { " | ncaas-sync push" } else { "" };
+        let names = kept.iter().map(|(name, _)| name.as_str()).take(NAMES_SHOWN);
+        let force = shell_line(["ncaas-exec", "rm", "--force"].into_iter().chain(names));
+        let more = if kept.len() > NAMES_SHOWN { " ..." } else { "" };
         let failure = Failure::new(Kind::ResultsMissing, message).hint(format!(
-            "`ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect{push} | ncaas-exec rm` saves them and removes \
-             the containers; `ncaas-exec rm --force` discards them"
+            "`ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect{all}{push} | ncaas-exec rm` saves them and \
+             removes the containers; `{force}{more}` discards them"
         ));
         output.report_failure(self.tool, &failure);
     }

@@ -29,7 +29,7 @@ pub(super) struct Unsaved {
     /// Files were written and not collected.
     files: bool,
     /// Files were left out when the results were collected.
-    left_out: bool,
+    pub(super) left_out: bool,
     /// The bucket of the job has no log or files of it either.
     pub(super) is_from_bucket: bool,
 }

@@ -124,7 +124,7 @@ impl Admission {
         match self.jobs {
             Some(jobs) => format!("at most {} at once (`-j`)", format_count(jobs, "job")),
             None => format!(
-                "jobs share {} (`-j` sets another limit), the engine's memory and its GPUs",
+                "jobs start as they fit into {}, the engine's memory and its GPUs (`-j` sets another limit)",
                 format_count(info.ncpu.unwrap_or(1), "CPU")
             ),
         }

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files;
+use ncaas_core::files::{self, make_folder};
 use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields};
 use ncaas_core::time::current_timestamp;
 
+use super::job_folders::MadeFolders;
 use crate::args::RunArgs;
 
 /// The failure of a command line with the datasets `data` and no image; `rest` ends its message.
@@ -22,8 +23,9 @@ pub(super) fn no_image(data: &[PathBuf], rest: &str) -> Failure {
     Failure::new(Kind::Usage, format!("no image is given{rest}")).hint(hint)
 }
 
-/// The records of the jobs that the command line describes: one for each dataset.
-pub(super) fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Record>> {
+/// The records of the jobs that the command line describes: one for each dataset. A job with a name gets its folder,
+/// which no other job has: `reserved`.
+pub(super) fn command_line_records(args: &RunArgs, image: &str, reserved: &mut MadeFolders) -> Result<Vec<Record>> {
     if args.data.is_empty() && args.command.is_empty() && !args.dry_run {
         let hint = "add `--data FILE`, or a command after `--`; `--dry-run` shows what would run";
         let message = match &args.config {
@@ -41,10 +43,19 @@ pub(super) fn command_line_records(args: &RunArgs, image: &str) -> Result<Vec<Re
         Some(name) => name.clone(),
         None => layout::job_id(&layout::analysis_of_image(image), &timestamp)?,
     };
-    let io_dir = files::absolute(args.settings.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
-    if args.name.is_some() && io_dir.join(layout::RESULTS).join(&id).exists() {
-        let message = format!("a job with the name `{id}` exists in `{}`", io_dir.display());
-        return Err(Failure::new(Kind::NameInUse, message).hint(format!("choose another name, such as `{id}-2`")));
+    if args.name.is_some() {
+        let io_dir = files::absolute(args.settings.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
+        let results = io_dir.join(layout::RESULTS);
+        let folder = results.join(&id);
+        if !args.dry_run {
+            make_folder(&results)?;
+        }
+        // Two commands may begin with the same name at the same time.
+        let is_free = if args.dry_run { !folder.exists() } else { reserved.make_exclusive(&folder)? };
+        if !is_free {
+            let message = format!("a job with the name `{id}` exists in `{}`", io_dir.display());
+            return Err(Failure::new(Kind::NameInUse, message).hint(format!("choose another name, such as `{id}-2`")));
+        }
     }
     let labels = layout::dataset_labels(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let job = Job { id, timestamp: Some(timestamp), dataset: 1, datasets: 1, ..Job::default() };

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use ncaas_core::failure::{IoContext, Result};
+use ncaas_core::failure::{IoContext, Kind, Result};
 use ncaas_core::layout::JobFolder;
+
+/// How often making the folders of a job is repeated.
+const REPETITIONS: u32 = 100;
 
 /// The folders made for a job. Dropping this removes those that are empty, unless they are in use.
 #[derive(Debug, Default)]
@@ -53,7 +56,14 @@ impl MadeFolders {
         let own = [folder.root().to_owned(), root, folder.work(), folder.work_results(), folder.work_logs()];
         let missing = above.chain(own).filter(|path| path.symlink_metadata().is_err());
         self.made.extend(missing);
-        folder.make_work()
+        let mut repetitions = REPETITIONS;
+        loop {
+            match folder.make_work() {
+                // Another dataset of the job could not be started, and has removed a folder that was still empty.
+                Err(failure) if failure.kind == Kind::FileNotFound && repetitions > 0 => repetitions -= 1,
+                made => return made,
+            }
+        }
     }
 }
 

@@ -84,13 +84,14 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         return Err(no_image(&args.data, ""));
     }
     let mut datasets = Vec::new();
+    let mut reserved = MadeFolders::default();
     let input = match (&args.replay, &args.target) {
         (Some(file), _) => {
             let record = replay::record_to_replay(tool, file, args.config.is_some()).await?;
             Input::record(record)
         }
         (None, Some(image)) => {
-            let records = command_line_records(&args, image)?;
+            let records = command_line_records(&args, image, &mut reserved)?;
             let names = records.iter().filter_map(|record| record.dataname()?.first().map(str::to_owned));
             datasets.extend(names);
             Input::records(records)
@@ -136,7 +137,9 @@ pub(crate) async fn run(tool: Tool, mut args: RunArgs) -> Result<ExitStatus> {
         ran
     });
     let running = runner.connection.connect_during(pipe);
-    let status = if shows_counts { tool.show_counts(|| runner.job_counts(), running).await? } else { running.await? };
+    let status = if shows_counts { tool.show_counts(|| runner.job_counts(), running).await } else { running.await };
+    reserved.in_use = runner.counts.started.get() > 0;
+    let status = status?;
     if args.follow {
         runner.followed.note_end(tool, false);
         note_unsaved(&runner.followed, tool);
@@ -332,11 +335,11 @@ impl Runner {
                 );
                 self.tool.warn(record, Some(&message));
             }
-            preflight::check_disk_space(folder.root(), config.disk_bytes)?;
+            let io_dir = Path::new(record.require("io_dir")?).to_owned();
+            preflight::check_disk_space(&io_dir, config.disk_bytes)?;
             // A remote engine gets copies, which every user of the container may read.
             let user = ContainerUser::new(&settings, &image);
             let reader = if engine.is_remote() { ContainerUser::Root } else { user.clone() };
-            let io_dir = Path::new(record.require("io_dir")?).to_owned();
             let inputs = stage_inputs(inputs, &io_dir, &folder, reader).await?;
             let mut spec = resolve::resolve_spec(record, &settings, &inputs, &image)?;
             self.label_placement(&mut spec);

@@ -82,7 +82,7 @@ pub(super) fn use_io_dir_of_container(tool: Tool, record: &mut Record, container
             "run this on the machine that started the job, or remove the container with `ncaas-exec rm {container}`"
         )));
     }
-    tool.warn(record, Some(&format!("using the io-dir `{io_dir}`, with which the job was started")));
+    tool.warn(record, Some(&format!("using the io-dir that the job was started with: `{io_dir}`")));
     record.set("io_dir", &io_dir);
     Ok(())
 }

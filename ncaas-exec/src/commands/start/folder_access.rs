@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use ncaas_core::failure::{IoContext, Result};
-use rustix::fs::{Mode, OFlags, XattrFlags, fgetxattr, fsetxattr, fstat, open};
+use rustix::fs::{Mode, OFlags, XattrFlags, fgetxattr, fsetxattr, fstat, getxattr, open};
 
 const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
@@ -53,6 +53,11 @@ pub(crate) fn grant_access(folder: &Path, uid: u32) -> Result<()> {
         Ok(())
     };
     grant().map_err(std::io::Error::from).doing("give the container's user access to", folder)
+}
+
+/// Whether somebody has given other users access to a folder by an access control list.
+pub(crate) fn has_access_list(folder: &Path) -> bool {
+    getxattr(folder, ACCESS, &mut [0_u8; 0]).is_ok()
 }
 
 /// Adds read and write access for `users` to the ACL entries; if there are none, starts from the file's mode.

@@ -5,6 +5,7 @@ mod mounted_folders;
 
 use std::cell::Cell;
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerInspectResponse, ImageInspect};
@@ -25,7 +26,7 @@ use crate::container_user::ContainerUser;
 use crate::gpu::GpuRequest;
 use crate::image::{author_labels, inspect_image, io_dir_in_container};
 use crate::run_settings::{ContainerEnvironment, DefaultSettings};
-use folder_access::grant_access;
+use folder_access::{grant_access, has_access_list};
 use mounted_folders::MountedFolders;
 
 const DEFAULT_JOBS: usize = 4;
@@ -112,10 +113,10 @@ async fn start_container(
     let in_container = io_dir_in_container(&settings, &image);
     let mut shared = shared_folders(&io_dir, &in_container, engine.is_remote());
     let folders = MountedFolders::make(&io_dir, &shared)?;
-    if let Some(source) = source {
+    if let Some(source) = &source {
         let beside = in_container.rsplit_once('/').map_or("", |(folder, _)| folder);
         let container = format!("{beside}/{}", source.file_name().unwrap_or_default().to_string_lossy());
-        shared.push(SharedPath { host: source, container, read_only: engine.is_remote() });
+        shared.push(SharedPath { host: source.clone(), container, read_only: engine.is_remote() });
     }
     let mut spec = ContainerSpec {
         name,
@@ -134,7 +135,7 @@ async fn start_container(
     spec.label_record(record);
     let id = container_start::create_container(engine, &spec).await?;
     if user != ContainerUser::Root && !engine.is_remote() {
-        let warning = grant_user_access(engine, &id, &user, &io_dir).await;
+        let warning = grant_user_access(engine, &id, &user, &io_dir, source.as_deref()).await;
         tool.warn(record, warning.as_deref());
     }
     let container = container_start::start_container(engine, &id, &spec).await?;
@@ -204,15 +205,34 @@ fn folders_of_container(record: &Record, inspected: &ContainerInspectResponse) -
 }
 
 /// Lets the container's user write in the folders of the io-dir that it writes to. Returns a warning if that is not
-/// possible.
-async fn grant_user_access(engine: &Engine, container: &str, user: &ContainerUser, io_dir: &Path) -> Option<String> {
+/// possible, or if the user may not change the folder with the source code: its files stay as their owner made them.
+async fn grant_user_access(
+    engine: &Engine,
+    container: &str,
+    user: &ContainerUser,
+    io_dir: &Path,
+    source: Option<&Path>,
+) -> Option<String> {
     let Some(uid) = user.uid(engine, container).await else {
         let warning = "the uid of the container's user is unknown; the user may be unable to write results";
         return Some(warning.to_owned());
     };
+    if let Some((source, owner)) = source.and_then(|source| Some((source, owner_other_than(uid, source)?))) {
+        return Some(format!(
+            "`{}` belongs to user {owner}, and the container's user {uid} may not change it; `--user {owner}` lets it",
+            source.display()
+        ));
+    }
     let mut writable = IO_DIR_FOLDERS.into_iter().filter(|(_, read_only_copy)| !read_only_copy);
     let failure = writable.find_map(|(folder, _)| grant_access(&io_dir.join(folder), uid).err())?;
     Some(format!("{failure}; use `--user {}:{}`", FileOwner::current().uid, FileOwner::current().gid))
+}
+
+/// The owner of a folder that the user `uid` may not write to, as far as its mode says.
+fn owner_other_than(uid: u32, folder: &Path) -> Option<u32> {
+    let metadata = folder.metadata().ok()?;
+    let may_write = metadata.uid() == uid || metadata.mode() & 0o002 != 0 || has_access_list(folder);
+    (!may_write).then_some(metadata.uid())
 }
 
 /// The folders of the io-dir, writable. They are mounted one by one, so that the container cannot write above them,

@@ -17,7 +17,7 @@ use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::lease;
 use ncaas_core::outcome::outcome_line;
-use ncaas_core::pipe::{FollowedJobs, Input, Output, Pipe};
+use ncaas_core::pipe::{COMPLETE_JOBS, FollowedJobs, Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, ErrorInfo, RecordFields};
 use ncaas_core::tool::{ExitStatus, Tool};
@@ -53,10 +53,21 @@ pub(crate) async fn save_jobs(tool: Tool, args: SaveArgs) -> Result<ExitStatus> 
         explains_interruption: true,
         ..Pipe::for_args(tool, &args.pipe, log_source::MAX_FOLLOWED)
     };
-    let saving = pipe.filter(input, async |record: &mut Record, output: &Output| saver.save(record, output).await);
+    let saving = pipe.filter(input, async |record: &mut Record, output: &Output| {
+        saver.save(record, output).await.map_err(|failure| with_disk_full_hint(failure, record))
+    });
     let saved = tool.show_counts(|| saver.jobs.counts(), saving).await;
     saver.jobs.note_end(tool, saved.as_ref().is_ok_and(|status| status.is_interrupted()));
     saved
+}
+
+/// A full disk does not end the job of a record. The pipe of a bucket tries again by itself.
+fn with_disk_full_hint(failure: Failure, record: &Record) -> Failure {
+    if failure.kind != Kind::DiskFull || record.is_from_bucket() || record.container().is_none() {
+        return failure;
+    }
+    failure
+        .hint(format!("free disk space; the job's container is kept, and `{COMPLETE_JOBS}` saves what the job wrote"))
 }
 
 /// Each job has three connections to the engine, and the usual limit is 1024 open files.

@@ -115,13 +115,13 @@ fn setting_warnings(config: &str, sets_memory: bool, poll: Duration) -> Vec<Sett
     let mut warnings = Vec::new();
     let defaults = [value("DefMemPerNode"), value("DefMemPerCPU")];
     if !sets_memory && defaults.iter().flatten().count() > 0 && defaults.iter().flatten().all(|it| *it == "UNLIMITED") {
-        let message = "a job without a memory limit takes all memory of a node here (Slurm's DefMemPerNode and \
+        let message = "on this cluster, a job without a memory limit gets all memory of its node (Slurm's DefMemPerNode and \
                        DefMemPerCPU are unlimited)";
         warnings.push((message.to_owned(), "`--memory 4g` sets a limit"));
     }
     if let Some(wait) = seconds("KillWait").filter(|wait| *wait < SHORTEST_KILL_WAIT) {
         let message = format!(
-            "Slurm kills a job {} s after it asked it to end (KillWait): this may be too short to upload the results",
+            "Slurm kills a job {} s after TERM (KillWait), which may be too short to upload the results",
             wait.as_secs()
         );
         warnings.push((message, "set `KillWait=60` in slurm.conf"));
@@ -225,9 +225,9 @@ mod tests {
         let cases = [
             // Slurm's settings, whether jobs set their memory, the words of the warnings
             (sound, false, &[][..]),
-            ("DefMemPerNode           = UNLIMITED", false, &["takes all memory of a node"]),
+            ("DefMemPerNode           = UNLIMITED", false, &["gets all memory of its node"]),
             ("DefMemPerNode           = UNLIMITED", true, &[]),
-            ("KillWait                = 5 sec", true, &["5 s after it asked it to end"]),
+            ("KillWait                = 5 sec", true, &["5 s after TERM (KillWait)"]),
             ("MinJobAge               = 2 sec", true, &["2 s after its end"]),
             ("", false, &[]),
         ];

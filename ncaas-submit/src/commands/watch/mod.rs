@@ -22,6 +22,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use ncaas_core::bucket::Bucket;
+use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::group::{check_groups, open_bucket};
 use ncaas_core::pipe::{Output, Pipe};
@@ -136,10 +137,22 @@ async fn stop(session: &WatchSession, hold: Duration, is_once: bool) -> Result<(
     if jobs.is_empty() {
         return session.watchers.leave().await;
     }
+    if hold.is_zero() {
+        let watcher = session.watchers.id();
+        let claimed: Vec<_> = session.claimed.borrow().keys().cloned().collect();
+        let releases = claimed
+            .iter()
+            .map(|(group, id)| claim::release(&session.bucket, group, id, |claim| claim.watcher == watcher));
+        // A claim that is not released in time is taken over as soon as the heartbeat is missing.
+        let releasing = stream::iter(releases).buffer_unordered(AT_ONCE).for_each(async |_| ());
+        let _ = tokio::time::timeout(CHECK_LIMIT, releasing).await;
+    }
     session.watchers.stop(hold, !is_once).await?;
     if hold.is_zero() && io::stdout().is_terminal() {
         let claims = format_count(jobs.len(), "claimed submission");
-        session.tool.note(&format!("{claims} released: nothing runs them; `watch` is the first stage of a pipe"));
+        session.tool.note(&format!(
+            "released {claims}: no later stage runs the jobs; use `watch` as the first stage of a pipe"
+        ));
     }
     if !is_once && !hold.is_zero() {
         let named = jobs.iter().take(NAMED).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
@@ -185,7 +198,10 @@ async fn emit_existing(session: &WatchSession, lister: &mut SubmitFileLister, ou
     if elsewhere > 0 {
         let list = shell_line(["ncaas-submit", "ls", session.bucket.address()]);
         session.tool.note_with_hint(
-            &format!("skipped {}: claims of other watchers have not expired", format_count(elsewhere, "submission")),
+            &format!(
+                "skipped {}: other watchers hold claims on them that have not expired",
+                format_count(elsewhere, "submission")
+            ),
             &format!("`{list}` shows their owners; `ncaas-submit retry --force BUCKET/GROUP JOB` takes one over"),
         );
     } else if session.claimed.borrow().is_empty() && io::stderr().is_terminal() {

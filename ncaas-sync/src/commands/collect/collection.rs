@@ -1,7 +1,6 @@
 //! One collection of the files of a job: finds them, assigns each a path in the results, and moves them there.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bollard::models::ContainerInspectResponse;
@@ -14,18 +13,19 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, RunSettings, Status};
 use ncaas_core::tool::Tool;
 
+use super::earlier_results::EarlierResults;
 use super::fetch;
 use super::findings::Findings;
-use super::job_directory::{JobDirectory, ResultsDestination};
+use super::job_directory::JobDirectory;
 use super::journal::{self, CollectProgress, Journal};
 use super::overlay_diff::OverlayDiff;
-use super::result_names::{NamedFindings, Naming, assign_names};
+use super::result_names::{Naming, assign_names};
+use super::results_destination::ResultsDestination;
 use super::selection::{LeftOutFiles, Selection};
 use super::walk::walk_mounted;
 use crate::args::CollectArgs;
 use crate::container_paths::{ContainerPaths, longest_path};
 use crate::file_filter::FileFilter;
-use crate::result_list::{ResultList, path_in_job, warn_of_earlier_results};
 
 /// The engine, and the container of a job unless it was removed.
 pub(super) type Inspected<'e> = Result<(&'e Engine, Option<ContainerInspectResponse>)>;
@@ -87,22 +87,28 @@ impl Collection<'_> {
         let (tool, directory, id) = (self.tool, Arc::clone(self.directory), self.container.id.clone());
         let partial = self.container.status != Some(Status::Success);
         let has_own_folder = self.record.job().is_some_and(|job| job.datasets > 1);
-        let mut replaceable = self.replaceable_results()?;
+        let is_only_dataset = self.record.job().is_none_or(|job| job.datasets <= 1);
+        let is_retry = self.record.job().is_some_and(|job| job.attempt_number() > 1);
         run_blocking(move || {
             let dataset = directory.job().dataset();
             journal::finish_all(&directory)?;
+            let mut earlier = EarlierResults::read(&directory, is_only_dataset)?;
             let kept = journal::earlier_results(&directory, dataset, &id, &findings)?;
-            for earlier in &kept {
-                replaceable.remove(&earlier.result.path);
+            for result in &kept {
+                earlier.forget(&result.result.path);
             }
             let label = directory.job().label().to_owned();
             let naming = Naming { paths, base: directory.base(), label, has_own_folder };
-            let destination = ResultsDestination { directory: &directory, replaceable: &replaceable };
+            let destination = ResultsDestination { directory: &directory, replaceable: &earlier };
             let mut named = assign_names(findings, naming, &destination)?;
-            if let Some(warning) = remaining_results(&directory, replaceable, &named, partial) {
-                tool.note(&format!("`{}`: {warning}", directory.job().label()));
-                named.warnings.push(warning);
+            named.moves(partial).for_each(|result| earlier.forget(&result.result.path));
+            // `retry` has given up the results of the earlier attempt.
+            let removed = if is_retry { earlier.remove(&directory) } else { None };
+            let warning = earlier.warning(&directory);
+            for words in removed.iter().chain(&warning) {
+                tool.note(&format!("`{}`: {words}", directory.job().label()));
             }
+            named.warnings.extend(warning);
             journal::begin(&directory, dataset, &id, named.moves(partial).chain(kept), &named)?;
             drop(named);
             journal::finish(&directory, dataset)?;
@@ -224,37 +230,6 @@ impl Collection<'_> {
         }
         Ok(())
     }
-
-    /// The results of an earlier collection for this dataset that no other dataset shares, relative to the io-dir.
-    fn replaceable_results(&self) -> Result<HashSet<String>> {
-        let mut replaceable = journal::collected_paths(self.directory, self.directory.job().dataset())?;
-        if replaceable.is_empty() || self.record.job().is_none_or(|job| job.datasets <= 1) {
-            return Ok(replaceable);
-        }
-        // A list that does not match its record is ignored: its files stay beside the new ones.
-        let list = |record: &Record| ResultList::open(record, self.directory.folder()).ok().into_iter().flatten();
-        for result in self.directory.other_records().iter().flat_map(list).flatten() {
-            replaceable.remove(&result.path);
-        }
-        Ok(replaceable)
-    }
-}
-
-/// The warning about results of an earlier run that this run did not replace: they stay beside its own.
-fn remaining_results(
-    directory: &JobDirectory,
-    mut earlier: HashSet<String>,
-    named: &NamedFindings,
-    partial: bool,
-) -> Option<String> {
-    if earlier.is_empty() {
-        return None;
-    }
-    for result in named.moves(partial) {
-        earlier.remove(&result.result.path);
-    }
-    let remaining = earlier.iter().map(|path| path_in_job(path)).filter(|path| directory.folder().has(path));
-    warn_of_earlier_results(remaining, "beside those of this run")
 }
 
 /// Finishes the moves that other processes began in the job's folder. Returns this container's progress. With

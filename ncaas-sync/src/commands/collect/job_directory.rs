@@ -1,6 +1,5 @@
 //! The opened folder of a job, as a collection works in it.
 
-use std::collections::HashSet;
 use std::fs::File as LockFile;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,12 +12,9 @@ use ncaas_core::layout::{JobFolder, LOGS, RECORD_SUFFIX, RESULTS};
 use ncaas_core::record::{MAX_LINE, Record};
 use ncaas_core::{certificate, status_file};
 
-use super::findings::{FoundFile, STAGE};
-use super::result_names::{Destination, Existing};
-use super::staging::BUFFER_SIZE;
+use super::findings::STAGE;
 use crate::path_text::escape_path;
 use ncaas_core::blocking::run_blocking;
-use ncaas_core::files::hash_rest;
 
 /// The opened folder of a job.
 #[derive(Debug)]
@@ -137,72 +133,5 @@ impl JobDirectory {
 
     pub(crate) fn failure(&self, operation: &str, path: &Path, error: &io::Error) -> Failure {
         self.folder.path_failure(operation, path, error)
-    }
-}
-
-/// A job's folder as the destination of new results.
-#[derive(Debug)]
-pub(crate) struct ResultsDestination<'d> {
-    pub(crate) directory: &'d JobDirectory,
-    /// Results of an earlier run of this dataset that no other dataset shares, relative to the io-dir. New results
-    /// replace them.
-    pub(crate) replaceable: &'d HashSet<String>,
-}
-
-impl ResultsDestination<'_> {
-    /// The meaning of an error of a lookup.
-    fn missing(&self, path: &str, error: &io::Error) -> Result<Existing> {
-        match error.kind() {
-            ErrorKind::NotFound => Ok(Existing::Nothing),
-            ErrorKind::NotADirectory => Ok(Existing::Other),
-            _ => Err(self.failure("read", path, error)),
-        }
-    }
-
-    fn failure(&self, operation: &str, path: &str, error: &io::Error) -> Failure {
-        self.directory.failure(operation, Path::new(path), error)
-    }
-}
-
-impl Destination for ResultsDestination<'_> {
-    fn find_file(&self, path: &str, file: &FoundFile) -> Result<Existing> {
-        let metadata = match self.directory.dir().symlink_metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) => return self.missing(path, &error),
-        };
-        if metadata.is_file() && self.replaceable.contains(&format!("{}/{path}", self.directory.base())) {
-            return Ok(Existing::Nothing);
-        }
-        if metadata.is_file() && metadata.len() == file.size {
-            let mut content = self.directory.dir().open(path).map_err(|error| self.failure("read", path, &error))?;
-            let (_, sha256) = hash_rest(&mut content, &mut vec![0; BUFFER_SIZE])
-                .map_err(|error| self.failure("read", path, &error))?;
-            if sha256 == file.sha256 {
-                return Ok(Existing::Same);
-            }
-        }
-        Ok(Existing::Other)
-    }
-
-    fn find_folder(&self, path: &str) -> Result<Existing> {
-        match self.directory.dir().symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Ok(Existing::Same),
-            Ok(_) => Ok(Existing::Other),
-            Err(error) => self.missing(path, &error),
-        }
-    }
-
-    fn find_link(&self, path: &str, target: &str) -> Result<Existing> {
-        match self.directory.dir().read_link_contents(path) {
-            Ok(existing) if existing == Path::new(target) => Ok(Existing::Same),
-            Ok(_) => Ok(Existing::Other),
-            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(Existing::Other),
-            Err(error) => self.missing(path, &error),
-        }
-    }
-
-    fn lacks(&self, folder: &str) -> bool {
-        let found = self.directory.dir().symlink_metadata(folder);
-        found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 }

@@ -102,12 +102,6 @@ pub(crate) fn finish_all(directory: &JobDirectory) -> Result<()> {
     Ok(())
 }
 
-/// The paths, relative to the io-dir, of the results that were last collected for a dataset, of whatever container.
-pub(crate) fn collected_paths(directory: &JobDirectory, dataset: u64) -> Result<HashSet<String>> {
-    let Some(mut journal) = Journal::open_finished(directory, dataset)? else { return Ok(HashSet::new()) };
-    journal.moves().map(|entry| entry.map(|(entry, _)| entry.result.path)).collect()
-}
-
 /// The results of an earlier collection of the container that were not found again: those from its mounts. They need no
 /// further move.
 pub(crate) fn earlier_results(

@@ -7,6 +7,7 @@
 //! that a collection that was interrupted at any point can be finished.
 
 mod collection;
+mod earlier_results;
 mod expected_results;
 mod fetch;
 mod file_moves;
@@ -17,6 +18,7 @@ mod journal;
 mod listed_results;
 mod overlay_diff;
 mod result_names;
+mod results_destination;
 mod selection;
 mod staging;
 mod unpack;
@@ -35,7 +37,7 @@ use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CONFIGS, PROCESS_RESULTS};
 use ncaas_core::lease;
 use ncaas_core::outcome::{
-    NO_RESULTS, describe_results, is_reported, outcome_line, reason_for_no_results, results_folder,
+    NO_RESULTS, add_results_folder, describe_results, is_reported, outcome_line, reason_for_no_results, results_folder,
 };
 use ncaas_core::pipe::{FollowedJobs, Input, Output, Pipe, RunningJobs};
 use ncaas_core::quantity::format_count;
@@ -145,19 +147,13 @@ impl Collector {
     fn report(&self, record: &mut Record, directory: &JobDirectory, is_collected: bool) {
         let log = directory.job().log_file();
         let Some(mut outcome) = outcome_line(record, record.logs().map(|_| log.as_path())) else { return };
-        let folder = results_folder(record).filter(|_| is_collected);
-        if !record.is_failed() {
-            match folder {
-                Some(folder) => outcome.push_str(&format!(" in {folder}")),
-                None if is_collected && reason_for_no_results(record).is_none() => outcome.push_str(": no results"),
-                None => {}
-            }
-        } else if let Some((results, folder)) = describe_results(record).zip(folder) {
-            if is_reported(record) {
+        if let Some(folder) = results_folder(record).filter(|_| is_collected) {
+            add_results_folder(&mut outcome, record, &folder);
+            if let Some(results) = describe_results(record).filter(|_| record.is_failed() && is_reported(record)) {
                 self.tool.note(&format!("`{}` left {results} in {folder}", directory.job().label()));
-            } else {
-                outcome.push_str(&format!("; {results} in {folder}"));
             }
+        } else if is_collected && !record.is_failed() && reason_for_no_results(record).is_none() {
+            outcome.push_str(": no results");
         }
         self.jobs.report(self.tool, record, &outcome);
     }

@@ -90,8 +90,11 @@ impl Request<'_> {
     async fn pull_input(&self, transfer: &Transfer, name: &str) -> Result<String> {
         let key = Key::new(name)?;
         let within = name.strip_prefix(&self.group).filter(|within| !within.is_empty()).ok_or_else(|| {
-            Failure::new(Kind::BadKey, format!("`{name}` is not a key of the group"))
-                .hint(format!("keys begin with the group: `{}inputs/session1.npy`", self.group))
+            Failure::new(
+                Kind::BadKey,
+                format!("`{name}` is not a key of the group `{}`", self.group.trim_end_matches('/')),
+            )
+            .hint(format!("keys begin with the group: `{}inputs/session1.npy`", self.group))
         })?;
         job::download_input(transfer, &key, within.as_ref()).await?;
         Ok(self.io_dir.join(within).to_string_lossy().into_owned())

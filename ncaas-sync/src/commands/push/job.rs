@@ -13,11 +13,11 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use ncaas_core::bucket::{Buckets, Key, ObjectInfo};
 use ncaas_core::certificate::{self, Certificate};
-use ncaas_core::claim::{self, Claim};
+use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
-use ncaas_core::layout::{CERTIFICATE, CONFIGS, END_FILE, JobFolder, LOGS, PROCESS_RESULTS};
+use ncaas_core::layout::{CERTIFICATE, CONFIGS, END_FILE, JobFolder, LOGS, PROCESS_RESULTS, path_in_job};
 use ncaas_core::lease;
 use ncaas_core::pipe::Output;
 use ncaas_core::quantity::format_count;
@@ -31,7 +31,7 @@ use ncaas_core::usage_record::usage_record;
 use super::fence::Fence;
 use super::stop_cancelled::{CancelledJobs, SubmissionName, submission_name};
 use crate::end_file;
-use crate::result_list::{ResultList, path_in_job, warn_of_earlier_results};
+use crate::result_list::{ResultList, describe_results_of_run};
 use crate::transfer_report::{FileOutcome, FileRecord};
 use crate::tree_transfer::DEFAULT_FILES;
 use ncaas_core::blocking::run_blocking;
@@ -137,7 +137,7 @@ impl Pusher<'_> {
             return;
         }
         let command = shell_line(["ncaas-submit", "retry", &format!("{bucket}/{group}"), &job.id]);
-        self.tool.note(&format!("`{}` has failed; when the cause is corrected, `{command}` runs it again", job.id));
+        self.tool.note(&format!("`{}` failed: correct the cause, and run it again with `{command}`", job.id));
     }
 
     /// Reports jobs that do not come from a bucket. The exit status is 1 if there were no others.
@@ -166,13 +166,7 @@ impl Pusher<'_> {
             return Ok(());
         }
         let bucket = self.buckets.open(bucket).await?;
-        let Some((claim, version)) = claim::read(&bucket, group, &job.id).await? else { return Ok(()) };
-        if claim.supersedes(job) || claim.is_free() {
-            return Ok(());
-        }
-        let free = Claim { losses: claim.losses, ..Claim::free(&claim.submission, claim.attempt, claim.number) };
-        // A claim that changed meanwhile belongs to another watcher.
-        bucket.put_if(&claim::key(group, &job.id)?, free.to_bytes(), &version).await.map(drop)
+        claim::release(&bucket, group, &job.id, |claim| !claim.supersedes(job)).await
     }
 }
 
@@ -255,7 +249,8 @@ impl JobUpload<'_> {
         match first {
             None => {
                 let unseen = unseen.borrow();
-                Ok(warn_of_earlier_results(unseen.iter().copied(), "in the bucket beside those of this run"))
+                let place = ["is still in the bucket", "are still in the bucket"];
+                Ok(describe_results_of_run("from an earlier run of this job", unseen.iter().copied(), place))
             }
             Some(failure) if failed == 1 => Err(failure),
             Some(failure) => {

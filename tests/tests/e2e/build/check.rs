@@ -28,7 +28,7 @@ fn a_script_that_writes_beside_the_io_dir_is_not_a_mistake() {
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let ran = ncaas_build().args(["check", "run.sh"]).dir(folder.path()).run();
     assert_eq!((ran.status, ran.text().as_str()), (0, ""), "{}", ran.stderr);
-    assert!(ran.stderr.contains("`ncaas-sync collect` finds files elsewhere"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`ncaas-sync collect` also finds results elsewhere"), "{}", ran.stderr);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ncaas_tests::dev_container::DevContainer;
 use ncaas_tests::engine::{CleanUp, FIXTURE, docker, is_remote};
 use ncaas_tests::ssh::{Loopback, with_remote_engine};
 use ncaas_tests::tcp_engine::tcp_engine_with_switch;
+use ncaas_tests::workspace::Workspace;
 use ncaas_tests::{Run, tools, unique, wait_until};
 
 #[test]
@@ -39,6 +40,16 @@ fn in_exits_125_with_the_reason_when_the_tool_itself_fails() {
     nowhere.ended_saying(125, "container `no-such-container` does not exist on this engine");
     docker(&["kill", &dev.name]);
     dev.exec_in(&[], &["ls"]).run().ended_saying(125, "is not running");
+}
+
+#[test]
+fn in_and_shell_advise_no_second_run_of_an_ended_job() {
+    let workspace = Workspace::new();
+    let started = workspace.start(&[], &["true"]);
+    let name = workspace.exec(&["wait", "-q"]).stdin(started).run().record().container.unwrap().name;
+    let ended = Run::tool("ncaas-exec").args(["in", &name, "--", "ls"]).run();
+    let hint = format!("is not running\nhint: `ncaas-sync diff {name}` lists the files that its job wrote, and ");
+    assert!(!ended.ended_saying(125, &hint).stderr.contains("docker start"));
 }
 
 #[test]

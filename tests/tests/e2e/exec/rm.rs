@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 fn rm_keeps_containers_of_running_jobs_and_of_records_with_an_error() {
     let workspace = Workspace::new();
     let running = workspace.start(&[], &["sleep", "60"]);
-    let kept = "1 job was still running at the end of the input and not removed; put `ncaas-logs save | ncaas-sync collect` before";
+    let kept = "1 job was still running at the end of the input and was not removed; put `ncaas-logs save | ncaas-sync collect` before";
     let passed = workspace.exec(&["rm"]).stdin(running.clone()).run().ended_saying(1, kept);
     let id = passed.record().container.unwrap().id;
     assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", &id]), "running");
@@ -278,6 +278,8 @@ fn rm_lists_several_containers_that_it_keeps_in_one_message() {
         format!("kept 2 containers, whose logs or files were not saved:\n  {}: log\n  {}: log\n", names[0], names[1]);
     let ran = ran.ended_saying(1, &list);
     assert_eq!(ran.stderr.matches("hint: ").count(), 1, "{}", ran.stderr);
+    let discard = format!("`ncaas-exec rm --force {} {}` discards them", names[0], names[1]);
+    assert!(ran.stderr.contains(&discard), "{}", ran.stderr);
     assert_eq!(ran.json().iter().filter(|record| record["error"]["kind"] == "results-missing").count(), 2);
 }
 

@@ -112,9 +112,18 @@ fn start_mounts_source_code_beside_the_io_dir() {
     std::fs::create_dir(folder.path().join("src")).unwrap();
     std::fs::write(folder.path().join("src/main.py"), "print(1)\n").unwrap();
     let run = Run::tool("ncaas-exec").args(["start", FIXTURE, "--name", &name, "--mount-source", "src"]);
-    assert_eq!(run.dir(folder.path()).run().status, 0);
+    // The folder belongs to root, who runs this test.
+    run.dir(folder.path()).run().ended_saying(0, "belongs to user 0, and the container's user 1000 may not change it");
     let ran = Run::tool("ncaas-exec").args(["in", &name, "--", "cat", "src/main.py"]).run();
     assert_eq!(ran.ok().text(), "print(1)\n");
+    let (writable, mut clean_up) = (ncaas_tests::unique("dev"), CleanUp::new());
+    clean_up.container(&writable);
+    let run =
+        Run::tool("ncaas-exec").args(["start", FIXTURE, "--name", &writable, "--mount-source", "src", "--user", "0"]);
+    let started = run.dir(folder.path()).run();
+    assert!(started.status == 0 && !started.stderr.contains("belongs to user"), "{}", started.stderr);
+    Run::tool("ncaas-exec").args(["in", &writable, "--", "touch", "src/new.py"]).run().ok();
+    assert!(folder.path().join("src/new.py").exists());
 }
 
 #[test]

@@ -27,6 +27,19 @@ fn compare_shows_the_differences_of_two_jobs() {
 }
 
 #[test]
+fn results_of_two_datasets_of_a_submission_are_compared_by_their_names_in_the_folder_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    for (dataset, label) in [(1, "a.npy"), (2, "b.npy")] {
+        let record = json!({"job": {"id": "job__pca_1", "dataset": dataset, "datasets": 2, "label": label},
+            "container": {"status": "success"}, "results": [{"path": format!("results/job__pca_1/process_results/{label}/out"),
+            "size": 3, "sha256": label, "source": "/x"}]});
+        std::fs::write(folder.path().join(format!("{label}.record.json")), record.to_string()).unwrap();
+    }
+    let compare = Run::tool("ncaas-logs").args(["compare", "a.npy.record.json", "b.npy.record.json"]);
+    assert_eq!(compare.dir(folder.path()).run().ok().json()[0]["results"]["changed"], json!(["out"]));
+}
+
+#[test]
 fn a_misspelt_ended_job_gets_the_nearest_one_of_the_io_dir() {
     let folder = tempfile::tempdir().unwrap();
     let id = ncaas_tests::unique("ended");

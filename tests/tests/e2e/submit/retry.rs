@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ncaas_tests::bucket::TestBucket;
+use ncaas_tests::bucket::{TestBucket, files_below};
 use ncaas_tests::engine::{containers_labelled, docker};
 use ncaas_tests::pipeline::{SubmittedJob, pipeline_script, put_submission};
 use ncaas_tests::submissions::{list_submissions, run_verb, submit_two_datasets, watch_once, with_inputs};
@@ -79,25 +79,36 @@ fn a_retry_runs_a_job_again_whose_container_was_kept_and_keeps_that_under_anothe
 }
 
 #[test]
-fn results_of_an_earlier_attempt_are_replaced_or_named() {
+fn results_of_an_earlier_attempt_are_not_mixed_with_those_of_the_next() {
     let job = SubmittedJob::new("twice");
     let pipe = |analysis: &str| {
-        let script = pipeline_script(&job.bucket.address(), "--once", analysis);
+        let script = pipeline_script(&job.bucket.address(), "--once", &format!("cd io-dir/results; {analysis}"));
         pipe_in(job.folder.path(), &script, &[])
     };
-    pipe("cd io-dir/results; echo old >both; echo old >only-first; exit 3").ended_saying(1, "failed (exit 3)");
+    let results = job.folder.path().join("io-dir").join(job.key("process_results"));
+    let result = |name: &str| job.bucket.get(&job.key(&format!("process_results/{name}")));
+    pipe("echo old >both; echo old >only-first; exit 3").ended_saying(1, "failed (exit 3)");
     run_verb(&job.bucket, "retry", &[&job.name]).ok();
-    let again = pipe("cd io-dir/results; echo new >both; echo new >only-second");
-    again.ended_saying(0, "`process_results/only-first` of an earlier run of this job lies beside those of this run");
-    assert_eq!(job.bucket.text(&job.key("process_results/both")), "new\n");
-    // As on another machine.
-    fs::remove_dir_all(job.folder.path().join("io-dir")).unwrap();
+    assert!(result("only-first").is_some(), "they stay until the next run starts");
+    let second = pipe("echo new >both; echo new >only-second");
+    second.ended_saying(0, "`a.txt`: `process_results/only-first` from the earlier attempt was removed");
+    assert_eq!((result("both").as_deref(), result("only-first")), (Some(&b"new\n"[..]), None));
+    assert_eq!(files_below(&results), ["both", "c.json", "end.txt", "only-second"]);
+
+    // A file that somebody has changed stays, and so do others.
+    fs::write(results.join("only-second"), "changed").unwrap();
+    fs::write(results.join("mine"), "1").unwrap();
     run_verb(&job.bucket, "retry", &[&job.name]).ended_saying(0, "of which 1 had succeeded");
-    let third = pipe("echo third >io-dir/results/both");
-    third.ended_saying(
-        0,
-        "2 results of an earlier run of this job lie in the bucket beside those of this run, for example \
-         `process_results/only-first`",
-    );
-    assert_eq!(job.bucket.text(&job.key("process_results/both")), "third\n");
+    let third = pipe("echo newer >both").ended_saying(0, "a.txt succeeded in ");
+    let warning = "`process_results/only-second` from an earlier run of this job is still next to those of this run";
+    assert_eq!(third.json()[0]["warnings"], json!([warning]));
+    assert_eq!(files_below(&results), ["both", "c.json", "end.txt", "mine", "only-second"]);
+
+    // On another machine.
+    fs::remove_dir_all(job.folder.path().join("io-dir")).unwrap();
+    job.bucket.put(&job.key("process_results/mine"), "1");
+    run_verb(&job.bucket, "retry", &[&job.name]).ended_saying(0, "of which 1 had succeeded");
+    let fourth = pipe("echo newest >both");
+    fourth.ended_saying(0, "`process_results/mine` from an earlier run of this job is still in the bucket");
+    assert_eq!((result("both").as_deref(), result("only-second")), (Some(&b"newest\n"[..]), None));
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::engine::FIXTURE;
 use ncaas_tests::pipeline::{SubmittedJob, pipeline_script};
-use ncaas_tests::submissions::{run_verb, watch_once, with_inputs};
+use ncaas_tests::submissions::{list_submissions, run_verb, watch_once, with_inputs};
 use ncaas_tests::{Ran, Run, pipe_in};
+use serde_json::json;
 
 #[test]
 fn a_submission_with_a_result_path_ends_there() {
@@ -36,8 +37,7 @@ fn run_submission(folder: &Path, image: &str) -> Ran {
     pipe_in(folder, "ncaas-submit init ./pca --group lab", &[]).ok();
     let send = "ncaas-submit send ./pca/lab --data a.npy b.npy c.npy --config c.yaml --timestamp 1";
     pipe_in(folder, send, &[]).ok();
-    let job =
-        r#"echo starting; if grep -q fail "$1"; then echo "ValueError: no spikes" >&2; exit 7; fi; echo x >/tmp/x"#;
+    let job = r#"echo starting; if grep -q fail "$1"; then echo part >io-dir/results/p; echo "ValueError: no spikes" >&2; exit 7; fi; echo x >/tmp/x"#;
     let pipe = format!(
         "ncaas-submit watch ./pca --once | ncaas-sync pull | ncaas-exec run --image {image} -- sh -c '{job}' sh | \
          ncaas-logs save | ncaas-sync collect | ncaas-sync push | ncaas-exec rm"
@@ -56,16 +56,30 @@ fn the_submitter_sees_why_each_job_failed_and_where_its_log_is() {
     assert!(lines[1].starts_with("ncaas-submit: b.npy succeeded in "), "{lines:#?}");
     assert!(lines[1].contains(", but has no results: 1 file under `/tmp` left out"), "{lines:#?}");
     assert!(lines[2].starts_with("ncaas-submit: c.npy failed (exit 7) after "), "{lines:#?}");
-    assert!(lines[2].ends_with(&format!(" s: ValueError: no spikes; log: {log}")), "{lines:#?}");
+    let end = format!(
+        " s: ValueError: no spikes; log: {log}; 1 result, 5 B in pca/lab/results/job__pca_1/process_results/c.npy"
+    );
+    assert!(lines[2].ends_with(&end), "{lines:#?}");
     assert!(folder.path().join(log).exists());
     assert_eq!(ran.json()[2]["cause"], "ValueError: no spikes");
+}
+
+#[test]
+fn a_submission_that_no_engine_could_run_waits() {
+    let job = SubmittedJob::new("engineless");
+    let script = pipeline_script(&job.bucket.address(), "--once", "true");
+    let pipe = |host: &str| pipe_in(job.folder.path(), &format!("{host}{script}"), &[]);
+    pipe("export DOCKER_HOST=unix:///nonexistent.sock; ").ended_saying(1, "/nonexistent.sock");
+    let listed = &list_submissions(&job.bucket, &[])[0];
+    assert_eq!((&listed["state"], &listed["jobs"][0]["status"]), (&json!("waiting"), &json!("waiting")), "{listed}");
+    pipe("").ended_saying(0, "a.txt succeeded in ");
 }
 
 #[test]
 fn a_failure_of_several_datasets_is_told_to_the_submitter_once_with_its_hint() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = run_submission(folder.path(), "nosuch/image:1");
-    let advice: Vec<&str> = pipe.stderr.lines().filter(|line| line.contains("runs it again")).collect();
+    let advice: Vec<&str> = pipe.stderr.lines().filter(|line| line.contains("run it again with")).collect();
     assert_eq!(advice.len(), 1, "once for three datasets: {}", pipe.stderr);
     let retry = advice[0].split('`').nth(3).unwrap();
     let ran = pipe_in(folder.path(), "ncaas-submit wait ./pca/lab 1", &[]);

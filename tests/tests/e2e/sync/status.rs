@@ -6,6 +6,19 @@ use ncaas_tests::bucket::TestBucket;
 use ncaas_tests::sync::{count, ncaas_sync, outcomes_by_path, write_below};
 use ncaas_tests::{Run, tools};
 
+#[test]
+fn the_claim_of_a_submission_is_not_missing_on_this_machine() {
+    let (home, bucket) = (tempfile::tempdir().unwrap(), TestBucket::directory("pca"));
+    bucket.put("lab/results/job__pca_1/claim.json", "{}");
+    bucket.put("lab/results/job__pca_1/process_results/r", "1");
+    let io_dir = home.path().join("io-dir");
+    fs::create_dir_all(io_dir.join("lab")).unwrap();
+    let group = format!("{}/lab", bucket.address());
+    let status = ncaas_sync(&home, &["status", &group, "--io-dir", io_dir.to_str().unwrap()]).run().ok().json();
+    let paths: Vec<_> = status.iter().map(|line| line["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["results/job__pca_1/process_results/r"]);
+}
+
 fn changes_are_seen(bucket: &TestBucket) {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("tree");

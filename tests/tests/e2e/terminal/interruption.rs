@@ -85,7 +85,7 @@ fn an_interrupted_wait_for_a_submission_names_the_command_that_waits_again() {
         let wait = advised.last().unwrap();
         assert!(wait.starts_with("ncaas-submit wait ") && screen.contains(" waits again"), "{line}: {screen}");
         let again = pipe_in(path, &format!("timeout 20 {wait} 2>&1 | head -1"), &[]).text();
-        assert!(again.contains("`: `ncaas-submit watch '"), "{line}: {wait}: {again}");
+        assert!(again.contains("`: a pipe that begins with `ncaas-submit watch '"), "{line}: {wait}: {again}");
     }
     let sent = pipe_in(path, "ncaas-submit ls './my pca'", &[]).ok().json();
     assert_eq!(sent.len(), 2, "nothing was sent again");

@@ -73,10 +73,13 @@ fn verbs_of_buckets_show_no_json_on_a_terminal_unless_it_is_asked_for() {
         let lines = shown(path, command);
         assert!(lines.iter().any(|line| line.contains(expected)), "{command}: {lines:#?}");
         assert!(!lines.iter().any(|line| is_json(line)), "{command}: {lines:#?}");
+        if command.contains("watch") {
+            assert!(lines.iter().any(|line| line.contains("released 1 claimed submission")), "{lines:#?}");
+            assert_eq!(pipe_in(path, "ncaas-submit ls ./pca", &[]).json()[0]["state"], "waiting");
+        }
         let in_a_pipe = pipe_in(path, &format!("{command} | cat"), &[]);
         assert!(in_a_pipe.text().lines().all(is_json), "{command}: {}", in_a_pipe.text());
         if command.contains("watch") {
-            assert!(lines.iter().any(|line| line.contains("1 claimed submission released")), "{lines:#?}");
             assert_eq!(in_a_pipe.text().lines().count(), 1, "the next watcher gets it at once");
         }
     }

@@ -470,7 +470,10 @@ fn labels_say_how_jobs_run_and_those_of_the_tools_are_refused() {
         let folder = build_context(&dockerfile);
         let record = single(ncaas_build().args(["image", "-t", &image]).arg(folder.path()).run().json());
         let message = record["error"]["message"].as_str().unwrap();
-        assert!(message.contains("`org.neurocaas.record`") && message.contains("belongs to the tools"), "{message}");
+        assert!(
+            message.contains("`org.neurocaas.record`") && message.contains("is reserved for the tools"),
+            "{message}"
+        );
         assert_eq!(docker(&["image", "ls", "-q", &image]), "", "the image has no name");
     }
 }

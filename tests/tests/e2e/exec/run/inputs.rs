@@ -1,10 +1,12 @@
 //! Inputs that cannot be mounted in place: private files, links, inputs in the io-dir, pipes.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use ncaas_tests::engine::docker;
+use ncaas_tests::engine::{CleanUp, FIXTURE, docker};
 use ncaas_tests::workspace::{Workspace, container_output};
+use ncaas_tests::{pipe_in, unique};
+use serde_json::{Value, json};
 
 /// The output of a job that reads its dataset.
 fn read_in_job(workspace: &Workspace, data: &str, script: &str) -> String {
@@ -21,6 +23,31 @@ fn a_dataset_that_the_containers_user_may_not_read_reaches_the_job() {
     assert_eq!(read_in_job(&workspace, "x.npy", "cat \"$1\""), "private");
     let mode = workspace.path().join("x.npy").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "the file itself stays private");
+}
+
+#[test]
+fn a_dataset_that_this_user_may_not_read_stops_no_other_dataset_of_the_command() {
+    let (workspace, socket) =
+        (Workspace::new(), docker(&["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]));
+    let group = fs::metadata(socket.strip_prefix("unix://").unwrap()).unwrap().gid();
+    fs::set_permissions(workspace.path(), Permissions::from_mode(0o777)).unwrap();
+    workspace.write("secret.npy", "secret");
+    fs::set_permissions(workspace.path().join("secret.npy"), Permissions::from_mode(0o600)).unwrap();
+    workspace.write("x.npy", "x");
+    let id = unique("denied");
+    let mut clean_up = CleanUp::new();
+    (0..8).for_each(|n| clean_up.labelled(&format!("org.neurocaas.job={id}-{n}")));
+    let command = format!(
+        "cp \"$(command -v ncaas-exec)\" tool; for n in $(seq 0 7); do \
+         HOME=$PWD setpriv --reuid=65534 --regid=65534 --groups={group} ./tool run {FIXTURE} --name {id}-$n \
+         --data secret.npy x.npy -- true || true; done"
+    );
+    let records = pipe_in(workspace.path(), &command, &[]).json();
+    for (name, kind) in [("secret.npy", json!("access-denied")), ("x.npy", Value::Null)] {
+        let of_dataset = records.iter().filter(|record| record["dataname"].as_str().unwrap().ends_with(name));
+        let kinds: Vec<Value> = of_dataset.map(|record| record["error"]["kind"].clone()).collect();
+        assert_eq!(kinds, vec![kind; 8], "{name}: {records:#?}");
+    }
 }
 
 #[test]

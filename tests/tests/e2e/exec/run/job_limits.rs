@@ -59,6 +59,26 @@ fn several_datasets_of_one_command_line_become_the_datasets_of_one_job() {
 }
 
 #[test]
+fn of_two_commands_that_begin_with_the_same_name_at_once_one_is_refused() {
+    let workspace = Workspace::new();
+    for file in ["a.npy", "b.npy"] {
+        workspace.write(file, file);
+    }
+    for round in 0..5 {
+        let name = format!("same{round}");
+        let run = |data: &str| workspace.run(&["--name", &name, "--data", data], &["cat"]);
+        let (one, other) = std::thread::scope(|scope| {
+            let one = scope.spawn(|| run("a.npy"));
+            let other = run("b.npy");
+            (one.join().unwrap(), other)
+        });
+        let refused: Vec<_> = [&one, &other].into_iter().filter(|ran| ran.status != 0).collect();
+        assert_eq!(refused.len(), 1, "{one:?} {other:?}");
+        assert!(refused[0].stderr.contains(&format!("a job with the name `{name}` exists")), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_run_without_image_or_dataset_is_refused() {
     let workspace = Workspace::new();
     workspace.write("a.npy", "A");

@@ -19,7 +19,7 @@ fn a_job_taken_up_from_another_directory_keeps_its_io_dir() {
     clean_up.labelled(&format!("org.neurocaas.job={}", job["id"].as_str().unwrap()));
     let started = first.exec(&["run"]).stdin(record.clone()).run().ok().json().remove(0);
     let again = second.exec(&["run"]).stdin(record).run();
-    assert!(again.stderr.contains(": using the io-dir `"), "{}", again.stderr);
+    assert!(again.stderr.contains(": using the io-dir that the job was started with: `"), "{}", again.stderr);
     let again = again.json().remove(0);
     assert_eq!((&again["io_dir"], &again["container"]["id"]), (&started["io_dir"], &started["container"]["id"]));
 }
@@ -49,7 +49,10 @@ fn run_adopts_a_job_that_another_run_started() {
     drop(lock);
     let ended = waiting.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success() && message.contains(": using the io-dir `"), "{message}");
+    assert!(
+        ended.status.success() && message.contains(": using the io-dir that the job was started with: `"),
+        "{message}"
+    );
     let taken_up: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!((&taken_up["io_dir"], &taken_up["container"]["id"]), (&started["io_dir"], &started["container"]["id"]));
 }

@@ -113,6 +113,7 @@ fn a_full_disk_is_an_error_record_and_leaves_no_partial_file() {
     let unmounted = pipe_in(Path::new("/"), &format!("umount {}", folder.display()), &[]);
     assert_eq!(unmounted.status, 0, "{}", unmounted.stderr);
     assert_eq!((ran.status, ran.submission_record().error_kind()), (1, "disk-full"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: free disk space"), "{}", ran.stderr);
     assert!(!left.iter().any(|name| name.ends_with(".npy.log") || name.ends_with(".record.json")), "{left:?}");
 }
 

@@ -37,7 +37,8 @@ fn watch_once_holds_its_claims_for_the_given_duration() {
     submit_one_dataset(&bucket, "1");
     assert_eq!(once("0s").ok().records().len(), 1);
     assert_eq!(once("1h").ok().records().len(), 1, "nothing held it");
-    let left = once("1h").ended_saying(0, "skipped 1 submission: claims of other watchers have not expired");
+    let left =
+        once("1h").ended_saying(0, "skipped 1 submission: other watchers hold claims on them that have not expired");
     assert_eq!(left.text(), "", "the one before holds it");
     let target = format!("{}/lab", bucket.address());
     Run::tool("ncaas-submit").args(["retry", &target, "1", "--force"]).run().ok();

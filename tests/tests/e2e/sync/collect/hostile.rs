@@ -211,8 +211,7 @@ fn a_file_that_became_a_folder_in_a_second_run_is_kept_beside_it() {
     let mut job = EndedJob::after("cd io-dir/results; echo 1 > a; mkdir b; echo 1 > b/x; echo 1 > c", &[]);
     assert_eq!(result_paths(&job.collect(&[]).ok().record()), ["a", "b/x", "c"]);
     job.container = job.run(1, "cd io-dir/results; mkdir a; echo 2 > a/x; echo 2 > b; echo 2 > c", &[]);
-    let warning =
-        "2 results of an earlier run of this job lie beside those of this run, for example `process_results/a`";
+    let warning = "2 results from an earlier run of this job are still next to those of this run, for example `process_results/a`";
     let found = result_paths(&job.collect(&[]).ended(0, &format!("ncaas-sync: `a.npy`: {warning}\n")).record());
     assert_eq!(found, ["a.npy/a/x", "a.npy/b", "c"]);
     let content = |path: &str| fs::read_to_string(job.results().join(path)).unwrap();

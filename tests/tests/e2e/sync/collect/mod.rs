@@ -328,7 +328,7 @@ fn jobs_that_are_still_running_at_the_end_of_the_input_are_reported() {
     running["container"]["state"] = "running".into();
     running["container"]["status"] = serde_json::Value::Null;
     let collect = |input: String| ncaas_sync(&job.home, &["collect"]).stdin(input).run();
-    let message = "1 job was still running at the end of the input and not collected; put `ncaas-logs save` before";
+    let message = "1 job was still running at the end of the input and was not collected; put `ncaas-logs save` before";
     let advice = "| ncaas-sync collect | ncaas-exec rm` completes the jobs that were started";
     let alone = collect(running.to_string()).ended_saying(1, message);
     assert!(alone.stderr.contains(advice), "{}", alone.stderr);
