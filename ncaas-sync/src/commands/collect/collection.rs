@@ -126,9 +126,11 @@ impl Collection<'_> {
     /// Finds everything that the job produced. Also returns the container's paths.
     async fn find_files(&self, inspected: Inspected<'_>) -> Result<(Findings, ContainerPaths)> {
         let (engine, inspected) = inspected?;
+        let overlay = inspected.as_ref().filter(|_| !engine.is_remote()).and_then(OverlayDiff::open);
+        let is_unchanged = overlay.as_ref().is_some_and(OverlayDiff::is_unchanged);
         let paths = match &inspected {
             None => ContainerPaths::of_removed_container(),
-            Some(inspected) => self.container_paths(engine, inspected).await?,
+            Some(inspected) => self.container_paths(engine, inspected, is_unchanged).await?,
         };
         let selection = Arc::new(Selection {
             paths,
@@ -145,7 +147,6 @@ impl Collection<'_> {
         let paths = selection.paths.clone();
         let mut findings = self.find_mounted_files(&selection).await?;
         if let Some(inspected) = &inspected {
-            let overlay = if engine.is_remote() { None } else { OverlayDiff::open(inspected) };
             let image = inspected.image.as_deref().unwrap_or_default();
             let selected = Arc::clone(&selection);
             let (fetched, left_out) = fetch::fetch(engine, selected, stage, overlay, image, &self.args.from).await?;
@@ -162,9 +163,17 @@ impl Collection<'_> {
         Ok((findings, paths))
     }
 
-    async fn container_paths(&self, engine: &Engine, inspected: &ContainerInspectResponse) -> Result<ContainerPaths> {
+    /// The paths of the container. With `is_unchanged` it has no files outside its mounts.
+    async fn container_paths(
+        &self,
+        engine: &Engine,
+        inspected: &ContainerInspectResponse,
+        is_unchanged: bool,
+    ) -> Result<ContainerPaths> {
         let paths = ContainerPaths::from_inspect(inspected);
-        let paths = match engine.stat(&self.container.id, &paths.io_dir).await? {
+        // The engine mounts the container's file system to answer. Without files in it, a link does not matter.
+        let io_dir = if is_unchanged { None } else { engine.stat(&self.container.id, &paths.io_dir).await? };
+        let paths = match io_dir {
             Some(PathInfo { kind: PathKind::Symlink(target), .. }) => paths.with_linked_io_dir(&target),
             _ => paths,
         };
