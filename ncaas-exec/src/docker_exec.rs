@@ -15,6 +15,7 @@ use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::processes::{field, process_ids, stat_fields};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWrite;
 use tokio::time::sleep;
@@ -308,8 +309,7 @@ async fn tool_labels(engine: &Engine, container: &str) -> (bool, bool) {
 /// The number that a process of this machine has in its container.
 fn pid_in_container(host_pid: i32) -> Option<i32> {
     let status = std::fs::read_to_string(format!("/proc/{host_pid}/status")).ok()?;
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    let numbers: Vec<&str> = numbers.split_whitespace().collect();
+    let numbers: Vec<&str> = field(&status, "NSpid:")?.split_whitespace().collect();
     // A process without its own numbers is not the one in the container.
     if numbers.len() > 1 { numbers.last()?.parse().ok() } else { None }
 }
@@ -319,13 +319,8 @@ fn signal_from_host(pid: i32, signal: &str) {
     if pid_in_container(pid).is_none() {
         return;
     }
-    let parent_of = |process: &str| -> Option<i32> {
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-    };
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let processes: Vec<(i32, i32)> = names.filter_map(|name| Some((name.parse().ok()?, parent_of(&name)?))).collect();
+    let with_parent = |pid: u32| Some((i32::try_from(pid).ok()?, stat_fields(pid)?.get(1)?.parse().ok()?));
+    let processes: Vec<(i32, i32)> = process_ids().filter_map(with_parent).collect();
     let mut group = vec![pid];
     let mut at = 0;
     while let Some(parent) = group.get(at).copied() {
