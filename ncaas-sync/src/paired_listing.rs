@@ -9,11 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use cap_std::fs::{Dir, FileTypeExt};
+use cap_std::fs::{Dir, MetadataExt};
 use futures_util::{Stream, stream};
 use ncaas_core::bucket::{Bucket, Key, Listing, ObjectInfo};
 use ncaas_core::failure::{Failure, Kind, Result};
-use ncaas_core::files::TEMPORARY_PREFIX;
+use ncaas_core::files::{TEMPORARY_PREFIX, special_file};
 use ncaas_core::layout::STATE_FOLDER;
 use tokio::sync::mpsc;
 
@@ -216,9 +216,7 @@ impl FolderLister<'_> {
                 Err(_) => unusable(&path, "it is a link that leads out of the folder"),
             },
             Ok(metadata) if metadata.is_file() => LocalEntry::File(FileStamp::from_contained(&metadata)),
-            Ok(metadata) if metadata.file_type().is_fifo() => unusable(&path, "it is a FIFO"),
-            Ok(metadata) if metadata.file_type().is_socket() => unusable(&path, "it is a socket"),
-            Ok(_) => unusable(&path, "it is a device"),
+            Ok(metadata) => unusable(&path, special_file(metadata.mode()).unwrap_or("it is not a regular file")),
             // Deleted since its name was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => LocalEntry::Unusable(self.folder.failure("read", Path::new(&path), &error)),
