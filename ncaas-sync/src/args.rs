@@ -31,9 +31,16 @@ pub(crate) enum Verb {
     Uploads(UploadsArgs),
 }
 
+/// How many records `pull` and `push` work on at once without `-j`.
+pub(crate) const DEFAULT_JOBS: usize = 8;
+/// How many files of a folder or job are transferred at once.
+pub(crate) const DEFAULT_FILES: usize = 64;
+
 /// The help of `-j` in verbs that work on records or on the files of a folder.
-const JOBS_OR_FILES: &str =
-    "Work on at most N records of a group at once [default: 8], or with arguments on N files [default: 64]";
+fn jobs_or_files() -> String {
+    let records = format!("Work on at most N records of a group at once [default: {DEFAULT_JOBS}]");
+    format!("{records}, or with arguments on N files [default: {DEFAULT_FILES}]")
+}
 
 /// The io-dir.
 #[derive(Debug, Clone, ClapArgs)]
@@ -242,7 +249,7 @@ Examples:
   ncaas-sync pull s3://pca/lab --data lab/inputs/d.npy \\
       --config lab/configs/c.yaml
   ncaas-sync pull s3://pca/lab --results job__pca_1606753161
-  ncaas-sync pull ./bucket/lab", mut_arg("jobs", |jobs| jobs.help(JOBS_OR_FILES)))]
+  ncaas-sync pull ./bucket/lab", mut_arg("jobs", |jobs| jobs.help(jobs_or_files())))]
 pub(crate) struct PullArgs {
     /// The group, as `s3://bucket/group` or `dir/group`; without it, read records from stdin
     #[arg(value_name = "BUCKET/GROUP")]
@@ -289,7 +296,7 @@ Examples:
   ncaas-sync collect | ncaas-sync push
   ncaas-sync push ./data s3://pca/lab/inputs/data
   ncaas-sync push ./data s3://pca/lab/inputs/data --delete --files |
-      jq -r 'select(.outcome == \"deleted\") | .path'", mut_arg("jobs", |jobs| jobs.help(JOBS_OR_FILES)))]
+      jq -r 'select(.outcome == \"deleted\") | .path'", mut_arg("jobs", |jobs| jobs.help(jobs_or_files())))]
 pub(crate) struct PushArgs {
     /// The folder to upload; without it, read records from stdin
     #[arg(value_name = "DIR", requires = "target")]

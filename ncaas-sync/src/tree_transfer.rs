@@ -14,9 +14,6 @@ use ncaas_core::transfer::Transfer;
 use crate::paired_listing::{LocalEntry, PairedListing, PathPair, RemoteEntry};
 use crate::transfer_report::{FileOutcome, FileRecord, Tally, TreeRecord};
 
-/// How many files are transferred at once, of a tree or of a job.
-pub(crate) const DEFAULT_FILES: usize = 64;
-
 /// The side that is the destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {

@@ -17,7 +17,7 @@ use ncaas_core::record::fields::Job;
 use ncaas_core::saved_record;
 
 use super::leftovers::remove_leftovers;
-use crate::tree_transfer::DEFAULT_FILES;
+use crate::args::DEFAULT_FILES;
 use ncaas_core::transfer::Transfer;
 
 /// How often an object that is replaced again and again is read.

@@ -13,10 +13,7 @@ use ncaas_core::pipe::{Input, Output, Pipe};
 use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 
-use crate::args::PullArgs;
-
-/// Jobs whose inputs are downloaded at once.
-const DEFAULT_JOBS: usize = 8;
+use crate::args::{DEFAULT_JOBS, PullArgs};
 
 pub(crate) async fn pull(tool: Tool, args: PullArgs) -> Result<ExitStatus> {
     if let Some(target) = &args.target {

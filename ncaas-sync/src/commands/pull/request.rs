@@ -14,8 +14,8 @@ use ncaas_core::record::fields::{Datasets, ErrorInfo, RecordFields};
 use ncaas_core::tool::Tool;
 
 use super::job;
-use crate::args::PullArgs;
-use crate::tree_transfer::{DEFAULT_FILES, Direction, Tree};
+use crate::args::{DEFAULT_FILES, PullArgs};
+use crate::tree_transfer::{Direction, Tree};
 use ncaas_core::folder::Folder;
 use ncaas_core::transfer::Transfer;
 

@@ -30,10 +30,10 @@ use ncaas_core::usage_record::usage_record;
 
 use super::fence::Fence;
 use super::stop_cancelled::{CancelledJobs, SubmissionName, submission_name};
+use crate::args::DEFAULT_FILES;
 use crate::end_file;
 use crate::result_list::{ResultList, describe_results_of_run};
 use crate::transfer_report::{FileOutcome, FileRecord};
-use crate::tree_transfer::DEFAULT_FILES;
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::file_stamp::FileStamp;
 use ncaas_core::transfer::{Sha256Sum, Transfer, parse_sha256};

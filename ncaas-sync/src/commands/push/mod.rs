@@ -16,12 +16,10 @@ use ncaas_core::record::Record;
 use ncaas_core::tool::{ExitStatus, Tool};
 use ncaas_core::transfer::Transfer;
 
-use crate::args::PushArgs;
+use crate::args::{DEFAULT_FILES, DEFAULT_JOBS, PushArgs};
 use crate::bucket_prefix::BucketPrefix;
-use crate::tree_transfer::{DEFAULT_FILES, Direction, Tree};
+use crate::tree_transfer::{Direction, Tree};
 use stop_cancelled::CancelledJobs;
-
-const DEFAULT_JOBS: usize = 8;
 
 pub(crate) async fn push(tool: Tool, args: PushArgs) -> Result<ExitStatus> {
     if let (Some(folder), Some(target)) = (&args.folder, &args.target) {
