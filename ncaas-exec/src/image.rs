@@ -1,15 +1,10 @@
 //! The image of a container: what the engine and its labels say about it.
 
 use bollard::models::ImageInspect;
-use ncaas_core::engine::{Engine, reference};
 use ncaas_core::failure::Result;
 use ncaas_core::image_labels::ImageLabels;
 use ncaas_core::layout;
 use ncaas_core::record::fields::RunSettings;
-
-pub(crate) async fn inspect_image(engine: &Engine, name: &str) -> Result<ImageInspect> {
-    engine.inspect_image(reference::image(name)?).await
-}
 
 /// The path of the io-dir in a container: from the settings, else from the image's label, else the default.
 pub(crate) fn io_dir_in_container(settings: &RunSettings, image: &ImageInspect) -> String {

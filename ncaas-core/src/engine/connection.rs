@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::address::{Address, Endpoint, Origin, Tls};
 use super::errors::{EngineContext, Subject, failure};
+use super::reference;
 use super::ssh;
 use super::start_hint::start_hint;
 use crate::failure::{Failure, Kind, Result};
@@ -81,6 +82,7 @@ impl Engine {
     /// [`Kind::ImageNotFound`]; the engine cannot be reached.
     #[boxed]
     pub async fn inspect_image(&self, name: &str) -> Result<ImageInspect> {
+        let name = reference::image(name)?;
         match self.docker.inspect_image(name).await.engine_context("inspect", Subject::Image(name)) {
             Err(failure) if failure.kind == Kind::ImageNotFound => Err(self.suggest_image(name, failure).await),
             inspected => inspected,

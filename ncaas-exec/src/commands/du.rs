@@ -23,7 +23,6 @@ use serde::Serialize;
 use walkdir::WalkDir;
 
 use crate::args::DuArgs;
-use crate::image::inspect_image;
 use crate::listed_records::inspect_record;
 
 /// The disk space of a job, or of an image of jobs.
@@ -102,7 +101,7 @@ async fn measure(engine: &Engine, io_dir: PathBuf) -> Result<Vec<DiskUsage>> {
         jobs.into_iter().map(|(job, usage)| DiskUsage { job: Some(job), ..usage }).collect();
     for image in images {
         // An image that was removed takes nothing.
-        let Ok(inspected) = inspect_image(engine, &image).await else { continue };
+        let Ok(inspected) = engine.inspect_image(&image).await else { continue };
         let image_bytes = inspected.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
         usages.push(DiskUsage { image: Some(image), image_bytes, ..DiskUsage::default() });
     }

@@ -46,7 +46,7 @@ use tokio::sync::OnceCell;
 use crate::args::RunArgs;
 use crate::container_spec::ContainerSpec;
 use crate::container_user::ContainerUser;
-use crate::image::{author_labels, complete_from_labels, inspect_image};
+use crate::image::{author_labels, complete_from_labels};
 use crate::outcome::{note_unsaved, report_outcome};
 use crate::run_settings::{DefaultSettings, set_default_limits};
 use crate::targets;
@@ -278,7 +278,7 @@ impl Runner {
 
         let image_field = if self.replays { "image_id" } else { "image" };
         let checked = preflight::check_inputs(record, inputs);
-        let ((), image) = preflight::both(checked, inspect_image(engine, record.require(image_field)?).await)?;
+        let ((), image) = preflight::both(checked, engine.inspect_image(record.require(image_field)?).await)?;
         let labels = author_labels(&image)?;
         complete_from_labels(&mut settings, &labels);
         if let Some(command) = labels.command.filter(|_| settings.entrypoint.is_none()) {

@@ -24,7 +24,7 @@ use crate::container_spec::{ContainerSpec, SharedPath};
 use crate::container_start;
 use crate::container_user::ContainerUser;
 use crate::gpu::GpuRequest;
-use crate::image::{author_labels, inspect_image, io_dir_in_container};
+use crate::image::{author_labels, io_dir_in_container};
 use crate::run_settings::{ContainerEnvironment, DefaultSettings};
 use folder_access::{grant_access, has_access_list};
 use mounted_folders::MountedFolders;
@@ -161,7 +161,7 @@ fn keep_running(spec: &mut ContainerSpec, image: &ImageInspect) {
 
 /// The image. If it does not exist and a container has its name, the hint says how to start the container.
 async fn inspect_image_or_suggest_name(engine: &Engine, image: &str) -> Result<ImageInspect> {
-    match inspect_image(engine, image).await {
+    match engine.inspect_image(image).await {
         Err(failure) if failure.kind == Kind::ImageNotFound && engine.inspect(image).await.is_ok() => {
             Err(failure.hint(format!("`ncaas-exec start --name {image}` starts the existing container `{image}`")))
         }
