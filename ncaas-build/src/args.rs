@@ -38,17 +38,17 @@ pub(crate) enum Verb {
 #[command(after_help = "Examples:\n  \
     ncaas-build base --from continuumio/anaconda3 -t neurocaas/contrib:base-conda")]
 pub(crate) struct BaseArgs {
-    /// Image to build on [default: debian:bookworm-slim]
-    #[arg(long, value_name = "REF", conflicts_with = "rootfs")]
-    pub(crate) from: Option<String>,
+    /// Image to build on
+    #[arg(long, value_name = "REF", default_value = "debian:bookworm-slim", conflicts_with = "rootfs")]
+    pub(crate) from: String,
 
     /// Root file system to build on: a folder, or a tar archive (plain or compressed)
     #[arg(long, value_name = "TAR|DIR")]
     pub(crate) rootfs: Option<PathBuf>,
 
-    /// Name of the new image [default: neurocaas/contrib:base]
-    #[arg(short, long)]
-    pub(crate) tag: Option<String>,
+    /// Name of the new image
+    #[arg(short, long, default_value = "neurocaas/contrib:base")]
+    pub(crate) tag: String,
 
     #[command(flatten)]
     pub(crate) records: RecordArgs,

@@ -7,7 +7,7 @@ use ncaas_core::environment::{check_name, parse_variables};
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files;
 use ncaas_core::image_labels::parse_path;
-use ncaas_core::io_dir::{DEFAULT_IO_DIR, fill_io_dir};
+use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{MountPaths, RunSettings};
 use serde::Deserialize;
@@ -54,7 +54,7 @@ impl DefaultSettings {
             mounts,
             ..args.resources.settings()
         };
-        let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
+        let io_dir = files::absolute(&args.io_dir)?;
         Ok(DefaultSettings { settings, io_dir })
     }
 

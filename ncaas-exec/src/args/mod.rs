@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ncaas_core::duration::{parse_age, parse_duration};
+use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::pipe::{ContainerArg, ContainersArgs, PipeArgs, RecordArgs};
 use ncaas_core::record::fields::Status;
 pub(crate) use settings::{JobSettingsArgs, MountArg, SettingsArgs};
@@ -315,9 +316,9 @@ pub(crate) struct LsArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DuArgs {
-    /// io-dir to measure, in addition to those of existing containers [default: ./io-dir]
-    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR")]
-    pub(crate) io_dir: Option<PathBuf>,
+    /// io-dir to measure, in addition to those of existing containers
+    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = DEFAULT_IO_DIR)]
+    pub(crate) io_dir: PathBuf,
 
     #[command(flatten)]
     pub(crate) records: RecordArgs,

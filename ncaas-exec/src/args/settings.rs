@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use ncaas_core::image_labels::{parse_mounts, parse_path};
+use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::quantity::parse_bytes;
 use ncaas_core::record::fields::{MountPaths, Protocol};
 use ncaas_core::resources::ResourceArgs;
@@ -11,9 +12,9 @@ use ncaas_core::resources::ResourceArgs;
 /// Options that `start` and `run` share.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SettingsArgs {
-    /// The io-dir on this machine [default: ./io-dir]
-    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR")]
-    pub(crate) io_dir: Option<PathBuf>,
+    /// The io-dir on this machine
+    #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = DEFAULT_IO_DIR)]
+    pub(crate) io_dir: PathBuf,
 
     /// Path of the io-dir in the container [default: the image's label org.neurocaas.io-dir, else
     /// /home/neurocaasdev/io-dir]. For a job, PART=PATH moves single parts: data=/input,config=/config,results=/output;

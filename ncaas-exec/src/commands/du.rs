@@ -11,7 +11,7 @@ use ncaas_core::duration::format_age;
 use ncaas_core::engine::{Engine, EngineContext, Subject, labels};
 use ncaas_core::failure::Result;
 use ncaas_core::files;
-use ncaas_core::io_dir::{DEFAULT_IO_DIR, find_io_dirs};
+use ncaas_core::io_dir::find_io_dirs;
 use ncaas_core::layout::{RESULTS, WORK};
 use ncaas_core::pipe::{Output, Pipe};
 use ncaas_core::quantity::format_bytes;
@@ -55,7 +55,7 @@ impl DiskUsage {
 }
 
 pub(crate) async fn du(tool: Tool, args: DuArgs) -> Result<ExitStatus> {
-    let io_dir = files::absolute(args.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
+    let io_dir = files::absolute(&args.io_dir)?;
     Pipe::for_records(tool, &args.records)
         .source(async |output: &Output| {
             let engine = Engine::connect().await?;

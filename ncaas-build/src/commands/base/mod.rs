@@ -15,26 +15,24 @@ use ncaas_core::tool::{ExitStatus, Tool};
 use crate::args::BaseArgs;
 use crate::builder::{BuildFailure, BuildOptions, Plan, write_record};
 use crate::engine_stream;
-use crate::git_revision::{CREATED, REPOSITORY};
+use crate::git_revision::CREATED;
 use crate::image_import::import_image;
 use crate::image_name::split;
 use crate::image_record::Image;
 use crate::progress::Progress;
 use crate::registry::fetch;
 
-/// The default image to build on.
-const FROM: &str = "debian:bookworm-slim";
 /// The script that creates the user and the io-dir.
 const SETUP: &str = include_str!("setup.sh");
 
 pub(crate) async fn base(tool: Tool, args: BaseArgs) -> Result<ExitStatus> {
-    let image = args.tag.clone().unwrap_or_else(|| format!("{REPOSITORY}:base"));
-    reference::image(&image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
-    let record = Record::new(&Image { image: Some(image.clone()), ..Image::default() });
+    let image = args.tag.as_str();
+    reference::image(image).map_err(|failure| Failure { kind: Kind::Usage, ..failure })?;
+    let record = Record::new(&Image { image: Some(image.to_owned()), ..Image::default() });
     // BuildKit takes base images by name only: an image without a name gets a temporary one.
-    let name = format!("{}-from-{}", split(&image).0, std::process::id());
+    let name = format!("{}-from-{}", split(image).0, std::process::id());
     let engine = LazyEngine::default();
-    let base = BaseBuild { engine: &engine, tool, args: &args, image: &image, name: &name, is_named: Cell::new(false) };
+    let base = BaseBuild { engine: &engine, tool, args: &args, image, name: &name, is_named: Cell::new(false) };
     let ended = Pipe::for_records(tool, &args.records)
         .for_each(Input::record(record), async |record: &mut Record, output: &Output| {
             let built = base.build().await;
@@ -67,7 +65,7 @@ impl BaseBuild<'_> {
                 import(engine, rootfs, self.name).await?;
                 self.name
             }
-            None => reference::image(self.args.from.as_deref().unwrap_or(FROM))?,
+            None => reference::image(&self.args.from)?,
         };
         let inspected = match engine.inspect_image(from).await.none_if(&[Kind::ImageNotFound])? {
             Some(inspected) => inspected,

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::{self, make_folder};
-use ncaas_core::io_dir::DEFAULT_IO_DIR;
 use ncaas_core::layout;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields};
@@ -44,7 +43,7 @@ pub(super) fn command_line_records(args: &RunArgs, image: &str, reserved: &mut M
         None => layout::job_id(&layout::analysis_of_image(image), &timestamp)?,
     };
     if args.name.is_some() {
-        let io_dir = files::absolute(args.settings.io_dir.as_deref().unwrap_or(Path::new(DEFAULT_IO_DIR)))?;
+        let io_dir = files::absolute(&args.settings.io_dir)?;
         let results = io_dir.join(layout::RESULTS);
         let folder = results.join(&id);
         if !args.dry_run {
