@@ -1,9 +1,10 @@
 //! `ncaas-exec rm`: remove containers that have ended.
 
+mod kept_containers;
 mod leftover_containers;
 mod unsaved;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,17 +19,15 @@ use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Container, Status};
 use ncaas_core::table::shows_table;
-use ncaas_core::text::shell_line;
 use ncaas_core::tool::{ExitStatus, Tool};
 
 use crate::args::RmArgs;
 use crate::{container_start, targets};
+use kept_containers::KeptContainers;
 use leftover_containers::{LeftoverContainers, has_ended_elsewhere};
 use unsaved::{Unsaved, is_saved};
 
 const DEFAULT_JOBS: usize = 8;
-/// At most this many kept containers are named in the command that discards them.
-const NAMES_SHOWN: usize = 5;
 
 pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
     let connection = LazyEngine::default();
@@ -56,9 +55,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         force: args.force,
         dry_run: args.dry_run,
         jobs: RunningJobs::default(),
-        kept: RefCell::default(),
-        explained: RefCell::default(),
-        kept_with_error: RefCell::default(),
+        kept: KeptContainers::default(),
         unpushed: Cell::default(),
         leftovers: LeftoverContainers::default(),
     };
@@ -67,8 +64,7 @@ pub(crate) async fn rm(tool: Tool, args: RmArgs) -> Result<ExitStatus> {
         None => "not removed; put `ncaas-logs save | ncaas-sync collect` before `ncaas-exec rm`".to_owned(),
     };
     let report = |output: &Output| {
-        remover.report_kept(output);
-        remover.report_kept_with_error();
+        remover.kept.report(tool, output);
         remover.report_unpushed();
         remover.jobs.report(tool, output, &consequence);
     };
@@ -90,12 +86,7 @@ struct Remover {
     force: bool,
     dry_run: bool,
     jobs: RunningJobs,
-    /// The containers that were kept, which are reported together at the end.
-    kept: RefCell<Vec<(String, Unsaved)>>,
-    /// In a pipe, what was not saved of those that were reported with a remedy.
-    explained: RefCell<Vec<Unsaved>>,
-    /// The containers of jobs with an error, which are kept and reported together at the end of a pipe.
-    kept_with_error: RefCell<Vec<String>>,
+    kept: KeptContainers,
     /// How many jobs of a bucket had results that no stage has pushed.
     unpushed: Cell<usize>,
     leftovers: LeftoverContainers,
@@ -174,7 +165,13 @@ impl Remover {
         let is_checked = container.has_ended() && (self.dry_run || !self.force);
         let unsaved = if is_checked { Unsaved::find(engine, record, &container).await? } else { None };
         if let Some(unsaved) = unsaved.filter(|_| !self.force) {
-            self.keep(record, &container, unsaved, output);
+            let failure = unsaved.failure(&container.name);
+            record.fail(self.tool.name(), &failure);
+            if self.is_filter {
+                self.kept.report_at_once(self.tool, output, unsaved, failure);
+            } else {
+                self.kept.add(container.name, unsaved);
+            }
             return Ok(());
         }
         let name = &container.name;
@@ -198,39 +195,12 @@ impl Remover {
         Ok(())
     }
 
-    /// Keeps a container with something that was not saved. In a pipe it is reported at once, because the next record
-    /// may come in days, and the first one of each kind with its remedy.
-    fn keep(&self, record: &mut Record, container: &Container, unsaved: Unsaved, output: &Output) {
-        let failure = unsaved.failure(&container.name);
-        record.fail(self.tool.name(), &failure);
-        if self.is_filter {
-            let mut explained = self.explained.borrow_mut();
-            let hint = failure.hint.clone().filter(|_| !explained.contains(&unsaved));
-            explained.push(unsaved);
-            output.report_failure(self.tool, &Failure { hint, ..failure });
-        } else {
-            self.kept.borrow_mut().push((container.name.clone(), unsaved));
-        }
-    }
-
     /// Notes that the container of a job with an error is kept, if it exists: nothing else comes back to it.
     async fn note_kept_with_error(&self, record: &Record) {
         if let Some(container) = record.container().filter(Container::has_ended)
             && container_exists(&self.connection, record).await
         {
-            self.kept_with_error.borrow_mut().push(container.name);
-        }
-    }
-
-    /// Reports the containers of jobs with an error.
-    fn report_kept_with_error(&self) {
-        match self.kept_with_error.borrow().as_slice() {
-            [] => {}
-            [name] => self.tool.note(&format!("kept the container `{name}`: its job has an error")),
-            [name, more @ ..] => self.tool.note(&format!(
-                "kept the container `{name}` and {}: their jobs have an error",
-                format_count(more.len() as u64, "more container")
-            )),
+            self.kept.add_with_error(container.name);
         }
     }
 
@@ -244,32 +214,6 @@ impl Remover {
                 format_count(jobs, "job")
             ));
         }
-    }
-
-    /// Reports the containers that were kept: one with its remedy, several in a list.
-    fn report_kept(&self, output: &Output) {
-        let mut kept = self.kept.take();
-        kept.sort_by(|(one, _), (other, _)| one.cmp(other));
-        if let [(name, unsaved)] = kept.as_slice() {
-            return output.report_failure(self.tool, &unsaved.failure(name));
-        }
-        if kept.is_empty() {
-            return;
-        }
-        let list = kept.iter().map(|(name, unsaved)| format!("\n  {name}: {}", unsaved.describe()));
-        let message =
-            format!("kept {} containers, whose logs or files were not saved:{}", kept.len(), list.collect::<String>());
-        let any = |what: fn(&Unsaved) -> bool| kept.iter().any(|(_, unsaved)| what(unsaved));
-        let all = if any(|unsaved| unsaved.left_out) { " --all" } else { "" };
-        let push = if any(|unsaved| unsaved.is_from_bucket) { " | ncaas-sync push" } else { "" };
-        let names = kept.iter().map(|(name, _)| name.as_str()).take(NAMES_SHOWN);
-        let force = shell_line(["ncaas-exec", "rm", "--force"].into_iter().chain(names));
-        let more = if kept.len() > NAMES_SHOWN { " ..." } else { "" };
-        let failure = Failure::new(Kind::ResultsMissing, message).hint(format!(
-            "`ncaas-exec ls --all --mine | ncaas-logs save | ncaas-sync collect{all}{push} | ncaas-exec rm` saves them and \
-             removes the containers; `{force}{more}` discards them"
-        ));
-        output.report_failure(self.tool, &failure);
     }
 }
 
