@@ -139,7 +139,7 @@ impl Kind {
     }
 
     /// The hint of this kind, if one is right wherever the failure occurs.
-    fn remedy(self) -> Option<&'static str> {
+    pub fn remedy(self) -> Option<&'static str> {
         match self {
             Kind::EngineUnreachable => {
                 Some("start the Docker Engine there, or choose another one with DOCKER_HOST or `docker context use`")

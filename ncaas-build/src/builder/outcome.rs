@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use ncaas_core::engine::is_disk_full;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
@@ -149,8 +150,8 @@ fn hint(step: &FailedStep, reason: &str) -> Option<&'static str> {
     if reason.contains("max depth exceeded") {
         return Some(TOO_MANY_LAYERS);
     }
-    if reason.contains("no space left on device") {
-        return Some("the engine's disk is full: `docker system df` shows what uses the space");
+    if is_disk_full(reason) {
+        return Kind::DiskFull.remedy();
     }
     if reason.contains("pull access denied") || reason.contains("repository does not exist") {
         return Some("check the name of the base image; for a private one, run `docker login` first");

@@ -1,6 +1,7 @@
 //! What the errors of a registry mean, with their hints.
 
 use hyper::StatusCode;
+use ncaas_core::engine::is_disk_full;
 use ncaas_core::failure::{Failure, Kind};
 
 use super::credentials;
@@ -10,7 +11,7 @@ pub(super) fn failure(verb: &str, image: &str, status: Option<StatusCode>, messa
     let registry = credentials::registry_of(image);
     let cannot = format!("cannot {verb} `{image}`: {message}");
     let has = |these: &[&str]| these.iter().any(|this| message.contains(this));
-    if has(&["no space left on device"]) {
+    if is_disk_full(message) {
         return Failure::new(Kind::DiskFull, cannot);
     }
     if has(&["nauthorized", "no basic auth credentials", "authentication required", "denied"])

@@ -101,12 +101,16 @@ fn refusal(status: u16, message: &str, cannot: &str, about: Subject<'_>) -> Fail
         }
         (401 | 403, _) => Failure::new(Kind::AccessDenied, format!("{cannot}: {message}"))
             .hint("an authorization plugin of the engine, or a proxy before it, does not allow this"),
-        _ if message.contains("no space left on device") => {
+        _ if is_disk_full(message) => {
             Failure::new(Kind::DiskFull, format!("{cannot}: the engine's disk is full: {message}"))
-                .hint("free disk space in the engine's data folder; `docker system df` shows what uses it")
         }
         _ => Failure::new(Kind::EngineError, format!("{cannot}: {message}")),
     }
+}
+
+/// Whether a message of the engine means that its disk is full. No status stands for that.
+pub fn is_disk_full(message: &str) -> bool {
+    message.contains("no space left on device")
 }
 
 /// The failure for a container that does not exist on the engine.

@@ -52,7 +52,7 @@ mod work_folder;
 
 pub use backoff::{Backoff, OUTAGE_LIMIT};
 pub use connection::Engine;
-pub use errors::{EngineContext, Subject, failure};
+pub use errors::{EngineContext, Subject, failure, is_disk_full};
 pub use file_ownership::FileOwner;
 pub use lazy::LazyEngine;
 pub use raw_connection::{HttpConnection, error_message};
