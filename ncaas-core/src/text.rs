@@ -110,6 +110,11 @@ pub fn shorten(text: &str, max: usize) -> String {
     }
 }
 
+/// A text from outside in backticks: on one line, without control sequences, at most `max` characters of it.
+pub fn quoted(text: &str, max: usize) -> String {
+    format!("`{}`", shorten(&one_line(text), max))
+}
+
 /// The beginning and end of a text, at most `max` characters, with `…` in place of the middle. Names often begin alike.
 pub fn shorten_middle(text: &str, max: usize) -> String {
     let length = text.chars().count();

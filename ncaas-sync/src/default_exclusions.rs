@@ -1,5 +1,7 @@
 //! The paths of a container that are never results, unless `--all` is given.
 
+use ncaas_core::layout::WORKFLOW_LOCATION;
+
 /// Files of programs that are not results: caches, temporary files, the state of package managers, shell histories.
 /// `--all` includes them, and the [histories](ncaas_core::engine::container_layer::HISTORIES).
 ///
@@ -38,6 +40,6 @@ pub(crate) const DEFAULT_EXCLUSIONS: &[&str] = &[
     ".npm",
     "/**/.cargo/registry",
     // The platform's workflow client.
-    ".neurocaas_contrib_storageloc.json",
+    WORKFLOW_LOCATION,
     "*.sw[op]",
 ];

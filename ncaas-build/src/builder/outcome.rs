@@ -6,7 +6,7 @@ use ncaas_core::engine::is_disk_full;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::pipe::Output;
 use ncaas_core::record::Record;
-use ncaas_core::text::{one_line, shorten};
+use ncaas_core::text::quoted;
 use ncaas_core::tool::Tool;
 
 use super::dockerfile::Instruction;
@@ -90,10 +90,10 @@ impl From<Failure> for BuildFailure {
 impl BuildFailure {
     /// The failure of a step, with the reason that the engine gives.
     pub(crate) fn of_step(step: FailedStep, reason: &str) -> Self {
-        let command = step.command.as_deref().map(|command| shorten(&one_line(command), LONGEST_COMMAND));
+        let command = step.command.as_deref().map(|command| quoted(command, LONGEST_COMMAND));
         let which = match (&step.step, command) {
-            (Some(number), Some(command)) => format!("step {number} `{command}`"),
-            (None, Some(command)) => format!("`{command}`"),
+            (Some(number), Some(command)) => format!("step {number} {command}"),
+            (None, Some(command)) => command,
             _ => "the build".to_owned(),
         };
         let message = match step.exit_code {

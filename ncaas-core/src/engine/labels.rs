@@ -120,8 +120,8 @@ impl Engine {
             return Ok(());
         }
         let name = reference::container_name(inspected);
-        let (name, id) = (text::one_line(name), text::shorten(&text::one_line(&job.id), 200));
-        Err(Failure::new(Kind::WrongContainer, format!("the container `{name}` does not belong to the job `{id}`")))
+        let (name, id) = (text::one_line(name), text::quoted(&job.id, 200));
+        Err(Failure::new(Kind::WrongContainer, format!("the container `{name}` does not belong to the job {id}")))
     }
 
     /// Inspects the container `id` for a record. The id is not trusted. A container without a record label belongs to a

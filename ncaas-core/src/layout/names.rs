@@ -28,6 +28,8 @@ pub const END_FILE: &str = "end.txt";
 pub const END_PATH: &str = "process_results/end.txt";
 /// Its content.
 pub const END_CONTENT: &str = "end of analysis\n";
+/// In the home directory of a container: the file by which the platform's workflow client finds a job's inputs.
+pub const WORKFLOW_LOCATION: &str = ".neurocaas_contrib_storageloc.json";
 /// The end of a submit file's name.
 pub const SUBMIT_SUFFIX: &str = "submit.json";
 /// The certificate's file name.
@@ -69,10 +71,8 @@ const MAX_GROUP: usize = 255;
 /// [`Kind::BadSubmission`] if that cannot be the name of a folder.
 pub fn job_id(analysis: &str, timestamp: &str) -> Result<String> {
     let bad = |why: &str| {
-        Err(Failure::new(
-            Kind::BadSubmission,
-            format!("`timestamp` {why}: `{}`", text::shorten(&text::one_line(timestamp), 60)),
-        ))
+        let shown = text::quoted(timestamp, 60);
+        Err(Failure::new(Kind::BadSubmission, format!("`timestamp` {why}: {shown}")))
     };
     if timestamp.is_empty() {
         return bad("is empty");
@@ -103,8 +103,8 @@ pub fn check_group(group: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    let shown = text::shorten(&text::one_line(group), 200);
-    Err(Failure::new(Kind::Usage, format!("`{shown}` is not a valid group: {fault}")))
+    let shown = text::quoted(group, 200);
+    Err(Failure::new(Kind::Usage, format!("{shown} is not a valid group: {fault}")))
 }
 
 /// A job's folder in a bucket, `<group>/results/<job id>/`, the prefix of its keys.

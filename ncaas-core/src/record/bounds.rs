@@ -21,6 +21,8 @@ pub const MAX_DATASETS: u64 = 200_000;
 pub const MAX_NAME: usize = 255;
 /// The length of a key, path or image name, in bytes: Linux's limit for a path.
 pub const MAX_PATH: usize = 4096;
+/// How much of a value is shown in a message, in characters.
+const SHOWN: usize = 200;
 
 /// Checks the fields that become names, paths and counts.
 ///
@@ -46,8 +48,10 @@ pub(super) fn check(known: &RecordFields) -> Result<()> {
     }
     if let Some(container) = &known.container {
         if container.reference().contains('/') {
-            let cause =
-                format!("`container.id` is not the name of a container: `{}`", quote_value(container.reference()));
+            let cause = format!(
+                "`container.id` is not the name of a container: {}",
+                text::quoted(container.reference(), SHOWN)
+            );
             return Err(out_of_bounds(cause));
         }
         check_text("container.id", Some(&container.id), MAX_NAME)?;
@@ -62,7 +66,7 @@ pub(crate) fn check_io_dir(path: &str) -> Result<()> {
 }
 
 fn check_path(field: &str, path: &str) -> Result<()> {
-    let bad = |cause: &str| Err(out_of_bounds(format!("`{field}` {cause}: `{}`", quote_value(path))));
+    let bad = |cause: &str| Err(out_of_bounds(format!("`{field}` {cause}: {}", text::quoted(path, SHOWN))));
     if !path.starts_with('/') {
         bad("is not an absolute path")
     } else if path.contains('\0') || Path::new(path).components().any(|part| part == Component::ParentDir) {
@@ -116,7 +120,7 @@ fn check_name(field: &str, name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(out_of_bounds(format!("`{field}` {cause}: `{}`", quote_value(name))))
+    Err(out_of_bounds(format!("`{field}` {cause}: {}", text::quoted(name, SHOWN))))
 }
 
 /// Checks the name of a dataset or config of a bucket: a key, or an `s3://` path.
@@ -126,18 +130,14 @@ fn check_key(field: &str, name: &str) -> Result<()> {
     if is_relative && !key.contains('\0') {
         return Ok(());
     }
-    Err(out_of_bounds(format!("`{field}` is not a valid key: `{}`", quote_value(name))))
-}
-
-fn quote_value(text: &str) -> String {
-    text::shorten(&text::one_line(text), 200)
+    Err(out_of_bounds(format!("`{field}` is not a valid key: {}", text::quoted(name, SHOWN))))
 }
 
 fn check_text(field: &str, value: Option<&str>, limit: usize) -> Result<()> {
     let Some(value) = value else { return Ok(()) };
     if value.len() > limit {
-        let shown = text::shorten(&text::one_line(value), 60);
-        return Err(out_of_bounds(format!("`{field}` is longer than {limit} bytes: `{shown}`")));
+        let shown = text::quoted(value, 60);
+        return Err(out_of_bounds(format!("`{field}` is longer than {limit} bytes: {shown}")));
     }
     if value.contains('\0') {
         return Err(out_of_bounds(format!("`{field}` contains a NUL character")));

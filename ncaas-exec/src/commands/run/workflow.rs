@@ -5,6 +5,7 @@
 
 use ncaas_core::engine::Engine;
 use ncaas_core::failure::{IoContext, Result};
+use ncaas_core::layout::WORKFLOW_LOCATION;
 use ncaas_core::record::Record;
 use serde_json::json;
 
@@ -14,8 +15,6 @@ use crate::run_settings::AWS_CREDENTIALS;
 
 /// The folder in the container that the commands keep their copies in.
 pub(super) const WORKFLOW_FOLDER: &str = "/tmp/neurocaas_contrib";
-/// How the commands find it.
-const LOCATION_FILE: &str = ".neurocaas_contrib_storageloc.json";
 
 /// Writes the files into a created container.
 pub(super) async fn write_workflow_files(
@@ -68,7 +67,7 @@ pub(super) async fn write_workflow_files(
             }
             let path = format!("{WORKFLOW_FOLDER}/registration.json");
             append(tar::EntryType::Regular, &path, 0o666, registration.to_string().as_bytes())?;
-            let path = format!("{}/{LOCATION_FILE}", home.trim_end_matches('/'));
+            let path = format!("{}/{WORKFLOW_LOCATION}", home.trim_end_matches('/'));
             append(tar::EntryType::Regular, &path, 0o666, location.to_string().as_bytes())
         })
         .await
