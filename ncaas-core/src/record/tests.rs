@@ -126,6 +126,14 @@ fn a_byte_order_mark_is_skipped_and_errors_have_no_jargon() {
     assert_eq!(failure.message, "the line is not JSON: this is not a JSON value (line 1, column 2)");
     let failure = Record::parse(b"{\"a\": ").unwrap_err();
     assert_eq!(failure.message, "the line is not JSON: the text ends too early (line 1, column 6)");
+    for (line, cause) in [
+        (&b"{\"a\" 1}"[..], "`:` is missing"),
+        (b"{\"a\": \"\\x\"}", "a string contains an invalid escape sequence"),
+        (b"{\"a\": \"\xff\"}", "the text is not valid UTF-8"),
+    ] {
+        let message = Record::parse(line).unwrap_err().message;
+        assert!(message.starts_with(&format!("the line is not JSON: {cause} (line 1, ")), "{message}");
+    }
 }
 
 #[test]
