@@ -1,6 +1,6 @@
 //! The folders of a submission's job in its bucket, and their contents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -19,6 +19,7 @@ use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Job, ResultFile, SetupEvent};
 use ncaas_core::saved_record;
 use ncaas_core::status_file::{self, ReadStatus, StatusFile};
+use ncaas_core::text::strip_folder;
 
 use crate::job_state::JobFacts;
 use crate::submission::{self, AllowedKeys, Submission};
@@ -233,6 +234,17 @@ impl ResultsFolder {
         Ok(content.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
+    /// Deletes objects below the folders of results and logs. Whoever may write to the group can put any path into a
+    /// record.
+    async fn delete_results(&self, paths: impl Iterator<Item = &str>) -> Result<()> {
+        let keys = paths.filter_map(|path| {
+            let is_result = [PROCESS_RESULTS, LOGS].iter().any(|folder| strip_folder(path, folder).is_some());
+            self.key(path).ok().filter(|_| is_result)
+        });
+        let deletions = keys.map(async |key| self.bucket.delete(&key).await.map(drop));
+        stream::iter(deletions).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
     fn end_key(&self) -> Result<Key> {
         self.key(END_PATH)
     }
@@ -262,14 +274,17 @@ impl ResultsFolder {
         for record in self.saved_records().await?.values() {
             let listed = self.listed_results(record).await?;
             let results = record.results().unwrap_or_default().into_iter().chain(listed);
-            // Whoever may write to the group can put any path into a record.
-            let keys = results.filter_map(|result| {
-                let path = path_in_job(&result.path);
-                let is_result = path.starts_with(PROCESS_RESULTS) || path.starts_with(LOGS);
-                self.key(&path.to_string_lossy()).ok().filter(|_| is_result)
-            });
-            let removals = keys.map(async |key| self.bucket.delete(&key).await.map(drop));
-            stream::iter(removals).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            let paths: Vec<String> =
+                results.map(|result| path_in_job(&result.path).to_string_lossy().into_owned()).collect();
+            self.delete_results(paths.iter().map(String::as_str)).await?;
+            if self.bucket.as_s3().is_none() {
+                // A folder stays when its objects have gone, and no object can have its name.
+                let folders = paths.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..=end]));
+                let folders: BTreeSet<&str> = folders.collect();
+                for folder in folders.into_iter().rev() {
+                    self.delete_results([folder].into_iter()).await?;
+                }
+            }
         }
         for suffix in [STATUS_SUFFIX, CERTIFICATE, RECORD_SUFFIX] {
             for key in self.log_keys(suffix).await? {

@@ -93,19 +93,20 @@ impl Collection<'_> {
             let dataset = directory.job().dataset();
             journal::finish_all(&directory)?;
             let mut earlier = EarlierResults::read(&directory, is_only_dataset)?;
-            let kept = journal::earlier_results(&directory, dataset, &id, &findings)?;
+            let kept = journal::not_found_again(&directory, dataset, &id, &findings)?;
             for result in &kept {
                 earlier.forget(&result.result.path);
+            }
+            if is_retry {
+                earlier.remove(&directory, &id);
             }
             let label = directory.job().label().to_owned();
             let naming = Naming { paths, base: directory.base(), label, has_own_folder };
             let destination = ResultsDestination { directory: &directory, replaceable: &earlier };
             let mut named = assign_names(findings, naming, &destination)?;
             named.moves(partial).for_each(|result| earlier.forget(&result.result.path));
-            // `retry` has given up the results of the earlier attempt.
-            let removed = if is_retry { earlier.remove(&directory) } else { None };
             let warning = earlier.warning(&directory);
-            for words in removed.iter().chain(&warning) {
+            for words in earlier.describe_removed().iter().chain(&warning) {
                 tool.note(&format!("`{}`: {words}", directory.job().label()));
             }
             named.warnings.extend(warning);

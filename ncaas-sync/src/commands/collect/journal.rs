@@ -48,7 +48,7 @@ impl CollectProgress {
 /// The journal of one container's results. It is read line by line: there may be a million results.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    container: String,
+    pub(crate) container: String,
     pub(crate) warnings: Vec<String>,
     /// Files that were left out of a job without results.
     pub(crate) uncollected: u64,
@@ -104,7 +104,7 @@ pub(crate) fn finish_all(directory: &JobDirectory) -> Result<()> {
 
 /// The results of an earlier collection of the container that were not found again: those from its mounts. They need no
 /// further move.
-pub(crate) fn earlier_results(
+pub(crate) fn not_found_again(
     directory: &JobDirectory,
     dataset: u64,
     container: &str,

@@ -40,7 +40,7 @@ impl Destination for ResultsDestination<'_> {
             Ok(metadata) => metadata,
             Err(error) => return self.missing(path, &error),
         };
-        if metadata.is_file() && self.replaceable.contains(&format!("{}/{path}", self.directory.base())) {
+        if metadata.is_file() && self.replaceable.is_replaceable(&format!("{}/{path}", self.directory.base())) {
             return Ok(Existing::Nothing);
         }
         if metadata.is_file() && metadata.len() == file.size {

@@ -288,7 +288,9 @@ impl JobUpload<'_> {
             results.push(self.folder.label());
         }
         let is_result = |path: &&Path| path.starts_with(&results) && !path.ends_with(END_FILE);
-        existing.keys().map(Path::new).filter(is_result).filter(|path| !self.transfer.folder().has(path)).collect()
+        // In a directory, empty folders are listed too.
+        let objects = existing.keys().filter(|path| !path.ends_with('/'));
+        objects.map(Path::new).filter(is_result).filter(|path| !self.transfer.folder().has(path)).collect()
     }
 
     async fn push_result(&self, path: &str, existing: Option<&ObjectInfo>, sha256: Option<Sha256Sum>) -> Result<()> {

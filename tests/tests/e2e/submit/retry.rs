@@ -87,22 +87,28 @@ fn results_of_an_earlier_attempt_are_not_mixed_with_those_of_the_next() {
     };
     let results = job.folder.path().join("io-dir").join(job.key("process_results"));
     let result = |name: &str| job.bucket.get(&job.key(&format!("process_results/{name}")));
-    pipe("echo old >both; echo old >only-first; exit 3").ended_saying(1, "failed (exit 3)");
+    let first = "echo old >both; echo old >only-first; mkdir -p kind empty; echo f >kind/x; ln -s both link; exit 3";
+    pipe(first).ended_saying(1, "failed (exit 3)");
     run_verb(&job.bucket, "retry", &[&job.name]).ok();
     assert!(result("only-first").is_some(), "they stay until the next run starts");
-    let second = pipe("echo new >both; echo new >only-second");
-    second.ended_saying(0, "`a.txt`: `process_results/only-first` from the earlier attempt was removed");
+    let second = pipe("echo new >both; echo new >only-second; echo file >kind; ln -s only-second link");
+    second.ended_saying(
+        0,
+        "`a.txt`: 3 results from the earlier attempt were removed, for example `process_results/empty/`",
+    );
     assert_eq!((result("both").as_deref(), result("only-first")), (Some(&b"new\n"[..]), None));
-    assert_eq!(files_below(&results), ["both", "c.json", "end.txt", "only-second"]);
+    assert_eq!(result("kind").as_deref(), Some(&b"file\n"[..]));
+    assert_eq!(files_below(&results), ["both", "c.json", "end.txt", "kind", "link", "only-second"]);
 
     // A file that somebody has changed stays, and so do others.
     fs::write(results.join("only-second"), "changed").unwrap();
     fs::write(results.join("mine"), "1").unwrap();
     run_verb(&job.bucket, "retry", &[&job.name]).ended_saying(0, "of which 1 had succeeded");
-    let third = pipe("echo newer >both").ended_saying(0, "a.txt succeeded in ");
+    let third = pipe("echo newer >both; echo newer >only-second").ended_saying(0, "a.txt succeeded in ");
     let warning = "`process_results/only-second` from an earlier run of this job is still next to those of this run";
     assert_eq!(third.json()[0]["warnings"], json!([warning]));
-    assert_eq!(files_below(&results), ["both", "c.json", "end.txt", "mine", "only-second"]);
+    assert_eq!(files_below(&results), ["a.txt/only-second", "both", "c.json", "end.txt", "mine", "only-second"]);
+    assert_eq!(fs::read_to_string(results.join("only-second")).unwrap(), "changed");
 
     // On another machine.
     fs::remove_dir_all(job.folder.path().join("io-dir")).unwrap();
