@@ -11,8 +11,8 @@ use ncaas_core::certificate::{self, Certificate, DatasetLine, DatasetStatus};
 use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::{
-    self, CERTIFICATE, END_CONTENT, END_PATH, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, STATUS_SUFFIX,
-    SUBMIT_SUFFIX, path_in_job,
+    self, CERTIFICATE, END_CONTENT, END_PATH, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, RESULTS_SUFFIX,
+    STATUS_SUFFIX, SUBMIT_SUFFIX, path_in_job,
 };
 use ncaas_core::outcome::{results_path, shown_path};
 use ncaas_core::record::Record;
@@ -268,27 +268,26 @@ impl ResultsFolder {
         Ok(saved.values().map(attempt_of).max().filter(|latest| *latest < attempt))
     }
 
-    /// Removes the results of a run, and the files that show that a dataset of the job has started or ended. The records
-    /// last: they list the results, and show that the others are those of an earlier run.
+    /// Removes the files that show that a dataset of the job has started or ended, and then the results that the records
+    /// list. After a kill in between, results without a record remain: no run is taken for complete whose results are
+    /// not.
     pub(crate) async fn remove_run(&self) -> Result<()> {
+        let mut paths = BTreeSet::new();
         for record in self.saved_records().await?.values() {
-            let listed = self.listed_results(record).await?;
-            let results = record.results().unwrap_or_default().into_iter().chain(listed);
-            let paths: Vec<String> =
-                results.map(|result| path_in_job(&result.path).to_string_lossy().into_owned()).collect();
-            self.delete_results(paths.iter().map(String::as_str)).await?;
-            if self.bucket.as_s3().is_none() {
-                // A folder stays when its objects have gone, and no object can have its name.
-                let folders = paths.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..=end]));
-                let folders: BTreeSet<&str> = folders.collect();
-                for folder in folders.into_iter().rev() {
-                    self.delete_results([folder].into_iter()).await?;
-                }
-            }
+            let results = record.results().unwrap_or_default().into_iter().chain(self.listed_results(record).await?);
+            paths.extend(results.map(|result| path_in_job(&result.path).to_string_lossy().into_owned()));
         }
-        for suffix in [STATUS_SUFFIX, CERTIFICATE, RECORD_SUFFIX] {
+        for suffix in [STATUS_SUFFIX, CERTIFICATE, RECORD_SUFFIX, RESULTS_SUFFIX] {
             for key in self.log_keys(suffix).await? {
                 self.bucket.delete(&key).await?;
+            }
+        }
+        self.delete_results(paths.iter().map(String::as_str)).await?;
+        if self.bucket.as_s3().is_none() {
+            // A folder stays when its objects have gone, and no object can have its name.
+            let folders = paths.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..=end]));
+            for folder in folders.collect::<BTreeSet<_>>().into_iter().rev() {
+                self.delete_results([folder].into_iter()).await?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! A failure in between leaves at most a claim, under which the same watcher, or another one later, starts again.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -196,7 +197,8 @@ async fn make_records(
     mut log: SetupLog,
 ) -> Result<Vec<Record>> {
     let datanames: Vec<String> = submission.datasets.iter().map(|name| name.as_str().to_owned()).collect();
-    if results.earlier_attempt(claim.attempt).await?.is_some() {
+    // On a terminal no run follows, which would replace the earlier one.
+    if !std::io::stdout().is_terminal() && results.earlier_attempt(claim.attempt).await?.is_some() {
         results.remove_run().await?;
     }
     results.create_certificate(&datanames, &log.events()).await?;
