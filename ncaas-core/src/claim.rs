@@ -137,7 +137,7 @@ pub async fn release(bucket: &Bucket, group: &str, job_id: &str, is_own: impl Fn
     if claim.is_free() || !is_own(&claim) {
         return Ok(());
     }
-    let free = Claim { losses: claim.losses, ..Claim::free(&claim.submission, claim.attempt, claim.number) };
+    let free = Claim { watcher: String::new(), owner: String::new(), host: String::new(), ..claim };
     // A claim that changed meanwhile belongs to another watcher.
     bucket.put_if(&key(group, job_id)?, free.to_bytes(), &version).await.map(drop)
 }

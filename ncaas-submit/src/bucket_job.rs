@@ -12,7 +12,7 @@ use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::{
     self, CERTIFICATE, END_CONTENT, END_PATH, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, RESULTS_SUFFIX,
-    STATUS_SUFFIX, SUBMIT_SUFFIX, path_in_job,
+    STATUS_SUFFIX, SUBMIT_SUFFIX, base_name, path_in_job,
 };
 use ncaas_core::outcome::{results_path, shown_path};
 use ncaas_core::record::Record;
@@ -275,7 +275,10 @@ impl ResultsFolder {
         let mut paths = BTreeSet::new();
         for record in self.saved_records().await?.values() {
             let results = record.results().unwrap_or_default().into_iter().chain(self.listed_results(record).await?);
-            paths.extend(results.map(|result| path_in_job(&result.path).to_string_lossy().into_owned()));
+            // The copy of the config is none of them, even if the job wrote the same file.
+            let config = format!("{PROCESS_RESULTS}/{}", base_name(record.text("configname").unwrap_or_default()));
+            let results = results.map(|result| path_in_job(&result.path).to_string_lossy().into_owned());
+            paths.extend(results.filter(|path| *path != config));
         }
         for suffix in [STATUS_SUFFIX, CERTIFICATE, RECORD_SUFFIX, RESULTS_SUFFIX] {
             for key in self.log_keys(suffix).await? {

@@ -34,7 +34,8 @@ impl JobFolder {
     }
 
     fn new(io_dir: &str, job: &Job, dataname: Option<&Datasets>) -> Result<Self> {
-        let is_folder_name = |name: &str| !name.is_empty() && !name.contains(['/', '\0']) && !name.starts_with('.');
+        let is_plain = |name: &str| !name.contains('/') && !name.chars().any(char::is_control);
+        let is_folder_name = |name: &str| !name.is_empty() && is_plain(name) && !name.starts_with('.');
         if !is_folder_name(&job.id) {
             return Err(Failure::new(
                 Kind::BadRecord,

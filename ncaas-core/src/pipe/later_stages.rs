@@ -6,12 +6,18 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
+use crate::processes::process_ids;
 use crate::text::base_name;
 
-/// More programs are not followed: the pipes of a shell could form a circle.
-const LONGEST_PIPE: usize = 32;
+/// How often programs that the shell has not started yet are looked for again.
+const CHECKS: u32 = 20;
+/// The pause between two such checks.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The later stages that know more about a job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,21 +31,24 @@ pub(crate) struct LaterStages {
 }
 
 impl LaterStages {
-    /// Finds the programs behind this process.
+    /// Finds the programs behind this process. The shell may not have started all of them yet, for which this waits a
+    /// little.
     pub(crate) fn find() -> Self {
-        let own =
-            |stream: &str| fs::read_link(format!("/proc/self/fd/{stream}")).ok().and_then(|path| pipe_number(&path));
-        let Some(mut pipe) = own("1") else { return LaterStages::default() };
-        let readers = readers_of_pipes();
-        let mut commands = Vec::new();
-        while let Some(process) = readers.get(&pipe).filter(|_| commands.len() < LONGEST_PIPE) {
-            commands.push(fs::read_to_string(process.join("cmdline")).unwrap_or_default());
-            match fs::read_link(process.join("fd/1")).ok().and_then(|path| pipe_number(&path)) {
-                Some(next) => pipe = next,
-                None => break,
+        let Some(pipe) = pipe_at(Path::new("/proc/self"), "1") else { return LaterStages::default() };
+        let shell = fs::read_link(format!("/proc/{}/exe", parent_id())).ok();
+        let is_shell = |process: &PathBuf| fs::read_link(process.join("exe")).ok() == shell;
+        let mut checks = CHECKS;
+        let programs = loop {
+            let programs = programs_behind(pipe);
+            let are_started = !programs.is_empty() && !programs.iter().any(is_shell);
+            if are_started || checks == 0 {
+                break programs;
             }
-        }
-        Self::among(&commands)
+            checks -= 1;
+            sleep(PAUSE);
+        };
+        let command = |process: &PathBuf| fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+        Self::among(&programs.iter().map(command).collect::<Vec<_>>())
     }
 
     /// The stages among the command lines of programs, whose arguments end in NUL.
@@ -57,11 +66,26 @@ impl LaterStages {
     }
 }
 
-/// The folders in `/proc` of this user's processes that read a pipe, by the number of the pipe.
-fn readers_of_pipes() -> HashMap<u64, PathBuf> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-    let read = |process: PathBuf| Some((pipe_number(&fs::read_link(process.join("fd/0")).ok()?)?, process));
-    processes.filter_map(read).collect()
+/// The folders in `/proc` of the programs that read a pipe, directly or through others.
+fn programs_behind(mut pipe: u64) -> Vec<PathBuf> {
+    let processes = process_ids().map(|id| PathBuf::from(format!("/proc/{id}")));
+    let mut readers: HashMap<u64, PathBuf> =
+        processes.filter_map(|process| Some((pipe_at(&process, "0")?, process))).collect();
+    let mut programs = Vec::new();
+    while let Some(process) = readers.remove(&pipe) {
+        let next = pipe_at(&process, "1");
+        programs.push(process);
+        match next {
+            Some(next) => pipe = next,
+            None => break,
+        }
+    }
+    programs
+}
+
+/// The number of the pipe that a process has as the stream with this number.
+fn pipe_at(process: &Path, stream: &str) -> Option<u64> {
+    pipe_number(&fs::read_link(process.join("fd").join(stream)).ok()?)
 }
 
 /// The number of a pipe from the target of its link: `pipe:[NUMBER]`.

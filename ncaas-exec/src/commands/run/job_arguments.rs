@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::{self, make_folder};
-use ncaas_core::layout;
+use ncaas_core::layout::{self, JobFolder};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{Datasets, Job, RecordFields};
 use ncaas_core::time::current_timestamp;
@@ -44,8 +44,12 @@ pub(super) fn command_line_records(args: &RunArgs, image: &str, reserved: &mut M
     };
     if args.name.is_some() {
         let io_dir = files::absolute(&args.settings.io_dir)?;
+        let job = Job { id: id.clone(), dataset: 1, datasets: 1, ..Job::default() };
+        let mut named = Record::new(&RecordFields { job: Some(job), ..RecordFields::default() });
+        named.set("io_dir", &io_dir);
+        let as_usage = |failure: Failure| Failure { kind: Kind::Usage, ..failure };
+        let folder = JobFolder::for_record(&named).map_err(as_usage)?.root().to_owned();
         let results = io_dir.join(layout::RESULTS);
-        let folder = results.join(&id);
         if !args.dry_run {
             make_folder(&results)?;
         }

@@ -3,7 +3,7 @@
 //! A failure in between leaves at most a claim, under which the same watcher, or another one later, starts again.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -197,13 +197,19 @@ async fn make_records(
     mut log: SetupLog,
 ) -> Result<Vec<Record>> {
     let datanames: Vec<String> = submission.datasets.iter().map(|name| name.as_str().to_owned()).collect();
-    // On a terminal no run follows, which would replace the earlier one.
-    if !std::io::stdout().is_terminal() && results.earlier_attempt(claim.attempt).await?.is_some() {
-        results.remove_run().await?;
+    let has_run_before = results.earlier_attempt(claim.attempt).await?.is_some();
+    if !has_run_before {
+        results.create_certificate(&datanames, &log.events()).await?;
     }
-    results.create_certificate(&datanames, &log.events()).await?;
     validation::validate(submission, &session.bucket, &mut log).await?;
-    let failure = if cancellation::is_cancelled(&session.bucket, job).await? {
+    let is_cancelled = cancellation::is_cancelled(&session.bucket, job).await?;
+    // The earlier run gives way to one that begins. On a terminal none does.
+    let begins = submission.reasons.is_empty() && !is_cancelled && !io::stdout().is_terminal();
+    if has_run_before && begins {
+        results.remove_run().await?;
+        results.create_certificate(&datanames, &log.events()).await?;
+    }
+    let failure = if is_cancelled {
         log.add("cancelled before its records were emitted");
         Some(Failure::new(Kind::Cancelled, format!("`{}` was cancelled", job.id)))
     } else if claim.losses > session.retries {

@@ -137,7 +137,9 @@ async fn stop(session: &WatchSession, hold: Duration, is_once: bool) -> Result<(
     if jobs.is_empty() {
         return session.watchers.leave().await;
     }
-    if hold.is_zero() {
+    // In a pipe, other stages may still run its jobs.
+    let is_alone = hold.is_zero() && io::stdout().is_terminal();
+    if is_alone {
         let watcher = session.watchers.id();
         let claimed: Vec<_> = session.claimed.borrow().keys().cloned().collect();
         let releases = claimed
@@ -148,7 +150,7 @@ async fn stop(session: &WatchSession, hold: Duration, is_once: bool) -> Result<(
         let _ = tokio::time::timeout(CHECK_LIMIT, releasing).await;
     }
     session.watchers.stop(hold, !is_once).await?;
-    if hold.is_zero() && io::stdout().is_terminal() {
+    if is_alone {
         let claims = format_count(jobs.len(), "claimed submission");
         session.tool.note(&format!(
             "released {claims}: no later stage runs the jobs; use `watch` as the first stage of a pipe"

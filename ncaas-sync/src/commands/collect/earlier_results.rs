@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use ncaas_core::failure::Result;
-use ncaas_core::layout::path_in_job;
+use ncaas_core::layout::{PROCESS_RESULTS, base_name, path_in_job};
 use ncaas_core::transfer::file_sha256;
 
 use super::job_directory::JobDirectory;
@@ -30,13 +30,17 @@ pub(crate) struct EarlierResults {
 }
 
 impl EarlierResults {
-    /// Reads them from the journal of the last collection.
-    pub(super) fn read(directory: &JobDirectory, is_only_dataset: bool) -> Result<Self> {
+    /// Reads them from the journal of the last collection. The copy of the config is none of them, even if the job wrote
+    /// the same file.
+    pub(super) fn read(directory: &JobDirectory, is_only_dataset: bool, config: Option<&str>) -> Result<Self> {
         let dataset = directory.job().dataset();
         let Some(mut journal) = Journal::open_finished(directory, dataset)? else { return Ok(Self::default()) };
         let container = journal.container.clone();
         let moves = journal.moves().map(|entry| entry.map(|(entry, _)| (entry.result.path.clone(), entry)));
         let mut replaceable = moves.collect::<Result<HashMap<_, _>>>()?;
+        if let Some(config) = config {
+            replaceable.remove(&format!("{}/{PROCESS_RESULTS}/{}", directory.base(), base_name(config)));
+        }
         if !is_only_dataset && !replaceable.is_empty() {
             for record in directory.other_records() {
                 // A list that does not match its record is ignored: its files stay beside the new ones.
@@ -91,6 +95,11 @@ impl EarlierResults {
 /// Removes a result, and the folders that are empty then. Returns false for one that somebody has changed.
 fn remove_unchanged(directory: &JobDirectory, path: &Path, entry: &Move) -> bool {
     let dir = directory.dir();
+    let is_real_folder = |folder: &Path| dir.symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir());
+    let mut folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+    if !folders.all(is_real_folder) {
+        return false;
+    }
     let Ok(metadata) = dir.symlink_metadata(path) else { return false };
     let has_content = || {
         let (file, _) = directory.folder().open_file(path).ok()?;

@@ -1,6 +1,7 @@
 //! `ncaas-submit retry`.
 
 use std::fs;
+use std::path::Path;
 
 use ncaas_tests::bucket::{TestBucket, files_below};
 use ncaas_tests::engine::{containers_labelled, docker};
@@ -87,10 +88,14 @@ fn results_of_an_earlier_attempt_are_not_mixed_with_those_of_the_next() {
     };
     let results = job.folder.path().join("io-dir").join(job.key("process_results"));
     let result = |name: &str| job.bucket.get(&job.key(&format!("process_results/{name}")));
-    let first = "echo old >both; echo old >only-first; mkdir -p kind empty; echo f >kind/x; ln -s both link; exit 3";
+    let first =
+        "echo old >both; echo old >only-first; mkdir -p kind empty; echo f >kind/x; ln -s both link; cp $2 .; exit 3";
     pipe(first).ended_saying(1, "failed (exit 3)");
     run_verb(&job.bucket, "retry", &[&job.name]).ok();
-    assert!(result("only-first").is_some(), "they stay until the next run starts");
+    // They stay until the next run starts: not on a terminal.
+    let watch = format!("ncaas-submit watch {} --once", job.bucket.address());
+    pipe_in(job.folder.path(), &format!("script --quiet --return --command '{watch}' /dev/null"), &[]).ok();
+    assert!(result("only-first").is_some() && result("link").is_some());
     let second = pipe("echo new >both; echo new >only-second; echo file >kind; ln -s only-second link");
     second.ended_saying(
         0,
@@ -117,4 +122,17 @@ fn results_of_an_earlier_attempt_are_not_mixed_with_those_of_the_next() {
     let fourth = pipe("echo newest >both");
     fourth.ended_saying(0, "`process_results/mine` from an earlier run of this job is still in the bucket");
     assert_eq!((result("both").as_deref(), result("only-second")), (Some(&b"newest\n"[..]), None));
+}
+
+#[test]
+fn a_refused_retry_removes_no_result_of_the_earlier_run() {
+    let job = SubmittedJob::new("refused");
+    let script = pipeline_script(&job.bucket.address(), "--once", "echo 1 >io-dir/results/r");
+    let pipe = || pipe_in(job.folder.path(), &script, &[]);
+    pipe().ended_saying(0, "a.txt succeeded in ");
+    run_verb(&job.bucket, "retry", &[&job.name]).ended_saying(0, "of which 1 had succeeded");
+    fs::remove_file(Path::new(&job.bucket.address()).join("lab/inputs/a.txt")).unwrap();
+    pipe().ended_saying(1, "lab/inputs/a.txt");
+    assert_eq!(list_submissions(&job.bucket, &[])[0]["state"], "refused");
+    assert_eq!(job.bucket.text(&job.key("process_results/r")), "1\n");
 }

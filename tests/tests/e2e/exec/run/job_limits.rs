@@ -56,6 +56,11 @@ fn several_datasets_of_one_command_line_become_the_datasets_of_one_job() {
     assert_eq!(jobs.iter().map(|job| (job.id.as_str(), job.datasets)).collect::<Vec<_>>(), [("exp1", 2), ("exp1", 2)]);
     workspace.exec(&["wait"]).stdin(ran.stdout).run().ended_saying(0, " succeeded");
     workspace.run(&flags, &["cat"]).ended_saying(1, "a job with the name `exp1` exists");
+    for name in ["../esc", "..", "", "a/b", "a\nb"] {
+        let refused = workspace.run(&["--name", name, "--data", "a.npy"], &["cat"]);
+        refused.ended_saying(2, "is not a valid folder name");
+    }
+    assert!(!workspace.path().join("io-dir/esc").exists());
 }
 
 #[test]
