@@ -49,6 +49,8 @@ fn the_io_dir_has_its_default_from_the_environment_in_every_verb() {
     for tool in ["ncaas-exec", "ncaas-logs", "ncaas-sync"] {
         for verb in verbs_of(tool) {
             let help = Run::tool(tool).args([&verb.name, "--help"]).run().ok().text();
+            // The lines are wrapped.
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
             assert_eq!(help.contains("--io-dir <"), help.contains("[env: NCAAS_IO_DIR="), "{tool} {}", verb.name);
         }
     }
