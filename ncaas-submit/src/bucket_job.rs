@@ -93,7 +93,7 @@ impl BucketJob {
         saved.retain(|_, record| !is_earlier(record));
         // A job without saved records was run by the platform: its certificate and status files say how it ended.
         let is_on_platform = ended_at.is_some() && saved.is_empty();
-        // A submission that its watcher has released waits, whatever an earlier try has written.
+        // A released submission is waiting, even if its earlier run has written a certificate.
         let is_released = claim.as_ref().is_some_and(|(claim, _)| claim.is_free());
         let reads_certificate = ended_at.is_none() && !is_retried && !is_released || is_on_platform;
         Ok(JobFacts {

@@ -1,4 +1,4 @@
-//! The containers that `rm` keeps, and what it reports of them.
+//! The containers that `rm` keeps, and the reports about them.
 
 use std::cell::RefCell;
 
@@ -17,7 +17,7 @@ const NAMES_SHOWN: usize = 5;
 pub(super) struct KeptContainers {
     /// Those with something that was not saved, which are reported together at the end.
     unsaved: RefCell<Vec<(String, Unsaved)>>,
-    /// In a pipe, what was not saved of those that were reported with a remedy.
+    /// In a pipe, the kinds of unsaved data whose remedy was reported.
     explained: RefCell<Vec<Unsaved>>,
     /// The containers of jobs with an error, which are reported together at the end of a pipe.
     with_error: RefCell<Vec<String>>,

@@ -2,7 +2,7 @@
 //!
 //! A new run of the same attempt, for example after its container was lost, replaces those that it writes again. A new
 //! attempt, after `ncaas-submit retry`, begins without them: they are removed before its results get their names, so
-//! that these are the same as in a new folder. A file that somebody has changed since is nobody's result any more.
+//! that these are the same as in a new folder. A file that was changed since is neither removed nor replaced.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
