@@ -13,13 +13,21 @@ pub fn key(group: &str, job_id: &str) -> Result<Key> {
     Key::new(format!("{}{CANCEL}", layout::job_prefix(group, job_id)))
 }
 
-/// Whether the submission of a job is cancelled.
+/// Whether the submission of a job is cancelled. One without a group is not.
 ///
 /// # Errors
 /// If the bucket does not answer.
 pub async fn is_cancelled(bucket: &Bucket, job: &Job) -> Result<bool> {
     match &job.group {
-        Some(group) => Ok(bucket.head(&key(group, &job.id)?).await?.is_some()),
+        Some(group) => has_marker(bucket, group, &job.id).await,
         None => Ok(false),
     }
+}
+
+/// Whether the job of a group has the marker.
+///
+/// # Errors
+/// If the bucket does not answer.
+pub async fn has_marker(bucket: &Bucket, group: &str, job_id: &str) -> Result<bool> {
+    Ok(bucket.head(&key(group, job_id)?).await?.is_some())
 }

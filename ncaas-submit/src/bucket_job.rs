@@ -12,7 +12,7 @@ use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, NoneIf, Result};
 use ncaas_core::layout::{
     self, CERTIFICATE, END_CONTENT, END_PATH, LOG_SUFFIX, LOGS, PROCESS_RESULTS, RECORD_SUFFIX, RESULTS_SUFFIX,
-    STATUS_SUFFIX, SUBMIT_SUFFIX, base_name, path_in_job,
+    STATUS_SUFFIX, SUBMIT_SUFFIX, path_in_job,
 };
 use ncaas_core::outcome::{results_path, shown_path};
 use ncaas_core::record::Record;
@@ -79,7 +79,7 @@ impl BucketJob {
     }
 
     pub(crate) async fn is_cancelled(&self) -> Result<bool> {
-        Ok(self.bucket.head(&cancellation::key(&self.group, &self.id)?).await?.is_some())
+        cancellation::has_marker(&self.bucket, &self.group, &self.id).await
     }
 
     /// Reads everything that the state of the job follows from.
@@ -276,9 +276,9 @@ impl ResultsFolder {
         for record in self.saved_records().await?.values() {
             let results = record.results().unwrap_or_default().into_iter().chain(self.listed_results(record).await?);
             // The copy of the config is none of them, even if the job wrote the same file.
-            let config = format!("{PROCESS_RESULTS}/{}", base_name(record.text("configname").unwrap_or_default()));
+            let config = record.text("configname").map(layout::config_copy);
             let results = results.map(|result| path_in_job(&result.path).to_string_lossy().into_owned());
-            paths.extend(results.filter(|path| *path != config));
+            paths.extend(results.filter(|path| Some(path) != config.as_ref()));
         }
         for suffix in [STATUS_SUFFIX, CERTIFICATE, RECORD_SUFFIX, RESULTS_SUFFIX] {
             for key in self.log_keys(suffix).await? {

@@ -137,6 +137,11 @@ pub fn short_hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The path in a job's folder of the copy of its config, which is beside its results.
+pub fn config_copy(configname: &str) -> String {
+    format!("{PROCESS_RESULTS}/{}", base_name(configname))
+}
+
 /// A path relative to the io-dir, as a record has it, relative to the job's folder.
 pub fn path_in_job(path: &str) -> &Path {
     let below = path.strip_prefix(RESULTS).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));

@@ -7,13 +7,14 @@ use ncaas_core::duration::format_duration;
 use ncaas_core::engine::LazyEngine;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::files::relative_to_working_directory;
-use ncaas_core::layout::base_name;
+use ncaas_core::layout::{PROCESS_RESULTS, base_name, path_in_job};
+use ncaas_core::outcome::results_path;
 use ncaas_core::pipe::{self, json_line};
 use ncaas_core::quantity::{format_bytes, format_limit};
 use ncaas_core::record::Record;
 use ncaas_core::record::fields::{ResultFile, StoppedBy};
 use ncaas_core::table::{Table, shows_table, terminal_width};
-use ncaas_core::text::{one_line, shorten, strip_folder};
+use ncaas_core::text::{one_line, shorten};
 use ncaas_core::tool::{ExitStatus, Tool};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -121,11 +122,12 @@ impl ComparedJob {
         let lines = listed.as_deref().unwrap_or_default().split(|&byte| byte == b'\n');
         let listed = lines.filter_map(|line| serde_json::from_slice::<ResultFile>(line).ok());
         // Of several datasets, each has its results in a folder of its own.
-        let own_folder = record.job().filter(|job| job.datasets > 1).and_then(|job| job.label);
+        let own_folder = results_path(&record);
         let results = listed.chain(record.results().unwrap_or_default()).map(|result| {
-            let name = result.path.split_once("/process_results/").map_or(result.path.as_str(), |(_, name)| name);
-            let name = own_folder.as_deref().and_then(|folder| strip_folder(name, folder)).unwrap_or(name);
-            (name.to_owned(), (result.size, result.sha256))
+            let in_job = path_in_job(&result.path);
+            let name = in_job.strip_prefix(&own_folder).or_else(|_| in_job.strip_prefix(PROCESS_RESULTS));
+            let name = name.unwrap_or(Path::new(&result.path)).to_string_lossy().into_owned();
+            (name, (result.size, result.sha256))
         });
         let stopped_by = record.container().and_then(|container| container.stopped_by);
         // The output of a job that a user or the engine has ended does not say why it ended.

@@ -87,13 +87,12 @@ impl Collection<'_> {
         let (tool, directory, id) = (self.tool, Arc::clone(self.directory), self.container.id.clone());
         let partial = self.container.status != Some(Status::Success);
         let has_own_folder = self.record.job().is_some_and(|job| job.datasets > 1);
-        let is_only_dataset = self.record.job().is_none_or(|job| job.datasets <= 1);
         let config = self.record.text("configname").map(str::to_owned);
         let is_retry = self.record.job().is_some_and(|job| job.attempt_number() > 1);
         run_blocking(move || {
             let dataset = directory.job().dataset();
             journal::finish_all(&directory)?;
-            let mut earlier = EarlierResults::read(&directory, is_only_dataset, config.as_deref())?;
+            let mut earlier = EarlierResults::read(&directory, !has_own_folder, config.as_deref())?;
             let kept = journal::not_found_again(&directory, dataset, &id, &findings)?;
             for result in &kept {
                 earlier.forget(&result.result.path);

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use ncaas_core::failure::Result;
-use ncaas_core::layout::{PROCESS_RESULTS, base_name, path_in_job};
+use ncaas_core::layout::{config_copy, path_in_job};
 use ncaas_core::transfer::file_sha256;
 
 use super::job_directory::JobDirectory;
@@ -39,7 +39,7 @@ impl EarlierResults {
         let moves = journal.moves().map(|entry| entry.map(|(entry, _)| (entry.result.path.clone(), entry)));
         let mut replaceable = moves.collect::<Result<HashMap<_, _>>>()?;
         if let Some(config) = config {
-            replaceable.remove(&format!("{}/{PROCESS_RESULTS}/{}", directory.base(), base_name(config)));
+            replaceable.remove(&format!("{}/{}", directory.base(), config_copy(config)));
         }
         if !is_only_dataset && !replaceable.is_empty() {
             for record in directory.other_records() {

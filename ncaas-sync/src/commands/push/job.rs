@@ -17,8 +17,9 @@ use ncaas_core::claim;
 use ncaas_core::failure::{Failure, Kind, Result};
 use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
-use ncaas_core::layout::{CERTIFICATE, CONFIGS, END_FILE, JobFolder, LOGS, PROCESS_RESULTS, path_in_job};
+use ncaas_core::layout::{CERTIFICATE, CONFIGS, END_PATH, JobFolder, LOGS, PROCESS_RESULTS, path_in_job};
 use ncaas_core::lease;
+use ncaas_core::outcome::results_path;
 use ncaas_core::pipe::Output;
 use ncaas_core::quantity::format_count;
 use ncaas_core::record::Record;
@@ -283,11 +284,8 @@ impl JobUpload<'_> {
 
     /// Which of these objects are results of the record's dataset that this machine does not have.
     fn existing_results<'e>(&self, record: &Record, existing: &'e HashMap<String, ObjectInfo>) -> HashSet<&'e Path> {
-        let mut results = PathBuf::from(PROCESS_RESULTS);
-        if record.job().is_some_and(|job| job.datasets > 1) {
-            results.push(self.folder.label());
-        }
-        let is_result = |path: &&Path| path.starts_with(&results) && !path.ends_with(END_FILE);
+        let results = results_path(record);
+        let is_result = |path: &&Path| path.starts_with(&results) && *path != Path::new(END_PATH);
         // In a directory, empty folders are listed too.
         let objects = existing.keys().filter(|path| !path.ends_with('/'));
         objects.map(Path::new).filter(is_result).filter(|path| !self.transfer.folder().has(path)).collect()
