@@ -1,7 +1,9 @@
 //! Blocking work on other threads. All other work of a tool shares one thread.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use async_recursion::async_recursion as boxed;
 use tokio::task::JoinError;
 
 use crate::failure::{Failure, Kind, Result};
@@ -16,6 +18,19 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// The failure of `work`; [`Kind::Interrupted`] if the runtime ends first.
 pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = run_boxed(Box::new(move || work().map(|value| Box::new(value) as AnyValue))).await?;
+    match done.downcast() {
+        Ok(value) => Ok(*value),
+        Err(_) => unreachable!("the work returned a value of its own type"),
+    }
+}
+
+type AnyValue = Box<dyn Any + Send>;
+
+/// Same as [`run_blocking`], without the types, so that the runtime's code for a task is compiled once and not for each
+/// caller.
+#[boxed]
+async fn run_boxed(work: Box<dyn FnOnce() -> Result<AnyValue> + Send>) -> Result<AnyValue> {
     join_blocking(tokio::task::spawn_blocking(work)).await
 }
 

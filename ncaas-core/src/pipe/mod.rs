@@ -19,7 +19,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use async_recursion::async_recursion as boxed;
 use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -53,6 +55,21 @@ pub async fn print(tool: Tool, lines: Vec<u8>) -> Result<ExitStatus> {
         Ok(())
     };
     Pipe::new(tool, 1).source(write).await
+}
+
+/// What a verb does after its last record.
+type AtEnd<'w> = Box<dyn FnOnce(&Output) + 'w>;
+
+/// The work of a verb on one record. Its type is erased, so that the code of the pipe is compiled once and not for each
+/// verb.
+trait Work {
+    fn start<'a>(&'a self, record: &'a mut Record, output: &'a Output) -> LocalBoxFuture<'a, Result<()>>;
+}
+
+impl<W: AsyncFn(&mut Record, &Output) -> Result<()>> Work for W {
+    fn start<'a>(&'a self, record: &'a mut Record, output: &'a Output) -> LocalBoxFuture<'a, Result<()>> {
+        Box::pin(self(record, output))
+    }
 }
 
 /// How a verb works on its records.
@@ -122,8 +139,7 @@ impl Pipe {
     where
         W: AsyncFn(&mut Record, &Output) -> Result<()>,
     {
-        let work = async |record: &mut Record, output: &Output| work(record, output).await.map(|()| true);
-        self.run(input, work, at_end).await
+        self.run(input, &work, true, Box::new(at_end)).await
     }
 
     /// Runs `work` on each record. `work` writes the output; the record itself is written only if it failed.
@@ -134,8 +150,7 @@ impl Pipe {
     where
         W: AsyncFn(&mut Record, &Output) -> Result<()>,
     {
-        let work = async |record: &mut Record, output: &Output| work(record, output).await.map(|()| false);
-        self.run(input, work, |_| {}).await
+        self.run(input, &work, false, Box::new(|_| {})).await
     }
 
     /// Runs `work`, which writes output without reading records.
@@ -173,25 +188,36 @@ impl Pipe {
         if self.summarises { Output::summaries(self.tool, self.notes_only) } else { Output::json() }
     }
 
-    async fn run<W>(self, mut input: Input, work: W, at_end: impl FnOnce(&Output)) -> Result<ExitStatus>
-    where
-        W: AsyncFn(&mut Record, &Output) -> Result<bool>,
-    {
-        let output = self.open_output();
-        let queues = JobQueues::default();
-        let repeated = RepeatedFailures::default();
-        let last_job = RefCell::default();
+    /// Runs `work` on each record, and writes the record after it if `writes` is set.
+    #[boxed(?Send)]
+    async fn run<'w>(
+        self,
+        mut input: Input,
+        work: &'w dyn Work,
+        writes: bool,
+        at_end: AtEnd<'w>,
+    ) -> Result<ExitStatus> {
+        let run = Run {
+            work,
+            writes,
+            output: self.open_output(),
+            queues: JobQueues::default(),
+            repeated: RepeatedFailures::default(),
+            last_job: RefCell::default(),
+            pipe: self,
+        };
+        let pipe = &run.pipe;
         let mut running = FuturesUnordered::new();
         let mut of_groups: HashMap<String, usize> = HashMap::new();
         let mut ended = Ok(());
         let (mut interrupted, mut closed) = (false, false);
         loop {
-            while running.len() < self.jobs + self.room_for_others
+            while running.len() < pipe.jobs + pipe.room_for_others
                 && let Some((group, line)) =
-                    input.take_record(|group| of_groups.get(group).is_none_or(|count| *count < self.jobs))
+                    input.take_record(|group| of_groups.get(group).is_none_or(|count| *count < pipe.jobs))
             {
                 *of_groups.entry(group.clone()).or_default() += 1;
-                let done = self.process(line, &work, &output, &queues, &repeated, &last_job);
+                let done = run.process(line);
                 running.push(async move {
                     done.await;
                     group
@@ -202,8 +228,8 @@ impl Pipe {
             }
             tokio::select! {
                 biased;
-                () = self.tool.interrupted() => { interrupted = true; break; }
-                () = output.closed() => { closed = true; break; }
+                () = pipe.tool.interrupted() => { interrupted = true; break; }
+                () = run.output.closed() => { closed = true; break; }
                 Some(group) = running.next(), if !running.is_empty() => leave_group(&mut of_groups, &group),
                 read = input.read(), if input.may_read() => ended = ended.and(read),
             }
@@ -211,56 +237,61 @@ impl Pipe {
         let jobs = running.len();
         // Their progress lines are removed from the terminal before the next message.
         drop(running);
-        repeated.report_counts(self.tool, "record");
-        if interrupted && jobs > 0 && !self.explains_interruption {
-            let advice = resume_advice(last_job.borrow().as_ref().filter(|_| input.is_stdin()));
+        run.repeated.report_counts(pipe.tool, "record");
+        if interrupted && jobs > 0 && !pipe.explains_interruption {
+            let advice = resume_advice(run.last_job.borrow().as_ref().filter(|_| input.is_stdin()));
             let left = [format!("{} not finished", format_count(jobs, "record")), advice];
-            self.tool.note(&describe_interruption(left));
+            pipe.tool.note(&describe_interruption(left));
         }
         if !interrupted && !closed {
-            at_end(&output);
+            at_end(&run.output);
         }
-        let status = output.finish().await?;
-        ended.map(|()| self.tool.status_after(status))
+        let status = run.output.finish().await?;
+        ended.map(|()| run.pipe.tool.status_after(status))
     }
+}
 
+/// One run of a verb.
+struct Run<'w> {
+    pipe: Pipe,
+    work: &'w dyn Work,
+    /// Whether the pipe writes a record after the work on it.
+    writes: bool,
+    output: Output,
+    queues: JobQueues,
+    repeated: RepeatedFailures,
+    last_job: RefCell<Option<Job>>,
+}
+
+impl Run<'_> {
     /// Works on one line and writes its record.
-    async fn process<W>(
-        &self,
-        line: Result<Record, (Vec<u8>, Failure)>,
-        work: &W,
-        output: &Output,
-        queues: &JobQueues,
-        repeated: &RepeatedFailures,
-        last_job: &RefCell<Option<Job>>,
-    ) where
-        W: AsyncFn(&mut Record, &Output) -> Result<bool>,
-    {
+    async fn process(&self, line: Result<Record, (Vec<u8>, Failure)>) {
+        let Run { pipe, output, .. } = self;
         let mut record = match line {
             Ok(record) => record,
             Err((start, failure)) => {
-                repeated.report(self.tool, &failure);
+                self.repeated.report(pipe.tool, &failure);
                 output.note_failure(&failure);
-                return output.emit(&Record::from_bad_line(&start, &failure, self.tool.name())).await;
+                return output.emit(&Record::from_bad_line(&start, &failure, pipe.tool.name())).await;
             }
         };
         if let Some(job) = record.job() {
-            last_job.replace(Some(job));
+            self.last_job.replace(Some(job));
         }
-        let queued = queues.enter(&record);
+        let queued = self.queues.enter(&record);
         // Without a wait, work begins in the order of the records: tokio interrupts a task that takes many locks in a
         // row.
         let held = match queued.lock.try_lock() {
             Ok(held) => held,
             Err(_) => queued.lock.lock().await,
         };
-        let passes = record.has_error() && !self.takes_errors || record.is_pushed() && self.skips_pushed;
+        let passes = record.has_error() && !pipe.takes_errors || record.is_pushed() && pipe.skips_pushed;
         if passes {
             output.pass_on(&record).await;
         } else {
-            match work(&mut record, output).await {
-                Ok(true) => output.emit(&record).await,
-                Ok(false) => {}
+            match self.work.start(&mut record, output).await {
+                Ok(()) if self.writes => output.emit(&record).await,
+                Ok(()) => {}
                 Err(mut failure) => {
                     let is_output = record.text("line").is_some() && record.text("stream").is_some();
                     if failure.kind == Kind::BadRecord && is_output {
@@ -272,16 +303,16 @@ impl Pipe {
                     }
                     // A record as JSON on the same terminal contains it.
                     if !output.shows_json_beside_messages() {
-                        repeated.report(self.tool, &failure);
+                        self.repeated.report(pipe.tool, &failure);
                     }
                     output.note_failure(&failure);
-                    record.fail(self.tool.name(), &failure);
+                    record.fail(pipe.tool.name(), &failure);
                     output.emit(&record).await;
                 }
             }
         }
         drop(held);
-        queues.leave(queued);
+        self.queues.leave(queued);
     }
 }
 
