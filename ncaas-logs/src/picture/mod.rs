@@ -1,5 +1,6 @@
 //! Draws jobs: a row for each, and below them how many ran at once, their CPU and their memory, over the same time.
 
+mod canvas;
 mod png;
 mod svg;
 
@@ -11,7 +12,10 @@ use ncaas_core::text::{serialized_name, shorten_middle};
 
 use crate::job_summary::describe_class;
 use crate::timeline::{Row, Slice, Timeline, format_utc};
-use svg::{Anchor, CHARACTER, Colour, Svg};
+pub(crate) use canvas::Colour;
+use canvas::{Anchor, CHARACTER, Canvas};
+use png::Png;
+use svg::Svg;
 
 const WIDTH: f64 = 1100.0;
 const RIGHT: f64 = 20.0;
@@ -87,16 +91,24 @@ pub(crate) fn status_word(status: Option<Status>) -> String {
 }
 
 pub(crate) fn draw_svg(timeline: &Timeline) -> String {
-    draw(timeline, &FILE)
+    draw_with_theme(timeline, &FILE)
 }
 
 /// The picture as SVG for an HTML page with the style sheet's variables `--page`, `--ink`, `--faint` and `--failed`.
 pub(crate) fn draw_for_page(timeline: &Timeline) -> String {
-    draw(timeline, &PAGE)
+    draw_with_theme(timeline, &PAGE)
 }
 
 pub(crate) fn draw_png(timeline: &Timeline) -> Result<Vec<u8>> {
-    png::render(&draw_svg(timeline))
+    let mut png = Png::new(WIDTH as u32, height(timeline, &FILE) as u32, FILE.background)?;
+    draw(timeline, &FILE, &mut png);
+    png.finish()
+}
+
+fn draw_with_theme(timeline: &Timeline, theme: &Theme) -> String {
+    let mut svg = Svg::new(WIDTH as u32, height(timeline, theme) as u32, theme.background);
+    draw(timeline, theme, &mut svg);
+    svg.finish()
 }
 
 /// The width of the names beside the rows, and how many characters of a name fit.
@@ -120,18 +132,17 @@ fn height(timeline: &Timeline, theme: &Theme) -> f64 {
     (theme.top + rows + PANELS.len() as f64 * (GAP + PANEL) + BOTTOM).ceil()
 }
 
-fn draw(timeline: &Timeline, theme: &Theme) -> String {
-    let mut svg = Svg::new(WIDTH as u32, height(timeline, theme) as u32, theme.background);
+fn draw(timeline: &Timeline, theme: &Theme, canvas: &mut dyn Canvas) {
     let (left, _) = name_width(timeline);
     let width = WIDTH - left - RIGHT;
     let x = |time: f64| left + (time - timeline.start) / (timeline.end - timeline.start) * width;
     if theme.top >= LEGEND {
-        draw_legend(timeline, theme, &mut svg);
+        draw_legend(timeline, theme, canvas);
     }
     let ticks = ticks(timeline);
     let bottom = height(timeline, theme) - BOTTOM;
     for (time, _) in &ticks {
-        svg.rectangle([x(*time), theme.top, 0.5, bottom - theme.top], theme.faint, None);
+        canvas.rectangle([x(*time), theme.top, 0.5, bottom - theme.top], theme.faint, None);
     }
     let row = row_height(timeline);
     for (at, job) in timeline.rows.iter().enumerate() {
@@ -140,9 +151,9 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
         let margin = if row > 4.0 { 1.0 } else { 0.0 };
         // The shortest job is visible too.
         let run = [x(job.start), y + margin, (x(job.end) - x(job.start)).max(1.0), row - 2.0 * margin];
-        svg.rectangle(run, colour, Some(&title(job)));
+        canvas.rectangle(run, colour, Some(&title(job)));
     }
-    draw_names(timeline, theme, &mut svg);
+    draw_names(timeline, theme, canvas);
     let slices = timeline.slices(SLICES);
     let unknown = timeline.rows.iter().filter(|row| !row.has_samples()).count();
     let mut y = theme.top + row * timeline.rows.len() as f64;
@@ -163,23 +174,23 @@ fn draw(timeline: &Timeline, theme: &Theme) -> String {
             for run in slices.chunk_by(|one, next| one.is_unknown == next.is_unknown) {
                 let length = run.len() as f64 * step;
                 if run[0].is_unknown {
-                    svg.rectangle([x, y, length, PANEL], theme.faint, None);
+                    canvas.rectangle([x, y, length, PANEL], theme.faint, None);
                 }
                 x += length;
             }
         }
         for (line, label) in labels.iter().enumerate() {
-            svg.text(left - 6.0, y + 6.0 + line as f64 * 18.0, Anchor::End, theme.ink, label);
+            canvas.text(left - 6.0, y + 6.0 + line as f64 * 18.0, Anchor::End, theme.ink, label);
         }
-        svg.rectangle([left, y + PANEL, width, 1.0], theme.ink, None);
-        let heights = slices.iter().map(|slice| if most > 0.0 { value(slice) / most * PANEL } else { 0.0 });
-        svg.steps([left, y + PANEL, width / SLICES as f64], heights, SUM);
+        canvas.rectangle([left, y + PANEL, width, 1.0], theme.ink, None);
+        let heights: Vec<f64> =
+            slices.iter().map(|slice| if most > 0.0 { value(slice) / most * PANEL } else { 0.0 }).collect();
+        canvas.steps([left, y + PANEL, width / SLICES as f64], &heights, SUM);
         y += PANEL;
     }
     for (time, label) in ticks {
-        svg.text(x(time), bottom + 14.0, Anchor::Middle, theme.ink, &label);
+        canvas.text(x(time), bottom + 14.0, Anchor::Middle, theme.ink, &label);
     }
-    svg.finish()
 }
 
 /// The text that a browser shows when the pointer is over a job.
@@ -189,14 +200,14 @@ fn title(job: &Row) -> String {
 
 /// Writes the names of all jobs. If there is not enough room, those of the failed ones, and others where no name is
 /// near.
-fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
+fn draw_names(timeline: &Timeline, theme: &Theme, canvas: &mut dyn Canvas) {
     let row = row_height(timeline);
     let (left, characters) = name_width(timeline);
     let right = left - 6.0;
     let middle = |at: usize| theme.top + (at as f64 + 0.5) * row;
     if row >= NAME_HEIGHT {
         for (at, job) in timeline.rows.iter().enumerate() {
-            svg.text(right, middle(at), Anchor::End, theme.ink, &shorten_middle(&job.label, characters));
+            canvas.text(right, middle(at), Anchor::End, theme.ink, &shorten_middle(&job.label, characters));
         }
         return;
     }
@@ -208,7 +219,7 @@ fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     let mut last = rows_end - NAME_HEIGHT / 2.0;
     if left_out > 0 {
         names.truncate(room.saturating_sub(1));
-        svg.text(right, last, Anchor::End, theme.ink, &format!("and {} more failed", left_out + 1));
+        canvas.text(right, last, Anchor::End, theme.ink, &format!("and {} more failed", left_out + 1));
         last -= NAME_HEIGHT;
     }
     // As near to their rows as names above them and below them allow.
@@ -220,7 +231,7 @@ fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
     for (y, job) in names.iter_mut().rev() {
         *y = y.min(last);
         last = *y - NAME_HEIGHT;
-        svg.text(right, *y, Anchor::End, theme.failed, &shorten_middle(&job.label, characters));
+        canvas.text(right, *y, Anchor::End, theme.failed, &shorten_middle(&job.label, characters));
     }
     let mut written: Vec<f64> = names.iter().map(|(y, _)| *y).collect();
     for (at, job) in timeline.rows.iter().enumerate().filter(|(_, job)| !job.has_failed()) {
@@ -229,23 +240,23 @@ fn draw_names(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
         let is_free = left_out == 0 && written.iter().all(|other| (y - other).abs() >= NAME_HEIGHT);
         if is_free {
             written.push(y);
-            svg.text(right, y, Anchor::End, theme.ink, &shorten_middle(&job.label, characters));
+            canvas.text(right, y, Anchor::End, theme.ink, &shorten_middle(&job.label, characters));
         }
     }
 }
 
-fn draw_legend(timeline: &Timeline, theme: &Theme, svg: &mut Svg) {
+fn draw_legend(timeline: &Timeline, theme: &Theme, canvas: &mut dyn Canvas) {
     let (from, to) = (format_utc(timeline.start), format_utc(timeline.end));
     let title = format!("{}, {from} to {to} UTC", format_count(timeline.rows.len(), "job"));
     let (left, _) = name_width(timeline);
-    svg.text(left, 16.0, Anchor::Start, theme.ink, &title);
+    canvas.text(left, 16.0, Anchor::Start, theme.ink, &title);
     let mut x = left;
     for (status, colour) in STATUSES {
         let count = timeline.rows.iter().filter(|row| row.status == status).count();
         if count > 0 {
             let label = format!("{count} {}", describe_class(&status_word(status)));
-            svg.rectangle([x, 34.0, 12.0, 12.0], colour, None);
-            svg.text(x + 18.0, 40.0, Anchor::Start, theme.ink, &label);
+            canvas.rectangle([x, 34.0, 12.0, 12.0], colour, None);
+            canvas.text(x + 18.0, 40.0, Anchor::Start, theme.ink, &label);
             x += 40.0 + label.len() as f64 * CHARACTER;
         }
     }

@@ -1,27 +1,134 @@
-//! An SVG as a PNG, with an embedded font, so that none needs to be installed.
+//! A picture as PNG, with an embedded font, so that none needs to be installed.
 //!
 //! The font is DejaVu Sans Mono, under the Bitstream Vera licence, which allows its distribution with any program.
 
-use std::sync::Arc;
-
 use ncaas_core::failure::{Failure, Kind, Result};
-use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree, fontdb};
+use tiny_skia::{Color, FillRule, Paint, Path, PathBuilder, Pixmap, Rect, Transform};
+use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
-/// Pixels of the PNG for each pixel of the SVG.
+use super::canvas::{Anchor, CHARACTER, Canvas, Colour, FONT_SIZE};
+
+/// Pixels of the PNG for each pixel of the canvas.
 const SCALE: f32 = 2.0;
 
-/// Renders an SVG that this program has drawn.
-pub(super) fn render(svg: &str) -> Result<Vec<u8>> {
-    let failed = |cause: String| Failure::new(Kind::Io, format!("cannot render the picture: {cause}"));
-    let mut fonts = fontdb::Database::new();
-    fonts.load_font_data(dejavu::sans_mono::regular().to_vec());
-    fonts.set_monospace_family("DejaVu Sans Mono");
-    let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
-    let tree = Tree::from_str(svg, &options).map_err(|error| failed(error.to_string()))?;
-    let size = tree.size();
-    let mut pixels = Pixmap::new((size.width() * SCALE) as u32, (size.height() * SCALE) as u32)
-        .ok_or_else(|| failed("it is too large".to_owned()))?;
-    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
-    pixels.encode_png().map_err(|error| failed(error.to_string()))
+/// How far below its middle a line of text stands, as a part of the font's size.
+const BASELINE: f64 = 0.35;
+
+/// A PNG that is being drawn.
+pub(super) struct Png {
+    pixels: Pixmap,
+    face: Face<'static>,
+}
+
+impl Png {
+    pub(super) fn new(width: u32, height: u32, background: Colour) -> Result<Self> {
+        let size = |pixels: u32| (pixels as f32 * SCALE) as u32;
+        let mut pixels = Pixmap::new(size(width), size(height)).ok_or_else(|| failure("it is too large".to_owned()))?;
+        pixels.fill(parse_colour(background));
+        let face = Face::parse(dejavu::sans_mono::regular(), 0).map_err(|error| failure(error.to_string()))?;
+        Ok(Png { pixels, face })
+    }
+
+    pub(super) fn finish(self) -> Result<Vec<u8>> {
+        self.pixels.encode_png().map_err(|error| failure(error.to_string()))
+    }
+
+    fn fill(&mut self, path: Option<Path>, colour: Colour) {
+        let Some(path) = path else { return };
+        let mut paint = Paint::default();
+        paint.set_color(parse_colour(colour));
+        self.pixels.fill_path(&path, &paint, FillRule::Winding, Transform::from_scale(SCALE, SCALE), None);
+    }
+}
+
+impl Canvas for Png {
+    fn rectangle(&mut self, area: [f64; 4], colour: Colour, _title: Option<&str>) {
+        let [x, y, width, height] = area.map(|value| value as f32);
+        self.fill(Rect::from_xywh(x, y, width, height).map(PathBuilder::from_rect), colour);
+    }
+
+    fn steps(&mut self, [x, bottom, step]: [f64; 3], heights: &[f64], colour: Colour) {
+        let mut path = PathBuilder::new();
+        path.move_to(x as f32, bottom as f32);
+        let mut end = x;
+        for height in heights {
+            path.line_to(end as f32, (bottom - height) as f32);
+            end += step;
+            path.line_to(end as f32, (bottom - height) as f32);
+        }
+        path.line_to(end as f32, bottom as f32);
+        path.close();
+        self.fill(path.finish(), colour);
+    }
+
+    fn text(&mut self, x: f64, y: f64, anchor: Anchor, colour: Colour, text: &str) {
+        let characters = text.chars().filter(|character| !character.is_control());
+        // The font has one width for all characters.
+        let width = characters.clone().count() as f64 * CHARACTER;
+        let start = match anchor {
+            Anchor::Start => x,
+            Anchor::Middle => x - width / 2.0,
+            Anchor::End => x - width,
+        };
+        let scale = FONT_SIZE / f64::from(self.face.units_per_em());
+        let mut outlines = Outlines { path: PathBuilder::new(), x: start, y: y + BASELINE * FONT_SIZE, scale };
+        for character in characters {
+            // Glyph 0 stands for characters that the font lacks.
+            let glyph = self.face.glyph_index(character).unwrap_or(GlyphId(0));
+            self.face.outline_glyph(glyph, &mut outlines);
+            outlines.x += CHARACTER;
+        }
+        self.fill(outlines.path.finish(), colour);
+    }
+}
+
+/// The outlines of a line of text. The font's units become pixels; its y axis points upwards.
+struct Outlines {
+    path: PathBuilder,
+    x: f64,
+    y: f64,
+    scale: f64,
+}
+
+impl Outlines {
+    fn point(&self, x: f32, y: f32) -> (f32, f32) {
+        ((self.x + f64::from(x) * self.scale) as f32, (self.y - f64::from(y) * self.scale) as f32)
+    }
+}
+
+impl OutlineBuilder for Outlines {
+    fn move_to(&mut self, x: f32, y: f32) {
+        let (x, y) = self.point(x, y);
+        self.path.move_to(x, y);
+    }
+
+    fn line_to(&mut self, x: f32, y: f32) {
+        let (x, y) = self.point(x, y);
+        self.path.line_to(x, y);
+    }
+
+    fn quad_to(&mut self, x1: f32, y1: f32, x: f32, y: f32) {
+        let ((x1, y1), (x, y)) = (self.point(x1, y1), self.point(x, y));
+        self.path.quad_to(x1, y1, x, y);
+    }
+
+    fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
+        let ((x1, y1), (x2, y2), (x, y)) = (self.point(x1, y1), self.point(x2, y2), self.point(x, y));
+        self.path.cubic_to(x1, y1, x2, y2, x, y);
+    }
+
+    fn close(&mut self) {
+        self.path.close();
+    }
+}
+
+/// The colour that `#rrggbb` names. A picture in a file has no others.
+fn parse_colour(colour: Colour) -> Color {
+    let rgb = colour.strip_prefix('#').and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or_default();
+    let [_, red, green, blue] = rgb.to_be_bytes();
+    Color::from_rgba8(red, green, blue, u8::MAX)
+}
+
+fn failure(cause: String) -> Failure {
+    Failure::new(Kind::Io, format!("cannot draw the picture: {cause}"))
 }

@@ -1,22 +1,10 @@
-//! An SVG of rectangles and text.
+//! A picture as SVG.
 
 use std::fmt::Write;
 
-/// A colour of CSS, `#rrggbb` or `var(--name)`.
-pub(crate) type Colour = &'static str;
+use super::canvas::{Anchor, Canvas, Colour, FONT_SIZE};
 
-/// The end of a text that is at its point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
-/// Width of one character of text, in pixels: DejaVu Sans Mono at the size below.
-pub(super) const CHARACTER: f64 = 7.83;
-
-/// An SVG that is being drawn. Its origin is at the top left.
+/// An SVG that is being drawn.
 #[derive(Debug)]
 pub(super) struct Svg {
     text: String,
@@ -26,7 +14,7 @@ impl Svg {
     pub(super) fn new(width: u32, height: u32, background: Colour) -> Self {
         let text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" font-family=\"DejaVu Sans Mono, monospace\" font-size=\"13\">\n\
+             viewBox=\"0 0 {width} {height}\" font-family=\"DejaVu Sans Mono, monospace\" font-size=\"{FONT_SIZE}\">\n\
              <rect width=\"100%\" height=\"100%\" fill=\"{background}\"/>\n"
         );
         Svg { text }
@@ -37,16 +25,21 @@ impl Svg {
         self.text
     }
 
-    /// Draws a filled rectangle. A browser shows `title` when the pointer is over it.
-    pub(super) fn rectangle(&mut self, [x, y, width, height]: [f64; 4], colour: Colour, title: Option<&str>) {
+    fn push(&mut self, element: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        self.text.write_fmt(element).unwrap_or(());
+    }
+}
+
+impl Canvas for Svg {
+    fn rectangle(&mut self, [x, y, width, height]: [f64; 4], colour: Colour, title: Option<&str>) {
         let end = title.map_or("/>".to_owned(), |title| format!("><title>{}</title></rect>", escape(title)));
         self.push(format_args!(
             "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"{colour}\"{end}\n"
         ));
     }
 
-    /// Draws the area between the line at height `bottom` and steps of the same width, given their heights.
-    pub(super) fn steps(&mut self, [x, bottom, step]: [f64; 3], heights: impl Iterator<Item = f64>, colour: Colour) {
+    fn steps(&mut self, [x, bottom, step]: [f64; 3], heights: &[f64], colour: Colour) {
         let mut path = format!("M{x:.2} {bottom:.2}");
         let mut end = x;
         for height in heights {
@@ -57,8 +50,7 @@ impl Svg {
         self.push(format_args!("<path d=\"{path}V{bottom:.2}Z\" fill=\"{colour}\"/>\n"));
     }
 
-    /// Writes a line of text whose middle is at the height `y`.
-    pub(super) fn text(&mut self, x: f64, y: f64, anchor: Anchor, colour: Colour, text: &str) {
+    fn text(&mut self, x: f64, y: f64, anchor: Anchor, colour: Colour, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",
             Anchor::Middle => "middle",
@@ -68,11 +60,6 @@ impl Svg {
         self.push(format_args!(
             "<text x=\"{x:.1}\" y=\"{y:.1}\" dy=\"0.35em\" text-anchor=\"{anchor}\" fill=\"{colour}\">{text}</text>\n"
         ));
-    }
-
-    fn push(&mut self, element: std::fmt::Arguments<'_>) {
-        // Writing to a string cannot fail.
-        self.text.write_fmt(element).unwrap_or(());
     }
 }
 
