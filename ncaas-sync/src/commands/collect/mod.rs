@@ -32,6 +32,7 @@ use bollard::models::ContainerInspectResponse;
 use ncaas_core::blocking::run_blocking;
 use ncaas_core::engine::{Engine, LazyEngine, reference};
 use ncaas_core::failure::{Failure, Kind, Result};
+use ncaas_core::image_labels::EXPECT;
 use ncaas_core::inputs;
 use ncaas_core::io_dir::fill_io_dir;
 use ncaas_core::layout::{CONFIGS, PROCESS_RESULTS};
@@ -170,8 +171,10 @@ impl Collector {
         let (tool, args, filter) = (self.tool, &self.args, &self.filter);
         let jobs_with_left_out = &self.jobs_with_left_out;
         let collection = Collection { tool, args, filter, jobs_with_left_out, record, directory, container };
+        // The label of a container that was removed is lost.
+        let label = inspected.as_ref().ok().and_then(|(_, inspected)| expect_label(inspected.as_ref()?));
         collection.collect(inspected).await?;
-        let check = self.expected_results(container).await?;
+        let check = self.expected_results(container, &label.unwrap_or_default())?;
         let listed = {
             let directory = Arc::clone(directory);
             run_blocking(move || ListedResults::read(&directory, check)).await?
@@ -190,9 +193,9 @@ impl Collector {
     }
 
     /// The check of a job's results. A job that did not succeed is not checked.
-    async fn expected_results(&self, container: &Container) -> Result<Check> {
+    fn expected_results(&self, container: &Container, label: &str) -> Result<Check> {
         let expected = if container.status == Some(Status::Success) {
-            self.expected.or_from_label(self.engine.get().await.ok(), &container.id).await?
+            self.expected.or_from_label(label)?
         } else {
             ExpectedResults::default()
         };
@@ -236,6 +239,11 @@ async fn take_io_dir(engine: &Engine, inspected: &ContainerInspectResponse, reco
     }
     record.set("io_dir", &io_dir);
     Ok(())
+}
+
+/// The results that a job's container must leave, one glob on each line.
+fn expect_label(inspected: &ContainerInspectResponse) -> Option<String> {
+    inspected.config.as_ref()?.labels.as_ref()?.get(EXPECT).cloned()
 }
 
 /// Copies the config beside the results, under its own name.
