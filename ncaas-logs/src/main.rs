@@ -7,6 +7,7 @@ mod job_summary;
 mod log;
 mod log_source;
 mod picture;
+mod runs;
 mod saved_files;
 mod timeline;
 mod usage;

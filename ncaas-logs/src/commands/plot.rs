@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::args::PlotArgs;
 use crate::picture;
+use crate::runs::Runs;
 use crate::saved_files::{expand_job_folders, read_records};
 use crate::timeline::{Row, Timeline};
 
@@ -34,13 +35,13 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
             expand_job_folders(tool, &args.files)?.iter().map(|path| read_records(path)).collect::<Result<Vec<_>>>()?;
         Input::records(records.into_iter().flatten())
     };
-    let rows: RefCell<Vec<Row>> = RefCell::default();
+    let rows: RefCell<Runs<Row>> = RefCell::default();
     let without_a_run = Cell::new(0);
     let pipe = Pipe { takes_errors: true, ..Pipe::for_args(tool, &args.pipe, 1) };
     let status = pipe
         .for_each(input, async |record: &mut Record, _: &Output| {
             match Row::from_record(record) {
-                Some(row) => rows.borrow_mut().push(row),
+                Some(row) => rows.borrow_mut().add(record, row),
                 None => without_a_run.set(without_a_run.get() + 1),
             }
             Ok(())
@@ -49,7 +50,7 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     if status != ExitStatus::SUCCESS {
         return Ok(status);
     }
-    let (rows, without_a_run) = (rows.into_inner(), without_a_run.get());
+    let (rows, without_a_run) = (rows.into_inner().into_values(), without_a_run.get());
     if rows.is_empty() && without_a_run == 0 {
         tool.note(&format!("no records were read: `{}` is not written", args.output.display()));
         return Ok(ExitStatus::SUCCESS);

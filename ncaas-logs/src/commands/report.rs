@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::args::ReportArgs;
 use crate::job_summary::{JobSummary, NOT_RUN, WAITING, describe_class};
 use crate::picture;
+use crate::runs::Runs;
 use crate::saved_files::{SavedFiles, expand_job_folders, read_records};
 use crate::timeline::{Row, Timeline, format_utc};
 
@@ -72,17 +73,16 @@ struct StatusCount {
 pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitStatus> {
     let path = files::absolute(&args.output)?;
     let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-    let found: RefCell<Vec<(Record, JobSummary)>> = RefCell::default();
-    let add = |record: &Record, saved: Option<&SavedFiles>| {
-        let number = found.borrow().len() + 1;
-        found.borrow_mut().push((record.clone(), JobSummary::new(record, saved, number, &folder)));
+    let found: RefCell<Runs<(Record, Option<SavedFiles>)>> = RefCell::default();
+    let add = |record: &Record, saved: Option<SavedFiles>| {
+        found.borrow_mut().add(record, (record.clone(), saved.or_else(|| SavedFiles::for_record(record))));
     };
     if args.files.is_empty() {
         let input = Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs report")?;
         let pipe = Pipe { takes_errors: true, ..Pipe::for_args(tool, &args.pipe, 1) };
         let status = pipe
             .for_each(input, async |record: &mut Record, _: &Output| {
-                add(record, SavedFiles::for_record(record).as_ref());
+                add(record, None);
                 Ok(())
             })
             .await?;
@@ -92,14 +92,15 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
     }
     for file in &expand_job_folders(tool, &args.files)? {
         let records = read_records(file)?;
-        let saved = if records.len() == 1 { SavedFiles::beside_record(file) } else { None };
         for record in &records {
-            let of_job = if saved.is_some() { None } else { SavedFiles::for_record(record) };
-            add(record, saved.as_ref().or(of_job.as_ref()));
+            add(record, if records.len() == 1 { SavedFiles::beside_record(file) } else { None });
         }
     }
-    let (records, mut jobs): (Vec<Record>, Vec<JobSummary>) = found.into_inner().into_iter().unzip();
-    let timeline = Timeline::new(records.iter().filter_map(Row::from_record).collect());
+    let found = found.into_inner().into_values();
+    let timeline = Timeline::new(found.iter().filter_map(|(record, _)| Row::from_record(record)).collect());
+    let numbered = (1..).zip(&found);
+    let mut jobs: Vec<JobSummary> =
+        numbered.map(|(number, (record, saved))| JobSummary::new(record, saved.as_ref(), number, &folder)).collect();
     jobs.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
     if jobs.is_empty() {
         tool.note(&format!("no records were read: `{}` is not written", path.display()));

@@ -21,5 +21,14 @@ fn plot_draws_svg_and_png_from_saved_records() {
     assert!(svg.contains("1 succeeded") && svg.contains("1 out of memory"), "{svg}");
     plot(&["-o", "jobs.png", "a.record.json"]).ok();
     assert!(std::fs::read(folder.path().join("jobs.png")).unwrap().starts_with(b"\x89PNG\r\n"));
+    // A pipe writes the record of a job when it runs, and again at its end.
+    let mut running =
+        json!({"container": {"id": "x", "name": "x", "state": "running", "started_at": "2026-11-22T10:00:01.5Z"}});
+    running["dataname"] = json!("lab/inputs/<a&b>.npy");
+    std::fs::write(folder.path().join("all.jsonl"), format!("{running}\n{}\n", line(1, "success"))).unwrap();
+    assert_eq!(plot(&["all.jsonl"]).ok().json().remove(0)["jobs"], 1);
+    let report =
+        Run::tool("ncaas-logs").args(["report", "-q", "all.jsonl"]).dir(folder.path()).run().ok().json().remove(0);
+    assert_eq!(report["jobs"], 1);
     plot(&["missing.json"]).ended_saying(1, "cannot read `missing.json`");
 }
