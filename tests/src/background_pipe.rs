@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+
 use crate::tools;
 
 /// A pipe that runs in a separate process group.
@@ -41,26 +43,26 @@ impl BackgroundPipe {
 impl BackgroundPipe {
     /// SIGTERM to all stages, and waits for their end.
     pub fn terminate(mut self) {
-        let group = format!("-{}", self.shell.id());
-        drop(Command::new("kill").args(["-TERM", "--", &group]).stderr(Stdio::null()).status());
-        let is_over = || Command::new("pgrep").args(["-g", &group[1..]]).stdout(Stdio::null()).status();
+        let _ = kill_process_group(self.group(), Signal::TERM);
         let ended = std::time::Instant::now() + std::time::Duration::from_secs(3);
         while std::time::Instant::now() < ended {
             drop(self.shell.try_wait());
-            if is_over().is_ok_and(|status| !status.success()) {
+            if test_kill_process_group(self.group()).is_err() {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         panic!("a stage did not end within three seconds of SIGTERM");
     }
+
+    fn group(&self) -> Pid {
+        Pid::from_child(&self.shell)
+    }
 }
 
 impl Drop for BackgroundPipe {
     fn drop(&mut self) {
-        drop(
-            Command::new("kill").args(["-KILL", "--", &format!("-{}", self.shell.id())]).stderr(Stdio::null()).status(),
-        );
+        let _ = kill_process_group(self.group(), Signal::KILL);
         drop(self.shell.wait());
     }
 }
