@@ -55,10 +55,17 @@ test-cluster: ## run the tests of a cluster whose machines, network and daemons 
 	cargo build --workspace
 	timeout 600 tests/services/with cargo $(firstword $(RUNNER)) $(if $(findstring nextest,$(RUNNER)),run) --workspace --test cluster
 
-# The services are installed, which waits for downloads, while the compiler works.
+# The services wait for downloads, and the compiler does not keep two processors busy: the three run beside each other. Lints have a
+# directory of their own, because cargo locks the other one. What runs beside the build is shown if it fails.
 check: ## everything that must pass before a change lands
-	@mkdir -p target; tests/services/with true >target/services.log 2>&1 & services=$$!; \
-	$(MAKE) format lint docs && { wait $$services || { cat target/services.log >&2; exit 1; }; } && $(MAKE) test generated
+	@mkdir -p target
+	@$(MAKE) format
+	@beside() { local log=target/$$1.log; shift; "$$@" >$$log 2>&1 || { cat $$log >&2; return 1; }; }; \
+	beside services tests/services/with true & services=$$!; \
+	beside lint env CARGO_TARGET_DIR=target/lint $(MAKE) lint docs & lint=$$!; \
+	cargo build --workspace --all-targets; built=$$?; \
+	wait $$services && wait $$lint && exit $$built
+	@$(MAKE) test generated
 
 format: ## check the formatting
 	cargo fmt --all --check
@@ -69,8 +76,8 @@ lint: ## clippy and shellcheck, without warnings
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck --external-sources $(SCRIPTS); \
 	else echo "make: shellcheck is not installed: the scripts stay unchecked" >&2; fi
 
-docs: ## check that the library's documentation builds without warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --package ncaas-core --all-features --no-deps --document-private-items --quiet
+docs: ## check that the documentation of the code builds without warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 
 bench: build ## measure against the docker CLI, s5cmd and rclone, side by side
 	@tests/bench/all

@@ -45,7 +45,7 @@ fn jobs_or_files() -> String {
 /// The io-dir.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct IoDirArgs {
-    /// The io-dir, which contains a group's files in DIR/<group>; an io-dir in a record takes precedence
+    /// The io-dir, which contains a group's files in DIR/GROUP; an io-dir in a record takes precedence
     #[arg(long, value_name = "DIR", env = "NCAAS_IO_DIR", default_value = DEFAULT_IO_DIR)]
     pub(crate) io_dir: PathBuf,
 }

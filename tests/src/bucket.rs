@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
-use aws_sdk_s3::types::{EncodingType, StorageClass};
+use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier, StorageClass};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -150,8 +150,10 @@ impl Drop for TestBucket {
         let keys = if let TestBucket::S3 { .. } = self { self.keys() } else { Vec::new() };
         if let TestBucket::S3 { name, client, runtime } = self {
             runtime.block_on(async {
-                for key in keys {
-                    drop(client.delete_object().bucket(&*name).key(key).send().await);
+                for keys in keys.chunks(1000) {
+                    let objects = keys.iter().map(|key| ObjectIdentifier::builder().key(key).build().unwrap());
+                    let all = Delete::builder().set_objects(Some(objects.collect())).quiet(true).build().unwrap();
+                    drop(client.delete_objects().bucket(&*name).delete(all).send().await);
                 }
                 drop(client.delete_bucket().bucket(&*name).send().await);
             });

@@ -84,8 +84,9 @@ impl Drop for CleanUp {
             // It may be gone already.
             drop(Command::new("docker").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status());
         };
-        for container in &self.containers {
-            quietly(&["rm", "-fv", container]);
+        if !self.containers.is_empty() {
+            let containers: Vec<&str> = self.containers.iter().map(String::as_str).collect();
+            quietly(&[&["rm", "-fv"][..], &containers].concat());
         }
         for label in &self.labels {
             let list = || {
