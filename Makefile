@@ -55,17 +55,10 @@ test-cluster: ## run the tests of a cluster whose machines, network and daemons 
 	cargo build --workspace
 	timeout 600 tests/services/with cargo $(firstword $(RUNNER)) $(if $(findstring nextest,$(RUNNER)),run) --workspace --test cluster
 
-# The services wait for downloads, and the compiler does not keep two processors busy: the three run beside each other. Lints have a
-# directory of their own, because cargo locks the other one. What runs beside the build is shown if it fails.
+# The services are installed, which waits for downloads, while the compiler works.
 check: ## everything that must pass before a change lands
-	@mkdir -p target
-	@$(MAKE) format
-	@beside() { local log=target/$$1.log; shift; "$$@" >$$log 2>&1 || { cat $$log >&2; return 1; }; }; \
-	beside services tests/services/with true & services=$$!; \
-	beside lint env CARGO_TARGET_DIR=target/lint $(MAKE) lint docs & lint=$$!; \
-	cargo build --workspace --all-targets; built=$$?; \
-	wait $$services && wait $$lint && exit $$built
-	@$(MAKE) test generated
+	@mkdir -p target; tests/services/with true >target/services.log 2>&1 & services=$$!; \
+	$(MAKE) format lint docs && { wait $$services || { cat target/services.log >&2; exit 1; }; } && $(MAKE) test generated
 
 format: ## check the formatting
 	cargo fmt --all --check
