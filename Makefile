@@ -15,7 +15,7 @@ DOCUMENTS = target/documents
 ALL_FEATURES  = ncaas-submit/batch
 STATIC_TARGET = $(or $(TARGET),$(shell rustc -vV | sed -n 's/^host: //p'))
 TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
-SCRIPTS = .ci/run .ci/generate .ci/package .ci/image tests/demo tests/archive tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
+SCRIPTS = .ci/run .ci/generate .ci/licences .ci/package .ci/image tests/demo tests/archive tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
           $(filter-out %.Dockerfile %.txt %.py,$(wildcard tests/services/*)) \
           $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
 # nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other. Tests wait more than they compute:
