@@ -47,13 +47,14 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
             Ok(())
         })
         .await?;
-    if status != ExitStatus::SUCCESS {
+    // The others are drawn beside a record that failed.
+    if status.is_interrupted() {
         return Ok(status);
     }
     let (rows, without_a_run) = (rows.into_inner().into_values(), without_a_run.get());
     if rows.is_empty() && without_a_run == 0 {
         tool.note(&format!("no records were read: `{}` is not written", args.output.display()));
-        return Ok(ExitStatus::SUCCESS);
+        return Ok(status);
     }
     let timeline = Timeline::new(rows);
     if timeline.rows.is_empty() {
@@ -65,5 +66,6 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     files::write_whole(&path, &picture)?;
     let plot = path.to_string_lossy().into_owned();
     let written = PlotRecord { plot, jobs: timeline.rows.len(), without_a_run };
-    Pipe::for_args(tool, &args.pipe, 1).write_json(&written).await
+    let write_status = Pipe::for_args(tool, &args.pipe, 1).write_json(&written).await?;
+    Ok(if status == ExitStatus::SUCCESS { write_status } else { status })
 }

@@ -77,16 +77,18 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
     let add = |record: &Record, saved: Option<SavedFiles>| {
         found.borrow_mut().add(record, (record.clone(), saved.or_else(|| SavedFiles::for_record(record))));
     };
+    let mut status = ExitStatus::SUCCESS;
     if args.files.is_empty() {
         let input = Input::stdin(tool, "cat io-dir/results/*/logs/*.record.json | ncaas-logs report")?;
         let pipe = Pipe { takes_errors: true, ..Pipe::for_args(tool, &args.pipe, 1) };
-        let status = pipe
+        status = pipe
             .for_each(input, async |record: &mut Record, _: &Output| {
                 add(record, None);
                 Ok(())
             })
             .await?;
-        if status != ExitStatus::SUCCESS {
+        // The others are reported beside a record that failed.
+        if status.is_interrupted() {
             return Ok(status);
         }
     }
@@ -104,7 +106,7 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
     jobs.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
     if jobs.is_empty() {
         tool.note(&format!("no records were read: `{}` is not written", path.display()));
-        return Ok(ExitStatus::SUCCESS);
+        return Ok(status);
     }
     let page = render(&jobs, &timeline)?;
     files::write_whole(&path, page.as_bytes())?;
@@ -113,7 +115,8 @@ pub(crate) async fn write_report(tool: Tool, args: ReportArgs) -> Result<ExitSta
         tool.note(&format!("wrote `{}`: {}, {failed} failed", path.display(), format_count(jobs.len(), "job")));
     }
     let written = ReportRecord { report: path.to_string_lossy().into_owned(), jobs: jobs.len(), failed };
-    Pipe::for_args(tool, &args.pipe, 1).write_json(&written).await
+    let write_status = Pipe::for_args(tool, &args.pipe, 1).write_json(&written).await?;
+    Ok(if status == ExitStatus::SUCCESS { write_status } else { status })
 }
 
 fn render(jobs: &[JobSummary], timeline: &Timeline) -> Result<String> {

@@ -132,3 +132,44 @@ fn parse_colour(colour: Colour) -> Color {
 fn failure(cause: String) -> Failure {
     Failure::new(Kind::Io, format!("cannot draw the picture: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The edges of what was drawn in black: left, right, top and bottom, in pixels of the canvas.
+    fn drawn(draw: impl FnOnce(&mut Png)) -> Option<[f32; 4]> {
+        let mut png = Png::new(100, 40, "#ffffff").unwrap();
+        draw(&mut png);
+        let width = png.pixels.width() as usize;
+        let pixels = png.pixels.pixels().iter().enumerate();
+        let dark = pixels.filter(|(_, pixel)| pixel.red() < 128).map(|(at, _)| (at % width, at / width));
+        let edges = dark.fold(None, |edges: Option<[usize; 4]>, (x, y)| {
+            let [left, right, top, bottom] = edges.unwrap_or([x, x, y, y]);
+            Some([left.min(x), right.max(x), top.min(y), bottom.max(y)])
+        });
+        edges.map(|edges| edges.map(|pixels| pixels as f32 / SCALE))
+    }
+
+    #[test]
+    fn text_is_drawn_beside_its_point_and_around_its_height() {
+        let width = 3.0 * CHARACTER as f32;
+        for (anchor, start) in
+            [(Anchor::Start, 50.0), (Anchor::Middle, 50.0 - width / 2.0), (Anchor::End, 50.0 - width)]
+        {
+            let [left, right, top, bottom] = drawn(|png| png.text(50.0, 20.0, anchor, "#000000", "a\u{7}xÄ")).unwrap();
+            assert!(left >= start && left < start + 3.0, "{anchor:?}: {left}");
+            assert!(right <= start + width && right > start + width - 3.0, "{anchor:?}: {right}");
+            assert!(top > 10.0 && top < 18.0 && bottom > 22.0 && bottom < 27.0, "{anchor:?}: {top} to {bottom}");
+        }
+        assert_eq!(drawn(|png| png.text(50.0, 20.0, Anchor::Start, "#000000", "")), None);
+    }
+
+    #[test]
+    fn steps_and_rectangles_cover_their_area() {
+        let steps = drawn(|png| png.steps([10.0, 30.0, 20.0], &[5.0, 10.0], "#000000"));
+        assert_eq!(steps, Some([10.0, 49.5, 20.0, 29.5]));
+        let rectangle = drawn(|png| png.rectangle([10.0, 20.0, 30.0, 5.0], "#000000", None));
+        assert_eq!(rectangle, Some([10.0, 39.5, 20.0, 24.5]));
+    }
+}

@@ -25,10 +25,27 @@ fn plot_draws_svg_and_png_from_saved_records() {
     let mut running =
         json!({"container": {"id": "x", "name": "x", "state": "running", "started_at": "2026-11-22T10:00:01.5Z"}});
     running["dataname"] = json!("lab/inputs/<a&b>.npy");
-    std::fs::write(folder.path().join("all.jsonl"), format!("{running}\n{}\n", line(1, "success"))).unwrap();
-    assert_eq!(plot(&["all.jsonl"]).ok().json().remove(0)["jobs"], 1);
+    for (name, lines) in
+        [("all.jsonl", [&running, &line(1, "success")]), ("reversed.jsonl", [&line(1, "success"), &running])]
+    {
+        std::fs::write(folder.path().join(name), format!("{}\n{}\n", lines[0], lines[1])).unwrap();
+        assert_eq!(plot(&[name]).ok().json().remove(0)["jobs"], 1);
+        let svg = std::fs::read_to_string(folder.path().join("jobs.svg")).unwrap();
+        assert!(svg.contains("1 succeeded"), "{name}: {svg}");
+    }
     let report =
         Run::tool("ncaas-logs").args(["report", "-q", "all.jsonl"]).dir(folder.path()).run().ok().json().remove(0);
     assert_eq!(report["jobs"], 1);
+    // A bad record does not keep the others out of the picture.
+    for (verb, file) in [("plot", "jobs.svg"), ("report", "report.html")] {
+        std::fs::remove_file(folder.path().join(file)).unwrap();
+        let ran = Run::tool("ncaas-logs")
+            .args([verb, "-q"])
+            .stdin(format!("{}\n{{\n", line(1, "success")))
+            .dir(folder.path());
+        let ran = ran.run();
+        assert!(ran.status == 1 && String::from_utf8_lossy(&ran.stdout).contains(r#""jobs":1"#), "{ran:?}");
+        assert!(folder.path().join(file).exists(), "{ran:?}");
+    }
     plot(&["missing.json"]).ended_saying(1, "cannot read `missing.json`");
 }
