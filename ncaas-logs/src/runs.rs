@@ -1,42 +1,60 @@
 //! What records say about runs. A pipe writes the record of a job when it runs, and again at its end; files may have
 //! the two in any order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ncaas_core::record::Record;
 
-/// Values for the runs of containers, in the order of their first records. A run has the value of its last record, or of
-/// its last one that has its end.
+/// Values for the runs of containers, and for jobs that never ran, in the order of their first records. A run has the
+/// value of its last record, or of its last one that has its end.
 #[derive(Debug)]
 pub(crate) struct Runs<T> {
-    /// Each with whether the run has ended.
-    values: Vec<(T, bool)>,
-    /// The place of the value of each run, by its container and its start.
+    runs: Vec<Run<T>>,
+    /// The place of each run by its container and its start, and of a job that never ran by its identity.
     places: HashMap<(String, String), usize>,
+}
+
+#[derive(Debug)]
+struct Run<T> {
+    value: T,
+    job: Option<String>,
+    has_started: bool,
+    has_ended: bool,
 }
 
 impl<T> Default for Runs<T> {
     fn default() -> Self {
-        Runs { values: Vec::new(), places: HashMap::new() }
+        Runs { runs: Vec::new(), places: HashMap::new() }
     }
 }
 
 impl<T> Runs<T> {
-    /// Adds what a record says. A record of a job that never ran is a run of its own.
+    /// Adds what a record says.
     pub(crate) fn add(&mut self, record: &Record, value: T) {
         let container = record.container().unwrap_or_default();
-        let has_ended = container.has_ended();
-        let run = container.started_at.filter(|_| !container.id.is_empty()).map(|start| (container.id, start));
-        let Some(run) = run else { return self.values.push((value, has_ended)) };
-        let place = *self.places.entry(run).or_insert(self.values.len());
-        match self.values.get_mut(place) {
-            Some((_, true)) if !has_ended => {}
-            Some(earlier) => *earlier = (value, has_ended),
-            None => self.values.push((value, has_ended)),
+        let (job, has_started) = (record.identity(), container.started_at.is_some());
+        let run = Run { value, job: job.clone(), has_started, has_ended: container.has_ended() };
+        let key = match container.started_at {
+            Some(start) if !container.id.is_empty() => (container.id, start),
+            Some(_) => return self.runs.push(run),
+            None => match job {
+                Some(job) => (job, String::new()),
+                None => return self.runs.push(run),
+            },
+        };
+        let place = *self.places.entry(key).or_insert(self.runs.len());
+        match self.runs.get_mut(place) {
+            Some(earlier) if earlier.has_ended && !run.has_ended => {}
+            Some(earlier) => *earlier = run,
+            None => self.runs.push(run),
         }
     }
 
+    /// The values, without those of records of a job that was waiting before it ran.
     pub(crate) fn into_values(self) -> Vec<T> {
-        self.values.into_iter().map(|(value, _)| value).collect()
+        let started: HashSet<String> =
+            self.runs.iter().filter(|run| run.has_started).filter_map(|run| run.job.clone()).collect();
+        let is_known = |run: &Run<T>| run.has_started || run.job.as_ref().is_none_or(|job| !started.contains(job));
+        self.runs.into_iter().filter(is_known).map(|run| run.value).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! `ncaas-logs plot`: draws when jobs ran, how they ended and what they used.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use ncaas_core::failure::Result;
 use ncaas_core::files;
@@ -35,15 +35,11 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
             expand_job_folders(tool, &args.files)?.iter().map(|path| read_records(path)).collect::<Result<Vec<_>>>()?;
         Input::records(records.into_iter().flatten())
     };
-    let rows: RefCell<Runs<Row>> = RefCell::default();
-    let without_a_run = Cell::new(0);
+    let found: RefCell<Runs<Option<Row>>> = RefCell::default();
     let pipe = Pipe { takes_errors: true, ..Pipe::for_args(tool, &args.pipe, 1) };
     let status = pipe
         .for_each(input, async |record: &mut Record, _: &Output| {
-            match Row::from_record(record) {
-                Some(row) => rows.borrow_mut().add(record, row),
-                None => without_a_run.set(without_a_run.get() + 1),
-            }
+            found.borrow_mut().add(record, Row::from_record(record));
             Ok(())
         })
         .await?;
@@ -51,7 +47,10 @@ pub(crate) async fn plot_jobs(tool: Tool, args: PlotArgs) -> Result<ExitStatus> 
     if status.is_interrupted() {
         return Ok(status);
     }
-    let (rows, without_a_run) = (rows.into_inner().into_values(), without_a_run.get());
+    let found = found.into_inner().into_values();
+    let jobs = found.len();
+    let rows: Vec<Row> = found.into_iter().flatten().collect();
+    let without_a_run = jobs - rows.len();
     if rows.is_empty() && without_a_run == 0 {
         tool.note(&format!("no records were read: `{}` is not written", args.output.display()));
         return Ok(status);

@@ -36,6 +36,16 @@ fn plot_draws_svg_and_png_from_saved_records() {
     let report =
         Run::tool("ncaas-logs").args(["report", "-q", "all.jsonl"]).dir(folder.path()).run().ok().json().remove(0);
     assert_eq!(report["jobs"], 1);
+    // A job that waited, and then ran.
+    let job = json!({"id": "job__pca_1", "dataset": 1, "datasets": 1});
+    let (mut waiting, mut ran) = (json!({"dataname": "lab/inputs/a.npy"}), line(1, "success"));
+    (waiting["job"], ran["job"]) = (job.clone(), job);
+    std::fs::write(folder.path().join("waited.jsonl"), format!("{waiting}\n{waiting}\n{ran}\n")).unwrap();
+    let said = plot(&["waited.jsonl"]).ok().json().remove(0);
+    assert_eq!((&said["jobs"], &said["without_a_run"]), (&json!(1), &json!(0)));
+    std::fs::write(folder.path().join("waiting.jsonl"), format!("{waiting}\n{waiting}\n")).unwrap();
+    let said = plot(&["waiting.jsonl"]).json().remove(0);
+    assert_eq!((&said["jobs"], &said["without_a_run"]), (&json!(0), &json!(1)));
     // A bad record does not keep the others out of the picture.
     for (verb, file) in [("plot", "jobs.svg"), ("report", "report.html")] {
         std::fs::remove_file(folder.path().join(file)).unwrap();
