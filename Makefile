@@ -96,7 +96,8 @@ install-files: # the same, of the tools in $(RELEASE)
 	@for tool in $(TOOLS); do install -m 644 $(DOCUMENTS)/completions/$$tool.bash $(BASHDIR)/$$tool; done
 	@sed 's|/usr/local|$(PREFIX)|' ncaas-submit/serve/ncaas@.service >$(DOCUMENTS)/ncaas@.service
 	install -m 644 $(DOCUMENTS)/ncaas@.service $(UNITDIR)
-	install -m 644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE ncaas-submit/serve/example.env $(DOCDIR)
+	install -m 644 *.md LICENSE-MIT LICENSE-APACHE ncaas-submit/serve/example.env $(DOCDIR)
+	install -d $(DOCDIR)/docs && install -m 644 docs/*.md $(DOCDIR)/docs
 
 uninstall: ## remove all that `make install` put there
 	rm -f $(TOOLS:%=$(BINDIR)/%) $(TOOLS:%=$(MANDIR)/%.1) $(TOOLS:%=$(MANDIR)/%-*.1) $(TOOLS:%=$(BASHDIR)/%)
