@@ -18,9 +18,10 @@ TOOLS   = ncaas-build ncaas-exec ncaas-logs ncaas-sync ncaas-submit
 SCRIPTS = .ci/run .ci/generate .ci/licences .ci/package .ci/image tests/demo tests/archive tests/package tests/fixture/rootfs tests/analyses/pca/run.sh ncaas-submit/serve/serve ncaas-submit/serve/job tests/engines \
           $(filter-out %.Dockerfile %.txt %.py,$(wildcard tests/services/*)) \
           $(shell grep -rlE '^.!/usr/bin/env bash' tests/bench)
-# nextest runs the tests of all crates side by side; cargo's own runner takes one crate after the other. Tests wait more than they compute:
-# for each processor two run, and one that mostly waits (.config/nextest.toml).
-RUNNER  = $(if $(shell command -v cargo-nextest),nextest run --test-threads $(shell expr 2 \* $$(nproc)),test --lib --bins --tests) --no-fail-fast
+# nextest runs the tests of all crates side by side (.config/nextest.toml says how many of a kind); cargo's own runner takes one crate
+# after the other.
+NEXTEST = nextest run --config-file target/nextest.toml --test-threads $(shell expr 3 \* $$(nproc) - 1)
+RUNNER  = $(if $(shell command -v cargo-nextest),$(NEXTEST),test --lib --bins --tests) --no-fail-fast
 
 .PHONY: help build demo test test-engines test-endurance test-cluster check format lint docs generate generated bench install install-files uninstall package \
         test-package archive test-archive static serve image clean services stop
@@ -42,6 +43,7 @@ demo: ## run an analysis from a submit file to its results; sets up all it needs
 test: ## run all tests against a real engine and LocalStack; sets up both
 	cargo build --workspace --all-targets
 	cargo test --workspace --doc --quiet
+	@sed "s/^computing = .*/computing = { max-threads = $$(expr 2 \* $$(nproc) - 1) }/" .config/nextest.toml >target/nextest.toml
 	tests/services/with cargo $(RUNNER) --workspace
 
 test-engines: ## run the tests of containers and the pipe on a modern engine, on one reached by ssh, and on Podman

@@ -104,10 +104,15 @@ fn verbs(command: &Command) -> impl Iterator<Item = &Command> {
 fn write_completions(mut command: Command, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let name = command.get_name().to_owned();
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+    for shell in [Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut command, &name, folder)?;
     }
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(Shell::Bash, &mut command, &name, &mut script);
+    // clap_complete 4.6 spells a hyphen in the name of a program in two ways, so that no verb is recognised (clap 6421).
+    let verb = |hyphen: &str| format!("{}__subcmd__", name.replace('-', hyphen));
+    let script = String::from_utf8_lossy(&script).replace(&verb("__subcmd__"), &verb("__"));
+    fs::write(folder.join(format!("{name}.bash")), script)
 }
 
 /// A JSON object for each verb: its name, and whether it is a filter, which reads records if it has no arguments.

@@ -10,7 +10,8 @@ use ncaas_core::record::Record;
 #[derive(Debug)]
 pub(crate) struct Runs<T> {
     runs: Vec<Run<T>>,
-    /// The place of each run by its container and its start, and of a job that never ran by its identity.
+    /// The place of each run, by its job (its container if it has none) and its start. The record of a job that is
+    /// complete in its bucket names no container.
     places: HashMap<(String, String), usize>,
 }
 
@@ -34,14 +35,8 @@ impl<T> Runs<T> {
         let container = record.container().unwrap_or_default();
         let (job, has_started) = (record.identity(), container.started_at.is_some());
         let run = Run { value, job: job.clone(), has_started, has_ended: container.has_ended() };
-        let key = match container.started_at {
-            Some(start) if !container.id.is_empty() => (container.id, start),
-            Some(_) => return self.runs.push(run),
-            None => match job {
-                Some(job) => (job, String::new()),
-                None => return self.runs.push(run),
-            },
-        };
+        let Some(job) = job.filter(|job| !job.is_empty()) else { return self.runs.push(run) };
+        let key = (job, container.started_at.unwrap_or_default());
         let place = *self.places.entry(key).or_insert(self.runs.len());
         match self.runs.get_mut(place) {
             Some(earlier) if earlier.has_ended && !run.has_ended => {}

@@ -81,3 +81,23 @@ fn every_verb_has_help_a_version_and_a_quiet_mode() {
         }
     }
 }
+
+#[test]
+fn bash_completes_the_options_of_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    for tool in TOOLS {
+        Run::tool(tool).args(["--generate", "completions", "."]).dir(folder.path()).run().ok();
+        let verbs = verbs_of(tool).into_iter().map(|verb| verb.name).collect::<Vec<_>>().join(" ");
+        // As bash calls the function for a TAB after `TOOL VERB --`.
+        let script = format!(
+            r#"source {tool}.bash
+            function=$(complete -p {tool} | grep -oE -- '-F [^ ]+' | cut -d ' ' -f 2)
+            for verb in {verbs}; do
+                COMP_WORDS=({tool} $verb --) COMP_CWORD=2
+                $function {tool} -- $verb
+                [[ " ${{COMPREPLY[*]}} " == *" --help "* ]] || echo "$verb: ${{COMPREPLY[*]}}"
+            done"#
+        );
+        assert_eq!(pipe_in(folder.path(), &script, &[]).text(), "", "{tool}");
+    }
+}
