@@ -9,14 +9,14 @@ use ncaas_core::record::Record;
 /// value of its last record, or of its last one that has its end.
 #[derive(Debug)]
 pub(crate) struct Runs<T> {
-    runs: Vec<Run<T>>,
+    runs: Vec<JobRun<T>>,
     /// The place of each run, by its job (its container if it has none) and its start. The record of a job that is
     /// complete in its bucket names no container.
     places: HashMap<(String, String), usize>,
 }
 
 #[derive(Debug)]
-struct Run<T> {
+struct JobRun<T> {
     value: T,
     job: Option<String>,
     has_started: bool,
@@ -34,7 +34,7 @@ impl<T> Runs<T> {
     pub(crate) fn add(&mut self, record: &Record, value: T) {
         let container = record.container().unwrap_or_default();
         let (job, has_started) = (record.identity(), container.started_at.is_some());
-        let run = Run { value, job: job.clone(), has_started, has_ended: container.has_ended() };
+        let run = JobRun { value, job: job.clone(), has_started, has_ended: container.has_ended() };
         let Some(job) = job.filter(|job| !job.is_empty()) else { return self.runs.push(run) };
         let key = (job, container.started_at.unwrap_or_default());
         let place = *self.places.entry(key).or_insert(self.runs.len());
@@ -49,7 +49,7 @@ impl<T> Runs<T> {
     pub(crate) fn into_values(self) -> Vec<T> {
         let started: HashSet<String> =
             self.runs.iter().filter(|run| run.has_started).filter_map(|run| run.job.clone()).collect();
-        let is_known = |run: &Run<T>| run.has_started || run.job.as_ref().is_none_or(|job| !started.contains(job));
+        let is_known = |run: &JobRun<T>| run.has_started || run.job.as_ref().is_none_or(|job| !started.contains(job));
         self.runs.into_iter().filter(is_known).map(|run| run.value).collect()
     }
 }

@@ -137,7 +137,7 @@ fn failure(cause: String) -> Failure {
 mod tests {
     use super::*;
 
-    /// The edges of what was drawn in black: left, right, top and bottom, in pixels of the canvas.
+    /// Returns the left, right, top and bottom edges of the black pixels, in pixels of the canvas.
     fn drawn(draw: impl FnOnce(&mut Png)) -> Option<[f32; 4]> {
         let mut png = Png::new(100, 40, "#ffffff").unwrap();
         draw(&mut png);
